@@ -1,0 +1,1 @@
+"""pgolf turns a language-model recipe into a result that can be trusted."""

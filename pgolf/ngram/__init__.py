@@ -1,0 +1,1 @@
+"""Counts and mixtures; needs no torch."""

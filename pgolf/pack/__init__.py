@@ -1,0 +1,1 @@
+"""The packed artifact under its byte budget."""

@@ -1,0 +1,54 @@
+"""How a stage is asked to run, and what it tells about the run: neither is part of an output's identity."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Fact = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One report from a running stage: `done` of `total` units, and numbers worth showing (loss, tokens_per_s, …)."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+def ignore_progress(_progress: Progress) -> None:
+    """The default listener: says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Where and how a stage runs. Nothing here may change the bytes of an output.
+
+    device: "auto" takes CUDA where there is one. processes: ranks started by torchrun. threads: CPU threads per
+    process (0: cores divided by processes). lease_dir: folder of the node's device lock files.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: int = 1
+    threads: int = 0
+    log_every_steps: int = 10
+    timeout_s: float | None = None
+    lease_dir: Path | None = None
+    report: Callable[[Progress], None] = ignore_progress
+    log_line: Callable[[str], None] = lambda _line: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a stage says about what it has just made.
+
+    digests: named outputs whose identity is not their files' bytes (compress: `weights`, the decoded tensors).
+    phases_s: wall seconds by phase. facts: what the console line and the tables show.
+    """
+
+    digests: Mapping[str, str] = field(default_factory=dict)
+    phases_s: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict)

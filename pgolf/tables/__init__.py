@@ -1,0 +1,1 @@
+"""Result tables; needs no torch."""
