@@ -1,0 +1,134 @@
+"""The trace: what the network contributes to a score, two numbers per scored target, as an Arrow IPC file.
+
+One row per record in evaluation order (`pgolf.eval.windows`): `target` int64, index j of the target in the validation
+stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pgolf.errors import DataError
+
+# Rows of every record batch but the last. Fixed, so that the bytes of a trace depend on its rows alone and not on the
+# pieces it was written in; a multiple of any useful segment; 16 MiB at 16 bytes a row.
+BLOCK_RECORDS = 1 << 20
+
+COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("target", pa.int64()),
+    ("loss_nats", pa.float32()),
+    ("entropy_nats", pa.float32()),
+)
+SCHEMA = pa.schema(COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Consecutive records: target int64, loss_nats and entropy_nats float32, all of one length."""
+
+    target: npt.NDArray[np.int64]
+    loss_nats: npt.NDArray[np.float32]
+    entropy_nats: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def write_trace(path: Path, pieces: Iterable[Trace]) -> int:
+    """Write pieces, one after the other, as one trace; returns the number of records.
+
+    Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
+    Raises DataError for a piece with columns of different lengths, or a loss or entropy that is NaN or infinite.
+    """
+    written = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for block in _reblocked(pieces):
+            finite = np.isfinite(block.loss_nats) & np.isfinite(block.entropy_nats)
+            if not finite.all():
+                row = int(np.argmin(finite))
+                raise DataError(
+                    f"record {written + row:,} (target {int(block.target[row]):,}) has loss {block.loss_nats[row]} and "
+                    f"entropy {block.entropy_nats[row]} nats; the model gives no usable score there: "
+                    "check the checkpoint"
+                )
+            columns = [pa.array(column) for column in (block.target, block.loss_nats, block.entropy_nats)]
+            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+            written += len(block)
+    return written
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a whole trace; memory-mapped and without a copy where it is a single block.
+
+    Raises DataError for a file that is no trace.
+    """
+    blocks = list(iterate_trace(path))
+    if len(blocks) == 1:
+        return blocks[0]
+    return Trace(
+        np.concatenate([np.empty(0, np.int64), *(block.target for block in blocks)]),
+        np.concatenate([np.empty(0, np.float32), *(block.loss_nats for block in blocks)]),
+        np.concatenate([np.empty(0, np.float32), *(block.entropy_nats for block in blocks)]),
+    )
+
+
+def iterate_trace(path: Path) -> Iterator[Trace]:
+    """Yield the blocks of a trace in order, as read-only views of the memory-mapped file.
+
+    Raises DataError for a file that is no trace.
+    """
+    with _opened(path) as file:
+        for number in range(file.num_record_batches):
+            batch = file.get_batch(number)
+            yield Trace(*(column.to_numpy(zero_copy_only=True) for column in batch.columns))
+
+
+def count_records(path: Path) -> int:
+    """Number of records of a trace, from the file's metadata alone.
+
+    Raises DataError for a file that is no trace.
+    """
+    with _opened(path) as file:
+        return sum(file.get_batch(number).num_rows for number in range(file.num_record_batches))
+
+
+def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
+    try:
+        file = pa.ipc.open_file(pa.memory_map(str(path)))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} cannot be read as a trace: {error}; score again to write a new one") from error
+    if not file.schema.equals(SCHEMA):
+        found = ", ".join(f"{field.name} {field.type}" for field in file.schema)
+        raise DataError(f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float")
+    return file
+
+
+def _reblocked(pieces: Iterable[Trace]) -> Iterator[Trace]:
+    """Cut pieces of any lengths into blocks of BLOCK_RECORDS rows; the last block may be shorter."""
+    target = np.empty(BLOCK_RECORDS, np.int64)
+    loss_nats = np.empty(BLOCK_RECORDS, np.float32)
+    entropy_nats = np.empty(BLOCK_RECORDS, np.float32)
+    filled = 0
+    for piece in pieces:
+        if not len(piece.target) == len(piece.loss_nats) == len(piece.entropy_nats):
+            raise DataError(
+                f"a piece of the trace has {len(piece.target):,} targets, {len(piece.loss_nats):,} losses and "
+                f"{len(piece.entropy_nats):,} entropies; each target needs one of each"
+            )
+        done = 0
+        while done < len(piece):
+            take = min(BLOCK_RECORDS - filled, len(piece) - done)
+            target[filled : filled + take] = piece.target[done : done + take]
+            loss_nats[filled : filled + take] = piece.loss_nats[done : done + take]
+            entropy_nats[filled : filled + take] = piece.entropy_nats[done : done + take]
+            filled += take
+            done += take
+            if filled == BLOCK_RECORDS:
+                yield Trace(target, loss_nats, entropy_nats)
+                filled = 0
+    if filled:
+        yield Trace(target[:filled], loss_nats[:filled], entropy_nats[:filled])

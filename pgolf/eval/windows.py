@@ -1,0 +1,115 @@
+"""Which targets each sliding window scores, and in which order: the plan that scoring and counting share.
+
+Indices: a stream x[0..N] holds N targets. The *position* p = 0..N-1 is read, the *target* j = p + 1 is predicted there.
+Arrays are int64.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pgolf.errors import ConfigError, DataError
+
+Tail = Literal["once", "repeat"]
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """The windows of one evaluation in order, and the part of each that counts.
+
+    Window k reads positions start[k] .. end[k] - 1 and scores positions score_from[k] .. end[k] - 1, that is
+    targets score_from[k] + 1 .. end[k]; this scored part is the window's *segment*, never empty.
+    Rank r runs windows rank_bounds[r] .. rank_bounds[r + 1] - 1 in ascending order.
+    first_record[k] is the number of records before window k; its last entry is the number of all records.
+    Shapes for W windows and R ranks: start, end, score_from [W]; first_record [W + 1]; rank_bounds [R + 1].
+    """
+
+    targets: int
+    window: int
+    stride: int
+    ranks: int
+    tail: Tail
+    start: Int64Array
+    end: Int64Array
+    score_from: Int64Array
+    first_record: Int64Array
+    rank_bounds: Int64Array
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return len(self.start)
+
+    @property
+    def records(self) -> int:
+        """Number of scored targets; more than `targets` only when the tail is repeated."""
+        return int(self.first_record[-1])
+
+    def windows_of(self, rank: int) -> range:
+        """Window numbers of one rank."""
+        return range(int(self.rank_bounds[rank]), int(self.rank_bounds[rank + 1]))
+
+    def records_of(self, rank: int) -> range:
+        """Record numbers of one rank: its rows in a trace or a count table."""
+        first, last = self.rank_bounds[rank], self.rank_bounds[rank + 1]
+        return range(int(self.first_record[first]), int(self.first_record[last]))
+
+    def record_targets(self, first_window: int = 0, last_window: int | None = None) -> Int64Array:
+        """Target index j of every record of windows first_window .. last_window - 1 (default: all), in order."""
+        last = self.windows if last_window is None else last_window
+        lengths = (self.end - self.score_from)[first_window:last]
+        # A run of ones whose jumps at the segment starts are corrected, then one cumulative sum.
+        before = self.first_record[first_window:last] - self.first_record[first_window]
+        return np.repeat(self.score_from[first_window:last] + 1 - before, lengths) + np.arange(lengths.sum())
+
+    def segments_of(self, rank: int) -> tuple[Int64Array, Int64Array]:
+        """(first, last) target index, both scored, of each segment of one rank."""
+        own = slice(int(self.rank_bounds[rank]), int(self.rank_bounds[rank + 1]))
+        return self.score_from[own] + 1, self.end[own].copy()
+
+    def batches_of(self, rank: int, windows_per_batch: int) -> Iterator[range]:
+        """The rank's windows in consecutive batches; the last may be smaller."""
+        own = self.windows_of(rank)
+        for first in range(own.start, own.stop, windows_per_batch):
+            yield range(first, min(first + windows_per_batch, own.stop))
+
+
+def plan_windows(targets: int, *, window: int, stride: int, ranks: int = 1, tail: Tail = "once") -> WindowPlan:
+    """Lay sliding windows over a stream of targets + 1 tokens.
+
+    Windows start at 0, stride, 2·stride, … below `targets`. The first scores everything it reads, each other its last
+    `stride` positions, so a target has at least window - stride tokens of context once the stream is that long.
+    Ranks take contiguous shares floor(W·r/R) of these windows.
+
+    tail="repeat" keeps what the published evaluations do at the end: windows that would reach beyond the stream are cut
+    off there, and each scores the same last `stride` positions again (31 repeats at 2048/64). tail="once" scores every
+    target exactly once in order: segments lose what an earlier window scored, and windows left with nothing are
+    dropped *after* the ranks are dealt, so the ranks' borders are those of the published evaluations.
+
+    Raises ConfigError for sizes that leave gaps, DataError for an empty stream.
+    Source: eval_val_sliding of openai/parameter-golf PR #715.
+    """
+    if stride < 1 or window < stride or ranks < 1:
+        raise ConfigError(
+            f"window {window}, stride {stride}, ranks {ranks}: need 1 <= stride <= window and ranks >= 1, "
+            "or some targets would never be scored"
+        )
+    if targets < 1:
+        raise DataError(f"the validation stream has {targets} targets; it needs at least one (two tokens)")
+    start = np.arange(0, targets, stride, dtype=np.int64)
+    end = np.minimum(start + window, targets)
+    score_from = np.maximum(end - stride, start)
+    score_from[0] = 0
+    rank_bounds = len(start) * np.arange(ranks + 1, dtype=np.int64) // ranks
+    if tail == "once":
+        score_from[1:] = np.maximum(score_from[1:], end[:-1])
+        kept = np.flatnonzero(score_from < end)
+        # Ends never fall, so the windows with nothing new are the last ones.
+        rank_bounds = np.minimum(rank_bounds, len(kept))
+        start, end, score_from = start[kept], end[kept], score_from[kept]
+    first_record = np.concatenate([np.zeros(1, np.int64), np.cumsum(end - score_from)])
+    return WindowPlan(targets, window, stride, ranks, tail, start, end, score_from, first_record, rank_bounds)
