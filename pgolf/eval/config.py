@@ -1,0 +1,36 @@
+"""What decides the bytes of a trace."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pgolf.config import StageConfig
+
+
+class ScoreConfig(StageConfig):
+    """How the packed model is scored on the validation tokens."""
+
+    window: int = Field(default=2048, ge=1, le=1_048_576, description="tokens the network sees at once")
+    stride: int = Field(
+        default=64, ge=1, description="targets scored per window after the first: what each window moves on by"
+    )
+    batch_windows: int = Field(default=32, ge=1, le=65_536, description="windows in one forward pass")
+    tail: Literal["once", "repeat"] = Field(
+        default="once",
+        description="once: every target is scored exactly once; repeat: the shrinking windows at the end of the data "
+        "score the last targets again, 32 times in all at 2048/64, as the published scripts do",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="arithmetic of the network: float32, or bfloat16 by autocast as in the published runs; "
+        "losses and entropies are float32 either way",
+    )
+
+    @model_validator(mode="after")
+    def _stride_fits_the_window(self) -> Self:
+        if self.stride > self.window:
+            raise ValueError(
+                f"stride {self.stride} is over window {self.window}, so the targets between two windows would never be "
+                f"scored; take a stride of at most {self.window}"
+            )
+        return self

@@ -1,0 +1,119 @@
+"""Is a recipe better than another by more than a margin? One-sided t tests over seeds.
+
+Losses are nats per token or nats per byte, lower is better. The hypothesis to reject is "the gain is at most the
+margin"; t = (candidate mean - base mean + margin) / standard error, so a gain beyond the margin makes t negative and
+p small. With the margin 0 this t is the one published records state.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pgolf.errors import DataError
+from pgolf.stats.seeds import SeedSummary, summarize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GainRule:
+    """How much a gain must exceed, per what, how surely, and who says so."""
+
+    margin_nats: float
+    per: Literal["token", "byte"]
+    p_below: float
+    source: str
+
+    @property
+    def unit(self) -> str:
+        """The unit of margin and losses, in words."""
+        return f"nats per {self.per}"
+
+
+RECORD_RULE = GainRule(
+    margin_nats=0.005,
+    per="token",
+    p_below=0.01,
+    source="openai/parameter-golf README: 0.005 nats at p < 0.01; per token as in merged PRs #1019 and #1437",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a test says: gain_nats is base mean - candidate mean, positive where the candidate is better.
+
+    t, df and p are None where the test is undefined: a side (or the pairs) has a single seed, or nothing varies.
+    """
+
+    test: Literal["welch", "paired"]
+    candidate: SeedSummary
+    base: SeedSummary
+    gain_nats: float
+    rule: GainRule
+    t: float | None
+    df: float | None
+    p: float | None
+
+    @property
+    def passes(self) -> bool | None:
+        """Whether p is below the rule's; None where there is no p."""
+        return None if self.p is None else self.p < self.rule.p_below
+
+
+def compare_welch(
+    candidate_nats: Iterable[float], base_nats: Iterable[float], *, rule: GainRule = RECORD_RULE
+) -> Comparison:
+    """Welch's test that the candidate's mean loss is below the base's by more than the rule's margin.
+
+    Seeds are independent, variances may differ. Raises DataError where a side has no value or one that is not finite.
+    Source: Welch 1947; degrees of freedom by Welch and Satterthwaite.
+    """
+    candidate, base = summarize(candidate_nats), summarize(base_nats)
+    gain_nats = base.mean - candidate.mean
+    t = df = p = None
+    if candidate.std is not None and base.std is not None:
+        candidate_var, base_var = candidate.std**2 / candidate.n, base.std**2 / base.n
+        if (variance := candidate_var + base_var) > 0:
+            t = (rule.margin_nats - gain_nats) / math.sqrt(variance)
+            # Shares, not fourth powers: those underflow for seeds that agree to 80 digits and more.
+            share = candidate_var / variance
+            df = 1 / (share**2 / (candidate.n - 1) + (1 - share) ** 2 / (base.n - 1))
+            p = _student_cdf(t, df)
+    return Comparison(test="welch", candidate=candidate, base=base, gain_nats=gain_nats, rule=rule, t=t, df=df, p=p)
+
+
+def compare_paired(
+    candidate_nats: Mapping[int, float], base_nats: Mapping[int, float], *, rule: GainRule = RECORD_RULE
+) -> Comparison:
+    """Student's paired test of the same claim, over seeds that both sides ran: seed -> loss.
+
+    For two scorers of the same trained networks, where the seeds' own spread would drown the gain. Raises DataError
+    where the two sides do not hold the same seeds.
+    """
+    unmatched = sorted(candidate_nats.keys() ^ base_nats.keys())
+    if unmatched:
+        raise DataError(
+            f"{len(candidate_nats)} candidate and {len(base_nats)} base seeds, of which {_listed(unmatched)} "
+            "stand on one side only; a paired test needs the same seeds on both: run the missing ones, "
+            "or compare by Welch"
+        )
+    seeds = sorted(candidate_nats)
+    candidate, base = summarize(candidate_nats.values()), summarize(base_nats.values())
+    gains = summarize(base_nats[seed] - candidate_nats[seed] for seed in seeds)
+    t = df = p = None
+    if gains.std is not None and gains.std > 0:
+        t = (rule.margin_nats - gains.mean) / (gains.std / math.sqrt(gains.n))
+        df = float(gains.n - 1)
+        p = _student_cdf(t, df)
+    return Comparison(test="paired", candidate=candidate, base=base, gain_nats=gains.mean, rule=rule, t=t, df=df, p=p)
+
+
+def _listed(seeds: list[int]) -> str:
+    return ", ".join(str(seed) for seed in seeds)
+
+
+def _student_cdf(t: float, df: float) -> float:
+    """Probability that Student's t with `df` degrees of freedom is at most `t`."""
+    # Imported here: scipy costs half a second, and most commands compare nothing. scipy.stats would cost a whole one.
+    from scipy.special import stdtr
+
+    return float(stdtr(df, t))
