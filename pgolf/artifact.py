@@ -1,0 +1,322 @@
+"""The artifact store: an output is named by what decides its bytes, built once, and verified whenever it is opened.
+
+Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification;
+`.locks/`, `.memo.json` and `.tmp-*` are the store's own and may be deleted when nothing runs.
+"""
+
+import errno
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pgolf.content import Memo, combined, sha256_file
+from pgolf.errors import StoreError, StoreFull
+from pgolf.fingerprint import canonical
+from pgolf.hardware import gpu_name, host_name
+from pgolf.record import FOLDER_PATTERN, RECORD_FILE, FileRecord, Parent, Record, read_record
+from pgolf.run import Made, RunOptions
+from pgolf.stage import Stage, StageKey
+
+QUARANTINE = "quarantine"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A complete, verified output of a stage: its folder and its record."""
+
+    path: Path
+    record: Record
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """Named outputs and their digests, 64 hex digits each."""
+        return self.record.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A folder that is there but must not be used; `why` names the file and what is wrong with it."""
+
+    path: Path
+    why: str
+
+
+class Store:
+    """A folder of outputs, local or shared; all its paths stay inside it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._memo = Memo(self.root / ".memo.json")
+
+    def save_memo(self) -> None:
+        """Keep what was learned about unchanged files for the next process."""
+        self._memo.save()
+
+    def look(self, key: StageKey, *, trust: bool = True) -> Artifact | Damaged | None:
+        """The output of `key` if it is there and sound; changes nothing. trust=False hashes every file again."""
+        path = self.root / key.folder
+        if not path.exists():
+            return None
+        found = self.inspect(path, trust=trust)
+        if isinstance(found, Artifact) and found.record.key_digest != key.digest:
+            return Damaged(path, f"{RECORD_FILE} belongs to another key that begins with the same 12 digits")
+        return found
+
+    def inspect(self, path: Path, *, trust: bool = True) -> Artifact | Damaged:
+        """Check one folder against its own record: every file present, of the recorded size and sha256."""
+        try:
+            record = read_record(path)
+        except StoreError as error:
+            return Damaged(path, str(error))
+        if record.folder != path.name:
+            return Damaged(path, f"{RECORD_FILE} belongs to {record.folder}")
+        for name, file in sorted(record.files.items()):
+            wrong = self._wrong_with(path / name, file, trust)
+            if wrong:
+                return Damaged(path, f"file {name} {wrong}")
+        return Artifact(path, record)
+
+    def _wrong_with(self, path: Path, file: FileRecord, trust: bool) -> str | None:
+        try:
+            if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(self.root.resolve()):
+                return "missing" if not path.exists() else "is not a plain file of the store"
+            size_bytes = path.stat().st_size
+            if size_bytes != file.size_bytes:
+                return f"has {size_bytes:,} bytes, recorded {file.size_bytes:,}"
+            if self._memo.sha256(path, name=str(path.relative_to(self.root)), trust=trust) != file.sha256:
+                return "altered"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        return None
+
+    def artifacts(self) -> Iterator[Path]:
+        """Folders of the store that look like outputs, sorted by name."""
+        if not self.root.is_dir():
+            return
+        for path in sorted(self.root.iterdir()):
+            if FOLDER_PATTERN.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+                yield path
+
+    def records(self) -> Iterator[Record]:
+        """Readable records of the store, unverified, sorted by folder name."""
+        for path in self.artifacts():
+            try:
+                yield read_record(path)
+            except StoreError:
+                continue
+
+    @contextmanager
+    def lock(self, key: StageKey, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the key's lock; the kernel releases it when the holder dies. `on_wait` is called if we must wait."""
+        folder = self.root / ".locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / f"{key.folder}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                on_wait()
+                lock.acquire()
+        except OSError as error:
+            raise _store_error(error, self.root) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def quarantine(self, damaged: Damaged) -> Path:
+        """Move a damaged folder out of the way, keeping it for inspection; returns where it is now."""
+        folder = self.root / QUARANTINE
+        folder.mkdir(exist_ok=True)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        target = folder / f"{damaged.path.name}.{stamp}.{os.getpid()}"
+        damaged.path.rename(target)
+        return target
+
+    def publish(self, key: StageKey, *, stage: Stage, write: Callable[[Path], Made], **about: object) -> Artifact:
+        """Write a payload in a temporary sibling, describe it, and rename it into place; the caller holds the lock.
+
+        about: node, parents and (for an adoption) adopted, as in `Record`. Raises StoreFull or StoreError when the store
+        cannot be written to; whatever happens, no half-written folder carries the output's name.
+        """
+        started = datetime.now(UTC)
+        clock = time.perf_counter()
+        temporary = self.root / f".tmp-{key.folder}-{os.getpid()}"
+        try:
+            for leftover in self.root.glob(f".tmp-{key.folder}-*"):  # of a killed holder of this lock
+                shutil.rmtree(leftover)
+            temporary.mkdir()
+            made = write(temporary)
+            files = _seal(temporary)
+            record = Record(
+                key_digest=key.digest,
+                key=canonical(key.fields()),
+                outputs=_named_outputs(stage, files, made.digests),
+                files=files,
+                facts=dict(made.facts),
+                phases_s=dict(made.phases_s),
+                wall_s=round(time.perf_counter() - clock, 3),
+                started_utc=started.isoformat(timespec="seconds"),
+                host=host_name(),
+                gpu=gpu_name(),
+                git_commit=_git_commit(),
+                **about,
+            )
+            _write_synced(temporary / RECORD_FILE, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+            _sync_folder(temporary)
+            temporary.rename(self.root / key.folder)
+            _sync_folder(self.root)
+        except Exception as error:
+            if _no_space(error) or (isinstance(error, OSError) and _concerns(error, self.root)):
+                raise _store_error(error, self.root) from error
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return Artifact(self.root / key.folder, record)
+
+
+def build_once(
+    store: Store,
+    stage: Stage,
+    key: StageKey,
+    *,
+    node: str,
+    inputs: Mapping[str, Path],
+    parents: Mapping[str, Parent],
+    run: RunOptions,
+    on_wait: Callable[[], None] = lambda: None,
+    on_build: Callable[[], None] = lambda: None,
+) -> tuple[Artifact, bool]:
+    """The output of `key`: reused if it is there and sound, otherwise built now. Returns it and whether it was built.
+
+    Two processes that ask for one key build it once: the second waits for the first's lock and reuses. A damaged output
+    is moved to quarantine and built again. Raises whatever the stage raises for bad input, StoreFull and StoreError.
+    """
+    found = store.look(key)
+    if isinstance(found, Artifact):
+        return found, False
+    with store.lock(key, on_wait):
+        found = store.look(key)
+        if isinstance(found, Artifact):
+            return found, False
+        if isinstance(found, Damaged):
+            store.quarantine(found)
+        on_build()
+        make = importlib.import_module(stage.entry).make
+
+        def write(out: Path) -> Made:
+            made = make(key.config, inputs, out, run, **key.values)
+            assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
+            return made
+
+        return store.publish(key, stage=stage, write=write, node=node, parents=dict(parents)), True
+
+
+def _seal(folder: Path) -> dict[str, FileRecord]:
+    """Make every payload file durable and read-only, and describe it; keys are paths relative to the folder."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise StoreError(f"a stage wrote {path.relative_to(folder)}, which is neither a file nor a folder")
+        if path.is_dir():
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path.chmod(0o444)
+        files[path.relative_to(folder).as_posix()] = FileRecord(
+            size_bytes=path.stat().st_size, sha256=sha256_file(path)
+        )
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            _sync_folder(path)
+    return files
+
+
+def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mapping[str, str]) -> dict[str, str]:
+    """Digest of each named output: of its files (by name without folder), or the one the stage reported."""
+    outputs = {}
+    for output, patterns in stage.outputs.items():
+        if not patterns:
+            outputs[output] = digests[output]
+            continue
+        members = [
+            (name.rsplit("/", 1)[-1], file.sha256)
+            for name, file in files.items()
+            if any(fnmatchcase(name, pattern) for pattern in patterns)
+        ]
+        assert members, f"{stage.name} wrote no file for its output {output!r} ({', '.join(patterns)})"
+        outputs[output] = combined(members)
+    return outputs
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _no_space(error: BaseException) -> bool:
+    """Whether a full device is behind `error`; libraries and child processes report it as text only."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return True
+    return "No space left on device" in str(error) or "os error 28" in str(error)
+
+
+def _concerns(error: OSError, root: Path) -> bool:
+    return isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(root)
+
+
+def _store_error(error: Exception, root: Path) -> StoreError:
+    if _no_space(error):
+        free_bytes = shutil.disk_usage(root if root.exists() else root.parent).free
+        return StoreFull(
+            f"no space left for {root} ({free_bytes:,} bytes free); nothing was published. "
+            "Free space (`pgolf gc --delete` removes what no result refers to) or choose another --store"
+        )
+    why = getattr(error, "strerror", None) or error
+    return StoreError(f"the store {root} cannot be used: {why}. Check --store and its permissions")
+
+
+@cache
+def _git_commit() -> str | None:
+    """Commit of the checkout this package runs from, with "+" when files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        changes = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changes.strip() else "")

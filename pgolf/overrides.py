@@ -1,0 +1,124 @@
+"""`--set train.steps=200`: changing fields of a typed config by name, with a suggestion for a wrong one."""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pgolf.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+INTEGER_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+FLOAT_RANGE = re.compile(r"([^:,\s]+):([^:,\s]+):([^:,\s]+)")
+MOST_VALUES = 1_000_000
+
+
+def parse_value(text: str) -> Any:
+    """The value a person means by `text`.
+
+    JSON where it is JSON; `2..7` the integers 2 to 7; `0:0.6:0.05` the numbers from 0 to 0.6 in steps of 0.05, both
+    ends included; `a,b` a list of values; anything else the text itself. Raises ConfigError for an empty range.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    if match := INTEGER_RANGE.fullmatch(text):
+        first, last = int(match[1]), int(match[2])
+        if not 0 <= last - first < MOST_VALUES:
+            raise ConfigError(f"{text} is a range of {last - first + 1} integers; write FIRST..LAST with FIRST ≤ LAST")
+        return list(range(first, last + 1))
+    if match := FLOAT_RANGE.fullmatch(text):
+        return _float_range(text, *match.groups())
+    if "," in text:
+        return [parse_value(part.strip()) for part in text.split(",") if part.strip()]
+    return text
+
+
+def _float_range(text: str, *ends: str) -> list[float]:
+    try:
+        first, last, step = (float(end) for end in ends)
+        steps = (last - first) / step
+        whole = round(steps)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ConfigError(f"{text} is not a range; write FIRST:LAST:STEP, e.g. 0:0.6:0.05") from None
+    if not 0 <= whole < MOST_VALUES or abs(steps - whole) > 1e-6:
+        raise ConfigError(f"{text}: {steps:g} steps from {first:g} to {last:g}; choose a step that divides the range")
+    # Rounded to 12 digits, so that 0.05 * 3 is the 0.15 a person would have written: it names a cell and enters a key.
+    return [round(first + i * step, 12) for i in range(whole + 1)]
+
+
+def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
+    """`config` with each "path.to.field=value" applied, checked as a whole.
+
+    Raises ConfigError for a text without "=", an unknown name (with the nearest ones), or a value of the wrong type.
+    """
+    data = config.model_dump()
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"{override!r} is not NAME=VALUE; write e.g. --set train.steps=200")
+        _place(config, data, path.strip(), parse_value(text.strip()))
+    return validated(type(config), data)
+
+
+def validated(model: type[Model], data: Any, where: str = "") -> Model:
+    """`data` as `model`. Raises ConfigError with one line per wrong field."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            path = ".".join(str(part) for part in ([where] if where else []) + list(problem["loc"]))
+            got = "" if problem["type"] == "missing" else f" (got {_shown(problem['input'])})"
+            lines.append(f"{path or model.__name__}: {problem['msg'].removeprefix('Value error, ')}{got}")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> None:
+    names = path.split(".")
+    level: Any = config
+    for depth, name in enumerate(names):
+        fields = type(level).model_fields if isinstance(level, BaseModel) else {}
+        if name not in fields:
+            raise ConfigError(_unknown(config, path, names[:depth], name, level))
+        if depth == len(names) - 1:
+            if isinstance(getattr(level, name), tuple) and not isinstance(value, list | tuple):
+                value = [value]
+            data[name] = value
+            return
+        level, data = getattr(level, name), data[name]
+
+
+def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: Any) -> str:
+    prefix = ".".join(before)
+    if not isinstance(level, BaseModel):
+        return f"{path}: {prefix} is {_shown(level)} and has no fields"
+    known = list(type(level).model_fields)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if not close:  # perhaps the right field of another section
+        close = [full for full in field_paths(config) if full.rsplit(".", 1)[-1] == name][:3]
+    else:
+        close = [f"{prefix}.{match}".removeprefix(".") for match in close]
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known here: {', '.join(known)}"
+    return f"no field {path}; {hint}"
+
+
+def field_paths(config: BaseModel, prefix: str = "") -> list[str]:
+    """Dotted names of every field that holds a value, in order."""
+    paths = []
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            paths += field_paths(value, f"{prefix}{name}.")
+        else:
+            paths.append(prefix + name)
+    return paths

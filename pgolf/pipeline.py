@@ -1,0 +1,220 @@
+"""The stages of one recipe as a graph, and the key of each node once its inputs exist.
+
+One definition serves `pgolf plan`, the plain runner and the Prefect flows, so that what is planned is what runs.
+"""
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pgolf.artifact import Artifact
+from pgolf.budget import code_bytes
+from pgolf.closure import code_digests
+from pgolf.config import StageConfig
+from pgolf.content import Memo, combined
+from pgolf.errors import ConfigError, DataError
+from pgolf.hardware import cpu_name, gpu_names
+from pgolf.recipe import Recipe
+from pgolf.run import RunOptions
+from pgolf.stage import Stage, StageKey
+from pgolf.stages import CALIBRATE, COMPRESS, COUNT, FETCH, MIX, SCORE, TOKENIZE, TRAIN
+from pgolf.train.config import TrainStageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Reads named outputs of another node."""
+
+    node: str
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Reads a file or folder from outside the store, identified by its content."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One output to be had: a stage, its config, and where its inputs come from."""
+
+    name: str
+    stage: Stage
+    config: StageConfig
+    seed: int | None = None
+    inputs: Mapping[str, Link | External] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the nodes it reads from, without repeats."""
+        return tuple(dict.fromkeys(link.node for link in self.inputs.values() if isinstance(link, Link)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where a recipe's own files lie on this machine: places, not identity; their content enters the keys.
+
+    documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file.
+    """
+
+    documents: Path | None = None
+    tokenizer: Path | None = None
+
+
+def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = RunOptions()) -> tuple[Node, ...]:  # noqa: B008
+    """Every node of `recipe`, each after the nodes it reads from. Raises ConfigError for a missing source file."""
+    return tuple(_nodes(recipe, sources, run))
+
+
+def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
+    yield _data_node(recipe, sources)
+    counts = {}
+    for estimator in recipe.estimators:
+        name = f"count[{estimator}]"
+        counts[f"counts.{estimator}"] = Link(name, ("counts",))
+        config = recipe.count.model_copy(update={"estimator": estimator})
+        yield Node(name=name, stage=COUNT, config=config, inputs={"data": Link("data", ("val",))})
+    for seed in recipe.seeds:
+        yield from _seed_nodes(recipe, seed, counts, run)
+
+
+def _data_node(recipe: Recipe, sources: Sources) -> Node:
+    if recipe.fetch is not None:
+        return Node(name="data", stage=FETCH, config=recipe.fetch)
+    assert recipe.tokenize is not None, "a recipe has fetch or tokenize"
+    inputs: dict[str, Link | External] = {}
+    tools = {}
+    if recipe.tokenize.source == "builtin":
+        # The built-in corpus is the interpreter's own documentation.
+        tools["python"] = platform.python_version()
+    else:
+        inputs["documents"] = External(_source(sources.documents, "documents"))
+    if recipe.tokenize.tokenizer == "given":
+        inputs["tokenizer"] = External(_source(sources.tokenizer, "tokenizer"))
+    return Node(name="data", stage=TOKENIZE, config=recipe.tokenize, inputs=inputs, tools=tools)
+
+
+def _source(path: Path | None, role: str) -> Path:
+    if path is None:
+        raise ConfigError(f"this recipe reads {role} from outside: pass --{role} PATH")
+    if not path.exists():
+        raise ConfigError(f"--{role} {path}: no such file or folder")
+    return path
+
+
+def _seed_nodes(recipe: Recipe, seed: int, counts: Mapping[str, Link], run: RunOptions) -> Iterator[Node]:
+    train, calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("train", "calibrate", "compress", "score", "mix"))
+    yield Node(
+        name=train,
+        stage=TRAIN,
+        config=TrainStageConfig(model=recipe.model, train=recipe.train),
+        seed=seed,
+        inputs={"data": Link("data", ("train",))},
+        values={"seed": seed},
+        hardware=_clock_hardware(run) if recipe.train.clock_limit_s is not None else {},
+    )
+    checkpoint = Link(train, ("checkpoint",))
+    packed_from: dict[str, Link | External] = {"checkpoint": checkpoint}
+    if recipe.compress.method == "gptq":
+        inputs = {"checkpoint": checkpoint, "data": Link("data", ("train",))}
+        yield Node(name=calibrate, stage=CALIBRATE, config=recipe.calibrate, seed=seed, inputs=inputs)
+        packed_from["hessians"] = Link(calibrate, ("hessians",))
+    yield Node(
+        name=compress,
+        stage=COMPRESS,
+        config=recipe.compress,
+        seed=seed,
+        inputs=packed_from,
+        values={"code_bytes": code_bytes()},
+    )
+    yield Node(
+        name=score,
+        stage=SCORE,
+        config=recipe.score,
+        seed=seed,
+        inputs={"model": Link(compress, ("weights",)), "data": Link("data", ("val",))},
+    )
+    yield Node(
+        name=mix,
+        stage=MIX,
+        config=recipe.mix,
+        seed=seed,
+        inputs={"trace": Link(score, ("trace",)), "data": Link("data", ("val", "tokenizer")), **counts},
+    )
+
+
+def _clock_hardware(run: RunOptions) -> dict[str, Any]:
+    """What a run that stops by the clock depends on beside its key: how much it gets done in the time."""
+    on_gpu = run.device == "cuda" or (run.device == "auto" and bool(gpu_names()))
+    return {
+        "device": gpu_names()[0] if on_gpu and gpu_names() else cpu_name(),
+        "processes": run.processes,
+        "torch": metadata.version("torch"),
+    }
+
+
+@cache
+def tool_version(distribution: str, parts: int) -> str:
+    """The installed version's first `parts` numbers, without a local suffix such as +cpu. Raises ConfigError if absent."""
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        raise ConfigError(f"{distribution} is not installed; run `make setup` (or pip install {distribution})") from None
+    return ".".join(version.partition("+")[0].split(".")[:parts])
+
+
+@cache
+def stage_code(entry: str) -> Mapping[str, str]:
+    """Module -> digest over the import closure of a stage's entry module."""
+    return code_digests(entry)
+
+
+def content_digest(path: Path, memo: Memo) -> str:
+    """Digest of a file, or of all files under a folder by relative name. Raises DataError if one cannot be read."""
+    try:
+        if path.is_file():
+            return memo.sha256(path)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        if not files:
+            raise DataError(f"{path} holds no files")
+        return combined((file.relative_to(path).as_posix(), memo.sha256(file)) for file in files)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
+
+
+def key_of(node: Node, parents: Mapping[str, Artifact], memo: Memo) -> StageKey:
+    """The node's key, given the artifacts of the nodes it reads from (by node name)."""
+    inputs = {}
+    for role, source in node.inputs.items():
+        if isinstance(source, External):
+            inputs[role] = content_digest(source.path, memo)
+        else:
+            for output in source.outputs:
+                inputs[f"{role}.{output}"] = parents[source.node].outputs[output]
+    return StageKey(
+        stage=node.stage.name,
+        version=node.stage.version,
+        config=node.config,
+        inputs=inputs,
+        values=node.values,
+        code=stage_code(node.stage.entry),
+        tools={name: tool_version(name, parts) for name, parts in node.stage.tools.items()} | dict(node.tools),
+        hardware=node.hardware,
+    )
+
+
+def input_folders(node: Node, parents: Mapping[str, Artifact]) -> dict[str, Path]:
+    """Role -> folder or file the stage reads from."""
+    return {
+        role: source.path if isinstance(source, External) else parents[source.node].path
+        for role, source in node.inputs.items()
+    }

@@ -1,0 +1,67 @@
+"""A recipe: one config per stage, and the seeds to run it for."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pgolf.config import StageConfig
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.eval.config import ScoreConfig
+from pgolf.model.config import ModelConfig
+from pgolf.ngram.config import CountConfig
+from pgolf.ngram.mix_config import MixConfig
+from pgolf.pack.config import CompressConfig
+from pgolf.quant.config import CalibrateConfig
+from pgolf.train.config import TrainConfig
+
+Estimator = Literal["hashed", "exact"]
+
+
+class Headline(StageConfig):
+    """The one mixture shown beside the plain network in the report, declared before anything is scored.
+
+    Choosing the best cell of a grid after looking at it would tune on the validation data.
+    """
+
+    mixer: Literal["fixed", "backoff", "adaptive"] = Field("fixed", description="Kind of mixture")
+    order: int = Field(7, ge=2, le=16, description="(Highest) n-gram order")
+    alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
+
+
+class Recipe(StageConfig):
+    """Everything that decides a result. Places and devices are `Sources` and `RunOptions`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Name under which results are filed")
+    description: str = Field("", description="One sentence for `pgolf recipes`")
+    seeds: tuple[int, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
+    fetch: FetchConfig | None = Field(None, description="The published data set; instead of tokenize")
+    tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards; instead of fetch")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The network")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Optimizers, schedule, averaging")
+    calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig, description="Tokens for GPTQ's Hessians")
+    compress: CompressConfig = Field(default_factory=CompressConfig, description="Quantization and packing to budget")
+    score: ScoreConfig = Field(default_factory=ScoreConfig, description="Sliding-window evaluation of the artifact")
+    estimators: tuple[Estimator, ...] = Field(
+        ("hashed", "exact"), min_length=1, description="Count tables: published hashed ones (legacy), exact ones"
+    )
+    count: CountConfig = Field(default_factory=CountConfig, description="n-gram counts, once per estimator")
+    mix: MixConfig = Field(default_factory=MixConfig, description="The grid of mixtures")
+    headline: Headline = Field(default_factory=Headline, description="The mixture shown in the report")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.fetch is None) == (self.tokenize is None):
+            raise ValueError("a recipe has either fetch or tokenize; set the other one to null")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds repeat: {self.seeds}; every seed is one run")
+        if len(set(self.estimators)) != len(self.estimators):
+            raise ValueError(f"estimators repeat: {self.estimators}")
+        if self.count.window != self.score.window or self.count.stride != self.score.stride:
+            raise ValueError(
+                f"count.window/stride {self.count.window}/{self.count.stride} differ from score.window/stride "
+                f"{self.score.window}/{self.score.stride}: counts are taken at the scored segments; set both alike"
+            )
+        if self.count.tail != self.score.tail:
+            raise ValueError(f"count.tail {self.count.tail!r} differs from score.tail {self.score.tail!r}; set both alike")
+        return self

@@ -1,0 +1,33 @@
+"""The stages of the pipeline, by declaration alone: importing this loads none of their libraries."""
+
+from pgolf.stage import Stage
+
+DATA_OUTPUTS = {
+    "manifest": ("manifest.json",),
+    "tokenizer": ("tokenizers/*.model",),
+    "train": ("datasets/*/fineweb_train_*.bin",),
+    "val": ("datasets/*/fineweb_val_*.bin",),
+}
+
+FETCH = Stage(name="fetch", entry="pgolf.corpus.fetch", outputs=DATA_OUTPUTS)
+TOKENIZE = Stage(name="tokenize", entry="pgolf.corpus.tokenize", tools={"sentencepiece": 3}, outputs=DATA_OUTPUTS)
+TRAIN = Stage(
+    name="train",
+    entry="pgolf.train.stage",
+    tools={"torch": 2},
+    outputs={"checkpoint": ("checkpoint.safetensors",)},
+)
+CALIBRATE = Stage(
+    name="calibrate", entry="pgolf.quant.calibrate", tools={"torch": 2}, outputs={"hessians": ("hessians.safetensors",)}
+)
+COMPRESS = Stage(
+    name="compress",
+    entry="pgolf.pack.compress",
+    tools={"torch": 2, "zstandard": 3},
+    outputs={"packed": ("model.pgolf",), "weights": ()},
+)
+SCORE = Stage(name="score", entry="pgolf.eval.score", tools={"torch": 2}, outputs={"trace": ("trace.arrow",)})
+COUNT = Stage(name="count", entry="pgolf.ngram.count", outputs={"counts": ("counts.arrow",)})
+MIX = Stage(name="mix", entry="pgolf.ngram.mix_stage", tools={"numba": 2}, outputs={"cells": ("cells.parquet",)})
+
+STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, CALIBRATE, COMPRESS, SCORE, COUNT, MIX)}
