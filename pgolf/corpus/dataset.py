@@ -1,0 +1,131 @@
+"""A tokenized data set on disk: which shards and which tokenizer belong together, as its manifest says.
+
+manifest.json · datasets/<name>/fineweb_{train,val}_%06d.bin · tokenizers/<name>.model/.vocab
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pgolf.errors import DataError
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_VERSION = "10B"
+
+# The published file names say fineweb whatever the documents are; every reader of the format globs for them.
+SHARD_PREFIX = "fineweb"
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Paths and ids of one tokenized data set; shards in name order, which is stream order."""
+
+    folder: Path
+    name: str
+    vocab_size: int
+    bos_id: int
+    train_shards: tuple[Path, ...]
+    val_shards: tuple[Path, ...]
+    tokenizer_model: Path
+
+
+def shard_name(split: Split, index: int) -> str:
+    """File name of shard `index` of a split, counted from 0."""
+    return f"{SHARD_PREFIX}_{split}_{index:06d}.bin"
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Read the manifest of a data folder and check that every file it promises is there.
+
+    The files' contents are not read: `pgolf.corpus.shards` checks each when it is opened.
+    Raises DataError for a missing or malformed manifest, a missing shard and a missing tokenizer.
+    """
+    manifest_path = folder / MANIFEST_NAME
+    if not manifest_path.is_file():
+        raise DataError(
+            f"{folder}: no {MANIFEST_NAME}, so this is not a data folder; "
+            "make one with `pgolf tokenize` (own documents) or `pgolf fetch` (published shards)"
+        )
+    try:
+        manifest = json.loads(manifest_path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{manifest_path}: not JSON ({error}); make the data folder again") from error
+    try:
+        dataset = _only_dataset(manifest, manifest_path)
+        stats = dataset["stats"]
+        name, vocab_size, bos_id = str(dataset["name"]), int(dataset["vocab_size"]), int(dataset["bos_id"])
+        tokenizer_name = str(dataset["tokenizer_name"])
+        data_path = inside(folder, dataset["path"], manifest_path)
+        # A fetched folder may hold fewer train shards than were published; fetch says how many it took.
+        files_train = int(dataset.get("files_train_fetched", stats["files_train"]))
+        files_val = int(stats["files_val"])
+        tokenizers = {str(entry["name"]): entry for entry in manifest["tokenizers"]}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{manifest_path}: field missing or of the wrong type ({type(error).__name__}: {error}); "
+            "make the data folder again"
+        ) from error
+
+    model_path = tokenizers.get(tokenizer_name, {}).get("model_path")
+    if not model_path:
+        raise DataError(
+            f"{manifest_path}: data set {name!r} names tokenizer {tokenizer_name!r} without a model file "
+            f"(listed: {', '.join(sorted(tokenizers)) or 'none'}); bytes per token need a SentencePiece model"
+        )
+    tokenizer_model = inside(folder, model_path, manifest_path)
+    if not tokenizer_model.is_file():
+        raise DataError(f"{tokenizer_model}: tokenizer promised by {manifest_path} is missing; make the folder again")
+    return Dataset(
+        folder=folder,
+        name=name,
+        vocab_size=vocab_size,
+        bos_id=bos_id,
+        train_shards=_promised_shards(data_path, "train", files_train, manifest_path),
+        val_shards=_promised_shards(data_path, "val", files_val, manifest_path),
+        tokenizer_model=tokenizer_model,
+    )
+
+
+def inside(folder: Path, relative: object, manifest_path: Path) -> Path:
+    """A manifest's relative POSIX path below `folder`; DataError for one that would leave it."""
+    path = Path(str(relative))
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{manifest_path}: path {str(relative)!r} leaves the data folder; paths must be relative to it")
+    return folder / path
+
+
+def _only_dataset(manifest: Mapping[str, Any], manifest_path: Path) -> Mapping[str, Any]:
+    datasets = manifest["datasets"]
+    if len(datasets) != 1:
+        names = ", ".join(str(entry["name"]) for entry in datasets) or "none"
+        raise DataError(
+            f"{manifest_path}: lists {len(datasets)} data sets ({names}), a data folder holds exactly one; "
+            "fetch the one you want into a folder of its own"
+        )
+    entry: Mapping[str, Any] = datasets[0]
+    return entry
+
+
+def _promised_shards(data_path: Path, split: Split, count: int, manifest_path: Path) -> tuple[Path, ...]:
+    if count < 1:
+        raise DataError(f"{manifest_path}: promises {count} {split} shards; both splits need at least one")
+    promised = tuple(data_path / shard_name(split, index) for index in range(count))
+    missing = [path.name for path in promised if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{data_path}: {len(missing)} of {count} {split} shards are missing, the first is {missing[0]}; "
+            "make or fetch the data folder again"
+        )
+    strangers = sorted(set(data_path.glob(f"{SHARD_PREFIX}_{split}_*.bin")) - set(promised))
+    if strangers:
+        raise DataError(
+            f"{data_path}: {len(strangers)} {split} shards beyond the {count} of {manifest_path.name}, "
+            f"the first is {strangers[0].name}; remove them or make the folder again"
+        )
+    return promised
