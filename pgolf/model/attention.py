@@ -1,0 +1,106 @@
+"""Causal grouped-query attention with value residual, value embedding, exclusive self-attention and a head gate.
+
+Shapes: B rows, T positions, D residual width, H query heads, G key/value heads, Q = H / G query heads per group,
+K channels of a head (D = H · K), V = G · K channels of all values.
+Source: Parameter Golf PRs #715 and #792; GQA from Ainslie et al. 2023.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgolf.model.config import ModelConfig
+from pgolf.model.linear import CastedLinear
+from pgolf.model.precision import Precision
+from pgolf.model.rope import rotate
+
+
+class HeadGate(nn.Module):
+    """σ(u Wᵀ + b): one factor per query head, from the block's scaled, normed input."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(heads, width))
+        self.bias = nn.Parameter(torch.zeros(heads))
+
+    def forward(self, u_BTD: Tensor) -> Tensor:
+        """u [B, T, D] to gates [B, T, H] in u's dtype."""
+        return torch.sigmoid(F.linear(u_BTD, self.weight.to(u_BTD.dtype), self.bias.to(u_BTD.dtype)))
+
+
+class Attention(nn.Module):
+    """One block's attention. Parameters are zero until initialized or loaded."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.excludes_self = layer in config.xsa_layer_set
+        self.qk_norm_eps = config.norm_eps_bf16_input
+        self.c_q = CastedLinear(config.width, config.width)
+        self.c_k = CastedLinear(config.width, config.kv_width)
+        self.c_v = CastedLinear(config.width, config.kv_width)
+        self.proj = CastedLinear(config.width, config.width)
+        self.q_gain = nn.Parameter(torch.zeros(config.heads))
+        # Layer 0 owns one too: it is never used and gets no gradient, but it is in the published state files.
+        self.vr_lambda = nn.Parameter(torch.zeros(2)) if config.value_residual else None
+        self.attn_gate = HeadGate(config.width, config.heads) if config.gated_attention else None
+
+    def forward(
+        self,
+        u_BTD: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        first_v_BTGK: Tensor | None,
+        value_embedding_BTV: Tensor | None,
+        precision: Precision,
+    ) -> tuple[Tensor, Tensor]:
+        """Attention output [B, T, D] and this layer's values [B, T, G, K] before the value residual.
+
+        first_v_BTGK: layer 0's values, None in layer 0 itself. value_embedding_BTV: None in layers without one.
+        """
+        B, T, _ = u_BTD.shape
+        u_BTD = u_BTD.to(precision.linear)
+        v_BTV = self.c_v(u_BTD)
+        if value_embedding_BTV is not None:
+            v_BTV = v_BTV + value_embedding_BTV
+        own_v_BTGK = v_BTV.view(B, T, self.kv_heads, self.head_dim)
+        v_BTGK = own_v_BTGK
+        if self.vr_lambda is not None and first_v_BTGK is not None:
+            first, own = self.vr_lambda.to(own_v_BTGK.dtype)
+            v_BTGK = first * first_v_BTGK + own * own_v_BTGK
+
+        q_BHTK = self._normed_and_rotated(self.c_q(u_BTD), self.heads, rotation, precision)
+        k_BGTK = self._normed_and_rotated(self.c_k(u_BTD), self.kv_heads, rotation, precision)
+        q_BHTK = q_BHTK * self.q_gain.to(q_BHTK.dtype)[:, None, None]
+        y_BHTK = F.scaled_dot_product_attention(
+            q_BHTK.to(precision.linear),
+            k_BGTK.to(precision.linear),
+            v_BTGK.transpose(1, 2),
+            is_causal=True,
+            enable_gqa=True,
+        )
+        y_BTHK = y_BHTK.transpose(1, 2)
+        if self.excludes_self:
+            y_BTHK = without_own_value(y_BTHK, v_BTGK)
+        if self.attn_gate is not None:
+            # The gate reads the block's input and comes after the exclusion.
+            y_BTHK = y_BTHK * self.attn_gate(u_BTD)[..., None]
+        return self.proj(y_BTHK.reshape(B, T, -1).to(precision.linear)), own_v_BTGK
+
+    def _normed_and_rotated(
+        self, x_BTC: Tensor, heads: int, rotation: tuple[Tensor, Tensor], precision: Precision
+    ) -> Tensor:
+        B, T, _ = x_BTC.shape
+        x_BHTK = x_BTC.view(B, T, heads, self.head_dim).transpose(1, 2).to(precision.residual)
+        return rotate(F.rms_norm(x_BHTK, (self.head_dim,), eps=self.qk_norm_eps), *rotation)
+
+
+def without_own_value(y_BTHK: Tensor, v_BTGK: Tensor) -> Tensor:
+    """Exclusive self-attention: y minus its component along the same position's value, in float32.
+
+    Query head h belongs to value head h // (H / G); v̂ = v / max(‖v‖₂, 1e-12).
+    """
+    B, T, H, K = y_BTHK.shape
+    y_BTGQK = y_BTHK.float().reshape(B, T, v_BTGK.shape[2], -1, K)
+    unit_v_BTG1K = F.normalize(v_BTGK.float(), dim=-1, eps=1e-12).unsqueeze(-2)
+    along_BTGQ1 = (y_BTGQK * unit_v_BTG1K).sum(-1, keepdim=True)
+    return (y_BTGQK - along_BTGQ1 * unit_v_BTG1K).reshape(B, T, H, K)

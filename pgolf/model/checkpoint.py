@@ -1,0 +1,84 @@
+"""A trained network as one safetensors file: weights, ModelConfig and facts about the training, no code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from pgolf.errors import DataError
+from pgolf.model.config import ModelConfig
+from pgolf.model.gpt import GPT
+from pgolf.model.tensor_file import load_tensors, save_tensors
+
+_CONFIG_KEY = "model_config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """config: the network. state: tensors by state name. facts: strings such as stream_position, seed, steps."""
+
+    config: ModelConfig
+    state: Mapping[str, Tensor]
+    facts: Mapping[str, str]
+
+
+def save_checkpoint(path: Path, config: ModelConfig, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write a checkpoint; the same content gives the same bytes."""
+    assert _CONFIG_KEY not in facts, "the metadata key of the config is taken"
+    save_tensors(path, state, {**facts, _CONFIG_KEY: config.model_dump_json()})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint without executing anything in it.
+
+    Raises DataError for a file that is missing, damaged, or holds no ModelConfig this version can read.
+    """
+    state, metadata = load_tensors(path)
+    config_json = metadata.pop(_CONFIG_KEY, None)
+    if config_json is None:
+        raise DataError(f"{path}: safetensors without a {_CONFIG_KEY!r} entry, so not a pgolf checkpoint; train again")
+    try:
+        config = ModelConfig.model_validate_json(config_json)
+    except ValidationError as error:
+        raise DataError(
+            f"{path}: its model_config has {error.error_count()} fields this version does not accept "
+            f"({_first_complaint(error)}); train again with this version"
+        ) from error
+    return Checkpoint(config=config, state=state, facts=metadata)
+
+
+def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> GPT:
+    """The network of `config` holding `state`, on `device`, in evaluation mode.
+
+    Raises DataError naming each tensor that is missing, unknown, or of another shape or dtype than the network's.
+    """
+    with torch.device("meta"):
+        model = GPT(config)
+    expected = model.state_dict()
+    complaints = [f"{name} is missing" for name in expected if name not in state]
+    complaints += [f"{name} is not part of the network" for name in state if name not in expected]
+    for name, tensor in expected.items():
+        found = state.get(name)
+        if found is not None and (found.shape != tensor.shape or found.dtype != tensor.dtype):
+            complaints.append(f"{name} is {_kind(found)}, the network has {_kind(tensor)}")
+    if complaints:
+        shown = "; ".join(complaints[:5]) + (f"; and {len(complaints) - 5} more" if len(complaints) > 5 else "")
+        raise DataError(
+            f"{len(complaints)} tensors do not fit the network: {shown}; use the config they were made with"
+        )
+    model.to_empty(device=device)
+    model.load_state_dict(dict(state))
+    return model.eval()
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

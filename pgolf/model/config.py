@@ -1,0 +1,98 @@
+"""The network's configuration: every switch of the #715 and #792 architectures. Imports no torch."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pgolf.config import StageConfig
+
+EPS_FLOAT32 = 2.0**-23  # the smallest step of float32: rms_norm's default since torch 2.9, whatever the input
+
+
+class ModelConfig(StageConfig):
+    """The network of Parameter Golf PR #715 at any size; its values are the defaults. Layers are numbered from 0."""
+
+    vocab_size: int = Field(1024, ge=2, le=65_536, description="tokens of the vocabulary; the head shares the table")
+    width: int = Field(512, ge=8, description="channels of the residual stream")
+    layers: int = Field(11, ge=1, description="blocks; the first half feeds skips to the second")
+    heads: int = Field(8, ge=1, description="query heads; each is width / heads channels wide")
+    kv_heads: int = Field(4, ge=1, description="key and value heads, each shared by heads / kv_heads query heads")
+    mlp_width: int = Field(1536, ge=1, description="hidden channels of each MLP")
+    mlp_slope: float = Field(0.5, ge=0, le=1, description="negative slope before the square; #761 uses 0.9")
+
+    bigram_buckets: int = Field(4096, ge=2, description="rows of the hashed bigram table; #792 uses 2048")
+    bigram_dim: int = Field(128, ge=1, description="channels of a bigram row before its projection")
+    bigram_scale_init: float = Field(0.05, description="initial scale of the bigram embedding")
+
+    rope_dims: int = Field(16, ge=4, description="leading channels of each head that carry the rotary position")
+    rope_base: float = Field(10_000.0, gt=1, description="rotary base up to rope_reference_length")
+    rope_reference_length: int = Field(1024, ge=1, description="rows longer than this raise the base (NTK rule)")
+
+    q_gain_init: float = Field(1.5, description="initial gain of each query head after its norm")
+    xsa_layers: tuple[int, ...] | None = Field(
+        None, description="layers whose attention output loses its share along the token's own value; null: every layer"
+    )
+    value_residual: bool = Field(True, description="mix layer 0's values into every later layer's (not in #792)")
+    gated_attention: bool = Field(True, description="a sigmoid gate per head on the attention output (not in #792)")
+    gate_bias_init: float = Field(4.0, description="initial bias of that gate; sigmoid(4) = 0.982")
+    value_embedding_layers: tuple[int, ...] = Field((), description="layers whose values get a token embedding")
+    value_embedding_dim: int = Field(128, ge=1, description="channels of that embedding before its projection")
+    value_embedding_scale_init: float = Field(0.1, description="initial scale of that embedding")
+
+    ln_scale: bool = Field(True, description="scale the normed input of block l by 1 / sqrt(l + 1)")
+    logit_softcap: float = Field(30.0, gt=0, description="logits are c · tanh(logits / c)")
+
+    embedding_init_std: float = Field(0.005, ge=0, description="standard deviation of the initial token embedding")
+    value_embedding_init_std: float = Field(0.01, ge=0, description="the same for the value embedding")
+    projection_init_by_depth: bool = Field(
+        True, description="scale the initial embedding projections by 1 / sqrt(2 · layers); #745 does not"
+    )
+
+    residual_dtype: Literal["bfloat16", "float32"] = Field(
+        "bfloat16",
+        description="residual stream and norm outputs on CUDA (float32 in #745, #792); always float32 on CPU",
+    )
+    norm_eps: float = Field(EPS_FLOAT32, gt=0, description="RMSNorm epsilon where the input is float32 on CUDA")
+    norm_eps_bf16_input: float = Field(
+        EPS_FLOAT32, gt=0, description="RMSNorm epsilon where the input is bfloat16 on CUDA; 2^-7 in #745, #792"
+    )
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one head."""
+        return self.width // self.heads
+
+    @property
+    def kv_width(self) -> int:
+        """Channels of all key (or value) heads together."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def encoder_layers(self) -> int:
+        """Blocks whose output is kept for a skip; also the number of skips."""
+        return self.layers // 2
+
+    @property
+    def xsa_layer_set(self) -> frozenset[int]:
+        """`xsa_layers` with null spelled out."""
+        return frozenset(range(self.layers) if self.xsa_layers is None else self.xsa_layers)
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} is not a multiple of heads {self.heads}; each head takes width / heads"
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}; use one of its divisors"
+            )
+        if self.rope_dims % 2 or self.rope_dims > self.head_dim:
+            raise ValueError(
+                f"rope_dims {self.rope_dims} must be even and at most {self.head_dim}, the channels of a head (width / heads)"
+            )
+        for name in ("xsa_layers", "value_embedding_layers"):
+            chosen = getattr(self, name)
+            if chosen is not None and list(chosen) != sorted({i for i in chosen if 0 <= i < self.layers}):
+                raise ValueError(f"{name} {chosen} must rise strictly within 0..{self.layers - 1}; write e.g. (0, 1)")
+        return self

@@ -1,0 +1,144 @@
+"""The network of Parameter Golf PR #715, and of #792 by its switches, at any size.
+
+Shapes: B rows, T positions of a row, D residual width, V vocabulary, M MLP width; L layers of which the first
+S = L // 2 feed a skip each. All linear maps are y = x Wᵀ.
+A row starts afresh: positions, the smear and the bigram hash see nothing before it, and documents are not masked.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgolf.model.attention import Attention
+from pgolf.model.config import ModelConfig
+from pgolf.model.embedding import ScaledTable, SmearGate, Table, bigram_bucket
+from pgolf.model.linear import CastedLinear
+from pgolf.model.precision import Precision, precision_for, stream_norm_eps
+from pgolf.model.rope import ntk_base, rotation_tables
+
+
+class MLP(nn.Module):
+    """Two linear maps around the square of a leaky ReLU: p² above zero, slope² · p² below, never negative."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.slope = config.mlp_slope
+        self.fc = CastedLinear(config.width, config.mlp_width)
+        self.proj = CastedLinear(config.mlp_width, config.width)
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        """[B, T, D] to the same shape and dtype."""
+        hidden_BTM = F.leaky_relu(self.fc(h_BTD), negative_slope=self.slope)
+        out_BTD: Tensor = self.proj(hidden_BTM.float().square().to(h_BTD.dtype))
+        return out_BTD
+
+
+class Block(nn.Module):
+    """z = r₀ x + r₁ x₀; then attention and MLP, each on the scaled norm of z and added by a gain per channel."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.norm_eps = stream_norm_eps(config)
+        self.norm_scale = (layer + 1) ** -0.5 if config.ln_scale else 1.0
+        self.attn = Attention(config, layer)
+        self.mlp = MLP(config)
+        self.attn_scale = nn.Parameter(torch.zeros(config.width))
+        self.mlp_scale = nn.Parameter(torch.zeros(config.width))
+        self.resid_mix = nn.Parameter(torch.zeros(2, config.width))
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        x0_BTD: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        first_v_BTGK: Tensor | None,
+        value_embedding_BTV: Tensor | None,
+        precision: Precision,
+    ) -> tuple[Tensor, Tensor]:
+        """The block's output [B, T, D] and its attention's own values [B, T, G, K]; see `Attention.forward`."""
+        mix_x_D, mix_x0_D = self.resid_mix.to(x_BTD.dtype)
+        z_BTD = mix_x_D * x_BTD + mix_x0_D * x0_BTD
+        a_BTD, own_v_BTGK = self.attn(self._scaled_norm(z_BTD), rotation, first_v_BTGK, value_embedding_BTV, precision)
+        z_BTD = z_BTD + self.attn_scale.to(z_BTD.dtype) * a_BTD
+        h_BTD = self.mlp(self._scaled_norm(z_BTD).to(precision.linear))
+        return z_BTD + self.mlp_scale.to(z_BTD.dtype) * h_BTD, own_v_BTGK
+
+    def _scaled_norm(self, z_BTD: Tensor) -> Tensor:
+        return F.rms_norm(z_BTD, (z_BTD.shape[-1],), eps=self.norm_eps) * self.norm_scale
+
+
+class GPT(nn.Module):
+    """The whole network. Every parameter is zero until `initialize` (pgolf/model/init.py) or a state is loaded.
+
+    Tables are stored in bfloat16, all else in float32; what a forward pass computes in, `precision_for` says.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tok_emb = Table(config.vocab_size, config.width)
+        self.bigram = ScaledTable(config.bigram_buckets, config.bigram_dim, config.width)
+        self.smear = SmearGate(config.width)
+        self.skip_weights = nn.Parameter(torch.zeros(config.encoder_layers, config.width))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.ve_shared: ScaledTable | None = None
+        self.ve_layer_scales = nn.ParameterList()
+        if config.value_embedding_layers:
+            self.ve_shared = ScaledTable(config.vocab_size, config.value_embedding_dim, config.kv_width)
+            self.ve_layer_scales.extend(nn.Parameter(torch.zeros(1)) for _ in config.value_embedding_layers)
+
+    @property
+    def block_list(self) -> list[Block]:
+        """The blocks in order, typed."""
+        return [cast(Block, block) for block in self.blocks]
+
+    def hidden(self, tokens_BT: Tensor) -> Tensor:
+        """Final-normed hidden states [B, T, D]; position t depends on tokens 0..t of its row alone."""
+        config = self.config
+        tokens_BT = tokens_BT.long()
+        precision = precision_for(config, self.tok_emb.weight.device)
+        length = tokens_BT.shape[1]
+        base = ntk_base(
+            config.rope_base, length, reference_length=config.rope_reference_length, rope_dims=config.rope_dims
+        )
+        rotation = rotation_tables(length, base, config.rope_dims, tokens_BT.device)
+
+        e_BTD = self.tok_emb(tokens_BT, precision.linear)
+        e_BTD = e_BTD + self.bigram(bigram_bucket(tokens_BT, config.bigram_buckets), precision.linear)
+        e_BTD = F.rms_norm(e_BTD.to(precision.residual), (config.width,), eps=config.norm_eps_bf16_input)
+        x_BTD = x0_BTD = self.smear(e_BTD)
+
+        value_embeddings = self._value_embeddings(tokens_BT, precision)
+        first_v_BTGK: Tensor | None = None
+        skips: list[Tensor] = []
+        for layer, block in enumerate(self.block_list):
+            step_up = layer - config.encoder_layers
+            if 0 <= step_up < config.encoder_layers:
+                # Last in, first out; the first skip is the value x already has. It comes before the block's mix.
+                x_BTD = x_BTD + self.skip_weights[step_up].to(x_BTD.dtype) * skips.pop()
+            x_BTD, own_v_BTGK = block(x_BTD, x0_BTD, rotation, first_v_BTGK, value_embeddings.get(layer), precision)
+            if layer == 0:
+                first_v_BTGK = own_v_BTGK
+            if step_up < 0:
+                skips.append(x_BTD)
+        return F.rms_norm(x_BTD, (config.width,), eps=stream_norm_eps(config))
+
+    def _value_embeddings(self, tokens_BT: Tensor, precision: Precision) -> dict[int, Tensor]:
+        if self.ve_shared is None:
+            return {}
+        shared_BTV = self.ve_shared(tokens_BT, precision.linear)
+        layers = self.config.value_embedding_layers
+        return {layer: shared_BTV * c.to(shared_BTV.dtype) for layer, c in zip(layers, self.ve_layer_scales)}
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Softcapped logits [..., V] in float32 of hidden states [..., D]."""
+        dtype = precision_for(self.config, self.tok_emb.weight.device).linear
+        cap = self.config.logit_softcap
+        return (cap * torch.tanh(F.linear(h.to(dtype), self.tok_emb.weight.to(dtype)) / cap)).float()
+
+    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross-entropy in nats per target, a float32 scalar; target t is the token that follows token t."""
+        logits_NV = self.logits(self.hidden(tokens_BT)).flatten(0, 1)
+        return F.cross_entropy(logits_NV, targets_BT.long().flatten())

@@ -1,0 +1,100 @@
+"""Initial weights, draw for draw those of the original scripts.
+
+Source: PR #715 and, with value embeddings, PR #792. The constructors of the originals' layers fill every tensor with
+values that are replaced later; those draws are repeated here only because they move the random generator.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pgolf.model.config import ModelConfig
+from pgolf.model.gpt import GPT
+
+
+def initial_model(config: ModelConfig, seed: int) -> GPT:
+    """A network on the CPU with the initial weights of `seed`, the same on every rank."""
+    model = GPT(config)
+    initialize(model, seed)
+    return model
+
+
+@torch.no_grad()
+def initialize(model: GPT, seed: int) -> None:
+    """Fill `model`, which must lie on the CPU, with its initial weights; bit-equal to the originals at their size.
+
+    The originals start matrices with a side below 64 otherwise (uniform, and the bigram projection at zero, where it
+    and its zero table would never move). Here every size starts as the published one does.
+    """
+    config = model.config
+    generator = torch.Generator().manual_seed(seed)
+    _spend_on_constructors(model, generator)
+    _draw_normal(model.tok_emb.weight, config.embedding_init_std, generator)
+
+    depth_gain = 1 / math.sqrt(2 * config.layers) if config.projection_init_by_depth else 1.0
+    _draw_orthogonal(model.bigram.proj.weight, generator, gain=depth_gain)
+    model.bigram.embed.weight.zero_()
+    model.bigram.scale.fill_(config.bigram_scale_init)
+    model.smear.gate.zero_()
+    model.skip_weights.fill_(1.0)
+    for block in model.block_list:
+        for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.mlp.fc):
+            _draw_orthogonal(linear.weight, generator)
+        block.attn.proj.weight.zero_()
+        block.mlp.proj.weight.zero_()
+        block.attn.q_gain.fill_(config.q_gain_init)
+        if block.attn.vr_lambda is not None:
+            block.attn.vr_lambda.fill_(0.5)
+        if block.attn.attn_gate is not None:
+            block.attn.attn_gate.weight.zero_()
+            block.attn.attn_gate.bias.fill_(config.gate_bias_init)
+        block.attn_scale.fill_(1.0)
+        block.mlp_scale.fill_(1.0)
+        block.resid_mix[0].fill_(1.0)
+        block.resid_mix[1].zero_()
+    if model.ve_shared is not None:
+        _draw_orthogonal(model.ve_shared.proj.weight, generator, gain=depth_gain)
+        model.ve_shared.scale.fill_(config.value_embedding_scale_init)
+        for scale in model.ve_layer_scales:
+            scale.fill_(1.0)
+    for parameter in model.parameters():
+        # The originals pass the whole model through bfloat16 on its way to float32.
+        parameter.copy_(parameter.bfloat16())
+
+
+def _spend_on_constructors(model: GPT, generator: torch.Generator) -> None:
+    """Draw what the originals' constructors draw, in their order: N(0, 1) per table, uniform per linear map."""
+
+    def table(parameter: Tensor) -> None:
+        torch.empty(parameter.shape).normal_(generator=generator)
+
+    def linear(parameter: Tensor) -> None:
+        torch.empty(parameter.shape).uniform_(generator=generator)
+
+    table(model.tok_emb.weight)
+    table(model.bigram.embed.weight)
+    linear(model.bigram.proj.weight)
+    for block in model.block_list:
+        attention = block.attn
+        for matrix in (attention.c_q, attention.c_k, attention.c_v, attention.proj):
+            linear(matrix.weight)
+        if attention.attn_gate is not None:
+            linear(attention.attn_gate.weight)
+            linear(attention.attn_gate.bias)
+        linear(block.mlp.fc.weight)
+        linear(block.mlp.proj.weight)
+    if model.ve_shared is not None:
+        table(model.ve_shared.embed.weight)
+        _draw_normal(model.ve_shared.embed.weight, model.config.value_embedding_init_std, generator)
+        linear(model.ve_shared.proj.weight)
+
+
+def _draw_normal(parameter: Tensor, std: float, generator: torch.Generator) -> None:
+    # Drawn in float32 and rounded after: a bfloat16 tensor would draw other numbers.
+    parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+
+
+def _draw_orthogonal(parameter: Tensor, generator: torch.Generator, *, gain: float = 1.0) -> None:
+    nn.init.orthogonal_(parameter, generator=generator)
+    parameter.mul_(gain)

@@ -1,0 +1,71 @@
+"""safetensors files whose bytes depend on their content alone.
+
+The library's own writer orders the metadata by a randomly seeded hash map, so the same content gives other bytes in
+each process; the format itself is a length, a JSON header and raw data. Reading is the library's: it never runs code.
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pgolf.errors import DataError
+
+_FORMAT_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and string metadata to `path`, the same bytes for the same content.
+
+    Widest formats first, then by name, as the library does: every tensor starts aligned to its elements.
+    """
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in names:
+        tensor = tensors[name]
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _FORMAT_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    header_bytes = json.dumps(header, separators=(",", ":")).encode()
+    header_bytes += b" " * (-len(header_bytes) % 8)
+    with open(path, "wb") as file:
+        file.write(len(header_bytes).to_bytes(8, "little"))
+        file.write(header_bytes)
+        for name in names:
+            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (on the CPU) and metadata of a safetensors file; DataError for a missing, truncated or foreign file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return tensors, dict(file.metadata() or {})
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: file is missing; run the stage that makes it again") from error
+    except (SafetensorError, OSError) as error:
+        size_bytes = path.stat().st_size if path.is_file() else 0
+        raise DataError(
+            f"{path}: {size_bytes} bytes that are not a whole safetensors file ({error}); "
+            "it is truncated or damaged, run the stage that makes it again"
+        ) from error
