@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pgolf.content import Memo, combined, sha256_file
+from pgolf.content import Memo, combined
 from pgolf.errors import StoreError, StoreFull
 from pgolf.fingerprint import canonical
 from pgolf.hardware import gpu_name, host_name
@@ -160,7 +160,7 @@ class Store:
                 shutil.rmtree(leftover)
             temporary.mkdir()
             made = write(temporary)
-            files = _seal(temporary)
+            files = self._seal(temporary, key.folder)
             record = Record(
                 key_digest=key.digest,
                 key=canonical(key.fields()),
@@ -186,6 +186,27 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return Artifact(self.root / key.folder, record)
+
+    def _seal(self, temporary: Path, folder: str) -> dict[str, FileRecord]:
+        """Make every payload file durable and read-only, and describe it; keys are paths relative to the folder."""
+        files = {}
+        for path in sorted(temporary.rglob("*")):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise StoreError(f"a stage wrote {path.relative_to(temporary)}, which is neither a file nor a folder")
+            if path.is_dir():
+                _sync_folder(path)
+                continue
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            path.chmod(0o444)
+            name = path.relative_to(temporary).as_posix()
+            # Remembered under the name it is about to have: renaming the folder changes nothing in a file's stat.
+            sha256 = self._memo.sha256(path, name=f"{folder}/{name}", trust=False)
+            files[name] = FileRecord(size_bytes=path.stat().st_size, sha256=sha256)
+        return files
 
 
 def build_once(
@@ -223,29 +244,6 @@ def build_once(
             return made
 
         return store.publish(key, stage=stage, write=write, node=node, parents=dict(parents)), True
-
-
-def _seal(folder: Path) -> dict[str, FileRecord]:
-    """Make every payload file durable and read-only, and describe it; keys are paths relative to the folder."""
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise StoreError(f"a stage wrote {path.relative_to(folder)}, which is neither a file nor a folder")
-        if path.is_dir():
-            continue
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        path.chmod(0o444)
-        files[path.relative_to(folder).as_posix()] = FileRecord(
-            size_bytes=path.stat().st_size, sha256=sha256_file(path)
-        )
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            _sync_folder(path)
-    return files
 
 
 def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ by a user. `pgolf verify` hashes everything regardless.
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,13 +46,8 @@ class Memo:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, tuple[Signature, str]] = {}
-        self._changed = False
-        try:
-            loaded = json.loads(path.read_text())
-            self._known = {name: (tuple(stat), value) for name, (stat, value) in loaded.items()}
-        except (OSError, ValueError, TypeError):
-            self._known = {}
+        self._known = _load(path)
+        self._learned: dict[str, tuple[Signature, str]] = {}
 
     def sha256(self, path: Path, *, name: str | None = None, trust: bool = True) -> str:
         """Digest of `path`, from memory when its signature is unchanged and `trust` is set."""
@@ -63,19 +59,27 @@ class Memo:
         value = sha256_file(path)
         settled = time.time_ns() - max(now[1], now[2]) > SETTLED_NS
         if settled and signature(path) == now:
-            self._known[name] = (now, value)
-            self._changed = True
+            self._known[name] = self._learned[name] = (now, value)
         return value
 
     def save(self) -> None:
         """Write what was learned; a store that cannot be written to is left as it is."""
-        if not self._changed:
+        if not self._learned:
             return
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self._known))
+            # Merged with what others have learned meanwhile; a lost entry is only hashed again.
+            temporary.write_text(json.dumps(_load(self._path) | self._learned))
             temporary.replace(self._path)
         except OSError:
             temporary.unlink(missing_ok=True)
-        self._changed = False
+        self._learned = {}
+
+
+def _load(path: Path) -> dict[str, tuple[Signature, str]]:
+    try:
+        loaded = json.loads(path.read_text())
+        return {name: (tuple(stat), value) for name, (stat, value) in loaded.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

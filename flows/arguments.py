@@ -1,0 +1,69 @@
+"""Arguments that several commands share, and what they mean."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pgolf.recipe import Recipe
+from tasks.place import Place
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json: the command's report as one JSON document on stdout."""
+    parser.add_argument("--json", action="store_true", help="machine-readable report on stdout")
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """--set NAME=VALUE, repeatable."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change one field, e.g. train.steps=200, count.orders=2..5, mix.alphas=0:0.6:0.05; may be repeated",
+    )
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """RECIPE, --set and --seeds."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a name from `pgolf recipes`")
+    add_set(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="training runs, one per seed")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """--store DIR."""
+    parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="folder of the outputs")
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Folders and devices."""
+    add_store(parser)
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
+    parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a SentencePiece .model file")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="ranks per training, one GPU each")
+
+
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """The recipe with its overrides and seeds. Raises ConfigError for an unknown name or field, or a bad value."""
+    from pgolf.overrides import apply_overrides, validated
+    from pgolf.recipes import recipe_named
+
+    recipe = apply_overrides(recipe_named(arguments.recipe), arguments.overrides)
+    if arguments.seeds is not None:
+        recipe = validated(Recipe, recipe.model_dump() | {"seeds": arguments.seeds})
+    return recipe
+
+
+def place_of(arguments: argparse.Namespace) -> Place:
+    """Folders and devices as one value; folders absolute, since a flow may run in another working directory."""
+    from pgolf.overrides import validated
+
+    fields: dict[str, Any] = {name: getattr(arguments, name) for name in Place.model_fields}
+    for name in ("store", "results", "documents", "tokenizer"):
+        if fields[name] is not None:
+            fields[name] = Path(fields[name]).absolute()
+    return validated(Place, fields)

@@ -1,0 +1,202 @@
+"""The command line `pgolf`. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 done, 1 the result breaks a rule or a stage failed, 2 misuse or unusable input.
+Commands that run no stage import neither torch nor Prefect.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.arguments import add_json, add_places, add_recipe, add_set, add_store
+from pgolf.errors import PgolfError
+
+RUN_EXAMPLES = """examples:
+  pgolf run demo                                   everything, from documents to the statistics
+  pgolf run demo --set mix.alphas=0:0.8:0.05       another grid: only mix runs again
+  pgolf run demo --set count.orders=2..5 --seeds 1337 42
+  pgolf run demo --no-prefect                      the same stages in one plain process
+"""
+PLAN_EXAMPLES = """examples:
+  pgolf plan demo                                  what would run, and why
+  pgolf plan demo --set compress.zstd_levels=19 --json
+  pgolf plan demo --price-per-hour 23.92
+"""
+SWEEP_EXAMPLES = """examples:
+  pgolf sweep demo --set mix.alphas=0:0.6:0.05     refuses to train: score, count and mix only
+  pgolf sweep demo --set count.orders=2..9 --set mix.alphas=0.1,0.2,0.4
+"""
+RESULTS_EXAMPLES = """examples:
+  pgolf results                                    mean ± std per recipe and scorer
+  pgolf results --seeds-apart --recipe demo        one line per seed
+  pgolf results --table attempts --csv             every packing attempt
+  pgolf results --where estimator=exact --where order=3 --json
+"""
+STORE_EXAMPLES = """examples:
+  pgolf verify                                     hash every file again
+  pgolf gc                                         what no result refers to (dry run)
+  pgolf gc --delete
+"""
+ADOPT_EXAMPLES = """examples:
+  pgolf adopt demo train --why "renamed a local variable; same bytes, checked with seed 42"
+"""
+DATA_EXAMPLES = """examples:
+  pgolf fetch --train-shards 80                    the published FineWeb shards and tokenizer
+  pgolf tokenize --documents docs.jsonl --vocab-size 1024 --val-documents 500
+  pgolf tokenize --documents docs/ --tokenizer fineweb_1024_bpe.model --skip-bad 3
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; parsing imports no stage."""
+    top = argparse.ArgumentParser(
+        prog="pgolf",
+        description="Turns a language-model recipe into a result that can be trusted: cached stages, a byte budget, "
+        "an honest score, several seeds.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    run = command("run", "run a recipe; what did not change is reused", RUN_EXAMPLES)
+    add_recipe(run)
+    add_places(run)
+    run.add_argument("--no-prefect", action="store_true", help="run the stages in this process, without Prefect")
+    add_json(run)
+
+    plan = command("plan", "show what would run and why, without running it", PLAN_EXAMPLES)
+    add_recipe(plan)
+    add_places(plan)
+    plan.add_argument("--price-per-hour", type=float, metavar="MONEY", help="price of the machine, to show the cost")
+    add_json(plan)
+
+    sweep = command("sweep", "evaluate another grid on finished artifacts; refuses to train", SWEEP_EXAMPLES)
+    add_recipe(sweep)
+    add_places(sweep)
+    sweep.add_argument("--no-prefect", action="store_true", help="run the stages in this process, without Prefect")
+    add_json(sweep)
+
+    results = command("results", "print the result tables", RESULTS_EXAMPLES)
+    results.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    results.add_argument("--table", choices=("scores", "attempts", "stages"), default="scores", help="which table")
+    results.add_argument("--recipe", metavar="NAME", help="only this recipe")
+    results.add_argument("--seed", type=int, metavar="N", help="only this seed")
+    results.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only matching rows; may be repeated"
+    )
+    results.add_argument("--seeds-apart", action="store_true", help="one line per seed instead of mean ± std")
+    results.add_argument("--all-rows", action="store_true", help="every row and column of the table, as stored")
+    results.add_argument("--csv", action="store_true", help="comma-separated, full precision")
+    add_json(results)
+
+    verify = command("verify", "check every file of the store against its record", STORE_EXAMPLES)
+    add_store(verify)
+    add_json(verify)
+
+    gc = command("gc", "list or delete what no result refers to", STORE_EXAMPLES)
+    add_store(gc)
+    gc.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    gc.add_argument("--delete", action="store_true", help="really delete; without it nothing is touched")
+    add_json(gc)
+
+    adopt = command("adopt", "keep outputs whose code changed without changing their bytes", ADOPT_EXAMPLES)
+    add_recipe(adopt)
+    adopt.add_argument("stages", nargs="+", metavar="STAGE", help="stages to re-key, in order, e.g. train calibrate")
+    add_places(adopt)
+    adopt.add_argument("--why", required=True, help="recorded with your name and the time")
+    adopt.add_argument("--from", dest="source", metavar="FOLDER", help="the output to adopt; default the latest")
+    add_json(adopt)
+
+    recipes = command("recipes", "list the recipes", "")
+    add_json(recipes)
+
+    show = command("show", "print a recipe's full configuration", "examples:\n  pgolf show demo --set train.steps=200\n")
+    add_recipe(show)
+    add_json(show)
+
+    fetch = command("fetch", "download the published token shards and tokenizer", DATA_EXAMPLES)
+    fetch.add_argument("--train-shards", type=int, metavar="N", help="training shards to fetch (default 80)")
+    add_set(fetch)
+    add_store(fetch)
+    add_json(fetch)
+
+    tokenize = command("tokenize", "turn documents into token shards", DATA_EXAMPLES)
+    tokenize.add_argument("--documents", type=Path, metavar="PATH", help="file or folder; default the built-in corpus")
+    tokenize.add_argument("--tokenizer", type=Path, metavar="MODEL", help="SentencePiece model; default: train one")
+    tokenize.add_argument("--vocab-size", type=int, metavar="N", help="pieces of a tokenizer trained here")
+    tokenize.add_argument("--val-documents", type=int, metavar="N", help="first N documents are the validation split")
+    tokenize.add_argument("--skip-bad", type=int, metavar="N", help="tolerate up to N unusable documents")
+    add_set(tokenize)
+    add_store(tokenize)
+    add_json(tokenize)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    top = parser()
+    arguments = top.parse_args(argv)
+    if arguments.version:
+        from importlib import metadata
+
+        print(f"pgolf {metadata.version('pgolf')}")
+        return 0
+    if arguments.command is None:
+        top.print_help()
+        return 0
+    try:
+        return _dispatch(arguments)
+    except PgolfError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; finished stages are kept and will be reused", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"{type(error).__name__}: {error.filename or ''} {error.strerror or error}".strip(), file=sys.stderr)
+        return 2
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    name = arguments.command
+    if name in ("run", "sweep"):
+        from flows.run_command import run, sweep
+
+        return run(arguments) if name == "run" else sweep(arguments)
+    if name == "plan":
+        from flows.plan_command import plan
+
+        return plan(arguments)
+    if name == "results":
+        from flows.results_command import results
+
+        return results(arguments)
+    if name in ("verify", "gc", "adopt"):
+        from flows.store_commands import adopt, gc, verify
+
+        return {"verify": verify, "gc": gc, "adopt": adopt}[name](arguments)
+    if name in ("recipes", "show"):
+        from flows.recipe_commands import recipes, show
+
+        return recipes(arguments) if name == "recipes" else show(arguments)
+    from flows.data_commands import fetch, tokenize
+
+    return fetch(arguments) if name == "fetch" else tokenize(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""What a person sees of a run: one line per finished stage, a bar while one works; all on stderr."""
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
+
+from pgolf.artifact import Artifact
+from pgolf.pipeline import Node
+from pgolf.run import Fact, Progress
+
+LINE_EVERY_S = 10.0
+
+
+class Console:
+    """A listener that prints. On a terminal it shows a bar per working stage; elsewhere a line every few seconds."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self._rich = RichConsole(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._bars = Bars(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=self._rich,
+            transient=True,
+            disable=not self._rich.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._reasons = reasons
+        self._spoken: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self.built: dict[str, float] = {}
+        self.spans: list[tuple[float, float]] = []
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        self._rich.print(text, markup=False)
+
+    def waiting(self, node: Node) -> None:
+        """Say that we wait for another process."""
+        self.say(f"… {node.name:<16} another process is building it; waiting")
+
+    def building(self, node: Node) -> None:
+        """Remember when it began, and say why it runs."""
+        with self._lock:
+            self._started[node.name] = time.perf_counter()
+        reason = self._reasons.get(node.name)
+        self.say(f"▸ {node.name:<16} {reason}" if reason else f"▸ {node.name}")
+
+    def progress(self, node: Node, progress: Progress) -> None:
+        """Move the stage's bar, or say a line now and then."""
+        facts = "  ".join(f"{name} {_short(value)}" for name, value in progress.facts.items())
+        if self._rich.is_terminal:
+            with self._lock:
+                if node.name not in self._tasks:
+                    self._tasks[node.name] = self._bars.add_task(node.name, total=progress.total, facts="")
+                self._bars.update(
+                    self._tasks[node.name], completed=progress.done, facts=f"{progress.unit} {facts}".strip()
+                )
+            return
+        now = time.monotonic()
+        with self._lock:
+            due = now - self._spoken.setdefault(node.name, now) >= LINE_EVERY_S
+            if due:
+                self._spoken[node.name] = now
+        if due:
+            self.say(f"  {node.name:<16} {progress.unit} {progress.done:,}/{progress.total:,}  {facts}")
+
+    def line(self, node: Node, text: str) -> None:
+        """Lines of child processes go to the log file and to Prefect, not to the terminal."""
+
+    def done(self, node: Node, artifact: Artifact, *, built: bool) -> None:
+        """The finished stage's line."""
+        with self._lock:
+            if node.name in self._tasks:
+                self._bars.remove_task(self._tasks.pop(node.name))
+            if built:
+                end = time.perf_counter()
+                start = self._started.get(node.name, end)
+                self.spans.append((start, end))
+                self.built[node.name] = end - start
+        took = f"{self.built[node.name]:.1f} s" if built else "from artifacts"
+        self.say(f"✓ {node.name:<16} {summary(artifact)}  {took}")
+
+    def building_s(self) -> float:
+        """Seconds during which at least one stage was being built."""
+        total, end = 0.0, float("-inf")
+        for start, stop in sorted(self.spans):
+            total += max(0.0, stop - max(start, end))
+            end = max(end, stop)
+        return total
+
+
+def summary(artifact: Artifact) -> str:
+    """What a stage made, in one short text."""
+    facts = artifact.record.facts
+    if "summary" in facts:
+        return str(facts["summary"])
+    return "  ".join(f"{name} {_short(value)}" for name, value in list(facts.items())[:4])
+
+
+def _short(value: Fact) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return str(value)

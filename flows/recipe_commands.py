@@ -1,0 +1,59 @@
+"""`pgolf recipes` and `pgolf show`."""
+
+import argparse
+import json
+
+from flows.arguments import recipe_of
+from pgolf.model.size import parameter_count
+from pgolf.recipe import Recipe
+from pgolf.recipes import RECIPES
+
+
+def recipes(arguments: argparse.Namespace) -> int:
+    """List the recipes."""
+    listed = [make() for make in RECIPES.values()]
+    if arguments.json:
+        print(json.dumps([recipe_data(recipe) for recipe in listed], indent=2))
+        return 0
+    width = max(len(recipe.name) for recipe in listed)
+    for recipe in listed:
+        parameters = f"{parameter_count(recipe.model):,} parameters"
+        print(f"{recipe.name:<{width}}  {parameters:>22}  seeds {' '.join(map(str, recipe.seeds))}  {recipe.description}")
+    return 0
+
+
+def recipe_data(recipe: Recipe) -> dict[str, object]:
+    """What `pgolf recipes --json` says of one recipe."""
+    stages = ["fetch" if recipe.fetch else "tokenize", "train"]
+    stages += ["calibrate"] if recipe.compress.method == "gptq" else []
+    return {
+        "name": recipe.name,
+        "description": recipe.description,
+        "parameters": parameter_count(recipe.model),
+        "seeds": list(recipe.seeds),
+        "stages": [*stages, "compress", "score", "count", "mix"],
+    }
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print every field of the recipe with its value, and what it means."""
+    recipe = recipe_of(arguments)
+    if arguments.json:
+        print(recipe.model_dump_json(indent=2))
+        return 0
+    _print_fields(recipe, "")
+    return 0
+
+
+def _print_fields(config: object, prefix: str) -> None:
+    from pydantic import BaseModel
+
+    assert isinstance(config, BaseModel)
+    for name, info in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            print(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
+            _print_fields(value, f"{prefix}{name}.")
+            continue
+        shown = json.dumps(value) if not isinstance(value, tuple) else json.dumps(list(value))
+        print(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())

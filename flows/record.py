@@ -1,0 +1,102 @@
+"""The whole chain for one recipe over its seeds: data, training, packing, scores, mixtures, statistics."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.utilities.annotations import quote
+
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.eval.config import ScoreConfig
+from pgolf.model.config import ModelConfig
+from pgolf.ngram.config import CountConfig
+from pgolf.ngram.mix_config import MixConfig
+from pgolf.pack.config import CompressConfig
+from pgolf.pipeline import Node, pipeline
+from pgolf.quant.config import CalibrateConfig
+from pgolf.recipe import Estimator, Headline, Recipe
+from pgolf.recipes import recipe_named, with_sections
+from pgolf.train.config import TrainConfig
+from tasks.cache import Ref
+from tasks.calibrate import calibrate_hessians
+from tasks.compress import compress_weights
+from tasks.count import count_ngrams
+from tasks.fetch import fetch_data
+from tasks.mix import mix_grid
+from tasks.place import Place
+from tasks.report import report_results
+from tasks.score import score_artifact
+from tasks.tokenize import tokenize_documents
+from tasks.train import train_network
+
+TASKS = {
+    "fetch": fetch_data,
+    "tokenize": tokenize_documents,
+    "train": train_network,
+    "calibrate": calibrate_hessians,
+    "compress": compress_weights,
+    "score": score_artifact,
+    "count": count_ngrams,
+    "mix": mix_grid,
+}
+
+
+@flow(name="record", flow_run_name="{recipe}")
+def record(
+    recipe: str = "demo",
+    seeds: tuple[int, ...] | None = None,
+    fetch: FetchConfig | None = None,
+    tokenize: TokenizeConfig | None = None,
+    model: ModelConfig | None = None,
+    train: TrainConfig | None = None,
+    calibrate: CalibrateConfig | None = None,
+    compress: CompressConfig | None = None,
+    score: ScoreConfig | None = None,
+    estimators: tuple[Estimator, ...] | None = None,
+    count: CountConfig | None = None,
+    mix: MixConfig | None = None,
+    headline: Headline | None = None,
+    place: Place = Place(),  # noqa: B008 - frozen
+) -> dict[str, Ref]:
+    """Run a named recipe; a section that is given replaces the recipe's own as a whole.
+
+    Each stage is a parameter of its own because Prefect merges a run's parameters over a deployment's at the top level
+    only: one nested parameter would drop its other fields and train again. Returns a reference per stage output.
+    """
+    sections = {
+        "seeds": seeds,
+        "fetch": fetch,
+        "tokenize": tokenize,
+        "model": model,
+        "train": train,
+        "calibrate": calibrate,
+        "compress": compress,
+        "score": score,
+        "estimators": estimators,
+        "count": count,
+        "mix": mix,
+        "headline": headline,
+    }
+    return run_stages(with_sections(recipe_named(recipe), sections), place)
+
+
+def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:
+    """Submit every stage as its inputs come to exist, then file the results. Raises the first stage's failure."""
+    nodes = pipeline(recipe, place.sources(), place.run_options())
+    futures = submit(nodes, place)
+    refs = {name: future.result() for name, future in futures.items()}
+    report_results(quote(recipe), quote(nodes), refs, quote(place))
+    return refs
+
+
+def submit(nodes: Sequence[Node], place: Place) -> Mapping[str, PrefectFuture[Any]]:
+    """A future per node; Prefect starts each when the ones it reads from are done."""
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for node in nodes:
+        task = TASKS[node.stage.name].with_options(task_run_name=node.name)
+        parents = {name: futures[name] for name in node.parents}
+        # Quoted: Prefect need not search configs for futures.
+        futures[node.name] = task.submit(quote(node), parents, quote(place))
+    return futures

@@ -1,0 +1,67 @@
+"""Making the outputs of a recipe: one node, or all of them one after the other. Prefect is not needed for either."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pgolf.artifact import Artifact, Store, build_once
+from pgolf.content import Memo
+from pgolf.listen import Listener, Silence
+from pgolf.pipeline import Link, Node, input_folders, key_of
+from pgolf.record import Parent
+from pgolf.run import RunOptions
+
+
+def build_node(
+    node: Node,
+    parents: Mapping[str, Artifact],
+    store: Store,
+    memo: Memo,
+    run: RunOptions,
+    listener: Listener,
+) -> tuple[Artifact, bool]:
+    """The node's artifact, reused or built now, and whether it was built. parents: node name -> artifact.
+
+    Raises what the stage raises for bad input (`PgolfError`), StoreFull and StoreError.
+    """
+    key = key_of(node, parents, memo)
+    heard = replace(
+        run,
+        report=lambda progress: listener.progress(node, progress),
+        log_line=lambda line: listener.line(node, line),
+    )
+    artifact, built = build_once(
+        store,
+        node.stage,
+        key,
+        node=node.name,
+        inputs=input_folders(node, parents),
+        parents=_parents(node, parents),
+        run=heard,
+        on_wait=lambda: listener.waiting(node),
+        on_build=lambda: listener.building(node),
+    )
+    listener.done(node, artifact, built=built)
+    return artifact, built
+
+
+def build_all(
+    nodes: Sequence[Node], store: Store, memo: Memo, run: RunOptions, listener: Listener | None = None
+) -> dict[str, Artifact]:
+    """Every node's artifact by name, one stage after the other in this process."""
+    artifacts: dict[str, Artifact] = {}
+    for node in nodes:
+        parents = {name: artifacts[name] for name in node.parents}
+        artifacts[node.name], _built = build_node(node, parents, store, memo, run, listener or Silence())
+    return artifacts
+
+
+def _parents(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, Parent]:
+    parents = {}
+    for role, source in node.inputs.items():
+        if isinstance(source, Link):
+            artifact = artifacts[source.node]
+            outputs = {output: artifact.outputs[output] for output in source.outputs}
+            parents[role] = Parent(folder=artifact.path.name, outputs=outputs)
+        else:
+            parents[role] = Parent(folder=str(source.path), outputs={})
+    return parents

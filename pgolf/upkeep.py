@@ -1,0 +1,158 @@
+"""Looking after a store: verify every byte, remove what no result refers to, re-key an output by hand."""
+
+import getpass
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgolf.artifact import QUARANTINE, Artifact, Damaged, Store
+from pgolf.content import Memo
+from pgolf.errors import StoreError
+from pgolf.fingerprint import canonical
+from pgolf.pipeline import Node, key_of
+from pgolf.plan import differences
+from pgolf.record import Adoption, Record
+from pgolf.run import Made
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One folder after verification; `why` is None where it is sound."""
+
+    folder: str
+    size_bytes: int
+    why: str | None
+
+
+def verify(store: Store) -> Iterator[Checked]:
+    """Hash every file of every output again and compare with the records; changes nothing."""
+    for path in store.artifacts():
+        found = store.inspect(path, trust=False)
+        yield Checked(path.name, _size_bytes(path), found.why if isinstance(found, Damaged) else None)
+    store.save_memo()
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A folder that nothing refers to, and why it may go."""
+
+    path: Path
+    size_bytes: int
+    why: str
+
+
+def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
+    """What may be removed: outputs outside the chains of `kept` (folder names that results refer to), quarantine, leftovers.
+
+    A kept output keeps everything it was made from: without its parents' records a later run could not name its inputs
+    and would make them again.
+    """
+    records = {record.folder: record for record in store.records()}
+    needed: set[str] = set()
+    waiting = [folder for folder in kept if folder in records]
+    while waiting:
+        folder = waiting.pop()
+        if folder in needed:
+            continue
+        needed.add(folder)
+        waiting += [parent.folder for parent in records[folder].parents.values() if parent.folder in records]
+    found = [
+        Garbage(path, _size_bytes(path), "no result refers to it" if path.name in records else "no readable record")
+        for path in store.artifacts()
+        if path.name not in needed
+    ]
+    quarantine = store.root / QUARANTINE
+    if quarantine.is_dir():
+        found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in sorted(quarantine.iterdir())]
+    found += [
+        Garbage(path, _size_bytes(path), "left over from a killed run")
+        for path in sorted(store.root.glob(".tmp-*"))
+        if path.is_dir() and not _writer_lives(path)
+    ]
+    return found
+
+
+def delete(garbage_found: Sequence[Garbage]) -> None:
+    """Remove the folders. Raises StoreError naming the first that cannot be removed."""
+    for item in garbage_found:
+        try:
+            shutil.rmtree(item.path)
+        except OSError as error:
+            raise StoreError(f"{item.path} cannot be removed: {error.strerror}") from None
+
+
+def adopt(
+    node: Node, parents: dict[str, Artifact], store: Store, memo: Memo, *, why: str, source: str | None = None
+) -> Artifact:
+    """Give an existing output the key that the present code would give it, saying who, when and why in its record.
+
+    For a refactor that changes no bytes. source: folder to adopt; default the latest of this node whose key differs in
+    code alone. Raises StoreError when there is none, when the source is damaged, or when anything that is not code,
+    tools or stage version differs: such an output is another output.
+    """
+    if not why.strip():
+        raise StoreError('an adoption needs a reason: --why "moved the loop, same bytes"')
+    key = key_of(node, parents, memo)
+    found = store.look(key)
+    if isinstance(found, Artifact):
+        raise StoreError(f"{node.name} is up to date ({found.path.name}); nothing to adopt")
+    wanted = canonical(key.fields())
+    assert isinstance(wanted, dict)
+    record = _candidate(node, store, wanted, source)
+    old = store.inspect(store.root / record.folder)
+    if isinstance(old, Damaged):
+        raise StoreError(f"{record.folder} cannot be adopted: {old.why}")
+    changed = tuple(differences(record.key, wanted))
+    adoption = Adoption(
+        source=record.folder,
+        who=getpass.getuser(),
+        when_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        why=why.strip(),
+        changed=changed,
+    )
+
+    def write(out: Path) -> Made:
+        for name in record.files:
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(old.path / name, target)
+        return Made(digests=record.outputs, phases_s=record.phases_s, facts=record.facts)
+
+    with store.lock(key):
+        if isinstance(found, Damaged):
+            store.quarantine(found)
+        return store.publish(
+            key, stage=node.stage, write=write, node=node.name, parents=record.parents, adopted=adoption
+        )
+
+
+def _candidate(node: Node, store: Store, wanted: dict[str, Any], source: str | None) -> Record:
+    records = [record for record in store.records() if record.stage == node.stage.name]
+    if source is not None:
+        records = [record for record in records if record.folder == source]
+        if not records:
+            raise StoreError(f"the store has no {node.stage.name} output named {source}; `pgolf verify` lists them")
+    same = [record for record in records if _same_but_for_code(record.key, wanted)]
+    if not same:
+        nearest = min((differences(record.key, wanted) for record in records), key=len, default=["never built"])
+        raise StoreError(
+            f"no {node.stage.name} output differs from {node.name} in code alone; the nearest differs in: "
+            + "; ".join(nearest[:4])
+        )
+    return max(same, key=lambda record: record.started_utc)
+
+
+def _same_but_for_code(old: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(old.get(part) == wanted.get(part) for part in ("stage", "config", "inputs", "values", "hardware"))
+
+
+def _size_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def _writer_lives(path: Path) -> bool:
+    pid = path.name.rsplit("-", 1)[-1]
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()

@@ -1,0 +1,42 @@
+"""Where a flow works: the store, the results and the devices. Never part of an output's identity."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pgolf.artifact import Store
+from pgolf.content import Memo
+from pgolf.pipeline import Sources
+from pgolf.run import RunOptions
+
+
+class Place(BaseModel):
+    """Folders and devices of the machine that runs the stages; relative paths start at its working directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Path = Field(Path("artifacts"), description="Folder of the artifact store")
+    results: Path = Field(Path("results"), description="Folder of the result tables")
+    documents: Path | None = Field(None, description="Documents to tokenize: a file, or a folder of them")
+    tokenizer: Path | None = Field(None, description="A SentencePiece .model file")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network runs")
+    processes: int = Field(1, ge=1, le=8, description="Ranks per training, one GPU each")
+
+    def open_store(self) -> Store:
+        """The artifact store."""
+        return Store(self.store)
+
+    def memo(self) -> Memo:
+        """Remembered digests of files outside the store."""
+        return Memo(self.store.absolute() / ".sources.json")
+
+    def sources(self) -> Sources:
+        """The recipe's own files."""
+        return Sources(documents=self.documents, tokenizer=self.tokenizer)
+
+    def run_options(self) -> RunOptions:
+        """How stages run here; devices are leased through lock files beside the store."""
+        return RunOptions(
+            device=self.device, processes=self.processes, lease_dir=self.store.absolute() / ".locks" / "devices"
+        )

@@ -1,0 +1,23 @@
+"""Filing a run's results as tables, and showing them in Prefect's UI."""
+
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from pgolf.outcome import file_results
+from pgolf.pipeline import Node
+from pgolf.recipe import Recipe
+from tasks.cache import Ref
+from tasks.place import Place
+
+
+@task(name="report")
+def report_results(recipe: Recipe, nodes: Sequence[Node], refs: dict[str, Ref], place: Place) -> str:
+    """Append the run's rows to the result tables, and a table artifact of its headline; returns the run key."""
+    artifacts = {name: ref.artifact() for name, ref in refs.items()}
+    outcome = file_results(recipe, nodes, artifacts, place.results)
+    create_table_artifact(
+        key=f"pgolf-{recipe.name}", table=outcome.headline_rows(), description=f"{recipe.name}: {outcome.run_key}"
+    )
+    return outcome.run_key
