@@ -66,6 +66,13 @@ class WindowPlan:
         before = self.first_record[first_window:last] - self.first_record[first_window]
         return np.repeat(self.score_from[first_window:last] + 1 - before, lengths) + np.arange(lengths.sum())
 
+    def targets_of_records(self, first: int, last: int) -> Int64Array:
+        """Target index j of records first .. last - 1, in order."""
+        first_window = int(np.searchsorted(self.first_record, first, side="right")) - 1
+        last_window = int(np.searchsorted(self.first_record, last, side="left"))
+        offset = first - int(self.first_record[first_window])
+        return self.record_targets(first_window, last_window)[offset : offset + last - first]
+
     def segments_of(self, rank: int) -> tuple[Int64Array, Int64Array]:
         """(first, last) target index, both scored, of each segment of one rank."""
         own = slice(int(self.rank_bounds[rank]), int(self.rank_bounds[rank + 1]))

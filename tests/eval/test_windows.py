@@ -61,6 +61,15 @@ def test_ranks_divide_windows_and_records(size, ranks, tail):
         assert len(by_segment) == len(plan.records_of(rank))
 
 
+@given(sizes, st.sampled_from(["once", "repeat"]), st.data())
+def test_a_slice_of_records_has_the_targets_of_that_slice(size, tail, data):
+    targets, window, stride = size
+    plan = plan_windows(targets, window=window, stride=stride, ranks=2, tail=tail)
+    first = data.draw(st.integers(0, plan.records))
+    last = data.draw(st.integers(first, plan.records))
+    assert plan.targets_of_records(first, last).tolist() == plan.record_targets().tolist()[first:last]
+
+
 @given(sizes, st.integers(1, 9))
 def test_tail_once_leaves_the_rank_borders_where_the_published_plan_has_them(size, ranks):
     targets, window, stride = size

@@ -1,0 +1,69 @@
+"""What decides the counts of an n-gram stage."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pgolf.config import StageConfig
+from pgolf.errors import ConfigError
+
+MAX_ORDER = 16
+
+Order = Annotated[int, Field(ge=2, le=MAX_ORDER)]
+Orders = Annotated[tuple[Order, ...], Field(min_length=1)]
+Primes = Literal["pr715", "pr761", "pr792"]
+
+
+class CountConfig(StageConfig):
+    """Which n-gram counts are taken over the validation stream, and what each target gets to see.
+
+    The defaults are PR #761's: orders 2 to 7 in hashed tables, eight ranks that each start empty, and every target of
+    a segment looked up before any of them is added.
+    """
+
+    estimator: Literal["hashed", "exact"] = Field(
+        default="hashed",
+        description="hashed: the published pair of tables, which gives no distribution (legacy). "
+        "exact: every context by itself, so that the counts after a context sum to the context's count.",
+    )
+    orders: Orders = Field(
+        default=(2, 3, 4, 5, 6, 7),
+        description="n of the n-grams counted, ascending; order n has n - 1 tokens of context",
+    )
+    window: int = Field(default=2048, ge=1, description="window of the score stage, tokens; cuts the stream")
+    stride: int = Field(default=64, ge=1, description="stride of the score stage, tokens; the length of a segment")
+    tail: Literal["once", "repeat"] = Field(
+        default="once",
+        description="repeat: the last targets once more per cut-off window, as the published evaluations count them",
+    )
+    granularity: Literal["segment"] | Annotated[int, Field(ge=1)] = Field(
+        default="segment",
+        description="after how many targets their n-grams become visible: one segment as published, or a number "
+        "(1: after every target)",
+    )
+    ranks: int = Field(default=8, ge=1, le=4096, description="tables that start empty, one per rank; 1: one history")
+    buckets: int = Field(default=1 << 22, ge=2, le=1 << 30, description="hashed: buckets per table, a power of two")
+    primes: Primes = Field(
+        default="pr761", description="hashed: the multipliers of the key; pr715 and pr792 share five, pr761 has seven"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if list(self.orders) != sorted(set(self.orders)):
+            raise ConfigError(f"orders must rise strictly, got {self.orders}; write {tuple(sorted(set(self.orders)))}")
+        if self.stride > self.window:
+            raise ConfigError(f"stride {self.stride} is longer than window {self.window}; targets would be left out")
+        if self.buckets & (self.buckets - 1):
+            raise ConfigError(
+                f"buckets must be a power of two, got {self.buckets:,}; the next ones are "
+                f"{1 << (self.buckets.bit_length() - 1):,} and {1 << self.buckets.bit_length():,}"
+            )
+        if self.estimator == "exact":
+            for name in ("buckets", "primes"):
+                default = type(self).model_fields[name].default
+                if getattr(self, name) != default:
+                    raise ConfigError(
+                        f"{name} belongs to the hashed estimator and changes nothing in exact counts; "
+                        f"leave it at {default}"
+                    )
+        return self

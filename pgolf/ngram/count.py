@@ -1,0 +1,250 @@
+"""The count stage: for every scored target, what the n-gram tables say about it just before it is scored.
+
+counts.arrow, Arrow IPC: one row per record, in the order of the trace; uint32 columns `context_<n>` and `full_<n>` per
+order n: how often the n - 1 tokens before the target, and these with the target, were seen in earlier segments of the
+same rank. Both are 0 for a target with fewer than n - 1 tokens before it. The schema's metadata holds the CountConfig.
+
+Shapes: N targets in a stream of N + 1 tokens, T records of a run, O orders.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pgolf.corpus.dataset import open_dataset
+from pgolf.corpus.shards import validation_tokens
+from pgolf.errors import DataError
+from pgolf.eval.trace import BLOCK_RECORDS
+from pgolf.eval.windows import WindowPlan, plan_windows
+from pgolf.ngram.config import CountConfig
+from pgolf.ngram.exact import ExactTable
+from pgolf.ngram.hashed import HashedTable
+from pgolf.run import Made, Progress, RunOptions
+
+COUNTS_FILE = "counts.arrow"
+CONFIG_KEY = b"pgolf.count_config"
+
+# Records the tables advance over at a time: the orders meet after each, and 6 orders' counts of it are 12 MiB.
+RUN_RECORDS = 1 << 18
+
+
+class Table(Protocol):
+    """Counts of one order, empty at first."""
+
+    def clear(self) -> None:
+        """Forget everything."""
+
+    def advance(
+        self,
+        tokens: npt.NDArray[np.uint16],
+        target_T: npt.NDArray[np.int64],
+        segment_ends: npt.NDArray[np.int64],
+        *,
+        look_up: bool,
+        add: bool,
+        context_T: npt.NDArray[np.uint32],
+        full_T: npt.NDArray[np.uint32],
+    ) -> None:
+        """Take a run of records segment by segment: look all of a segment up, then add all of it.
+
+        tokens: the whole stream, N + 1 ids. target_T: index in `tokens` of each record's target.
+        segment_ends: rising; segment s is records segment_ends[s - 1] .. segment_ends[s] - 1 of the run.
+        context_T, full_T: filled with the counts looked up; untouched without look_up.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Records first .. last - 1 of one rank: whole segments, or one piece of a long one (look_up first, add later)."""
+
+    rank: int
+    first: int
+    last: int
+    segment_ends: npt.NDArray[np.int64]
+    look_up: bool
+    add: bool
+
+
+def make(config: CountConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
+    """Count the n-grams of the validation stream; writes counts.arrow.
+
+    inputs: `data`, a folder with a manifest. Memory: the tables, the stream, and one block of counts.
+    Raises DataError or ShardError for data that cannot be used.
+    """
+    started = time.perf_counter()
+    dataset = open_dataset(inputs["data"])
+    # A copy: writable and in memory, so that the compiled loops see one array type whatever the reader returned.
+    tokens = np.array(validation_tokens(dataset, window=config.window), np.uint16)
+    read = time.perf_counter()
+    plan = plan_of(config, len(tokens) - 1)
+    records = _write_counts(out / COUNTS_FILE, config, plan, tokens, run)
+    counted = time.perf_counter()
+    return Made(
+        phases_s={"read": read - started, "count": counted - read},
+        facts={"estimator": config.estimator, "orders": len(config.orders), "records": records, "ranks": config.ranks},
+    )
+
+
+def plan_of(config: CountConfig, targets: int) -> WindowPlan:
+    """The windows whose records are counted."""
+    return plan_windows(targets, window=config.window, stride=config.stride, ranks=config.ranks, tail=config.tail)
+
+
+def table_of(config: CountConfig, order: int) -> Table:
+    """An empty table of one order."""
+    if config.estimator == "exact":
+        return ExactTable(order)
+    return HashedTable(order, buckets=config.buckets, primes=config.primes)
+
+
+def iterate_counts(
+    config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], *, threads: int = 1
+) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]]:
+    """Yield (context counts [O, T], full counts [O, T]) of consecutive runs of records.
+
+    Orders advance side by side, one thread each; the counts do not depend on how many threads there are.
+    """
+    tables = [table_of(config, order) for order in config.orders]
+    rank = 0
+    with ThreadPoolExecutor(max_workers=max(1, min(threads, len(tables)))) as pool:
+        for step in runs_of(config, plan, RUN_RECORDS):
+            if step.rank != rank:
+                rank = step.rank
+                for table in tables:
+                    table.clear()
+            target_T = plan.targets_of_records(step.first, step.last)
+            context_OT = np.zeros((len(tables), len(target_T)), np.uint32)
+            full_OT = np.zeros_like(context_OT)
+
+            def advance(
+                number: int,
+                step: Run = step,
+                target_T: npt.NDArray[np.int64] = target_T,
+                context_OT: npt.NDArray[np.uint32] = context_OT,
+                full_OT: npt.NDArray[np.uint32] = full_OT,
+            ) -> None:
+                tables[number].advance(
+                    tokens,
+                    target_T,
+                    step.segment_ends,
+                    look_up=step.look_up,
+                    add=step.add,
+                    context_T=context_OT[number],
+                    full_T=full_OT[number],
+                )
+
+            list(pool.map(advance, range(len(tables))))
+            if step.look_up:
+                yield context_OT, full_OT
+
+
+def runs_of(config: CountConfig, plan: WindowPlan, run_records: int) -> Iterator[Run]:
+    """Cut the records of every rank into runs of at most `run_records`, in order.
+
+    A segment longer than that is looked up in pieces, then added in pieces.
+    """
+    for rank in range(plan.ranks):
+        own = plan.records_of(rank)
+        first = own.start
+        while first < own.stop:
+            ends = _segment_ends(config, plan, rank, first, run_records)
+            last = int(ends[-1])
+            if last - first <= run_records:
+                yield Run(rank, first, last, ends - first, look_up=True, add=True)
+            else:
+                for look_up in (True, False):
+                    for begin in range(first, last, run_records):
+                        end = min(begin + run_records, last)
+                        yield Run(rank, begin, end, np.array([end - begin]), look_up=look_up, add=not look_up)
+            first = last
+
+
+def _segment_ends(
+    config: CountConfig, plan: WindowPlan, rank: int, first: int, run_records: int
+) -> npt.NDArray[np.int64]:
+    """Ends of the segments after record `first`, a segment's beginning, up to run_records on; at least the next one."""
+    own = plan.records_of(rank)
+    if config.granularity == "segment":
+        ends = plan.first_record[plan.rank_bounds[rank] + 1 : plan.rank_bounds[rank + 1] + 1]
+        begin = int(np.searchsorted(ends, first, side="right"))
+        stop = int(np.searchsorted(ends, first + run_records, side="right"))
+        return ends[begin : max(stop, begin + 1)]
+    segments = max(1, run_records // config.granularity)
+    return np.minimum(first + config.granularity * np.arange(1, segments + 1), own.stop)
+
+
+def column_names(orders: Sequence[int]) -> list[str]:
+    """Names of the columns of counts.arrow: the orders' context counts, then their full counts."""
+    return [f"context_{order}" for order in orders] + [f"full_{order}" for order in orders]
+
+
+def _write_counts(
+    path: Path, config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], run: RunOptions
+) -> int:
+    """Write all counts in blocks of BLOCK_RECORDS rows, like the trace; returns the number of records."""
+    fields: list[tuple[str, pa.DataType]] = [(name, pa.uint32()) for name in column_names(config.orders)]
+    schema = pa.schema(fields, metadata={CONFIG_KEY: config.model_dump_json().encode()})
+    block = np.empty((len(fields), min(BLOCK_RECORDS, plan.records)), np.uint32)
+    threads = run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
+    filled = written = 0
+    reported = time.monotonic()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for context_OT, full_OT in iterate_counts(config, plan, tokens, threads=threads):
+            counts = np.concatenate([context_OT, full_OT])
+            done = 0
+            while done < counts.shape[1]:
+                take = min(block.shape[1] - filled, counts.shape[1] - done)
+                block[:, filled : filled + take] = counts[:, done : done + take]
+                filled += take
+                done += take
+                written += take
+                if filled == block.shape[1] or written == plan.records:
+                    writer.write_batch(pa.record_batch([pa.array(row[:filled]) for row in block], schema=schema))
+                    filled = 0
+            if time.monotonic() - reported > 0.5:
+                reported = time.monotonic()
+                run.report(Progress(stage="count", done=written, total=plan.records, unit="targets"))
+    run.report(Progress(stage="count", done=written, total=plan.records, unit="targets"))
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class CountFile:
+    """An open counts.arrow: what it was counted with, and its blocks as read-only views of the mapped file."""
+
+    path: Path
+    config: CountConfig
+    records: int
+    _reader: pa.ipc.RecordBatchFileReader
+
+    def blocks(self) -> Iterator[list[npt.NDArray[np.uint32]]]:
+        """Yield blocks in order, each a list of columns: context counts by order, then full counts by order."""
+        for number in range(self._reader.num_record_batches):
+            yield [column.to_numpy(zero_copy_only=True) for column in self._reader.get_batch(number).columns]
+
+
+def open_counts(path: Path) -> CountFile:
+    """Open the output of a count stage.
+
+    Raises DataError for a file that is none.
+    """
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} cannot be read as n-gram counts: {error}; count again to write them anew") from error
+    described = (reader.schema.metadata or {}).get(CONFIG_KEY)
+    if described is None:
+        raise DataError(f"{path} does not say how it was counted; count again to write it anew")
+    config = CountConfig.model_validate_json(described)
+    if reader.schema.names != column_names(config.orders):
+        raise DataError(f"{path} has columns {', '.join(reader.schema.names)}; orders {config.orders} need others")
+    records = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+    return CountFile(path, config, records, reader)

@@ -1,0 +1,205 @@
+"""The hashed and the exact tables, and the stage that writes what they say."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgolf.corpus.shards import write_shard
+from pgolf.errors import DataError
+from pgolf.eval import trace
+from pgolf.ngram import count as count_stage
+from pgolf.ngram.config import CountConfig
+from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts, plan_of
+from pgolf.ngram.hashed import multipliers
+from pgolf.run import RunOptions
+from tests.oracles import ngram as oracle
+
+
+def counted(config, x, **options):
+    tokens = np.array(x, np.uint16)
+    pieces = list(iterate_counts(config, plan_of(config, len(x) - 1), tokens, **options))
+    return (np.concatenate([piece[side] for piece in pieces], axis=1) for side in (0, 1))
+
+
+# Few different tokens, so that n-grams repeat; the largest id too, whose bits reach furthest.
+streams = st.lists(st.sampled_from([0, 1, 2, 3, 1023, 65535]), min_size=2, max_size=160)
+
+configs = st.builds(
+    lambda sizes, **fields: CountConfig(window=max(sizes), stride=min(sizes), **fields),
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    estimator=st.just("exact"),
+    orders=st.sets(st.integers(2, 16), min_size=1, max_size=4).map(lambda orders: tuple(sorted(orders))),
+    tail=st.sampled_from(["once", "repeat"]),
+    granularity=st.one_of(st.just("segment"), st.integers(1, 50)),
+    ranks=st.integers(1, 8),
+)
+hashed_configs = st.builds(
+    lambda config, **fields: CountConfig(**{**config.model_dump(), "estimator": "hashed", **fields}),
+    configs,
+    buckets=st.sampled_from([2, 16, 1 << 12]),  # few, so that keys collide
+    primes=st.sampled_from(["pr715", "pr761", "pr792"]),
+)
+
+
+@settings(deadline=None)  # the first example compiles the tables
+@given(st.one_of(configs, hashed_configs), streams)
+def test_counts_are_those_of_dictionaries(config, x):
+    context_OT, full_OT = counted(config, x)
+    for number, order in enumerate(config.orders):
+        fields = config.model_dump(exclude={"orders"})
+        expected = oracle.count(x, order=order, **fields)
+        assert list(zip(context_OT[number], full_OT[number], strict=True)) == expected
+
+
+@given(st.one_of(configs, hashed_configs), streams, st.integers(1, 64))
+def test_a_segment_longer_than_a_run_counts_like_a_short_one(config, x, run_records):
+    whole = list(counted(config, x))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(count_stage, "RUN_RECORDS", run_records)
+        for pieced, expected in zip(counted(config, x), whole, strict=True):
+            assert np.array_equal(pieced, expected)
+
+
+@given(configs, streams)
+def test_exact_counts_after_a_context_sum_to_its_count(config, x):
+    """At token granularity, full counts of the first k targets replay the table: their sum by context is its count."""
+    config = config.model_copy(update={"granularity": 1, "ranks": 1, "tail": "once"})
+    context_OT, full_OT = counted(config, x)
+    for number, order in enumerate(config.orders):
+        last_seen = {}  # (context, token) -> its full count so far, itself included
+        for j in range(order - 1, len(x)):
+            context, full = oracle.exact_keys(x, j, order)
+            seen = [n for (other, _), n in last_seen.items() if other == context]
+            assert context_OT[number, j - 1] == sum(seen)
+            last_seen[context, full] = int(full_OT[number, j - 1]) + 1
+
+
+def test_exact_tables_grow_past_their_first_size():
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 30, 40_001)
+    config = CountConfig(estimator="exact", orders=(3, 5), ranks=1, window=256, stride=64)
+    context_OT, full_OT = counted(config, x)
+    for number, order in enumerate(config.orders):
+        expected = oracle.count(x, order=order, **config.model_dump(exclude={"orders"}))
+        assert list(zip(context_OT[number], full_OT[number], strict=True)) == expected
+
+
+def test_counts_do_not_depend_on_threads():
+    x = np.random.default_rng(4).integers(0, 50, 5001)
+    for estimator in ("hashed", "exact"):
+        config = CountConfig(estimator=estimator, window=256, stride=64)
+        for one, four in zip(counted(config, x, threads=1), counted(config, x, threads=4), strict=True):
+            assert np.array_equal(one, four)
+
+
+def test_multipliers_are_the_published_primes_in_a_circle():
+    # #715's order 7: position 5 uses the first prime again and the target the second (spec of PR #715).
+    assert multipliers(7, "pr715").tolist() == [36313, 27191, 51647, 81929, 131071, 36313, 27191]
+    assert multipliers(7, "pr761").tolist() == [36313, 27191, 51647, 81929, 131071, 175447, 209591]
+    for order in range(2, 6):
+        assert np.array_equal(multipliers(order, "pr792"), multipliers(order, "pr761"))
+
+
+def test_gate_opens_on_unseen_contexts_as_often_as_poisson_says():
+    """Uniform tokens, order 7: no context repeats, so a count of 2 or more is two collisions in one bucket."""
+    buckets = 1 << 14
+    load = 1.5
+    x = np.random.default_rng(5).integers(0, 1024, round(load * buckets) + 6 + 1)
+    config = CountConfig(orders=(7,), buckets=buckets, ranks=1, granularity=1)
+    context_OT, _ = counted(config, x)
+    at_end = context_OT[0, -2000:]
+    expected = 1 - math.exp(-load) * (1 + load)
+    # 2000 draws without replacement from 16,384 buckets: five standard deviations, and 4 % change of load on the way.
+    assert abs(np.mean(at_end >= 2) - expected) < 5 * math.sqrt(expected * (1 - expected) / 2000) + 0.04
+
+
+@pytest.fixture
+def data_folder(tmp_path):
+    """A data folder with one short validation shard."""
+    folder = tmp_path / "data"
+    (folder / "datasets/toy").mkdir(parents=True)
+    (folder / "tokenizers").mkdir()
+    (folder / "tokenizers/toy.model").write_bytes(b"not read here")
+    x = np.random.default_rng(6).integers(4, 40, 3000)
+    for split in ("train", "val"):
+        write_shard(folder / f"datasets/toy/fineweb_{split}_000000.bin", x)
+    manifest = {
+        "version": "10B",
+        "tokenizers": [{"name": "toy", "vocab_size": 40, "model_path": "tokenizers/toy.model"}],
+        "datasets": [
+            {
+                "name": "toy",
+                "tokenizer_name": "toy",
+                "path": "datasets/toy",
+                "vocab_size": 40,
+                "bos_id": 1,
+                "stats": {"files_train": 1, "files_val": 1},
+            }
+        ],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize("estimator", ["hashed", "exact"])
+def test_the_stage_writes_the_counts_of_the_cut_stream(tmp_path, data_folder, monkeypatch, estimator):
+    monkeypatch.setattr(count_stage, "BLOCK_RECORDS", 1000)
+    monkeypatch.setattr(count_stage, "RUN_RECORDS", 300)
+    config = CountConfig(estimator=estimator, orders=(2, 4), window=64, stride=16, ranks=3, tail="repeat")
+    reports = []
+    made = make(config, {"data": data_folder}, tmp_path, RunOptions(report=reports.append))
+    file = open_counts(tmp_path / "counts.arrow")
+    assert file.config == config
+    blocks = list(file.blocks())
+    x = np.random.default_rng(6).integers(4, 40, 3000)[: 46 * 64 + 1]
+    assert file.records == made.facts["records"] == 46 * 64 + 3 * 16
+    assert [len(block[0]) for block in blocks] == [1000, 1000, file.records - 2000]
+    written = [np.concatenate(columns) for columns in zip(*blocks, strict=True)]
+    assert column_names(config.orders) == ["context_2", "context_4", "full_2", "full_4"]
+    for number, order in enumerate(config.orders):
+        expected = oracle.count(x, order=order, **config.model_dump(exclude={"orders"}))
+        assert list(zip(written[number], written[number + 2], strict=True)) == expected
+    assert (reports[-1].done, reports[-1].total) == (file.records, file.records)
+
+
+def test_the_stage_writes_the_same_bytes_again_with_other_threads(tmp_path, data_folder):
+    config = CountConfig(window=64, stride=16, buckets=1 << 12)
+    for threads in (1, 3):
+        (tmp_path / str(threads)).mkdir()
+        make(config, {"data": data_folder}, tmp_path / str(threads), RunOptions(threads=threads))
+    assert (tmp_path / "1/counts.arrow").read_bytes() == (tmp_path / "3/counts.arrow").read_bytes()
+
+
+def test_counts_and_trace_share_their_block_size():
+    assert count_stage.BLOCK_RECORDS == trace.BLOCK_RECORDS
+
+
+def test_a_file_that_is_no_counts_is_refused(tmp_path):
+    path = tmp_path / "counts.arrow"
+    path.write_bytes(b"ARROW1")
+    with pytest.raises(DataError, match="cannot be read as n-gram counts"):
+        open_counts(path)
+    with pa.ipc.new_file(path, pa.schema([("context_2", pa.uint32())])):
+        pass
+    with pytest.raises(DataError, match="does not say how it was counted"):
+        open_counts(path)
+    metadata = {count_stage.CONFIG_KEY: CountConfig(orders=(2,)).model_dump_json()}
+    with pa.ipc.new_file(path, pa.schema([("context_2", pa.uint32())], metadata=metadata)):
+        pass
+    with pytest.raises(DataError, match=r"orders \(2,\) need others"):
+        open_counts(path)
+
+
+def test_an_empty_file_of_counts_is_a_file_of_no_records(tmp_path):
+    path = tmp_path / "counts.arrow"
+    config = CountConfig(orders=(2,))
+    fields = [(name, pa.uint32()) for name in column_names(config.orders)]
+    with pa.ipc.new_file(path, pa.schema(fields, metadata={count_stage.CONFIG_KEY: config.model_dump_json()})):
+        pass
+    assert isinstance(open_counts(path), CountFile)
+    assert open_counts(path).records == 0
