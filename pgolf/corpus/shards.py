@@ -67,10 +67,8 @@ def write_shard(path: Path, tokens: npt.ArrayLike) -> None:
         raise ShardError(f"{path}: a shard holds 1 to {2**31 - 1} tokens, got {array.size}")
     if array.dtype != np.uint16 and (array.min() < 0 or array.max() > np.iinfo(np.uint16).max):
         raise ShardError(f"{path}: ids must be in [0, 65535], got {array.min()} to {array.max()}")
-    header = np.zeros(HEADER_INTS, dtype="<i4")
-    header[:3] = MAGIC, VERSION, array.size
     with open(path, "wb") as file:
-        file.write(header.tobytes())
+        file.write(header_bytes(array.size))
         file.write(np.ascontiguousarray(array, dtype="<u2").data)
 
 
@@ -89,6 +87,13 @@ def validation_tokens(dataset: Dataset, *, window: int) -> Tokens:
             f"{window} + 1; hold out more documents or score with a shorter window"
         )
     return tokens[: windows * window + 1]
+
+
+def header_bytes(count: int) -> bytes:
+    """The 1,024 bytes before `count` tokens."""
+    header = np.zeros(HEADER_INTS, dtype="<i4")
+    header[:3] = MAGIC, VERSION, count
+    return header.tobytes()
 
 
 class TokenStream:

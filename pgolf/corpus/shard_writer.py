@@ -1,0 +1,56 @@
+"""One split's token stream, cut into shards while it is produced."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from pgolf.corpus.dataset import Split, shard_name
+from pgolf.corpus.shards import HEADER_BYTES, Tokens, header_bytes
+
+
+class ShardWriter:
+    """Appends tokens to numbered shards of exactly shard_tokens each; the last one, closed on exit, may be shorter.
+
+    Nothing is buffered: a shard's header is written when its count is known. No shard is ever empty.
+    """
+
+    def __init__(self, folder: Path, split: Split, *, shard_tokens: int) -> None:
+        self.tokens = 0
+        self.files = 0
+        self._folder = folder
+        self._split = split
+        self._shard_tokens = shard_tokens
+        self._file: BinaryIO | None = None
+        self._in_shard = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._close_shard()
+
+    def append(self, tokens: Tokens) -> None:
+        """Append uint16 [n] to the stream, opening and closing shards where the count says so."""
+        done = 0
+        while done < tokens.size:
+            if self._file is None:
+                self._file = open(self._folder / shard_name(self._split, self.files), "wb")  # noqa: SIM115
+                self._file.write(bytes(HEADER_BYTES))
+                self.files += 1
+            piece = tokens[done : done + self._shard_tokens - self._in_shard]
+            self._file.write(piece.astype("<u2", copy=False).tobytes())
+            done += piece.size
+            self._in_shard += piece.size
+            self.tokens += piece.size
+            if self._in_shard == self._shard_tokens:
+                self._close_shard()
+
+    def _close_shard(self) -> None:
+        if self._file is not None:
+            self._file.seek(0)
+            self._file.write(header_bytes(self._in_shard))
+            self._file.close()
+            self._file = None
+            self._in_shard = 0
