@@ -16,9 +16,12 @@ from pgolf.budget import code_bytes
 from pgolf.closure import code_digests
 from pgolf.config import StageConfig
 from pgolf.content import Memo, combined
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.errors import ConfigError, DataError
 from pgolf.hardware import cpu_name, gpu_names
-from pgolf.recipe import Recipe
+from pgolf.ngram.config import CountConfig
+from pgolf.recipe import Estimator, Recipe
 from pgolf.run import RunOptions
 from pgolf.stage import Stage, StageKey
 from pgolf.stages import CALIBRATE, COMPRESS, COUNT, FETCH, MIX, SCORE, TOKENIZE, TRAIN
@@ -76,31 +79,33 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
 
 
 def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
-    yield _data_node(recipe, sources)
+    config = recipe.fetch or recipe.tokenize
+    assert config is not None, "a recipe has fetch or tokenize"
+    yield data_node(config, sources)
     counts = {}
     for estimator in recipe.estimators:
         name = f"count[{estimator}]"
         counts[f"counts.{estimator}"] = Link(name, ("counts",))
-        config = recipe.count.model_copy(update={"estimator": estimator})
+        config = _count_config(recipe.count, estimator)
         yield Node(name=name, stage=COUNT, config=config, inputs={"data": Link("data", ("val",))})
     for seed in recipe.seeds:
         yield from _seed_nodes(recipe, seed, counts, run)
 
 
-def _data_node(recipe: Recipe, sources: Sources) -> Node:
-    if recipe.fetch is not None:
-        return Node(name="data", stage=FETCH, config=recipe.fetch)
-    assert recipe.tokenize is not None, "a recipe has fetch or tokenize"
+def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
+    """The node that makes shards and tokenizer. Raises ConfigError for a source that is missing or not asked for."""
+    if isinstance(config, FetchConfig):
+        return Node(name="data", stage=FETCH, config=config)
     inputs: dict[str, Link | External] = {}
     tools = {}
-    if recipe.tokenize.source == "builtin":
+    if config.source == "builtin":
         # The built-in corpus is the interpreter's own documentation.
         tools["python"] = platform.python_version()
     else:
         inputs["documents"] = External(_source(sources.documents, "documents"))
-    if recipe.tokenize.tokenizer == "given":
+    if config.tokenizer == "given":
         inputs["tokenizer"] = External(_source(sources.tokenizer, "tokenizer"))
-    return Node(name="data", stage=TOKENIZE, config=recipe.tokenize, inputs=inputs, tools=tools)
+    return Node(name="data", stage=TOKENIZE, config=config, inputs=inputs, tools=tools)
 
 
 def _source(path: Path | None, role: str) -> Path:
@@ -109,6 +114,12 @@ def _source(path: Path | None, role: str) -> Path:
     if not path.exists():
         raise ConfigError(f"--{role} {path}: no such file or folder")
     return path
+
+
+def _count_config(count: CountConfig, estimator: Estimator) -> CountConfig:
+    """The recipe's counts in one estimator; what only hashed tables have must not enter an exact table's key."""
+    hashed_only = {"buckets", "primes"} if estimator == "exact" else set()
+    return CountConfig.model_validate(count.model_dump(exclude=hashed_only) | {"estimator": estimator})
 
 
 def _seed_nodes(recipe: Recipe, seed: int, counts: Mapping[str, Link], run: RunOptions) -> Iterator[Node]:

@@ -1,0 +1,23 @@
+"""How many parameters a network has, by arithmetic alone: `pgolf recipes` shows it without loading torch."""
+
+from pgolf.model.config import ModelConfig
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """Trainable scalars of the network that `config` describes (spec table: 27,137,223 for PR #715)."""
+    width, heads, kv_width = config.width, config.heads, config.kv_width
+    embeddings = config.vocab_size * width
+    bigram = config.bigram_buckets * config.bigram_dim + width * config.bigram_dim + 1
+    smear = width
+    skips = config.encoder_layers * width
+    matrices = 2 * width * width + 2 * kv_width * width + 2 * config.mlp_width * width
+    # q_gain, attn_scale and mlp_scale, the two rows of resid_mix
+    small = heads + 2 * width + 2 * width
+    small += 2 if config.value_residual else 0
+    small += heads * width + heads if config.gated_attention else 0
+    layers = config.layers * (matrices + small)
+    value_embedding = 0
+    if config.value_embedding_layers:
+        table = config.vocab_size * config.value_embedding_dim
+        value_embedding = table + kv_width * config.value_embedding_dim + 1 + len(config.value_embedding_layers)
+    return embeddings + bigram + smear + skips + layers + value_embedding
