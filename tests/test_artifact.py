@@ -1,0 +1,200 @@
+"""The store: complete or absent, verified whenever opened, built once, and never harmed by a killed writer."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pgolf.artifact import Artifact, Damaged, Store, build_once
+from pgolf.content import Memo
+from pgolf.errors import StoreError, StoreFull
+from pgolf.record import RECORD_FILE
+from pgolf.run import RunOptions
+from tests.toy_stage import TOY, ToyConfig, toy_key
+
+
+def build(root: Path, key=None, **hooks) -> tuple[Artifact, bool]:
+    return build_once(
+        Store(root), TOY, key or toy_key(), node="toy", inputs={}, parents={}, run=RunOptions(), **hooks
+    )
+
+
+def payload(artifact: Artifact) -> dict[str, bytes]:
+    return {name: (artifact.path / name).read_bytes() for name in artifact.record.files}
+
+
+def test_an_output_is_built_once_and_then_reused(tmp_path):
+    first, built = build(tmp_path)
+    again, rebuilt = build(tmp_path)
+    assert (built, rebuilt) == (True, False)
+    assert again.record == first.record
+    assert first.path.name == f"toy-{toy_key().digest[:12]}"
+    assert set(first.record.files) == {"text.txt", "sub/log.txt"}
+
+
+def test_named_outputs_are_the_files_bytes_or_what_the_stage_says(tmp_path):
+    one, _ = build(tmp_path, toy_key(seed=1))
+    two, _ = build(tmp_path, toy_key(seed=2))
+    assert one.outputs["text"] == two.outputs["text"], "only the log differs, which is no named output"
+    assert one.outputs["shout"] == "HELLO"
+
+
+def flip_a_byte(path: Path) -> None:
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def to_link(path: Path) -> None:
+    target = path.with_suffix(".elsewhere")
+    path.rename(target)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    ("harm", "file", "says"),
+    [
+        (flip_a_byte, "text.txt", "file text.txt altered"),
+        (truncate, "sub/log.txt", "file sub/log.txt has 6 bytes, recorded 7"),
+        (Path.unlink, "text.txt", "file text.txt missing"),
+        (to_link, "text.txt", "is not a plain file"),
+        (Path.unlink, RECORD_FILE, "record.json missing"),
+        (truncate, RECORD_FILE, "record.json is not a record"),
+    ],
+)
+def test_a_damaged_output_is_a_miss_goes_to_quarantine_and_is_built_again(tmp_path, harm, file, says):
+    artifact, _ = build(tmp_path)
+    before = payload(artifact)
+    harm(artifact.path / file)
+    found = Store(tmp_path).look(toy_key())
+    assert isinstance(found, Damaged)
+    assert says in found.why
+    rebuilt, built = build(tmp_path)
+    assert built
+    assert payload(rebuilt) == before
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/passwd", "sub/../../outside.txt", ""])
+def test_a_record_that_names_a_path_outside_its_folder_is_not_followed(tmp_path, name):
+    artifact, _ = build(tmp_path)
+    (tmp_path / "outside.txt").write_text("secret")
+    record = json.loads((artifact.path / RECORD_FILE).read_text())
+    record["files"][name] = {"size_bytes": 6, "sha256": "0" * 64}
+    (artifact.path / RECORD_FILE).write_text(json.dumps(record))
+    found = Store(tmp_path).look(toy_key())
+    assert isinstance(found, Damaged)
+    assert "outside its folder" in found.why
+
+
+def test_a_full_disk_publishes_nothing_and_says_so(tmp_path):
+    with pytest.raises(StoreFull, match=r"no space left for .* bytes free"):
+        build(tmp_path, toy_key(fail="full"))
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".locks")] == []
+
+
+def test_a_failing_stage_leaves_nothing_behind_and_its_own_error(tmp_path):
+    with pytest.raises(ValueError, match="told to fail"):
+        build(tmp_path, toy_key(fail="value"))
+    assert list(tmp_path.glob("*toy*")) == []
+
+
+def test_a_store_that_is_a_file_is_a_clear_error(tmp_path):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(StoreError, match="cannot be used"):
+        build(tmp_path / "store")
+
+
+def test_two_threads_build_one_key_once_and_the_second_says_that_it_waits(tmp_path):
+    key = toy_key(ToyConfig(repeat=5), dawdle_s=0.05)
+    results, waited = [], []
+
+    def work():
+        results.append(build(tmp_path, key, on_wait=lambda: waited.append(1)))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(built for _, built in results) == [False, True]
+    assert waited == [1]
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from pgolf.artifact import Store, build_once
+from pgolf.run import RunOptions
+from tests.toy_stage import TOY, ToyConfig, toy_key
+build_once(Store(Path(sys.argv[1])), TOY, toy_key(ToyConfig(repeat=3), dawdle_s=float(sys.argv[2])),
+           node="toy", inputs={}, parents={}, run=RunOptions())
+"""
+
+
+def test_after_kill_9_in_mid_stage_a_rerun_completes_and_removes_the_leftovers(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), "30"])
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists():
+            assert time.monotonic() < deadline, "the child never started"
+            assert child.poll() is None, "the child ended by itself"
+            time.sleep(0.02)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    assert len(list(tmp_path.glob(".tmp-toy-*"))) == 1
+    # The same key: how long it dawdles is part of it, so the value is passed on as it was.
+    key = toy_key(ToyConfig(repeat=3), dawdle_s=30.0)
+    assert Store(tmp_path).look(key) is None
+    quick = toy_key(ToyConfig(repeat=3), dawdle_s=0.0)
+    reference, _ = build(tmp_path / "other", quick)
+    with Store(tmp_path).lock(key):  # the dead holder's lock is free
+        pass
+    artifact = Store(tmp_path).publish(
+        key, stage=TOY, node="toy", parents={}, write=lambda out: _copy_toy(out, reference)
+    )
+    assert payload(artifact) == payload(reference)
+    assert list(tmp_path.glob(".tmp-toy-*")) == []
+
+
+def _copy_toy(out: Path, reference: Artifact):
+    from tests.toy_stage import make
+
+    return make(ToyConfig(repeat=3), {}, out, RunOptions())
+
+
+def test_an_untouched_file_is_hashed_once_and_a_touched_one_again(tmp_path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr("pgolf.content.sha256_file", lambda path: hashed.append(path.name) or "0" * 64)
+    path = tmp_path / "big.bin"
+    path.write_bytes(b"x")
+    time.sleep(0.06)  # older than SETTLED_NS
+    memo = Memo(tmp_path / "memo.json")
+    memo.sha256(path)
+    memo.sha256(path)
+    memo.save()
+    Memo(tmp_path / "memo.json").sha256(path)
+    assert hashed == ["big.bin"]
+    path.write_bytes(b"y")
+    memo.sha256(path)
+    assert hashed == ["big.bin", "big.bin"]
+
+
+def test_a_broken_memo_costs_time_only(tmp_path):
+    (tmp_path / "memo.json").write_text('{"a": 3')
+    path = tmp_path / "a"
+    path.write_text("a")
+    assert Memo(tmp_path / "memo.json").sha256(path).startswith("ca978112")
