@@ -12,49 +12,49 @@ EPS_FLOAT32 = 2.0**-23  # the smallest step of float32: rms_norm's default since
 class ModelConfig(StageConfig):
     """The network of Parameter Golf PR #715 at any size; its values are the defaults. Layers are numbered from 0."""
 
-    vocab_size: int = Field(1024, ge=2, le=65_536, description="tokens of the vocabulary; the head shares the table")
-    width: int = Field(512, ge=8, description="channels of the residual stream")
-    layers: int = Field(11, ge=1, description="blocks; the first half feeds skips to the second")
-    heads: int = Field(8, ge=1, description="query heads; each is width / heads channels wide")
-    kv_heads: int = Field(4, ge=1, description="key and value heads, each shared by heads / kv_heads query heads")
-    mlp_width: int = Field(1536, ge=1, description="hidden channels of each MLP")
-    mlp_slope: float = Field(0.5, ge=0, le=1, description="negative slope before the square; #761 uses 0.9")
+    vocab_size: int = Field(default=1024, ge=2, le=65_536, description="vocabulary; the head shares the table")
+    width: int = Field(default=512, ge=8, description="channels of the residual stream")
+    layers: int = Field(default=11, ge=1, description="blocks; the first half feeds skips to the second")
+    heads: int = Field(default=8, ge=1, description="query heads; each is width / heads channels wide")
+    kv_heads: int = Field(default=4, ge=1, description="key and value heads, shared by the query heads")
+    mlp_width: int = Field(default=1536, ge=1, description="hidden channels of each MLP")
+    mlp_slope: float = Field(default=0.5, ge=0, le=1, description="negative slope before the square; #761 uses 0.9")
 
-    bigram_buckets: int = Field(4096, ge=2, description="rows of the hashed bigram table; #792 uses 2048")
-    bigram_dim: int = Field(128, ge=1, description="channels of a bigram row before its projection")
-    bigram_scale_init: float = Field(0.05, description="initial scale of the bigram embedding")
+    bigram_buckets: int = Field(default=4096, ge=2, description="rows of the hashed bigram table; #792 uses 2048")
+    bigram_dim: int = Field(default=128, ge=1, description="channels of a bigram row before its projection")
+    bigram_scale_init: float = Field(default=0.05, description="initial scale of the bigram embedding")
 
-    rope_dims: int = Field(16, ge=4, description="leading channels of each head that carry the rotary position")
-    rope_base: float = Field(10_000.0, gt=1, description="rotary base up to rope_reference_length")
-    rope_reference_length: int = Field(1024, ge=1, description="rows longer than this raise the base (NTK rule)")
+    rope_dims: int = Field(default=16, ge=4, description="leading channels of each head that carry the position")
+    rope_base: float = Field(default=10_000.0, gt=1, description="rotary base up to rope_reference_length")
+    rope_reference_length: int = Field(default=1024, ge=1, description="longer rows raise the base (NTK rule)")
 
-    q_gain_init: float = Field(1.5, description="initial gain of each query head after its norm")
+    q_gain_init: float = Field(default=1.5, description="initial gain of each query head after its norm")
     xsa_layers: tuple[int, ...] | None = Field(
-        None, description="layers whose attention output loses its share along the token's own value; null: every layer"
+        default=None, description="layers whose attention output loses its part along the token's own value; null: all"
     )
-    value_residual: bool = Field(True, description="mix layer 0's values into every later layer's (not in #792)")
-    gated_attention: bool = Field(True, description="a sigmoid gate per head on the attention output (not in #792)")
-    gate_bias_init: float = Field(4.0, description="initial bias of that gate; sigmoid(4) = 0.982")
-    value_embedding_layers: tuple[int, ...] = Field((), description="layers whose values get a token embedding")
-    value_embedding_dim: int = Field(128, ge=1, description="channels of that embedding before its projection")
-    value_embedding_scale_init: float = Field(0.1, description="initial scale of that embedding")
+    value_residual: bool = Field(default=True, description="mix layer 0's values into all later ones (not in #792)")
+    gated_attention: bool = Field(default=True, description="a sigmoid gate per attention head (not in #792)")
+    gate_bias_init: float = Field(default=4.0, description="initial bias of that gate; sigmoid(4) = 0.982")
+    value_embedding_layers: tuple[int, ...] = Field(default=(), description="layers whose values add a token embedding")
+    value_embedding_dim: int = Field(default=128, ge=1, description="channels of that embedding before its projection")
+    value_embedding_scale_init: float = Field(default=0.1, description="initial scale of that embedding")
 
-    ln_scale: bool = Field(True, description="scale the normed input of block l by 1 / sqrt(l + 1)")
-    logit_softcap: float = Field(30.0, gt=0, description="logits are c · tanh(logits / c)")
+    ln_scale: bool = Field(default=True, description="scale the normed input of block l by 1 / sqrt(l + 1)")
+    logit_softcap: float = Field(default=30.0, gt=0, description="logits are c · tanh(logits / c)")
 
-    embedding_init_std: float = Field(0.005, ge=0, description="standard deviation of the initial token embedding")
-    value_embedding_init_std: float = Field(0.01, ge=0, description="the same for the value embedding")
+    embedding_init_std: float = Field(default=0.005, ge=0, description="standard deviation of the initial table")
+    value_embedding_init_std: float = Field(default=0.01, ge=0, description="the same for the value embedding")
     projection_init_by_depth: bool = Field(
-        True, description="scale the initial embedding projections by 1 / sqrt(2 · layers); #745 does not"
+        default=True, description="scale the initial embedding projections by 1 / sqrt(2 · layers); #745 does not"
     )
 
     residual_dtype: Literal["bfloat16", "float32"] = Field(
-        "bfloat16",
-        description="residual stream and norm outputs on CUDA (float32 in #745, #792); always float32 on CPU",
+        default="bfloat16",
+        description="of the stream and norm outputs on CUDA (float32 in #745, #792); float32 on CPU",
     )
-    norm_eps: float = Field(EPS_FLOAT32, gt=0, description="RMSNorm epsilon where the input is float32 on CUDA")
+    norm_eps: float = Field(default=EPS_FLOAT32, gt=0, description="RMSNorm epsilon where the input is float32 on CUDA")
     norm_eps_bf16_input: float = Field(
-        EPS_FLOAT32, gt=0, description="RMSNorm epsilon where the input is bfloat16 on CUDA; 2^-7 in #745, #792"
+        default=EPS_FLOAT32, gt=0, description="RMSNorm epsilon where it is bfloat16 on CUDA; 2^-7 in #745, #792"
     )
 
     @property
@@ -89,7 +89,7 @@ class ModelConfig(StageConfig):
             )
         if self.rope_dims % 2 or self.rope_dims > self.head_dim:
             raise ValueError(
-                f"rope_dims {self.rope_dims} must be even and at most {self.head_dim}, the channels of a head (width / heads)"
+                f"rope_dims {self.rope_dims} must be even and at most a head's width / heads = {self.head_dim} channels"
             )
         for name in ("xsa_layers", "value_embedding_layers"):
             chosen = getattr(self, name)

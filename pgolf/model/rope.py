@@ -30,6 +30,5 @@ def rotate(x_BHTK: Tensor, cos_TP: Tensor, sin_TP: Tensor) -> Tensor:
     """Turn channel pairs (i, i + P) of the first R = 2P channels by -angle; the other channels pass through."""
     pairs = cos_TP.shape[-1]
     cos_TP, sin_TP = cos_TP.to(x_BHTK.dtype), sin_TP.to(x_BHTK.dtype)
-    a_BHTP, b_BHTP = x_BHTK[..., :pairs], x_BHTK[..., pairs : 2 * pairs]
-    rotated = (a_BHTP * cos_TP + b_BHTP * sin_TP, b_BHTP * cos_TP - a_BHTP * sin_TP)
-    return torch.cat((*rotated, x_BHTK[..., 2 * pairs :]), dim=-1)
+    a_BHTP, b_BHTP, rest = torch.split(x_BHTK, [pairs, pairs, x_BHTK.shape[-1] - 2 * pairs], dim=-1)
+    return torch.cat((a_BHTP * cos_TP + b_BHTP * sin_TP, b_BHTP * cos_TP - a_BHTP * sin_TP, rest), dim=-1)

@@ -1,0 +1,30 @@
+"""The training batches: consecutive spans of the token stream, the same ones however many ranks share them.
+
+Shapes: B rows of a span, T positions of a row.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgolf.corpus.shards import TokenStream
+from pgolf.train.config import TrainConfig
+
+
+class SpanReader:
+    """Reads span `index` of optimizer step `step` wherever it lies in the stream.
+
+    A span of n targets takes n + 1 stream tokens; its last token is a target only, and the next span starts after it.
+    """
+
+    def __init__(self, stream: TokenStream, config: TrainConfig) -> None:
+        self.stream = stream
+        self.config = config
+
+    def read(self, step: int, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, int64 [B, T] each, on `device`."""
+        length = self.config.tokens_per_span + 1
+        self.stream.seek((step * self.config.spans_per_step + index) * length)
+        span = torch.from_numpy(self.stream.take(length).astype(np.int64)).to(device)
+        rows = (-1, self.config.sequence_length)
+        return span[:-1].view(rows), span[1:].view(rows)
