@@ -29,8 +29,8 @@ SWEEP_EXAMPLES = """examples:
   pgolf sweep demo --set count.orders=2..9 --set mix.alphas=0.1,0.2,0.4
 """
 RESULTS_EXAMPLES = """examples:
-  pgolf results                                    mean ± std per recipe and scorer
-  pgolf results --seeds-apart --recipe demo        one line per seed
+  pgolf results                                    mean ± std per scorer: ranked, and legacy apart
+  pgolf results --rows --recipe demo --seed 42     the stored rows
   pgolf results --table attempts --csv             every packing attempt
   pgolf results --where estimator=exact --where order=3 --json
 """
@@ -94,9 +94,9 @@ def parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only matching rows; may be repeated"
     )
-    results.add_argument("--seeds-apart", action="store_true", help="one line per seed instead of mean ± std")
-    results.add_argument("--all-rows", action="store_true", help="every row and column of the table, as stored")
-    results.add_argument("--csv", action="store_true", help="comma-separated, full precision")
+    results.add_argument("--rows", action="store_true", help="the stored rows instead of means over seeds")
+    results.add_argument("--top", type=int, default=10, metavar="N", help="at most N scorers per list (default 10)")
+    results.add_argument("--csv", action="store_true", help="the stored rows, comma-separated, full precision")
     add_json(results)
 
     verify = command("verify", "check every file of the store against its record", STORE_EXAMPLES)
@@ -120,7 +120,9 @@ def parser() -> argparse.ArgumentParser:
     recipes = command("recipes", "list the recipes", "")
     add_json(recipes)
 
-    show = command("show", "print a recipe's full configuration", "examples:\n  pgolf show demo --set train.steps=200\n")
+    show = command(
+        "show", "print a recipe's full configuration", "examples:\n  pgolf show demo --set train.steps=200\n"
+    )
     add_recipe(show)
     add_json(show)
 

@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
+from flows.summary import short, summary
 from pgolf.artifact import Artifact
 from pgolf.pipeline import Node
-from pgolf.run import Fact, Progress
+from pgolf.run import Progress
 
 LINE_EVERY_S = 10.0
 
@@ -65,7 +67,7 @@ class Console:
 
     def progress(self, node: Node, progress: Progress) -> None:
         """Move the stage's bar, or say a line now and then."""
-        facts = "  ".join(f"{name} {_short(value)}" for name, value in progress.facts.items())
+        facts = "  ".join(f"{name} {short(value)}" for name, value in progress.facts.items())
         if self._rich.is_terminal:
             with self._lock:
                 if node.name not in self._tasks:
@@ -105,21 +107,3 @@ class Console:
             total += max(0.0, stop - max(start, end))
             end = max(end, stop)
         return total
-
-
-def summary(artifact: Artifact) -> str:
-    """What a stage made, in one short text."""
-    facts = artifact.record.facts
-    if "summary" in facts:
-        return str(facts["summary"])
-    return "  ".join(f"{name} {_short(value)}" for name, value in list(facts.items())[:4])
-
-
-def _short(value: Fact) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
-    return str(value)

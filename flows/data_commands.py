@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from flows.console import Console, summary
+from flows.console import Console
+from flows.summary import summary
 from pgolf.artifact import Store
 from pgolf.build import build_node
 from pgolf.content import Memo

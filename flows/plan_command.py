@@ -76,7 +76,9 @@ def print_steps(steps: Sequence[Step], price_per_hour: float | None) -> None:
     if saved_s:
         line += f" (saves {saved_s:.1f} s)"
     if reused < len(steps):
-        line += f"; about {expected_s:.1f} s to run" if unknown < len(steps) - reused else "; no earlier run to judge by"
+        line += (
+            f"; about {expected_s:.1f} s to run" if unknown < len(steps) - reused else "; no earlier run to judge by"
+        )
         if 0 < unknown < len(steps) - reused:
             line += f" and {unknown} without an earlier run"
     if price_per_hour is not None:

@@ -18,7 +18,9 @@ def recipes(arguments: argparse.Namespace) -> int:
     width = max(len(recipe.name) for recipe in listed)
     for recipe in listed:
         parameters = f"{parameter_count(recipe.model):,} parameters"
-        print(f"{recipe.name:<{width}}  {parameters:>22}  seeds {' '.join(map(str, recipe.seeds))}  {recipe.description}")
+        print(
+            f"{recipe.name:<{width}}  {parameters:>22}  seeds {' '.join(map(str, recipe.seeds))}  {recipe.description}"
+        )
     return 0
 
 

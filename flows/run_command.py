@@ -110,5 +110,3 @@ def _say_share(console: Console, started: float, *, prefect: bool) -> None:
         )
     else:
         console.say(f"{wall_s:.1f} s in all")
-
-

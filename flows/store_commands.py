@@ -35,7 +35,9 @@ def verify(arguments: argparse.Namespace) -> int:
 def gc(arguments: argparse.Namespace) -> int:
     """List what no result refers to; delete it only when asked."""
     store = Store(arguments.store)
-    kept = [folder for folder in read(arguments.results, STAGES_TABLE, columns=["folder"])["folder"].to_pylist() if folder]
+    kept = [
+        folder for folder in read(arguments.results, STAGES_TABLE, columns=["folder"])["folder"].to_pylist() if folder
+    ]
     found = garbage(store, kept)
     if arguments.delete:
         delete(found)
@@ -45,8 +47,12 @@ def gc(arguments: argparse.Namespace) -> int:
         print(json.dumps({"deleted": arguments.delete, "size_bytes": total_bytes, "garbage": rows}, indent=2))
         return 0
     for item in found:
-        print(f"{'deleted' if arguments.delete else 'would go'}  {item.path.name:<44} {item.size_bytes:>15,} B  {item.why}")
-    print(f"{len(found)} folders, {total_bytes:,} bytes" + ("" if arguments.delete or not found else "; --delete removes them"))
+        what = "deleted" if arguments.delete else "would go"
+        print(f"{what}  {item.path.name:<44} {item.size_bytes:>15,} B  {item.why}")
+    print(
+        f"{len(found)} folders, {total_bytes:,} bytes"
+        + ("" if arguments.delete or not found else "; --delete removes them")
+    )
     return 0
 
 
@@ -73,11 +79,11 @@ def adopt(arguments: argparse.Namespace) -> int:
             if missing:
                 raise StoreError(f"{node.name} reads {', '.join(missing)}, not up to date; adopt or run that first")
             parents = {parent: known[parent] for parent in node.parents}
-            adopted.append(
-                adopt_node(node, parents, store, memo, why=arguments.why, source=arguments.source)
-            )
+            adopted.append(adopt_node(node, parents, store, memo, why=arguments.why, source=arguments.source))
     if arguments.json:
-        print(json.dumps([item.record.model_dump(mode="json", include={"node", "adopted"}) for item in adopted], indent=2))
+        print(
+            json.dumps([item.record.model_dump(mode="json", include={"node", "adopted"}) for item in adopted], indent=2)
+        )
         return 0
     for item in adopted:
         assert item.record.adopted is not None

@@ -149,8 +149,8 @@ class Store:
     def publish(self, key: StageKey, *, stage: Stage, write: Callable[[Path], Made], **about: object) -> Artifact:
         """Write a payload in a temporary sibling, describe it, and rename it into place; the caller holds the lock.
 
-        about: node, parents and (for an adoption) adopted, as in `Record`. Raises StoreFull or StoreError when the store
-        cannot be written to; whatever happens, no half-written folder carries the output's name.
+        about: node, parents and (for an adoption) adopted, as in `Record`. Raises StoreFull or StoreError when the
+        store cannot be written to; whatever happens, no half-written folder carries the output's name.
         """
         started = datetime.now(UTC)
         clock = time.perf_counter()

@@ -123,7 +123,9 @@ def _count_config(count: CountConfig, estimator: Estimator) -> CountConfig:
 
 
 def _seed_nodes(recipe: Recipe, seed: int, counts: Mapping[str, Link], run: RunOptions) -> Iterator[Node]:
-    train, calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("train", "calibrate", "compress", "score", "mix"))
+    train, calibrate, compress, score, mix = (
+        f"{s}[{seed}]" for s in ("train", "calibrate", "compress", "score", "mix")
+    )
     yield Node(
         name=train,
         stage=TRAIN,
@@ -175,11 +177,13 @@ def _clock_hardware(run: RunOptions) -> dict[str, Any]:
 
 @cache
 def tool_version(distribution: str, parts: int) -> str:
-    """The installed version's first `parts` numbers, without a local suffix such as +cpu. Raises ConfigError if absent."""
+    """The installed version's first `parts` numbers, without a suffix such as +cpu. Raises ConfigError if absent."""
     try:
         version = metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        raise ConfigError(f"{distribution} is not installed; run `make setup` (or pip install {distribution})") from None
+        raise ConfigError(
+            f"{distribution} is not installed; run `make setup` (or pip install {distribution})"
+        ) from None
     return ".".join(version.partition("+")[0].split(".")[:parts])
 
 

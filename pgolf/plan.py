@@ -46,9 +46,7 @@ def make_plan(nodes: Sequence[Node], store: Store, memo: Memo) -> tuple[Step, ..
     return tuple(steps)
 
 
-def _step(
-    node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Memo, records: Sequence[Record]
-) -> Step:
+def _step(node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Memo, records: Sequence[Record]) -> Step:
     same_stage = [record for record in records if record.stage == node.stage.name]
     waiting = [parent for parent in node.parents if parent not in artifacts]
     if waiting:

@@ -63,5 +63,7 @@ class Recipe(StageConfig):
                 f"{self.score.window}/{self.score.stride}: counts are taken at the scored segments; set both alike"
             )
         if self.count.tail != self.score.tail:
-            raise ValueError(f"count.tail {self.count.tail!r} differs from score.tail {self.score.tail!r}; set both alike")
+            raise ValueError(
+                f"count.tail {self.count.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
+            )
         return self

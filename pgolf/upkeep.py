@@ -45,7 +45,7 @@ class Garbage:
 
 
 def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
-    """What may be removed: outputs outside the chains of `kept` (folder names that results refer to), quarantine, leftovers.
+    """What may be removed: outputs outside the chains of `kept` (folders that results name), quarantine, leftovers.
 
     A kept output keeps everything it was made from: without its parents' records a later run could not name its inputs
     and would make them again.

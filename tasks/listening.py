@@ -67,5 +67,3 @@ class TaskListener:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-

@@ -20,9 +20,7 @@ from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
 def build(root: Path, key=None, **hooks) -> tuple[Artifact, bool]:
-    return build_once(
-        Store(root), TOY, key or toy_key(), node="toy", inputs={}, parents={}, run=RunOptions(), **hooks
-    )
+    return build_once(Store(root), TOY, key or toy_key(), node="toy", inputs={}, parents={}, run=RunOptions(), **hooks)
 
 
 def payload(artifact: Artifact) -> dict[str, bytes]:

@@ -27,9 +27,7 @@ class Outer(StageConfig):
 
 
 def test_the_canonical_form_is_sorted_dense_ascii_json():
-    assert canonical_json(Outer(name="é")) == (
-        '{"cap":null,"inner":{"rate":0.1},"name":"\\u00e9","orders":[2,3]}'
-    )
+    assert canonical_json(Outer(name="é")) == ('{"cap":null,"inner":{"rate":0.1},"name":"\\u00e9","orders":[2,3]}')
 
 
 def test_pinned_digest_so_that_no_key_changes_unnoticed():

@@ -1,0 +1,75 @@
+"""What each stage made, in one short text for its console line."""
+
+from collections.abc import Callable, Mapping
+
+from pgolf.artifact import Artifact
+from pgolf.run import Fact
+
+Facts = Mapping[str, Fact]
+
+
+def summary(artifact: Artifact) -> str:
+    """The stage's own sentence; a fact that an older output lacks is left out."""
+    facts = artifact.record.facts
+    say = TEXTS.get(artifact.record.stage, _first_facts)
+    try:
+        return say(facts)
+    except (KeyError, TypeError, ValueError):
+        return _first_facts(facts)
+
+
+def short(value: Fact) -> str:
+    """A fact as a person reads it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return value
+
+
+def _first_facts(facts: Facts) -> str:
+    return "  ".join(f"{name} {short(value)}" for name, value in list(facts.items())[:4])
+
+
+def _data(facts: Facts) -> str:
+    return (
+        f"{facts['tokens_train']:,} train + {facts['tokens_val']:,} val tokens of {facts['num_docs']:,} documents, "
+        f"vocabulary {facts['vocab_size']:,}"
+    )
+
+
+def _train(facts: Facts) -> str:
+    return f"{facts['steps']:,} steps, loss {facts['loss_nats']:.4f} nats"
+
+
+def _calibrate(facts: Facts) -> str:
+    return f"{facts['hessians']} Hessians from {facts['tokens']:,} tokens"
+
+
+def _compress(facts: Facts) -> str:
+    return f"{facts['summary']}  {facts['total_bytes']:,} B ({facts['under_bytes']:,} under)"
+
+
+def _score(facts: Facts) -> str:
+    return f"{facts['targets']:,} targets, {facts['bpb']:.4f} bpb"
+
+
+def _count(facts: Facts) -> str:
+    return f"{facts['orders']} orders, {facts['records']:,} targets"
+
+
+def _mix(facts: Facts) -> str:
+    return f"{facts['cells']:,} cells"
+
+
+TEXTS: Mapping[str, Callable[[Facts], str]] = {
+    "tokenize": _data,
+    "train": _train,
+    "calibrate": _calibrate,
+    "compress": _compress,
+    "score": _score,
+    "count": _count,
+    "mix": _mix,
+}

@@ -1,0 +1,235 @@
+"""From a run's artifacts to rows of the result tables, and to what the run says at its end."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pgolf.artifact import Artifact
+from pgolf.errors import ResultsError
+from pgolf.fingerprint import digest
+from pgolf.pipeline import Node
+from pgolf.recipe import Recipe
+from pgolf.tables.parquet import append, rows_to_arrow
+from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
+from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
+from pgolf.tables.sheet import Sheet
+from pgolf.tables.text import to_text
+
+# What the gates of every row are judged by (the public challenge's README and rulings on that date).
+RULESET = "parameter-golf 2026-05-02"
+CLOCK_LIMIT_S = 600.0
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One run's rows and where they were filed. built: node -> wall seconds of the stages this run built itself."""
+
+    recipe: Recipe
+    run_key: str
+    scores: pa.Table
+    scores_path: Path
+    built: Mapping[str, float]
+    reused: tuple[str, ...]
+
+    def sheets(self) -> tuple[Sheet, Sheet]:
+        """The headline per seed, and its mean ± std over seeds."""
+        scorers = headline_scorers(self.recipe)
+        return seeds_side_by_side(self.scores, scorers), means(self.scores, scorers)
+
+    def headline_rows(self) -> list[Row]:
+        """The per-seed headline as plain rows, for Prefect's table artifact."""
+        sheet = self.sheets()[0]
+        names = [column.name for column in sheet.columns]
+        return [dict(zip(names, row)) for row in sheet.rows]
+
+    def text(self) -> str:
+        """What a person reads at the end of a run."""
+        tables = "\n".join(to_text(sheet) for sheet in self.sheets())
+        total = len(self.built) + len(self.reused)
+        ran = ", ".join(self.built) or "nothing"
+        return (
+            f"\n{tables}\nran: {ran} ({len(self.built)} of {total})\n"
+            f"reused: {', '.join(self.reused) or 'nothing'}\n"
+            f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
+        )
+
+    def data(self) -> Row:
+        """The same as plain data."""
+        seeds, over_seeds = self.sheets()
+        return {
+            "recipe": self.recipe.name,
+            "run_key": self.run_key,
+            "ran": dict(self.built),
+            "reused": list(self.reused),
+            "table": str(self.scores_path),
+            "seeds": [dict(zip([column.name for column in seeds.columns], row)) for row in seeds.rows],
+            "means": [dict(zip([column.name for column in over_seeds.columns], row)) for row in over_seeds.rows],
+        }
+
+
+def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The scorers shown side by side: the network alone, and the declared mixture per estimator."""
+    declared = {name: value for name, value in recipe.headline.model_dump().items() if value is not None}
+    if recipe.headline.mixer == "adaptive":
+        declared.pop("alpha", None)
+    scorers: dict[str, dict[str, Any]] = {"network": dict(NEURAL)}
+    for estimator in sorted(recipe.estimators):
+        label = "honest" if estimator == "exact" else "legacy"
+        scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **declared}
+    return scorers
+
+
+def file_results(
+    recipe: Recipe,
+    nodes: Sequence[Node],
+    artifacts: Mapping[str, Artifact],
+    results: Path,
+    *,
+    built: Mapping[str, float] | None = None,
+    reasons: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Append the rows of a finished run to the tables under `results`; rows that are already there are left alone.
+
+    The scores of a run are a function of its artifacts, so their file is named by the artifacts' keys: the same run
+    again adds nothing. Raises ResultsError when the tables cannot be written.
+    """
+    built = built or {}
+    recipe_key = digest(recipe.model_dump(exclude={"seeds", "name", "description", "headline"}, mode="json"))
+    run_key = f"{recipe.name}-{digest(sorted(artifact.record.key_digest for artifact in artifacts.values()))[:12]}"
+    common = {"recipe": recipe.name, "recipe_key": recipe_key}
+    scores, attempts = [], []
+    for seed in recipe.seeds:
+        mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
+        scores += [common | row for row in score_rows(recipe, seed, mine)]
+        attempts += [common | row for row in attempt_rows(seed, mine)]
+    scores_path = append(results, SCORES, run_key, scores)
+    append(results, ATTEMPTS, run_key, attempts)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    if built or not (results / STAGES.name).is_dir():
+        stages = [common | row for row in stage_rows(nodes, artifacts, built, reasons or {})]
+        append(results, STAGES, f"{run_key}-{stamp}", stages)
+    return Outcome(
+        recipe=recipe,
+        run_key=run_key,
+        scores=rows_to_arrow(SCORES, [{**row, "run_key": run_key} for row in scores]),
+        scores_path=scores_path,
+        built=built,
+        reused=tuple(node.name for node in nodes if node.name not in built),
+    )
+
+
+def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact]) -> list[Row]:
+    """One row per cell of a seed's grid, with the gates and the provenance of its artifacts (by stage name)."""
+    train, compress, score, mix = (mine[name].record for name in ("train", "compress", "score", "mix"))
+    path = mine["mix"].path / "cells.parquet"
+    try:
+        with pq.ParquetFile(path) as file:
+            cells = file.read().to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"{path} cannot be read: {error}") from None
+    train_clock_s = train.phases_s.get("train")
+    if train_clock_s is not None and "calibrate" in mine:
+        # The challenge counts calibration on training data against the training clock.
+        train_clock_s += mine["calibrate"].record.wall_s
+    eval_clock_s = score.wall_s + mix.wall_s
+    facts = compress.facts
+    total_bytes, budget_bytes = facts.get("total_bytes"), facts.get("budget_bytes")
+    about = {
+        "seed": seed,
+        "artifact_bytes": facts.get("artifact_bytes"),
+        "code_bytes": facts.get("code_bytes"),
+        "total_bytes": total_bytes,
+        "budget_bytes": budget_bytes,
+        "fits_budget": None if total_bytes is None or budget_bytes is None else total_bytes <= budget_bytes,
+        "train_clock_s": train_clock_s,
+        "eval_clock_s": eval_clock_s,
+        "within_train_clock": None if train_clock_s is None else train_clock_s <= CLOCK_LIMIT_S,
+        "within_eval_clock": eval_clock_s <= CLOCK_LIMIT_S,
+        "ruleset": RULESET,
+        "trace_key": score.key_digest,
+        "checkpoint_sha256": train.outputs["checkpoint"],
+        "vocab": recipe.model.vocab_size,
+        "git_commit": mix.git_commit,
+        "torch_version": train.key["tools"].get("torch"),
+        "gpu": train.gpu,
+        "host": mix.host,
+        "started_utc": mix.started_utc,
+    }
+    return [_named(cell) | about for cell in cells]
+
+
+def _named(cell: Row) -> Row:
+    """A cell's columns under the table's names; settings without a column of their own go into `cell`."""
+    known = {column.name for column in SCORES.columns}
+    settings = {name: value for name, value in cell.items() if name not in known and value is not None}
+    row = {name: value for name, value in cell.items() if name in known}
+    if settings:
+        row["cell"] = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return row
+
+
+def attempt_rows(seed: int, mine: Mapping[str, Artifact]) -> list[Row]:
+    """One row per packing attempt of a seed."""
+    compress, train = mine["compress"].record, mine["train"].record
+    attempts = json.loads((mine["compress"].path / "attempts.json").read_text())
+    rows = []
+    for attempt in attempts:
+        rows.append(
+            {
+                "seed": seed,
+                "compress_key": compress.key_digest,
+                "attempt": attempt["attempt"],
+                "rung": "downgraded layers: " + (", ".join(map(str, attempt["downgraded_layers"])) or "none"),
+                "codec": "zstd",
+                "level": attempt["zstd_level"],
+                "artifact_bytes": attempt["size_bytes"],
+                "code_bytes": compress.facts.get("code_bytes"),
+                "total_bytes": attempt["total_bytes"],
+                "budget_bytes": compress.facts.get("budget_bytes"),
+                "fits_budget": attempt["fits"],
+                "chosen": attempt["fits"],
+                "checkpoint_sha256": train.outputs["checkpoint"],
+                "git_commit": compress.git_commit,
+                "host": compress.host,
+                "started_utc": compress.started_utc,
+            }
+        )
+    return rows
+
+
+def stage_rows(
+    nodes: Sequence[Node], artifacts: Mapping[str, Artifact], built: Mapping[str, float], reasons: Mapping[str, str]
+) -> list[Row]:
+    """One row per stage of a run: built now, or reused."""
+    rows = []
+    for node in nodes:
+        record = artifacts[node.name].record
+        mine = node.name in built
+        rows.append(
+            {
+                "stage": node.stage.name,
+                "node": node.name,
+                "seed": node.seed,
+                "key": record.key_digest,
+                "folder": record.folder,
+                "built": mine,
+                "reason": reasons.get(node.name) if mine else None,
+                "size_bytes": sum(file.size_bytes for file in record.files.values()),
+                "wall_s": record.wall_s if mine else None,
+                "phases_s": record.phases_s if mine else None,
+                "host": record.host,
+                "gpu": record.gpu,
+                "torch_version": record.key["tools"].get("torch"),
+                "git_commit": record.git_commit,
+                "started_utc": record.started_utc,
+            }
+        )
+    return rows
