@@ -1,6 +1,5 @@
 """The hashed and the exact tables, and the stage that writes what they say."""
 
-import json
 import math
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgolf.corpus.shards import write_shard
 from pgolf.errors import DataError
 from pgolf.eval import trace
 from pgolf.ngram import count as count_stage
@@ -118,36 +116,8 @@ def test_gate_opens_on_unseen_contexts_as_often_as_poisson_says():
     assert abs(np.mean(at_end >= 2) - expected) < 5 * math.sqrt(expected * (1 - expected) / 2000) + 0.04
 
 
-@pytest.fixture
-def data_folder(tmp_path):
-    """A data folder with one short validation shard."""
-    folder = tmp_path / "data"
-    (folder / "datasets/toy").mkdir(parents=True)
-    (folder / "tokenizers").mkdir()
-    (folder / "tokenizers/toy.model").write_bytes(b"not read here")
-    x = np.random.default_rng(6).integers(4, 40, 3000)
-    for split in ("train", "val"):
-        write_shard(folder / f"datasets/toy/fineweb_{split}_000000.bin", x)
-    manifest = {
-        "version": "10B",
-        "tokenizers": [{"name": "toy", "vocab_size": 40, "model_path": "tokenizers/toy.model"}],
-        "datasets": [
-            {
-                "name": "toy",
-                "tokenizer_name": "toy",
-                "path": "datasets/toy",
-                "vocab_size": 40,
-                "bos_id": 1,
-                "stats": {"files_train": 1, "files_val": 1},
-            }
-        ],
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
-
-
 @pytest.mark.parametrize("estimator", ["hashed", "exact"])
-def test_the_stage_writes_the_counts_of_the_cut_stream(tmp_path, data_folder, monkeypatch, estimator):
+def test_the_stage_writes_the_counts_of_the_cut_stream(tmp_path, data_folder, val_tokens, monkeypatch, estimator):
     monkeypatch.setattr(count_stage, "BLOCK_RECORDS", 1000)
     monkeypatch.setattr(count_stage, "RUN_RECORDS", 300)
     config = CountConfig(estimator=estimator, orders=(2, 4), window=64, stride=16, ranks=3, tail="repeat")
@@ -156,7 +126,7 @@ def test_the_stage_writes_the_counts_of_the_cut_stream(tmp_path, data_folder, mo
     file = open_counts(tmp_path / "counts.arrow")
     assert file.config == config
     blocks = list(file.blocks())
-    x = np.random.default_rng(6).integers(4, 40, 3000)[: 46 * 64 + 1]
+    x = val_tokens[: 46 * 64 + 1]
     assert file.records == made.facts["records"] == 46 * 64 + 3 * 16
     assert [len(block[0]) for block in blocks] == [1000, 1000, file.records - 2000]
     written = [np.concatenate(columns) for columns in zip(*blocks, strict=True)]

@@ -1,5 +1,6 @@
 """N-gram counts from their definition: dictionaries, Python integers, one record after the other."""
 
+import itertools
 from collections import Counter
 
 PRIMES = {
@@ -22,7 +23,7 @@ def scored_segments(targets, window, stride, ranks, tail):
             windows[number] = [j for j in scored if j not in seen]
             seen.update(scored)
     share = [len(windows) * r // ranks for r in range(ranks + 1)]
-    return [[w for w in windows[a:b] if w] for a, b in zip(share[:-1], share[1:], strict=True)]
+    return [[w for w in windows[a:b] if w] for a, b in itertools.pairwise(share)]
 
 
 def regroup(segments, granularity):

@@ -1,0 +1,223 @@
+"""The mix stage: a grid of mixtures over one trace and any number of count stages; one row per cell.
+
+cells.parquet: the network alone first, then every mixture. `loss_nats` is the mean over the scored targets, as in the
+results tables, `loss_sum_nats` the sum; a column that has no meaning for a scorer is null. Legacy cells are complete
+rows: `normalized` tells them apart.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pgolf.corpus.byte_lengths import ByteTable
+from pgolf.corpus.dataset import Dataset, open_dataset
+from pgolf.corpus.shards import validation_tokens
+from pgolf.errors import DataError
+from pgolf.eval.bpb import bits_per_byte, nats_to_bits
+from pgolf.eval.trace import Trace, count_records, iterate_trace
+from pgolf.eval.windows import WindowPlan
+from pgolf.ngram.config import CountConfig
+from pgolf.ngram.count import COUNTS_FILE, CountFile, open_counts, plan_of
+from pgolf.ngram.grid import UNIT_RECORDS, Cell, Grid, Totals, Unit, cells_of
+from pgolf.ngram.mix_config import MixConfig
+from pgolf.run import Fact, Made, Progress, RunOptions
+
+TRACE_FILE = "trace.arrow"
+CELLS_FILE = "cells.parquet"
+COUNTS_ROLE = "counts."
+
+COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("estimator", pa.string()),
+    ("counts", pa.string()),
+    ("mixer", pa.string()),
+    ("order", pa.int64()),
+    ("alpha", pa.float64()),
+    ("min_count", pa.int64()),
+    ("entropy_base", pa.float64()),
+    ("entropy_range", pa.float64()),
+    ("entropy_slope", pa.float64()),
+    ("entropy_threshold_nats", pa.float64()),
+    ("granularity", pa.string()),
+    ("ranks", pa.int64()),
+    ("cell", pa.string()),
+    ("normalized", pa.bool_()),
+    ("causal", pa.bool_()),
+    ("vocab", pa.int64()),
+    ("targets", pa.int64()),
+    ("bytes", pa.int64()),
+    ("matched", pa.int64()),
+    ("loss_sum_nats", pa.float64()),
+    ("loss_nats", pa.float64()),
+    ("bits", pa.float64()),
+    ("bpb", pa.float64()),
+    ("mass_mean", pa.float64()),
+)
+
+
+def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
+    """Score every cell of the grid; writes cells.parquet.
+
+    inputs: `trace` and `data`, and one `counts.<name>` per count stage. Memory does not grow with the trace, but for
+    the token stream (2 bytes a token).
+    Raises DataError for trace and counts of different records, ConfigError for an order that was not counted.
+    """
+    started = time.perf_counter()
+    dataset = open_dataset(inputs["data"])
+    trace_path = inputs["trace"] / TRACE_FILE
+    records = count_records(trace_path)
+    if records == 0:
+        raise DataError(f"{trace_path} has no records, so there is nothing to mix; score again")
+    tokens = validation_tokens(dataset, window=1)
+    files = {
+        role.removeprefix(COUNTS_ROLE): open_counts(folder / COUNTS_FILE)
+        for role, folder in sorted(inputs.items())
+        if role.startswith(COUNTS_ROLE)
+    }
+    counts = {name: file.config for name, file in files.items()}
+    plans = {name: _plan_of_file(name, file, len(tokens), records) for name, file in files.items()}
+    cells = cells_of(config, counts)
+    target_bytes = _ByteSum(dataset, tokens)
+    threads = run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
+    units = _units(iterate_trace(trace_path), files, plans, target_bytes, records, run)
+    totals = Grid(cells, counts).run(units, threads=threads)
+    rows = _rows(cells, totals, counts, targets=records, total_bytes=target_bytes.total, vocab=dataset.vocab_size)
+    columns = [pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS]
+    pq.write_table(pa.table(columns, schema=pa.schema(COLUMNS)), out / CELLS_FILE, compression="zstd")
+    return Made(
+        phases_s={"mix": time.perf_counter() - started},
+        facts={"cells": len(cells), "token_points": records * len(cells), **_best(rows)},
+    )
+
+
+def _plan_of_file(name: str, file: CountFile, stream_tokens: int, records: int) -> WindowPlan:
+    """The windows a count stage ran over; DataError unless they give as many records as trace and counts have."""
+    window = file.config.window
+    targets = (stream_tokens - 1) // window * window
+    if targets < 1:
+        raise DataError(
+            f"counts {name!r} were taken at window {window:,}, the validation stream has {stream_tokens:,} tokens: "
+            "less than one window; mix counts and trace of the same data"
+        )
+    plan = plan_of(file.config, targets)
+    if not file.records == plan.records == records:
+        raise DataError(
+            f"the trace has {records:,} records and counts {name!r} {file.records:,}, where {targets:,} targets at "
+            f"window {window:,}, stride {file.config.stride:,} and tail {file.config.tail} make {plan.records:,}; "
+            "score and count the same data with the same window, stride and tail"
+        )
+    return plan
+
+
+class _ByteSum:
+    """Adds up how many bytes of text the targets stand for."""
+
+    def __init__(self, dataset: Dataset, tokens: npt.NDArray[np.uint16]) -> None:
+        self._table = ByteTable.from_tokenizer(dataset.tokenizer_model, vocab_size=dataset.vocab_size)
+        self._tokens = tokens
+        self.total = 0
+
+    def add(self, target_T: npt.NDArray[np.int64]) -> None:
+        """Add a block of targets; DataError for one that the stream does not have."""
+        first, last = int(target_T.min()), int(target_T.max())
+        if first < 1 or last >= len(self._tokens):
+            raise DataError(
+                f"the trace has targets {first:,} to {last:,}, the validation stream 1 to {len(self._tokens) - 1:,}; "
+                "mix a trace with the data it was scored on"
+            )
+        lengths = self._table.target_bytes(self._tokens[first - 1 : last + 1])
+        self.total += int(lengths[target_T - first].sum())
+
+
+def _units(
+    blocks: Iterator[Trace],
+    files: Mapping[str, CountFile],
+    plans: Mapping[str, WindowPlan],
+    target_bytes: _ByteSum,
+    records: int,
+    run: RunOptions,
+) -> Iterator[Unit]:
+    """Cut trace and counts, block by block, into units; checks that both speak of the same targets."""
+    readers = {name: file.blocks() for name, file in files.items()}
+    done = 0
+    reported = time.monotonic()
+    for trace in blocks:
+        target_bytes.add(trace.target)
+        columns = {name: next(reader) for name, reader in readers.items()}
+        for name, plan in plans.items():
+            expected = plan.targets_of_records(done, done + len(trace))
+            if not np.array_equal(trace.target, expected) or len(columns[name][0]) != len(trace):
+                raise DataError(
+                    f"records {done:,} to {done + len(trace):,} of the trace are not the targets that counts {name!r} "
+                    "are of; score and count the same data with the same window, stride and tail"
+                )
+        for first in range(0, len(trace), UNIT_RECORDS):
+            part = slice(first, first + UNIT_RECORDS)
+            yield Unit(
+                trace.loss_nats[part],
+                trace.entropy_nats[part],
+                {name: [column[part] for column in columns[name]] for name in columns},
+            )
+            if time.monotonic() - reported > 0.5:
+                reported = time.monotonic()
+                run.report(Progress(stage="mix", done=done + first, total=records, unit="targets"))
+        done += len(trace)
+    run.report(Progress(stage="mix", done=done, total=records, unit="targets"))
+
+
+def _rows(
+    cells: Sequence[Cell],
+    totals: Totals,
+    counts: Mapping[str, CountConfig],
+    *,
+    targets: int,
+    total_bytes: int,
+    vocab: int,
+) -> list[dict[str, Fact]]:
+    """One row per cell, in the order of the cells."""
+    rows = []
+    for number, cell in enumerate(cells):
+        settings = asdict(cell)
+        if cell.counts is not None:
+            settings["granularity"] = str(counts[cell.counts].granularity)
+            settings["ranks"] = counts[cell.counts].ranks
+        loss_nats = float(totals.loss_nats[number])
+        rows.append(
+            dict.fromkeys((name for name, _ in COLUMNS), None)
+            | settings
+            | {
+                "cell": json.dumps({name: value for name, value in settings.items() if value is not None}),
+                "normalized": cell.normalized,
+                # Every mixture reads counts of earlier segments, and a gate and a weight that never see the target.
+                "causal": True,
+                "vocab": vocab,
+                "targets": targets,
+                "bytes": total_bytes,
+                "matched": None if cell.counts is None else int(totals.matched[number]),
+                "loss_sum_nats": loss_nats,
+                "loss_nats": loss_nats / targets,
+                "bits": nats_to_bits(loss_nats),
+                "bpb": bits_per_byte(loss_nats, total_bytes),
+                "mass_mean": 1.0 if cell.normalized else None,
+            }
+        )
+    return rows
+
+
+def _best(rows: Sequence[Mapping[str, Fact]]) -> dict[str, Fact]:
+    """The network's score, and the lowest honest and the lowest legacy score of the grid with their cells."""
+    facts: dict[str, Fact] = {"neural_bpb": rows[0]["bpb"]}
+    for label, normalized in (("honest", True), ("legacy", False)):
+        group = [row for row in rows if row["normalized"] is normalized]
+        if group:
+            best = min(group, key=lambda row: float(row["bpb"] if row["bpb"] is not None else math.inf))
+            facts |= {f"best_{label}_bpb": best["bpb"], f"best_{label}_cell": best["cell"]}
+    return facts
