@@ -1,0 +1,169 @@
+"""Result tables on disk: results/<table>/<run key>.parquet, one file per run, never changed once written."""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pgolf.errors import ResultsError
+from pgolf.tables.columns import to_column
+from pgolf.tables.filters import select
+from pgolf.tables.schema import TableSpec
+
+# A file name on any file system, and never a hidden or temporary one.
+_RUN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
+
+
+def append(results: Path, spec: TableSpec, run_key: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Add the rows of one run to a table and return their file; a run already there is left alone.
+
+    rows: column -> value; columns left out are null, `run_key` is filled in. A moment is a datetime with a time zone or
+    its ISO text, seconds by phase a mapping. The file appears whole or not at all, whoever else writes.
+    Raises ResultsError for rows that do not fit the table (unknown column, wrong type, NaN, a required value missing,
+    two rows for one cell) and for a folder that cannot be written to.
+    """
+    if not _RUN_KEY.fullmatch(run_key):
+        raise ResultsError(
+            f"run key {run_key!r} cannot name a file; take 1 to 200 of letters, digits and . _ + = @ -, "
+            "beginning with a letter or digit"
+        )
+    path = results / spec.name / f"{run_key}.parquet"
+    if path.exists():
+        return path
+    table = rows_to_arrow(spec, [{**row, "run_key": run_key} for row in rows])
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    _publish(path, sink.getvalue())
+    return path
+
+
+def rows_to_arrow(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table of the spec's schema, checked.
+
+    Raises ResultsError naming row and column of the first value that does not fit.
+    """
+    for number, row in enumerate(rows):
+        for name in row:
+            spec.column(name)
+        for name in spec.required:
+            if row.get(name) is None:
+                raise ResultsError(f"row {number} of table {spec.name} has no {name}, which every row needs")
+    columns = []
+    for column in spec.columns:
+        try:
+            columns.append(to_column([row.get(column.name) for row in rows], column.type))
+        except ValueError as error:
+            raise ResultsError(f"table {spec.name}, column {column.name} ({column.type}): {error}") from error
+    _refuse_twins(spec, rows)
+    return pa.Table.from_arrays(columns, schema=spec.arrow)
+
+
+def read(
+    results: Path, spec: TableSpec, where: Mapping[str, Any] | None = None, *, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """All rows of a table, in the order of run keys; an empty table where nothing was ever written.
+
+    where: as for `pgolf.tables.filters.select`. columns: the ones wanted, default all. Columns that an older file
+    lacks are null there; columns a newer one adds are left out.
+    Raises ResultsError naming a file that cannot be read, or a column that does not exist.
+    """
+    wanted = [spec.column(name).name for name in columns] if columns is not None else spec.arrow.names
+    needed = [name for name in spec.arrow.names if name in wanted or name in (where or {})]
+    folder = results / spec.name
+    files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    schema = pa.schema([spec.arrow.field(name) for name in needed])
+    # Not schema.empty_table(): it asks for pandas.
+    empty = pa.Table.from_arrays([to_column([], field.type) for field in schema], schema=schema)
+    table = pa.concat_tables([empty, *(_read_file(path, spec, schema) for path in files)])
+    return select(table, spec, where or {}).select(wanted)
+
+
+def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
+    """One file's rows in the columns of `schema`."""
+    advice = "delete it, and run the recipe again to write its rows anew"
+    try:
+        # Not pq.read_table: it would import the data set layer, 0.3 s for nothing.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            present = set(file.schema_arrow.names)
+            missing = [name for name in spec.required if name not in present]
+            if missing:
+                raise ResultsError(f"{path} is no {spec.name} table: it lacks {', '.join(missing)}; {advice}")
+            found = file.read(columns=[name for name in schema.names if name in present])
+        return pa.Table.from_arrays(
+            [
+                found.column(field.name).cast(field.type)
+                if field.name in present
+                else pa.chunked_array([pa.nulls(found.num_rows, field.type)])
+                for field in schema
+            ],
+            schema=schema,
+        )
+    except (pa.ArrowException, OSError, ValueError, UnicodeError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ResultsError(f"{path} cannot be read as a {spec.name} table: {first_line}; {advice}") from error
+
+
+def _publish(path: Path, data: pa.Buffer) -> None:
+    """Make `data` appear as `path` at once, or leave nothing; a file that another writer put there first stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(memoryview(data))
+                file.flush()
+                os.fsync(file.fileno())
+            _rename_unless_there(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        room = "; free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise ResultsError(
+            f"{path} ({data.size:,} bytes) could not be written: {error.strerror or error}; "
+            f"the rows of earlier runs are as they were{room}"
+        ) from error
+
+
+def _rename_unless_there(temporary: Path, path: Path) -> None:
+    """Give `temporary` its final name unless a file has it already."""
+    try:
+        # A hard link, not a rename: it fails where the name is taken, so that of two writers the first one stays.
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK):
+            raise
+        # A file system without hard links. The loser of a race then replaces a whole file by a whole file.
+        temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where folders can be synced at all."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _refuse_twins(spec: TableSpec, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Two rows of one run for the same cell would count one seed twice in a mean."""
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, row in enumerate(rows):
+        name = tuple(row.get(part) for part in spec.identity)
+        if (first := seen.setdefault(name, number)) != number:
+            shown = ", ".join(f"{part} {value}" for part, value in zip(spec.identity, name) if value is not None)
+            raise ResultsError(
+                f"rows {first} and {number} of table {spec.name} are both {shown}; "
+                "one run gives one row each: tell them apart or drop one"
+            )

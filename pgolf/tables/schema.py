@@ -1,0 +1,200 @@
+"""The result tables, column by column: type, unit, meaning. A missing value is null, never 0 and never NaN.
+
+Three tables, each an append-only folder of Parquet files (`pgolf.tables.parquet`):
+scores    one row per recipe × seed × scorer cell
+attempts  one row per packing tried to meet the byte budget
+stages    one row per stage run, built or reused
+A column once published keeps its name, type and meaning; new ones are added, and read as null from older files.
+"""
+
+import difflib
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+
+from pgolf.errors import ResultsError
+
+TEXT = pa.string()
+WHOLE = pa.int64()
+REAL = pa.float64()
+YES_NO = pa.bool_()
+MOMENT = pa.timestamp("us", tz="UTC")
+SECONDS_BY_PHASE = pa.map_(pa.string(), pa.float64())
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `unit` is empty for names, flags and plain counts of nothing in particular."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table: its columns, those that may not be null, and those that together name a row within one run."""
+
+    name: str
+    columns: tuple[Column, ...]
+    required: tuple[str, ...]
+    identity: tuple[str, ...]
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema; each field carries its unit and meaning as metadata."""
+        return pa.schema(
+            [
+                pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}, nullable=True)
+                for c in self.columns
+            ]
+        )
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """Columns by their name."""
+        return {column.name: column for column in self.columns}
+
+    def column(self, name: str) -> Column:
+        """The column of that name; raises ResultsError with the nearest name where there is none."""
+        if (found := self.by_name.get(name)) is not None:
+            return found
+        near = difflib.get_close_matches(name, self.by_name, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.by_name)}"
+        raise ResultsError(f"table {self.name} has no column {name!r}; {hint}")
+
+
+RUN_KEY = Column("run_key", TEXT, "", "names the run and the file its rows stand in")
+RECIPE = Column("recipe", TEXT, "", "name of the recipe")
+RECIPE_KEY = Column(
+    "recipe_key", TEXT, "", "digest of the stage configs up to score, seeds left out: what a mean shares"
+)
+SEED = Column("seed", WHOLE, "", "seed of the training run")
+CHECKPOINT = Column("checkpoint_sha256", TEXT, "", "digest of the trained weights")
+GIT_COMMIT = Column("git_commit", TEXT, "", "commit of the code that ran; ends in + where files differed from it")
+TORCH = Column("torch_version", TEXT, "", "torch that trained and scored")
+GPU = Column("gpu", TEXT, "", "name of the accelerator; null on a CPU")
+HOST = Column("host", TEXT, "", "name of the machine")
+STARTED = Column("started_utc", MOMENT, "UTC", "when the run started")
+CODE_BYTES = Column("code_bytes", WHOLE, "B", "packed training and evaluation code, counted against the budget")
+TOTAL_BYTES = Column("total_bytes", WHOLE, "B", "code and packed model together")
+BUDGET_BYTES = Column("budget_bytes", WHOLE, "B", "what total_bytes may be at most")
+FITS = Column("fits_budget", YES_NO, "", "total_bytes <= budget_bytes")
+
+# The settings that make one scorer; with recipe and seed they name a row of scores.
+SCORER = (
+    *("estimator", "counts", "mixer", "order", "alpha", "min_count", "entropy_base", "entropy_range", "entropy_slope"),
+    *("entropy_threshold_nats", "granularity", "ranks", "cell"),
+)
+
+SCORES = TableSpec(
+    name="scores",
+    columns=(
+        RUN_KEY,
+        RECIPE,
+        RECIPE_KEY,
+        SEED,
+        Column("estimator", TEXT, "", "what predicts beside the network: neural (nothing), exact, hashed, …"),
+        Column("counts", TEXT, "", "the count stage whose table is used; null for neural"),
+        Column("mixer", TEXT, "", "how network and counts are mixed: fixed, backoff, adaptive, …; null for neural"),
+        Column("order", WHOLE, "tokens", "longest n-gram used, target included; null for neural"),
+        Column("alpha", REAL, "", "weight of the counts; null for neural and where the weight is not one number"),
+        Column("min_count", WHOLE, "", "how often a context must have been seen to be used"),
+        Column("entropy_base", REAL, "", "adaptive: weight at low entropy"),
+        Column("entropy_range", REAL, "", "adaptive: what high entropy adds to it"),
+        Column("entropy_slope", REAL, "1/nat", "adaptive: steepness of the rise"),
+        Column("entropy_threshold_nats", REAL, "nats", "adaptive: entropy at which half the range is added"),
+        Column("granularity", TEXT, "", "after how many targets their n-grams are seen: segment, or a number"),
+        Column("ranks", WHOLE, "", "count tables that start empty"),
+        Column("cell", TEXT, "", "every setting of the scorer as JSON; tells apart what the columns before do not"),
+        Column("loss_nats", REAL, "nats/token", "mean over the scored targets"),
+        Column("bpb", REAL, "bits/byte", "bits over bytes"),
+        Column("bits", REAL, "bits", "sum over the scored targets"),
+        Column("targets", WHOLE, "tokens", "scored targets"),
+        Column("bytes", WHOLE, "B", "UTF-8 bytes the scored targets stand for"),
+        Column("matched", WHOLE, "tokens", "targets for which there was an estimate to mix in"),
+        Column("vocab", WHOLE, "tokens", "size of the vocabulary the distribution covers"),
+        Column("mass_mean", REAL, "", "mean total probability over the vocabulary; 1 for a normalized scorer"),
+        Column("normalized", YES_NO, "", "the scorer gives a distribution over the whole vocabulary"),
+        Column("causal", YES_NO, "", "a score depends on the artifact and on tokens before the target alone"),
+        Column("audit_id", TEXT, "", "the audit that found normalized and causal; null where they are declared"),
+        Column("artifact_bytes", WHOLE, "B", "the packed model"),
+        CODE_BYTES,
+        TOTAL_BYTES,
+        BUDGET_BYTES,
+        FITS,
+        Column("train_clock_s", REAL, "s", "training and calibration on the challenge's clock"),
+        Column("eval_clock_s", REAL, "s", "everything evaluation does, on the challenge's clock"),
+        Column("within_train_clock", YES_NO, "", "train_clock_s is within the rule set's limit"),
+        Column("within_eval_clock", YES_NO, "", "eval_clock_s is within the rule set's limit"),
+        Column("ruleset", TEXT, "", "the rules the gates were checked against, with their date"),
+        Column("trace_key", TEXT, "", "key of the score stage's output"),
+        CHECKPOINT,
+        GIT_COMMIT,
+        TORCH,
+        GPU,
+        HOST,
+        STARTED,
+    ),
+    required=("run_key", "recipe", "seed", "estimator", "loss_nats", "targets"),
+    identity=("recipe", "recipe_key", "seed", *SCORER),
+)
+
+ATTEMPTS = TableSpec(
+    name="attempts",
+    columns=(
+        RUN_KEY,
+        RECIPE,
+        RECIPE_KEY,
+        SEED,
+        Column("compress_key", TEXT, "", "key of the compress stage's output"),
+        Column("attempt", WHOLE, "", "0 for the first packing tried, in the order tried"),
+        Column("downgraded_layers", TEXT, "", "layers given fewer bits, in that order: 5,6,4; empty for none"),
+        Column("zstd_level", WHOLE, "", "level of the compressor"),
+        Column("artifact_bytes", WHOLE, "B", "the packed model of this attempt"),
+        CODE_BYTES,
+        TOTAL_BYTES,
+        BUDGET_BYTES,
+        FITS,
+        Column("chosen", YES_NO, "", "this attempt became the artifact"),
+        Column("wall_s", REAL, "s", "time the attempt took"),
+        CHECKPOINT,
+        GIT_COMMIT,
+        HOST,
+        STARTED,
+    ),
+    required=("run_key", "recipe", "attempt", "total_bytes"),
+    identity=("recipe", "seed", "compress_key", "attempt"),
+)
+
+STAGES = TableSpec(
+    name="stages",
+    columns=(
+        RUN_KEY,
+        RECIPE,
+        RECIPE_KEY,
+        Column("stage", TEXT, "", "name of the stage"),
+        Column("node", TEXT, "", "the stage's place in the recipe: train.1337"),
+        SEED,
+        Column("key", TEXT, "", "key of the stage's output"),
+        Column("folder", TEXT, "", "folder of the output in the store"),
+        Column("built", YES_NO, "", "true: built in this run; false: reused"),
+        Column("reason", TEXT, "", "why it was built"),
+        Column("size_bytes", WHOLE, "B", "all files of the output"),
+        Column("wall_s", REAL, "s", "time this run spent on the stage; null where it was reused"),
+        Column("phases_s", SECONDS_BY_PHASE, "s", "wall_s by phase"),
+        Column("processes", WHOLE, "", "ranks"),
+        Column("device", TEXT, "", "cpu or cuda"),
+        HOST,
+        GPU,
+        TORCH,
+        GIT_COMMIT,
+        STARTED,
+    ),
+    required=("run_key", "recipe", "stage", "node", "key", "built"),
+    identity=("recipe", "node"),
+)
+
+TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES)}

@@ -1,0 +1,40 @@
+"""Score rows as a run would hand them in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# A test's time says how busy the machine is.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+
+@pytest.fixture(scope="session")
+def score_row() -> Callable[..., dict[str, Any]]:
+    """Makes the row of one score: score_row(seed=2, bpb=1.3)."""
+    return _score_row
+
+
+def _score_row(**columns: Any) -> dict[str, Any]:
+    """A neural score of recipe demo, seed 1, that passes every gate; change what the test is about."""
+    row = {
+        "recipe": "demo",
+        "recipe_key": "a" * 64,
+        "seed": 1,
+        "estimator": "neural",
+        "loss_nats": 2.0,
+        "bpb": 1.2,
+        "bits": 2885.39,
+        "targets": 1000,
+        "bytes": 2400,
+        "vocab": 512,
+        "mass_mean": 1.0,
+        "normalized": True,
+        "causal": True,
+        "fits_budget": True,
+        "total_bytes": 90_000,
+        "started_utc": "2025-12-01T10:00:00+00:00",
+    }
+    return {**row, **columns}
