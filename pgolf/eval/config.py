@@ -14,7 +14,12 @@ class ScoreConfig(StageConfig):
     stride: int = Field(
         default=64, ge=1, description="targets scored per window after the first: what each window moves on by"
     )
-    batch_windows: int = Field(default=32, ge=1, le=65_536, description="windows in one forward pass")
+    batch_windows: int = Field(
+        default=32,
+        ge=1,
+        le=65_536,
+        description="windows in one forward pass; on a CPU every thread holds one such batch",
+    )
     tail: Literal["once", "repeat"] = Field(
         default="once",
         description="once: every target is scored exactly once; repeat: the shrinking windows at the end of the data "
@@ -22,7 +27,7 @@ class ScoreConfig(StageConfig):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="arithmetic of the network: float32, or bfloat16 by autocast as in the published runs; "
+        description="arithmetic of the network: float32 runs on the CPU, bfloat16 on CUDA as the published runs did; "
         "losses and entropies are float32 either way",
     )
 
