@@ -1,0 +1,47 @@
+"""Attempts at packing that run side by side but are judged in their order."""
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pgolf.pack.container import pack
+from pgolf.pack.weights import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """One attempt before its size is known: the tensors, their serialized bytes, and the level to compress them at."""
+
+    downgraded_layers: tuple[int, ...]
+    stored: Mapping[str, Stored]
+    decoded: bytes
+    zstd_level: int
+
+
+def packed_in_order(packings: Iterator[Packing], workers: int) -> Generator[tuple[Packing, bytes], None, None]:
+    """Each packing with its file's bytes, in the given order, computed by `workers` threads some way ahead.
+
+    Closing the generator stops what is still running: attempts after the first that fits are not wanted.
+    """
+    stop = threading.Event()
+    running: deque[tuple[Packing, Future[bytes]]] = deque()
+    # Most often the first attempt fits, so nothing runs beside it. Then the slow levels (16, 17) stand between fast
+    # ones: two attempts ahead per worker let them overlap, without holding many copies of the network.
+    ahead = 1
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for packing in packings:
+                running.append((packing, pool.submit(pack, packing.decoded, packing.zstd_level, stop=stop)))
+                if len(running) >= ahead:
+                    first, future = running.popleft()
+                    yield first, future.result()
+                    ahead = 2 * workers
+            while running:
+                first, future = running.popleft()
+                yield first, future.result()
+        finally:
+            stop.set()
+            for _packing, future in running:
+                future.cancel()

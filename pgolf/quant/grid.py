@@ -1,0 +1,143 @@
+"""Row scales and rounding: float matrices to small integers with one float16 scale per row, and back.
+
+Shapes: R rows, C columns, W_RC a matrix; all arithmetic in float32, scales stored in float16.
+A grid of b bits has q = 2^(b-1) - 1 positive levels: 31 for 6 bits, 15 for 5, 127 for 8.
+Sources: Parameter Golf PRs #715 (rounding to nearest, int8 tables) and #745 (search over percentiles).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pgolf.errors import QuantizationError
+
+# Clips an embedding row just below its largest entry: 512 columns give max minus 0.0008 of the gap to the next.
+EMBEDDING_QUANTILE = 0.9999984
+
+# torch.quantile refuses more elements than this at once.
+_QUANTILE_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """A matrix as integers: codes [R, C] int8 and one scale per row [R] float16, standing for codes · scale."""
+
+    codes: Tensor
+    scale: Tensor
+
+    def dequantize(self, dtype: torch.dtype) -> Tensor:
+        """[R, C] in `dtype`; the product is taken in float32."""
+        return (self.codes.float() * self.scale.float()[:, None]).to(dtype)
+
+
+def positive_levels(bits: int) -> int:
+    """Largest code of a grid of `bits` bits that is symmetric around zero: 31 for 6."""
+    return (1 << (bits - 1)) - 1
+
+
+def require_finite(name: str, tensor: Tensor) -> None:
+    """Raise QuantizationError naming the tensor, how many values are not finite and where the first one is."""
+    finite = torch.isfinite(tensor)
+    if not bool(finite.all()):
+        bad = torch.nonzero(~finite)
+        first = tuple(int(i) for i in bad[0])
+        raise QuantizationError(
+            f"{name}: {len(bad)} of {tensor.numel()} values are NaN or infinite, the first at {first} "
+            f"({float(tensor[first])}); the checkpoint cannot be compressed, train it again"
+        )
+
+
+def row_scale(name: str, clip_R: Tensor, bits: int) -> Tensor:
+    """The float16 scale of each row whose largest kept magnitude is clip_R: max(clip / q, 1 / q).
+
+    The floor makes all rows below magnitude 1 share one scale; the coarser step costs them little and their codes
+    compress better. fp16(1/31) = 0.032257080078125, fp16(1/15) = 0.066650390625.
+    Raises QuantizationError where float16 cannot hold the scale.
+    """
+    levels = positive_levels(bits)
+    scale_R = torch.clamp(clip_R.float() / levels, min=1.0 / levels)
+    return _to_float16(name, scale_R)
+
+
+def round_to_nearest(name: str, W_RC: Tensor, bits: int) -> Quantized:
+    """Scale each row by its largest magnitude and round half to even, clamped to [-q - 1, q] (PR #715).
+
+    Raises QuantizationError for values that are not finite or too large for a float16 scale.
+    """
+    require_finite(name, W_RC)
+    W_RC = W_RC.float()
+    levels = positive_levels(bits)
+    scale_R = row_scale(name, W_RC.abs().amax(dim=1), bits)
+    codes_RC = torch.clamp(torch.round(W_RC / scale_R.float()[:, None]), -levels - 1, levels)
+    return Quantized(codes_RC.to(torch.int8), scale_R)
+
+
+def percentile_scales(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[float]) -> Tensor:
+    """float16 scales [P, R], one row of them per percentile; 1.0 stands for the largest magnitude itself."""
+    magnitude_RC = W_RC.float().abs()
+    below = [p for p in percentiles if p < 1.0]
+    clips_below_PR = row_quantiles(magnitude_RC, below) if below else torch.empty(0, len(W_RC))
+    amax_R = magnitude_RC.amax(dim=1)
+    clips = iter(clips_below_PR)
+    return torch.stack([row_scale(name, next(clips) if p < 1.0 else amax_R, bits) for p in percentiles])
+
+
+def search_percentile(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[float]) -> Quantized:
+    """Round under the clip percentile with the least mean squared error over the whole matrix (PR #745).
+
+    Codes are clamped to [-q, q]. Of equal errors the first percentile in the given order wins.
+    Raises QuantizationError like `round_to_nearest`.
+    """
+    require_finite(name, W_RC)
+    W_RC = W_RC.float()
+    levels = positive_levels(bits)
+    best: Quantized | None = None
+    best_error = float("inf")
+    seen: list[Tensor] = []
+    for scale_R in percentile_scales(name, W_RC, bits, percentiles):
+        # Rows at the floor keep one scale for every percentile; a scale tried before cannot be strictly better.
+        if any(torch.equal(scale_R, other_R) for other_R in seen):
+            continue
+        seen.append(scale_R)
+        codes_RC = torch.clamp(torch.round(W_RC / scale_R.float()[:, None]), -levels, levels)
+        error = float((W_RC - codes_RC * scale_R.float()[:, None]).double().square().mean())
+        if error < best_error:
+            best, best_error = Quantized(codes_RC.to(torch.int8), scale_R), error
+    assert best is not None
+    return best
+
+
+def round_embedding(name: str, W_RC: Tensor, bits: int) -> Quantized:
+    """Clip each row at its 0.9999984 quantile and round to [-q, q] (the int8 tables of PR #715).
+
+    The float32 scale rounds, its float16 copy is stored and dequantizes; fp16(1/127) = 0.00787353515625.
+    Raises QuantizationError like `round_to_nearest`.
+    """
+    require_finite(name, W_RC)
+    W_RC = W_RC.float()
+    levels = positive_levels(bits)
+    clip_R1 = row_quantiles(W_RC.abs(), [EMBEDDING_QUANTILE])[0][:, None]
+    scale_R1 = torch.clamp(clip_R1 / levels, min=1.0 / levels)
+    clipped_RC = torch.maximum(torch.minimum(W_RC, clip_R1), -clip_R1)
+    codes_RC = torch.clamp(torch.round(clipped_RC / scale_R1), -levels, levels)
+    return Quantized(codes_RC.to(torch.int8), _to_float16(name, scale_R1[:, 0]))
+
+
+def row_quantiles(W_RC: Tensor, quantiles: Sequence[float]) -> Tensor:
+    """Linearly interpolated quantiles of each row, float32 [len(quantiles), R]."""
+    wanted = torch.tensor(quantiles, dtype=torch.float32)
+    rows = max(1, _QUANTILE_ELEMENTS // max(1, W_RC.shape[1]))
+    return torch.cat([torch.quantile(part_RC, wanted, dim=1) for part_RC in torch.split(W_RC, rows)], dim=1)
+
+
+def _to_float16(name: str, scale_R: Tensor) -> Tensor:
+    stored_R = scale_R.to(torch.float16)
+    if not bool(torch.isfinite(stored_R).all()):
+        row = int(torch.nonzero(~torch.isfinite(stored_R))[0])
+        raise QuantizationError(
+            f"{name}: row {row} needs a scale of {float(scale_R[row]):.4g}, float16 ends at 65504; "
+            "weights of that size mean that training diverged"
+        )
+    return stored_R

@@ -1,0 +1,77 @@
+"""Running XᵀX of the inputs of a network's linear maps: what GPTQ needs to know about the data.
+
+Shapes: N positions (batch and time together), C input channels of one linear map.
+"""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from pgolf.errors import QuantizationError
+from pgolf.model.linear import CastedLinear
+
+
+class InputHessians:
+    """Collects Σ XᵀX per linear map while forward passes run inside its `with` block.
+
+    X [N, C] is taken to float32, its product is float32, and products are summed in float64 on the network's device.
+    Maps that are fed the very same tensor (queries, keys and values) share one product.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._maps = {
+            f"{name}.weight": module for name, module in network.named_modules() if isinstance(module, CastedLinear)
+        }
+        self._sums: dict[str, Tensor] = {}
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def __enter__(self) -> Self:
+        for name, module in self._maps.items():
+            self._hooks.append(module.register_forward_pre_hook(self._add(name)))
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._last = None
+
+    def mean(self, batches: int) -> Mapping[str, Tensor]:
+        """State name -> Σ XᵀX / batches, float32 [C, C] on the CPU, symmetric.
+
+        Raises QuantizationError if activations overflowed, naming the first map they reached.
+        """
+        means = {}
+        for name in self._maps:
+            if name not in self._sums:
+                raise QuantizationError(f"{name}: no forward pass went through this linear map, so it has no Hessian")
+            mean_CC = (self._sums[name] / batches).float().cpu()
+            if not bool(torch.isfinite(mean_CC).all()):
+                raise QuantizationError(
+                    f"{name}: its inputs are NaN or infinite on the calibration tokens; the checkpoint cannot be "
+                    "compressed, train it again"
+                )
+            means[name] = mean_CC
+        return means
+
+    def _add(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            product_CC = self._product(inputs[0])
+            if name in self._sums:
+                self._sums[name] += product_CC
+            else:
+                self._sums[name] = product_CC.double()
+
+        return hook
+
+    def _product(self, x: Tensor) -> Tensor:
+        if self._last is None or self._last[0] is not x:
+            X_NC = x.detach().float().reshape(-1, x.shape[-1])
+            self._last = (x, X_NC.T @ X_NC)
+        return self._last[1]
