@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
-from pgolf.errors import TokenizerError
+from pgolf.corpus.model_file import read_model
 
 # SentencePiece writes a space as this character, at the front of the piece that follows it.
 SPACE = "\u2581"
@@ -39,10 +39,7 @@ class ByteTable:
 
         Raises TokenizerError when the file cannot be read as a SentencePiece model.
         """
-        try:
-            return cls.from_processor(sentencepiece.SentencePieceProcessor(model_file=str(model)), vocab_size)
-        except (OSError, RuntimeError) as error:
-            raise TokenizerError(f"{model}: not a readable SentencePiece model ({error})") from error
+        return cls.from_processor(read_model(model), vocab_size)
 
     @classmethod
     def from_processor(

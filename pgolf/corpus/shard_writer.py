@@ -48,9 +48,10 @@ class ShardWriter:
                 self._close_shard()
 
     def _close_shard(self) -> None:
-        if self._file is not None:
-            self._file.seek(0)
-            self._file.write(header_bytes(self._in_shard))
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            # Closed whatever happens: on a full disk the writes below fail.
+            with file:
+                file.seek(0)
+                file.write(header_bytes(self._in_shard))
             self._in_shard = 0

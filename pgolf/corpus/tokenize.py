@@ -72,9 +72,9 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
         model_path.write_bytes(inputs["tokenizer"].read_bytes())
     else:
         run.log_line(f"training a tokenizer of {config.vocab_size} pieces")
-        train_texts = (text for text, held_out in _split(config, documents) if not held_out)
+        texts = _train_texts(config, documents)
         model_path.write_bytes(
-            train_tokenizer(train_texts, vocab_size=config.vocab_size, max_bytes=config.tokenizer_train_bytes)
+            train_tokenizer(texts, vocab_size=config.vocab_size, max_bytes=config.tokenizer_train_bytes)
         )
         processor = load_tokenizer(model_path)
     model_path.with_suffix(".vocab").write_text(vocab_text(processor), encoding="utf-8")
@@ -131,6 +131,17 @@ def _split(config: TokenizeConfig, documents: Iterable[str]) -> Iterator[tuple[s
             yield text, index < config.val_documents
         else:
             yield text, in_validation(text, config.val_one_in)
+
+
+def _train_texts(config: TokenizeConfig, documents: Iterable[str]) -> Iterator[str]:
+    docs, found = 0, False
+    for text, held_out in _split(config, documents):
+        docs += 1
+        if not held_out:
+            found = True
+            yield text
+    if not found:
+        raise _nothing_left("training", docs, config)
 
 
 def _batches(split_documents: Iterable[tuple[str, bool]]) -> Iterator[_Batch]:
@@ -197,7 +208,9 @@ def _encode(
                 run.report(_progress(documents, counts, writers))
     for split in splits:
         counts.tokens[split], counts.files[split] = writers[split].tokens, writers[split].files
-    _check_splits(config, counts)
+    for split, purpose in (("train", "training"), ("val", "validation")):
+        if not counts.docs[split]:
+            raise _nothing_left(purpose, sum(counts.docs.values()), config)
     return counts
 
 
@@ -229,16 +242,12 @@ def _progress(documents: Documents | list[str], counts: _Counts, writers: Mappin
     return Progress(stage="tokenize", done=done, total=total, unit=unit, facts={"docs": docs, "tokens": tokens})
 
 
-def _check_splits(config: TokenizeConfig, counts: _Counts) -> None:
-    docs = counts.docs["train"] + counts.docs["val"]
-    if counts.docs["train"] and counts.docs["val"]:
-        return
-    empty = "training" if counts.docs["val"] else "validation"
+def _nothing_left(purpose: str, docs: int, config: TokenizeConfig) -> DocumentError:
     if config.val_split == "first":
         rule = f"val_documents={config.val_documents}; hold out fewer than {docs}"
     else:
         rule = f"content_hash with val_one_in={config.val_one_in}; give more documents or another val_one_in"
-    raise DocumentError(f"no document of {docs} is left for {empty} under {rule}")
+    return DocumentError(f"no document of {docs} is left for {purpose} under {rule}")
 
 
 def _manifest(

@@ -8,6 +8,7 @@ from typing import Any
 
 import sentencepiece
 
+from pgolf.corpus.model_file import read_model
 from pgolf.errors import TokenizerError
 
 # Source: openai/parameter-golf, data/download_hf_docs_and_tokenize.py. A whole document is one training sentence, and
@@ -88,10 +89,7 @@ def load_tokenizer(model: Path) -> sentencepiece.SentencePieceProcessor:
 
     Raises TokenizerError naming the file.
     """
-    try:
-        processor = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
-    except (OSError, RuntimeError) as error:
-        raise TokenizerError(f"{model}: not a readable SentencePiece model ({str(error).strip()})") from error
+    processor = read_model(model)
     pieces = processor.get_piece_size()
     if pieces > 1 << 16:
         raise TokenizerError(f"{model}: {pieces} pieces, shards hold ids as uint16 and so at most {1 << 16}")

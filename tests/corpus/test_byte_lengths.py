@@ -89,7 +89,8 @@ def test_a_stream_without_targets_has_no_bytes(tiny_model: Path, length: int) ->
 
 def test_an_unreadable_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.model").write_bytes(b"not a model")
-    for name in ("bad.model", "gone.model"):
+    (tmp_path / "empty.model").touch()
+    for name in ("bad.model", "empty.model", "gone.model"):
         with pytest.raises(TokenizerError, match=name):
             ByteTable.from_tokenizer(tmp_path / name)
 

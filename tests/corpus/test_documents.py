@@ -1,0 +1,156 @@
+"""Documents come out as they are stored; what is not a document is named by file and line."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgolf.corpus.documents import Documents
+from pgolf.errors import DocumentError
+
+TEXTS = ["one\nline", "", " spaces stay ", "naïve ☕ \u2028 separator", "nul \0 inside", "two"]
+
+
+def write_jsonl(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(texts)), "utf-8")
+    return path
+
+
+def write_parquet(path: Path, texts: list[str | None], **options: object) -> Path:
+    pq.write_table(pa.table({"id": list(range(len(texts))), "text": pa.array(texts, pa.string())}), path, **options)
+    return path
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=10))
+@settings(max_examples=30, deadline=None)
+def test_jsonl_and_parquet_give_back_every_text(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("documents")
+    assert list(Documents(write_jsonl(folder / "a.jsonl", texts))) == texts
+    assert list(Documents(write_parquet(folder / "a.parquet", texts))) == texts
+
+
+def test_jsonl_takes_raw_utf8_a_byte_order_mark_blank_lines_and_a_last_line_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"text": "na\xc3\xafve"}\r\n\n  \n{"text": "last"}')
+    assert list(Documents(path)) == ["naïve", "last"]
+
+
+def test_parquet_is_read_across_row_groups_and_from_large_and_dictionary_strings(tmp_path: Path) -> None:
+    texts = [f"document {i}" for i in range(1000)]
+    assert list(Documents(write_parquet(tmp_path / "a.parquet", texts, row_group_size=300))) == texts
+    for kind in (pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        pq.write_table(pa.table({"body": pa.array(texts).cast(kind)}), tmp_path / "b.parquet")
+        assert list(Documents(tmp_path / "b.parquet", text_field="body")) == texts
+
+
+def test_a_text_file_is_one_document_and_a_folder_is_read_in_name_order(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("the second\ndocument\n")
+    write_jsonl(tmp_path / "c.jsonl", ["third", "fourth"])
+    write_parquet(tmp_path / "a.parquet", ["first"])
+    (tmp_path / "README.md").write_text("not a document")
+    (tmp_path / ".hidden.txt").write_text("not either")
+    (tmp_path / "sub.txt").mkdir()
+    documents = Documents(tmp_path)
+    for _ in range(2):
+        assert list(documents) == ["first", "the second\ndocument\n", "third", "fourth"]
+        assert documents.read_bytes == documents.total_bytes
+    assert [path.name for path in documents.ignored] == ["README.md", "sub.txt"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"text": "\xff"}', r"a\.jsonl, line 2: not UTF-8 \(byte 0xff at offset 10"),
+        (b'{"text": "x"', r"line 2: not JSON"),
+        (b"[" * 100_000, r"line 2: not JSON"),
+        (b'{"text": 7}', r"line 2: field 'text' is a JSON int, expected a string"),
+        (b'{"text": null}', r"line 2: field 'text' is a JSON NoneType"),
+        (b'{"body": "x"}', r"line 2: no field 'text' \(fields: 'body'\)"),
+        (b"{}", r"line 2: no field 'text' \(fields: none\)"),
+        (b'"x"', r"line 2: a JSON str, expected an object"),
+        (rb'{"text": "a\ud800b"}', r"line 2: not text \(character 1 is a lone surrogate\)"),
+    ],
+)
+def test_a_bad_line_is_named_and_can_be_skipped(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "good"}\n' + line + b'\n{"text": "good too"}\n')
+    with pytest.raises(DocumentError, match=message + ".*--skip-bad"):
+        list(Documents(path))
+    told: list[DocumentError] = []
+    documents = Documents(path, skip_bad=1, on_skip=told.append)
+    assert list(documents) == ["good", "good too"]
+    assert documents.skipped == len(told) == 1
+
+
+def test_the_first_bad_document_beyond_the_allowed_number_is_the_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "a"}\nx\ny\n{"text": "b"}\nz\n')
+    assert list(Documents(path, skip_bad=3)) == ["a", "b"]
+    with pytest.raises(DocumentError, match=r"line 5: not JSON.*2 bad documents were allowed"):
+        list(Documents(path, skip_bad=2))
+
+
+def test_a_bad_parquet_row_is_named_and_can_be_skipped(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", ["good", None, "too"])
+    with pytest.raises(DocumentError, match=r"a\.parquet, row 2: the value is null"):
+        list(Documents(path))
+    assert list(Documents(path, skip_bad=1)) == ["good", "too"]
+
+    offsets = pa.array([0, 2, 3, 5], pa.int32()).buffers()[1]
+    column = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"ok\xffok"))
+    pq.write_table(pa.table({"text": column}), tmp_path / "b.parquet")
+    with pytest.raises(DocumentError, match=r"b\.parquet, row 2: not UTF-8 \(byte 0xff"):
+        list(Documents(tmp_path / "b.parquet"))
+    assert list(Documents(tmp_path / "b.parquet", skip_bad=1)) == ["ok", "ok"]
+
+
+def test_a_parquet_file_that_cannot_be_read_is_an_error_whatever_may_be_skipped(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [f"text {i}" * 50 for i in range(2000)], row_group_size=500)
+    content = path.read_bytes()
+    with pytest.raises(DocumentError, match=r"no column 'body' \(columns: id, text\)"):
+        list(Documents(path, text_field="body", skip_bad=9))
+    with pytest.raises(DocumentError, match="column 'id' is int64, expected string"):
+        list(Documents(path, text_field="id", skip_bad=9))
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DocumentError, match="not readable as Parquet"):
+        list(Documents(path, skip_bad=9))
+    path.write_bytes(b"PAR1" + bytes(len(content) // 2) + content[len(content) // 2 + 4 :])
+    with pytest.raises(DocumentError, match="not readable as Parquet after row"):
+        list(Documents(path, skip_bad=9))
+
+
+def test_a_bad_text_file_is_named_and_can_be_skipped(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"line one\nline \xc3 two")
+    (tmp_path / "b.txt").write_bytes(b" \n")
+    (tmp_path / "c.txt").write_bytes(b"good")
+    with pytest.raises(DocumentError, match=r"a\.txt, line 2: not UTF-8"):
+        list(Documents(tmp_path))
+    with pytest.raises(DocumentError, match=r"b\.txt: the file is empty"):
+        list(Documents(tmp_path, skip_bad=1))
+    assert list(Documents(tmp_path, skip_bad=2)) == ["good"]
+
+
+def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n")
+    with pytest.raises(DocumentError, match=r"a\.jsonl: the file is empty"):
+        list(Documents(tmp_path / "a.jsonl"))
+    with pytest.raises(DocumentError, match=r"no documents in 1 files \(1 bad ones skipped\)"):
+        list(Documents(tmp_path / "a.jsonl", skip_bad=1))
+    write_parquet(tmp_path / "b.parquet", [])
+    with pytest.raises(DocumentError, match=r"b\.parquet: the file has no rows"):
+        list(Documents(tmp_path / "b.parquet"))
+
+
+def test_a_source_that_is_not_there_or_of_another_kind_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text\n")
+    for source, message in (
+        (tmp_path / "gone", "no such file or folder"),
+        (tmp_path / "a.csv", r"suffix '\.csv' is none of \.jsonl"),
+        (tmp_path, r"none of the folder's 1 entries"),
+    ):
+        with pytest.raises(DocumentError, match=message):
+            Documents(source)

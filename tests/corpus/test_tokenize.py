@@ -1,0 +1,294 @@
+"""The tokenize stage, judged by one document at a time, and its outcome for every kind of corpus."""
+
+import json
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgolf.corpus import tokenize
+from pgolf.corpus.byte_lengths import ByteTable
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.dataset import open_dataset
+from pgolf.corpus.shards import read_shard, validation_tokens
+from pgolf.corpus.tokenize import in_validation
+from pgolf.errors import ConfigError, DocumentError, PgolfError, TokenizerError
+from pgolf.run import Made, Progress, RunOptions
+from tests.oracles.tokenize import cut, streams_by_definition
+
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "sphinx", "judge", "quartz", "naïvely", "☕"]
+
+
+def documents_of(count: int, seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(1, 30))) + f" {i}" for i in range(count)]
+
+
+def write_jsonl(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    return path
+
+
+def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, **options: object) -> Made:
+    out.mkdir()
+    return tokenize.make(config, inputs, out, RunOptions(threads=2, **options))
+
+
+def payload(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def shard_lists(folder: Path, split: str) -> list[list[int]]:
+    dataset = open_dataset(folder)
+    return [read_shard(path).tolist() for path in (dataset.val_shards if split == "val" else dataset.train_shards)]
+
+
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), min_size=2, max_size=12),
+    shard_tokens=st.integers(1, 40),
+    batch_characters=st.integers(1, 60),
+    hashed=st.booleans(),
+    number=st.integers(1, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_shards_hold_what_one_document_at_a_time_gives(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model: Path,
+    texts: list[str],
+    shard_tokens: int,
+    batch_characters: int,
+    hashed: bool,
+    number: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("tokenize")
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tiny_model))
+    config = TokenizeConfig(
+        name="toy",
+        tokenizer="given",
+        vocab_size=len(processor),
+        shard_tokens=shard_tokens,
+        val_split="content_hash" if hashed else "first",
+        val_documents=number,
+        val_one_in=number + 1,
+    )
+    held_out = [in_validation(text, number + 1) if hashed else i < number for i, text in enumerate(texts)]
+    inputs = {"documents": write_jsonl(folder / "documents.jsonl", texts), "tokenizer": tiny_model}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenize, "_BATCH_CHARACTERS", batch_characters)
+        if all(held_out) or not any(held_out):
+            with pytest.raises(DocumentError, match="is left for"):
+                make(config, inputs, folder / "out")
+            return
+        made = make(config, inputs, folder / "out")
+    streams = streams_by_definition(processor, list(zip(texts, held_out)))
+    for split, stream in streams.items():
+        assert shard_lists(folder / "out", split) == cut(stream, shard_tokens)
+        assert made.facts[f"tokens_{split}"] == len(stream)
+    stats = json.loads((folder / "out/manifest.json").read_text())["datasets"][0]["stats"]
+    assert stats == {
+        "docs_total": len(texts),
+        "docs_val": sum(held_out),
+        "docs_train": len(texts) - sum(held_out),
+        "files_total": len(cut(streams["val"], shard_tokens)) + len(cut(streams["train"], shard_tokens)),
+        "files_val": len(cut(streams["val"], shard_tokens)),
+        "files_train": len(cut(streams["train"], shard_tokens)),
+        "tokens_total": len(streams["val"]) + len(streams["train"]),
+        "tokens_val": len(streams["val"]),
+        "tokens_train": len(streams["train"]),
+    }
+
+
+def test_a_rerun_anywhere_with_any_number_of_threads_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TokenizeConfig(vocab_size=330, val_split="content_hash", val_one_in=5, shard_tokens=700)
+    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(200))}
+    make(config, inputs, tmp_path / "one")
+    (tmp_path / "elsewhere").mkdir()
+    moved = {"documents": write_jsonl(tmp_path / "elsewhere/b.jsonl", documents_of(200))}
+    monkeypatch.setattr(tokenize, "_BATCH_CHARACTERS", 1000)
+    (tmp_path / "two").mkdir()
+    tokenize.make(config, moved, tmp_path / "two", RunOptions(threads=1))
+    assert payload(tmp_path / "one") == payload(tmp_path / "two")
+    assert len(payload(tmp_path / "one")) > 6
+
+
+def _tokenize_slowly(config: TokenizeConfig, documents: Path, out: Path) -> None:
+    """In a child to be killed: as the stage, with a pause after each of many small batches."""
+    tokenize._BATCH_CHARACTERS = 500
+    append = tokenize.ShardWriter.append
+
+    def append_and_pause(self: tokenize.ShardWriter, tokens: object) -> None:
+        append(self, tokens)
+        time.sleep(0.02)
+
+    tokenize.ShardWriter.append = append_and_pause
+    tokenize.make(config, {"documents": documents}, out, RunOptions(threads=1))
+
+
+def test_a_run_killed_half_way_and_started_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    config = TokenizeConfig(vocab_size=330, val_split="content_hash", val_one_in=5, shard_tokens=700)
+    documents = write_jsonl(tmp_path / "a.jsonl", documents_of(300))
+    for name in ("killed", "again", "whole"):
+        (tmp_path / name).mkdir()
+    child = multiprocessing.get_context("spawn").Process(
+        target=_tokenize_slowly, args=(config, documents, tmp_path / "killed")
+    )
+    child.start()
+    while child.is_alive() and not list((tmp_path / "killed").rglob("fineweb_train_000001.bin")):
+        time.sleep(0.005)
+    child.kill()
+    child.join()
+    assert child.exitcode == -9, "killed while it worked"
+    with pytest.raises(PgolfError):
+        open_dataset(tmp_path / "killed")
+    for name in ("again", "whole"):
+        tokenize.make(config, {"documents": documents}, tmp_path / name, RunOptions())
+    assert payload(tmp_path / "again") == payload(tmp_path / "whole")
+
+
+def test_what_is_held_out_by_content_does_not_depend_on_the_order(tmp_path: Path, tiny_model: Path) -> None:
+    texts = documents_of(200)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tiny_model))
+    config = TokenizeConfig(tokenizer="given", vocab_size=len(processor), val_split="content_hash", val_one_in=10)
+    held_out = []
+    for name, order in (("a", texts), ("b", texts[::-1])):
+        inputs = {"documents": write_jsonl(tmp_path / f"{name}.jsonl", order), "tokenizer": tiny_model}
+        make(config, inputs, tmp_path / name)
+        split = {part: set() for part in ("val", "train")}
+        for part, documents in split.items():
+            stream = [token for shard in shard_lists(tmp_path / name, part) for token in shard]
+            starts = [i for i, token in enumerate(stream) if token == 1] + [len(stream)]
+            documents |= {tuple(stream[i:j]) for i, j in pairwise(starts)}
+        assert not split["val"] & split["train"]
+        assert len(split["val"]) + len(split["train"]) == 200
+        held_out.append(split["val"])
+    assert held_out[0] == held_out[1]
+    assert 10 <= len(held_out[0]) <= 32, "about one in ten: 20, six sigma is 25 away"
+
+
+def test_the_built_in_corpus_becomes_a_data_set_that_can_be_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = documents_of(300)
+    monkeypatch.setattr(tokenize, "builtin_documents", lambda: texts)
+    reports: list[Progress] = []
+    monkeypatch.setattr(tokenize, "_REPORT_EVERY_S", 0.0)
+    config = TokenizeConfig(name="builtin_sp330", source="builtin", vocab_size=330, val_split="content_hash")
+    made = make(config, {}, tmp_path / "out", report=reports.append)
+    dataset = open_dataset(tmp_path / "out")
+    assert dataset.name == "builtin_sp330"
+    assert dataset.vocab_size == made.facts["vocab_size"] == 330
+    assert sorted(payload(tmp_path / "out")) == [
+        "datasets/builtin_sp330/fineweb_train_000000.bin",
+        "datasets/builtin_sp330/fineweb_val_000000.bin",
+        "manifest.json",
+        "tokenizers/builtin_sp330.model",
+        "tokenizers/builtin_sp330.vocab",
+    ]
+    tokens = read_shard(dataset.val_shards[0])
+    lengths = ByteTable.from_tokenizer(dataset.tokenizer_model, vocab_size=330).target_bytes(tokens)
+    assert made.facts["bytes_per_token"] == pytest.approx(lengths.mean(), rel=1e-12)
+    assert validation_tokens(dataset, window=32).size % 32 == 1
+    assert (reports[-1].done, reports[-1].total, reports[-1].unit) == (300, 300, "documents")
+
+
+def test_the_tokenizer_is_trained_on_the_train_documents_alone(tmp_path: Path) -> None:
+    texts = ["xylophone " * 50, *documents_of(40)]
+    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", texts)}
+    make(TokenizeConfig(vocab_size=330, val_documents=1), inputs, tmp_path / "out")
+    assert "xylo" not in (tmp_path / "out/tokenizers/documents.vocab").read_text("utf-8")
+
+
+def test_a_smaller_vocabulary_than_asked_for_is_recorded(tmp_path: Path) -> None:
+    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(10))}
+    made = make(TokenizeConfig(vocab_size=5000, val_documents=1), inputs, tmp_path / "out")
+    assert isinstance(made.facts["vocab_size"], int)
+    assert made.facts["vocab_size"] < 1000
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["datasets"][0]["vocab_size"] == manifest["tokenizers"][0]["vocab_size"] == made.facts["vocab_size"]
+    assert manifest["tokenizer_specs"][0]["vocab_size"] == 5000
+    assert (
+        len((tmp_path / "out/tokenizers/documents.vocab").read_text("utf-8").split("\n")) - 1
+        == open_dataset(tmp_path / "out").vocab_size
+    )
+
+
+def test_bad_documents_are_an_error_or_counted_and_told(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", documents_of(20))
+    path.write_bytes(path.read_bytes() + b"not json\n")
+    with pytest.raises(DocumentError, match=r"a\.jsonl, line 21: not JSON"):
+        make(TokenizeConfig(vocab_size=330, val_documents=2), {"documents": path}, tmp_path / "strict")
+    lines: list[str] = []
+    config = TokenizeConfig(vocab_size=330, val_documents=2, skip_bad=1)
+    made = make(config, {"documents": path}, tmp_path / "lenient", log_line=lines.append)
+    assert (made.facts["skipped_docs"], made.facts["num_docs"]) == (1, 20)
+    assert [line for line in lines if "line 21" in line] == [line for line in lines if line.startswith("skipped")]
+    assert len([line for line in lines if "line 21" in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TokenizeConfig(vocab_size=330), "no document of 20 is left for training under val_documents=50000"),
+        (TokenizeConfig(vocab_size=330, val_split="content_hash", val_one_in=10**6), "left for validation under"),
+    ],
+)
+def test_a_split_without_documents_is_an_error(tmp_path: Path, config: TokenizeConfig, message: str) -> None:
+    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(20))}
+    with pytest.raises(DocumentError, match=message):
+        make(config, inputs, tmp_path / "out")
+
+
+def test_a_given_tokenizer_must_have_the_vocabulary_the_config_names(tmp_path: Path, tiny_model: Path) -> None:
+    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(20)), "tokenizer": tiny_model}
+    with pytest.raises(TokenizerError, match=r"tiny\.model: 340 pieces, the config says vocab_size=1024"):
+        make(TokenizeConfig(tokenizer="given"), inputs, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("config", "roles", "message"),
+    [
+        (TokenizeConfig(), [], "source=documents needs an input 'documents', got none"),
+        (TokenizeConfig(source="builtin"), ["documents"], "source=builtin does not read the input 'documents'"),
+        (TokenizeConfig(tokenizer="given"), ["documents"], "tokenizer=given needs an input 'tokenizer'"),
+        (TokenizeConfig(), ["documents", "tokenizer"], "tokenizer=train does not read the input 'tokenizer'"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_config_are_refused(
+    tmp_path: Path, config: TokenizeConfig, roles: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(config, dict.fromkeys(roles, tmp_path), tmp_path / "out")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_keeps_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(20))}
+    monkeypatch.setattr("pgolf.corpus.shard_writer.shard_name", lambda _split, _index: "/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        make(TokenizeConfig(vocab_size=330, val_documents=2), inputs, tmp_path / "out")
+
+
+def test_the_published_tokenizer_and_documents_give_the_published_number_of_tokens(
+    tmp_path: Path, real_data: Path
+) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    with zstandard.open(real_data / "fineweb/fineweb_verify_docs.jsonl.zst", "rb") as file:
+        (tmp_path / "docs.jsonl").write_bytes(file.read())
+    config = TokenizeConfig(tokenizer="given", vocab_size=1024, val_documents=50)
+    inputs = {
+        "documents": tmp_path / "docs.jsonl",
+        "tokenizer": real_data / "tokenizers/fineweb_1024_bpe.model",
+    }
+    made = make(config, inputs, tmp_path / "out")
+    # 628,257 tokens without BOS, 200 documents.
+    assert made.facts["tokens_train"] + made.facts["tokens_val"] == 628_257 + 200
