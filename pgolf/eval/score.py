@@ -115,13 +115,13 @@ def score_windows(
     if model.tok_emb.weight.device.type != "cpu":
         yield from map(score, batches)
         return
-    before = torch.get_num_threads()
     # Parallel over batches, not inside them: a matrix product cut over two threads rounds otherwise than over four, and
     # at a few thousand rows the threads would mostly wait for one another.
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
     try:
         yield from _in_order(score, batches, threads)
     finally:
+        # The workers' 1 also became what threads started later begin with.
         torch.set_num_threads(before)
 
 

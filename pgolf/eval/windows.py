@@ -61,7 +61,7 @@ class WindowPlan:
     def record_targets(self, first_window: int = 0, last_window: int | None = None) -> Int64Array:
         """Target index j of every record of windows first_window .. last_window - 1 (default: all), in order."""
         last = self.windows if last_window is None else last_window
-        lengths = (self.end - self.score_from)[first_window:last]
+        lengths = self.end[first_window:last] - self.score_from[first_window:last]
         # A run of ones whose jumps at the segment starts are corrected, then one cumulative sum.
         before = self.first_record[first_window:last] - self.first_record[first_window]
         return np.repeat(self.score_from[first_window:last] + 1 - before, lengths) + np.arange(lengths.sum())
