@@ -41,7 +41,7 @@ def _data(facts: Facts) -> str:
 
 
 def _train(facts: Facts) -> str:
-    return f"{facts['steps']:,} steps, loss {facts['loss_nats']:.4f} nats"
+    return f"{facts['steps']:,} steps, loss {facts['train_loss_nats']:.4f} nats"
 
 
 def _calibrate(facts: Facts) -> str:

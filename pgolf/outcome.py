@@ -15,6 +15,7 @@ from pgolf.errors import ResultsError
 from pgolf.fingerprint import digest
 from pgolf.pipeline import Node
 from pgolf.recipe import Recipe
+from pgolf.run import Fact
 from pgolf.tables.parquet import append, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
 from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
@@ -49,6 +50,10 @@ class Outcome:
         sheet = self.sheets()[0]
         names = [column.name for column in sheet.columns]
         return [dict(zip(names, row)) for row in sheet.rows]
+
+    def exit_code(self) -> int:
+        """0 when every seed's artifact fits the budget, 1 when one does not."""
+        return 0 if all(self.scores.column("fits_budget").to_pylist()) else 1
 
     def text(self) -> str:
         """What a person reads at the end of a run."""
@@ -135,13 +140,13 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact]) -> list[
             cells = file.read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"{path} cannot be read: {error}") from None
-    train_clock_s = train.phases_s.get("train")
+    train_clock_s = _seconds(train.facts.get("train_clock_s"))
     if train_clock_s is not None and "calibrate" in mine:
         # The challenge counts calibration on training data against the training clock.
         train_clock_s += mine["calibrate"].record.wall_s
     eval_clock_s = score.wall_s + mix.wall_s
     facts = compress.facts
-    total_bytes, budget_bytes = facts.get("total_bytes"), facts.get("budget_bytes")
+    total_bytes, budget_bytes = _whole(facts.get("total_bytes")), _whole(facts.get("budget_bytes"))
     about = {
         "seed": seed,
         "artifact_bytes": facts.get("artifact_bytes"),
@@ -164,6 +169,14 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact]) -> list[
         "started_utc": mix.started_utc,
     }
     return [_named(cell) | about for cell in cells]
+
+
+def _whole(value: Fact) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _seconds(value: Fact) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _named(cell: Row) -> Row:

@@ -79,9 +79,9 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
 
 
 def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
-    config = recipe.fetch or recipe.tokenize
-    assert config is not None, "a recipe has fetch or tokenize"
-    yield data_node(config, sources)
+    data = recipe.fetch or recipe.tokenize
+    assert data is not None, "a recipe has fetch or tokenize"
+    yield data_node(data, sources)
     counts = {}
     for estimator in recipe.estimators:
         name = f"count[{estimator}]"
