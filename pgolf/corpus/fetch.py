@@ -66,7 +66,7 @@ class _Remote:
             cached = self._download(path, again=True)
             if not _has_its_digest(cached):
                 raise FetchError(
-                    f"{self._name(path)}: downloaded twice, and both times its {cached.stat().st_size} bytes do not "
+                    f"{self.name(path)}: downloaded twice, and both times its {cached.stat().st_size} bytes do not "
                     "have the digest the hub announces; the connection or a proxy alters data, try another one"
                 )
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class _Remote:
             shutil.copyfile(cached, to)
 
     def _download(self, path: str, *, again: bool) -> Path:
-        with _telling(self._name(path), self.repo_id, self.commit):
+        with _telling(self.name(path), self.repo_id, self.commit):
             return Path(
                 hf_hub_download(
                     self.repo_id,
@@ -95,7 +95,8 @@ class _Remote:
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}" if self.root else path
 
-    def _name(self, path: str) -> str:
+    def name(self, path: str) -> str:
+        """How messages call the file at `path` below the remote root."""
         return f"{self.repo_id}/{self._path(path)}"
 
 
@@ -128,7 +129,7 @@ def make(
     )
     manifest_path = out / MANIFEST_NAME
     remote.fetch(MANIFEST_NAME, manifest_path)
-    where = remote._name(MANIFEST_NAME)
+    where = remote.name(MANIFEST_NAME)
     try:
         manifest = json.loads(manifest_path.read_bytes())
         dataset, tokenizer = _published(manifest, f"fineweb10B_{config.variant}", where)
