@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -48,3 +49,13 @@ class Ranks:
         tensor = torch.tensor(value, dtype=torch.float32, device=device)
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return float(tensor)
+
+
+def join_ranks(device_type: Literal["cpu", "cuda"]) -> tuple[Ranks, torch.device]:
+    """This process's place and device in the group that torchrun started on this machine, once all have joined."""
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    device = torch.device(device_type, ranks.rank) if device_type == "cuda" else torch.device(device_type)
+    if device_type == "cuda":
+        torch.cuda.set_device(device)
+    return ranks, device

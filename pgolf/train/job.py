@@ -1,0 +1,61 @@
+"""What the training stage hands to its ranks, and what they hand back: files in the output folder. Imports no torch."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pgolf.train.config import TrainStageConfig
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+LEDGER_FILE = "train.json"
+LOG_FILE = "train.log"
+JOB_FILE = "job.json"
+FAILURE_FILE = "failure-{rank}.json"
+
+# Rank 0 prints its progress as JSON behind this mark. It moves a progress bar and nothing else: results are files.
+PROGRESS_MARK = "@progress "
+
+
+class Job(BaseModel):
+    """One training run as its ranks get it. log_every_steps: steps between two lines of the log."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: TrainStageConfig
+    seed: int
+    data: Path
+    out: Path
+    device: Literal["cpu", "cuda"]
+    threads: int
+    log_every_steps: int
+
+
+class LoggedLoss(BaseModel):
+    """The mean loss of one step's targets, before that step."""
+
+    step: int
+    loss_nats: float
+    elapsed_s: float
+
+
+class Ledger(BaseModel):
+    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase; `train` is the timed part."""
+
+    seed: int
+    steps: int
+    stream_position: int
+    tokens: int
+    device: str
+    processes: int
+    threads: int
+    torch_version: str
+    phases_s: dict[str, float]
+    losses: list[LoggedLoss]
+
+
+class Failure(BaseModel):
+    """An error one rank could explain. kind: the class name in pgolf.errors."""
+
+    kind: str
+    message: str
