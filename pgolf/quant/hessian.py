@@ -51,7 +51,9 @@ class InputHessians:
         for name in self._maps:
             if name not in self._sums:
                 raise QuantizationError(f"{name}: no forward pass went through this linear map, so it has no Hessian")
-            mean_CC = (self._sums[name] / batches).float().cpu()
+            # A matrix product rounds its two halves differently; what is measured is symmetric.
+            sum_CC = self._sums[name]
+            mean_CC = ((sum_CC + sum_CC.T) / (2 * batches)).float().cpu()
             if not bool(torch.isfinite(mean_CC).all()):
                 raise QuantizationError(
                     f"{name}: its inputs are NaN or infinite on the calibration tokens; the checkpoint cannot be "
