@@ -3,7 +3,6 @@
 One definition serves `pgolf plan`, the plain runner and the Prefect flows, so that what is planned is what runs.
 """
 
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +15,7 @@ from pgolf.budget import code_bytes
 from pgolf.closure import code_digests
 from pgolf.config import StageConfig
 from pgolf.content import Memo, combined
+from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.errors import ConfigError, DataError
@@ -99,8 +99,8 @@ def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
     inputs: dict[str, Link | External] = {}
     tools = {}
     if config.source == "builtin":
-        # The built-in corpus is the interpreter's own documentation.
-        tools["python"] = platform.python_version()
+        # The built-in corpus is the interpreter's own documentation, which builds of one version carry in part.
+        tools["python documentation"] = builtin.identity()
     else:
         inputs["documents"] = External(_source(sources.documents, "documents"))
     if config.tokenizer == "given":

@@ -46,7 +46,7 @@ def demo() -> Recipe:
         ),
         calibrate=CalibrateConfig(batches=8, sequences=4, sequence_length=256),
         # Small enough that int6 everywhere does not fit: the downgrade has to act.
-        compress=CompressConfig(method="gptq", budget_bytes=800_000),
+        compress=CompressConfig(method="gptq", budget_bytes=800_000, fp16_max_elements=4096),
         score=ScoreConfig(window=256, stride=64),
         count=CountConfig(window=256, stride=64, orders=(2, 3, 4, 5), buckets=1 << 16),
         mix=MixConfig(alphas=(0.05, 0.1, 0.2, 0.3, 0.4)),
