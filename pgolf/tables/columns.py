@@ -25,7 +25,8 @@ def to_column(values: Sequence[Any], kind: pa.DataType) -> "pa.Array[Any]":
     A moment is a datetime with a time zone or its ISO text, seconds by phase a mapping from name to number.
     Raises ValueError saying which value does not fit, by place, and why: NaN and infinity never do.
     """
-    checked = [None if value is None else _checked(place, value, kind) for place, value in enumerate(values)]
+    convert = next(convert for known, convert in _CONVERT if kind.equals(known))
+    checked = [None if value is None else _checked(place, value, convert) for place, value in enumerate(values)]
     if kind.equals(SECONDS_BY_PHASE):
         return _map_column(checked)
     valid = np.array([value is not None for value in checked], np.bool_)
@@ -40,9 +41,8 @@ def to_column(values: Sequence[Any], kind: pa.DataType) -> "pa.Array[Any]":
     return pa.Array.from_buffers(kind, len(checked), [_bits(valid), *data], int((~valid).sum()))
 
 
-def _checked(place: int, value: Any, kind: pa.DataType) -> Any:
+def _checked(place: int, value: Any, convert: Callable[[Any], Any]) -> Any:
     """The value in the form its buffer takes."""
-    convert = next(convert for known, convert in _CONVERT if kind.equals(known))
     try:
         return convert(value)
     except ValueError as error:

@@ -229,20 +229,18 @@ def gains(
     label = _labels(results)
     passing = [result for result in results if all(result.gate(gate) for gate in GATES) and result.summary("bpb")]
     passing.sort(key=_mean_bpb)
+    bases = {
+        name: _base(results, base if "recipe" in base else {"recipe": name[0], "recipe_key": name[1], **base})
+        for name in dict.fromkeys((result.recipe, result.recipe_key) for result in passing)
+    }
+    candidates = [result for result in passing if result is not bases[result.recipe, result.recipe_key]]
     compared = []
-    for result in passing:
-        own = {} if "recipe" in base else {"recipe": result.recipe, "recipe_key": result.recipe_key}
-        against = _single(results, "the base", {**own, **base})
-        if against is None:
-            raise ResultsError(f"no scorer is {_settings_text({**own, **base})}, so there is nothing to compare with")
-        if against is result:
-            continue
+    for result in candidates[:top]:
+        candidate, against = _losses(result), _losses(bases[result.recipe, result.recipe_key])
         if test == "paired":
-            found = compare_paired(_losses(result), _losses(against), rule=rule)
+            compared.append((result, compare_paired(candidate, against, rule=rule)))
         else:
-            found = compare_welch(_losses(result).values(), _losses(against).values(), rule=rule)
-        compared.append((result, found))
-    compared = compared[:top]
+            compared.append((result, compare_welch(candidate.values(), against.values(), rule=rule)))
     columns, settings = _scorer_columns([result for result, _ in compared])
     rows = tuple(
         (label(result), *settings(result), found.candidate.n, found.base.n, found.gain_nats, found.t, found.df, found.p)
@@ -262,6 +260,7 @@ def gains(
         f"gain: mean loss of {_settings_text(base)} minus this scorer's; "
         f"{test} t test, one-sided, margin {rule.margin_nats:g} {rule.unit}",
         f"rule: {rule.source}",
+        "p holds for a scorer named before its scores were seen; the best of a grid is chosen by them",
     )
     return Sheet("gain over the base", headings, rows, notes if rows else ())
 
@@ -346,6 +345,13 @@ def _single(results: Iterable[ScorerResult], heading: str, selector: Mapping[str
             f"{heading}: {len(found)} scorers are {_settings_text(selector)}, e.g. {alike}; name one by more settings"
         )
     return found[0] if found else None
+
+
+def _base(results: Iterable[ScorerResult], selector: Mapping[str, Any]) -> ScorerResult:
+    found = _single(results, "the base", selector)
+    if found is None:
+        raise ResultsError(f"no scorer is {_settings_text(selector)}, so there is nothing to compare with")
+    return found
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
