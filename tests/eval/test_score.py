@@ -16,7 +16,10 @@ from pgolf.eval.config import ScoreConfig
 from pgolf.eval.score import cpu_threads, device_for, make, score_windows
 from pgolf.eval.trace import Trace, read_trace
 from pgolf.eval.windows import plan_windows
-from pgolf.model.checkpoint import Checkpoint
+from pgolf.model.checkpoint import Checkpoint, build_model, save_checkpoint
+from pgolf.pack.compress import make as compress
+from pgolf.pack.config import CompressConfig
+from pgolf.pack.load import load_packed
 from pgolf.run import RunOptions
 
 WINDOW, STRIDE = 24, 8
@@ -263,3 +266,22 @@ def test_defaults_are_the_published_evaluation():
 def test_settings_that_score_nothing_sensible_are_refused(fields):
     with pytest.raises(ValidationError):
         ScoreConfig(**fields)
+
+
+def test_a_packed_file_is_scored_by_its_decoded_weights(tmp_path, toy_network, toy_data):
+    checkpoint, model = tmp_path / "checkpoint", tmp_path / "model"
+    checkpoint.mkdir()
+    model.mkdir()
+    state = toy_network.state_dict()
+    save_checkpoint(checkpoint / "checkpoint.safetensors", toy_network.config, state, {"stream_position": "0"})
+    config = CompressConfig(method="rtn", budget_bytes=1_000_000, fp16_max_elements=256)
+    compress(config, {"checkpoint": checkpoint}, model, RunOptions(threads=1), code_bytes=0)
+    tokens = random_tokens(2 * WINDOW + 1)
+    _, path = run_make(tmp_path, toy_data(tokens))
+
+    packed = load_packed(model / "model.pgolf")
+    decoded = scored(build_model(packed.config, packed.state), tokens)
+    trace = read_trace(path)
+    np.testing.assert_allclose(trace.loss_nats, decoded.loss_nats, atol=SAME_NATS)
+    # Quantized weights, not the checkpoint's.
+    assert not np.allclose(trace.loss_nats, scored(toy_network, tokens).loss_nats, atol=1e-3)
