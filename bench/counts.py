@@ -57,7 +57,17 @@ def table_counts(tokens: npt.NDArray[np.uint16], table: Table) -> Counts:
     full_T = np.empty(targets, np.uint32)
     ends = np.append(np.arange(SEGMENT, targets, SEGMENT), targets)
     target_T = np.arange(1, targets + 1)
-    table.advance(tokens, target_T, ends, look_up=True, add=True, context_T=context_T, full_T=full_T)
+    table.advance(
+        tokens,
+        target_T,
+        ends,
+        look_up=True,
+        add=True,
+        context_T=context_T,
+        full_T=full_T,
+        sample_M=np.empty(0, np.int64),
+        mass_M=np.empty(0),
+    )
     return context_T, full_T
 
 
@@ -66,18 +76,20 @@ def measure(repeats: int) -> list[Line]:
     tokens = zipf_tokens(TARGETS)
     hashed, exact = CountConfig(), CountConfig(estimator="exact")
     for config in (hashed, exact):
-        table_counts(tokens[:1000], table_of(config, 2))
+        table_counts(tokens[:1000], table_of(config, 2, VOCAB))
     lines = []
     for order in hashed.orders:
         plain = plain_counts(tokens, order, hashed)
-        assert all(map(np.array_equal, plain, table_counts(tokens, table_of(hashed, order))))
+        assert all(map(np.array_equal, plain, table_counts(tokens, table_of(hashed, order, VOCAB))))
         # A new table each time: its two empty arrays are part of the work, as they are of the plain table's.
         plain_s, ours_s = paired_s(
             lambda order=order: plain_counts(tokens, order, hashed),
-            lambda order=order: table_counts(tokens, table_of(hashed, order)),
+            lambda order=order: table_counts(tokens, table_of(hashed, order, VOCAB)),
             repeats,
         )
-        exact_s, _ = paired_s(lambda order=order: table_counts(tokens, table_of(exact, order)), lambda: None, repeats)
+        exact_s, _ = paired_s(
+            lambda order=order: table_counts(tokens, table_of(exact, order, VOCAB)), lambda: None, repeats
+        )
         ratio = Spread.of([a / b for a, b in zip(plain_s, ours_s, strict=True)])
         lines += [
             Line(f"order {order}: plain / hashed", "times", ratio, ">= 8"),

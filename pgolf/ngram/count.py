@@ -3,8 +3,9 @@
 counts.arrow, Arrow IPC: one row per record, in the order of the trace; uint32 columns `context_<n>` and `full_<n>` per
 order n: how often the n - 1 tokens before the target, and these with the target, were seen in earlier segments of the
 same rank. Both are 0 for a target with fewer than n - 1 tokens before it. The schema's metadata holds the CountConfig.
+mass.arrow: see `pgolf.ngram.mass`.
 
-Shapes: N targets in a stream of N + 1 tokens, T records of a run, O orders.
+Shapes: N targets in a stream of N + 1 tokens, T records of a run, M of them sampled, O orders.
 """
 
 import os
@@ -27,6 +28,7 @@ from pgolf.eval.windows import WindowPlan, plan_windows
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.exact import ExactTable
 from pgolf.ngram.hashed import HashedTable
+from pgolf.ngram.mass import MASS_FILE, MassSample, sampled_records, write_mass
 from pgolf.run import Made, Progress, RunOptions
 
 COUNTS_FILE = "counts.arrow"
@@ -52,12 +54,16 @@ class Table(Protocol):
         add: bool,
         context_T: npt.NDArray[np.uint32],
         full_T: npt.NDArray[np.uint32],
+        sample_M: npt.NDArray[np.int64],
+        mass_M: npt.NDArray[np.float64],
     ) -> None:
         """Take a run of records segment by segment: look all of a segment up, then add all of it.
 
         tokens: the whole stream, N + 1 ids. target_T: index in `tokens` of each record's target.
         segment_ends: rising; segment s is records segment_ends[s - 1] .. segment_ends[s] - 1 of the run.
-        context_T, full_T: filled with the counts looked up; untouched without look_up.
+        context_T, full_T: filled with the counts looked up; untouched without look_up, like mass_M.
+        sample_M: ascending places in the run; mass_M gets, for each, the sum over the vocabulary of the estimate
+        min(full, context) / max(context, 1) that every token would have been given there.
         """
 
 
@@ -73,8 +79,18 @@ class Run:
     add: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Counts of consecutive records, [O, T]; and at those in `sample`, places [M] among them, the masses, [O, M]."""
+
+    context: npt.NDArray[np.uint32]
+    full: npt.NDArray[np.uint32]
+    sample: npt.NDArray[np.int64]
+    mass: npt.NDArray[np.float64]
+
+
 def make(config: CountConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
-    """Count the n-grams of the validation stream; writes counts.arrow.
+    """Count the n-grams of the validation stream; writes counts.arrow and mass.arrow.
 
     inputs: `data`, a folder with a manifest. Memory: the tables, the stream, and one block of counts.
     Raises DataError or ShardError for data that cannot be used.
@@ -85,7 +101,8 @@ def make(config: CountConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     tokens = np.array(validation_tokens(dataset, window=config.window), np.uint16)
     read = time.perf_counter()
     plan = plan_of(config, len(tokens) - 1)
-    records = _write_counts(out / COUNTS_FILE, config, plan, tokens, run)
+    records, sample = _write_counts(out / COUNTS_FILE, config, plan, tokens, dataset.vocab_size, run)
+    write_mass(out / MASS_FILE, config.orders, sample)
     counted = time.perf_counter()
     return Made(
         phases_s={"read": read - started, "count": counted - read},
@@ -98,21 +115,22 @@ def plan_of(config: CountConfig, targets: int) -> WindowPlan:
     return plan_windows(targets, window=config.window, stride=config.stride, ranks=config.ranks, tail=config.tail)
 
 
-def table_of(config: CountConfig, order: int) -> Table:
+def table_of(config: CountConfig, order: int, vocab_size: int) -> Table:
     """An empty table of one order."""
     if config.estimator == "exact":
         return ExactTable(order)
-    return HashedTable(order, buckets=config.buckets, primes=config.primes)
+    return HashedTable(order, buckets=config.buckets, primes=config.primes, vocab_size=vocab_size)
 
 
 def iterate_counts(
-    config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], *, threads: int = 1
-) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]]:
-    """Yield (context counts [O, T], full counts [O, T]) of consecutive runs of records.
+    config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], *, vocab_size: int, threads: int = 1
+) -> Iterator[Counted]:
+    """Count, and yield the counts of consecutive runs of records.
 
     Orders advance side by side, one thread each; the counts do not depend on how many threads there are.
     """
-    tables = [table_of(config, order) for order in config.orders]
+    tables = [table_of(config, order, vocab_size) for order in config.orders]
+    sampled = sampled_records(plan.records)
     rank = 0
     with ThreadPoolExecutor(max_workers=max(1, min(threads, len(tables)))) as pool:
         for step in runs_of(config, plan, RUN_RECORDS):
@@ -121,29 +139,36 @@ def iterate_counts(
                 for table in tables:
                     table.clear()
             target_T = plan.targets_of_records(step.first, step.last)
-            context_OT = np.zeros((len(tables), len(target_T)), np.uint32)
-            full_OT = np.zeros_like(context_OT)
-
-            def advance(
-                number: int,
-                step: Run = step,
-                target_T: npt.NDArray[np.int64] = target_T,
-                context_OT: npt.NDArray[np.uint32] = context_OT,
-                full_OT: npt.NDArray[np.uint32] = full_OT,
-            ) -> None:
-                tables[number].advance(
+            # The compiled loops check no bounds.
+            assert len(target_T) == step.segment_ends[-1] == step.last - step.first
+            assert 1 <= target_T.min() <= target_T.max() < len(tokens)
+            sample_M = sampled[slice(*np.searchsorted(sampled, (step.first, step.last)))] - step.first
+            counts = (len(tables), len(target_T))
+            counted = Counted(
+                np.zeros(counts, np.uint32),
+                np.zeros(counts, np.uint32),
+                sample_M,
+                np.zeros((len(tables), len(sample_M))),
+            )
+            waiting = [
+                pool.submit(
+                    table.advance,
                     tokens,
                     target_T,
                     step.segment_ends,
                     look_up=step.look_up,
                     add=step.add,
-                    context_T=context_OT[number],
-                    full_T=full_OT[number],
+                    context_T=counted.context[row],
+                    full_T=counted.full[row],
+                    sample_M=sample_M,
+                    mass_M=counted.mass[row],
                 )
-
-            list(pool.map(advance, range(len(tables))))
+                for row, table in enumerate(tables)
+            ]
+            for future in waiting:
+                future.result()
             if step.look_up:
-                yield context_OT, full_OT
+                yield counted
 
 
 def runs_of(config: CountConfig, plan: WindowPlan, run_records: int) -> Iterator[Run]:
@@ -187,18 +212,25 @@ def column_names(orders: Sequence[int]) -> list[str]:
 
 
 def _write_counts(
-    path: Path, config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], run: RunOptions
-) -> int:
-    """Write all counts in blocks of BLOCK_RECORDS rows, like the trace; returns the number of records."""
+    path: Path,
+    config: CountConfig,
+    plan: WindowPlan,
+    tokens: npt.NDArray[np.uint16],
+    vocab_size: int,
+    run: RunOptions,
+) -> tuple[int, MassSample]:
+    """Write all counts in blocks of BLOCK_RECORDS rows, like the trace; returns their number and the sampled masses."""
     fields: list[tuple[str, pa.DataType]] = [(name, pa.uint32()) for name in column_names(config.orders)]
     schema = pa.schema(fields, metadata={CONFIG_KEY: config.model_dump_json().encode()})
     block = np.empty((len(fields), min(BLOCK_RECORDS, plan.records)), np.uint32)
+    samples: list[MassSample] = []
     threads = run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
     filled = written = 0
     reported = time.monotonic()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for context_OT, full_OT in iterate_counts(config, plan, tokens, threads=threads):
-            counts = np.concatenate([context_OT, full_OT])
+        for counted in iterate_counts(config, plan, tokens, vocab_size=vocab_size, threads=threads):
+            samples.append(MassSample(written + counted.sample, counted.context[:, counted.sample], counted.mass))
+            counts = np.concatenate([counted.context, counted.full])
             done = 0
             while done < counts.shape[1]:
                 take = min(block.shape[1] - filled, counts.shape[1] - done)
@@ -213,7 +245,11 @@ def _write_counts(
                 reported = time.monotonic()
                 run.report(Progress(stage="count", done=written, total=plan.records, unit="targets"))
     run.report(Progress(stage="count", done=written, total=plan.records, unit="targets"))
-    return written
+    return written, MassSample(
+        np.concatenate([sample.record for sample in samples]),
+        np.concatenate([sample.context for sample in samples], axis=1),
+        np.concatenate([sample.mass for sample in samples], axis=1),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ A context is named by the first target it was added for: its tokens are read bac
 any length and vocabulary compare exactly and cost 12 bytes. Counts after a context are kept under (that name, token).
 Hence sum over a of c(context, a) = c(context), at any moment, by construction.
 
-Shapes: T records of a run, W tokens of context, S slots (open addressing, a power of two, at most 0.7 full).
+Shapes: T records of a run, M of them sampled, W tokens of context, S slots (open addressing, a power of two, at most
+0.7 full).
 """
 
 import numba
@@ -56,10 +57,12 @@ class ExactTable:
         add: bool,
         context_T: npt.NDArray[np.uint32],
         full_T: npt.NDArray[np.uint32],
+        sample_M: npt.NDArray[np.int64],
+        mass_M: npt.NDArray[np.float64],
     ) -> None:
         """Take a run of records segment by segment: look all of a segment up, then add all of it.
 
-        As `pgolf.ngram.count.Table.advance`.
+        As `pgolf.ngram.count.Table.advance`; the mass after a context that was seen is 1 by construction.
         """
         if add:
             self._context_S = _with_room(self._context_S, int(self._used[0]) + len(target_T), is_full_table=False)
@@ -77,6 +80,8 @@ class ExactTable:
             context_T,
             full_T,
         )
+        if look_up:
+            mass_M[:] = context_T[sample_M] > 0
 
 
 def _with_room(table: npt.NDArray[np.uint32], entries: int, *, is_full_table: bool) -> npt.NDArray[np.uint32]:

@@ -5,7 +5,7 @@ targets of one context runs over as many unrelated buckets. They are here to rep
 labelled as what they are.
 
 Source: openai/parameter-golf PR #715, #761 (several orders, seven primes), #792 (orders 2 to 5).
-Shapes: B buckets, T records of a run, W tokens of context.
+Shapes: B buckets, T records of a run, M of them sampled, W tokens of context.
 """
 
 import numba
@@ -33,7 +33,8 @@ def multipliers(order: int, primes: Primes) -> npt.NDArray[np.uint64]:
 class HashedTable:
     """Counts of one order in two arrays of B buckets, uint32, empty at first."""
 
-    def __init__(self, order: int, *, buckets: int, primes: Primes) -> None:
+    def __init__(self, order: int, *, buckets: int, primes: Primes, vocab_size: int) -> None:
+        self._vocab_size = vocab_size
         self._multipliers = multipliers(order, primes)
         self._mask = np.uint64(buckets - 1)
         self._context_B = np.zeros(buckets, np.uint32)
@@ -54,6 +55,8 @@ class HashedTable:
         add: bool,
         context_T: npt.NDArray[np.uint32],
         full_T: npt.NDArray[np.uint32],
+        sample_M: npt.NDArray[np.int64],
+        mass_M: npt.NDArray[np.float64],
     ) -> None:
         """Take a run of records segment by segment: look all of a segment up, then add all of it.
 
@@ -71,6 +74,9 @@ class HashedTable:
             add,
             context_T,
             full_T,
+            self._vocab_size,
+            sample_M,
+            mass_M,
         )
 
 
@@ -87,8 +93,12 @@ def _advance(
     add: bool,
     context_T: npt.NDArray[np.uint32],
     full_T: npt.NDArray[np.uint32],
+    vocab_size: int,
+    sample_M: npt.NDArray[np.int64],
+    mass_M: npt.NDArray[np.float64],
 ) -> None:
     width = len(multipliers) - 1
+    sampled = 0
     context_key_T = np.empty(len(target_T), np.uint32)
     full_key_T = np.empty(len(target_T), np.uint32)
     for i in range(len(target_T)):
@@ -105,6 +115,19 @@ def _advance(
     first = 0
     for end in segment_ends:
         if look_up:
+            while sampled < len(sample_M) and sample_M[sampled] < end:
+                i = sample_M[sampled]
+                total = np.uint64(0)
+                count = np.uint32(0)
+                if context_key_T[i] != NO_CONTEXT:
+                    count = context_B[context_key_T[i]]
+                    # The target taken out of its key again leaves the context's part of it.
+                    own = np.uint64(tokens[target_T[i]]) * multipliers[width]
+                    for token in range(vocab_size):
+                        key = np.uint64(full_key_T[i]) ^ ((own ^ (np.uint64(token) * multipliers[width])) & mask)
+                        total += np.uint64(min(full_B[key], count))
+                mass_M[sampled] = np.float64(total) / np.float64(max(count, np.uint32(1)))
+                sampled += 1
             for i in range(first, end):
                 if context_key_T[i] == NO_CONTEXT:
                     context_T[i] = 0

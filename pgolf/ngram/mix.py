@@ -97,3 +97,12 @@ def normalized_loss(
     network, ngram = normalized_weights(alpha)
     p_T = np.exp(-loss_T.astype(np.float64))
     return np.where(matched_T, -np.log(network * p_T + ngram * estimate_T), loss_T.astype(np.float64))
+
+
+def legacy_mass(alpha: Alpha, mass_T: Float64Array, matched_T: npt.NDArray[np.bool_]) -> Float64Array:
+    """Total a legacy mixture hands out over the vocabulary: (1 - a) + a·(sum of r) where matched, else 1.
+
+    The network's own probabilities sum to 1; the floor's share, at most 1e-12 a token, is left out.
+    """
+    network, ngram = legacy_weights(alpha)
+    return np.where(matched_T, network + ngram * mass_T, 1.0)

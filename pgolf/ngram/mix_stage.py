@@ -2,14 +2,14 @@
 
 cells.parquet: the network alone first, then every mixture. `loss_nats` is the mean over the scored targets, as in the
 results tables, `loss_sum_nats` the sum; a column that has no meaning for a scorer is null. Legacy cells are complete
-rows: `normalized` tells them apart.
+rows: `normalized` tells them apart, and `mass_mean` says what they hand out in total, where a distribution has 1.
 """
 
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +27,9 @@ from pgolf.eval.trace import Trace, count_records, iterate_trace
 from pgolf.eval.windows import WindowPlan
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import COUNTS_FILE, CountFile, open_counts, plan_of
-from pgolf.ngram.grid import UNIT_RECORDS, Cell, Grid, Totals, Unit, cells_of
+from pgolf.ngram.grid import UNIT_RECORDS, Cell, Grid, Totals, Unit, cells_of, rule_of
+from pgolf.ngram.mass import MASS_FILE, MassSample, read_mass
+from pgolf.ngram.mix import adaptive_alpha, first_hit, legacy_mass
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.run import Fact, Made, Progress, RunOptions
 
@@ -86,10 +88,25 @@ def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptio
     plans = {name: _plan_of_file(name, file, len(tokens), records) for name, file in files.items()}
     cells = cells_of(config, counts)
     target_bytes = _ByteSum(dataset, tokens)
+    masses = {
+        name: read_mass(inputs[COUNTS_ROLE + name] / MASS_FILE, counts[name].orders)
+        for name in counts
+        if counts[name].estimator == "hashed"
+    }
+    entropy_nats = _EntropyAt(masses)
     threads = run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
-    units = _units(iterate_trace(trace_path), files, plans, target_bytes, records, run)
+    units = _units(iterate_trace(trace_path), files, plans, [target_bytes.add, entropy_nats.add], records, run)
     totals = Grid(cells, counts).run(units, threads=threads)
-    rows = _rows(cells, totals, counts, targets=records, total_bytes=target_bytes.total, vocab=dataset.vocab_size)
+    mass_means = [_mass_mean(cell, counts, masses, entropy_nats.found) for cell in cells]
+    rows = _rows(
+        cells,
+        totals,
+        mass_means,
+        counts,
+        targets=records,
+        total_bytes=target_bytes.total,
+        vocab=dataset.vocab_size,
+    )
     columns = [pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS]
     pq.write_table(pa.table(columns, schema=pa.schema(COLUMNS)), out / CELLS_FILE, compression="zstd")
     return Made(
@@ -125,32 +142,82 @@ class _ByteSum:
         self._tokens = tokens
         self.total = 0
 
-    def add(self, target_T: npt.NDArray[np.int64]) -> None:
+    def add(self, trace: Trace) -> None:
         """Add a block of targets; DataError for one that the stream does not have."""
-        first, last = int(target_T.min()), int(target_T.max())
+        first, last = int(trace.target.min()), int(trace.target.max())
         if first < 1 or last >= len(self._tokens):
             raise DataError(
                 f"the trace has targets {first:,} to {last:,}, the validation stream 1 to {len(self._tokens) - 1:,}; "
                 "mix a trace with the data it was scored on"
             )
         lengths = self._table.target_bytes(self._tokens[first - 1 : last + 1])
-        self.total += int(lengths[target_T - first].sum())
+        self.total += int(lengths[trace.target - first].sum())
+
+
+class _EntropyAt:
+    """Picks out of a passing trace the entropies at sampled records, per count stage."""
+
+    def __init__(self, samples: Mapping[str, MassSample]) -> None:
+        self._samples = samples
+        self._seen = 0
+        self.found = {name: np.empty(len(sample.record), np.float32) for name, sample in samples.items()}
+
+    def add(self, trace: Trace) -> None:
+        """Look at the next block of the trace."""
+        for name, sample in self._samples.items():
+            here = slice(*np.searchsorted(sample.record, (self._seen, self._seen + len(trace))))
+            self.found[name][here] = trace.entropy_nats[sample.record[here] - self._seen]
+        self._seen += len(trace)
+
+
+def _mass_mean(
+    cell: Cell,
+    counts: Mapping[str, CountConfig],
+    masses: Mapping[str, MassSample],
+    entropy_nats: Mapping[str, npt.NDArray[np.float32]],
+) -> float:
+    """Mean over the sampled records of the total a cell hands out over the vocabulary; 1 for a distribution."""
+    if cell.counts is None or cell.normalized:
+        return 1.0
+    sample = masses[cell.counts]
+    rule = rule_of(cell, counts[cell.counts].orders)
+    rows = sorted(rule.rows)
+    hit = first_hit(sample.context[rows], rule.min_count)
+    mass_M = sample.mass[rows][hit, np.arange(len(hit))]
+    if cell.alpha is not None:
+        return float(legacy_mass(cell.alpha, mass_M, hit >= 0).mean())
+    assert cell.entropy_base is not None
+    assert cell.entropy_range is not None
+    assert cell.entropy_slope is not None
+    assert cell.entropy_threshold_nats is not None
+    alpha_M = adaptive_alpha(
+        entropy_nats[cell.counts],
+        base=cell.entropy_base,
+        span=cell.entropy_range,
+        slope=cell.entropy_slope,
+        threshold_nats=cell.entropy_threshold_nats,
+    )
+    return float(legacy_mass(alpha_M, mass_M, hit >= 0).mean())
 
 
 def _units(
     blocks: Iterator[Trace],
     files: Mapping[str, CountFile],
     plans: Mapping[str, WindowPlan],
-    target_bytes: _ByteSum,
+    listeners: Sequence[Callable[[Trace], None]],
     records: int,
     run: RunOptions,
 ) -> Iterator[Unit]:
-    """Cut trace and counts, block by block, into units; checks that both speak of the same targets."""
+    """Cut trace and counts, block by block, into units; checks that both speak of the same targets.
+
+    Every listener is shown each block of the trace once.
+    """
     readers = {name: file.blocks() for name, file in files.items()}
     done = 0
     reported = time.monotonic()
     for trace in blocks:
-        target_bytes.add(trace.target)
+        for listener in listeners:
+            listener(trace)
         columns = {name: next(reader) for name, reader in readers.items()}
         for name, plan in plans.items():
             expected = plan.targets_of_records(done, done + len(trace))
@@ -176,6 +243,7 @@ def _units(
 def _rows(
     cells: Sequence[Cell],
     totals: Totals,
+    mass_means: Sequence[float],
     counts: Mapping[str, CountConfig],
     *,
     targets: int,
@@ -206,7 +274,7 @@ def _rows(
                 "loss_nats": loss_nats / targets,
                 "bits": nats_to_bits(loss_nats),
                 "bpb": bits_per_byte(loss_nats, total_bytes),
-                "mass_mean": 1.0 if cell.normalized else None,
+                "mass_mean": mass_means[number],
             }
         )
     return rows

@@ -13,15 +13,17 @@ from pgolf.eval import trace
 from pgolf.ngram import count as count_stage
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts, plan_of
-from pgolf.ngram.hashed import multipliers
+from pgolf.ngram.hashed import HashedTable, multipliers
 from pgolf.run import RunOptions
 from tests.oracles import ngram as oracle
+
+VOCAB = 7  # matters to the sampled masses alone
 
 
 def counted(config, x, **options):
     tokens = np.array(x, np.uint16)
-    pieces = list(iterate_counts(config, plan_of(config, len(x) - 1), tokens, **options))
-    return (np.concatenate([piece[side] for piece in pieces], axis=1) for side in (0, 1))
+    pieces = list(iterate_counts(config, plan_of(config, len(x) - 1), tokens, vocab_size=VOCAB, **options))
+    return tuple(np.concatenate([getattr(piece, side) for piece in pieces], axis=1) for side in ("context", "full"))
 
 
 # Few different tokens, so that n-grams repeat; the largest id too, whose bits reach furthest.
@@ -56,7 +58,7 @@ def test_counts_are_those_of_dictionaries(config, x):
 
 @given(st.one_of(configs, hashed_configs), streams, st.integers(1, 64))
 def test_a_segment_longer_than_a_run_counts_like_a_short_one(config, x, run_records):
-    whole = list(counted(config, x))
+    whole = counted(config, x)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(count_stage, "RUN_RECORDS", run_records)
         for pieced, expected in zip(counted(config, x), whole, strict=True):
@@ -85,6 +87,52 @@ def test_exact_tables_grow_past_their_first_size():
     for number, order in enumerate(config.orders):
         expected = oracle.count(x, order=order, **config.model_dump(exclude={"orders"}))
         assert list(zip(context_OT[number], full_OT[number], strict=True)) == expected
+
+
+@settings(deadline=None)
+@given(st.one_of(configs, hashed_configs), streams, st.integers(1, 64))
+def test_sampled_masses_are_sums_over_the_vocabulary(config, x, run_records):
+    """Up to 4,096 records every one is sampled."""
+    tokens = np.array(x, np.uint16) % VOCAB
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(count_stage, "RUN_RECORDS", run_records)
+        pieces = list(iterate_counts(config, plan_of(config, len(x) - 1), tokens, vocab_size=VOCAB))
+    assert [len(piece.sample) for piece in pieces] == [piece.context.shape[1] for piece in pieces]
+    mass_OT = np.concatenate([piece.mass for piece in pieces], axis=1)
+    for number, order in enumerate(config.orders):
+        fields = config.model_dump(exclude={"orders"})
+        expected = oracle.masses(tokens, order=order, vocab_size=VOCAB, **fields)
+        # Sums of up to 7 integers over one count: one rounding.
+        assert mass_OT[number] == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(("load", "mass"), [(0.5, 234), (1.0, 414), (1.5, 543), (1.848, 610)])
+def test_fresh_contexts_are_handed_the_published_mass(load, mass):
+    """The description's table: sum of r over 1,024 tokens given the gate, at `load` n-grams per bucket."""
+    buckets, probes = 1 << 16, 400
+    rng = np.random.default_rng(8)
+    filled = round(load * buckets)
+    tokens = rng.integers(0, 1024, filled + probes + 6).astype(np.uint16)
+    table = HashedTable(7, buckets=buckets, primes="pr761", vocab_size=1024)
+    nothing = {"sample_M": np.empty(0, np.int64), "mass_M": np.empty(0)}
+    target_T = np.arange(6, 6 + filled)
+    counts = {"context_T": np.zeros(filled, np.uint32), "full_T": np.zeros(filled, np.uint32)}
+    table.advance(tokens, target_T, np.array([filled]), look_up=False, add=True, **counts, **nothing)
+    mass_M = np.zeros(probes)
+    counts = {name: np.zeros(probes, np.uint32) for name in counts}
+    table.advance(
+        tokens,
+        np.arange(6 + filled, 6 + filled + probes),
+        np.array([probes]),
+        look_up=True,
+        add=False,
+        **counts,
+        sample_M=np.arange(probes),
+        mass_M=mass_M,
+    )
+    gated_M = mass_M[counts["context_T"] >= 2]
+    # Four standard errors of the mean, and half a unit of the printed value.
+    assert abs(gated_M.mean() - mass) < 4 * gated_M.std() / math.sqrt(len(gated_M)) + 0.5
 
 
 def test_counts_do_not_depend_on_threads():

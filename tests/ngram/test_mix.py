@@ -79,8 +79,8 @@ def losses_over_the_vocabulary(x, j, loss_TV, alpha, config, min_count, rows):
     for v in range(VOCAB):
         altered = np.array(x, np.uint16)
         altered[j] = v
-        pieces = list(iterate_counts(config, plan_of(config, len(x) - 1), altered))
-        context_O, full_O = (np.concatenate([piece[side] for piece in pieces], axis=1)[:, j - 1] for side in (0, 1))
+        (counted,) = iterate_counts(config, plan_of(config, len(x) - 1), altered, vocab_size=VOCAB)
+        context_O, full_O = counted.context[:, j - 1], counted.full[:, j - 1]
         hit = mix.first_hit(context_O[rows][:, None], min_count)
         r_T = mix.estimate(context_O[rows][hit], full_O[rows][hit])
         loss = mix.legacy_loss if config.estimator == "hashed" else mix.normalized_loss
@@ -119,6 +119,10 @@ def test_hashed_mixtures_do_not_sum_to_one():
     loss_TV = np.full((399, VOCAB), math.log(VOCAB), np.float32)
     mass = np.exp(-losses_over_the_vocabulary(x, 398, loss_TV, 0.4, config, 2, [0])).sum()
     assert mass > 1.5
+    # The mass that the tables sampled says the same as trying every token.
+    (counted,) = iterate_counts(config, plan_of(config, 399), x.astype(np.uint16), vocab_size=VOCAB)
+    assert counted.sample.tolist() == list(range(399))
+    assert mix.legacy_mass(0.4, counted.mass[:, 397], np.ones(1, bool)) == pytest.approx(mass, rel=1e-6)
 
 
 def test_oracle_and_mixture_agree_on_a_hand_made_case():

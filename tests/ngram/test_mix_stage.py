@@ -14,6 +14,7 @@ from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
 from pgolf.ngram import count, mix, mix_stage
 from pgolf.ngram.config import CountConfig
+from pgolf.ngram.mass import read_mass
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.run import RunOptions
 from tests.oracles import ngram as oracle
@@ -94,6 +95,15 @@ def test_rows_are_the_cells_evaluated_from_the_data(inputs, out, val_tokens, toy
             loss_T = loss(records.loss_nats, alpha, r_T, hit >= 0)
         assert row["loss_sum_nats"] == pytest.approx(loss_T.sum(), rel=1e-12)
         assert row["loss_nats"] == row["loss_sum_nats"] / len(records)
+        if row["normalized"]:
+            assert row["mass_mean"] == 1.0
+        else:
+            # Fewer records than samples: every one is in the mean.
+            sample = read_mass(inputs["counts.hashed"] / "mass.arrow", (2, 3, 4))
+            assert sample.record.tolist() == list(range(len(records)))
+            masses = sample.mass[[n - 2 for n in orders]]
+            total = mix.legacy_mass(alpha, masses[hit, np.arange(len(hit))], hit >= 0)
+            assert row["mass_mean"] == pytest.approx(total.mean(), rel=1e-12)
         assert (row["targets"], row["bytes"], row["causal"]) == (len(records), total_bytes, True)
         assert row["bpb"] == pytest.approx(loss_T.sum() / math.log(2) / total_bytes, rel=1e-12)
         assert row["bits"] == pytest.approx(row["bpb"] * row["bytes"], rel=1e-12)

@@ -66,3 +66,33 @@ def count(x, *, estimator, order, window, stride, tail, granularity, ranks, buck
             contexts.update(keys(j)[0] for j in countable)
             fulls.update(keys(j)[1] for j in countable)
     return rows
+
+
+def masses(x, *, estimator, order, window, stride, tail, granularity, ranks, buckets, primes, vocab_size):
+    """Per record, sum over all tokens v of min(full count of v, context count) / max(context count, 1)."""
+    rows = []
+    for segments in scored_segments(len(x) - 1, window, stride, ranks, tail):
+        contexts, fulls = Counter(), Counter()
+
+        def keys(tokens, j):
+            return (
+                exact_keys(tokens, j, order) if estimator == "exact" else hashed_keys(tokens, j, order, buckets, primes)
+            )
+
+        for segment in regroup(segments, granularity):
+            for j in segment:
+                if j < order - 1:
+                    rows.append(0.0)
+                    continue
+                count = contexts[keys(x, j)[0]]
+                total = 0
+                for v in range(vocab_size):
+                    altered = [*x[j - order + 1 : j], v]
+                    total += min(fulls[keys(altered, order - 1)[1]], count)
+                rows.append(total / max(count, 1))
+            for j in segment:
+                if j >= order - 1:
+                    context, full = keys(x, j)
+                    contexts[context] += 1
+                    fulls[full] += 1
+    return rows
