@@ -1,0 +1,145 @@
+"""The network against its definition, its published sizes, and what it must not see."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pgolf.model import gpt
+from pgolf.model.config import ModelConfig
+from pgolf.model.embedding import bigram_bucket
+from pgolf.model.gpt import GPT
+from pgolf.model.init import initial_model
+from pgolf.model.precision import Precision, precision_for
+from pgolf.model.rope import ntk_base
+from tests.model.networks import SMALL_715, SMALL_792, perturbed_model, some_tokens
+from tests.oracles.network import logits_by_definition
+
+PUBLISHED_792 = ModelConfig(
+    bigram_buckets=2048,
+    value_residual=False,
+    gated_attention=False,
+    value_embedding_layers=(9, 10),
+    residual_dtype="float32",
+    norm_eps_bf16_input=2**-7,
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters", "tensors", "bfloat16_numbers"),
+    [(ModelConfig(), 27_137_223, 149, 1_048_576), (PUBLISHED_792, 26_993_756, 121, 917_504)],
+)
+def test_published_sizes_come_out(config, parameters, tensors, bfloat16_numbers):
+    """Parameters as printed in the logs of #715 and #792; tensors as in their state files."""
+    with torch.device("meta"):
+        model = GPT(config)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert len(model.state_dict()) == tensors
+    assert sum(p.numel() for p in model.parameters() if p.dtype == torch.bfloat16) == bfloat16_numbers
+
+
+@pytest.mark.parametrize("config", [SMALL_715, SMALL_792], ids=["715", "792"])
+@pytest.mark.parametrize("length", [1, 6, 11])  # 11 > 7: the raised rotary base
+def test_logits_equal_the_definition(config, length):
+    model = perturbed_model(config)
+    tokens_BT = some_tokens(2, length, config.vocab_size)
+    state = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        logits_BTV = model.logits(model.hidden(tokens_BT)).numpy()
+    for row in range(2):
+        expected_TV = logits_by_definition(config, state, tokens_BT[row].tolist())
+        # float32 through five blocks against float64; logits are of order 1 to 30
+        np.testing.assert_allclose(logits_BTV[row], expected_TV, rtol=0, atol=2e-4)
+
+
+def test_at_init_the_network_is_its_embedding_times_one_plus_the_skips():
+    """All attention and MLP outputs start at 0 and every skip adds x0 once more: x = (1 + S) x0, norms to x0's norm."""
+    config = SMALL_715
+    model = initial_model(config, 5)
+    tokens_BT = some_tokens(2, 9, config.vocab_size)
+    e_BTD = F.rms_norm(model.tok_emb.weight.float()[tokens_BT], (config.width,), eps=2**-23)
+    x0_BTD = 0.5 * e_BTD + 0.5 * F.pad(e_BTD[:, :-1], (0, 0, 1, 0))  # the smear gate starts at one half
+    x_BTD = (1 + config.encoder_layers) * x0_BTD
+    expected = 30 * torch.tanh(F.rms_norm(x_BTD, (config.width,), eps=2**-23) @ model.tok_emb.weight.float().T / 30)
+    torch.testing.assert_close(model.logits(model.hidden(tokens_BT)), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [SMALL_715, SMALL_792], ids=["715", "792"])
+def test_altering_token_k_leaves_everything_before_k_unchanged(config):
+    model = perturbed_model(config)
+    tokens_BT = some_tokens(1, 10, config.vocab_size)
+    with torch.no_grad():
+        before = model.hidden(tokens_BT)
+        for k in range(1, 10):
+            altered_BT = tokens_BT.clone()
+            altered_BT[0, k] = (altered_BT[0, k] + 1) % config.vocab_size
+            after = model.hidden(altered_BT)
+            assert torch.equal(before[:, :k], after[:, :k])
+            assert not torch.equal(before[:, k], after[:, k])
+
+
+def test_rows_do_not_see_each_other():
+    model = perturbed_model(SMALL_715)
+    tokens_BT = some_tokens(3, 8, SMALL_715.vocab_size)
+    with torch.no_grad():
+        together, alone = model.hidden(tokens_BT)[1:2], model.hidden(tokens_BT[1:2])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_loss_is_the_mean_cross_entropy_of_the_logits():
+    model = perturbed_model(SMALL_715)
+    tokens_BT = some_tokens(2, 9, SMALL_715.vocab_size)
+    logits_BTV = model.logits(model.hidden(tokens_BT[:, :-1])).detach().double().numpy()
+    log_mass_BT = np.log(np.exp(logits_BTV).sum(-1))
+    target_BT = np.take_along_axis(logits_BTV, tokens_BT[:, 1:, None].numpy(), -1)[..., 0]
+    loss = model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx((log_mass_BT - target_BT).mean(), abs=1e-5)
+
+
+def test_layer_0s_value_mix_has_no_gradient_and_everything_else_has_one():
+    model = perturbed_model(SMALL_715)
+    tokens_BT = some_tokens(2, 9, SMALL_715.vocab_size)
+    model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == ["blocks.0.attn.vr_lambda"]
+
+
+def test_bigram_buckets_are_the_published_hash():
+    tokens = [1023, 0, 5, 1023, 1023]
+    hashed = [((36313 * a) ^ (27191 * b)) % 4095 for b, a in zip(tokens, tokens[1:], strict=False)]
+    assert bigram_bucket(torch.tensor([tokens]), 4096).tolist() == [[4095, *hashed]]
+
+
+def test_the_rotary_base_of_2048_positions_is_the_published_one():
+    assert ntk_base(10_000.0, 2048, reference_length=1024, rope_dims=16) == pytest.approx(22_081.79, abs=0.005)
+    assert ntk_base(10_000.0, 1024, reference_length=1024, rope_dims=16) == 10_000.0
+
+
+def test_a_uniform_start_costs_about_ln_vocab():
+    model = initial_model(ModelConfig(width=64, layers=2, heads=2, kv_heads=1, mlp_width=8, bigram_dim=8), 1)
+    tokens_BT = some_tokens(4, 65, 1024)
+    loss = model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).item()
+    assert loss == pytest.approx(math.log(1024), abs=0.02)  # logits of spread 0.005 · √64
+
+
+def test_precision_follows_the_device():
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert precision_for(SMALL_715, cpu) == Precision(torch.float32, torch.float32)
+    assert precision_for(SMALL_715, cuda) == Precision(torch.bfloat16, torch.bfloat16)
+    assert precision_for(SMALL_792, cuda) == Precision(torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("config", [SMALL_715, SMALL_792], ids=["715", "792"])
+def test_the_casts_of_the_cuda_formats_fit_together(config, monkeypatch):
+    """The arithmetic of CUDA, run on the CPU: trains in bfloat16 without a format clash, close to float32."""
+    model = initial_model(config, 2)
+    tokens_BT = some_tokens(2, 9, config.vocab_size)
+    exact = model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
+    monkeypatch.setattr(gpt, "precision_for", lambda config, _device: precision_for(config, torch.device("cuda")))
+    rounded = model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
+    rounded.backward()
+    assert all(p.grad.dtype == p.dtype for p in model.parameters() if p.grad is not None)
+    assert rounded.item() == pytest.approx(exact.item(), abs=0.02)  # bfloat16 keeps 8 bits; logits are of order 0.03
