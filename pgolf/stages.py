@@ -27,7 +27,7 @@ COMPRESS = Stage(
     outputs={"packed": ("model.pgolf",), "weights": ()},
 )
 SCORE = Stage(name="score", entry="pgolf.eval.score", tools={"torch": 2}, outputs={"trace": ("trace.arrow",)})
-COUNT = Stage(name="count", entry="pgolf.ngram.count", outputs={"counts": ("counts.arrow",)})
+COUNT = Stage(name="count", entry="pgolf.ngram.count", outputs={"counts": ("counts.arrow", "mass.arrow")})
 MIX = Stage(name="mix", entry="pgolf.ngram.mix_stage", tools={"numba": 2}, outputs={"cells": ("cells.parquet",)})
 
 STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, CALIBRATE, COMPRESS, SCORE, COUNT, MIX)}
