@@ -94,6 +94,15 @@ def test_an_edit_of_code_three_imports_away_changes_that_modules_digest_only(tmp
     assert {name for name in after if after[name] != before.get(name)} == {"pgolf.deep"}
 
 
+def test_the_code_of_every_parent_package_belongs_to_the_closure(tmp_path):
+    write_package(tmp_path, {"pgolf.a.b.c": "x = 1\n"})
+    assert list(import_closure("pgolf.a.b.c", root=tmp_path)) == ["pgolf.a", "pgolf.a.b", "pgolf.a.b.c"]
+    before = code_digests("pgolf.a.b.c", root=tmp_path)
+    (tmp_path / "pgolf/a/__init__.py").write_text("import os\nos.umask(0o077)\n")
+    after = code_digests("pgolf.a.b.c", root=tmp_path)
+    assert {name for name in after if after[name] != before[name]} == {"pgolf.a"}
+
+
 def test_an_edit_outside_the_closure_changes_nothing(tmp_path):
     write_package(tmp_path, CHAIN)
     before = digests(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pgolf.errors import BudgetExceeded, ConfigError, DataError, QuantizationError
+from pgolf.errors import ArtifactError, BudgetExceeded, ConfigError, DataError, QuantizationError
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.tensor_file import save_tensors
 from pgolf.pack import compress
@@ -331,3 +331,14 @@ def test_the_default_config_is_the_published_one():
     assert config.zstd_levels == (16, 1, 17, 2)
     assert (config.matrix_bits, config.downgrade_bits, config.embedding_bits) == (6, 5, 8)
     assert config.fp16_max_elements == 65_536
+
+
+def test_a_file_that_reads_back_other_than_it_was_written_is_an_error_naming_the_tensor(checkpoint, monkeypatch):
+    def read_with_one_flipped_bit(path):
+        loaded = load_packed(path)
+        loaded.state["smear.gate"].view(torch.int32)[0] ^= 1
+        return loaded
+
+    monkeypatch.setattr(compress, "load_packed", read_with_one_flipped_bit)
+    with pytest.raises(ArtifactError, match=r"1 of \d+ tensors differ from what was packed, the first is smear\.gate"):
+        run(checkpoint)
