@@ -66,7 +66,8 @@ def read_trace(path: Path) -> Trace:
 
     Raises DataError for a file that is no trace.
     """
-    blocks = list(iterate_trace(path))
+    with _opened(path, mapped=True) as file:
+        blocks = list(_blocks(file))
     if len(blocks) == 1:
         return blocks[0]
     return Trace(
@@ -77,14 +78,13 @@ def read_trace(path: Path) -> Trace:
 
 
 def iterate_trace(path: Path) -> Iterator[Trace]:
-    """Yield the blocks of a trace in order, as read-only views of the memory-mapped file.
+    """Yield the blocks of a trace in order, read one at a time.
 
+    Not mapped: mapped pages would count as this process's memory, 1 GB for the challenge's validation set.
     Raises DataError for a file that is no trace.
     """
-    with _opened(path) as file:
-        for number in range(file.num_record_batches):
-            batch = file.get_batch(number)
-            yield Trace(*(column.to_numpy(zero_copy_only=True) for column in batch.columns))
+    with _opened(path, mapped=False) as file:
+        yield from _blocks(file)
 
 
 def count_records(path: Path) -> int:
@@ -92,19 +92,24 @@ def count_records(path: Path) -> int:
 
     Raises DataError for a file that is no trace.
     """
-    with _opened(path) as file:
+    with _opened(path, mapped=True) as file:
         return sum(file.get_batch(number).num_rows for number in range(file.num_record_batches))
 
 
-def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
+def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:
     try:
-        file = pa.ipc.open_file(pa.memory_map(str(path)))
+        file = pa.ipc.open_file(pa.memory_map(str(path)) if mapped else pa.OSFile(str(path), "rb"))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a trace: {error}; score again to write a new one") from error
     if not file.schema.equals(SCHEMA):
         found = ", ".join(f"{field.name} {field.type}" for field in file.schema)
         raise DataError(f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float")
     return file
+
+
+def _blocks(file: pa.ipc.RecordBatchFileReader) -> Iterator[Trace]:
+    for number in range(file.num_record_batches):
+        yield Trace(*(column.to_numpy(zero_copy_only=True) for column in file.get_batch(number).columns))
 
 
 def _reblocked(pieces: Iterable[Trace]) -> Iterator[Trace]:
