@@ -25,6 +25,8 @@ from pgolf.tables.text import to_text
 # What the gates of every row are judged by (the public challenge's README and rulings on that date).
 RULESET = "parameter-golf 2026-05-02"
 CLOCK_LIMIT_S = 600.0
+# What one mean is taken over: another grid over the same network is the same recipe, told apart by its cells.
+UP_TO_SCORE = ("fetch", "tokenize", "model", "train", "calibrate", "compress", "score")
 
 Row = dict[str, Any]
 
@@ -107,7 +109,7 @@ def file_results(
     again adds nothing. Raises ResultsError when the tables cannot be written.
     """
     built = built or {}
-    recipe_key = digest(recipe.model_dump(exclude={"seeds", "name", "description", "headline"}, mode="json"))
+    recipe_key = digest(recipe.model_dump(include=set(UP_TO_SCORE), mode="json"))
     run_key = f"{recipe.name}-{digest(sorted(artifact.record.key_digest for artifact in artifacts.values()))[:12]}"
     common = {"recipe": recipe.name, "recipe_key": recipe_key}
     scores, attempts = [], []

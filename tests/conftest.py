@@ -1,4 +1,4 @@
-"""Settings of the property tests."""
+"""What every test stands on."""
 
 from hypothesis import settings
 

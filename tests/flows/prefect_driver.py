@@ -1,0 +1,66 @@
+"""Runs the record flow on the tiny recipe in Prefect's in-process server, and prints what the server recorded.
+
+python -m tests.flows.prefect_driver FOLDER: three runs - everything; a changed grid after a trace was damaged; the
+same again - then the task states by run, the artifacts and the log lines, as JSON.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from flows.settings import apply_settings
+from tests.tiny import tiny_recipe, write_documents
+
+
+def damage(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def main(folder: Path) -> None:
+    """Run three times and print the report."""
+    os.environ["PREFECT_HOME"] = str(folder / "prefect")
+    apply_settings(quiet=True)
+    from prefect.client.orchestration import get_client
+
+    from flows.record import record
+    from pgolf.recipe import Recipe
+    from tasks.place import Place
+
+    place = Place(
+        store=folder / "store", results=folder / "results", documents=write_documents(folder).documents, device="cpu"
+    )
+
+    def run(*overrides: str) -> dict[str, Any]:
+        recipe = tiny_recipe(*overrides)
+        sections = {name: getattr(recipe, name) for name in Recipe.model_fields if name not in ("name", "description")}
+        return record(recipe="demo", place=place, **sections)
+
+    first = run()
+    damage(first["score[1]"].artifact().path / "trace.arrow")
+    run("mix.alphas=0.1,0.4")
+    run("mix.alphas=0.1,0.4")
+    time.sleep(3)  # the recorder writes in batches
+    with get_client(sync_client=True) as client:
+        flow_runs = sorted(client.read_flow_runs(), key=lambda flow_run: flow_run.start_time)
+        names = {flow_run.id: i for i, flow_run in enumerate(flow_runs)}
+        states: list[dict[str, str]] = [{} for _ in flow_runs]
+        for task_run in client.read_task_runs(limit=200):
+            states[names[task_run.flow_run_id]][task_run.name] = task_run.state_name
+        report = {
+            "flows": [flow_run.state_name for flow_run in flow_runs],
+            "states": states,
+            "artifacts": sorted({(item.type, item.key) for item in client.read_artifacts(limit=200)}),
+            "log": [line.message for line in client.read_logs(limit=200) if "step" in line.message],
+        }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,188 @@
+"""The command line: what it loads, what it prints where, and what it says to a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main, parser
+from pgolf.artifact import Store
+from pgolf.build import build_all
+from pgolf.content import Memo
+from pgolf.outcome import file_results
+from pgolf.pipeline import pipeline
+from pgolf.run import RunOptions
+from tests.tiny import tiny_arguments, tiny_recipe, write_documents
+
+COMMANDS = ("run", "plan", "sweep", "results", "verify", "gc", "adopt", "recipes", "show", "fetch", "tokenize")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> Path:
+    """A folder in which the tiny recipe has run and filed its results."""
+    folder = tmp_path_factory.mktemp("cli")
+    recipe = tiny_recipe()
+    nodes = pipeline(recipe, write_documents(folder))
+    artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "store" / ".sources.json"), RunOptions())
+    built = dict.fromkeys(artifacts, 1.0)
+    file_results(recipe, nodes, artifacts, folder / "results", built=built)
+    return folder
+
+
+def in_new_process(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_pgolf_loads_neither_prefect_nor_torch_nor_pandas():
+    assert (
+        in_new_process("import pgolf, sys; print(*sys.modules.keys() & {'prefect', 'torch', 'pandas'})").strip() == ""
+    )
+
+
+def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
+    arguments = ["plan", *tiny_arguments(ran)]
+    code = (
+        f"import sys; from flows.cli import main; assert main({arguments!r}) == 0; "
+        "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba'})"
+    )
+    shown = in_new_process(code)
+    assert "13 of 13 reused" in shown
+    assert shown.splitlines()[-1].strip() == "LOADED"
+
+
+def test_a_fully_reused_run_starts_no_prefect_and_says_that_everything_was_reused(ran):
+    arguments = ["run", *tiny_arguments(ran)]
+    code = (
+        f"import sys; from flows.cli import main; assert main({arguments!r}) == 0; "
+        "print('LOADED', *sys.modules.keys() & {'prefect', 'torch'})"
+    )
+    shown = in_new_process(code)
+    assert "ran: nothing (0 of 13)" in shown
+    assert shown.splitlines()[-1].strip() == "LOADED"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_all_but_the_plainest_have_examples(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert command == "recipes" or "examples:" in shown
+
+
+def test_the_help_names_every_command(capsys):
+    parser().print_help()
+    shown = capsys.readouterr().out
+    assert all(f"\n    {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["plan", "dmeo"], "no recipe dmeo; did you mean demo?"),
+        (["plan", "demo", "--set", "train.stpes=1"], "no field train.stpes; did you mean train.steps?"),
+        (["plan", "demo", "--set", "train.steps=-1"], "train.steps: Input should be greater than or equal to 1"),
+        (["plan", "demo", "--set", "model.heads=3"], "width 128 is not a multiple of heads 3"),
+        (["plan", "demo", "--seeds", "1", "1"], "seeds repeat"),
+        (["plan", "demo", "--documents", "nowhere", "--set", "tokenize.source=documents"], "no such file or folder"),
+        (["plan", "demo", "--price-per-hour", "nan"], "--price-per-hour is nan"),
+        (["results", "--where", "seeed=1"], "no column 'seeed'; did you mean seed"),
+        (["adopt", "demo", "trian", "--why", "x"], "no stage trian"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert says in told.err
+    assert "Traceback" not in told.err
+    assert told.out == ""
+
+
+def test_recipes_as_json_name_parameters_and_stages(capsys):
+    assert main(["recipes", "--json"]) == 0
+    (demo,) = [recipe for recipe in json.loads(capsys.readouterr().out) if recipe["name"] == "demo"]
+    assert demo["parameters"] > 100_000
+    assert demo["stages"] == ["tokenize", "train", "calibrate", "compress", "score", "count", "mix"]
+
+
+def test_show_prints_every_field_with_overrides_applied(capsys):
+    assert main(["show", "demo", "--set", "train.steps=77", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["train"]["steps"] == 77
+    assert main(["show", "demo"]) == 0
+    text = capsys.readouterr().out
+    assert "train.muon_momentum_start" in text
+    assert "compress.budget_bytes" in text
+
+
+def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):
+    arguments = ["plan", *tiny_arguments(ran, "compress.zstd_levels=5"), "--json", "--price-per-hour", "36"]
+    assert main(arguments) == 0
+    plan = json.loads(capsys.readouterr().out)
+    by_node = {step["node"]: step for step in plan["steps"]}
+    assert by_node["compress[1]"]["reasons"] == ["zstd_levels [16, 1, 17, 2] → [5]"]
+    assert by_node["train[1]"]["action"] == "reuse"
+    assert plan["expected_cost"] == pytest.approx(plan["expected_s"] / 100, abs=1e-4)
+
+
+def test_results_come_as_table_csv_and_json(ran, capsys):
+    where = ["results", "--results", str(ran / "results")]
+    assert main(where) == 0
+    text = capsys.readouterr().out
+    assert "ranking: normalized, causal, within budget" in text
+    assert "legacy scores" in text
+    assert main([*where, "--json"]) == 0
+    lists = json.loads(capsys.readouterr().out)
+    assert all(row["estimator"] != "hashed" for row in lists["ranking"])
+    assert all(row["estimator"] == "hashed" for row in lists["legacy"])
+    assert main([*where, "--csv", "--where", "estimator=neural", "--seed", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("run_key,recipe,recipe_key,seed,estimator")
+
+
+def test_results_of_an_empty_folder_say_how_to_get_some(tmp_path, capsys):
+    assert main(["results", "--results", str(tmp_path)]) == 0
+    assert "`pgolf run RECIPE` writes some" in capsys.readouterr().err
+
+
+def test_verify_names_the_damaged_file_and_ends_with_1(ran, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(ran / "store", tmp_path / "store")
+    assert main(["verify", "--store", str(tmp_path / "store")]) == 0
+    capsys.readouterr()
+    trace = next((tmp_path / "store").glob("score-*/trace.arrow"))
+    trace.chmod(0o644)
+    trace.write_bytes(trace.read_bytes()[:-1])
+    assert main(["verify", "--store", str(tmp_path / "store"), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    (bad,) = [item for item in report["outputs"] if item["damage"]]
+    assert bad["folder"] == trace.parent.name
+    assert "trace.arrow has" in bad["damage"]
+
+
+def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(ran / "store", tmp_path / "store")
+    places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "none")]
+    assert main(["gc", *places]) == 0
+    assert "--delete removes them" in capsys.readouterr().out
+    assert len(list(Store(tmp_path / "store").artifacts())) == 13
+    assert main(["gc", *places, "--delete", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["deleted"] is True
+    assert list(Store(tmp_path / "store").artifacts()) == []
+
+
+def test_a_sweep_reruns_the_mixtures_and_refuses_to_train(ran, capsys):
+    assert main(["sweep", *tiny_arguments(ran, "mix.alphas=0.1,0.4"), "--no-prefect", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["ran"]) == {"mix[1]", "mix[2]"}
+    assert main(["sweep", *tiny_arguments(ran, "train.steps=9"), "--no-prefect"]) == 2
+    told = capsys.readouterr().err
+    assert "train[1]: train.steps 4 → 9" in told

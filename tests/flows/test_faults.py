@@ -1,0 +1,155 @@
+"""What a killed, doubled or full machine does to a run: nothing is lost, nothing is built twice, nothing stays behind."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pgolf.artifact import Store
+from tests.tiny import tiny_arguments, write_documents
+
+START_S = 120.0
+
+
+def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """`pgolf run` on the tiny recipe in a process of its own, without Prefect."""
+    command = [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(folder, *overrides), "--no-prefect"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def outputs(folder: Path) -> dict[str, dict[str, str]]:
+    """Named outputs by node: what a rerun has to reproduce."""
+    return {record.node: record.outputs for record in Store(folder / "store").records()}
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below `pid`."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, waiting = set(), [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            found.add(child)
+            waiting.append(child)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """The outputs of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("reference")
+    write_documents(folder)
+    run = pgolf(folder)
+    _, errors = run.communicate(timeout=START_S)
+    assert run.returncode == 0, errors
+    return outputs(folder)
+
+
+def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no_process_is_left(tmp_path, reference):
+    write_documents(tmp_path)
+    killed, survivors = [], set()
+    for stage in ("data", "count", "train", "calibrate", "compress", "score", "mix"):
+        run = pgolf(tmp_path)
+        assert run.stderr is not None
+        for line in run.stderr:
+            if re.match(rf"▸ {stage}\b", line):
+                if stage == "train":
+                    time.sleep(2.0)  # into torchrun's start or the ranks' work
+                survivors |= descendants(run.pid)
+                os.kill(run.pid, signal.SIGKILL)
+                killed.append(stage)
+                break
+        run.stderr.close()
+        assert run.wait(timeout=START_S) == -signal.SIGKILL, f"the run ended before {stage} began"
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in survivors):
+        assert time.monotonic() < deadline, f"left behind: {[pid for pid in survivors if is_running(pid)]}"
+        time.sleep(0.1)
+    assert killed == ["data", "count", "train", "calibrate", "compress", "score", "mix"]
+    final = pgolf(tmp_path)
+    _, errors = final.communicate(timeout=START_S)
+    assert final.returncode == 0, errors
+    assert outputs(tmp_path) == reference
+    assert list((tmp_path / "store").glob(".tmp-*")) == []
+
+
+def test_two_runs_at_once_build_every_output_once_and_the_other_waits_and_reuses(tmp_path, reference):
+    write_documents(tmp_path)
+    runs = [pgolf(tmp_path), pgolf(tmp_path)]
+    said: list[str] = ["", ""]
+
+    def listen(i: int) -> None:
+        said[i] = runs[i].communicate(timeout=2 * START_S)[1]
+
+    threads = [threading.Thread(target=listen, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [run.returncode for run in runs] == [0, 0], said
+    built = re.findall(r"^▸ (\S+)", "\n".join(said), re.MULTILINE)
+    assert sorted(built) == sorted(reference)
+    assert "another process is building it; waiting" in "\n".join(said)
+    assert outputs(tmp_path) == reference
+
+
+def test_a_full_disk_stops_with_advice_and_publishes_nothing_half_written(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system here: {mounted.stderr.decode().strip()}")
+    try:
+        write_documents(tmp_path)
+        arguments = tiny_arguments(tmp_path)
+        arguments[arguments.index("--store") + 1] = str(disk / "store")
+        run = subprocess.run(
+            [sys.executable, "-m", "flows.cli", "run", *arguments, "--no-prefect"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_S,
+        )
+        assert run.returncode == 2, run.stderr
+        assert "StoreFull: no space left" in run.stderr
+        assert "Traceback" not in run.stderr
+        store = Store(disk / "store")
+        assert all(not hasattr(store.inspect(path), "why") for path in store.artifacts())
+        assert list((disk / "store").glob(".tmp-*")) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_path, reference):
+    write_documents(tmp_path)
+    run = pgolf(tmp_path, "compress.budget_bytes=26000")
+    _, errors = run.communicate(timeout=START_S)
+    assert run.returncode == 1
+    assert re.search(r"BudgetExceeded: [\d,]+ bytes, [\d,]+ over the budget of 26,000", errors), errors
+    assert "largest:" in errors
+    assert list((tmp_path / "store").glob("compress-*")) == []
+    shutil.rmtree(tmp_path / "store")
