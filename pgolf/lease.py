@@ -55,7 +55,8 @@ def lease(
                             held.callback(os.close, descriptor)
                 if len(taken) < count:
                     waiting.sleep()
-        yield Lease(tuple(taken), tuple(taken.values()))
+        names = tuple(device for device in devices if device in taken)
+        yield Lease(names, tuple(taken[name] for name in names))
 
 
 class _Waiting:

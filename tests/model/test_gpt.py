@@ -1,5 +1,6 @@
 """The network against its definition, its published sizes, and what it must not see."""
 
+import itertools
 import math
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_layer_0s_value_mix_has_no_gradient_and_everything_else_has_one():
 
 def test_bigram_buckets_are_the_published_hash():
     tokens = [1023, 0, 5, 1023, 1023]
-    hashed = [((36313 * a) ^ (27191 * b)) % 4095 for b, a in zip(tokens, tokens[1:], strict=False)]
+    hashed = [((36313 * a) ^ (27191 * b)) % 4095 for b, a in itertools.pairwise(tokens)]
     assert bigram_bucket(torch.tensor([tokens]), 4096).tolist() == [[4095, *hashed]]
 
 

@@ -1,0 +1,50 @@
+"""Rates and momentum at hand-computed moments."""
+
+import pytest
+
+from pgolf.train.config import TrainConfig
+from pgolf.train.schedule import muon_momentum, rate_scale, rate_scale_by_clock, rate_scale_by_steps
+
+
+def test_rates_by_steps_are_those_of_638():
+    """7,500 steps, 3,500 of them falling: 1 until step 4,000, then (7,500 - step) / 3,500."""
+    scales = [rate_scale_by_steps(step, steps=7500, warmdown_steps=3500) for step in (0, 4000, 4001, 5750, 7499)]
+    assert scales == [1.0, 1.0, 3499 / 3500, 0.5, 1 / 3500]
+
+
+def test_a_run_shorter_than_its_warmdown_falls_from_the_first_step():
+    assert [rate_scale_by_steps(step, steps=4, warmdown_steps=8) for step in range(4)] == [0.5, 0.375, 0.25, 0.125]
+    assert rate_scale_by_steps(3, steps=4, warmdown_steps=0) == 1.0
+
+
+def test_rates_by_clock_turn_where_715_turned():
+    """#715: 600 s at 107.5 ms a step, 3,000 steps of warm-down: its decay began near 277 s, step 2,580."""
+    scales = {step: rate_scale_by_clock(step, 0.1075 * step, limit_s=600, warmdown_steps=3000) for step in range(5581)}
+    assert scales[0] == 1.0
+    first = min(step for step, scale in scales.items() if scale < 1)
+    assert first == pytest.approx(2580, abs=3)
+    assert scales[5000] == pytest.approx((600 - 537.5) / 322.5)
+
+
+def test_at_a_steady_pace_the_clock_gives_the_same_rates_as_the_steps():
+    for step in range(1, 100):
+        by_clock = rate_scale_by_clock(step, 0.5 * step, limit_s=50, warmdown_steps=30)
+        assert by_clock == pytest.approx(rate_scale_by_steps(step, steps=100, warmdown_steps=30))
+
+
+def test_past_the_limit_the_rate_is_zero():
+    assert rate_scale_by_clock(10, 61.0, limit_s=60, warmdown_steps=3) == 0.0
+
+
+def test_the_stopping_rule_chooses_the_schedule():
+    timed = TrainConfig(steps=100, clock_limit_s=10, warmdown_steps=50)
+    by_steps = TrainConfig(steps=100, clock_limit_s=None, warmdown_steps=50)
+    assert rate_scale(timed, 75, 5.0) == 1.0
+    assert rate_scale(by_steps, 75, 5.0) == 0.5
+
+
+def test_momentum_warms_up_linearly_from_its_start():
+    config = TrainConfig()
+    momenta = [muon_momentum(config, step) for step in (0, 750, 1500, 9000)]
+    assert momenta == pytest.approx([0.92, 0.955, 0.99, 0.99])
+    assert muon_momentum(TrainConfig(muon_momentum_warmup_steps=0), 0) == 0.99
