@@ -37,9 +37,6 @@ class Console:
         self._reasons = reasons
         self._spoken: dict[str, float] = {}
         self._lock = threading.Lock()
-        self.built: dict[str, float] = {}
-        self.spans: list[tuple[float, float]] = []
-        self._started: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -59,9 +56,7 @@ class Console:
         self.say(f"… {node.name:<16} another process is building it; waiting")
 
     def building(self, node: Node) -> None:
-        """Remember when it began, and say why it runs."""
-        with self._lock:
-            self._started[node.name] = time.perf_counter()
+        """Say why it runs."""
         reason = self._reasons.get(node.name)
         self.say(f"▸ {node.name:<16} {reason}" if reason else f"▸ {node.name}")
 
@@ -92,18 +87,5 @@ class Console:
         with self._lock:
             if node.name in self._tasks:
                 self._bars.remove_task(self._tasks.pop(node.name))
-            if built:
-                end = time.perf_counter()
-                start = self._started.get(node.name, end)
-                self.spans.append((start, end))
-                self.built[node.name] = end - start
-        took = f"{self.built[node.name]:.1f} s" if built else "from artifacts"
+        took = f"{artifact.record.wall_s:.1f} s" if built else "from artifacts"
         self.say(f"✓ {node.name:<16} {summary(artifact)}  {took}")
-
-    def building_s(self) -> float:
-        """Seconds during which at least one stage was being built."""
-        total, end = 0.0, float("-inf")
-        for start, stop in sorted(self.spans):
-            total += max(0.0, stop - max(start, end))
-            end = max(end, stop)
-        return total

@@ -7,14 +7,17 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
+from flows.ending import end_within
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
+from pgolf.listen import Ledger
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline import Node, pipeline
+from pgolf.plan import make_plan, reasons_of
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipe import Estimator, Headline, Recipe
 from pgolf.recipes import recipe_named, with_sections
@@ -24,6 +27,7 @@ from tasks.calibrate import calibrate_hessians
 from tasks.compress import compress_weights
 from tasks.count import count_ngrams
 from tasks.fetch import fetch_data
+from tasks.listening import LISTENER
 from tasks.mix import mix_grid
 from tasks.place import Place
 from tasks.report import report_results
@@ -41,6 +45,12 @@ TASKS = {
     "count": count_ngrams,
     "mix": mix_grid,
 }
+
+
+# Less than the 30 s after which a Prefect worker kills what it has cancelled.
+STOP_GRACE_S = 20.0
+# What of a recipe is a parameter, in order.
+SECTIONS = tuple(name for name in Recipe.model_fields if name not in ("name", "description"))
 
 
 @flow(name="record", flow_run_name="{recipe}")
@@ -65,29 +75,30 @@ def record(
     Each stage is a parameter of its own because Prefect merges a run's parameters over a deployment's at the top level
     only: one nested parameter would drop its other fields and train again. Returns a reference per stage output.
     """
-    sections = {
-        "seeds": seeds,
-        "fetch": fetch,
-        "tokenize": tokenize,
-        "model": model,
-        "train": train,
-        "calibrate": calibrate,
-        "compress": compress,
-        "score": score,
-        "estimators": estimators,
-        "count": count,
-        "mix": mix,
-        "headline": headline,
-    }
-    return run_stages(with_sections(recipe_named(recipe), sections), place)
+    given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, mix, headline)
+    return run_stages(with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True))), place)
 
 
 def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:
     """Submit every stage as its inputs come to exist, then file the results. Raises the first stage's failure."""
     nodes = pipeline(recipe, place.sources(), place.run_options())
-    futures = submit(nodes, place)
-    refs = {name: future.result() for name, future in futures.items()}
-    report_results(quote(recipe), quote(nodes), refs, quote(place))
+    steps = make_plan(nodes, place.open_store(), place.memo())
+    ledger = Ledger(LISTENER.get())
+    token = LISTENER.set(ledger)
+    try:
+        refs = {name: future.result() for name, future in submit(nodes, place).items()}
+    except BaseException as error:
+        if not isinstance(error, Exception):  # SIGTERM, Ctrl-C, cancelled: not a stage's failure
+            ledger.stop()
+            end_within(STOP_GRACE_S)
+        raise
+    finally:
+        LISTENER.reset(token)
+    # Prefect answers for a cached stage without calling its task; it was reused all the same.
+    for node in nodes:
+        if node.name not in ledger.heard:
+            ledger.done(node, refs[node.name].artifact(), built=False)
+    report_results(quote(recipe), quote(nodes), refs, quote(place), quote(ledger.built), quote(reasons_of(steps)))
     return refs
 
 

@@ -3,16 +3,19 @@
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from flows.arguments import place_of, recipe_of
 from flows.console import Console
+from flows.ending import ended_by_sigterm
 from flows.settings import apply_settings, server_configured
 from pgolf.artifact import Artifact
+from pgolf.build import build_all
 from pgolf.errors import ConfigError
-from pgolf.outcome import file_results
-from pgolf.pipeline import Node, pipeline
-from pgolf.plan import Step, make_plan
+from pgolf.listen import Ledger
+from pgolf.outcome import outcome_of
+from pgolf.pipeline import pipeline
+from pgolf.plan import Step, make_plan, reasons_of
 from pgolf.recipe import Recipe
 from tasks.place import Place
 
@@ -37,31 +40,30 @@ def _run(arguments: argparse.Namespace, *, only: Sequence[str] | None) -> int:
     steps = make_plan(nodes, store, memo)
     if only is not None:
         _refuse_other_stages(steps, only)
-    todo = [step for step in steps if step.action != "reuse"]
-    with Console(reasons={step.node.name: "; ".join(step.reasons) for step in todo}) as console:
-        console.say(f"{recipe.name}: {len(steps) - len(todo)} of {len(steps)} stages reused, {len(todo)} to look at")
-        if not todo and not server_configured():
+    reasons = reasons_of(steps)
+    in_prefect = server_configured() or (bool(reasons) and not arguments.no_prefect)
+    with ended_by_sigterm(), Console(reasons) as console:
+        ledger = Ledger(console)
+        console.say(
+            f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
+        )
+        if in_prefect:
+            artifacts = _run_in_prefect(recipe, place, ledger)
+        elif reasons:
+            artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
+        else:
             # Nothing has to run and nobody watches: no server is started, no Prefect imported.
             artifacts = {step.node.name: step.artifact for step in steps if step.artifact is not None}
-            for step in steps:
-                console.done(step.node, artifacts[step.node.name], built=False)
-            store.save_memo()
-            memo.save()
-        elif arguments.no_prefect:
-            artifacts = _run_plain(nodes, place, console)
-        else:
-            artifacts = _run_in_prefect(recipe, place, console)
-    outcome = file_results(recipe, nodes, artifacts, place.results, built=console.built, reasons=_reasons(todo))
-    if arguments.json:
-        print(json.dumps(outcome.data(), indent=2))
-    else:
-        print(outcome.text())
-    _say_share(console, started, prefect=bool(todo or server_configured()) and not arguments.no_prefect)
+            for node in nodes:
+                ledger.done(node, artifacts[node.name], built=False)
+        store.save_memo()
+        memo.save()
+        outcome = outcome_of(recipe, nodes, artifacts, place.results, built=ledger.built, reasons=reasons)
+        if not in_prefect:  # there the flow itself has filed them
+            outcome.file(place.results)
+        print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text())
+        _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()
-
-
-def _reasons(steps: Sequence[Step]) -> dict[str, str]:
-    return {step.node.name: "; ".join(step.reasons) for step in steps}
 
 
 def _refuse_other_stages(steps: Sequence[Step], only: Sequence[str]) -> None:
@@ -74,39 +76,23 @@ def _refuse_other_stages(steps: Sequence[Step], only: Sequence[str]) -> None:
         )
 
 
-def _run_plain(nodes: Sequence[Node], place: Place, console: Console) -> dict[str, Artifact]:
-    from pgolf.build import build_all
-
-    store, memo = place.open_store(), place.memo()
-    try:
-        return build_all(nodes, store, memo, place.run_options(), console)
-    finally:
-        store.save_memo()
-        memo.save()
-
-
-def _run_in_prefect(recipe: Recipe, place: Place, console: Console) -> Mapping[str, Artifact]:
+def _run_in_prefect(recipe: Recipe, place: Place, ledger: Ledger) -> dict[str, Artifact]:
     apply_settings(quiet=True)
-    from flows.record import record
-    from pgolf.recipe import Recipe as _Recipe
+    from flows.record import SECTIONS, record
     from tasks.listening import LISTENER
 
-    token = LISTENER.set(console)
+    token = LISTENER.set(ledger)
     try:
-        sections = {name: getattr(recipe, name) for name in _Recipe.model_fields if name not in ("name", "description")}
-        refs = record(recipe=recipe.name, place=place, **sections)
+        refs = record(recipe=recipe.name, place=place, **{name: getattr(recipe, name) for name in SECTIONS})
     finally:
         LISTENER.reset(token)
     return {name: ref.artifact() for name, ref in refs.items()}
 
 
-def _say_share(console: Console, started: float, *, prefect: bool) -> None:
-    wall_s = time.perf_counter() - started
-    if prefect:
-        stages_s = console.building_s()
-        console.say(
-            f"{wall_s:.1f} s in all: stages {stages_s:.1f} s, Prefect and start-up {wall_s - stages_s:.1f} s "
-            f"({100 * (wall_s - stages_s) / wall_s:.0f} %)"
-        )
+def _say_share(console: Console, stages_s: float, wall_s: float, in_prefect: bool) -> None:
+    if in_prefect:
+        rest_s = wall_s - stages_s
+        share = f"stages {stages_s:.1f} s, Prefect and start-up {rest_s:.1f} s ({100 * rest_s / wall_s:.0f} %)"
+        console.say(f"{wall_s:.1f} s in all: {share}")
     else:
         console.say(f"{wall_s:.1f} s in all")

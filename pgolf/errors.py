@@ -14,6 +14,7 @@ PgolfError
 ├── ArtifactError         a packed model file that cannot be decoded
 ├── StoreError            the artifact store cannot be read or written
 │   └── StoreFull         no space left; nothing half-written stays behind
+├── Stopped               a stage that was not started because its run is being ended
 ├── LaunchError           a child process (torchrun) failed, with its last lines
 └── ResultsError          a result table that cannot be read or written
 """
@@ -87,6 +88,12 @@ class LaunchError(PgolfError):
     """A child process failed; the message carries its last lines."""
 
     exit_code = 1
+
+
+class Stopped(PgolfError):
+    """A stage that was not started because its run is being ended."""
+
+    exit_code = 143
 
 
 class ResultsError(PgolfError):

@@ -1,14 +1,17 @@
 """What a running pipeline tells whoever watches: a console, a log, or nobody."""
 
+import threading
+import time
 from typing import Protocol
 
 from pgolf.artifact import Artifact
+from pgolf.errors import Stopped
 from pgolf.pipeline import Node
 from pgolf.run import Progress
 
 
 class Listener(Protocol):
-    """Hears about nodes from several threads at once; must not raise."""
+    """Hears about nodes from several threads at once. Only `building` may raise, to keep a stage from beginning."""
 
     def waiting(self, node: Node) -> None:
         """Another process builds this output; we wait for it."""
@@ -24,6 +27,61 @@ class Listener(Protocol):
 
     def done(self, node: Node, artifact: Artifact, *, built: bool) -> None:
         """The output is there: built now, or reused."""
+
+
+class Ledger:
+    """Keeps account of what was built and when, and passes everything on to another listener."""
+
+    def __init__(self, inner: Listener) -> None:
+        self._inner = inner
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._started: dict[str, float] = {}
+        self._spans: list[tuple[float, float]] = []
+        self.built: dict[str, float] = {}
+        self.heard: set[str] = set()
+
+    def waiting(self, node: Node) -> None:
+        """Passed on."""
+        self._inner.waiting(node)
+
+    def building(self, node: Node) -> None:
+        """Remembered with the time, and passed on. Raises Stopped after `stop`."""
+        if self._stopped.is_set():
+            raise Stopped(f"{node.name} was not started: the run is being ended")
+        with self._lock:
+            self._started[node.name] = time.perf_counter()
+        self._inner.building(node)
+
+    def progress(self, node: Node, progress: Progress) -> None:
+        """Passed on."""
+        self._inner.progress(node, progress)
+
+    def line(self, node: Node, text: str) -> None:
+        """Passed on."""
+        self._inner.line(node, text)
+
+    def done(self, node: Node, artifact: Artifact, *, built: bool) -> None:
+        """Entered, and passed on."""
+        with self._lock:
+            self.heard.add(node.name)
+            if built:
+                end = time.perf_counter()
+                self._spans.append((self._started.get(node.name, end), end))
+                self.built[node.name] = artifact.record.wall_s
+        self._inner.done(node, artifact, built=built)
+
+    def stop(self) -> None:
+        """Let no further stage begin."""
+        self._stopped.set()
+
+    def building_s(self) -> float:
+        """Seconds during which at least one stage was being built."""
+        total, end = 0.0, float("-inf")
+        for start, stop in sorted(self._spans):
+            total += max(0.0, stop - max(start, end))
+            end = max(end, stop)
+        return total
 
 
 class Silence:

@@ -38,9 +38,24 @@ class Outcome:
     recipe: Recipe
     run_key: str
     scores: pa.Table
+    attempts: tuple[Row, ...]
+    stages: tuple[Row, ...]
     scores_path: Path
     built: Mapping[str, float]
     reused: tuple[str, ...]
+
+    def file(self, results: Path) -> None:
+        """Append the rows to the tables under `results`; rows that are already there are left alone.
+
+        The scores of a run are a function of its artifacts, so their file is named by the artifacts' keys: the same run
+        again adds nothing. Stage rows are added by every run that built something. Raises ResultsError when the tables
+        cannot be written.
+        """
+        append(results, SCORES, self.run_key, self.scores.drop_columns(["run_key"]).to_pylist())
+        append(results, ATTEMPTS, self.run_key, self.attempts)
+        if self.built or not (results / STAGES.name).is_dir():
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+            append(results, STAGES, f"{self.run_key}-{stamp}", self.stages)
 
     def sheets(self) -> tuple[Sheet, Sheet]:
         """The headline per seed, and its mean ± std over seeds."""
@@ -94,7 +109,7 @@ def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
     return scorers
 
 
-def file_results(
+def outcome_of(
     recipe: Recipe,
     nodes: Sequence[Node],
     artifacts: Mapping[str, Artifact],
@@ -103,10 +118,9 @@ def file_results(
     built: Mapping[str, float] | None = None,
     reasons: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Append the rows of a finished run to the tables under `results`; rows that are already there are left alone.
+    """The rows of a finished run, not yet filed. built: node -> wall seconds of the stages this run built itself.
 
-    The scores of a run are a function of its artifacts, so their file is named by the artifacts' keys: the same run
-    again adds nothing. Raises ResultsError when the tables cannot be written.
+    reasons: node -> why it was built. results: the folder they belong in. Raises ResultsError for unreadable cells.
     """
     built = built or {}
     recipe_key = digest(recipe.model_dump(include=set(UP_TO_SCORE), mode="json"))
@@ -117,17 +131,13 @@ def file_results(
         mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
         scores += [common | row for row in score_rows(recipe, seed, mine)]
         attempts += [common | row for row in attempt_rows(seed, mine)]
-    scores_path = append(results, SCORES, run_key, scores)
-    append(results, ATTEMPTS, run_key, attempts)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    if built or not (results / STAGES.name).is_dir():
-        stages = [common | row for row in stage_rows(nodes, artifacts, built, reasons or {})]
-        append(results, STAGES, f"{run_key}-{stamp}", stages)
     return Outcome(
         recipe=recipe,
         run_key=run_key,
         scores=rows_to_arrow(SCORES, [{**row, "run_key": run_key} for row in scores]),
-        scores_path=scores_path,
+        attempts=tuple(attempts),
+        stages=tuple(common | row for row in stage_rows(nodes, artifacts, built, reasons or {})),
+        scores_path=results / SCORES.name / f"{run_key}.parquet",
         built=built,
         reused=tuple(node.name for node in nodes if node.name not in built),
     )

@@ -46,6 +46,11 @@ def make_plan(nodes: Sequence[Node], store: Store, memo: Memo) -> tuple[Step, ..
     return tuple(steps)
 
 
+def reasons_of(steps: Sequence[Step]) -> dict[str, str]:
+    """Node -> why it runs or may run, of the nodes that are not reused for sure."""
+    return {step.node.name: "; ".join(step.reasons) for step in steps if step.action != "reuse"}
+
+
 def _step(node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Memo, records: Sequence[Record]) -> Step:
     same_stage = [record for record in records if record.stage == node.stage.name]
     waiting = [parent for parent in node.parents if parent not in artifacts]

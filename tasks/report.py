@@ -1,11 +1,11 @@
 """Filing a run's results as tables, and showing them in Prefect's UI."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from pgolf.outcome import file_results
+from pgolf.outcome import outcome_of
 from pgolf.pipeline import Node
 from pgolf.recipe import Recipe
 from tasks.cache import Ref
@@ -13,10 +13,18 @@ from tasks.place import Place
 
 
 @task(name="report")
-def report_results(recipe: Recipe, nodes: Sequence[Node], refs: dict[str, Ref], place: Place) -> str:
+def report_results(
+    recipe: Recipe,
+    nodes: Sequence[Node],
+    refs: dict[str, Ref],
+    place: Place,
+    built: Mapping[str, float],
+    reasons: Mapping[str, str],
+) -> str:
     """Append the run's rows to the result tables, and a table artifact of its headline; returns the run key."""
     artifacts = {name: ref.artifact() for name, ref in refs.items()}
-    outcome = file_results(recipe, nodes, artifacts, place.results)
+    outcome = outcome_of(recipe, nodes, artifacts, place.results, built=built, reasons=reasons)
+    outcome.file(place.results)
     create_table_artifact(
         key=f"pgolf-{recipe.name}", table=outcome.headline_rows(), description=f"{recipe.name}: {outcome.run_key}"
     )

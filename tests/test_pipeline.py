@@ -10,7 +10,7 @@ from pgolf.artifact import Artifact, Store
 from pgolf.build import build_all
 from pgolf.content import Memo
 from pgolf.listen import Silence
-from pgolf.outcome import file_results
+from pgolf.outcome import outcome_of
 from pgolf.pipeline import Sources, pipeline
 from pgolf.plan import make_plan
 from pgolf.run import RunOptions
@@ -149,8 +149,9 @@ def test_rows_of_a_run_are_filed_once_and_carry_both_scores(ran, tmp_path):
     recipe = tiny_recipe()
     nodes = pipeline(recipe, ran.sources)
     built = dict.fromkeys(ran.built, 1.0)
-    first = file_results(recipe, nodes, ran.artifacts, tmp_path, built=built)
-    file_results(recipe, nodes, ran.artifacts, tmp_path)
+    first = outcome_of(recipe, nodes, ran.artifacts, tmp_path, built=built)
+    first.file(tmp_path)
+    outcome_of(recipe, nodes, ran.artifacts, tmp_path).file(tmp_path)
     scores = read(tmp_path, SCORES).to_pylist()
     assert len(scores) == first.scores.num_rows
     assert {row["seed"] for row in scores} == set(SEEDS)
@@ -169,7 +170,7 @@ def test_the_neural_row_is_the_traces_own_mean(ran, tmp_path):
     from pgolf.eval.trace import read_trace
 
     recipe = tiny_recipe()
-    rows = file_results(recipe, pipeline(recipe, ran.sources), ran.artifacts, tmp_path).scores.to_pylist()
+    rows = outcome_of(recipe, pipeline(recipe, ran.sources), ran.artifacts, tmp_path).scores.to_pylist()
     trace = read_trace(ran.artifacts["score[1]"].path / "trace.arrow")
     neural = next(row for row in rows if row["estimator"] == "neural" and row["seed"] == 1)
     total = float(trace.loss_nats.astype("float64").sum())

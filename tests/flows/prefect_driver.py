@@ -29,8 +29,7 @@ def main(folder: Path) -> None:
     apply_settings(quiet=True)
     from prefect.client.orchestration import get_client
 
-    from flows.record import record
-    from pgolf.recipe import Recipe
+    from flows.record import SECTIONS, record
     from tasks.place import Place
 
     place = Place(
@@ -39,8 +38,7 @@ def main(folder: Path) -> None:
 
     def run(*overrides: str) -> dict[str, Any]:
         recipe = tiny_recipe(*overrides)
-        sections = {name: getattr(recipe, name) for name in Recipe.model_fields if name not in ("name", "description")}
-        return record(recipe="demo", place=place, **sections)
+        return record(recipe="demo", place=place, **{name: getattr(recipe, name) for name in SECTIONS})
 
     first = run()
     damage(first["score[1]"].artifact().path / "trace.arrow")

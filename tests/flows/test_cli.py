@@ -11,7 +11,7 @@ from flows.cli import main, parser
 from pgolf.artifact import Store
 from pgolf.build import build_all
 from pgolf.content import Memo
-from pgolf.outcome import file_results
+from pgolf.outcome import outcome_of
 from pgolf.pipeline import pipeline
 from pgolf.run import RunOptions
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
@@ -27,7 +27,7 @@ def ran(tmp_path_factory) -> Path:
     nodes = pipeline(recipe, write_documents(folder))
     artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "store" / ".sources.json"), RunOptions())
     built = dict.fromkeys(artifacts, 1.0)
-    file_results(recipe, nodes, artifacts, folder / "results", built=built)
+    outcome_of(recipe, nodes, artifacts, folder / "results", built=built).file(folder / "results")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What a killed, doubled or full machine does to a run: nothing is lost, nothing is built twice, nothing stays behind."""
+"""A killed, doubled or full machine: nothing is lost, nothing is built twice, nothing stays behind."""
 
 import os
 import re
@@ -153,3 +153,38 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_pa
     assert "largest:" in errors
     assert list((tmp_path / "store").glob("compress-*")) == []
     shutil.rmtree(tmp_path / "store")
+
+
+def test_sigterm_ends_a_run_under_prefect_and_leaves_no_process(tmp_path):
+    write_documents(tmp_path)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path, "train.steps=100000")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PREFECT_HOME": str(tmp_path / "prefect")},
+        start_new_session=True,
+    )
+    assert run.stderr is not None
+    for line in run.stderr:
+        if line.startswith("▸ train"):
+            break
+    deadline = time.monotonic() + START_S
+    while not any("pgolf.train" in command_of(pid) for pid in descendants(run.pid)):
+        assert time.monotonic() < deadline, "no rank was ever started"
+        time.sleep(0.1)
+    below = descendants(run.pid)
+    run.terminate()
+    assert run.wait(timeout=60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    deadline = time.monotonic() + 30
+    while left := [command_of(pid) for pid in below if is_running(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    run.stderr.close()
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""

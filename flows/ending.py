@@ -1,0 +1,70 @@
+"""Ending when told to: promptly, and without leaving a process behind.
+
+At SIGTERM or Ctrl-C Prefect raises in the flow, then waits for the threads of its tasks, for ever if one waits for a
+training; then it records the crash, ends its in-process server, and signals again for the handler that was there
+before. Python's default would die there and leave what is left of the server. Ranks need nothing from us: they die with
+torchrun, and torchrun with this process. The store needs nothing either: it is safe against worse.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within the block, SIGTERM ends this process and its children with exit code 143."""
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_within(grace_s: float) -> None:
+    """Give Prefect `grace_s` seconds to record the crash, ending every child but its server meanwhile; then end."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline:
+            for pid in _children(os.getpid()):
+                if b"pgolf.launch" in _command(pid):
+                    os.kill(pid, signal.SIGTERM)
+            time.sleep(0.5)
+        _end(signal.SIGTERM, None)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
+    for pid in _children(os.getpid()):
+        os.kill(pid, signal.SIGTERM)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _children(parent: int) -> list[int]:
+    """Pids of the living direct children."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name before the last bracket may hold anything; state and parent follow it.
+            state, parent_of = stat.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if state != "Z" and int(parent_of) == parent:
+            found.append(int(stat.parent.name))
+    return found
