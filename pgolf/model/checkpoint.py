@@ -55,8 +55,7 @@ def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.
 
     Raises DataError naming each tensor that is missing, unknown, or of another shape or dtype than the network's.
     """
-    with torch.device("meta"):
-        model = GPT(config)
+    model = GPT(config)
     expected = model.state_dict()
     complaints = [f"{name} is missing" for name in expected if name not in state]
     complaints += [f"{name} is not part of the network" for name in state if name not in expected]
@@ -69,9 +68,8 @@ def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.
         raise DataError(
             f"{len(complaints)} tensors do not fit the network: {shown}; use the config they were made with"
         )
-    model.to_empty(device=device)
     model.load_state_dict(dict(state))
-    return model.eval()
+    return model.to(device).eval()
 
 
 def _kind(tensor: Tensor) -> str:

@@ -5,12 +5,12 @@ Source: PR #715: AdamW for tables, Muon for matrices, AdamW for all the rest, wi
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from pgolf.model.embedding import Table
 from pgolf.model.gpt import GPT
 from pgolf.model.linear import CastedLinear
+from pgolf.train.adam import AdamW
 from pgolf.train.config import TrainConfig
 from pgolf.train.muon import Muon
 from pgolf.train.ranks import Ranks
@@ -47,22 +47,20 @@ class Optimizers:
             weight_decay=config.muon_weight_decay,
             ranks=ranks,
         )
-        # Decay acts on gains and gates too, and bfloat16 tables keep bfloat16 moments: both as in the originals.
-        self.adam = torch.optim.AdamW(
-            [
-                {"params": list(groups.tables.values()), "base_lr": config.embedding_lr},
-                {"params": list(groups.scalars.values()), "base_lr": config.scalar_lr},
-            ],
-            lr=config.scalar_lr,
-            betas=(config.adam_beta1, config.adam_beta2),
-            eps=config.adam_eps,
-            weight_decay=config.adam_weight_decay,
-            fused=True,
+        # Decay acts on gains and gates too, as in the originals.
+        self.table_adam, self.scalar_adam = (
+            AdamW(
+                parameters=list(group.values()),
+                beta1=config.adam_beta1,
+                beta2=config.adam_beta2,
+                eps=config.adam_eps,
+                weight_decay=config.adam_weight_decay,
+            )
+            for group in (groups.tables, groups.scalars)
         )
 
     def step(self, *, rate_scale: float, momentum: float) -> None:
         """One step of all three with every base rate times `rate_scale`; parameters without a gradient stay."""
-        for group in self.adam.param_groups:
-            group["lr"] = group["base_lr"] * rate_scale
-        self.adam.step()
+        self.table_adam.step(lr=self.config.embedding_lr * rate_scale)
+        self.scalar_adam.step(lr=self.config.scalar_lr * rate_scale)
         self.muon.step(lr=self.config.muon_lr * rate_scale, momentum=momentum)
