@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flows.arguments import place_of, recipe_of
 from flows.console import Console
 from flows.ending import ended_by_sigterm
-from flows.settings import apply_settings, server_configured
+from flows.settings import apply_settings, calm_threads, server_configured
 from pgolf.artifact import Artifact
 from pgolf.build import build_all
 from pgolf.errors import ConfigError
@@ -34,6 +34,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, *, only: Sequence[str] | None) -> int:
     started = time.perf_counter()
+    calm_threads()
     recipe, place = recipe_of(arguments), place_of(arguments)
     nodes = pipeline(recipe, place.sources(), place.run_options())
     store, memo = place.open_store(), place.memo()

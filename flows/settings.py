@@ -30,6 +30,11 @@ def apply_settings(*, quiet: bool) -> None:
         os.environ.setdefault(name, value)
 
 
+def calm_threads() -> None:
+    """Have idle OpenMP threads sleep, before torch is loaded: spinning, they cost a busy machine most of its time."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def server_configured() -> bool:
     """Whether the user has pointed Prefect at a server of their own."""
     return bool(os.environ.get("PREFECT_API_URL"))

@@ -1,6 +1,6 @@
 """The artifact store: an output is named by what decides its bytes, built once, and verified whenever it is opened.
 
-Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification;
+Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/` the logs of stages that failed;
 `.locks/`, `.memo.json` and `.tmp-*` are the store's own and may be deleted when nothing runs.
 """
 
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -30,6 +30,7 @@ from pgolf.run import Made, RunOptions
 from pgolf.stage import Stage, StageKey
 
 QUARANTINE = "quarantine"
+FAILED = "failed"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -168,7 +169,8 @@ class Store:
                 files=files,
                 facts=dict(made.facts),
                 phases_s=dict(made.phases_s),
-                wall_s=round(time.perf_counter() - clock, 3),
+                # Waiting for a device says nothing about how long the stage takes.
+                wall_s=round(time.perf_counter() - clock - made.phases_s.get("wait", 0.0), 3),
                 started_utc=started.isoformat(timespec="seconds"),
                 host=host_name(),
                 gpu=gpu_name(),
@@ -180,12 +182,21 @@ class Store:
             temporary.rename(self.root / key.folder)
             _sync_folder(self.root)
         except Exception as error:
+            self._keep_logs(temporary, key.folder)
             if _no_space(error) or (isinstance(error, OSError) and _concerns(error, self.root)):
                 raise _store_error(error, self.root) from error
             raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return Artifact(self.root / key.folder, record)
+
+    def _keep_logs(self, temporary: Path, folder: str) -> None:
+        """Save the logs of a stage that failed: why it did is in them."""
+        target = self.root / FAILED / folder
+        with suppress(OSError):
+            for log in sorted(temporary.glob("*.log")):
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(log, target / log.name)
 
     def _seal(self, temporary: Path, folder: str) -> dict[str, FileRecord]:
         """Make every payload file durable and read-only, and describe it; keys are paths relative to the folder."""

@@ -35,20 +35,26 @@ def demo() -> Recipe:
             bigram_dim=32,
         ),
         train=TrainConfig(
-            tokens_per_step=2048,
+            # Short training wants small steps, a faster rate and a shorter memory than the published 5,000 steps.
+            tokens_per_step=1024,
             sequence_length=256,
-            steps=100,
+            spans_per_step=4,
+            steps=120,
             clock_limit_s=None,
-            warmdown_steps=50,
+            warmdown_steps=60,
             priming_steps=1,
+            muon_lr=0.04,
+            muon_momentum=0.9,
+            muon_momentum_start=0.85,
             muon_momentum_warmup_steps=50,
-            ema_decay=0.9,
+            ema_decay=0.95,
         ),
-        calibrate=CalibrateConfig(batches=8, sequences=4, sequence_length=256),
+        calibrate=CalibrateConfig(batches=4, sequences=4, sequence_length=256),
         # Small enough that int6 everywhere does not fit: the downgrade has to act.
-        compress=CompressConfig(method="gptq", budget_bytes=800_000, fp16_max_elements=4096),
+        compress=CompressConfig(method="gptq", budget_bytes=360_000, fp16_max_elements=4096),
         score=ScoreConfig(window=256, stride=64),
-        count=CountConfig(window=256, stride=64, orders=(2, 3, 4, 5), buckets=1 << 16),
+        # As many targets per bucket at the end as the published runs have: 30 thousand over 2^14, 7.75 million over 2^22.
+        count=CountConfig(window=256, stride=64, orders=(2, 3, 4, 5), ranks=1, buckets=1 << 14),
         mix=MixConfig(alphas=(0.05, 0.1, 0.2, 0.3, 0.4)),
         headline=Headline(mixer="backoff", order=5, alpha=0.4),
     )
