@@ -77,10 +77,23 @@ class Outcome:
         tables = "\n".join(to_text(sheet) for sheet in self.sheets())
         total = len(self.built) + len(self.reused)
         ran = ", ".join(self.built) or "nothing"
+        note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
         return (
-            f"\n{tables}\nran: {ran} ({len(self.built)} of {total})\n"
+            f"\n{tables}{note}\nran: {ran} ({len(self.built)} of {total})\n"
             f"reused: {', '.join(self.reused) or 'nothing'}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
+        )
+
+    def _has_headline(self) -> bool:
+        found = {row["estimator"] for row in self.scores.to_pylist() if _is_headline(row, self.recipe)}
+        return found == set(self.recipe.estimators)
+
+    def _headline_missing(self) -> str:
+        declared = self.recipe.headline
+        weight = "" if declared.mixer == "adaptive" else f" alpha {declared.alpha}"
+        return (
+            f"the recipe's headline, {declared.mixer} order {declared.order}{weight}, is no cell of this grid: "
+            "set headline.order and headline.alpha to one that is, or see `pgolf results`"
         )
 
     def data(self) -> Row:
@@ -107,6 +120,15 @@ def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
         label = "honest" if estimator == "exact" else "legacy"
         scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **declared}
     return scorers
+
+
+def _is_headline(row: Row, recipe: Recipe) -> bool:
+    scorers = headline_scorers(recipe)
+    return any(
+        all(row.get(name) == value for name, value in settings.items())
+        for label, settings in scorers.items()
+        if label != "network"
+    )
 
 
 def outcome_of(
