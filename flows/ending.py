@@ -8,6 +8,7 @@ torchrun, and torchrun with this process. The store needs nothing either: it is 
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -40,6 +41,31 @@ def end_within(grace_s: float) -> None:
         _end(signal.SIGTERM, None)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def end_server_with_us() -> None:
+    """Have Prefect's in-process server end soon after this process, however this one ends.
+
+    The server is a child of ours that nothing ends after kill -9 (seen: 60 % of a core, for as long as one looked). It
+    cannot be asked to die with its parent from outside, so a shell watches both.
+    """
+    watch = 'while kill -0 "$1" && kill -0 "$2"; do sleep 1; done 2>/dev/null; kill "$2" 2>/dev/null'
+
+    def find() -> None:
+        while True:
+            for pid in _children(os.getpid()):
+                if b"uvicorn" in _command(pid):
+                    subprocess.Popen(
+                        ["sh", "-c", watch, "sh", str(os.getpid()), str(pid)],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        start_new_session=True,
+                    )
+                    return
+            time.sleep(0.5)
+
+    threading.Thread(target=find, daemon=True).start()
 
 
 def _command(pid: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flows.arguments import place_of, recipe_of
 from flows.console import Console
-from flows.ending import ended_by_sigterm
+from flows.ending import end_server_with_us, ended_by_sigterm
 from flows.settings import apply_settings, calm_threads, server_configured
 from pgolf.artifact import Artifact
 from pgolf.build import build_all
@@ -79,6 +79,8 @@ def _refuse_other_stages(steps: Sequence[Step], only: Sequence[str]) -> None:
 
 def _run_in_prefect(recipe: Recipe, place: Place, ledger: Ledger) -> dict[str, Artifact]:
     apply_settings(quiet=True)
+    if not server_configured():
+        end_server_with_us()
     from flows.record import SECTIONS, record
     from tasks.listening import LISTENER
 

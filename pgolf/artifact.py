@@ -1,6 +1,7 @@
 """The artifact store: an output is named by what decides its bytes, built once, and verified whenever it is opened.
 
-Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/` the logs of stages that failed;
+Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/`
+the logs of stages that failed;
 `.locks/`, `.memo.json` and `.tmp-*` are the store's own and may be deleted when nothing runs.
 """
 

@@ -155,7 +155,8 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_pa
     shutil.rmtree(tmp_path / "store")
 
 
-def test_sigterm_ends_a_run_under_prefect_and_leaves_no_process(tmp_path):
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_under_prefect_that_is_ended_leaves_no_process(tmp_path, told):
     write_documents(tmp_path)
     run = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path, "train.steps=100000")],
@@ -174,8 +175,8 @@ def test_sigterm_ends_a_run_under_prefect_and_leaves_no_process(tmp_path):
         assert time.monotonic() < deadline, "no rank was ever started"
         time.sleep(0.1)
     below = descendants(run.pid)
-    run.terminate()
-    assert run.wait(timeout=60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    run.send_signal(told)
+    assert run.wait(timeout=60) in (-told, 128 + told)
     deadline = time.monotonic() + 30
     while left := [command_of(pid) for pid in below if is_running(pid)]:
         assert time.monotonic() < deadline, left
