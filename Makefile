@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup demo test check bench readme lock clean
 setup: $(READY)
 
 $(READY): constraints.txt pyproject.toml
@@ -33,6 +33,10 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# What the README shows of the demo comes out of this run.
+readme: setup
+	$(BIN)/python -m bench.readme
 
 # After changing a requirement: a fresh environment, then its exact versions.
 lock:
