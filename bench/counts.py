@@ -4,15 +4,20 @@ The plain table is the published way: per segment of 64 targets, keys of all of 
 arrays up, then np.add.at. Same tokens, same counts (checked), in turns in the same process.
 """
 
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
-from bench.timing import Line, Spread, arguments, paired_s, show
+from bench.report import Line, Report, arguments_parser, show
+from bench.timing import Spread, in_turns_s, ratios
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import Table, table_of
 from pgolf.ngram.hashed import multipliers
 
-TARGETS = 1_000_000
 SEGMENT = 64
 VOCAB = 1024
 Counts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
@@ -71,35 +76,52 @@ def table_counts(tokens: npt.NDArray[np.uint16], table: Table) -> Counts:
     return context_T, full_T
 
 
-def measure(repeats: int) -> list[Line]:
+def new_table_counts(tokens: npt.NDArray[np.uint16], config: CountConfig, order: int) -> Counts:
+    """The same from a new table: its two empty arrays are part of the work, as they are of the plain table's."""
+    return table_counts(tokens, table_of(config, order, VOCAB))
+
+
+def measure(targets: int, orders: Sequence[int], repeats: int) -> list[Line]:
     """Ratios and speeds per order; the first call of each table compiles it and is not timed."""
-    tokens = zipf_tokens(TARGETS)
+    tokens = zipf_tokens(targets)
     hashed, exact = CountConfig(), CountConfig(estimator="exact")
     for config in (hashed, exact):
-        table_counts(tokens[:1000], table_of(config, 2, VOCAB))
+        new_table_counts(tokens[:1000], config, 2)
     lines = []
-    for order in hashed.orders:
+    for order in orders:
         plain = plain_counts(tokens, order, hashed)
-        assert all(map(np.array_equal, plain, table_counts(tokens, table_of(hashed, order, VOCAB))))
-        # A new table each time: its two empty arrays are part of the work, as they are of the plain table's.
-        plain_s, ours_s = paired_s(
-            lambda order=order: plain_counts(tokens, order, hashed),
-            lambda order=order: table_counts(tokens, table_of(hashed, order, VOCAB)),
+        assert all(map(np.array_equal, plain, new_table_counts(tokens, hashed, order)))
+        plain_s, hashed_s, exact_s = in_turns_s(
+            [
+                partial(plain_counts, tokens, order, hashed),
+                partial(new_table_counts, tokens, hashed, order),
+                partial(new_table_counts, tokens, exact, order),
+            ],
             repeats,
         )
-        exact_s, _ = paired_s(
-            lambda order=order: table_counts(tokens, table_of(exact, order, VOCAB)), lambda: None, repeats
-        )
-        ratio = Spread.of([a / b for a, b in zip(plain_s, ours_s, strict=True)])
         lines += [
-            Line(f"order {order}: plain / hashed", "times", ratio, ">= 8"),
-            Line(f"order {order}: hashed", "M targets/s", Spread.of([TARGETS / s / 1e6 for s in ours_s])),
-            Line(f"order {order}: exact", "M targets/s", Spread.of([TARGETS / s / 1e6 for s in exact_s])),
+            Line(f"order {order}: plain / hashed", "times", ratios(plain_s, hashed_s), ">= 8"),
+            Line(f"order {order}: hashed", "M targets/s", Spread.of([targets / s / 1e6 for s in hashed_s])),
+            Line(f"order {order}: exact", "M targets/s", Spread.of([targets / s / 1e6 for s in exact_s])),
         ]
     return lines
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = arguments_parser(__doc__ or "", repeats=5)
+    parser.add_argument("--targets", type=int, default=1_000_000, help="tokens counted (default: %(default)s)")
+    parser.add_argument("--orders", type=int, nargs="+", default=CountConfig().orders, help="default: %(default)s")
+    options = parser.parse_args(argv)
+    title = f"n-gram counts, {options.targets:,} targets in segments of {SEGMENT}, one thread"
+    lines = measure(options.targets, options.orders, options.repeats)
+    show(
+        Report.of(title, __doc__ or "", shlex.join(["python", "-m", "bench.counts", *argv]), lines),
+        as_json=options.json,
+    )
+    return 0
+
+
 if __name__ == "__main__":
-    options = arguments(__doc__, repeats=5)
-    title = f"n-gram counts, {TARGETS:,} targets in segments of {SEGMENT}, one thread"
-    show(title, measure(options.repeats), as_json=options.json)
+    sys.exit(main())

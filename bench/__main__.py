@@ -1,0 +1,63 @@
+"""Run every benchmark, each in a process of its own, and write their tables to docs/benchmarks.md.
+
+A benchmark that cannot run here keeps a section that says why, and the exit code is 2.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.report import Report
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ("counts", "grid", "start")
+HEAD = """# Benchmarks
+
+Written by `make bench`. Every ratio is between two things measured in turns in the same run on the same machine;
+seconds and speeds are that machine's. A target is asked of the median.
+"""
+
+
+def page(sections: Sequence[Report | str]) -> str:
+    """The whole page; a section that is text stands as it is."""
+    written = [section.to_markdown() if isinstance(section, Report) else section for section in sections]
+    return "\n".join([HEAD, "\n\n".join(written)]) + "\n"
+
+
+def section_of(name: str) -> Report | str:
+    """The report of one benchmark, or a section that says why there is none."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return Report.from_json(done.stdout)
+    reason = done.stderr.strip() or "(it printed nothing)"
+    return f"## {name}\n\nNot measured: `python -m bench.{name}` ended with {done.returncode}:\n\n```\n{reason}\n```"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and write; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md", help="page to write")
+    options = parser.parse_args(argv)
+    sections = []
+    for name in BENCHMARKS:
+        print(f"bench.{name} …", file=sys.stderr, flush=True)
+        sections.append(section_of(name))
+        print(sections[-1].to_text() if isinstance(sections[-1], Report) else sections[-1], flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(page(sections))
+    print(f"written: {options.out}", file=sys.stderr)
+    return 0 if all(isinstance(section, Report) for section in sections) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

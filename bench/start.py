@@ -1,0 +1,100 @@
+"""Seconds of whole processes when nothing has to run: `import pgolf`, `pgolf plan` and a fully reused `pgolf run`.
+
+What they are held against, in turns with them: an interpreter that does nothing (`python -c pass`), and one that only
+imports Prefect. Needs a store in which the recipe has run; without one it says so and exits with 2.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from bench.report import Line, Report, arguments_parser, show
+from bench.timing import Spread, in_turns_s, ratios
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = (sys.executable, "-c")
+PGOLF = (sys.executable, "-m", "flows.cli")
+
+
+class NothingToReuse(Exception):
+    """The store does not hold all of the recipe's outputs as the present code would make them."""
+
+
+def run(command: Sequence[str]) -> str:
+    """What the command prints, without a Prefect server of the user's: a run would have to tell it what was reused."""
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def check_reuse(pgolf_arguments: Sequence[str]) -> None:
+    """Raise NothingToReuse if the plan is not to reuse every output."""
+    steps = json.loads(run([*PGOLF, "plan", *pgolf_arguments, "--json"]))["steps"]
+    todo = [step["node"] for step in steps if step["action"] != "reuse"]
+    if todo:
+        raise NothingToReuse(
+            f"{len(todo)} of {len(steps)} outputs are not in the store (first {todo[0]}); "
+            f"make them: pgolf run {shlex.join(pgolf_arguments)}"
+        )
+
+
+def measure(pgolf_arguments: Sequence[str], repeats: int) -> list[Line]:
+    """Seconds of every process and their ratios. Raises NothingToReuse."""
+    check_reuse(pgolf_arguments)
+    commands = (
+        [*PYTHON, "pass"],
+        [*PYTHON, "import prefect"],
+        [*PYTHON, "import pgolf"],
+        [*PGOLF, "plan", *pgolf_arguments],
+        [*PGOLF, "run", *pgolf_arguments],
+    )
+    works = [partial(run, command) for command in commands]
+    for work in works:  # once untimed: files into memory, bytecode onto the disk
+        work()
+    bare_s, prefect_s, import_s, plan_s, run_s = in_turns_s(works, repeats)
+    beyond_s = [ours - bare for ours, bare in zip(import_s, bare_s, strict=True)]
+    return [
+        Line("python -c pass", "s", Spread.of(bare_s)),
+        Line('python -c "import prefect"', "s", Spread.of(prefect_s)),
+        Line('python -c "import pgolf"', "s", Spread.of(import_s), "<= 0.3"),
+        Line("import pgolf: beyond python -c pass", "s", Spread.of(beyond_s), "<= 0.05"),
+        Line("import pgolf: over python -c pass", "times", ratios(import_s, bare_s)),
+        Line("pgolf plan", "s", Spread.of(plan_s), "<= 1.5"),
+        Line("pgolf plan: over python -c pass", "times", ratios(plan_s, bare_s)),
+        Line("pgolf plan: import prefect / plan", "times", ratios(prefect_s, plan_s)),
+        Line("pgolf run, all reused", "s", Spread.of(run_s), "<= 3"),
+        Line("pgolf run, all reused: over python -c pass", "times", ratios(run_s, bare_s)),
+        Line("pgolf run, all reused: import prefect / run", "times", ratios(prefect_s, run_s)),
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit code: 2 when the store does not hold the recipe's outputs."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = arguments_parser(__doc__ or "", repeats=7)
+    parser.add_argument("--store", type=Path, default=Path("artifacts"), help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="default: %(default)s")
+    parser.add_argument("recipe", nargs="*", default=["demo"], help="recipe and, after --, its options (default: demo)")
+    options = parser.parse_args(argv)
+    places = ["--store", str(options.store.absolute()), "--results", str(options.results.absolute())]
+    try:
+        lines = measure([*options.recipe, *places], options.repeats)
+    except NothingToReuse as error:
+        print(f"bench.start: {error}", file=sys.stderr)
+        return 2
+    title = f"start-up, pgolf {options.recipe[0]} with everything reused"
+    show(
+        Report.of(title, __doc__ or "", shlex.join(["python", "-m", "bench.start", *argv]), lines), as_json=options.json
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
