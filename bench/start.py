@@ -16,7 +16,6 @@ from pathlib import Path
 from bench.report import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios
 
-ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (sys.executable, "-c")
 PGOLF = (sys.executable, "-m", "flows.cli")
 
@@ -28,7 +27,7 @@ class NothingToReuse(Exception):
 def run(command: Sequence[str]) -> str:
     """What the command prints, without a Prefect server of the user's: a run would have to tell it what was reused."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="default: %(default)s")
     parser.add_argument("recipe", nargs="*", default=["demo"], help="recipe and, after --, its options (default: demo)")
     options = parser.parse_args(argv)
-    places = ["--store", str(options.store.absolute()), "--results", str(options.results.absolute())]
+    places = ["--store", str(options.store), "--results", str(options.results)]
     try:
         lines = measure([*options.recipe, *places], options.repeats)
     except NothingToReuse as error:
