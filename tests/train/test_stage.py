@@ -70,7 +70,7 @@ def test_one_rank_under_torchrun_gives_the_bytes_of_the_same_run_without(data, a
     assert {"check", "wait", "launch", "init", "train", "save"} == set(made.phases_s)
     assert (reports[-1].stage, reports[-1].done, reports[-1].total, reports[-1].unit) == ("train", 6, 6, "step")
     assert reports[-1].facts["loss_nats"] == pytest.approx(losses(tmp_path / "out")[-1])
-    assert (tmp_path / "leases/cpu.lock").exists()
+    assert (tmp_path / "leases/cpu-0.lock").exists()
     assert "@progress" not in (tmp_path / "out" / LOG_FILE).read_text()
     assert lines == []
 
