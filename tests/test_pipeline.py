@@ -1,14 +1,19 @@
 """Every stage on a tiny recipe for real, and what each change of the recipe makes run again."""
 
+import json
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import pgolf.pipeline as pipeline_module
 from pgolf.artifact import Artifact, Store
 from pgolf.build import build_all
 from pgolf.content import Memo
+from pgolf.errors import StoreError
 from pgolf.listen import Silence
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import Sources, pipeline
@@ -16,7 +21,7 @@ from pgolf.plan import make_plan
 from pgolf.run import RunOptions
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
-from pgolf.upkeep import garbage
+from pgolf.upkeep import adopt, garbage
 from tests.tiny import SEEDS, tiny_recipe, write_documents
 
 
@@ -186,3 +191,84 @@ def test_gc_keeps_what_results_refer_to_with_all_it_was_made_from(ran, tmp_path)
     assert gone == {"train", "calibrate", "compress", "score", "mix"}, "seed 2's chain"
     assert len(garbage(store, kept)) == 5
     assert garbage(store, [artifact.path.name for artifact in ran.artifacts.values()]) == []
+
+
+@pytest.fixture
+def edited(monkeypatch) -> None:
+    """As if the ladder of downgrades had been edited."""
+    real = pipeline_module.stage_code
+
+    def stage_code(entry: str) -> dict[str, str]:
+        code = dict(real(entry))
+        return {name: "e" * 64 if name == "pgolf.pack.downgrade" else digest for name, digest in code.items()}
+
+    monkeypatch.setattr(pipeline_module, "stage_code", stage_code)
+
+
+@pytest.mark.usefixtures("edited")
+def test_an_edited_function_is_named_by_the_plan_and_an_adoption_takes_its_word_for_the_bytes(ran, tmp_path):
+    shutil.copytree(ran.root / "store", tmp_path / "store")
+    store, memo = Store(tmp_path / "store"), Memo(tmp_path / "memo")
+    nodes = pipeline(tiny_recipe(), ran.sources)
+    steps = {step.node.name: step for step in make_plan(nodes, store, memo)}
+    assert steps["compress[1]"].reasons == ("code: pgolf/pack/downgrade.py changed",)
+    assert steps["train[1]"].action == "reuse", "the ladder is out of training's reach"
+    for name in ("compress[1]", "compress[2]"):
+        parents = {parent: ran.artifacts[parent] for parent in steps[name].node.parents}
+        adopted = adopt(steps[name].node, parents, store, memo, why="renamed a variable")
+        assert adopted.outputs == ran.artifacts[name].outputs
+        assert adopted.record.adopted is not None
+        assert adopted.record.adopted.changed == ("code: pgolf/pack/downgrade.py changed",)
+        assert adopted.record.adopted.source == ran.artifacts[name].path.name
+    again = {step.node.name: step.action for step in make_plan(nodes, store, memo)}
+    assert {again[name] for name in ("compress[1]", "score[1]", "mix[2]")} == {"reuse"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why", "says"),
+    [
+        (["compress.zstd_levels=5"], "same bytes", "differs from compress\\[1\\] in code alone.*zstd_levels"),
+        (["mix.alphas=0.2,0.4"], " ", "an adoption needs a reason"),
+        (["mix.alphas=0.2,0.4"], "same bytes", "is up to date"),
+    ],
+)
+def test_an_adoption_that_would_hide_another_output_is_refused(ran, tmp_path, overrides, why, says):
+    nodes = {node.name: node for node in pipeline(tiny_recipe(*overrides), ran.sources)}
+    node = nodes["compress[1]"]
+    parents = {parent: ran.artifacts[parent] for parent in node.parents}
+    with pytest.raises(StoreError, match=says):
+        adopt(node, parents, Store(ran.root / "store"), Memo(tmp_path / "memo"), why=why)
+
+
+def test_editing_a_comment_reruns_nothing_and_editing_a_function_what_reaches_it(ran, tmp_path):
+    """On a copy of the sources, in a process of its own: the plan reads code from the disk."""
+    here = Path(__file__).parent.parent
+    for package in ("pgolf", "tasks", "flows", "tests"):
+        shutil.copytree(here / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def plan() -> dict[str, str]:
+        code = (
+            "import json, sys; from pathlib import Path\n"
+            "from pgolf.artifact import Store; from pgolf.content import Memo\n"
+            "from pgolf.pipeline import Sources, pipeline; from pgolf.plan import make_plan\n"
+            "from tests.tiny import tiny_recipe\n"
+            f"nodes = pipeline(tiny_recipe(), Sources(documents=Path({str(ran.sources.documents)!r})))\n"
+            f"steps = make_plan(nodes, Store(Path({str(ran.root / 'store')!r})), Memo(Path('memo')))\n"
+            "print(json.dumps({s.node.name: [s.action, *s.reasons] for s in steps}))"
+        )
+        run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    assert {step[0] for step in plan().values()} == {"reuse"}
+    windows = tmp_path / "pgolf" / "eval" / "windows.py"
+    windows.write_text("# a remark\n" + windows.read_text())
+    assert {step[0] for step in plan().values()} == {"reuse"}
+    windows.write_text(windows.read_text() + "\n\ndef another() -> int:\n    return 1\n")
+    steps = plan()
+    changed = "code: pgolf/eval/windows.py changed"
+    assert steps["count[exact]"] == ["run", changed]
+    assert steps["train[1]"] == ["reuse"]
+    # Evaluation code counts against the budget, so packing looks at its bytes again.
+    assert steps["compress[1]"][0] == "run"
+    assert any(reason.startswith("code_bytes") for reason in steps["compress[1]"][1:])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import unicodedata
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
 MISSING = "–"
 _GAP = "  "
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def to_text(sheet: Sheet) -> str:
@@ -79,7 +81,8 @@ def _shown(value: Value, column: SheetColumn) -> str:
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
         case _:
-            return " ".join(value.split())
+            # A digest by its first 12 digits, as folders in the store are named; CSV and JSON have all 64.
+            return value[:12] if _DIGEST.fullmatch(value) else " ".join(value.split())
 
 
 def _exact(value: Any) -> str:
