@@ -3,7 +3,6 @@
 import argparse
 import json
 import time
-from collections.abc import Sequence
 
 from flows.arguments import place_of, recipe_of
 from flows.console import Console
@@ -11,36 +10,33 @@ from flows.ending import end_server_with_us, ended_by_sigterm
 from flows.settings import apply_settings, calm_threads, server_configured
 from pgolf.artifact import Artifact
 from pgolf.build import build_all
-from pgolf.errors import ConfigError
 from pgolf.listen import Ledger
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import pipeline
-from pgolf.plan import Step, make_plan, reasons_of
+from pgolf.plan import make_plan, reasons_of, refuse_all_but_evaluation
 from pgolf.recipe import Recipe
 from tasks.place import Place
-
-SWEEP_STAGES = ("score", "count", "mix")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a recipe."""
-    return _run(arguments, only=None)
+    return _run(arguments, evaluation_only=False)
 
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Evaluate a grid on finished artifacts. Raises ConfigError when data or weights would have to be made first."""
-    return _run(arguments, only=SWEEP_STAGES)
+    return _run(arguments, evaluation_only=True)
 
 
-def _run(arguments: argparse.Namespace, *, only: Sequence[str] | None) -> int:
+def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
     started = time.perf_counter()
     calm_threads()
     recipe, place = recipe_of(arguments), place_of(arguments)
     nodes = pipeline(recipe, place.sources(), place.run_options())
     store, memo = place.open_store(), place.memo()
     steps = make_plan(nodes, store, memo)
-    if only is not None:
-        _refuse_other_stages(steps, only)
+    if evaluation_only:
+        refuse_all_but_evaluation(steps)
     reasons = reasons_of(steps)
     in_prefect = server_configured() or (bool(reasons) and not arguments.no_prefect)
     with ended_by_sigterm(), Console(reasons) as console:
@@ -49,7 +45,7 @@ def _run(arguments: argparse.Namespace, *, only: Sequence[str] | None) -> int:
             f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
         )
         if in_prefect:
-            artifacts = _run_in_prefect(recipe, place, ledger)
+            artifacts = _run_in_prefect(recipe, place, ledger, evaluation_only)
         elif reasons:
             artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
         else:
@@ -67,26 +63,18 @@ def _run(arguments: argparse.Namespace, *, only: Sequence[str] | None) -> int:
     return outcome.exit_code()
 
 
-def _refuse_other_stages(steps: Sequence[Step], only: Sequence[str]) -> None:
-    wrong = [step for step in steps if step.action == "run" and step.node.stage.name not in only]
-    if wrong:
-        lines = "\n".join(f"  {step.node.name}: {'; '.join(step.reasons)}" for step in wrong)
-        raise ConfigError(
-            f"a sweep evaluates finished artifacts, but {len(wrong)} of their stages would have to run:\n{lines}\n"
-            "take these overrides back, or use `pgolf run`"
-        )
-
-
-def _run_in_prefect(recipe: Recipe, place: Place, ledger: Ledger) -> dict[str, Artifact]:
+def _run_in_prefect(recipe: Recipe, place: Place, ledger: Ledger, evaluation_only: bool) -> dict[str, Artifact]:
     apply_settings(quiet=True)
     if not server_configured():
         end_server_with_us()
     from flows.record import SECTIONS, record
+    from flows.sweep import sweep as sweep_flow
     from tasks.listening import LISTENER
 
     token = LISTENER.set(ledger)
     try:
-        refs = record(recipe=recipe.name, place=place, **{name: getattr(recipe, name) for name in SECTIONS})
+        flow = sweep_flow if evaluation_only else record
+        refs = flow(recipe=recipe.name, place=place, **{name: getattr(recipe, name) for name in SECTIONS})
     finally:
         LISTENER.reset(token)
     return {name: ref.artifact() for name, ref in refs.items()}

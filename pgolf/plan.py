@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from pgolf.artifact import Artifact, Damaged, Store
 from pgolf.content import Memo
+from pgolf.errors import ConfigError
 from pgolf.fingerprint import canonical
 from pgolf.pipeline import Node, key_of
 from pgolf.record import Record
 from pgolf.stage import StageKey
+from pgolf.stages import COUNT, MIX, SCORE
 
 Action = Literal["reuse", "run", "depends"]
 MOST_REASONS = 6
@@ -49,6 +51,18 @@ def make_plan(nodes: Sequence[Node], store: Store, memo: Memo) -> tuple[Step, ..
 def reasons_of(steps: Sequence[Step]) -> dict[str, str]:
     """Node -> why it runs or may run, of the nodes that are not reused for sure."""
     return {step.node.name: "; ".join(step.reasons) for step in steps if step.action != "reuse"}
+
+
+def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
+    """Raise ConfigError, naming nodes and reasons, when more than score, count and mix would have to run."""
+    evaluation = (SCORE.name, COUNT.name, MIX.name)
+    wrong = [step for step in steps if step.action == "run" and step.node.stage.name not in evaluation]
+    if wrong:
+        lines = "\n".join(f"  {step.node.name}: {'; '.join(step.reasons)}" for step in wrong)
+        raise ConfigError(
+            f"a sweep evaluates finished artifacts, but {len(wrong)} of their stages would have to run:\n{lines}\n"
+            "take these overrides back, or use `pgolf run`"
+        )
 
 
 def _step(node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Memo, records: Sequence[Record]) -> Step:

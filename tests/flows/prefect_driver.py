@@ -1,7 +1,7 @@
 """Runs the record flow on the tiny recipe in Prefect's in-process server, and prints what the server recorded.
 
 python -m tests.flows.prefect_driver FOLDER: three runs - everything; a changed grid after a trace was damaged; the
-same again - then the task states by run, the artifacts and the log lines, as JSON.
+same again as a sweep - then the task states by run, the artifacts and the log lines, as JSON.
 """
 
 import json
@@ -30,20 +30,21 @@ def main(folder: Path) -> None:
     from prefect.client.orchestration import get_client
 
     from flows.record import SECTIONS, record
+    from flows.sweep import sweep
     from tasks.place import Place
 
     place = Place(
         store=folder / "store", results=folder / "results", documents=write_documents(folder).documents, device="cpu"
     )
 
-    def run(*overrides: str) -> dict[str, Any]:
+    def run(flow: Any, *overrides: str) -> dict[str, Any]:
         recipe = tiny_recipe(*overrides)
-        return record(recipe="demo", place=place, **{name: getattr(recipe, name) for name in SECTIONS})
+        return flow(recipe="demo", place=place, **{name: getattr(recipe, name) for name in SECTIONS})
 
-    first = run()
+    first = run(record)
     damage(first["score[1]"].artifact().path / "trace.arrow")
-    run("mix.alphas=0.1,0.4")
-    run("mix.alphas=0.1,0.4")
+    run(record, "mix.alphas=0.1,0.4")
+    run(sweep, "mix.alphas=0.1,0.4")
     time.sleep(3)  # the recorder writes in batches
     with get_client(sync_client=True) as client:
         flow_runs = sorted(client.read_flow_runs(), key=lambda flow_run: flow_run.start_time)

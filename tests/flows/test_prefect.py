@@ -45,7 +45,7 @@ def test_a_changed_grid_shows_the_rest_as_cached_and_a_damaged_artifact_is_not_t
     assert {second[name] for name in STAGES if name not in ran} == {"Cached"}
 
 
-def test_the_same_run_again_is_cached_throughout(report):
+def test_the_same_again_as_a_sweep_is_cached_throughout(report):
     assert {report["states"][2][name] for name in STAGES} == {"Cached"}
 
 

@@ -1,0 +1,49 @@
+"""A grid over finished artifacts: score (where needed), count and mix. The evaluation-only rerun."""
+
+from prefect import flow
+
+from flows.record import SECTIONS, run_stages
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.eval.config import ScoreConfig
+from pgolf.model.config import ModelConfig
+from pgolf.ngram.config import CountConfig
+from pgolf.ngram.mix_config import MixConfig
+from pgolf.pack.config import CompressConfig
+from pgolf.pipeline import pipeline
+from pgolf.plan import make_plan, refuse_all_but_evaluation
+from pgolf.quant.config import CalibrateConfig
+from pgolf.recipe import Estimator, Headline
+from pgolf.recipes import recipe_named, with_sections
+from pgolf.train.config import TrainConfig
+from tasks.cache import Ref
+from tasks.place import Place
+
+
+@flow(name="sweep", flow_run_name="{recipe}")
+def sweep(
+    recipe: str = "demo",
+    seeds: tuple[int, ...] | None = None,
+    fetch: FetchConfig | None = None,
+    tokenize: TokenizeConfig | None = None,
+    model: ModelConfig | None = None,
+    train: TrainConfig | None = None,
+    calibrate: CalibrateConfig | None = None,
+    compress: CompressConfig | None = None,
+    score: ScoreConfig | None = None,
+    estimators: tuple[Estimator, ...] | None = None,
+    count: CountConfig | None = None,
+    mix: MixConfig | None = None,
+    headline: Headline | None = None,
+    place: Place = Place(),  # noqa: B008 - frozen
+) -> dict[str, Ref]:
+    """Evaluate a named recipe's finished artifacts; a section that is given replaces the recipe's own as a whole.
+
+    The sections before `score` say which artifacts are meant. Raises ConfigError, naming stages and reasons, when data
+    or weights would have to be made first.
+    """
+    given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, mix, headline)
+    chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))
+    nodes = pipeline(chosen, place.sources(), place.run_options())
+    refuse_all_but_evaluation(make_plan(nodes, place.open_store(), place.memo()))
+    return run_stages(chosen, place)
