@@ -1,7 +1,8 @@
 """From a run's artifacts to rows of the result tables, and to what the run says at its end."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,11 +77,10 @@ class Outcome:
         """What a person reads at the end of a run."""
         tables = "\n".join(to_text(sheet) for sheet in self.sheets())
         total = len(self.built) + len(self.reused)
-        ran = ", ".join(self.built) or "nothing"
         note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
         return (
-            f"\n{tables}{note}\nran: {ran} ({len(self.built)} of {total})\n"
-            f"reused: {', '.join(self.reused) or 'nothing'}\n"
+            f"\n{tables}{note}\nran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
+            f"reused: {_by_stage(self.reused)}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
         )
 
@@ -120,6 +120,12 @@ def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
         label = "honest" if estimator == "exact" else "legacy"
         scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **declared}
     return scorers
+
+
+def _by_stage(nodes: Iterable[str]) -> str:
+    """The stages of the nodes, with how many of each: data, count ×2, train ×3."""
+    counts = Counter(node.partition("[")[0] for node in nodes)
+    return ", ".join(name if n == 1 else f"{name} ×{n}" for name, n in counts.items()) or "nothing"
 
 
 def _is_headline(row: Row, recipe: Recipe) -> bool:
