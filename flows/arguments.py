@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pgolf.errors import ConfigError
 from pgolf.recipe import Recipe
 from tasks.place import Place
 
@@ -52,6 +53,11 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     from pgolf.overrides import apply_overrides, validated
     from pgolf.recipes import recipe_named
 
+    for override in arguments.overrides:
+        if override.partition("=")[0].strip() in ("name", "description"):
+            raise ConfigError(
+                f"--set {override}: results are filed under the recipe's own name; choose --results instead"
+            )
     recipe = apply_overrides(recipe_named(arguments.recipe), arguments.overrides)
     if arguments.seeds is not None:
         recipe = validated(Recipe, recipe.model_dump() | {"seeds": arguments.seeds})

@@ -106,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     gc = command("gc", "list or delete what no result refers to", STORE_EXAMPLES)
     add_store(gc)
     gc.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    gc.add_argument("--without-results", action="store_true", help="no results refer to this store; all of it may go")
     gc.add_argument("--delete", action="store_true", help="really delete; without it nothing is touched")
     add_json(gc)
 

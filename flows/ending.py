@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -36,7 +36,7 @@ def end_within(grace_s: float) -> None:
         while time.monotonic() < deadline:
             for pid in _children(os.getpid()):
                 if b"pgolf.launch" in _command(pid):
-                    os.kill(pid, signal.SIGTERM)
+                    _terminate(pid)
             time.sleep(0.5)
         _end(signal.SIGTERM, None)
 
@@ -68,6 +68,11 @@ def end_server_with_us() -> None:
     threading.Thread(target=find, daemon=True).start()
 
 
+def _terminate(pid: int) -> None:
+    with suppress(ProcessLookupError):  # ended by itself meanwhile
+        os.kill(pid, signal.SIGTERM)
+
+
 def _command(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -78,7 +83,7 @@ def _command(pid: int) -> bytes:
 def _end(_signal: int, _frame: FrameType | None) -> None:
     print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
     for pid in _children(os.getpid()):
-        os.kill(pid, signal.SIGTERM)
+        _terminate(pid)
     os._exit(128 + signal.SIGTERM)
 
 

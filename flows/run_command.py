@@ -10,6 +10,7 @@ from flows.ending import end_server_with_us, ended_by_sigterm
 from flows.settings import apply_settings, calm_threads, server_configured
 from pgolf.artifact import Artifact
 from pgolf.build import build_all
+from pgolf.errors import ConfigError
 from pgolf.listen import Ledger
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import pipeline
@@ -38,7 +39,7 @@ def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
     if evaluation_only:
         refuse_all_but_evaluation(steps)
     reasons = reasons_of(steps)
-    in_prefect = server_configured() or (bool(reasons) and not arguments.no_prefect)
+    in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
     with ended_by_sigterm(), Console(reasons) as console:
         ledger = Ledger(console)
         console.say(
@@ -75,6 +76,10 @@ def _run_in_prefect(recipe: Recipe, place: Place, ledger: Ledger, evaluation_onl
     try:
         flow = sweep_flow if evaluation_only else record
         refs = flow(recipe=recipe.name, place=place, **{name: getattr(recipe, name) for name in SECTIONS})
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        raise ConfigError(f"{error}; start that server, or unset PREFECT_API_URL") from None
     finally:
         LISTENER.reset(token)
     return {name: ref.artifact() for name, ref in refs.items()}

@@ -12,7 +12,7 @@ from pgolf.stages import STAGES
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import STAGES as STAGES_TABLE
 from pgolf.upkeep import adopt as adopt_node
-from pgolf.upkeep import delete, garbage
+from pgolf.upkeep import delete, garbage, refuse_while_building
 from pgolf.upkeep import verify as verify_store
 
 
@@ -35,11 +35,17 @@ def verify(arguments: argparse.Namespace) -> int:
 def gc(arguments: argparse.Namespace) -> int:
     """List what no result refers to; delete it only when asked."""
     store = Store(arguments.store)
+    if not (arguments.results / STAGES_TABLE.name).is_dir() and not arguments.without_results:
+        raise ConfigError(
+            f"{arguments.results} holds no result tables, so every output would count as unused; point --results at "
+            "them, or say --without-results"
+        )
     kept = [
         folder for folder in read(arguments.results, STAGES_TABLE, columns=["folder"])["folder"].to_pylist() if folder
     ]
     found = garbage(store, kept)
     if arguments.delete:
+        refuse_while_building(store)
         delete(found)
     total_bytes = sum(item.size_bytes for item in found)
     if arguments.json:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -151,8 +152,9 @@ class Store:
     def publish(self, key: StageKey, *, stage: Stage, write: Callable[[Path], Made], **about: object) -> Artifact:
         """Write a payload in a temporary sibling, describe it, and rename it into place; the caller holds the lock.
 
-        about: node, parents and (for an adoption) adopted, as in `Record`. Raises StoreFull or StoreError when the
-        store cannot be written to; whatever happens, no half-written folder carries the output's name.
+        about: node, parents and, for an adoption, adopted and the source's provenance, as in `Record`. Raises StoreFull
+        or StoreError when the store cannot be written to; whatever happens, no half-written folder carries the
+        output's name.
         """
         started = datetime.now(UTC)
         clock = time.perf_counter()
@@ -170,14 +172,9 @@ class Store:
                 files=files,
                 facts=dict(made.facts),
                 phases_s=dict(made.phases_s),
-                # Waiting for a device says nothing about how long the stage takes.
-                wall_s=round(time.perf_counter() - clock - made.phases_s.get("wait", 0.0), 3),
-                started_utc=started.isoformat(timespec="seconds"),
-                host=host_name(),
-                gpu=gpu_name(),
-                git_commit=_git_commit(),
-                **about,
+                **_provenance(made, started, time.perf_counter() - clock) | about,
             )
+            record = record.model_copy(update={"checksum": record.content_digest()})
             _write_synced(temporary / RECORD_FILE, json.dumps(record.model_dump(mode="json"), indent=1).encode())
             _sync_folder(temporary)
             temporary.rename(self.root / key.folder)
@@ -232,11 +229,13 @@ def build_once(
     run: RunOptions,
     on_wait: Callable[[], None] = lambda: None,
     on_build: Callable[[], None] = lambda: None,
+    changed_meanwhile: Callable[[], list[str]] = list,
 ) -> tuple[Artifact, bool]:
     """The output of `key`: reused if it is there and sound, otherwise built now. Returns it and whether it was built.
 
     Two processes that ask for one key build it once: the second waits for the first's lock and reuses. A damaged output
-    is moved to quarantine and built again. Raises whatever the stage raises for bad input, StoreFull and StoreError.
+    is moved to quarantine and built again. changed_meanwhile: what of the key has ceased to be true by the end of the
+    build. Raises whatever the stage raises for bad input, StoreFull and StoreError.
     """
     found = store.look(key)
     if isinstance(found, Artifact):
@@ -253,9 +252,26 @@ def build_once(
         def write(out: Path) -> Made:
             made = make(key.config, inputs, out, run, **key.values)
             assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
+            if changed := changed_meanwhile():
+                raise StoreError(
+                    f"{node} was not kept: while it was being built, {'; '.join(changed)}. Its bytes may be of neither "
+                    "the old nor the new; run again"
+                )
             return made
 
         return store.publish(key, stage=stage, write=write, node=node, parents=dict(parents)), True
+
+
+def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:
+    """Where, when and how long, for the record; a GPU only if the stage says that it used one."""
+    return {
+        # Waiting for a device says nothing about how long the stage takes.
+        "wall_s": round(took_s - made.phases_s.get("wait", 0.0), 3),
+        "started_utc": started.isoformat(timespec="seconds"),
+        "host": host_name(),
+        "gpu": gpu_name() if made.facts.get("device") == "cuda" else None,
+        "git_commit": _git_commit(),
+    }
 
 
 def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pgolf.artifact import Artifact, Store, build_once
 from pgolf.content import Memo
 from pgolf.listen import Listener, Silence
-from pgolf.pipeline import Link, Node, input_folders, key_of
+from pgolf.pipeline import Link, Node, input_folders, key_of, read_code
+from pgolf.plan import differences
 from pgolf.record import Parent
 from pgolf.run import RunOptions
 
@@ -39,6 +40,7 @@ def build_node(
         run=heard,
         on_wait=lambda: listener.waiting(node),
         on_build=lambda: listener.building(node),
+        changed_meanwhile=lambda: differences(key.fields(), key_of(node, parents, memo, code=read_code(node)).fields()),
     )
     listener.done(node, artifact, built=built)
     return artifact, built

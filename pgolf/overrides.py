@@ -91,11 +91,17 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
         if name not in fields:
             raise ConfigError(_unknown(config, path, names[:depth], name, level))
         if depth == len(names) - 1:
+            if isinstance(value, bool) and not isinstance(getattr(level, name), bool):
+                raise ConfigError(
+                    f"{path}={str(value).lower()}: {path} is {_shown(getattr(level, name))}, not yes or no"
+                )
             if isinstance(getattr(level, name), tuple) and not isinstance(value, list | tuple):
                 value = [value]
             data[name] = value
             return
         level, data = getattr(level, name), data[name]
+        if isinstance(level, BaseModel) and not isinstance(data, dict):
+            raise ConfigError(f"{path}: {'.'.join(names[: depth + 1])} was set to {_shown(data)} before")
 
 
 def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: Any) -> str:

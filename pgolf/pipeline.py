@@ -87,7 +87,7 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
         name = f"count[{estimator}]"
         counts[f"counts.{estimator}"] = Link(name, ("counts",))
         config = _count_config(recipe.count, estimator)
-        yield Node(name=name, stage=COUNT, config=config, inputs={"data": Link("data", ("val",))})
+        yield Node(name=name, stage=COUNT, config=config, inputs={"data": Link("data", ("val", "tokenizer"))})
     for seed in recipe.seeds:
         yield from _seed_nodes(recipe, seed, counts, run)
 
@@ -101,11 +101,19 @@ def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
     if config.source == "builtin":
         # The built-in corpus is the interpreter's own documentation, which builds of one version carry in part.
         tools["python documentation"] = builtin.identity()
+        _refuse_unread(sources.documents, "documents", "tokenize.source=documents")
     else:
         inputs["documents"] = External(_source(sources.documents, "documents"))
     if config.tokenizer == "given":
         inputs["tokenizer"] = External(_source(sources.tokenizer, "tokenizer"))
+    else:
+        _refuse_unread(sources.tokenizer, "tokenizer", "tokenize.tokenizer=given")
     return Node(name="data", stage=TOKENIZE, config=config, inputs=inputs, tools=tools)
+
+
+def _refuse_unread(path: Path | None, role: str, setting: str) -> None:
+    if path is not None:
+        raise ConfigError(f"--{role} {path} would not be read by this recipe: add --set {setting}")
 
 
 def _source(path: Path | None, role: str) -> Path:
@@ -154,7 +162,7 @@ def _seed_nodes(recipe: Recipe, seed: int, counts: Mapping[str, Link], run: RunO
         stage=SCORE,
         config=recipe.score,
         seed=seed,
-        inputs={"model": Link(compress, ("weights",)), "data": Link("data", ("val",))},
+        inputs={"model": Link(compress, ("weights",)), "data": Link("data", ("val", "tokenizer"))},
     )
     yield Node(
         name=mix,
@@ -206,8 +214,15 @@ def content_digest(path: Path, memo: Memo) -> str:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 
 
-def key_of(node: Node, parents: Mapping[str, Artifact], memo: Memo) -> StageKey:
-    """The node's key, given the artifacts of the nodes it reads from (by node name)."""
+def read_code(node: Node) -> Mapping[str, str]:
+    """The node's code digests as the files are now, not as this process first saw them."""
+    return code_digests(node.stage.entry)
+
+
+def key_of(
+    node: Node, parents: Mapping[str, Artifact], memo: Memo, *, code: Mapping[str, str] | None = None
+) -> StageKey:
+    """The node's key, given the artifacts of the nodes it reads from (by node name). code: default `stage_code`."""
     inputs = {}
     for role, source in node.inputs.items():
         if isinstance(source, External):
@@ -221,7 +236,7 @@ def key_of(node: Node, parents: Mapping[str, Artifact], memo: Memo) -> StageKey:
         config=node.config,
         inputs=inputs,
         values=node.values,
-        code=stage_code(node.stage.entry),
+        code=stage_code(node.stage.entry) if code is None else code,
         tools={name: tool_version(name, parts) for name, parts in node.stage.tools.items()} | dict(node.tools),
         hardware=node.hardware,
     )

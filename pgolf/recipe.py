@@ -1,6 +1,6 @@
 """A recipe: one config per stage, and the seeds to run it for."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
 from pgolf.train.config import TrainConfig
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Estimator = Literal["hashed", "exact"]
 
 
@@ -34,7 +35,7 @@ class Recipe(StageConfig):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Name under which results are filed")
     description: str = Field("", description="One sentence for `pgolf recipes`")
-    seeds: tuple[int, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
+    seeds: tuple[Seed, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
     fetch: FetchConfig | None = Field(None, description="The published data set; instead of tokenize")
     tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards; instead of fetch")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network")

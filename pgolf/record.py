@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pgolf.errors import StoreError
+from pgolf.fingerprint import digest
 
 RECORD_FILE = "record.json"
 FOLDER_PATTERN = re.compile(r"[a-z][a-z_]*-[0-9a-f]{12}")
@@ -64,11 +65,16 @@ class Record(BaseModel):
     git_commit: str | None
     parents: dict[str, Parent]
     adopted: Adoption | None = None
+    checksum: str = ""
+
+    def content_digest(self) -> str:
+        """Digest of everything in the record but the checksum itself."""
+        return digest(self.model_dump(mode="json", exclude={"checksum"}))
 
     @property
     def stage(self) -> str:
         """Name of the stage that made it."""
-        return str(self.key["stage"])
+        return str(self.key.get("stage"))
 
     @property
     def folder(self) -> str:
@@ -94,4 +100,6 @@ def read_record(folder: Path) -> Record:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts or not parts or "\\" in name or "\0" in name:
             raise StoreError(f"{RECORD_FILE} names {name!r}, a path outside its folder")
+    if record.checksum != record.content_digest() or digest(record.key) != record.key_digest:
+        raise StoreError(f"{RECORD_FILE} altered")
     return record

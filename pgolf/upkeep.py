@@ -1,6 +1,7 @@
 """Looking after a store: verify every byte, remove what no result refers to, re-key an output by hand."""
 
 import getpass
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ class Checked:
 
 
 def verify(store: Store) -> Iterator[Checked]:
-    """Hash every file of every output again and compare with the records; changes nothing."""
+    """Hash every file of every output again and compare with the records. Raises StoreError where there is no store."""
+    if not store.root.is_dir():
+        raise StoreError(f"there is no store at {store.root}; name it with --store")
     for path in store.artifacts():
         found = store.inspect(path, trust=False)
         yield Checked(path.name, _size_bytes(path), found.why if isinstance(found, Damaged) else None)
@@ -75,6 +78,13 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
     return found
 
 
+def refuse_while_building(store: Store) -> None:
+    """Raise StoreError when a run is writing to the store: what it has built but not yet filed would look unused."""
+    for path in store.root.glob(".tmp-*"):
+        if _writer_lives(path):
+            raise StoreError(f"{path.name} is being written by a run; delete when no run uses {store.root}")
+
+
 def delete(garbage_found: Sequence[Garbage]) -> None:
     """Remove the folders. Raises StoreError naming the first that cannot be removed."""
     for item in garbage_found:
@@ -108,7 +118,7 @@ def adopt(
     changed = tuple(differences(record.key, wanted))
     adoption = Adoption(
         source=record.folder,
-        who=getpass.getuser(),
+        who=_user(),
         when_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         why=why.strip(),
         changed=changed,
@@ -124,8 +134,10 @@ def adopt(
     with store.lock(key):
         if isinstance(found, Damaged):
             store.quarantine(found)
+        # Made when and where the source was made: a copy's seconds would pass for the stage's.
+        about = record.model_dump(include={"wall_s", "started_utc", "host", "gpu", "git_commit"})
         return store.publish(
-            key, stage=node.stage, write=write, node=node.name, parents=record.parents, adopted=adoption
+            key, stage=node.stage, write=write, node=node.name, parents=record.parents, adopted=adoption, **about
         )
 
 
@@ -147,6 +159,13 @@ def _candidate(node: Node, store: Store, wanted: dict[str, Any], source: str | N
 
 def _same_but_for_code(old: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(old.get(part) == wanted.get(part) for part in ("stage", "config", "inputs", "values", "hardware"))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such account, as in some containers
+        return f"uid {os.getuid()}"
 
 
 def _size_bytes(path: Path) -> int:

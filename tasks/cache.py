@@ -11,6 +11,7 @@ from prefect.cache_policies import CacheKeyFnPolicy
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pgolf.artifact import Artifact, Store
+from pgolf.fingerprint import digest
 from pgolf.pipeline import Node, key_of
 from tasks.place import Place
 
@@ -50,7 +51,9 @@ def stage_cache_key(_context: Any, parameters: dict[str, Any]) -> str:
     parents: dict[str, Ref] = parameters["parents"]
     place: Place = parameters["place"]
     artifacts = {name: ref.artifact() for name, ref in parents.items()}
-    return f"{node.stage.name}/{key_of(node, artifacts, place.memo()).digest}"
+    # Another store's record of the same key must not stand for this store's output.
+    store = digest(str(place.store.absolute()))[:12]
+    return f"{node.stage.name}/{store}/{key_of(node, artifacts, place.memo()).digest}"
 
 
 STAGE_KEY = CacheKeyFnPolicy(cache_key_fn=stage_cache_key)

@@ -1,5 +1,7 @@
 """Where a flow works: the store, the results and the devices. Never part of an output's identity."""
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +38,6 @@ class Place(BaseModel):
         return Sources(documents=self.documents, tokenizer=self.tokenizer)
 
     def run_options(self) -> RunOptions:
-        """How stages run here; devices are leased through lock files beside the store."""
-        return RunOptions(
-            device=self.device, processes=self.processes, lease_dir=self.store.absolute() / ".locks" / "devices"
-        )
+        """How stages run here; devices are leased through the node's own lock files, whatever store is used."""
+        lease_dir = Path(tempfile.gettempdir()) / f"pgolf-devices-{os.getuid()}"
+        return RunOptions(device=self.device, processes=self.processes, lease_dir=lease_dir)

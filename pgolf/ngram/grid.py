@@ -205,6 +205,7 @@ class Grid:
                     np.array([self.cells[k].entropy_range for k in adaptive], np.float32),
                     legacy,
                     floor,
+                    LEAST_KEPT,
                 )
         return loss_nats, matched
 
@@ -303,8 +304,12 @@ def _adaptive_loss(
     span_A: npt.NDArray[np.float32],
     legacy: bool,
     floor: float,
+    least_kept: float,
 ) -> npt.NDArray[np.float64]:
-    """As _constant_loss, with weight base + span·σ of each target, as `pgolf.ngram.mix` takes it."""
+    """As _constant_loss, with weight base + span·σ of each target, as `pgolf.ngram.mix` takes it.
+
+    floor and least_kept are arguments: numba keeps compiled code by this file's own time, with their old values in it.
+    """
     loss_A = np.zeros(len(base_A))
     mixed_G = np.empty(GROUP)
     for first in range(0, len(p_K), GROUP):
@@ -316,7 +321,7 @@ def _adaptive_loss(
                     ngram = np.float64(alpha)
                     network = np.float64(np.float32(1.0) - alpha)
                 else:
-                    ngram = np.float64(min(np.float64(alpha), 1.0 - LEAST_KEPT))
+                    ngram = np.float64(min(np.float64(alpha), 1.0 - least_kept))
                     network = np.float64(1.0 - ngram)
                 mixed_G[k] = max(network * p_K[first + k] + ngram * r_K[first + k], floor)
             loss_A[a] += _product_loss(mixed_G, size)

@@ -172,6 +172,9 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
 
     shutil.copytree(ran / "store", tmp_path / "store")
     places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "none")]
+    assert main(["gc", *places, "--delete"]) == 2
+    assert "holds no result tables" in capsys.readouterr().err
+    places.append("--without-results")
     assert main(["gc", *places]) == 0
     assert "--delete removes them" in capsys.readouterr().out
     assert len(list(Store(tmp_path / "store").artifacts())) == 13
