@@ -196,3 +196,26 @@ def test_a_broken_memo_costs_time_only(tmp_path):
     path = tmp_path / "a"
     path.write_text("a")
     assert Memo(tmp_path / "memo.json").sha256(path).startswith("ca978112")
+
+
+@pytest.mark.parametrize("change", [{"wall_s": 1e9}, {"gpu": "H100"}, {"outputs": {"text": "f" * 64, "shout": "X"}}])
+def test_a_record_with_another_number_in_it_is_damaged(tmp_path, change):
+    artifact, _ = build(tmp_path)
+    record = json.loads((artifact.path / RECORD_FILE).read_text()) | change
+    (artifact.path / RECORD_FILE).write_text(json.dumps(record))
+    found = Store(tmp_path).look(toy_key())
+    assert isinstance(found, Damaged)
+    assert found.why == "record.json altered"
+
+
+def test_a_record_without_its_key_is_damaged_and_no_crash(tmp_path):
+    artifact, _ = build(tmp_path)
+    record = json.loads((artifact.path / RECORD_FILE).read_text()) | {"key": {}}
+    (artifact.path / RECORD_FILE).write_text(json.dumps(record))
+    assert isinstance(Store(tmp_path).look(toy_key()), Damaged)
+
+
+def test_an_output_whose_code_or_input_changed_during_the_build_is_not_kept(tmp_path):
+    with pytest.raises(StoreError, match=r"toy was not kept: while it was being built, code: a\.py changed"):
+        build(tmp_path, changed_meanwhile=lambda: ["code: a.py changed"])
+    assert Store(tmp_path).look(toy_key()) is None

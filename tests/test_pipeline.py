@@ -13,7 +13,7 @@ import pgolf.pipeline as pipeline_module
 from pgolf.artifact import Artifact, Store
 from pgolf.build import build_all
 from pgolf.content import Memo
-from pgolf.errors import StoreError
+from pgolf.errors import ConfigError, StoreError
 from pgolf.listen import Silence
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import Sources, pipeline
@@ -272,3 +272,49 @@ def test_editing_a_comment_reruns_nothing_and_editing_a_function_what_reaches_it
     # Evaluation code counts against the budget, so packing looks at its bytes again.
     assert steps["compress[1]"][0] == "run"
     assert any(reason.startswith("code_bytes") for reason in steps["compress[1]"][1:])
+
+
+def test_an_adopted_output_keeps_the_seconds_and_the_place_of_its_source(ran, tmp_path, edited):
+    shutil.copytree(ran.root / "store", tmp_path / "store")
+    store, memo = Store(tmp_path / "store"), Memo(tmp_path / "memo")
+    node = next(node for node in pipeline(tiny_recipe(), ran.sources) if node.name == "compress[1]")
+    parents = {parent: ran.artifacts[parent] for parent in node.parents}
+    adopted = adopt(node, parents, store, memo, why="same bytes").record
+    source = ran.artifacts["compress[1]"].record
+    assert (adopted.wall_s, adopted.started_utc, adopted.host) == (source.wall_s, source.started_utc, source.host)
+
+
+def test_a_grid_with_several_thresholds_shows_its_first_in_the_headline(ran, tmp_path):
+    _, artifacts = rerun(ran, tmp_path, "mix.min_counts=2,3")
+    recipe = tiny_recipe("mix.min_counts=2,3")
+    text = outcome_of(recipe, pipeline(recipe, ran.sources), artifacts, tmp_path / "results").text()
+    before = outcome_of(tiny_recipe(), pipeline(tiny_recipe(), ran.sources), ran.artifacts, tmp_path / "results").text()
+    headline = [line for line in before.splitlines() if line.startswith("demo") and "honest" in line]
+    assert headline
+    assert headline == [line for line in text.splitlines() if line.startswith("demo") and "honest" in line]
+
+
+def test_scores_on_other_documents_are_another_recipe_and_enter_no_common_mean(ran, tmp_path):
+    recipe, nodes = tiny_recipe(), pipeline(tiny_recipe(), ran.sources)
+    here = outcome_of(recipe, nodes, ran.artifacts, tmp_path)
+    data = ran.artifacts["data"]
+    other = {"outputs": {**data.record.outputs, "val": "0" * 64}}
+    elsewhere = {**ran.artifacts, "data": Artifact(data.path, data.record.model_copy(update=other))}
+    there = outcome_of(recipe, nodes, elsewhere, tmp_path)
+    keys = {table.scores.column("recipe_key")[0].as_py() for table in (here, there)}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("sources", "says"),
+    [
+        (
+            Sources(documents=Path("docs.jsonl")),
+            "would not be read by this recipe: add --set tokenize.source=documents",
+        ),
+        (Sources(tokenizer=Path("a.model")), "would not be read by this recipe: add --set tokenize.tokenizer=given"),
+    ],
+)
+def test_files_that_a_recipe_would_not_read_are_refused(sources, says):
+    with pytest.raises(ConfigError, match=says):
+        pipeline(tiny_recipe("tokenize.source=builtin"), sources)

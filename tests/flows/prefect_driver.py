@@ -1,7 +1,7 @@
 """Runs the record flow on the tiny recipe in Prefect's in-process server, and prints what the server recorded.
 
-python -m tests.flows.prefect_driver FOLDER: three runs - everything; a changed grid after a trace was damaged; the
-same again as a sweep - then the task states by run, the artifacts and the log lines, as JSON.
+python -m tests.flows.prefect_driver FOLDER: four runs (everything; a changed grid after a trace was damaged; the same as
+a sweep; one seed in another store), then the task states by run, the artifacts and the log lines, as JSON.
 """
 
 import json
@@ -45,6 +45,8 @@ def main(folder: Path) -> None:
     damage(first["score[1]"].artifact().path / "trace.arrow")
     run(record, "mix.alphas=0.1,0.4")
     run(sweep, "mix.alphas=0.1,0.4")
+    elsewhere = place.model_copy(update={"store": folder / "other store"})
+    record(recipe="demo", place=elsewhere, **{name: getattr(tiny_recipe("seeds=1"), name) for name in SECTIONS})
     time.sleep(3)  # the recorder writes in batches
     with get_client(sync_client=True) as client:
         flow_runs = sorted(client.read_flow_runs(), key=lambda flow_run: flow_run.start_time)
@@ -53,6 +55,7 @@ def main(folder: Path) -> None:
         for task_run in client.read_task_runs(limit=200):
             states[names[task_run.flow_run_id]][task_run.name] = task_run.state_name
         report = {
+            "elsewhere": len(list((folder / "other store").glob("*-*"))),
             "flows": [flow_run.state_name for flow_run in flow_runs],
             "states": states,
             "artifacts": sorted({(item.type, item.key) for item in client.read_artifacts(limit=200)}),

@@ -19,7 +19,7 @@ STAGES = ["data", "count[hashed]", "count[exact]", *PER_SEED]
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> dict:
-    """What the server recorded of three runs."""
+    """What the server recorded of four runs."""
     folder = tmp_path_factory.mktemp("prefect")
     run = subprocess.run(
         [sys.executable, "-m", "tests.flows.prefect_driver", str(folder)],
@@ -33,7 +33,7 @@ def report(tmp_path_factory) -> dict:
 
 
 def test_every_stage_is_a_task_of_its_own_with_its_own_state(report):
-    assert report["flows"] == ["Completed"] * 3
+    assert report["flows"] == ["Completed"] * 4
     first = report["states"][0]
     assert {name: first.get(name) for name in STAGES} == dict.fromkeys(STAGES, "Completed")
 
@@ -47,6 +47,11 @@ def test_a_changed_grid_shows_the_rest_as_cached_and_a_damaged_artifact_is_not_t
 
 def test_the_same_again_as_a_sweep_is_cached_throughout(report):
     assert {report["states"][2][name] for name in STAGES} == {"Cached"}
+
+
+def test_another_store_is_filled_by_itself_whatever_prefect_remembers_of_the_first(report):
+    assert set(report["states"][3].values()) == {"Completed"}
+    assert report["elsewhere"] == 8
 
 
 def test_training_keeps_a_progress_artifact_and_its_lines_reach_the_log_and_the_end_is_a_table(report):
