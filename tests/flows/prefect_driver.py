@@ -1,7 +1,7 @@
 """Runs the record flow on the tiny recipe in Prefect's in-process server, and prints what the server recorded.
 
-python -m tests.flows.prefect_driver FOLDER: four runs (everything; a changed grid after a trace was damaged; the same as
-a sweep; one seed in another store), then the task states by run, the artifacts and the log lines, as JSON.
+python -m tests.flows.prefect_driver FOLDER: four runs (everything; a changed grid after a trace was damaged; the same
+as a sweep; one seed in another store), then the task states by run, the artifacts and the log lines, as JSON.
 """
 
 import json
