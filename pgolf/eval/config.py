@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pgolf.config import StageConfig
+from pgolf.eval.ttt_config import BatchMeansConfig, TttConfig
 
 
 class ScoreConfig(StageConfig):
@@ -30,6 +31,25 @@ class ScoreConfig(StageConfig):
         description="arithmetic of the network: float32 runs on the CPU, bfloat16 on CUDA as the published runs did; "
         "losses and entropies are float32 either way",
     )
+
+    logit_rounding: Literal["once", "each"] = Field(
+        default="once",
+        description="bfloat16: round the softcapped logits once, as a compiled graph does (#715), or after each of "
+        "its operations, as the uncompiled evaluations of #745 and #792 do; float32 is the same either way",
+    )
+    ttt: TttConfig | None = Field(default=None, description="adapt to the text while scoring it; null: fixed weights")
+    batch_means: BatchMeansConfig | None = Field(
+        default=None, description="also write batches.arrow, which the published Hedge mixer needs; null: do not"
+    )
+
+    @model_validator(mode="after")
+    def _chunks_agree(self) -> Self:
+        if self.ttt and self.batch_means and self.ttt.chunk_tokens != self.batch_means.chunk_tokens:
+            raise ValueError(
+                f"ttt.chunk_tokens {self.ttt.chunk_tokens} and batch_means.chunk_tokens "
+                f"{self.batch_means.chunk_tokens} differ; batches lie within learned chunks: set both alike"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stride_fits_the_window(self) -> Self:

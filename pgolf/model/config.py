@@ -1,4 +1,4 @@
-"""The network's configuration: every switch of the #715 and #792 architectures. Imports no torch."""
+"""The network's configuration: every switch of the five published architectures. Imports no torch."""
 
 from typing import Literal, Self
 
@@ -14,7 +14,12 @@ class ModelConfig(StageConfig):
 
     vocab_size: int = Field(default=1024, ge=2, le=65_536, description="vocabulary; the head shares the table")
     width: int = Field(default=512, ge=8, description="channels of the residual stream")
-    layers: int = Field(default=11, ge=1, description="blocks; the first half feeds skips to the second")
+    layers: int = Field(default=11, ge=1, description="layers with matrices of their own (physical layers)")
+    recurrence: tuple[int, ...] = Field(
+        default=(),
+        description="consecutive physical layers that run twice in a row; each pass has gains, mixes and gates of its "
+        "own, and further fields count layers as executed (virtual layers); #745 repeats (4, 5)",
+    )
     heads: int = Field(default=8, ge=1, description="query heads; each is width / heads channels wide")
     kv_heads: int = Field(default=4, ge=1, description="key and value heads, shared by the query heads")
     mlp_width: int = Field(default=1536, ge=1, description="hidden channels of each MLP")
@@ -47,6 +52,9 @@ class ModelConfig(StageConfig):
     projection_init_by_depth: bool = Field(
         default=True, description="scale the initial embedding projections by 1 / sqrt(2 · layers); #745 does not"
     )
+    init_draws: Literal["layers", "banks"] = Field(
+        default="layers", description="order of the initial random draws: layer by layer, or as #745's weight banks"
+    )
 
     residual_dtype: Literal["bfloat16", "float32"] = Field(
         default="bfloat16",
@@ -68,14 +76,25 @@ class ModelConfig(StageConfig):
         return self.kv_heads * self.head_dim
 
     @property
+    def physical_layers(self) -> tuple[int, ...]:
+        """The physical layer whose matrices each executed (virtual) layer uses: 0..5, 4, 5, 6..10 in #745."""
+        after = max(self.recurrence, default=self.layers - 1) + 1
+        return (*range(after), *self.recurrence, *range(after, self.layers))
+
+    @property
+    def executed_layers(self) -> int:
+        """Blocks that a token goes through: layers plus repeats."""
+        return self.layers + len(self.recurrence)
+
+    @property
     def encoder_layers(self) -> int:
-        """Blocks whose output is kept for a skip; also the number of skips."""
-        return self.layers // 2
+        """Executed blocks whose output is kept for a skip; also the number of skips."""
+        return self.executed_layers // 2
 
     @property
     def xsa_layer_set(self) -> frozenset[int]:
         """`xsa_layers` with null spelled out."""
-        return frozenset(range(self.layers) if self.xsa_layers is None else self.xsa_layers)
+        return frozenset(range(self.executed_layers) if self.xsa_layers is None else self.xsa_layers)
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -91,8 +110,19 @@ class ModelConfig(StageConfig):
             raise ValueError(
                 f"rope_dims {self.rope_dims} must be even and at most a head's width / heads = {self.head_dim} channels"
             )
+        first = min(self.recurrence, default=0)
+        if self.recurrence != tuple(range(first, first + len(self.recurrence))):
+            raise ValueError(
+                f"recurrence {self.recurrence} has gaps or is out of order: the layers that repeat run one after the "
+                "other; write consecutive layers, e.g. (4, 5)"
+            )
+        if max(self.recurrence, default=0) >= self.layers or first < 0:
+            raise ValueError(f"recurrence {self.recurrence} must lie within 0..{self.layers - 1}, the physical layers")
         for name in ("xsa_layers", "value_embedding_layers"):
             chosen = getattr(self, name)
-            if chosen is not None and list(chosen) != sorted({i for i in chosen if 0 <= i < self.layers}):
-                raise ValueError(f"{name} {chosen} must rise strictly within 0..{self.layers - 1}; write e.g. (0, 1)")
+            if chosen is not None and list(chosen) != sorted({i for i in chosen if 0 <= i < self.executed_layers}):
+                raise ValueError(
+                    f"{name} {chosen} must rise strictly within 0..{self.executed_layers - 1}, the executed layers; "
+                    "write e.g. (0, 1)"
+                )
         return self

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
 from pgolf.ngram.config import Orders
+from pgolf.ngram.hedge_config import HedgeConfig
 
 Mixer = Literal["fixed", "backoff", "adaptive"]
 Weight = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -40,6 +41,10 @@ class MixConfig(StageConfig):
     entropy_slopes: tuple[float, ...] = Field(default=(2.0,), description="adaptive: steepness, per nat")
     entropy_thresholds: tuple[float, ...] = Field(
         default=(4.0,), description="adaptive: entropy at which half the range is added, nats"
+    )
+
+    hedges: tuple[HedgeConfig, ...] = Field(
+        default=(), description="Hedge mixtures beside the grid, one cell each; they need no count stage"
     )
 
     @model_validator(mode="after")

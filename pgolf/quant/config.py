@@ -1,5 +1,7 @@
 """The configuration of calibration. Imports no torch."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pgolf.config import StageConfig
@@ -16,6 +18,12 @@ class CalibrateConfig(StageConfig):
     sequences: int = Field(48, ge=1, description="sequences of one span")
     sequence_length: int = Field(2048, ge=1, description="tokens of one sequence")
     spans: int = Field(8, ge=1, description="spans of a global batch of the training stream; the first one is used")
+
+    product: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="bfloat16: inputs and each batch's product rounded to bfloat16, as #792's autocast did; "
+        "float32: neither",
+    )
 
     @property
     def span_tokens(self) -> int:

@@ -1,6 +1,6 @@
 """What decides a training run's weights, besides the data and the seed. Imports no torch."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -37,6 +37,14 @@ class TrainConfig(StageConfig):
     muon_momentum_warmup_steps: int = Field(default=1_500, ge=0, description="steps over which it rises, linearly")
     muon_newton_schulz_steps: int = Field(default=5, ge=1, le=20, description="iterations of Muon's orthogonalization")
     muon_weight_decay: float = Field(default=0.04, ge=0, description="decoupled decay of the matrices")
+    muon_layout: Literal["matrices", "banks"] = Field(
+        default="matrices",
+        description="matrices: dealt to ranks one by one, float32 gradients and momenta; banks: #745's parallel Muon, "
+        "equal roles stacked and cut over the ranks, bfloat16 gradients and momenta",
+    )
+    projections_by: Literal["muon", "adam"] = Field(
+        default="muon", description="who moves the bigram and value projections; adam: at scalar_lr, as in #745"
+    )
 
     embedding_lr: float = Field(default=0.035, gt=0, description="AdamW rate of the token, bigram and value tables")
     scalar_lr: float = Field(default=0.025, gt=0, description="AdamW rate of gains, gates, mixes, skips and scales")
@@ -47,9 +55,41 @@ class TrainConfig(StageConfig):
         default=0.04, ge=0, description="decoupled decay of everything AdamW moves, gains included"
     )
 
-    clip_norm: float = Field(default=0.3, gt=0, description="largest 2-norm of the mean gradient, over all tensors")
+    clip_norm: float = Field(default=0.3, gt=0, description="largest 2-norm of a gradient, over all tensors")
+    clip_at: Literal["mean", "rank"] = Field(
+        default="mean",
+        description="mean: clip the mean over ranks; rank: each rank clips its own before the mean, as in #745, so "
+        "that results depend on the number of ranks",
+    )
+    average: Literal["ema", "swa", "swa_of_ema"] = Field(
+        default="ema",
+        description="what is exported: the exponential average; the mean of snapshots of the weights; or the mean of "
+        "snapshots of the exponential average",
+    )
     ema_decay: float = Field(
         default=0.997, ge=0, lt=1, description="weight of the past in the averaged weights, per step"
+    )
+    swa_below_scale: float = Field(
+        default=0.2, gt=0, le=1, description="swa: snapshots once rates are below this share"
+    )
+    swa_every_steps: int = Field(default=50, ge=1, description="swa: steps between two snapshots")
+
+    late_qat_below_scale: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="from this share of the rates on, train the block matrices through their rounding; null: never",
+    )
+    late_qat_bits: int = Field(default=6, ge=2, le=8, description="bits of that rounding")
+    crownq_weight: float = Field(
+        default=0.0, ge=0, description="weight of the rounding-variance penalty on the block matrices; 0: none"
+    )
+    crownq_below_scale: float = Field(
+        default=0.15, gt=0, le=1, description="the penalty acts once rates are below this share"
+    )
+    crownq_bits: int = Field(default=5, ge=2, le=8, description="bits of the rounding it foresees; #745 divides by 15")
+    compile: bool = Field(
+        default=True, description="compile the network on CUDA; a CPU always runs it operation by operation"
     )
 
     @property
