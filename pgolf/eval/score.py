@@ -59,7 +59,7 @@ def make(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     totals = _Totals(plan, tokens, table, run)
     threads = cpu_threads(run) if device.type == "cpu" else 1
     pieces = score_windows(model, tokens, plan, batch_windows=config.batch_windows, threads=threads)
-    write_trace(out / "trace.arrow", totals.watch(pieces))
+    write_trace(out / "trace.arrow", totals.watch(pieces), plan=plan)
     return Made(
         phases_s={"load": loaded - started, "score": time.perf_counter() - loaded},
         facts={

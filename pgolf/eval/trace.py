@@ -2,8 +2,10 @@
 
 One row per record in evaluation order (`pgolf.eval.windows`): `target` int64, index j of the target in the validation
 stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place.
+The schema's metadata says which windows were scored.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pgolf.errors import DataError
+from pgolf.eval.windows import WindowPlan, plan_windows
+
+WINDOWS_KEY = b"pgolf.windows"
 
 # Rows of every record batch but the last. Fixed, so that the bytes of a trace depend on its rows alone and not on the
 # pieces it was written in; a multiple of any useful segment; 16 MiB at 16 bytes a row.
@@ -38,14 +43,18 @@ class Trace:
         return len(self.target)
 
 
-def write_trace(path: Path, pieces: Iterable[Trace]) -> int:
-    """Write pieces, one after the other, as one trace; returns the number of records.
+def write_trace(path: Path, pieces: Iterable[Trace], *, plan: WindowPlan | None = None) -> int:
+    """Write pieces, one after the other, as one trace of the plan's windows; returns the number of records.
 
     Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
     Raises DataError for a piece with columns of different lengths, or a loss or entropy that is NaN or infinite.
     """
     written = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+    schema = SCHEMA
+    if plan is not None:
+        sizes = {"targets": plan.targets, "window": plan.window, "stride": plan.stride, "tail": plan.tail}
+        schema = SCHEMA.with_metadata({WINDOWS_KEY: json.dumps(sizes).encode()})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for block in _reblocked(pieces):
             finite = np.isfinite(block.loss_nats) & np.isfinite(block.entropy_nats)
             if not finite.all():
@@ -56,7 +65,7 @@ def write_trace(path: Path, pieces: Iterable[Trace]) -> int:
                     "check the checkpoint"
                 )
             columns = [pa.array(column) for column in (block.target, block.loss_nats, block.entropy_nats)]
-            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+            writer.write_batch(pa.record_batch(columns, schema=schema))
             written += len(block)
     return written
 
@@ -94,6 +103,18 @@ def count_records(path: Path) -> int:
     """
     with _opened(path, mapped=True) as file:
         return sum(file.get_batch(number).num_rows for number in range(file.num_record_batches))
+
+
+def read_plan(path: Path) -> WindowPlan:
+    """The windows a trace was scored in, as one rank; from the file's metadata alone.
+
+    Raises DataError for a file that is no trace, or one that does not say.
+    """
+    with _opened(path, mapped=True) as file:
+        metadata = file.schema.metadata or {}
+    if WINDOWS_KEY not in metadata:
+        raise DataError(f"{path} does not say which windows it was scored in; score again to write a new one")
+    return plan_windows(**json.loads(metadata[WINDOWS_KEY]))
 
 
 def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:

@@ -5,7 +5,16 @@ import pyarrow as pa
 import pytest
 
 from pgolf.errors import DataError
-from pgolf.eval.trace import BLOCK_RECORDS, Trace, count_records, iterate_trace, read_trace, write_trace
+from pgolf.eval.trace import (
+    BLOCK_RECORDS,
+    Trace,
+    count_records,
+    iterate_trace,
+    read_plan,
+    read_trace,
+    write_trace,
+)
+from pgolf.eval.windows import plan_windows
 
 
 def trace_of(records, seed=0):
@@ -81,3 +90,15 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path):
         pass
     with pytest.raises(DataError, match="has columns loss_nats double"):
         read_trace(path)
+
+
+@pytest.mark.parametrize("tail", ["once", "repeat"])
+def test_a_trace_says_which_windows_it_was_scored_in(tmp_path, tail):
+    plan = plan_windows(1000, window=64, stride=16, tail=tail)
+    write_trace(tmp_path / "trace.arrow", [], plan=plan)
+    found = read_plan(tmp_path / "trace.arrow")
+    for name in ("start", "end", "score_from", "first_record"):
+        assert np.array_equal(getattr(found, name), getattr(plan, name))
+    write_trace(tmp_path / "silent.arrow", [])
+    with pytest.raises(DataError, match="does not say which windows"):
+        read_plan(tmp_path / "silent.arrow")
