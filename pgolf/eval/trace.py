@@ -2,7 +2,7 @@
 
 One row per record in evaluation order (`pgolf.eval.windows`): `target` int64, index j of the target in the validation
 stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place.
-The schema's metadata says which windows were scored.
+The schema's metadata says which windows were scored, and whether any score had seen its own target.
 """
 
 import json
@@ -18,6 +18,7 @@ from pgolf.errors import DataError
 from pgolf.eval.windows import WindowPlan, plan_windows
 
 WINDOWS_KEY = b"pgolf.windows"
+CAUSAL_KEY = b"pgolf.causal"
 
 # Rows of every record batch but the last. Fixed, so that the bytes of a trace depend on its rows alone and not on the
 # pieces it was written in; a multiple of any useful segment; 16 MiB at 16 bytes a row.
@@ -43,17 +44,19 @@ class Trace:
         return len(self.target)
 
 
-def write_trace(path: Path, pieces: Iterable[Trace], *, plan: WindowPlan | None = None) -> int:
+def write_trace(path: Path, pieces: Iterable[Trace], *, plan: WindowPlan | None = None, causal: bool = True) -> int:
     """Write pieces, one after the other, as one trace of the plan's windows; returns the number of records.
 
+    causal: whether every row depends on the artifact and on tokens before its target alone.
     Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
     Raises DataError for a piece with columns of different lengths, or a loss or entropy that is NaN or infinite.
     """
     written = 0
-    schema = SCHEMA
+    metadata = {CAUSAL_KEY: b"true" if causal else b"false"}
     if plan is not None:
         sizes = {"targets": plan.targets, "window": plan.window, "stride": plan.stride, "tail": plan.tail}
-        schema = SCHEMA.with_metadata({WINDOWS_KEY: json.dumps(sizes).encode()})
+        metadata[WINDOWS_KEY] = json.dumps(sizes).encode()
+    schema = SCHEMA.with_metadata(metadata)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for block in _reblocked(pieces):
             finite = np.isfinite(block.loss_nats) & np.isfinite(block.entropy_nats)
@@ -110,11 +113,23 @@ def read_plan(path: Path) -> WindowPlan:
 
     Raises DataError for a file that is no trace, or one that does not say.
     """
+    return plan_windows(**json.loads(_metadata(path, WINDOWS_KEY, "which windows it was scored in")))
+
+
+def trace_is_causal(path: Path) -> bool:
+    """Whether every score of a trace depends on the artifact and on tokens before its target alone.
+
+    Raises DataError for a file that is no trace, or one that does not say.
+    """
+    return _metadata(path, CAUSAL_KEY, "whether it is causal") == b"true"
+
+
+def _metadata(path: Path, key: bytes, what: str) -> bytes:
     with _opened(path, mapped=True) as file:
-        metadata = file.schema.metadata or {}
-    if WINDOWS_KEY not in metadata:
-        raise DataError(f"{path} does not say which windows it was scored in; score again to write a new one")
-    return plan_windows(**json.loads(metadata[WINDOWS_KEY]))
+        metadata: dict[bytes, bytes] = file.schema.metadata or {}
+    if key not in metadata:
+        raise DataError(f"{path} does not say {what}; score again to write a new one")
+    return metadata[key]
 
 
 def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:

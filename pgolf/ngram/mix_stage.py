@@ -23,7 +23,7 @@ from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import validation_tokens
 from pgolf.errors import DataError
 from pgolf.eval.bpb import bits_per_byte, nats_to_bits
-from pgolf.eval.trace import Trace, count_records, iterate_trace
+from pgolf.eval.trace import Trace, count_records, iterate_trace, trace_is_causal
 from pgolf.eval.windows import WindowPlan
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import COUNTS_FILE, CountFile, open_counts, plan_of
@@ -94,7 +94,7 @@ def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptio
         if counts[name].estimator == "hashed"
     }
     entropy_nats = _EntropyAt(masses)
-    threads = run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
+    threads = run.threads or len(os.sched_getaffinity(0))
     units = _units(iterate_trace(trace_path), files, plans, [target_bytes.add, entropy_nats.add], records, run)
     totals = Grid(cells, counts).run(units, threads=threads)
     mass_means = [_mass_mean(cell, counts, masses, entropy_nats.found) for cell in cells]
@@ -106,6 +106,7 @@ def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptio
         targets=records,
         total_bytes=target_bytes.total,
         vocab=dataset.vocab_size,
+        causal=trace_is_causal(trace_path),
     )
     columns = [pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS]
     pq.write_table(pa.table(columns, schema=pa.schema(COLUMNS)), out / CELLS_FILE, compression="zstd")
@@ -249,6 +250,7 @@ def _rows(
     targets: int,
     total_bytes: int,
     vocab: int,
+    causal: bool,
 ) -> list[dict[str, Fact]]:
     """One row per cell, in the order of the cells."""
     rows = []
@@ -264,8 +266,9 @@ def _rows(
             | {
                 "cell": json.dumps({name: value for name, value in settings.items() if value is not None}),
                 "normalized": cell.normalized,
-                # Every mixture reads counts of earlier segments, and a gate and a weight that never see the target.
-                "causal": True,
+                # As the trace is: a mixture adds counts of earlier segments, and a gate and a weight that never see
+                # the target.
+                "causal": causal,
                 "vocab": vocab,
                 "targets": targets,
                 "bytes": total_bytes,

@@ -7,11 +7,13 @@ import pytest
 from pgolf.errors import DataError
 from pgolf.eval.trace import (
     BLOCK_RECORDS,
+    COLUMNS,
     Trace,
     count_records,
     iterate_trace,
     read_plan,
     read_trace,
+    trace_is_causal,
     write_trace,
 )
 from pgolf.eval.windows import plan_windows
@@ -102,3 +104,14 @@ def test_a_trace_says_which_windows_it_was_scored_in(tmp_path, tail):
     write_trace(tmp_path / "silent.arrow", [])
     with pytest.raises(DataError, match="does not say which windows"):
         read_plan(tmp_path / "silent.arrow")
+
+
+def test_a_trace_says_whether_it_is_causal(tmp_path):
+    for causal in (True, False):
+        write_trace(tmp_path / "trace.arrow", [trace_of(3)], causal=causal)
+        assert trace_is_causal(tmp_path / "trace.arrow") is causal
+        assert same(read_trace(tmp_path / "trace.arrow"), trace_of(3))
+    with pa.ipc.new_file(tmp_path / "silent.arrow", pa.schema(COLUMNS)):
+        pass
+    with pytest.raises(DataError, match="does not say whether it is causal"):
+        trace_is_causal(tmp_path / "silent.arrow")

@@ -109,6 +109,18 @@ def test_rows_are_the_cells_evaluated_from_the_data(inputs, out, val_tokens, toy
         assert row["bits"] == pytest.approx(row["bpb"] * row["bytes"], rel=1e-12)
 
 
+def test_no_cell_is_more_causal_than_the_trace_it_is_made_of(inputs, out):
+    path = inputs["trace"] / "trace.arrow"
+    records = trace_module.read_trace(path)
+    write_trace(
+        path,
+        [Trace(*(column.copy() for column in (records.target, records.loss_nats, records.entropy_nats)))],
+        causal=False,
+    )
+    mix_stage.make(GRID, inputs, out, RunOptions())
+    assert {row["causal"] for row in rows_of(out)} == {False}
+
+
 def test_labels_tell_what_each_cell_is(inputs, out):
     made = mix_stage.make(GRID, inputs, out, RunOptions())
     rows = rows_of(out)
