@@ -2,8 +2,10 @@
 
 Shapes: B rows, T positions, D residual width, H query heads, G key/value heads, Q = H / G query heads per group,
 K channels of a head (D = H · K), V = G · K channels of all values.
-Source: Parameter Golf PRs #715 and #792; GQA from Ainslie et al. 2023.
+Source: Parameter Golf PRs #715, #745 and #792; GQA from Ainslie et al. 2023.
 """
+
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -29,17 +31,26 @@ class HeadGate(nn.Module):
 
 
 class Attention(nn.Module):
-    """One block's attention. Parameters are zero until initialized or loaded."""
+    """One block's attention. Parameters are zero until initialized or loaded.
+
+    The four linear maps exist in physical layers only: a block that repeats one is handed that block's.
+    """
+
+    c_q: CastedLinear
+    c_k: CastedLinear
+    c_v: CastedLinear
+    proj: CastedLinear
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.excludes_self = layer in config.xsa_layer_set
         self.qk_norm_eps = config.norm_eps_bf16_input
-        self.c_q = CastedLinear(config.width, config.width)
-        self.c_k = CastedLinear(config.width, config.kv_width)
-        self.c_v = CastedLinear(config.width, config.kv_width)
-        self.proj = CastedLinear(config.width, config.width)
+        if layer < config.layers:
+            self.c_q = CastedLinear(config.width, config.width)
+            self.c_k = CastedLinear(config.width, config.kv_width)
+            self.c_v = CastedLinear(config.width, config.kv_width)
+            self.proj = CastedLinear(config.width, config.width)
         self.q_gain = nn.Parameter(torch.zeros(config.heads))
         # Layer 0 owns one too: it is never used and gets no gradient, but it is in the published state files.
         self.vr_lambda = nn.Parameter(torch.zeros(2)) if config.value_residual else None
@@ -48,6 +59,7 @@ class Attention(nn.Module):
     def forward(
         self,
         u_BTD: Tensor,
+        maps: Self,
         rotation: tuple[Tensor, Tensor],
         first_v_BTGK: Tensor | None,
         value_embedding_BTV: Tensor | None,
@@ -55,11 +67,12 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Attention output [B, T, D] and this layer's values [B, T, G, K] before the value residual.
 
+        maps: the attention whose four linear maps are used; self, unless this block repeats a layer.
         first_v_BTGK: layer 0's values, None in layer 0 itself. value_embedding_BTV: None in layers without one.
         """
         B, T, _ = u_BTD.shape
         u_BTD = u_BTD.to(precision.linear)
-        v_BTV = self.c_v(u_BTD)
+        v_BTV = maps.c_v(u_BTD)
         if value_embedding_BTV is not None:
             v_BTV = v_BTV + value_embedding_BTV
         own_v_BTGK = v_BTV.view(B, T, self.kv_heads, self.head_dim)
@@ -68,8 +81,8 @@ class Attention(nn.Module):
             first, own = self.vr_lambda.to(own_v_BTGK.dtype)
             v_BTGK = first * first_v_BTGK + own * own_v_BTGK
 
-        q_BHTK = self._normed_and_rotated(self.c_q(u_BTD), self.heads, rotation, precision)
-        k_BGTK = self._normed_and_rotated(self.c_k(u_BTD), self.kv_heads, rotation, precision)
+        q_BHTK = self._normed_and_rotated(maps.c_q(u_BTD), self.heads, rotation, precision)
+        k_BGTK = self._normed_and_rotated(maps.c_k(u_BTD), self.kv_heads, rotation, precision)
         q_BHTK = q_BHTK * self.q_gain.to(q_BHTK.dtype)[:, None, None]
         y_BHTK = F.scaled_dot_product_attention(
             q_BHTK.to(precision.linear),
@@ -78,13 +91,14 @@ class Attention(nn.Module):
             is_causal=True,
             enable_gqa=True,
         )
-        y_BTHK = y_BHTK.transpose(1, 2)
+        # #745 casts its attention output back to float32, which its two layers without the exclusion hand to the gate.
+        y_BTHK = y_BHTK.transpose(1, 2).to(precision.residual)
         if self.excludes_self:
             y_BTHK = without_own_value(y_BTHK, v_BTGK)
         if self.attn_gate is not None:
             # The gate reads the block's input and comes after the exclusion.
             y_BTHK = y_BTHK * self.attn_gate(u_BTD)[..., None]
-        return self.proj(y_BTHK.reshape(B, T, -1).to(precision.linear)), own_v_BTGK
+        return maps.proj(y_BTHK.reshape(B, T, -1).to(precision.linear)), own_v_BTGK
 
     def _normed_and_rotated(
         self, x_BTC: Tensor, heads: int, rotation: tuple[Tensor, Tensor], precision: Precision

@@ -1,11 +1,13 @@
-"""The network of Parameter Golf PR #715, and of #792 by its switches, at any size.
+"""The network of Parameter Golf PRs #638 and #715, and by its switches of #745, #761 and #792, at any size.
 
-Shapes: B rows, T positions of a row, D residual width, V vocabulary, M MLP width; L layers of which the first
-S = L // 2 feed a skip each. All linear maps are y = x Wᵀ.
+Shapes: B rows, T positions of a row, D residual width, V vocabulary, M MLP width; L executed (virtual) layers of which
+the first S = L // 2 feed a skip each. All linear maps are y = x Wᵀ.
+Where layers recur, block l owns the small tensors of executed layer l and, if l is one of the P physical layers
+0..P - 1, the six matrices of physical layer l: executed layer l runs on those of layer `physical_layers[l]`.
 A row starts afresh: positions, the smear and the bigram hash see nothing before it, and documents are not masked.
 """
 
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +40,15 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """z = r₀ x + r₁ x₀; then attention and MLP, each on the scaled norm of z and added by a gain per channel."""
 
+    mlp: MLP  # in physical layers only, like the linear maps of `attn`
+
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.norm_eps = stream_norm_eps(config)
         self.norm_scale = (layer + 1) ** -0.5 if config.ln_scale else 1.0
         self.attn = Attention(config, layer)
-        self.mlp = MLP(config)
+        if layer < config.layers:
+            self.mlp = MLP(config)
         self.attn_scale = nn.Parameter(torch.zeros(config.width))
         self.mlp_scale = nn.Parameter(torch.zeros(config.width))
         self.resid_mix = nn.Parameter(torch.zeros(2, config.width))
@@ -52,17 +57,22 @@ class Block(nn.Module):
         self,
         x_BTD: Tensor,
         x0_BTD: Tensor,
+        owner: Self,
         rotation: tuple[Tensor, Tensor],
         first_v_BTGK: Tensor | None,
         value_embedding_BTV: Tensor | None,
         precision: Precision,
     ) -> tuple[Tensor, Tensor]:
-        """The block's output [B, T, D] and its attention's own values [B, T, G, K]; see `Attention.forward`."""
+        """The block's output [B, T, D] and its attention's own values [B, T, G, K]; see `Attention.forward`.
+
+        owner: the block whose six matrices are used; self, unless this block repeats a layer.
+        """
         mix_x_D, mix_x0_D = self.resid_mix.to(x_BTD.dtype)
         z_BTD = mix_x_D * x_BTD + mix_x0_D * x0_BTD
-        a_BTD, own_v_BTGK = self.attn(self._scaled_norm(z_BTD), rotation, first_v_BTGK, value_embedding_BTV, precision)
+        u_BTD = self._scaled_norm(z_BTD)
+        a_BTD, own_v_BTGK = self.attn(u_BTD, owner.attn, rotation, first_v_BTGK, value_embedding_BTV, precision)
         z_BTD = z_BTD + self.attn_scale.to(z_BTD.dtype) * a_BTD
-        h_BTD = self.mlp(self._scaled_norm(z_BTD).to(precision.linear))
+        h_BTD = owner.mlp(self._scaled_norm(z_BTD).to(precision.linear))
         return z_BTD + self.mlp_scale.to(z_BTD.dtype) * h_BTD, own_v_BTGK
 
     def _scaled_norm(self, z_BTD: Tensor) -> Tensor:
@@ -82,7 +92,7 @@ class GPT(nn.Module):
         self.bigram = ScaledTable(config.bigram_buckets, config.bigram_dim, config.width)
         self.smear = SmearGate(config.width)
         self.skip_weights = nn.Parameter(torch.zeros(config.encoder_layers, config.width))
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.executed_layers))
         self.ve_shared: ScaledTable | None = None
         self.ve_layer_scales = nn.ParameterList()
         if config.value_embedding_layers:
@@ -91,7 +101,7 @@ class GPT(nn.Module):
 
     @property
     def block_list(self) -> list[Block]:
-        """The blocks in order, typed."""
+        """The blocks in the order they run, typed; the first `config.layers` of them own matrices."""
         return [cast(Block, block) for block in self.blocks]
 
     def hidden(self, tokens_BT: Tensor) -> Tensor:
@@ -113,12 +123,15 @@ class GPT(nn.Module):
         value_embeddings = self._value_embeddings(tokens_BT, precision)
         first_v_BTGK: Tensor | None = None
         skips: list[Tensor] = []
-        for layer, block in enumerate(self.block_list):
+        blocks = self.block_list
+        for layer, (block, physical) in enumerate(zip(blocks, config.physical_layers, strict=True)):
             step_up = layer - config.encoder_layers
             if 0 <= step_up < config.encoder_layers:
                 # Last in, first out; the first skip is the value x already has. It comes before the block's mix.
                 x_BTD = x_BTD + self.skip_weights[step_up].to(x_BTD.dtype) * skips.pop()
-            x_BTD, own_v_BTGK = block(x_BTD, x0_BTD, rotation, first_v_BTGK, value_embeddings.get(layer), precision)
+            x_BTD, own_v_BTGK = block(
+                x_BTD, x0_BTD, blocks[physical], rotation, first_v_BTGK, value_embeddings.get(layer), precision
+            )
             if layer == 0:
                 first_v_BTGK = own_v_BTGK
             if step_up < 0:

@@ -1,7 +1,7 @@
 """Initial weights, draw for draw those of the original scripts.
 
-Source: PR #715 and, with value embeddings, PR #792. The constructors of the originals' layers fill every tensor with
-values that are replaced later; those draws are repeated here only because they move the random generator.
+Source: PR #715; PR #792 with value embeddings, PR #745 with weight banks. The constructors of the originals' layers fill
+every tensor with values that are replaced later; those draws are repeated only because they move the random generator.
 """
 
 import math
@@ -32,17 +32,17 @@ def initialize(model: GPT, seed: int) -> None:
     _spend_on_constructors(model, generator)
     _draw_normal(model.tok_emb.weight, config.embedding_init_std, generator)
 
-    depth_gain = 1 / math.sqrt(2 * config.layers) if config.projection_init_by_depth else 1.0
-    _draw_orthogonal(model.bigram.proj.weight, generator, gain=depth_gain)
+    for matrix, gain in _orthogonal_matrices(model):
+        nn.init.orthogonal_(matrix, gain, generator=generator)
+
     model.bigram.embed.weight.zero_()
     model.bigram.scale.fill_(config.bigram_scale_init)
     model.smear.gate.zero_()
     model.skip_weights.fill_(1.0)
-    for block in model.block_list:
-        for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.mlp.fc):
-            _draw_orthogonal(linear.weight, generator)
+    for block in model.block_list[: config.layers]:
         block.attn.proj.weight.zero_()
         block.mlp.proj.weight.zero_()
+    for block in model.block_list:
         block.attn.q_gain.fill_(config.q_gain_init)
         if block.attn.vr_lambda is not None:
             block.attn.vr_lambda.fill_(0.5)
@@ -54,7 +54,6 @@ def initialize(model: GPT, seed: int) -> None:
         block.resid_mix[0].fill_(1.0)
         block.resid_mix[1].zero_()
     if model.ve_shared is not None:
-        _draw_orthogonal(model.ve_shared.proj.weight, generator, gain=depth_gain)
         model.ve_shared.scale.fill_(config.value_embedding_scale_init)
         for scale in model.ve_layer_scales:
             scale.fill_(1.0)
@@ -64,7 +63,10 @@ def initialize(model: GPT, seed: int) -> None:
 
 
 def _spend_on_constructors(model: GPT, generator: torch.Generator) -> None:
-    """Draw what the originals' constructors draw, in their order: N(0, 1) per table, uniform per linear map."""
+    """Draw what the originals' constructors draw, in their order: N(0, 1) per table, uniform per linear map.
+
+    Weight banks are not drawn: they are no linear maps but tensors allocated without values.
+    """
 
     def table(parameter: Tensor) -> None:
         torch.empty(parameter.shape).normal_(generator=generator)
@@ -75,15 +77,18 @@ def _spend_on_constructors(model: GPT, generator: torch.Generator) -> None:
     table(model.tok_emb.weight)
     table(model.bigram.embed.weight)
     linear(model.bigram.proj.weight)
-    for block in model.block_list:
+    for layer, block in enumerate(model.block_list):
         attention = block.attn
-        for matrix in (attention.c_q, attention.c_k, attention.c_v, attention.proj):
-            linear(matrix.weight)
+        owns_linears = layer < model.config.layers and model.config.init_draws == "layers"
+        if owns_linears:
+            for matrix in (attention.c_q, attention.c_k, attention.c_v, attention.proj):
+                linear(matrix.weight)
         if attention.attn_gate is not None:
             linear(attention.attn_gate.weight)
             linear(attention.attn_gate.bias)
-        linear(block.mlp.fc.weight)
-        linear(block.mlp.proj.weight)
+        if owns_linears:
+            linear(block.mlp.fc.weight)
+            linear(block.mlp.proj.weight)
     if model.ve_shared is not None:
         table(model.ve_shared.embed.weight)
         _draw_normal(model.ve_shared.embed.weight, model.config.value_embedding_init_std, generator)
@@ -95,6 +100,17 @@ def _draw_normal(parameter: Tensor, std: float, generator: torch.Generator) -> N
     parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
 
-def _draw_orthogonal(parameter: Tensor, generator: torch.Generator, *, gain: float = 1.0) -> None:
-    nn.init.orthogonal_(parameter, generator=generator)
-    parameter.mul_(gain)
+def _orthogonal_matrices(model: GPT) -> list[tuple[Tensor, float]]:
+    """The matrices that start orthogonal, in the order they are drawn, each with its gain."""
+    config = model.config
+    depth_gain = 1 / math.sqrt(2 * config.layers) if config.projection_init_by_depth else 1.0
+    layers = [
+        (linear.weight, 1.0)
+        for block in model.block_list[: config.layers]
+        for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.mlp.fc)
+    ]
+    bigram = [(model.bigram.proj.weight, depth_gain)]
+    value_embedding = [(model.ve_shared.proj.weight, depth_gain)] if model.ve_shared is not None else []
+    # Banks are filled while they are allocated, other linear maps in a pass over all modules in their order.
+    first, second = (layers, bigram) if config.init_draws == "banks" else (bigram, layers)
+    return [*first, *second, *value_embedding]

@@ -4,7 +4,7 @@ from pgolf.model.config import ModelConfig
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Trainable scalars of the network that `config` describes (spec table: 27,137,223 for PR #715)."""
+    """Trainable scalars of the network that `config` describes: 27,137,223 for PR #715; shared matrices count once."""
     width, heads, kv_width = config.width, config.heads, config.kv_width
     embeddings = config.vocab_size * width
     bigram = config.bigram_buckets * config.bigram_dim + width * config.bigram_dim + 1
@@ -15,7 +15,7 @@ def parameter_count(config: ModelConfig) -> int:
     small = heads + 2 * width + 2 * width
     small += 2 if config.value_residual else 0
     small += heads * width + heads if config.gated_attention else 0
-    layers = config.layers * (matrices + small)
+    layers = config.layers * matrices + config.executed_layers * small
     value_embedding = 0
     if config.value_embedding_layers:
         table = config.vocab_size * config.value_embedding_dim

@@ -1,4 +1,4 @@
-"""Small networks with every switch of the two families, and weights that leave nothing at zero."""
+"""Small networks with every switch of the published families, and weights that leave nothing at zero."""
 
 import torch
 
@@ -31,6 +31,41 @@ SMALL_792 = SMALL_715.model_copy(
         "norm_eps_bf16_input": 2.0**-7,
     }
 )
+# Layers 1 and 2 run twice: 0 1 2 1 2 3 4, seven executed layers, three skips.
+SMALL_745 = SMALL_715.model_copy(
+    update={
+        "recurrence": (1, 2),
+        "xsa_layers": (2, 3, 4, 5, 6),
+        "value_embedding_layers": (3, 5),
+        "value_embedding_dim": 10,
+        "projection_init_by_depth": False,
+        "init_draws": "banks",
+        "residual_dtype": "float32",
+        "norm_eps_bf16_input": 2.0**-7,
+    }
+)
+SMALL_761 = SMALL_715.model_copy(update={"mlp_slope": 0.9})
+PUBLISHED_745 = ModelConfig(
+    recurrence=(4, 5),
+    bigram_buckets=2048,
+    xsa_layers=tuple(range(2, 13)),
+    value_embedding_layers=(9, 10),
+    projection_init_by_depth=False,
+    init_draws="banks",
+    residual_dtype="float32",
+    norm_eps_bf16_input=2**-7,
+)
+PUBLISHED_792 = ModelConfig(
+    bigram_buckets=2048,
+    value_residual=False,
+    gated_attention=False,
+    value_embedding_layers=(9, 10),
+    residual_dtype="float32",
+    norm_eps_bf16_input=2**-7,
+)
+
+PUBLISHED = {"715": ModelConfig(), "745": PUBLISHED_745, "761": ModelConfig(mlp_slope=0.9), "792": PUBLISHED_792}
+SMALL = {"715": SMALL_715, "745": SMALL_745, "761": SMALL_761, "792": SMALL_792}
 
 
 def perturbed_model(config: ModelConfig, seed: int = 0) -> GPT:

@@ -1,4 +1,4 @@
-"""The network of PRs #715 and #792 from its description, in float64, one position and one head at a time.
+"""The network of PRs #715, #745, #761 and #792 from its description, in float64, one position and one head at a time.
 
 `state` maps state names to float64 arrays. Nothing here is shared with pgolf but the names of the configuration.
 """
@@ -6,6 +6,15 @@
 import math
 
 import numpy as np
+
+MATRICES = [f"attn.{name}.weight" for name in ("c_q", "c_k", "c_v", "proj")] + ["mlp.fc.weight", "mlp.proj.weight"]
+
+
+def small_names(config):
+    """What each executed layer has of its own."""
+    names = ["attn_scale", "mlp_scale", "resid_mix", "attn.q_gain"]
+    names += ["attn.vr_lambda"] if config.value_residual else []
+    return names + (["attn.attn_gate.weight", "attn.attn_gate.bias"] if config.gated_attention else [])
 
 
 def rms(x, eps):
@@ -67,9 +76,18 @@ def attention_by_definition(config, layer, p, u_TD, first_v, value_embedding_TV)
     return out_TD, own_v
 
 
+def matrix_layers(layers, recurrence):
+    """Whose matrices each executed layer uses: 0..c-1, the recurring layers again, c..; c follows the last of them."""
+    if not recurrence:
+        return list(range(layers))
+    c = max(recurrence) + 1
+    return [*range(c), *sorted(recurrence), *range(c, layers)]
+
+
 def logits_by_definition(config, state, tokens):
     """Softcapped logits [T, V] for one row of tokens."""
-    T, L, E = len(tokens), config.layers, config.layers // 2
+    physical = matrix_layers(config.layers, config.recurrence)
+    T, L, E = len(tokens), len(physical), len(physical) // 2
     stream_eps = config.norm_eps_bf16_input if config.residual_dtype == "bfloat16" else config.norm_eps
     embedded = []
     for t, token in enumerate(tokens):
@@ -81,11 +99,8 @@ def logits_by_definition(config, state, tokens):
     x = np.array([(1 - g) * embedded[t] + (g * embedded[t - 1] if t else 0) for t in range(T)])
     x0, first_v, kept = x.copy(), None, []
     for layer in range(L):
-        p = {
-            name.removeprefix(f"blocks.{layer}."): array
-            for name, array in state.items()
-            if name.startswith(f"blocks.{layer}.")
-        }
+        p = {name: state[f"blocks.{layer}.{name}"] for name in small_names(config)}
+        p |= {name: state[f"blocks.{physical[layer]}.{name}"] for name in MATRICES}
         if layer >= E and layer - E < E:
             x = x + state["skip_weights"][layer - E] * kept.pop()
         value_embedding = None

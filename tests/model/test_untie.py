@@ -1,0 +1,40 @@
+"""Untying: the same function bit for bit, with a matrix of its own for every pass."""
+
+import torch
+
+from pgolf.model.checkpoint import build_model
+from pgolf.model.config import ModelConfig
+from pgolf.model.size import parameter_count
+from pgolf.model.untie import untie
+from tests.model.networks import SMALL_745, SMALL_792, perturbed_model, some_tokens
+
+
+def test_untying_leaves_the_logits_unchanged_bit_for_bit():
+    tied = perturbed_model(SMALL_745)
+    untied = build_model(*untie(SMALL_745, tied.state_dict()))
+    tokens_BT = some_tokens(2, 11, SMALL_745.vocab_size)
+    assert torch.equal(untied.logits(untied.hidden(tokens_BT)), tied.logits(tied.hidden(tokens_BT)))
+    assert sum(p.numel() for p in untied.parameters()) == parameter_count(untied.config)
+
+
+def test_untied_layers_are_those_of_745_and_share_no_memory():
+    """Repeats of layers 4 and 5 come right after layer 5, and 6..10 move up by two."""
+    config = ModelConfig.model_validate(SMALL_745.model_dump() | {"layers": 11, "recurrence": (4, 5)})
+    state = perturbed_model(config).state_dict()
+    untied_config, untied = untie(config, state)
+    assert (untied_config.layers, untied_config.executed_layers, untied_config.recurrence) == (13, 13, ())
+    assert ModelConfig.model_validate(untied_config.model_dump()) == untied_config
+    for layer, physical in enumerate((0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 10)):
+        for name in ("attn.c_q", "attn.c_k", "attn.c_v", "attn.proj", "mlp.fc", "mlp.proj"):
+            assert torch.equal(untied[f"blocks.{layer}.{name}.weight"], state[f"blocks.{physical}.{name}.weight"])
+        assert torch.equal(untied[f"blocks.{layer}.attn.q_gain"], state[f"blocks.{layer}.attn.q_gain"])
+    places = [tensor.data_ptr() for name, tensor in untied.items() if ".attn.c_" in name]
+    assert len(set(places)) == 3 * 13
+
+
+def test_a_network_without_recurrence_stays_as_it_is():
+    state = perturbed_model(SMALL_792).state_dict()
+    config, untied = untie(SMALL_792, state)
+    assert config == SMALL_792
+    assert untied.keys() == state.keys()
+    assert all(torch.equal(untied[name], state[name]) for name in state)
