@@ -20,6 +20,7 @@ from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
 GATES = ("normalized", "causal", "fits_budget")
+NOT_CAUSAL = "not a score, the network learned the text before it was scored on it"
 _MAIN_SETTINGS = ("estimator", "mixer", "order", "alpha")
 NEURAL: Mapping[str, Any] = {"estimator": "neural"}
 
@@ -111,7 +112,7 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
         SheetColumn("total_bytes", "total (B)", ",d"),
         SheetColumn("fits_budget", "fits budget"),
     )
-    return Sheet("validation bits per byte by seed", columns, tuple(rows), _legacy_note(results, scorers))
+    return Sheet("validation bits per byte by seed", columns, tuple(rows), _cautions(results, scorers))
 
 
 def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
@@ -134,7 +135,7 @@ def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
         SheetColumn("normalized", "normalized"),
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
-    return Sheet("mean over seeds", columns, tuple(rows), _legacy_note(results, scorers))
+    return Sheet("mean over seeds", columns, tuple(rows), _cautions(results, scorers))
 
 
 def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
@@ -207,6 +208,8 @@ def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
     notes = ["legacy: the probabilities sum to the mean mass, not to 1, so these are not code lengths"]
+    if not_causal := sorted({label(result) for result in shown if result.gate("causal") is False}):
+        notes.append(f"{', '.join(not_causal)}: {NOT_CAUSAL}")
     if len(shown) < len(results):
         notes.insert(0, f"the first {len(shown)} of {len(results)} legacy scorers")
     return Sheet("legacy scores", headings, rows, tuple(notes) if rows else ())
@@ -373,13 +376,18 @@ def _left_out(results: Sequence[ScorerResult], passing: Sequence[ScorerResult]) 
     return [f"left out: {len(results) - len(passing)} scorers ({', '.join(f'{n} {text}' for text, n in why.items())})"]
 
 
-def _legacy_note(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Which of the headings are no code lengths."""
-    legacy = [
-        heading
-        for heading, selector in scorers.items()
-        if any(result.gate("normalized") is False for result in results if result.matches(selector))
-    ]
-    if not legacy:
-        return ()
-    return (f"{', '.join(legacy)}: legacy, the probabilities do not sum to 1, so these are not code lengths",)
+def _cautions(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Which of the headings are no code lengths of unseen text, and why."""
+
+    def failing(gate: str) -> str:
+        return ", ".join(
+            heading
+            for heading, selector in scorers.items()
+            if any(result.gate(gate) is False for result in results if result.matches(selector))
+        )
+
+    why = {
+        "normalized": "legacy, the probabilities do not sum to 1, so these are not code lengths",
+        "causal": NOT_CAUSAL,
+    }
+    return tuple(f"{headings}: {text}" for gate, text in why.items() if (headings := failing(gate)))

@@ -48,6 +48,17 @@ def test_a_legacy_column_is_called_legacy_below_the_table(rows):
     assert seeds_side_by_side(table_of(rows), {"neural": NEURAL, "exact": EXACT}).notes == ()
 
 
+def test_a_network_that_learned_the_text_first_is_called_no_score_and_not_ranked(rows):
+    for row in rows:
+        row["causal"] = False
+    for sheet in (seeds_side_by_side(table_of(rows), SCORERS), means(table_of(rows), SCORERS)):
+        assert sheet.notes[-1].startswith("neural, exact, hashed: not a score, the network learned the text before")
+    assert ranking(table_of(rows)).rows == ()
+    assert ranking(table_of(rows)).notes == ("left out: 3 scorers (2 not causal, 1 not normalized)",)
+    assert gains(table_of(rows)).rows == ()
+    assert legacy_scores(table_of(rows)).notes[-1].startswith("demo: not a score")
+
+
 def test_a_scorer_that_a_recipe_lacks_is_missing_and_not_zero(rows):
     found = records(seeds_side_by_side(table_of(rows), {"neural": NEURAL, "order 9": {**EXACT, "order": 9}}))
     assert [row["order 9_bpb"] for row in found] == [None] * 3
