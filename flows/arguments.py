@@ -1,6 +1,7 @@
 """Arguments that several commands share, and what they mean."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,29 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
     parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a SentencePiece .model file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="ranks per training, one GPU each")
+    parser.add_argument(
+        "--processes", type=int, default=0, metavar="N", help="ranks per training, one GPU each (default: all GPUs)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        dest="checkpoints",
+        action="append",
+        default=[],
+        metavar="[SEED=]FILE",
+        help="published weights (final_model.pt) instead of training; may be repeated, once per seed",
+    )
+    add_checkpoint_steps(parser)
+
+
+def add_checkpoint_steps(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint-steps N."""
+    parser.add_argument(
+        "--checkpoint-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="optimizer steps behind those weights; calibration reads the training tokens that follow (default 0)",
+    )
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
@@ -64,12 +87,33 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     return recipe
 
 
-def place_of(arguments: argparse.Namespace) -> Place:
+def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:
     """Folders and devices as one value; folders absolute, since a flow may run in another working directory."""
     from pgolf.overrides import validated
 
     fields: dict[str, Any] = {name: getattr(arguments, name) for name in Place.model_fields}
+    fields["checkpoints"] = checkpoints_of(arguments.checkpoints, recipe)
     for name in ("store", "results", "documents", "tokenizer"):
         if fields[name] is not None:
             fields[name] = Path(fields[name]).absolute()
     return validated(Place, fields)
+
+
+def checkpoints_of(texts: Sequence[str], recipe: Recipe) -> dict[int, Path]:
+    """Seed -> file, from texts [SEED=]FILE. Raises ConfigError for a file without a seed where there are several."""
+    found: dict[int, Path] = {}
+    for text in texts:
+        before, equals, after = text.partition("=")
+        if equals and before.isdecimal():
+            seed, path = int(before), Path(after)
+        elif len(recipe.seeds) == 1:
+            seed, path = recipe.seeds[0], Path(text)
+        else:
+            raise ConfigError(
+                f"--checkpoint {text}: {recipe.name} has {len(recipe.seeds)} seeds; write SEED={text}, "
+                f"or choose one with --seeds {recipe.seeds[0]}"
+            )
+        if seed in found:
+            raise ConfigError(f"--checkpoint: seed {seed} has two files, {found[seed]} and {path}")
+        found[seed] = path.absolute()
+    return found

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.arguments import add_json, add_places, add_recipe, add_set, add_store
+from flows.arguments import add_checkpoint_steps, add_json, add_places, add_recipe, add_set, add_store
 from pgolf.errors import PgolfError
 
 RUN_EXAMPLES = """examples:
@@ -46,6 +46,11 @@ DATA_EXAMPLES = """examples:
   pgolf fetch --train-shards 80                    the published FineWeb shards and tokenizer
   pgolf tokenize --documents docs.jsonl --vocab-size 1024 --val-documents 500
   pgolf tokenize --documents docs/ --tokenizer fineweb_1024_bpe.model --skip-bad 3
+"""
+IMPORT_EXAMPLES = """examples:
+  pgolf import final_model.pt --recipe pr715           check it and take it in
+  pgolf run pr715 --seeds 1337 --checkpoint final_model.pt
+  pgolf run pr792 --checkpoint 1337=a.pt --checkpoint 42=b.pt --checkpoint 7=c.pt --checkpoint-steps 5243
 """
 
 
@@ -142,6 +147,15 @@ def parser() -> argparse.ArgumentParser:
     add_set(tokenize)
     add_store(tokenize)
     add_json(tokenize)
+
+    imported = command("import", "take in weights that a published script has trained", IMPORT_EXAMPLES)
+    imported.add_argument("file", type=Path, metavar="FILE", help="final_model.pt, or a .safetensors file")
+    imported.add_argument("--recipe", required=True, metavar="RECIPE", help="the recipe whose network it is")
+    imported.add_argument("--seed", type=int, metavar="N", help="the seed it was trained with (default: the first)")
+    add_checkpoint_steps(imported)
+    add_set(imported)
+    add_store(imported)
+    add_json(imported)
     return top
 
 
@@ -196,9 +210,9 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from flows.recipe_commands import recipes, show
 
         return recipes(arguments) if name == "recipes" else show(arguments)
-    from flows.data_commands import fetch, tokenize
+    from flows.data_commands import fetch, import_weights, tokenize
 
-    return fetch(arguments) if name == "fetch" else tokenize(arguments)
+    return {"fetch": fetch, "tokenize": tokenize, "import": import_weights}[name](arguments)
 
 
 if __name__ == "__main__":

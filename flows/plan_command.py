@@ -18,7 +18,8 @@ def plan(arguments: argparse.Namespace) -> int:
     price = arguments.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise ConfigError(f"--price-per-hour is {price}; give a price such as 23.92")
-    recipe, place = recipe_of(arguments), place_of(arguments)
+    recipe = recipe_of(arguments)
+    place = place_of(arguments, recipe)
     store, memo = place.open_store(), place.memo()
     steps = make_plan(pipeline(recipe, place.sources(), place.run_options()), store, memo)
     if store.root.is_dir():

@@ -16,12 +16,15 @@ def recipes(arguments: argparse.Namespace) -> int:
         print(json.dumps([recipe_data(recipe) for recipe in listed], indent=2))
         return 0
     width = max(len(recipe.name) for recipe in listed)
+    seeds_width = max(len(_seeds(recipe)) for recipe in listed)
     for recipe in listed:
         parameters = f"{parameter_count(recipe.model):,} parameters"
-        print(
-            f"{recipe.name:<{width}}  {parameters:>22}  seeds {' '.join(map(str, recipe.seeds))}  {recipe.description}"
-        )
+        print(f"{recipe.name:<{width}}  {parameters:>21}  {_seeds(recipe):<{seeds_width}}  {recipe.description}")
     return 0
+
+
+def _seeds(recipe: Recipe) -> str:
+    return f"seeds {' '.join(map(str, recipe.seeds))}"
 
 
 def recipe_data(recipe: Recipe) -> dict[str, object]:
@@ -33,7 +36,7 @@ def recipe_data(recipe: Recipe) -> dict[str, object]:
         "description": recipe.description,
         "parameters": parameter_count(recipe.model),
         "seeds": list(recipe.seeds),
-        "stages": [*stages, "compress", "score", "count", "mix"],
+        "stages": [*stages, "compress", "score", *(["count"] if recipe.estimators else []), "mix"],
     }
 
 
@@ -49,6 +52,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 def _print_fields(config: object, prefix: str) -> None:
     from pydantic import BaseModel
+    from pydantic_core import to_jsonable_python
 
     assert isinstance(config, BaseModel)
     for name, info in type(config).model_fields.items():
@@ -57,5 +61,6 @@ def _print_fields(config: object, prefix: str) -> None:
             print(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
             _print_fields(value, f"{prefix}{name}.")
             continue
-        shown = json.dumps(value) if not isinstance(value, tuple) else json.dumps(list(value))
+        # Tuples may hold configs of their own.
+        shown = json.dumps(to_jsonable_python(value))
         print(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())

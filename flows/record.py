@@ -18,6 +18,7 @@ from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline import Node, pipeline
 from pgolf.plan import make_plan, reasons_of
+from pgolf.preflight import check_machine
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipe import Estimator, Headline, Recipe
 from pgolf.recipes import recipe_named, with_sections
@@ -27,6 +28,7 @@ from tasks.calibrate import calibrate_hessians
 from tasks.compress import compress_weights
 from tasks.count import count_ngrams
 from tasks.fetch import fetch_data
+from tasks.import_weights import import_weights
 from tasks.listening import LISTENER
 from tasks.mix import mix_grid
 from tasks.place import Place
@@ -39,6 +41,7 @@ TASKS = {
     "fetch": fetch_data,
     "tokenize": tokenize_documents,
     "train": train_network,
+    "import": import_weights,
     "calibrate": calibrate_hessians,
     "compress": compress_weights,
     "score": score_artifact,
@@ -83,6 +86,7 @@ def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:
     """Submit every stage as its inputs come to exist, then file the results. Raises the first stage's failure."""
     nodes = pipeline(recipe, place.sources(), place.run_options())
     steps = make_plan(nodes, place.open_store(), place.memo())
+    check_machine(steps, place.run_options())
     ledger = Ledger(LISTENER.get())
     token = LISTENER.set(ledger)
     try:

@@ -15,6 +15,7 @@ from pgolf.listen import Ledger
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import pipeline
 from pgolf.plan import make_plan, reasons_of, refuse_all_but_evaluation
+from pgolf.preflight import check_machine
 from pgolf.recipe import Recipe
 from tasks.place import Place
 
@@ -32,12 +33,14 @@ def sweep(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
     started = time.perf_counter()
     calm_threads()
-    recipe, place = recipe_of(arguments), place_of(arguments)
+    recipe = recipe_of(arguments)
+    place = place_of(arguments, recipe)
     nodes = pipeline(recipe, place.sources(), place.run_options())
     store, memo = place.open_store(), place.memo()
     steps = make_plan(nodes, store, memo)
     if evaluation_only:
         refuse_all_but_evaluation(steps)
+    check_machine(steps, place.run_options())
     reasons = reasons_of(steps)
     in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
     with ended_by_sigterm(), Console(reasons) as console:

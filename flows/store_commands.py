@@ -67,7 +67,8 @@ def adopt(arguments: argparse.Namespace) -> int:
     for name in arguments.stages:
         if name not in STAGES:
             raise ConfigError(f"no stage {name}; stages are {', '.join(STAGES)}")
-    recipe, place = recipe_of(arguments), place_of(arguments)
+    recipe = recipe_of(arguments)
+    place = place_of(arguments, recipe)
     store, memo = place.open_store(), place.memo()
     nodes = pipeline(recipe, place.sources(), place.run_options())
     if arguments.source is not None and sum(node.stage.name in arguments.stages for node in nodes) > 1:

@@ -44,6 +44,10 @@ def _train(facts: Facts) -> str:
     return f"{facts['steps']:,} steps, loss {facts['train_loss_nats']:.4f} nats"
 
 
+def _import(facts: Facts) -> str:
+    return f"{facts['parameters']:,} parameters in {facts['tensors']} published tensors"
+
+
 def _calibrate(facts: Facts) -> str:
     return f"{facts['hessians']} Hessians from {facts['tokens']:,} tokens"
 
@@ -53,7 +57,8 @@ def _compress(facts: Facts) -> str:
 
 
 def _score(facts: Facts) -> str:
-    return f"{facts['targets']:,} targets, {facts['bpb']:.4f} bpb"
+    learned = "" if facts.get("causal", True) else ", after learning them: no score"
+    return f"{facts['targets']:,} targets, {facts['bpb']:.4f} bpb{learned}"
 
 
 def _count(facts: Facts) -> str:
@@ -67,6 +72,7 @@ def _mix(facts: Facts) -> str:
 TEXTS: Mapping[str, Callable[[Facts], str]] = {
     "tokenize": _data,
     "train": _train,
+    "import": _import,
     "calibrate": _calibrate,
     "compress": _compress,
     "score": _score,

@@ -7,6 +7,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from pgolf.run import RunOptions
+
 
 def host_name() -> str:
     """The machine's own name."""
@@ -36,6 +38,22 @@ def gpu_name() -> str | None:
     """The first GPU's product name, or None."""
     names = gpu_names()
     return names[0] if names else None
+
+
+def on_gpu(run: RunOptions) -> bool:
+    """Whether the network is to run on CUDA here."""
+    return run.device == "cuda" or (run.device == "auto" and bool(gpu_names()))
+
+
+def ranks_for(run: RunOptions, spans: int) -> int:
+    """Ranks of a training whose steps have `spans` spans: as asked for, or the most that share them evenly.
+
+    Without being asked, one per GPU, and one on a CPU.
+    """
+    if run.processes:
+        return run.processes
+    gpus = len(gpu_names()) if on_gpu(run) else 1
+    return max((ranks for ranks in range(1, gpus + 1) if spans % ranks == 0), default=1)
 
 
 @cache

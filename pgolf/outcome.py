@@ -16,6 +16,7 @@ from pgolf.errors import ResultsError
 from pgolf.fingerprint import digest
 from pgolf.pipeline import Node
 from pgolf.recipe import Recipe
+from pgolf.record import Record
 from pgolf.run import Fact
 from pgolf.tables.parquet import append, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
@@ -92,7 +93,7 @@ class Outcome:
 
     def _has_headline(self) -> bool:
         found = {row["estimator"] for row in self.scores.to_pylist() if _is_headline(row, self.recipe)}
-        return found == set(self.recipe.estimators)
+        return found >= set(self.recipe.estimators)
 
     def _headline_missing(self) -> str:
         declared = self.recipe.headline
@@ -117,7 +118,7 @@ class Outcome:
 
 
 def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """The scorers shown side by side: the network alone, and the declared mixture per estimator."""
+    """The scorers shown side by side: the network alone, the declared mixture per estimator, every Hedge mixture."""
     declared = {name: value for name, value in recipe.headline.model_dump().items() if value is not None}
     if recipe.headline.mixer == "adaptive":
         declared.pop("alpha", None)
@@ -125,6 +126,9 @@ def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
     for estimator in sorted(recipe.estimators):
         label = "honest" if estimator == "exact" else "legacy"
         scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **declared}
+    for hedge in recipe.mix.hedges:
+        label = "honest" if hedge.normalized else "legacy"
+        scorers.setdefault(f"{label}: hedge {hedge.experts}", {"estimator": "hedge", "mixer": f"hedge-{hedge.experts}"})
     return scorers
 
 
@@ -197,14 +201,15 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
 
     counting_s: estimator -> seconds of its count stage, which belong to the evaluation of every mixture with it.
     """
-    train, compress, score, mix = (mine[name].record for name in ("train", "compress", "score", "mix"))
+    weights = _weights(mine)
+    compress, score, mix = (mine[name].record for name in ("compress", "score", "mix"))
     path = mine["mix"].path / "cells.parquet"
     try:
         with pq.ParquetFile(path) as file:
             cells = file.read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"{path} cannot be read: {error}") from None
-    train_clock_s = _seconds(train.facts.get("train_clock_s"))
+    train_clock_s = _seconds(weights.facts.get("train_clock_s"))
     if train_clock_s is not None and "calibrate" in mine:
         # The challenge counts calibration on training data against the training clock.
         train_clock_s += mine["calibrate"].record.wall_s
@@ -221,11 +226,11 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
         "within_train_clock": None if train_clock_s is None else train_clock_s <= CLOCK_LIMIT_S,
         "ruleset": RULESET,
         "trace_key": score.key_digest,
-        "checkpoint_sha256": train.outputs["checkpoint"],
+        "checkpoint_sha256": weights.outputs["checkpoint"],
         "vocab": recipe.model.vocab_size,
         "git_commit": mix.git_commit,
-        "torch_version": train.key["tools"].get("torch"),
-        "gpu": train.gpu,
+        "torch_version": weights.key["tools"].get("torch"),
+        "gpu": weights.gpu,
         "host": mix.host,
         "started_utc": mix.started_utc,
     }
@@ -238,6 +243,11 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
         }
         rows.append(_named(cell) | about | clock)
     return rows
+
+
+def _weights(mine: Mapping[str, Artifact]) -> Record:
+    """Where a seed's weights come from: training, or an import, of which no training clock is known."""
+    return mine["train" if "train" in mine else "import"].record
 
 
 def _whole(value: Fact) -> int | None:
@@ -260,7 +270,7 @@ def _named(cell: Row) -> Row:
 
 def attempt_rows(seed: int, mine: Mapping[str, Artifact]) -> list[Row]:
     """One row per packing attempt of a seed."""
-    compress, train = mine["compress"].record, mine["train"].record
+    compress, weights = mine["compress"].record, _weights(mine)
     attempts = json.loads((mine["compress"].path / "attempts.json").read_text())
     rows = []
     for attempt in attempts:
@@ -278,7 +288,7 @@ def attempt_rows(seed: int, mine: Mapping[str, Artifact]) -> list[Row]:
                 "budget_bytes": compress.facts.get("budget_bytes"),
                 "fits_budget": attempt["fits"],
                 "chosen": attempt["fits"],
-                "checkpoint_sha256": train.outputs["checkpoint"],
+                "checkpoint_sha256": weights.outputs["checkpoint"],
                 "git_commit": compress.git_commit,
                 "host": compress.host,
                 "started_utc": compress.started_utc,

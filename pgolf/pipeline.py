@@ -19,12 +19,13 @@ from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.errors import ConfigError, DataError
-from pgolf.hardware import cpu_name, gpu_names
+from pgolf.hardware import cpu_name, gpu_names, ranks_for
+from pgolf.model.import_config import ImportConfig
 from pgolf.ngram.config import CountConfig
 from pgolf.recipe import Estimator, Recipe
 from pgolf.run import RunOptions
 from pgolf.stage import Stage, StageKey
-from pgolf.stages import CALIBRATE, COMPRESS, COUNT, FETCH, MIX, SCORE, TOKENIZE, TRAIN
+from pgolf.stages import CALIBRATE, COMPRESS, COUNT, FETCH, IMPORT, MIX, SCORE, TOKENIZE, TRAIN
 from pgolf.train.config import TrainStageConfig
 
 
@@ -67,10 +68,13 @@ class Sources:
     """Where a recipe's own files lie on this machine: places, not identity; their content enters the keys.
 
     documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file.
+    checkpoints: seed -> file of weights that takes the place of training; checkpoint_steps: steps behind them.
     """
 
     documents: Path | None = None
     tokenizer: Path | None = None
+    checkpoints: Mapping[int, Path] = field(default_factory=dict)
+    checkpoint_steps: int = 0
 
 
 def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = RunOptions()) -> tuple[Node, ...]:  # noqa: B008
@@ -81,6 +85,15 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
 def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
     data = recipe.fetch or recipe.tokenize
     assert data is not None, "a recipe has fetch or tokenize"
+    unknown = sorted(sources.checkpoints.keys() - set(recipe.seeds))
+    if unknown:
+        raise ConfigError(
+            f"a checkpoint is given for seed {unknown[0]}, but the seeds are {', '.join(map(str, recipe.seeds))}; "
+            f"pass --seeds {unknown[0]}, or the checkpoint as SEED=PATH"
+        )
+    # First of all, so that a file that does not fit ends the run before any work.
+    imported = {seed: import_node(recipe, seed, sources) for seed in recipe.seeds if seed in sources.checkpoints}
+    yield from imported.values()
     yield data_node(data, sources)
     counts = {}
     for estimator in recipe.estimators:
@@ -89,7 +102,36 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
         config = _count_config(recipe.count, estimator)
         yield Node(name=name, stage=COUNT, config=config, inputs={"data": Link("data", ("val", "tokenizer"))})
     for seed in recipe.seeds:
-        yield from _seed_nodes(recipe, seed, counts, run)
+        if seed in imported:
+            checkpoint = imported[seed].name
+        else:
+            trained = _train_node(recipe, seed, run)
+            yield trained
+            checkpoint = trained.name
+        yield from _seed_nodes(recipe, seed, Link(checkpoint, ("checkpoint",)), counts)
+
+
+def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
+    """The node that reads a seed's weights from a file. Raises ConfigError where there is no such file."""
+    config = ImportConfig(
+        model=recipe.model,
+        steps=sources.checkpoint_steps,
+        stream_position=sources.checkpoint_steps * recipe.train.stream_tokens_per_step,
+    )
+    weights = External(_source(sources.checkpoints[seed], "checkpoint"))
+    return Node(name=f"import[{seed}]", stage=IMPORT, config=config, seed=seed, inputs={"weights": weights})
+
+
+def _train_node(recipe: Recipe, seed: int, run: RunOptions) -> Node:
+    return Node(
+        name=f"train[{seed}]",
+        stage=TRAIN,
+        config=TrainStageConfig(model=recipe.model, train=recipe.train),
+        seed=seed,
+        inputs={"data": Link("data", ("train",))},
+        values={"seed": seed},
+        hardware=_clock_hardware(recipe, run) if recipe.train.clock_limit_s is not None else {},
+    )
 
 
 def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
@@ -130,20 +172,9 @@ def _count_config(count: CountConfig, estimator: Estimator) -> CountConfig:
     return CountConfig.model_validate(count.model_dump(exclude=hashed_only) | {"estimator": estimator})
 
 
-def _seed_nodes(recipe: Recipe, seed: int, counts: Mapping[str, Link], run: RunOptions) -> Iterator[Node]:
-    train, calibrate, compress, score, mix = (
-        f"{s}[{seed}]" for s in ("train", "calibrate", "compress", "score", "mix")
-    )
-    yield Node(
-        name=train,
-        stage=TRAIN,
-        config=TrainStageConfig(model=recipe.model, train=recipe.train),
-        seed=seed,
-        inputs={"data": Link("data", ("train",))},
-        values={"seed": seed},
-        hardware=_clock_hardware(run) if recipe.train.clock_limit_s is not None else {},
-    )
-    checkpoint = Link(train, ("checkpoint",))
+def _seed_nodes(recipe: Recipe, seed: int, checkpoint: Link, counts: Mapping[str, Link]) -> Iterator[Node]:
+    """Everything after the weights of one seed."""
+    calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("calibrate", "compress", "score", "mix"))
     packed_from: dict[str, Link | External] = {"checkpoint": checkpoint}
     if recipe.compress.method == "gptq":
         inputs = {"checkpoint": checkpoint, "data": Link("data", ("train",))}
@@ -173,12 +204,12 @@ def _seed_nodes(recipe: Recipe, seed: int, counts: Mapping[str, Link], run: RunO
     )
 
 
-def _clock_hardware(run: RunOptions) -> dict[str, Any]:
+def _clock_hardware(recipe: Recipe, run: RunOptions) -> dict[str, Any]:
     """What a run that stops by the clock depends on beside its key: how much it gets done in the time."""
     on_gpu = run.device == "cuda" or (run.device == "auto" and bool(gpu_names()))
     return {
         "device": gpu_names()[0] if on_gpu and gpu_names() else cpu_name(),
-        "processes": run.processes,
+        "processes": ranks_for(run, recipe.train.spans_per_step),
         "torch": metadata.version("torch"),
     }
 

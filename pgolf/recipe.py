@@ -44,7 +44,7 @@ class Recipe(StageConfig):
     compress: CompressConfig = Field(default_factory=CompressConfig, description="Quantization and packing to budget")
     score: ScoreConfig = Field(default_factory=ScoreConfig, description="Sliding-window evaluation of the artifact")
     estimators: tuple[Estimator, ...] = Field(
-        ("hashed", "exact"), min_length=1, description="Count tables: published hashed ones (legacy), exact ones"
+        ("hashed", "exact"), description="Count tables: published hashed ones (legacy), exact ones; none: no n-grams"
     )
     count: CountConfig = Field(default_factory=CountConfig, description="n-gram counts, once per estimator")
     mix: MixConfig = Field(default_factory=MixConfig, description="The grid of mixtures")

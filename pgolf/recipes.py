@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pgolf.corpus.config import TokenizeConfig
@@ -14,6 +15,7 @@ from pgolf.overrides import validated
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipe import Headline, Recipe
+from pgolf.systems import FULL, tiny
 from pgolf.train.config import TrainConfig
 
 
@@ -61,7 +63,15 @@ def demo() -> Recipe:
     )
 
 
-RECIPES: Mapping[str, Callable[[], Recipe]] = {"demo": demo}
+def _tiny_twin(full: Callable[[], Recipe]) -> Recipe:
+    return tiny(full())
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {
+    "demo": demo,
+    **{full.__name__: full for full in FULL},
+    **{f"{full.__name__}-tiny": partial(_tiny_twin, full) for full in FULL},
+}
 
 
 def recipe_named(name: str) -> Recipe:

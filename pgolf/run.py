@@ -27,12 +27,13 @@ def ignore_progress(_progress: Progress) -> None:
 class RunOptions:
     """Where and how a stage runs. Nothing here may change the bytes of an output.
 
-    device: "auto" takes CUDA where there is one. processes: ranks started by torchrun. threads: CPU threads per
-    process (0: cores divided by processes). lease_dir: folder of the node's device lock files.
+    device: "auto" takes CUDA where there is one. processes: ranks started by torchrun (0: one per GPU, as far as they
+    share a step evenly; one on a CPU). threads: CPU threads per process (0: all cores of a stage that is one process).
+    lease_dir: folder of the node's device lock files.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    processes: int = 1
+    processes: int = 0
     threads: int = 0
     log_every_steps: int = 10
     timeout_s: float | None = None

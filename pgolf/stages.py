@@ -17,6 +17,12 @@ TRAIN = Stage(
     tools={"torch": 2},
     outputs={"checkpoint": ("checkpoint.safetensors",)},
 )
+IMPORT = Stage(
+    name="import",
+    entry="pgolf.model.import_checkpoint",
+    tools={"torch": 2},
+    outputs={"checkpoint": ("checkpoint.safetensors",)},
+)
 CALIBRATE = Stage(
     name="calibrate", entry="pgolf.quant.calibrate", tools={"torch": 2}, outputs={"hessians": ("hessians.safetensors",)}
 )
@@ -26,8 +32,14 @@ COMPRESS = Stage(
     tools={"torch": 2, "zstandard": 3},
     outputs={"packed": ("model.pgolf",), "weights": ()},
 )
-SCORE = Stage(name="score", entry="pgolf.eval.score", tools={"torch": 2}, outputs={"trace": ("trace.arrow",)})
+SCORE = Stage(
+    name="score",
+    entry="pgolf.eval.score",
+    tools={"torch": 2},
+    # The second only where the configuration asks for it.
+    outputs={"trace": ("trace.arrow", "batches.arrow")},
+)
 COUNT = Stage(name="count", entry="pgolf.ngram.count", outputs={"counts": ("counts.arrow", "mass.arrow")})
 MIX = Stage(name="mix", entry="pgolf.ngram.mix_stage", tools={"numba": 2}, outputs={"cells": ("cells.parquet",)})
 
-STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, CALIBRATE, COMPRESS, SCORE, COUNT, MIX)}
+STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, MIX)}

@@ -23,7 +23,11 @@ class Place(BaseModel):
     documents: Path | None = Field(None, description="Documents to tokenize: a file, or a folder of them")
     tokenizer: Path | None = Field(None, description="A SentencePiece .model file")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network runs")
-    processes: int = Field(1, ge=1, le=8, description="Ranks per training, one GPU each")
+    processes: int = Field(
+        0, ge=0, le=8, description="Ranks per training, one GPU each; 0: all GPUs that share a step evenly"
+    )
+    checkpoints: dict[int, Path] = Field({}, description="Seed -> file of weights that takes the place of training")
+    checkpoint_steps: int = Field(0, ge=0, description="Steps behind those weights; calibration reads on from there")
 
     def open_store(self) -> Store:
         """The artifact store."""
@@ -35,7 +39,12 @@ class Place(BaseModel):
 
     def sources(self) -> Sources:
         """The recipe's own files."""
-        return Sources(documents=self.documents, tokenizer=self.tokenizer)
+        return Sources(
+            documents=self.documents,
+            tokenizer=self.tokenizer,
+            checkpoints=self.checkpoints,
+            checkpoint_steps=self.checkpoint_steps,
+        )
 
     def run_options(self) -> RunOptions:
         """How stages run here; devices are leased through the node's own lock files, whatever store is used."""

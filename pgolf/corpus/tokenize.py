@@ -174,7 +174,7 @@ def _encode(
     shards: Path,
     run: RunOptions,
 ) -> _Counts:
-    threads = run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
+    threads = run.threads or len(os.sched_getaffinity(0))
     table = ByteTable.from_processor(processor)
     counts = _Counts()
     reported = time.monotonic()

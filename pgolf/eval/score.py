@@ -98,7 +98,7 @@ def device_for(config: ScoreConfig, run: RunOptions) -> torch.device:
 
 def cpu_threads(run: RunOptions) -> int:
     """Threads for one process: as asked for, or the cores this process may use."""
-    return run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
+    return run.threads or len(os.sched_getaffinity(0))
 
 
 def score_windows(

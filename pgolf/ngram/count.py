@@ -224,7 +224,7 @@ def _write_counts(
     schema = pa.schema(fields, metadata={CONFIG_KEY: config.model_dump_json().encode()})
     block = np.empty((len(fields), min(BLOCK_RECORDS, plan.records)), np.uint32)
     samples: list[MassSample] = []
-    threads = run.threads or max(1, len(os.sched_getaffinity(0)) // run.processes)
+    threads = run.threads or len(os.sched_getaffinity(0))
     filled = written = 0
     reported = time.monotonic()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pgolf import errors
 from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import read_shard
 from pgolf.errors import ConfigError, LaunchError, PgolfError
+from pgolf.hardware import ranks_for
 from pgolf.launch import run_ranks
 from pgolf.lease import lease
 from pgolf.run import Made, Progress, RunOptions
@@ -32,6 +34,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     else a rank could explain, and LaunchError for a rank that died or ran out of time.
     """
     began_s = time.perf_counter()
+    run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
     _check_ranks(config.train, run)
     device, devices = _devices(run)
     dataset = open_dataset(inputs["data"])
@@ -109,15 +112,17 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
 
 
 def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dict[str, str]:
+    gloo = {"GLOO_SOCKET_IFNAME": "lo"}  # else gloo looks up the host's name, which need not resolve
     if device == "cuda":
         return {
+            **gloo,
             "CUDA_VISIBLE_DEVICES": ",".join(name.replace("gpu-", "GPU-", 1) for name in leased),
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what torch asks for where algorithms must be deterministic
         }
     return {
+        **gloo,
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_WAIT_POLICY": "PASSIVE",
-        "GLOO_SOCKET_IFNAME": "lo",  # else gloo looks up the host's name, which need not resolve
         # Keep freed activations for the next step: giving them back to the kernel costs a fifth of the time in faults.
         "MALLOC_MMAP_THRESHOLD_": str(2**32),
         "MALLOC_TRIM_THRESHOLD_": str(2**32),
