@@ -33,7 +33,7 @@ class HeadGate(nn.Module):
 class Attention(nn.Module):
     """One block's attention. Parameters are zero until initialized or loaded.
 
-    The four linear maps exist in physical layers only: a block that repeats one is handed that block's.
+    Blocks beyond the physical layers own no linear maps; which ones a pass uses, `forward` is told.
     """
 
     c_q: CastedLinear
@@ -67,7 +67,7 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Attention output [B, T, D] and this layer's values [B, T, G, K] before the value residual.
 
-        maps: the attention whose four linear maps are used; self, unless this block repeats a layer.
+        maps: the attention whose four linear maps are used; self, or where layers recur another block's.
         first_v_BTGK: layer 0's values, None in layer 0 itself. value_embedding_BTV: None in layers without one.
         """
         B, T, _ = u_BTD.shape

@@ -40,7 +40,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """z = r₀ x + r₁ x₀; then attention and MLP, each on the scaled norm of z and added by a gain per channel."""
 
-    mlp: MLP  # in physical layers only, like the linear maps of `attn`
+    mlp: MLP  # not in blocks beyond the physical layers, like the linear maps of `attn`
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The block's output [B, T, D] and its attention's own values [B, T, G, K]; see `Attention.forward`.
 
-        owner: the block whose six matrices are used; self, unless this block repeats a layer.
+        owner: the block whose six matrices are used; self, or where layers recur another one.
         """
         mix_x_D, mix_x0_D = self.resid_mix.to(x_BTD.dtype)
         z_BTD = mix_x_D * x_BTD + mix_x0_D * x0_BTD

@@ -1,7 +1,8 @@
 """Initial weights, draw for draw those of the original scripts.
 
-Source: PR #715; PR #792 with value embeddings, PR #745 with weight banks. The constructors of the originals' layers fill
-every tensor with values that are replaced later; those draws are repeated only because they move the random generator.
+Source: PR #715; PR #792 with value embeddings, PR #745 with weight banks. The constructors of the originals' layers
+fill every tensor with values that are replaced later; those draws are repeated here only because they move the random
+generator.
 """
 
 import math
