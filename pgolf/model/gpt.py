@@ -19,6 +19,7 @@ from pgolf.model.embedding import ScaledTable, SmearGate, Table, bigram_bucket
 from pgolf.model.linear import CastedLinear
 from pgolf.model.precision import Precision, precision_for, stream_norm_eps
 from pgolf.model.rope import ntk_base, rotation_tables
+from pgolf.model.softcap import LogitRounding, softcapped
 
 
 class MLP(nn.Module):
@@ -104,11 +105,16 @@ class GPT(nn.Module):
         """The blocks in the order they run, typed; the first `config.layers` of them own matrices."""
         return [cast(Block, block) for block in self.blocks]
 
+    @property
+    def precision(self) -> Precision:
+        """The number formats of a forward pass on the device that holds the weights."""
+        return precision_for(self.config, self.tok_emb.weight.device)
+
     def hidden(self, tokens_BT: Tensor) -> Tensor:
         """Final-normed hidden states [B, T, D]; position t depends on tokens 0..t of its row alone."""
         config = self.config
         tokens_BT = tokens_BT.long()
-        precision = precision_for(config, self.tok_emb.weight.device)
+        precision = self.precision
         length = tokens_BT.shape[1]
         base = ntk_base(
             config.rope_base, length, reference_length=config.rope_reference_length, rope_dims=config.rope_dims
@@ -145,13 +151,16 @@ class GPT(nn.Module):
         layers = self.config.value_embedding_layers
         return {layer: shared_BTV * c.to(shared_BTV.dtype) for layer, c in zip(layers, self.ve_layer_scales)}
 
-    def logits(self, h: Tensor) -> Tensor:
-        """Softcapped logits [..., V] in float32 of hidden states [..., D]."""
-        dtype = precision_for(self.config, self.tok_emb.weight.device).linear
-        cap = self.config.logit_softcap
-        return (cap * torch.tanh(F.linear(h.to(dtype), self.tok_emb.weight.to(dtype)) / cap)).float()
+    def logits(self, h: Tensor, rounding: LogitRounding = "once") -> Tensor:
+        """Softcapped logits [..., V] in float32 of hidden states [..., D]; for `rounding` see `softcapped`."""
+        dtype = self.precision.linear
+        z = F.linear(h.to(dtype), self.tok_emb.weight.to(dtype))
+        return softcapped(z, self.config.logit_softcap, rounding)
 
-    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross-entropy in nats per target, a float32 scalar; target t is the token that follows token t."""
-        logits_NV = self.logits(self.hidden(tokens_BT)).flatten(0, 1)
+    def loss(self, tokens_BT: Tensor, targets_BT: Tensor, rounding: LogitRounding = "none") -> Tensor:
+        """Mean cross-entropy in nats per target, a float32 scalar; target t is the token that follows token t.
+
+        rounding: "none" as in the compiled training step, "each" as where #745 and #761 train on the validation text.
+        """
+        logits_NV = self.logits(self.hidden(tokens_BT), rounding).flatten(0, 1)
         return F.cross_entropy(logits_NV, targets_BT.long().flatten())

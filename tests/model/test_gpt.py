@@ -1,5 +1,6 @@
 """The network against its definition, its published sizes, and what it must not see."""
 
+import collections
 import itertools
 import math
 
@@ -8,13 +9,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pgolf.model import gpt
+from pgolf.model import attention, gpt
 from pgolf.model.config import ModelConfig
 from pgolf.model.embedding import bigram_bucket
 from pgolf.model.init import initial_model
+from pgolf.model.linear import CastedLinear
 from pgolf.model.precision import Precision, precision_for
 from pgolf.model.rope import ntk_base
-from tests.model.networks import SMALL, SMALL_715, SMALL_792, perturbed_model, some_tokens
+from tests.model.networks import SMALL, SMALL_715, SMALL_761, SMALL_792, perturbed_model, some_tokens
 from tests.oracles.network import logits_by_definition
 
 every_family = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL.keys())
@@ -119,14 +121,71 @@ def test_precision_follows_the_device():
     assert precision_for(SMALL_792, cuda) == Precision(torch.bfloat16, torch.float32)
 
 
-@pytest.mark.parametrize("config", [SMALL_715, SMALL_792], ids=["715", "792"])
-def test_the_casts_of_the_cuda_formats_fit_together(config, monkeypatch):
-    """The arithmetic of CUDA, run on the CPU: trains in bfloat16 without a format clash, close to float32."""
+def formats_on_the_way(model, monkeypatch):
+    """Fills, while `model` runs, station -> the set of number formats seen there."""
+    seen: dict[str, set[torch.dtype]] = collections.defaultdict(set)
+
+    def on(station, module, pick):
+        module.register_forward_hook(lambda _module, inputs, output: seen[station].add(pick(inputs, output).dtype))
+
+    def around(station, owner, name, pick):
+        function = getattr(owner, name)
+
+        def recording(*args, **kwargs):
+            output = function(*args, **kwargs)
+            seen[station].update(tensor.dtype for tensor in pick(args, output))
+            return output
+
+        monkeypatch.setattr(owner, name, recording)
+
+    on("after the smear", model.smear, lambda _inputs, output: output)
+    for block in model.block_list:
+        on("after a block", block, lambda _inputs, output: output[0])
+        on("normed", block.attn, lambda inputs, _output: inputs[0])
+        on("values", block.attn, lambda _inputs, output: output[1])
+        if block.attn.attn_gate is not None:
+            on("gate", block.attn.attn_gate, lambda _inputs, output: output)
+    for module in model.modules():
+        if isinstance(module, CastedLinear):
+            on("into a matrix", module, lambda inputs, _output: inputs[0])
+            on("out of a matrix", module, lambda _inputs, output: output)
+    around("queries and keys, normed", attention, "rotate", lambda args, _output: [args[0]])
+    around("attention", attention.F, "scaled_dot_product_attention", lambda args, output: [*args[:3], output])
+    around("after the exclusion", attention, "without_own_value", lambda _args, output: [output])
+    around("raw logits", gpt, "softcapped", lambda args, _output: [args[0]])
+    return seen
+
+
+@every_family
+def test_the_arithmetic_of_cuda_has_the_published_formats_at_every_station(config, monkeypatch):
+    """Run on the CPU: an uncompiled pass of #715 and #761 under torch 2.9, of #745 and #792 under torch 2.4.
+
+    The two differ in the stream and what is normed; the network trains without a format clash, close to float32.
+    """
     model = initial_model(config, 2)
     tokens_BT = some_tokens(2, 9, config.vocab_size)
     exact = model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
-    monkeypatch.setattr(gpt, "precision_for", lambda config, _device: precision_for(config, torch.device("cuda")))
+    monkeypatch.setattr(gpt.GPT, "precision", precision_for(config, torch.device("cuda")))
+    seen = formats_on_the_way(model, monkeypatch)
     rounded = model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
     rounded.backward()
+
+    stream = torch.bfloat16 if config in (SMALL_715, SMALL_761) else torch.float32
+    expected = {
+        "after the smear": stream,
+        "after a block": stream,
+        "normed": stream,
+        "queries and keys, normed": stream,
+        "into a matrix": torch.bfloat16,
+        "out of a matrix": torch.bfloat16,
+        "values": torch.bfloat16,
+        "attention": torch.bfloat16,
+        "after the exclusion": torch.float32,
+        "raw logits": torch.bfloat16,
+    }
+    if config.gated_attention:
+        expected["gate"] = torch.bfloat16
+    assert seen == {station: {format} for station, format in expected.items()}
+    assert rounded.dtype == torch.float32
     assert all(p.grad.dtype == p.dtype for p in model.parameters() if p.grad is not None)
     assert rounded.item() == pytest.approx(exact.item(), abs=0.02)  # bfloat16 keeps 8 bits; logits are of order 0.03
