@@ -11,6 +11,7 @@ from torch import Tensor
 from pgolf.errors import DataError
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
+from pgolf.model.misfits import in_one_line, misfits
 from pgolf.model.tensor_file import load_tensors, save_tensors
 
 _CONFIG_KEY = "model_config"
@@ -56,18 +57,9 @@ def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.
     Raises DataError naming each tensor that is missing, unknown, or of another shape or dtype than the network's.
     """
     model = GPT(config)
-    expected = model.state_dict()
-    complaints = [f"{name} is missing" for name in expected if name not in state]
-    complaints += [f"{name} is not part of the network" for name in state if name not in expected]
-    for name, tensor in expected.items():
-        found = state.get(name)
-        if found is not None and (found.shape != tensor.shape or found.dtype != tensor.dtype):
-            complaints.append(f"{name} is {_kind(found)}, the network has {_kind(tensor)}")
+    complaints = misfits(model.state_dict(), state, _kind)
     if complaints:
-        shown = "; ".join(complaints[:5]) + (f"; and {len(complaints) - 5} more" if len(complaints) > 5 else "")
-        raise DataError(
-            f"{len(complaints)} tensors do not fit the network: {shown}; use the config they were made with"
-        )
+        raise DataError(f"{in_one_line(complaints)}; use the config they were made with")
     model.load_state_dict(dict(state))
     return model.to(device).eval()
 

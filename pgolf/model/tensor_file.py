@@ -55,17 +55,22 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
             file.write(flat.view(torch.uint8).numpy().data)
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (on the CPU) and metadata of a safetensors file; DataError for a missing, truncated or foreign file."""
+def load_tensors(
+    path: Path, *, remedy: str = "run the stage that makes it again"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (on the CPU) and metadata of a safetensors file.
+
+    Raises DataError for a missing, truncated or foreign file; remedy: what it tells the user to do.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return tensors, dict(file.metadata() or {})
     except FileNotFoundError as error:
-        raise DataError(f"{path}: file is missing; run the stage that makes it again") from error
+        raise DataError(f"{path}: file is missing; {remedy}") from error
     except (SafetensorError, OSError) as error:
         size_bytes = path.stat().st_size if path.is_file() else 0
         raise DataError(
             f"{path}: {size_bytes} bytes that are not a whole safetensors file ({error}); "
-            "it is truncated or damaged, run the stage that makes it again"
+            f"it is truncated or damaged, {remedy}"
         ) from error

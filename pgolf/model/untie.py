@@ -8,21 +8,16 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pgolf.model.config import ModelConfig
-
-MATRIX_NAMES = ("attn.c_q", "attn.c_k", "attn.c_v", "attn.proj", "mlp.fc", "mlp.proj")
+from pgolf.model.state_names import MATRIX_NAMES, matrix_name
 
 
 def untie(config: ModelConfig, state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The same function without recurrence: `executed_layers` layers, repeated matrices cloned, the rest shared.
+    """The same function, bit for bit, without recurrence: each executed layer gets clones of the matrices it ran on.
 
-    Small tensors already belong to executed layers and keep their names.
+    Small tensors already belong to executed layers; they keep their names and stay the tensors they are.
     """
-    shared = {_matrix(layer, name) for layer in range(config.layers) for name in MATRIX_NAMES}
-    untied = {name: tensor for name, tensor in state.items() if name not in shared}
+    tied = {matrix_name(layer, name) for layer in range(config.layers) for name in MATRIX_NAMES}
+    untied = {name: tensor for name, tensor in state.items() if name not in tied}
     for layer, physical in enumerate(config.physical_layers):
-        untied |= {_matrix(layer, name): state[_matrix(physical, name)].clone() for name in MATRIX_NAMES}
+        untied |= {matrix_name(layer, name): state[matrix_name(physical, name)].clone() for name in MATRIX_NAMES}
     return config.model_copy(update={"layers": config.executed_layers, "recurrence": ()}), untied
-
-
-def _matrix(layer: int, name: str) -> str:
-    return f"blocks.{layer}.{name}.weight"

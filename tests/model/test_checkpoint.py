@@ -99,5 +99,5 @@ def test_a_state_that_does_not_fit_is_refused_naming_tensor_and_both_shapes():
     assert "4 tensors do not fit" in message
     assert "smear.gate is float32 [47], the network has float32 [48]" in message
     assert "tok_emb.weight is float32 [23, 48], the network has bfloat16 [23, 48]" in message
-    assert "skip_weights is missing" in message
-    assert "extra is not part of the network" in message
+    assert "skip_weights is missing, the network has float32 [2, 48]" in message
+    assert "extra is float32 [2, 48], the network has none" in message

@@ -1,0 +1,141 @@
+"""State dicts of the published scripts, read without running anything in them, and their names against ours.
+
+#638, #715, #761 and #792 name matrices as we do. #745 stacks those of its P layers in four banks: qo_bank [2P, D, D]
+(all c_q, then all attn.proj), kv_bank [2P, V, D] (all c_k, then all c_v), mlp_up_bank [P, M, D], mlp_down_bank
+[P, D, M]; shapes: D width, V channels of all values, M MLP width.
+"""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pgolf.errors import DataError
+from pgolf.model.config import ModelConfig
+from pgolf.model.gpt import GPT
+from pgolf.model.misfits import in_one_line, misfits
+from pgolf.model.state_names import matrix_name
+from pgolf.model.tensor_file import load_tensors
+
+_BANKS = {
+    "qo_bank": ("attn.c_q", "attn.proj"),
+    "kv_bank": ("attn.c_k", "attn.c_v"),
+    "mlp_up_bank": ("mlp.fc",),
+    "mlp_down_bank": ("mlp.proj",),
+}
+_FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_SAVE_ADVICE = "save the state dict alone: torch.save(model.state_dict(), path)"
+
+
+def read_published(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU, of a state dict in a torch.save file or, by its suffix, a .safetensors file.
+
+    Raises DataError for a file that is missing, damaged, or holds anything but tensors by name; executes nothing in it.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give the file of a state dict")
+    if path.suffix == ".safetensors":
+        return load_tensors(path, remedy="copy or download it again")[0]
+    content = _unpickled(path)
+    if not isinstance(content, Mapping):
+        raise DataError(f"{path}: holds a {type(content).__name__} and no state dict; {_SAVE_ADVICE}")
+    for name, value in content.items():
+        if not isinstance(name, str) or not _is_plain(value):
+            raise DataError(
+                f"{path}: entry {name!r} is a {_description(value)}, where a state dict has a dense tensor by name; "
+                f"{_SAVE_ADVICE}"
+            )
+    return {name: tensor.detach() for name, tensor in content.items()}
+
+
+def from_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's state from a published one, per layer or in banks, in the network's own formats.
+
+    Raises DataError naming what is missing, unknown, of another shape, not floating-point, NaN or infinite.
+    """
+    network = _network_state(config)
+    banked = any(bank in state for bank in _BANKS)
+    expected = _banked(config, network) if banked else network
+    complaints = misfits(expected, state, lambda tensor: str(list(tensor.shape)))
+    cast = {}
+    for name, like in expected.items():
+        tensor = state.get(name)
+        if tensor is None or tensor.shape != like.shape:
+            continue
+        if tensor.dtype not in _FORMATS:
+            complaints.append(f"{name} holds {_format(tensor)} values, the network has {_format(like)}")
+            continue
+        cast[name] = tensor.detach().to(like.dtype, copy=True).contiguous()
+        bad = int((~torch.isfinite(cast[name])).sum())
+        if bad:
+            complaints.append(f"{name} has {bad:,} of {like.numel():,} values NaN or infinite in {_format(like)}")
+    if complaints:
+        raise DataError(
+            f"{in_one_line(complaints)}; use the recipe and widths it was trained with, and its final state"
+        )
+    unpacked = _unbanked(config, cast) if banked else cast
+    return {name: unpacked[name] for name in network}
+
+
+def to_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's state as the script it comes from saves it: in banks if its initial weights are drawn as banks."""
+    return _banked(config, state) if config.init_draws == "banks" else dict(state)
+
+
+def _network_state(config: ModelConfig) -> dict[str, Tensor]:
+    """Names, shapes and formats of the network's state, without values."""
+    with torch.device("meta"):
+        return GPT(config).state_dict()
+
+
+def _banked(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    packed = dict(state)
+    for bank, names in _BANKS.items():
+        keys = [matrix_name(layer, name) for name in names for layer in range(config.layers)]
+        packed[bank] = torch.stack([packed.pop(key) for key in keys])
+    return packed
+
+
+def _unbanked(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    unpacked = dict(state)
+    for bank, names in _BANKS.items():
+        keys = [matrix_name(layer, name) for name in names for layer in range(config.layers)]
+        # Clones: a matrix that kept its bank in memory could not be saved or trained by itself.
+        unpacked |= {key: matrix.clone() for key, matrix in zip(keys, unpacked.pop(bank), strict=True)}
+    return unpacked
+
+
+def _unpickled(path: Path) -> object:
+    """What a torch.save file holds, as far as it is plain data."""
+    try:
+        with warnings.catch_warnings():
+            # It warns of pickles that it may not read, and advises to let unreadable ones run their code.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path}: holds code or objects besides tensors, or is damaged; nothing in it was run. If it is yours, "
+            f"{_SAVE_ADVICE}"
+        ) from error
+    except Exception as error:  # a damaged file raises whatever its bytes happen to mean
+        raise DataError(
+            f"{path}: {path.stat().st_size:,} bytes that are not a whole torch.save file ({type(error).__name__}); "
+            "it is truncated or damaged, copy or download it again"
+        ) from error
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def _description(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.layout).removeprefix('torch.')} tensor on {value.device}"
+    return type(value).__name__
+
+
+def _format(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
