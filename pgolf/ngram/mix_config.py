@@ -59,6 +59,7 @@ class MixConfig(StageConfig):
             "entropy_ranges",
             "entropy_slopes",
             "entropy_thresholds",
+            "hedges",
         ):
             values = getattr(self, name)
             if len(set(values)) != len(values):

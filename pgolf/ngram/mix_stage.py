@@ -22,18 +22,22 @@ from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import validation_tokens
 from pgolf.errors import DataError
+from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.bpb import bits_per_byte, nats_to_bits
-from pgolf.eval.trace import Trace, count_records, iterate_trace, trace_is_causal
+from pgolf.eval.trace import Trace, count_records, iterate_trace, read_plan, trace_is_causal
 from pgolf.eval.windows import WindowPlan
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import COUNTS_FILE, CountFile, open_counts, plan_of
 from pgolf.ngram.grid import UNIT_RECORDS, Cell, Grid, Totals, Unit, cells_of, rule_of
+from pgolf.ngram.hedge_config import HedgeConfig
+from pgolf.ngram.hedge_pass import Hedges, HedgeTotals
 from pgolf.ngram.mass import MASS_FILE, MassSample, read_mass
 from pgolf.ngram.mix import adaptive_alpha, first_hit, legacy_mass
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.run import Fact, Made, Progress, RunOptions
 
 TRACE_FILE = "trace.arrow"
+BATCHES_FILE = "batches.arrow"
 CELLS_FILE = "cells.parquet"
 COUNTS_ROLE = "counts."
 
@@ -68,9 +72,10 @@ COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
 def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
     """Score every cell of the grid; writes cells.parquet.
 
-    inputs: `trace` and `data`, and one `counts.<name>` per count stage. Memory does not grow with the trace, but for
-    the token stream (2 bytes a token).
-    Raises DataError for trace and counts of different records, ConfigError for an order that was not counted.
+    inputs: `trace` and `data`, and one `counts.<name>` per count stage; none are needed for the network alone and for
+    Hedge mixtures. Memory does not grow with the trace, but for the token stream (2 bytes a token).
+    Raises DataError for trace and counts of different records, ConfigError for an order that was not counted, and for
+    a Hedge mixture that the trace lacks batch means for.
     """
     started = time.perf_counter()
     dataset = open_dataset(inputs["data"])
@@ -94,26 +99,47 @@ def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptio
         if counts[name].estimator == "hashed"
     }
     entropy_nats = _EntropyAt(masses)
+    hedges = _hedges(config.hedges, inputs["trace"], tokens, dataset.vocab_size) if config.hedges else None
+    listeners = [target_bytes.add, entropy_nats.add, *([hedges.add] if hedges else [])]
     threads = run.threads or len(os.sched_getaffinity(0))
-    units = _units(iterate_trace(trace_path), files, plans, [target_bytes.add, entropy_nats.add], records, run)
+    units = _units(iterate_trace(trace_path), files, plans, listeners, records, run)
     totals = Grid(cells, counts).run(units, threads=threads)
     mass_means = [_mass_mean(cell, counts, masses, entropy_nats.found) for cell in cells]
-    rows = _rows(
-        cells,
-        totals,
-        mass_means,
-        counts,
-        targets=records,
-        total_bytes=target_bytes.total,
-        vocab=dataset.vocab_size,
-        causal=trace_is_causal(trace_path),
-    )
+    rows = _rows(cells, totals, mass_means, counts)
+    facts: dict[str, Fact] = {}
+    if hedges:
+        hedged = hedges.totals()
+        rows += _hedge_rows(config.hedges, hedged, targets=records)
+        facts = {f"hedge_{number}_shares": _named_shares(total) for number, total in enumerate(hedged)}
+    causal = trace_is_causal(trace_path)
+    rows = [
+        _scored(row, targets=records, total_bytes=target_bytes.total, vocab=dataset.vocab_size, causal=causal)
+        for row in rows
+    ]
     columns = [pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS]
     pq.write_table(pa.table(columns, schema=pa.schema(COLUMNS)), out / CELLS_FILE, compression="zstd")
     return Made(
         phases_s={"mix": time.perf_counter() - started},
-        facts={"cells": len(cells), "token_points": records * len(cells), **_best(rows)},
+        facts={"cells": len(rows), "token_points": records * len(rows), **_best(rows), **facts},
     )
+
+
+def _hedges(configs: Sequence[HedgeConfig], trace: Path, tokens: npt.NDArray[np.uint16], vocab_size: int) -> Hedges:
+    """The Hedge mixtures, ready for the blocks of the trace in folder `trace`."""
+    plan = read_plan(trace / TRACE_FILE)
+    if plan.targets >= len(tokens):
+        raise DataError(
+            f"the trace was scored on {plan.targets:,} targets, the validation stream has {len(tokens) - 1:,}; "
+            "mix a trace with the data it was scored on"
+        )
+    path = trace / BATCHES_FILE
+    means = read_batch_means(path) if path.exists() else None
+    return Hedges(configs, plan, tokens, vocab_size=vocab_size, means=means)
+
+
+def _named_shares(total: HedgeTotals) -> str:
+    """The final weights in words: network 0.981, unigram 0.002, …"""
+    return ", ".join(f"{name} {share:.3g}" for name, share in total.shares.items())
 
 
 def _plan_of_file(name: str, file: CountFile, stream_tokens: int, records: int) -> WindowPlan:
@@ -246,41 +272,73 @@ def _rows(
     totals: Totals,
     mass_means: Sequence[float],
     counts: Mapping[str, CountConfig],
-    *,
-    targets: int,
-    total_bytes: int,
-    vocab: int,
-    causal: bool,
 ) -> list[dict[str, Fact]]:
-    """One row per cell, in the order of the cells."""
+    """One row per cell of the grid, in the order of the cells: what it is and what it came to."""
     rows = []
     for number, cell in enumerate(cells):
         settings = asdict(cell)
         if cell.counts is not None:
             settings["granularity"] = str(counts[cell.counts].granularity)
             settings["ranks"] = counts[cell.counts].ranks
-        loss_nats = float(totals.loss_nats[number])
         rows.append(
-            dict.fromkeys((name for name, _ in COLUMNS), None)
-            | settings
+            settings
             | {
                 "cell": json.dumps({name: value for name, value in settings.items() if value is not None}),
                 "normalized": cell.normalized,
-                # As the trace is: a mixture adds counts of earlier segments, and a gate and a weight that never see
-                # the target.
-                "causal": causal,
-                "vocab": vocab,
-                "targets": targets,
-                "bytes": total_bytes,
                 "matched": None if cell.counts is None else int(totals.matched[number]),
-                "loss_sum_nats": loss_nats,
-                "loss_nats": loss_nats / targets,
-                "bits": nats_to_bits(loss_nats),
-                "bpb": bits_per_byte(loss_nats, total_bytes),
+                "loss_sum_nats": float(totals.loss_nats[number]),
                 "mass_mean": mass_means[number],
             }
         )
     return rows
+
+
+def _hedge_rows(
+    configs: Sequence[HedgeConfig], totals: Sequence[HedgeTotals], *, targets: int
+) -> list[dict[str, Fact]]:
+    """One row per Hedge mixture, in the order of the configs."""
+    rows = []
+    for config, total in zip(configs, totals, strict=True):
+        settings: dict[str, Fact] = {
+            "estimator": "hedge",
+            "mixer": f"hedge-{config.experts}",
+            "order": 3,
+            "granularity": str(config.chunk_tokens),
+        }
+        # Whatever else sets it apart from the default: without it two cells could be one row of the tables.
+        others = config.model_dump(exclude_defaults=True, exclude={"experts", "chunk_tokens"})
+        rows.append(
+            settings
+            | {
+                "cell": json.dumps(settings | others),
+                "normalized": config.normalized,
+                "matched": total.mixed,
+                "loss_sum_nats": total.loss_nats,
+                "mass_mean": total.mass / targets,
+            }
+        )
+    return rows
+
+
+def _scored(row: Mapping[str, Fact], *, targets: int, total_bytes: int, vocab: int, causal: bool) -> dict[str, Fact]:
+    """A row with every column: its score per target and per byte, and what it shares with all others."""
+    loss_nats = row["loss_sum_nats"]
+    assert isinstance(loss_nats, float)
+    return (
+        dict.fromkeys((name for name, _ in COLUMNS), None)
+        | dict(row)
+        | {
+            # As the trace is: a mixture adds counts of what was scored before, and a gate and weights that never see
+            # the target.
+            "causal": causal,
+            "vocab": vocab,
+            "targets": targets,
+            "bytes": total_bytes,
+            "loss_nats": loss_nats / targets,
+            "bits": nats_to_bits(loss_nats),
+            "bpb": bits_per_byte(loss_nats, total_bytes),
+        }
+    )
 
 
 def _best(rows: Sequence[Mapping[str, Fact]]) -> dict[str, Fact]:
