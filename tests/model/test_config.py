@@ -20,6 +20,15 @@ def test_the_defaults_are_those_of_715():
         ({"rope_dims": 66}, "at most a head's width / heads = 64"),
         ({"value_embedding_layers": (9, 11)}, r"value_embedding_layers \(9, 11\) must rise strictly within 0..10"),
         ({"xsa_layers": (3, 2)}, r"xsa_layers \(3, 2\) must rise"),
+        (
+            {"recurrence": (4, 6)},
+            r"recurrence \(4, 6\) has gaps or is out of order.* consecutive layers, e.g. \(4, 5\)",
+        ),
+        ({"recurrence": (5, 4)}, r"recurrence \(5, 4\) has gaps or is out of order"),
+        ({"recurrence": (4, 4)}, r"recurrence \(4, 4\) has gaps or is out of order"),
+        ({"recurrence": (10, 11)}, r"recurrence \(10, 11\) must lie within 0..10, the physical layers"),
+        ({"recurrence": (-1, 0)}, r"recurrence \(-1, 0\) must lie within 0..10"),
+        ({"recurrence": (4, 5), "xsa_layers": (12, 13)}, r"xsa_layers \(12, 13\) must rise strictly within 0..12"),
         ({"wdith": 512}, "Extra inputs are not permitted"),
     ],
 )
@@ -28,6 +37,22 @@ def test_fields_that_do_not_fit_are_refused_with_the_numbers(fields, message):
         ModelConfig(**fields)
 
 
+@pytest.mark.parametrize(
+    ("recurrence", "order"),
+    [
+        ((), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
+        ((4, 5), (0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 10)),
+        ((0,), (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
+        ((9, 10), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 10)),
+    ],
+)
+def test_recurring_layers_run_again_right_after_the_last_of_them(recurrence, order):
+    config = ModelConfig(recurrence=recurrence)
+    assert config.physical_layers == order
+    assert (config.executed_layers, config.encoder_layers) == (len(order), len(order) // 2)
+    assert config.xsa_layer_set == set(range(len(order)))
+
+
 def test_a_config_survives_json():
-    config = ModelConfig(value_embedding_layers=(9, 10), xsa_layers=(), norm_eps_bf16_input=2**-7)
+    config = ModelConfig(recurrence=(4, 5), value_embedding_layers=(9, 10), xsa_layers=(), norm_eps_bf16_input=2**-7)
     assert ModelConfig.model_validate_json(config.model_dump_json()) == config

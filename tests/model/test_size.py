@@ -11,22 +11,22 @@ from tests.model.networks import PUBLISHED, SMALL
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "tensors", "bfloat16_numbers"),
+    ("name", "parameters", "tensors", "size_bytes"),
     [
-        ("715", 27_137_223, 149, 1_048_576),
-        ("745", 27_051_758, 106 - 4 + 66, 917_504),  # its four banks hold the matrices of eleven layers
-        ("792", 26_993_756, 121, 917_504),
+        ("715", 27_137_223, 149, 106_451_740),
+        ("745", 27_051_758, 106 - 4 + 66, 106_372_024),  # its four banks hold the matrices of eleven layers
+        ("792", 26_993_756, 121, 106_140_016),
     ],
 )
-def test_published_sizes_come_out(name, parameters, tensors, bfloat16_numbers):
-    """Parameters as printed in the logs; tensors as in the state files."""
+def test_published_sizes_come_out(name, parameters, tensors, size_bytes):
+    """Parameters as printed in the logs; tensors and their bytes as in the state files, where tables are bfloat16."""
     config = PUBLISHED[name]
     with torch.device("meta"):
         model = GPT(config)
     assert parameter_count(config) == parameters
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert len(model.state_dict()) == tensors
-    assert sum(p.numel() for p in model.parameters() if p.dtype == torch.bfloat16) == bfloat16_numbers
+    assert sum(p.numel() * p.element_size() for p in model.parameters()) == size_bytes
 
 
 def test_untied_745_has_the_published_number_of_trainable_parameters():
