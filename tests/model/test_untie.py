@@ -38,3 +38,17 @@ def test_a_network_without_recurrence_stays_as_it_is():
     assert config == SMALL_792
     assert untied.keys() == state.keys()
     assert all(torch.equal(untied[name], state[name]) for name in state)
+
+
+def test_the_gradient_of_a_shared_matrix_is_the_sum_over_its_passes():
+    tied = perturbed_model(SMALL_745)
+    untied = build_model(*untie(SMALL_745, tied.state_dict()))
+    tokens_BT = some_tokens(2, 11, SMALL_745.vocab_size)
+    for model in (tied, untied):
+        model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).backward()
+    passes = {0: (0,), 1: (1, 3), 2: (2, 4), 3: (5,), 4: (6,)}
+    for layer, executed in passes.items():
+        for name in ("attn.c_q.weight", "attn.proj.weight", "mlp.fc.weight"):
+            parts = [untied.get_parameter(f"blocks.{v}.{name}").grad for v in executed]
+            whole = tied.get_parameter(f"blocks.{layer}.{name}").grad
+            torch.testing.assert_close(whole, sum(parts), rtol=1e-5, atol=1e-6)  # float32 sums
