@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgolf.eval.ttt_config import BatchMeansConfig, TttConfig
+from pgolf.eval.ttt_config import TttConfig
 from pgolf.eval.windows import Int64Array, WindowPlan
 
 
@@ -55,12 +55,12 @@ class WindowBatch:
     windows: range
 
 
-def window_batches(chunk: int, windows: range, config: BatchMeansConfig) -> Iterator[WindowBatch]:
-    """One chunk's windows cut into the ranks' shares and these into batches, in stream order.
+def window_batches(chunk: int, windows: range, *, ranks: int, size: int) -> Iterator[WindowBatch]:
+    """One chunk's windows cut into the ranks' shares and these into batches of `size`, in stream order.
 
     With tail "once" the plan lacks the windows that only repeat targets, so the last chunk's shares are smaller there.
     """
-    bounds = (windows.start + shares(len(windows), config.ranks)).tolist()
+    bounds = (windows.start + shares(len(windows), ranks)).tolist()
     for rank, (first, last) in enumerate(itertools.pairwise(bounds)):
-        for batch, start in enumerate(range(first, last, config.windows)):
-            yield WindowBatch(chunk, rank, batch, range(start, min(start + config.windows, last)))
+        for batch, start in enumerate(range(first, last, size)):
+            yield WindowBatch(chunk, rank, batch, range(start, min(start + size, last)))

@@ -19,7 +19,8 @@ class ScoreConfig(StageConfig):
         default=32,
         ge=1,
         le=65_536,
-        description="windows in one forward pass; on a CPU every thread holds one such batch",
+        description="windows in one forward pass; on a CPU every thread holds one such batch; with batch_means its "
+        "batches are those passes",
     )
     tail: Literal["once", "repeat"] = Field(
         default="once",
@@ -41,6 +42,17 @@ class ScoreConfig(StageConfig):
     batch_means: BatchMeansConfig | None = Field(
         default=None, description="also write batches.arrow, which the published Hedge mixer needs; null: do not"
     )
+
+    @property
+    def chunk_tokens(self) -> int | None:
+        """Scored positions of a chunk; None where nothing happens chunk by chunk."""
+        chunked = self.ttt or self.batch_means
+        return chunked.chunk_tokens if chunked else None
+
+    @property
+    def causal(self) -> bool:
+        """Whether every score depends on the artifact and on tokens before its target alone."""
+        return self.ttt is None or self.ttt.order == "score_first"
 
     @model_validator(mode="after")
     def _chunks_agree(self) -> Self:

@@ -52,7 +52,7 @@ def test_pr745_ranks_score_two_batches_per_chunk_3786_in_all(published_plan):
     batches = [
         batch
         for chunk, (first, last) in enumerate(itertools.pairwise(bounds))
-        for batch in window_batches(chunk, range(first, last), config)
+        for batch in window_batches(chunk, range(first, last), ranks=config.ranks, size=config.windows)
     ]
     assert len(batches) == 8 * 3786
     assert [sum(batch.rank == rank for batch in batches) for rank in range(8)] == [3786] * 8

@@ -1,6 +1,7 @@
 """The score stage against a plain evaluation with full logits, and what must hold of any sliding evaluation."""
 
 import copy
+import os
 import re
 
 import numpy as np
@@ -11,10 +12,12 @@ from pydantic import ValidationError
 from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.errors import ConfigError, DataError
 from pgolf.eval import score as score_module
+from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.bpb import bits_per_byte
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.score import cpu_threads, device_for, make, score_windows
-from pgolf.eval.trace import Trace, read_trace
+from pgolf.eval.trace import Trace, read_trace, trace_is_causal
+from pgolf.eval.ttt_config import BatchMeansConfig, TttConfig
 from pgolf.eval.windows import plan_windows
 from pgolf.model.checkpoint import Checkpoint, build_model, save_checkpoint
 from pgolf.pack.compress import make as compress
@@ -33,7 +36,8 @@ def random_tokens(count: int, seed: int = 3) -> np.ndarray:
 
 def scored(model, tokens, *, window=WINDOW, stride=STRIDE, tail="once", batch_windows=4, threads=1) -> Trace:
     plan = plan_windows(len(tokens) - 1, window=window, stride=stride, tail=tail)
-    pieces = list(score_windows(model, tokens, plan, batch_windows=batch_windows, threads=threads))
+    config = ScoreConfig(window=window, stride=stride, tail=tail, batch_windows=batch_windows)
+    pieces = list(score_windows(model, tokens, plan, config, threads=threads))
     columns = zip(*((piece.target, piece.loss_nats, piece.entropy_nats) for piece in pieces))
     return Trace(*(np.concatenate(column) for column in columns))
 
@@ -205,6 +209,72 @@ def test_progress_ends_at_the_last_target(tmp_path, toy_data, packed_toy):
     assert heard[-1].facts["loss_nats"] > 0
 
 
+TTT = {"chunk_tokens": 2 * WINDOW, "sequence_length": WINDOW, "lr": 0.02}
+
+
+@pytest.mark.parametrize(("order", "causal", "steps"), [("score_first", True, 2), ("adapt_first", False, 3)])
+def test_stage_that_learns_marks_trace_and_facts_by_the_order(tmp_path, toy_data, packed_toy, order, causal, steps):
+    heard = []
+    run = RunOptions(threads=2, report=heard.append)
+    ttt = TttConfig(order=order, epochs=1, **TTT)
+    made, path = run_make(tmp_path, toy_data(random_tokens(6 * WINDOW + 1)), run, ttt=ttt)
+    assert trace_is_causal(path) is made.facts["causal"] is causal
+    assert made.facts["ttt_steps"] == steps
+    assert set(made.phases_s) == {"load", "learn", "score"}
+    assert made.phases_s["learn"] > 0
+    assert heard[-1].done == heard[-1].total == 6 * WINDOW * (1 if causal else 2)
+    assert len(read_trace(path)) == 6 * WINDOW
+
+
+def means_by_definition(model, tokens, windows, size):
+    """(positions, mean loss, mean entropy) over everything that consecutive windows read, in batches of `size`."""
+    found = []
+    for first in range(0, len(windows), size):
+        losses, entropies = [], []
+        for start in windows[first : first + size]:
+            loss, entropy = evaluated_plainly(model, tokens, start, min(start + WINDOW, len(tokens) - 1))
+            losses += loss.tolist()
+            entropies += entropy.tolist()
+        found.append((len(losses), np.mean(losses), np.mean(entropies)))
+    return found
+
+
+def test_batch_means_are_means_over_all_positions_of_every_ranks_batches(tmp_path, toy_network, toy_data, packed_toy):
+    tokens = random_tokens(5 * WINDOW + 1)
+    asked = {"chunk_tokens": 40, "ranks": 2, "windows": 3}
+    _, path = run_make(tmp_path, toy_data(tokens), tail="repeat", batch_means=BatchMeansConfig(**asked))
+    found = read_batch_means(path.parent / "batches.arrow")
+    starts = list(range(0, 5 * WINDOW, STRIDE))
+    first_scored = [0 if w == 0 else max(min(w + WINDOW, 5 * WINDOW) - STRIDE, w) for w in starts]
+    expected = []
+    for chunk in range(3):
+        mine = [w for w, p in zip(starts, first_scored) if p // 40 == chunk]
+        for rank in range(2):
+            share = mine[len(mine) * rank // 2 : len(mine) * (rank + 1) // 2]
+            for batch, means in enumerate(means_by_definition(toy_network, tokens, share, 3)):
+                expected.append((chunk, rank, batch, starts.index(share[3 * batch]), *means))
+    columns = [np.array(column) for column in zip(*expected)]
+    for name, column in zip(("chunk", "rank", "batch", "first_window", "positions"), columns[:5]):
+        np.testing.assert_array_equal(getattr(found, name), column)
+    np.testing.assert_array_equal(found.last_window, [*found.first_window[1:], len(starts)])
+    np.testing.assert_allclose(found.loss_nats, columns[5], rtol=0, atol=SAME_NATS)
+    np.testing.assert_allclose(found.entropy_nats, columns[6], rtol=0, atol=SAME_NATS)
+
+
+def test_asking_for_batch_means_leaves_the_scores_and_without_it_there_is_no_file(tmp_path, toy_data, packed_toy):
+    data = toy_data(random_tokens(5 * WINDOW + 1))
+    ttt = TttConfig(**TTT)
+    _, plain = run_make(tmp_path, data, ttt=ttt)
+    _, asked = run_make(tmp_path, data, ttt=ttt, batch_means=BatchMeansConfig(chunk_tokens=2 * WINDOW, ranks=2))
+    assert not (plain.parent / "batches.arrow").exists()
+    np.testing.assert_array_equal(read_trace(asked).target, read_trace(plain).target)
+    np.testing.assert_allclose(read_trace(asked).loss_nats, read_trace(plain).loss_nats, rtol=0, atol=SAME_NATS)
+    # The first chunk is scored by the network as it is, later ones by one that has learned.
+    _, fixed = run_make(tmp_path, data, batch_means=BatchMeansConfig(chunk_tokens=2 * WINDOW, ranks=2))
+    learned, before = (read_batch_means(path.parent / "batches.arrow").loss_nats for path in (asked, fixed))
+    assert (learned[:2].tolist() == before[:2].tolist(), (learned[2:] != before[2:]).all()) == (True, True)
+
+
 def test_validation_shorter_than_one_window_is_refused_in_numbers(tmp_path, toy_data, packed_toy):
     with pytest.raises(DataError, match=rf"hold {WINDOW} tokens, less than one window of {WINDOW}"):
         run_make(tmp_path, toy_data(random_tokens(WINDOW)))
@@ -249,9 +319,9 @@ def test_bfloat16_on_cuda_stays_near_float32(toy_network):
     assert np.mean(on_gpu.loss_nats) == pytest.approx(np.mean(reference.loss_nats), abs=0.05)
 
 
-def test_threads_are_those_asked_for_or_the_cores_shared_by_the_processes():
+def test_threads_are_those_asked_for_or_one_per_core():
     assert cpu_threads(RunOptions(threads=5)) == 5
-    assert cpu_threads(RunOptions(processes=10_000)) == 1
+    assert cpu_threads(RunOptions()) == len(os.sched_getaffinity(0))
 
 
 def test_defaults_are_the_published_evaluation():

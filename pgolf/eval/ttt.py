@@ -1,0 +1,158 @@
+"""Test-time training: the network learns the validation stream, one chunk after the other.
+
+Shapes: R rows that are learned at once, T positions of a row.
+Source: openai/parameter-golf PRs #745 (after a chunk is scored) and #761 (before anything is); the update is the same.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pgolf.errors import ConfigError, NonFiniteLoss
+from pgolf.eval.chunks import learned_rows, shares
+from pgolf.eval.in_order import map_in_order
+from pgolf.eval.ttt_config import TttConfig
+from pgolf.model.gpt import GPT
+from pgolf.quant.threads import intra_op_threads
+
+# Positions of one backward pass: 16,384 are the largest group of the two published systems.
+POSITIONS_AT_A_TIME = 1 << 14
+
+
+class Learner:
+    """A network together with what its learning carries from chunk to chunk, the optimizer's state.
+
+    parameters: what learns. wall_s: seconds spent learning so far.
+
+    On a CPU the weights do not depend on the number of threads; on CUDA the backward pass of attention adds in an order
+    of its own, so two runs agree to rounding only.
+    """
+
+    def __init__(self, model: GPT, tokens: npt.NDArray[np.uint16], config: TttConfig, *, threads: int) -> None:
+        """tokens: the stream x[0..N]. Raises ConfigError where every block would be frozen."""
+        blocks = len(model.blocks)
+        if config.frozen_blocks >= blocks:
+            raise ConfigError(
+                f"ttt.frozen_blocks {config.frozen_blocks} freezes all {blocks} blocks of the network; "
+                f"set it to at most {blocks - 1}"
+            )
+        self._model, self._tokens, self._config, self._threads = model, tokens, config, threads
+        targets = tokens.size - 1
+        self._rows = learned_rows(targets, config).tolist()
+        self._chunks = -(-targets // config.chunk_tokens)
+        self.wall_s = 0.0
+        model.blocks[: config.frozen_blocks].requires_grad_(False)
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = _optimizer(self.parameters, config)
+        if config.projection_bits is not None:
+            model.bigram.proj.fake_bits = config.projection_bits
+            if model.ve_shared is not None:
+                model.ve_shared.proj.fake_bits = config.projection_bits
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks there are to learn: the first ones of the stream."""
+        return len(self._rows)
+
+    @property
+    def steps(self) -> int:
+        """Updates of the weights in all."""
+        return self.chunks * self._config.epochs
+
+    def targets_of(self, chunk: int) -> int:
+        """How many targets are learned from a chunk."""
+        return int(self._rows[chunk]) * self._config.sequence_length
+
+    def learn(self, chunk: int) -> None:
+        """Update the weights on a chunk's rows, `epochs` times; the network is back in evaluation mode afterwards.
+
+        One update descends the mean over the groups that have rows of each group's mean loss.
+        Raises NonFiniteLoss when the gradient is no number.
+        """
+        started = time.perf_counter()
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self._config, chunk, self._chunks)
+        self._model.train()
+        with intra_op_threads(1):
+            for _ in range(self._config.epochs):
+                self._set_gradients(chunk)
+                norm = float(nn.utils.clip_grad_norm_(self.parameters, self._config.clip_norm))
+                if not math.isfinite(norm):
+                    raise NonFiniteLoss(
+                        f"learning chunk {chunk:,} of the validation text gave a gradient of norm {norm}; "
+                        f"lower ttt.lr (now {self._config.lr:g})"
+                    )
+                self._optimizer.step()
+        self._model.eval()
+        self.wall_s += time.perf_counter() - started
+
+    def _set_gradients(self, chunk: int) -> None:
+        """Sum over the parts in float32, so that a bfloat16 table's gradient is rounded once more only at the end."""
+        sums: list[Tensor | None] = [None] * len(self.parameters)
+        for gradients, weight in self._gradients_of_parts(chunk):
+            for i, gradient in enumerate(gradients):
+                if gradient is not None:
+                    part = gradient.float() * weight
+                    before = sums[i]
+                    sums[i] = part if before is None else before.add_(part)
+        for parameter, total in zip(self.parameters, sums):
+            parameter.grad = None if total is None else total.to(parameter.dtype)
+
+    def _gradients_of_parts(self, chunk: int) -> Iterator[tuple[tuple[Tensor | None, ...], float]]:
+        """Per part its gradients and the weight of its mean loss in the loss that is descended."""
+
+        def work(part: tuple[range, float]) -> tuple[tuple[Tensor | None, ...], float]:
+            rows, weight = part
+            return self._gradients(chunk, rows), weight
+
+        parts = row_parts(int(self._rows[chunk]), self._config)
+        if self._parameter_device.type == "cpu":
+            yield from map_in_order(work, parts, threads=self._threads)
+        else:
+            yield from map(work, parts)
+
+    def _gradients(self, chunk: int, rows: range) -> tuple[Tensor | None, ...]:
+        T = self._config.sequence_length
+        first = chunk * self._config.chunk_tokens + rows.start * T
+        span = torch.from_numpy(self._tokens[first : first + len(rows) * T + 1].astype(np.int64))
+        span = span.to(self._parameter_device)
+        # Both published programs train here without a compiled graph.
+        loss = self._model.loss(span[:-1].view(-1, T), span[1:].view(-1, T), rounding="each")
+        # Not loss.backward(): parts on several threads would race for the sums.
+        return cast(tuple[Tensor | None, ...], torch.autograd.grad(loss, self.parameters, allow_unused=True))
+
+    @property
+    def _parameter_device(self) -> torch.device:
+        return self._model.tok_emb.weight.device
+
+
+def learning_rate(config: TttConfig, chunk: int, chunks: int) -> float:
+    """The rate at a chunk of `chunks`: constant, or half a cosine from `lr` at the first to 0 at the last."""
+    if config.lr_schedule == "constant":
+        return config.lr
+    return config.lr * 0.5 * (1 + math.cos(math.pi * chunk / max(1, chunks - 1)))
+
+
+def row_parts(rows: int, config: TttConfig) -> Iterator[tuple[range, float]]:
+    """A chunk's rows in parts small enough for one backward pass, each with its weight in the mean of group means."""
+    bounds = shares(rows, config.groups).tolist()
+    groups = [range(first, last) for first, last in itertools.pairwise(bounds) if first < last]
+    at_a_time = max(1, POSITIONS_AT_A_TIME // config.sequence_length)
+    for group in groups:
+        for start in range(group.start, group.stop, at_a_time):
+            part = range(start, min(start + at_a_time, group.stop))
+            yield part, len(part) / (len(group) * len(groups))
+
+
+def _optimizer(parameters: list[nn.Parameter], config: TttConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(parameters, lr=config.lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay)
