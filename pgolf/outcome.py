@@ -199,7 +199,8 @@ def outcome_of(
 def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting_s: Mapping[str, float]) -> list[Row]:
     """One row per cell of a seed's grid, with the gates and the provenance of its artifacts (by stage name).
 
-    counting_s: estimator -> seconds of its count stage, which belong to the evaluation of every mixture with it.
+    counting_s: estimator -> seconds of its count stage, which belong to the evaluation of every mixture with it; hedge
+    mixtures count while they mix.
     """
     weights = _weights(mine)
     compress, score, mix = (mine[name].record for name in ("compress", "score", "mix"))
@@ -236,7 +237,7 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
     }
     rows = []
     for cell in cells:
-        mixing_s = counting_s[cell["estimator"]] + mix.wall_s if cell["estimator"] in counting_s else 0.0
+        mixing_s = 0.0 if cell["estimator"] == "neural" else counting_s.get(cell["estimator"], 0.0) + mix.wall_s
         clock = {
             "eval_clock_s": score.wall_s + mixing_s,
             "within_eval_clock": score.wall_s + mixing_s <= CLOCK_LIMIT_S,

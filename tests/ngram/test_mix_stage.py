@@ -14,13 +14,22 @@ from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
 from pgolf.ngram import count, mix, mix_stage
 from pgolf.ngram.config import CountConfig
+from pgolf.ngram.hedge_config import HedgeConfig
+from pgolf.ngram.hedge_pass import Hedges
 from pgolf.ngram.mass import read_mass
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.run import RunOptions
+from tests.ngram.conftest import VOCAB_SIZE
 from tests.oracles import ngram as oracle
 
 WINDOW, STRIDE, RANKS = 64, 16, 2
 GRID = MixConfig(alphas=(0.0, 0.4, 1.0), orders=(2, 4))
+SMALL = {"trigram_rows": 64, "chunk_tokens": 256, "warmup_tokens": 200, "batch_windows": 4}
+HEDGES = (
+    HedgeConfig(**SMALL),
+    HedgeConfig(**SMALL, eta=0.3),
+    HedgeConfig(**SMALL, experts="published", trigram_least_total=1),
+)
 
 
 @pytest.fixture(params=["once", "repeat"])
@@ -45,6 +54,7 @@ def inputs(tmp_path, data_folder, val_tokens, tail):
                 rng.uniform(0, 7, len(target)).astype(np.float32),
             )
         ],
+        plan=plan,
     )
     layout = {"window": WINDOW, "stride": STRIDE, "ranks": RANKS, "tail": tail, "orders": (2, 3, 4)}
     for name, fields in (("hashed", {"estimator": "hashed", "buckets": 1 << 10}), ("exact", {"estimator": "exact"})):
@@ -176,6 +186,52 @@ def test_without_counts_the_network_alone_is_reported(inputs, out):
     assert [row["estimator"] for row in rows_of(out)] == ["neural"]
 
 
+def test_hedges_are_rows_of_their_own_and_need_no_counts(inputs, out, val_tokens, tail):
+    grid = MixConfig(mixers=(), hedges=HEDGES)
+    made = mix_stage.make(grid, {name: inputs[name] for name in ("data", "trace")}, out, RunOptions())
+    neural, *rows = rows_of(out)
+    trace = trace_module.read_trace(inputs["trace"] / "trace.arrow")
+    plan = plan_windows((3000 - 1) // WINDOW * WINDOW, window=WINDOW, stride=STRIDE, tail=tail)
+    hedges = Hedges(HEDGES, plan, val_tokens, vocab_size=VOCAB_SIZE)
+    hedges.add(trace)
+    for row, config, totals in zip(rows, HEDGES, hedges.totals(), strict=True):
+        assert (row["estimator"], row["mixer"], row["order"]) == ("hedge", f"hedge-{config.experts}", 3)
+        assert row["normalized"] == config.normalized == (config.experts == "proper")
+        assert (row["mass_mean"] == 1.0) == row["normalized"]
+        assert row["mass_mean"] == totals.mass / len(trace)
+        assert row["loss_sum_nats"] == totals.loss_nats
+        assert row["matched"] == totals.mixed == len(trace) - 256
+        assert row["granularity"] == "256"
+        assert row["causal"] is True
+        assert {name: row[name] for name in ("targets", "bytes", "vocab")} == {
+            name: neural[name] for name in ("targets", "bytes", "vocab")
+        }
+    assert len({row["cell"] for row in (neural, *rows)}) == 4
+    assert json.loads(rows[1]["cell"]).items() >= {"eta": 0.3, "trigram_rows": 64, "batch_windows": 4}.items()
+    assert made.facts["cells"] == 4
+    assert made.facts["hedge_0_shares"].startswith("network ")
+    # Beside a grid they are the same rows, after it.
+    mix_stage.make(MixConfig(**{**GRID.model_dump(), "hedges": HEDGES}), inputs, out, RunOptions(threads=2))
+    assert rows_of(out)[-3:] == rows
+
+
+def test_a_hedge_on_positions_asks_for_batch_means_before_the_pass(inputs, out):
+    grid = MixConfig(hedges=(HedgeConfig(**SMALL, update_on="positions"),))
+    reports = []
+    with pytest.raises(ConfigError, match=r'set score.batch_means=\{"chunk_tokens":256,"ranks":8,"windows":4\}'):
+        mix_stage.make(grid, inputs, out, RunOptions(report=reports.append))
+    assert not reports
+
+
+def test_a_hedge_over_a_trace_of_longer_data_is_refused(inputs, out):
+    plan = plan_windows(4096, window=WINDOW, stride=STRIDE)
+    numbers = np.ones(4096, np.float32)
+    write_trace(inputs["trace"] / "trace.arrow", [Trace(plan.record_targets(), numbers, numbers)], plan=plan)
+    roles = {name: inputs[name] for name in ("data", "trace")}
+    with pytest.raises(DataError, match="scored on 4,096 targets, the validation stream has 2,999"):
+        mix_stage.make(MixConfig(hedges=HEDGES), roles, out, RunOptions())
+
+
 def test_a_trace_of_another_length_is_refused_in_numbers(inputs, out):
     trace = trace_module.read_trace(inputs["trace"] / "trace.arrow")
     short = Trace(trace.target[:-5].copy(), trace.loss_nats[:-5].copy(), trace.entropy_nats[:-5].copy())
@@ -186,11 +242,12 @@ def test_a_trace_of_another_length_is_refused_in_numbers(inputs, out):
 
 def test_a_trace_of_other_targets_is_refused(inputs, out):
     trace = trace_module.read_trace(inputs["trace"] / "trace.arrow")
+    # What was read is mapped from the file that is written anew.
     shifted = Trace(trace.target + 1, trace.loss_nats.copy(), trace.entropy_nats.copy())
+    far = Trace(trace.target + 5000, trace.loss_nats.copy(), trace.entropy_nats.copy())
     write_trace(inputs["trace"] / "trace.arrow", [shifted])
     with pytest.raises(DataError, match="are not the targets that counts 'exact' are of"):
         mix_stage.make(GRID, inputs, out, RunOptions())
-    far = Trace(trace.target + 5000, trace.loss_nats.copy(), trace.entropy_nats.copy())
     write_trace(inputs["trace"] / "trace.arrow", [far])
     with pytest.raises(DataError, match="the validation stream 1 to 2,999"):
         mix_stage.make(GRID, inputs, out, RunOptions())
