@@ -37,7 +37,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
     reported = loaded
     # One thread: how many cores a machine has must not move the last bit of a sum; at small widths it is faster too.
     with intra_op_threads(1), torch.inference_mode():
-        with InputHessians(network) as hessians:
+        with InputHessians(network, config.product) as hessians:
             for done, tokens_BT in enumerate(calibration_batches(config, dataset, position), start=1):
                 network.hidden(tokens_BT.to(device))
                 now = time.perf_counter()

@@ -5,7 +5,7 @@ Shapes: N positions (batch and time together), C input channels of one linear ma
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,14 @@ from pgolf.model.linear import CastedLinear
 class InputHessians:
     """Collects Σ XᵀX per linear map while forward passes run inside its `with` block.
 
-    X [N, C] is taken to float32, its product is float32, and products are summed in float64 on the network's device.
+    product float32: X [N, C] is taken to float32, its product is float32, and products are summed in float64.
+    bfloat16: X is rounded to bfloat16, the product is taken in float32 and rounded to bfloat16, and products are summed
+    in float32, as #792 did, whose autocast reached into its hooks. All on the network's device.
     Maps that are fed the very same tensor (queries, keys and values) share one product.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, product: Literal["float32", "bfloat16"] = "float32") -> None:
+        self._rounded = product == "bfloat16"
         self._maps = {
             f"{name}.weight": module for name, module in network.named_modules() if isinstance(module, CastedLinear)
         }
@@ -68,12 +71,15 @@ class InputHessians:
             if name in self._sums:
                 self._sums[name] += product_CC
             else:
-                self._sums[name] = product_CC.double()
+                self._sums[name] = product_CC.clone() if self._rounded else product_CC.double()
 
         return hook
 
     def _product(self, x: Tensor) -> Tensor:
         if self._last is None or self._last[0] is not x:
-            X_NC = x.detach().float().reshape(-1, x.shape[-1])
-            self._last = (x, X_NC.T @ X_NC)
+            X_NC = self._as_used(x.detach().float().reshape(-1, x.shape[-1]))
+            self._last = (x, self._as_used(X_NC.T @ X_NC))
         return self._last[1]
+
+    def _as_used(self, values: Tensor) -> Tensor:
+        return values.bfloat16().float() if self._rounded else values

@@ -75,6 +75,18 @@ def test_batches_are_the_first_span_of_each_global_batch_after_the_training_posi
     assert all(torch.equal(one, other) for one, other in zip(batches, wrapped))
 
 
+def test_the_product_asked_for_is_the_one_taken(inputs, tmp_path):
+    hessians = []
+    for product in ("float32", "bfloat16"):
+        run(inputs, tmp_path / product, CONFIG.model_copy(update={"product": product}))
+        hessians.append(load_tensors(tmp_path / product / "hessians.safetensors")[0])
+    fine, coarse = hessians
+    for name, H_CC in fine.items():
+        assert not torch.equal(coarse[name], H_CC)
+        # Inputs and products are off by at most 2^-9 of themselves.
+        assert float((coarse[name] - H_CC).abs().max()) < 2**-7 * float(H_CC.diagonal().max())
+
+
 def test_every_linear_map_gets_a_hessian_under_its_state_name(inputs, tmp_path):
     reports: list[Progress] = []
     made = run(inputs, tmp_path / "out", report=reports.append)

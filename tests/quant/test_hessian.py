@@ -1,5 +1,7 @@
 """Running XᵀX, against the inputs themselves."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -43,6 +45,33 @@ def test_hessians_are_the_mean_over_batches_of_the_products_of_inputs():
     torch.testing.assert_close(means["out.weight"].double(), relu_NC.T @ relu_NC / 4, rtol=1e-5, atol=1e-4)
     assert torch.equal(means["key.weight"], means["query.weight"])
     assert all(mean.dtype == torch.float32 for mean in means.values())
+
+
+def rounded(value: float) -> float:
+    """To 8 significant bits, half to even: a bfloat16 of everyday size."""
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(round(math.ldexp(mantissa, 8)), exponent - 8)
+
+
+def test_bfloat16_products_are_rounded_once_per_batch_between_rounded_inputs():
+    network, data = Two(), batches(4)
+    with torch.inference_mode(), InputHessians(network, "bfloat16") as hessians:
+        for x_BTC in data:
+            network(x_BTC)
+    found_CC = hessians.mean(4)["query.weight"]
+    expected_CC = torch.zeros(6, 6, dtype=torch.float64)
+    for x_BTC in data:
+        rows = [[rounded(value) for value in row] for row in x_BTC.reshape(-1, 6).tolist()]
+        for i in range(6):
+            for j in range(6):
+                expected_CC[i, j] += rounded(math.fsum(row[i] * row[j] for row in rows)) / 4
+    # Sums of four numbers of 8 bits are exact in float32.
+    torch.testing.assert_close(found_CC.double(), expected_CC, rtol=0, atol=0)
+    with torch.inference_mode(), InputHessians(network) as exact:
+        for x_BTC in data:
+            network(x_BTC)
+    gap = (found_CC - exact.mean(4)["query.weight"]).abs().max() / found_CC.abs().max()
+    assert 1e-5 < float(gap) < 2**-7
 
 
 def test_hessians_are_symmetric_and_positive_semidefinite():
