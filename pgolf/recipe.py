@@ -67,4 +67,10 @@ class Recipe(StageConfig):
             raise ValueError(
                 f"count.tail {self.count.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
             )
+        for number, hedge in enumerate(self.mix.hedges):
+            if hedge.batch_means not in (None, self.score.batch_means):
+                raise ValueError(
+                    f"hedge {number} moves its weights by means over batches of {hedge.batch_means}, score keeps "
+                    f"{self.score.batch_means}; set score.batch_means={hedge.batch_means.model_dump_json()}"
+                )
         return self

@@ -110,6 +110,11 @@ def test_every_twin_runs_through_all_stages_on_a_cpu(name, store, tmp_path):
             assert cell["mass_mean"] == pytest.approx(1, abs=1e-6)
         else:
             assert cell["mass_mean"] > 1.01
+    score_s, mix_s = (artifacts[f"{stage}[{seed}]"].record.wall_s for stage in ("score", "mix"))
+    for row in outcome.scores.to_pylist():
+        if row["estimator"] in ("neural", "hedge"):
+            # A hedge counts while it mixes; the network alone needs neither.
+            assert row["eval_clock_s"] == score_s + (mix_s if row["estimator"] == "hedge" else 0.0)
     text = outcome.text()
     assert ("legacy" in text) == bool(scorers)
 

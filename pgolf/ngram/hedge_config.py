@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
+from pgolf.eval.ttt_config import BatchMeansConfig
 
 
 class HedgeConfig(StageConfig):
@@ -41,6 +42,13 @@ class HedgeConfig(StageConfig):
     def normalized(self) -> bool:
         """Whether the mixture is a distribution over the vocabulary."""
         return self.experts == "proper" and self.trigram_least_total == 0
+
+    @property
+    def batch_means(self) -> BatchMeansConfig | None:
+        """What the score stage has to keep for it; null: nothing."""
+        if self.update_on == "scored":
+            return None
+        return BatchMeansConfig(chunk_tokens=self.chunk_tokens, ranks=self.ranks, windows=self.batch_windows)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

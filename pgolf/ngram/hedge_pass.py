@@ -10,7 +10,6 @@ Shapes: K experts, R ranks, T records of a chunk, P positions its windows read, 
 Source: openai/parameter-golf PR #745.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +21,7 @@ from pgolf.errors import ConfigError, DataError
 from pgolf.eval.batch_means import BatchMeans
 from pgolf.eval.chunks import window_batches, window_bounds
 from pgolf.eval.trace import Trace
+from pgolf.eval.ttt_config import BatchMeansConfig
 from pgolf.eval.windows import WindowPlan
 from pgolf.ngram.hedge import (
     EXPERTS,
@@ -164,10 +164,13 @@ class _Stream:
         losses: dict[tuple[float, float, int], _ChunkLosses] = {}
         for mixer in self._mixers:
             config = mixer.config
+            if self._tables.tokens < config.warmup_tokens:
+                mixer.take_network(loss_T)
+                continue
             smoothing = (config.smoothing, config.trigram_smoothing, config.trigram_least_total)
             if smoothing not in losses:
                 losses[smoothing] = self._losses(windows, config)
-            mixer.score(self._chunk, self._tables.tokens, windows, loss_T, entropy_T, losses[smoothing])
+            mixer.score(self._chunk, windows, loss_T, entropy_T, losses[smoothing])
 
     def _losses(self, windows: range, config: HedgeConfig) -> _ChunkLosses:
         own = slice(windows.start, windows.stop)
@@ -197,25 +200,20 @@ class _Mixer:
     def __init__(self, config: HedgeConfig, plan: WindowPlan, vocab_size: int, means: BatchMeans | None) -> None:
         self.config = config
         self._plan, self._vocab_size = plan, vocab_size
-        self._means = _checked(means, plan, config) if config.update_on == "positions" else None
+        self._means = _checked(means, plan, config.batch_means) if config.batch_means else None
         self._log_weight_RK = np.tile(initial_log_weights(config), (config.ranks, 1))
         self._loss_nats = self._mass = 0.0
         self._mixed = 0
 
+    def take_network(self, loss_T: Float32Array) -> None:
+        """Warm-up: a chunk's records by the network alone, with the weights as they were."""
+        self._loss_nats += float(loss_T.sum(dtype=np.float64))
+        self._mass += len(loss_T)
+
     def score(
-        self,
-        chunk: int,
-        counted: int,
-        windows: range,
-        loss_T: Float32Array,
-        entropy_T: Float32Array,
-        losses: _ChunkLosses,
+        self, chunk: int, windows: range, loss_T: Float32Array, entropy_T: Float32Array, losses: _ChunkLosses
     ) -> None:
-        """Score the records of one chunk, batch by batch. counted: tokens counted before it."""
-        if counted < self.config.warmup_tokens:
-            self._loss_nats += float(loss_T.sum(dtype=np.float64))
-            self._mass += len(loss_T)
-            return
+        """Score the records of one chunk, batch by batch."""
         experts = [loss_T, *losses.record] + ([entropy_T] if self.config.experts == "published" else [])
         loss_KT = np.array(experts, np.float64)
         self._mixed += len(loss_T)
@@ -244,25 +242,20 @@ class _Mixer:
         return HedgeTotals(self._loss_nats, self._mass, self._mixed, shares)
 
 
-def _checked(means: BatchMeans | None, plan: WindowPlan, config: HedgeConfig) -> BatchMeans:
-    """The means, if they are of just the batches that the config makes of the plan's windows."""
-    sizes = {"chunk_tokens": config.chunk_tokens, "ranks": config.ranks, "windows": config.batch_windows}
-    setting = json.dumps(sizes, separators=(",", ":"))
+def _checked(means: BatchMeans | None, plan: WindowPlan, needed: BatchMeansConfig) -> BatchMeans:
+    """The means, if they are of just the batches that the plan's windows make."""
+    setting = needed.model_dump_json()
     if means is None:
         raise ConfigError(
             "update_on=positions moves the weights by means over all positions, which the trace comes without; "
             f"set score.batch_means={setting}, or update_on=scored"
         )
-    bounds = window_bounds(plan, config.chunk_tokens)
-    batches = [
-        batch
-        for chunk, (first, last) in enumerate(pairwise(bounds.tolist()))
-        for batch in window_batches(chunk, range(first, last), ranks=config.ranks, size=config.batch_windows)
-    ]
     read = np.concatenate([np.zeros(1, np.int64), np.cumsum(plan.end - plan.start)])
     expected = [
-        (b.chunk, b.rank, b.windows.start, b.windows.stop, int(read[b.windows.stop] - read[b.windows.start]))
-        for b in batches
+        (chunk, batch.rank, own.start, own.stop, int(read[own.stop] - read[own.start]))
+        for chunk, (first, last) in enumerate(pairwise(window_bounds(plan, needed.chunk_tokens).tolist()))
+        for batch in window_batches(chunk, range(first, last), ranks=needed.ranks, size=needed.windows)
+        for own in [batch.windows]
     ]
     columns = (means.chunk, means.rank, means.first_window, means.last_window, means.positions)
     found = list(zip(*(column.tolist() for column in columns)))
@@ -270,8 +263,8 @@ def _checked(means: BatchMeans | None, plan: WindowPlan, config: HedgeConfig) ->
         row = next((n for n, pair in enumerate(zip(found, expected)) if pair[0] != pair[1]), None)
         where = "" if row is None else f"; batch {row:,} has {_named(found[row])} instead of {_named(expected[row])}"
         raise ConfigError(
-            f"the trace has {len(found):,} batch means where chunks of {config.chunk_tokens:,} tokens, {config.ranks} "
-            f"ranks and {config.batch_windows} windows make {len(expected):,}{where}; "
+            f"the trace has {len(found):,} batch means where chunks of {needed.chunk_tokens:,} tokens, {needed.ranks} "
+            f"ranks and {needed.windows} windows make {len(expected):,}{where}; "
             f"set score.batch_means={setting}, or chunk_tokens, ranks and batch_windows to what was scored"
         )
     return means
