@@ -123,11 +123,14 @@ def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
     if recipe.headline.mixer == "adaptive":
         declared.pop("alpha", None)
     scorers: dict[str, dict[str, Any]] = {"network": dict(NEURAL)}
+    # A distribution is honest only if the network behind it had not learned the text before.
+    learned_first = recipe.score.ttt is not None and recipe.score.ttt.order == "adapt_first"
+    honest = "not causal" if learned_first else "honest"
     for estimator in sorted(recipe.estimators):
-        label = "honest" if estimator == "exact" else "legacy"
+        label = honest if estimator == "exact" else "legacy"
         scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **declared}
     for hedge in recipe.mix.hedges:
-        label = "honest" if hedge.normalized else "legacy"
+        label = honest if hedge.normalized else "legacy"
         scorers.setdefault(f"{label}: hedge {hedge.experts}", {"estimator": "hedge", "mixer": f"hedge-{hedge.experts}"})
     return scorers
 

@@ -126,3 +126,6 @@ def test_a_network_that_learned_the_text_first_is_never_ranked(store, tmp_path):
     scores = outcome_of(recipe, nodes, artifacts, tmp_path).scores
     assert scores.num_rows == 3
     assert ranking(scores).rows == ()
+    headings = [column.heading for column in outcome_of(recipe, nodes, artifacts, tmp_path).sheets()[0].columns]
+    assert any(heading.startswith("not causal: exact") for heading in headings)
+    assert not any(heading.startswith("honest") for heading in headings)
