@@ -9,10 +9,10 @@ every token alike, V·exp(-H) in total. PROPER experts leave it out; every other
 trigram row that counts as one token while it is empty has mass s·V / (1 + s·V), s the trigram's smoothing.
 
 Precision. Log-weights, the mean losses that move them and η are float32 as published, each operation rounded; the means
-themselves are summed in double. The published means are float32 sums of float32 losses: they differ by about 1e-6
-nats, so log-weights differ by up to 1e-7 per update, and by single roundings of a, 3e-5 where it has drifted to -700:
-after 4,000 updates, log-weights and losses of single targets agree to about 4e-3 nats. Scores are taken in double from
-the float32 log-weights, losses and entropies of the trace; the published float32 adds 1e-6 nats a target.
+themselves are summed in double. The published means are float32 sums of float32 losses and differ in their last bits,
+and a is coarse where it has drifted to -700 (spacing 6e-5): after 3,784 updates, log-weights differ by 3e-4 where these
+errors are unbiased, by 4e-3 where all of them are 1e-5 in one direction. No target's loss differs by more than its
+log-weights do. Scores are taken in double from float32 log-weights, losses and entropies; float32 adds 1e-6 nats.
 
 Shapes: K experts, T records, V vocabulary.
 Source: openai/parameter-golf PR #745; Freund and Schapire 1997.
