@@ -67,6 +67,11 @@ class Recipe(StageConfig):
             raise ValueError(
                 f"count.tail {self.count.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
             )
+        if self.score.ttt and self.score.ttt.frozen_blocks >= self.model.executed_layers:
+            raise ValueError(
+                f"score.ttt.frozen_blocks {self.score.ttt.frozen_blocks} freezes all {self.model.executed_layers} "
+                f"blocks of the network; set it to at most {self.model.executed_layers - 1}"
+            )
         for number, hedge in enumerate(self.mix.hedges):
             if hedge.batch_means not in (None, self.score.batch_means):
                 raise ValueError(

@@ -8,7 +8,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,8 @@ POSITIONS_AT_A_TIME = 1 << 14
 class Learner:
     """A network together with what its learning carries from chunk to chunk, the optimizer's state.
 
-    parameters: what learns. wall_s: seconds spent learning so far.
+    parameters: what learns. wall_s: seconds spent learning so far. Memory is that of `threads` backward passes over
+    POSITIONS_AT_A_TIME each.
 
     On a CPU the weights do not depend on the number of threads; on CUDA the backward pass of attention adds in an order
     of its own, so two runs agree to rounding only.
@@ -95,41 +95,38 @@ class Learner:
 
     def _set_gradients(self, chunk: int) -> None:
         """Sum over the parts in float32, so that a bfloat16 table's gradient is rounded once more only at the end."""
-        sums: list[Tensor | None] = [None] * len(self.parameters)
+        sums = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in self.parameters]
         for gradients, weight in self._gradients_of_parts(chunk):
-            for i, gradient in enumerate(gradients):
-                if gradient is not None:
-                    part = gradient.float() * weight
-                    before = sums[i]
-                    sums[i] = part if before is None else before.add_(part)
+            for total, gradient in zip(sums, gradients):
+                total.add_(gradient, alpha=weight)
         for parameter, total in zip(self.parameters, sums):
-            parameter.grad = None if total is None else total.to(parameter.dtype)
+            parameter.grad = total.to(parameter.dtype)
 
-    def _gradients_of_parts(self, chunk: int) -> Iterator[tuple[tuple[Tensor | None, ...], float]]:
+    def _gradients_of_parts(self, chunk: int) -> Iterator[tuple[tuple[Tensor, ...], float]]:
         """Per part its gradients and the weight of its mean loss in the loss that is descended."""
 
-        def work(part: tuple[range, float]) -> tuple[tuple[Tensor | None, ...], float]:
+        def work(part: tuple[range, float]) -> tuple[tuple[Tensor, ...], float]:
             rows, weight = part
             return self._gradients(chunk, rows), weight
 
         parts = row_parts(int(self._rows[chunk]), self._config)
-        if self._parameter_device.type == "cpu":
+        if self._device.type == "cpu":
             yield from map_in_order(work, parts, threads=self._threads)
         else:
             yield from map(work, parts)
 
-    def _gradients(self, chunk: int, rows: range) -> tuple[Tensor | None, ...]:
+    def _gradients(self, chunk: int, rows: range) -> tuple[Tensor, ...]:
         T = self._config.sequence_length
         first = chunk * self._config.chunk_tokens + rows.start * T
         span = torch.from_numpy(self._tokens[first : first + len(rows) * T + 1].astype(np.int64))
-        span = span.to(self._parameter_device)
+        span = span.to(self._device)
         # Both published programs train here without a compiled graph.
         loss = self._model.loss(span[:-1].view(-1, T), span[1:].view(-1, T), rounding="each")
-        # Not loss.backward(): parts on several threads would race for the sums.
-        return cast(tuple[Tensor | None, ...], torch.autograd.grad(loss, self.parameters, allow_unused=True))
+        # Not loss.backward(): parts on several threads would race for the sums. What is not used has a gradient of 0.
+        return torch.autograd.grad(loss, self.parameters, materialize_grads=True)
 
     @property
-    def _parameter_device(self) -> torch.device:
+    def _device(self) -> torch.device:
         return self._model.tok_emb.weight.device
 
 

@@ -19,6 +19,8 @@ from pgolf.eval.windows import plan_windows
 from pgolf.model.checkpoint import build_model
 from pgolf.model.gpt import GPT
 from pgolf.model.untie import untie
+from pgolf.overrides import apply_overrides
+from pgolf.recipes import recipe_named
 from tests.oracles import ttt as oracle
 
 WINDOW, STRIDE = 24, 8
@@ -275,8 +277,22 @@ def test_small_parts_learn_the_same(float_network, monkeypatch):
 def test_freezing_every_block_is_refused_in_numbers(toy_network):
     with pytest.raises(ConfigError, match=r"ttt\.frozen_blocks 2 freezes all 2 blocks .* at most 1"):
         adapted(toy_network, random_tokens(2 * CHUNK + 1), frozen_blocks=2, **SGD)
+    with pytest.raises(ConfigError, match=r"frozen_blocks 13 freezes all 13 blocks"):
+        apply_overrides(recipe_named("pr745"), ["score.ttt.frozen_blocks=13"])
 
 
 def test_learning_that_diverges_says_where_and_what_to_do(toy_network):
     with pytest.raises(NonFiniteLoss, match=r"learning chunk 1 .* lower ttt\.lr \(now 1e\+38\)"):
         adapted(toy_network, random_tokens(4 * CHUNK + 1), **{**SGD, "lr": 1e38})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("ttt", [SGD, ADAMW], ids=["score_first", "adapt_first"])
+def test_learning_in_bfloat16_on_cuda_stays_near_float32(toy_network, ttt):
+    tokens = random_tokens(3 * CHUNK + 1)
+    reference, _ = adapted(toy_network, tokens, **ttt)
+    on_gpu, _ = adapted(copy.deepcopy(toy_network).to("cuda"), tokens, **ttt)
+    np.testing.assert_array_equal(on_gpu.target, reference.target)
+    # Eight bits of mantissa on logits of up to 30.
+    assert np.mean(on_gpu.loss_nats) == pytest.approx(np.mean(reference.loss_nats), abs=0.05)
