@@ -1,6 +1,7 @@
 """Where torchrun enters: one rank of a training run, `python -m pgolf.train <job.json> <torchrun's pid>`."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from pgolf.train.job import (
     LoggedLoss,
 )
 from pgolf.train.loop import StepReport, prime, train
+from pgolf.train.network_loss import network_loss
 from pgolf.train.ranks import Ranks, join_ranks
 from pgolf.train.spans import SpanReader
 
@@ -49,21 +51,31 @@ def main(job_path: Path) -> int:
 def run(job: Job, ranks: Ranks, device: torch.device) -> None:
     """Initialize, prime, train and, on rank 0, write checkpoint and ledger."""
     torch.set_num_threads(job.threads)
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     config = job.config.train
+    # A run that stops by the clock is not repeatable anyway; on CUDA the repeatable backward passes are the slower ones.
+    torch.use_deterministic_algorithms(config.clock_limit_s is None)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # flash attention, as in the originals
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     phases = _Phases()
     dataset = open_dataset(job.data)
     stream = TokenStream(dataset.train_shards, vocab_size=job.config.model.vocab_size)
     spans = SpanReader(stream, config)
     model = initial_model(job.config.model, job.seed).to(device)
     phases.end("init")
+    loss = network_loss(model, config, device)
     if config.priming_steps:
-        prime(model, config, spans, ranks)
+        prime(model, config, spans, ranks, loss=loss)
         phases.end("priming")
     log = _StepLog(config, job.log_every_steps) if ranks.rank == 0 else None
     trained = train(
-        model, config, spans, ranks, clock_s=time.perf_counter, on_step=log.take if log else lambda _report: None
+        model,
+        config,
+        spans,
+        ranks,
+        clock_s=time.perf_counter,
+        on_step=log.take if log else lambda _report: None,
+        loss=loss,
+        lag=1 if device.type == "cuda" else 0,
     )
     phases.end("train")
     if log is None:
@@ -135,4 +147,8 @@ class _StepLog:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[-1]))
-    sys.exit(main(Path(sys.argv[1])))
+    exit_code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    # All files are written. gloo's threads may still be letting go of tensors, and an interpreter that shuts down
+    # beneath them aborts: seen in 1 of 20 runs of two ranks.
+    os._exit(exit_code)

@@ -113,6 +113,21 @@ class TrainConfig(StageConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_snapshot_is_taken(self) -> Self:
+        if self.average == "ema" or self.clock_limit_s is not None:
+            return self
+        last = self.steps - self.steps % self.swa_every_steps  # rates fall, so none before it has lower ones
+        left = self.steps - last + 1
+        scale = left / self.warmdown_steps if left <= self.warmdown_steps else 1.0
+        if last == 0 or scale >= self.swa_below_scale:
+            raise ValueError(
+                f"average {self.average} would have no snapshot: of {self.steps} steps the last that is a multiple of "
+                f"swa_every_steps {self.swa_every_steps} is {last or 'none'}, at rates x{scale:.3f}, and "
+                f"swa_below_scale is {self.swa_below_scale}; lower swa_every_steps or raise swa_below_scale"
+            )
+        return self
+
 
 class TrainStageConfig(StageConfig):
     """The training stage's configuration: the network and how it is trained."""

@@ -1,6 +1,6 @@
-"""Muon: momentum, then the nearest orthogonal matrix to the step, one matrix at a time, shared out over the ranks.
+"""Muon: momentum, then the nearest orthogonal matrix to the step; whole matrices shared out over the ranks.
 
-Shapes: R rows, C columns of a weight matrix.
+Shapes: N matrices of one shape, R rows, C columns of each.
 Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; arithmetic and rank split of PR #715.
 """
 
@@ -9,38 +9,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pgolf.train.newton_schulz import iteration_dtype, orthogonalize
 from pgolf.train.ranks import Ranks
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # per singular value s: a s + b s³ + c s⁵; drives (0, 1] towards about 1
 
-
-def iteration_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA as in the originals; float32 on CPU, where few processors multiply bfloat16 natively."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
-
-
-def orthogonalize(step_RC: Tensor, iterations: int) -> Tensor:
-    """UVᵀ of step = UΣVᵀ, roughly: every singular value goes through the same polynomial `iterations` times.
-
-    Returns [R, C] in `iteration_dtype`; zero stays zero.
-    """
-    a, b, c = NEWTON_SCHULZ
-    x: Tensor = step_RC.to(iteration_dtype(step_RC.device))
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    if tall:
-        x = x.T
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = a * x + (b * gram + (c * gram) @ gram) @ x
-    return x.T if tall else x
-
-
-class Muon:
-    """The optimizer of the weight matrices. Matrix i is worked on by rank i mod world_size alone.
+class MatrixMuon:
+    """Matrix i is worked on by rank i mod world_size alone, with float32 gradients and momenta.
 
     The ranks' updates are summed in the iteration's format (each matrix comes from one rank, so this only gathers),
-    and every rank applies them to its own float32 weights.
+    and every rank applies them to its own float32 weights. Matrices of one shape go through the iteration together:
+    one by one, a GPU would spend its time on starting 67 of them.
     """
 
     def __init__(
@@ -50,12 +28,13 @@ class Muon:
         self.newton_schulz_steps = newton_schulz_steps
         self.weight_decay = weight_decay
         self.ranks = ranks
-        self.momenta = [
-            torch.zeros_like(matrix) if self._is_mine(index) else None for index, matrix in enumerate(self.matrices)
-        ]
-
-    def _is_mine(self, index: int) -> bool:
-        return index % self.ranks.world_size == self.ranks.rank
+        self.own_by_shape: dict[torch.Size, list[int]] = {}
+        for index in range(ranks.rank, len(self.matrices), ranks.world_size):
+            self.own_by_shape.setdefault(self.matrices[index].shape, []).append(index)
+        self.momenta = {
+            shape: torch.zeros(len(own), *shape, device=self.matrices[own[0]].device)
+            for shape, own in self.own_by_shape.items()
+        }
 
     @torch.no_grad()
     def step(self, *, lr: float, momentum: float) -> None:
@@ -65,17 +44,36 @@ class Muon:
         """
         device = self.matrices[0].device
         sizes = [matrix.numel() for matrix in self.matrices]
-        all_updates = torch.zeros(sum(sizes), dtype=iteration_dtype(device), device=device)
-        updates = torch.split(all_updates, sizes)
-        for index, (matrix, velocity) in enumerate(zip(self.matrices, self.momenta, strict=True)):
-            if velocity is None:
-                continue
-            assert matrix.grad is not None, "a matrix without a gradient is not part of the network"
-            velocity.mul_(momentum).add_(matrix.grad)
-            nesterov = matrix.grad.add(velocity, alpha=momentum)
-            shape_factor = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-            direction = orthogonalize(nesterov, self.newton_schulz_steps) * shape_factor
-            updates[index].copy_(direction.flatten())
-        self.ranks.sum(all_updates)
-        for matrix, update in zip(self.matrices, updates, strict=True):
-            matrix.mul_(1 - lr * self.weight_decay).add_(update.view_as(matrix).to(matrix.dtype), alpha=-lr)
+        flat = torch.zeros(sum(sizes), dtype=iteration_dtype(device), device=device)
+        for shape, own in self.own_by_shape.items():
+            gradients_NRC = stacked_gradients([self.matrices[index] for index in own])
+            nesterov_NRC = nesterov_step(self.momenta[shape], gradients_NRC, momentum)
+            updates_NRC = orthogonalize(nesterov_NRC, self.newton_schulz_steps) * shape_factor(shape)
+            parts = torch.split(flat, sizes)
+            torch._foreach_copy_([parts[index].view(shape) for index in own], list(updates_NRC.unbind()))
+        self.ranks.sum(flat)
+        updates = [
+            part.view_as(matrix) for part, matrix in zip(torch.split(flat.float(), sizes), self.matrices, strict=True)
+        ]
+        torch._foreach_mul_(list[Tensor](self.matrices), 1 - lr * self.weight_decay)
+        torch._foreach_add_(list[Tensor](self.matrices), updates, alpha=-lr)
+
+
+def stacked_gradients(matrices: Sequence[nn.Parameter]) -> Tensor:
+    """Gradients of N matrices of one shape, [N, R, C]."""
+    gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+    assert len(gradients) == len(matrices), "a matrix without a gradient is not part of the network"
+    return torch.stack(gradients)
+
+
+def nesterov_step(momentum_NRC: Tensor, gradients_NRC: Tensor, momentum: float) -> Tensor:
+    """m ← μm + g in place; returns g + μm. All in the format of `momentum_NRC`."""
+    momentum_NRC.mul_(momentum).add_(gradients_NRC)
+    return gradients_NRC.add(momentum_NRC, alpha=momentum)
+
+
+def shape_factor(shape: Sequence[int]) -> float:
+    """√max(1, R/C): a tall matrix takes longer steps."""
+    rows, columns = shape
+    factor: float = max(1.0, rows / columns) ** 0.5
+    return factor

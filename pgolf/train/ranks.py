@@ -29,8 +29,8 @@ class Ranks:
             flat = torch.cat([gradient.flatten() for gradient in same])
             dist.all_reduce(flat)
             flat /= self.world_size
-            for gradient, mean in zip(same, torch.split(flat, [gradient.numel() for gradient in same]), strict=True):
-                gradient.copy_(mean.view_as(gradient))
+            means = torch.split(flat, [gradient.numel() for gradient in same])
+            torch._foreach_copy_(same, [mean.view_as(gradient) for gradient, mean in zip(same, means, strict=True)])
 
     def sum(self, tensor: Tensor) -> None:
         """Add up `tensor` over the ranks, in place."""
@@ -42,18 +42,41 @@ class Ranks:
         self.sum(tensor)
         return tensor / self.world_size
 
-    def largest(self, value: float, device: torch.device) -> float:
-        """The largest of one number per rank."""
+    def part(self, stack: Tensor) -> Tensor:
+        """This rank's share of the first dimension, which is a multiple of world_size."""
+        return stack.chunk(self.world_size)[self.rank]
+
+    def mean_part(self, stack: Tensor) -> Tensor:
+        """This rank's share of the mean over the ranks, in the stack's format."""
+        if self.world_size == 1:
+            return stack
+        own = torch.empty_like(self.part(stack))
+        if stack.is_cuda:
+            dist.reduce_scatter_tensor(own, stack, op=dist.ReduceOp.AVG)
+            return own
+        dist.all_reduce(stack)  # gloo has no mean, and its reduce-scatter not every format
+        return own.copy_(self.part(stack)).div_(self.world_size)
+
+    def gather(self, part: Tensor) -> Tensor:
+        """All ranks' shares, one after the other."""
+        if self.world_size == 1:
+            return part
+        whole = part.new_empty(self.world_size * len(part), *part.shape[1:])
+        dist.all_gather_into_tensor(whole, part.contiguous())
+        return whole
+
+    def largest(self, value: float) -> float:
+        """The largest of one number per rank; over the host's network, so that no device has to be waited for."""
         if self.world_size == 1:
             return value
-        tensor = torch.tensor(value, dtype=torch.float32, device=device)
+        tensor = torch.tensor(value, dtype=torch.float64)
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return float(tensor)
 
 
 def join_ranks(device_type: Literal["cpu", "cuda"]) -> tuple[Ranks, torch.device]:
     """This process's place and device in the group that torchrun started on this machine, once all have joined."""
-    dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo")
     ranks = Ranks(dist.get_rank(), dist.get_world_size())
     device = torch.device(device_type, ranks.rank) if device_type == "cuda" else torch.device(device_type)
     if device_type == "cuda":

@@ -25,6 +25,10 @@ class SpanReader:
         """Inputs and targets, int64 [B, T] each, on `device`."""
         length = self.config.tokens_per_span + 1
         self.stream.seek((step * self.config.spans_per_step + index) * length)
-        span = torch.from_numpy(self.stream.take(length).astype(np.int64)).to(device)
+        # torch has few operations on uint16: they travel as int16, and the sign is dropped where they arrive.
+        span = torch.from_numpy(self.stream.take(length).view(np.int16))
+        if device.type == "cuda":
+            span = span.pin_memory().to(device, non_blocking=True)  # else the host would wait for the steps before
+        span = span.long() & 0xFFFF
         rows = (-1, self.config.sequence_length)
         return span[:-1].view(rows), span[1:].view(rows)

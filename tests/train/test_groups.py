@@ -6,7 +6,8 @@ from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
 from pgolf.train.config import TrainConfig
-from pgolf.train.groups import Optimizers, group_parameters
+from pgolf.train.groups import group_parameters
+from pgolf.train.optimizers import Optimizers
 from pgolf.train.ranks import Ranks
 from tests.train.runs import TINY
 
@@ -15,7 +16,7 @@ def groups_of(config):
     with torch.device("meta"):
         model = GPT(config)
     groups = group_parameters(model)
-    named = [*groups.tables, *groups.matrices, *groups.scalars]
+    named = [*groups.tables, *groups.matrices, *groups.projections, *groups.scalars]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters())
     return groups
 
@@ -23,8 +24,8 @@ def groups_of(config):
 def test_every_parameter_of_715_is_in_its_group():
     groups = groups_of(ModelConfig())
     assert list(groups.tables) == ["tok_emb.weight", "bigram.embed.weight"]
-    assert len(groups.matrices) == 67
-    assert "bigram.proj.weight" in groups.matrices
+    assert len(groups.matrices) == 66
+    assert list(groups.projections) == ["bigram.proj.weight"]
     assert {name.split(".", 2)[-1] for name in groups.scalars if name.startswith("blocks.")} == {
         "attn.q_gain",
         "attn.vr_lambda",
@@ -44,7 +45,8 @@ def test_every_parameter_of_715_is_in_its_group():
 def test_the_value_embedding_of_792_is_shared_out_like_the_bigrams():
     groups = groups_of(ModelConfig(value_residual=False, gated_attention=False, value_embedding_layers=(9, 10)))
     assert list(groups.tables) == ["tok_emb.weight", "bigram.embed.weight", "ve_shared.embed.weight"]
-    assert len(groups.matrices) == 68
+    assert len(groups.matrices) == 66
+    assert list(groups.projections) == ["bigram.proj.weight", "ve_shared.proj.weight"]
     assert {"ve_shared.scale", "ve_layer_scales.0", "ve_layer_scales.1"} <= set(groups.scalars)
 
 

@@ -130,5 +130,5 @@ def test_a_timed_run_stops_in_the_step_that_reaches_the_limit(data):
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_touched(data):
     config = with_train(steps=50, muon_lr=1e38)
-    with pytest.raises(NonFiniteLoss, match=r"in step 2; the weights are those of step 1\. Lower muon_lr"):
+    with pytest.raises(NonFiniteLoss, match=r"in step 2; nothing of this run is kept\. Lower muon_lr"):
         run(data, config)

@@ -1,0 +1,76 @@
+"""Muon on banks: matrices of equal shape as one stack, cut over the ranks; gradients and momenta in bfloat16.
+
+Shapes: N matrices of a bank, padded with zero matrices to P, a multiple of the W ranks; R rows, C columns of each.
+Source: the parallel Muon of PR #745.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pgolf.train.muon import nesterov_step, shape_factor, stacked_gradients
+from pgolf.train.newton_schulz import orthogonalize
+from pgolf.train.ranks import Ranks
+
+# The roles that share a bank, each with its matrices of all layers one after the other.
+_BANKS = (("attn.c_q", "attn.proj"), ("attn.c_k", "attn.c_v"), ("mlp.fc",), ("mlp.proj",))
+
+
+def banks_of(matrices: Mapping[str, nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Queries then outputs, keys then values, MLP up, MLP down; whatever is none of these has a bank for itself."""
+    left = dict(matrices)
+    banks = []
+    for roles in _BANKS:
+        names = [name for role in roles for name in matrices if name.endswith(f".{role}.weight")]
+        banks.append([left.pop(name) for name in names if name.startswith("blocks.")])
+    return [*banks, *([matrix] for matrix in left.values())]
+
+
+class BankMuon:
+    """Rank r works on the r-th W-th of every padded bank, with bfloat16 momenta of its own.
+
+    averages: the gradients are each rank's own and this optimizer takes their mean, in bfloat16, as it cuts the banks;
+    otherwise they are the mean already.
+    """
+
+    def __init__(
+        self,
+        banks: Sequence[Sequence[nn.Parameter]],
+        *,
+        newton_schulz_steps: int,
+        weight_decay: float,
+        ranks: Ranks,
+        averages: bool,
+    ) -> None:
+        self.banks = [list(bank) for bank in banks]
+        self.newton_schulz_steps = newton_schulz_steps
+        self.weight_decay = weight_decay
+        self.ranks = ranks
+        self.averages = averages
+        self.momenta = [
+            torch.zeros(-(-len(bank) // ranks.world_size), *bank[0].shape, dtype=torch.bfloat16, device=bank[0].device)
+            for bank in self.banks
+        ]
+
+    @torch.no_grad()
+    def step(self, *, lr: float, momentum: float) -> None:
+        """m ← μm + g; step along O = orthogonalize(g + μm) by lr · √max(1, R/C), after decaying by 1 - lr · decay.
+
+        Every matrix must have its gradient, clipped.
+        """
+        for bank, momentum_NRC in zip(self.banks, self.momenta, strict=True):
+            padded_PRC = self._padded(stacked_gradients(bank).to(momentum_NRC.dtype))
+            part_NRC = self.ranks.mean_part(padded_PRC) if self.averages else self.ranks.part(padded_PRC)
+            nesterov_NRC = nesterov_step(momentum_NRC, part_NRC, momentum)
+            own_NRC = orthogonalize(nesterov_NRC, self.newton_schulz_steps, fused=False)
+            updates_PRC = self.ranks.gather(own_NRC).float()
+            weights = list[Tensor](bank)
+            torch._foreach_mul_(weights, 1 - lr * self.weight_decay)
+            torch._foreach_add_(
+                weights, list(updates_PRC[: len(bank)].unbind()), alpha=-lr * shape_factor(bank[0].shape)
+            )
+
+    def _padded(self, bank_NRC: Tensor) -> Tensor:
+        missing = -len(bank_NRC) % self.ranks.world_size
+        return torch.cat((bank_NRC, bank_NRC.new_zeros(missing, *bank_NRC.shape[1:]))) if missing else bank_NRC

@@ -1,0 +1,63 @@
+"""The three optimizers of a run: AdamW on tables, AdamW on scalars, Muon on matrices."""
+
+from torch import nn
+
+from pgolf.model.gpt import GPT
+from pgolf.train.adam import AdamW
+from pgolf.train.bank_muon import BankMuon, banks_of
+from pgolf.train.config import TrainConfig
+from pgolf.train.groups import group_parameters
+from pgolf.train.muon import MatrixMuon
+from pgolf.train.ranks import Ranks
+
+
+class Optimizers:
+    """All three with fresh moments, and the averaging of gradients over the ranks that they expect beforehand."""
+
+    def __init__(self, model: GPT, config: TrainConfig, ranks: Ranks) -> None:
+        groups = group_parameters(model)
+        by_muon, by_adam = groups.matrices, groups.scalars
+        if config.projections_by == "muon":
+            by_muon = by_muon | groups.projections
+        else:
+            by_adam = by_adam | groups.projections
+        self.config = config
+        self.ranks = ranks
+        self.muon = _muon(by_muon, config, ranks)
+        # Decay acts on gains and gates too, as in the originals.
+        self.table_adam, self.scalar_adam = (
+            AdamW(
+                parameters=list(group.values()),
+                beta1=config.adam_beta1,
+                beta2=config.adam_beta2,
+                eps=config.adam_eps,
+                weight_decay=config.adam_weight_decay,
+            )
+            for group in (groups.tables, by_adam)
+        )
+        muon_averages = isinstance(self.muon, BankMuon) and self.muon.averages
+        left_to_muon = set(by_muon.values()) if muon_averages else set[nn.Parameter]()
+        self.averaged_first = [parameter for parameter in model.parameters() if parameter not in left_to_muon]
+
+    def average_gradients(self) -> None:
+        """Replace gradients by their means over the ranks; a Muon that averages its own keeps them local."""
+        self.ranks.mean_gradients(self.averaged_first)
+
+    def step(self, *, rate_scale: float, momentum: float) -> None:
+        """One step of all three with every base rate times `rate_scale`; parameters without a gradient stay."""
+        self.table_adam.step(lr=self.config.embedding_lr * rate_scale)
+        self.scalar_adam.step(lr=self.config.scalar_lr * rate_scale)
+        self.muon.step(lr=self.config.muon_lr * rate_scale, momentum=momentum)
+
+
+def _muon(matrices: dict[str, nn.Parameter], config: TrainConfig, ranks: Ranks) -> MatrixMuon | BankMuon:
+    steps, decay = config.muon_newton_schulz_steps, config.muon_weight_decay
+    if config.muon_layout == "matrices":
+        return MatrixMuon(list(matrices.values()), newton_schulz_steps=steps, weight_decay=decay, ranks=ranks)
+    return BankMuon(
+        banks_of(matrices),
+        newton_schulz_steps=steps,
+        weight_decay=decay,
+        ranks=ranks,
+        averages=config.clip_at == "rank",  # what each rank clips for itself is still to be averaged
+    )
