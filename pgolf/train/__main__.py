@@ -52,7 +52,7 @@ def run(job: Job, ranks: Ranks, device: torch.device) -> None:
     """Initialize, prime, train and, on rank 0, write checkpoint and ledger."""
     torch.set_num_threads(job.threads)
     config = job.config.train
-    # A run that stops by the clock is not repeatable anyway; on CUDA the repeatable backward passes are the slower ones.
+    # A run that stops by the clock is not repeatable anyway, and on CUDA repeatable backward passes are slower.
     torch.use_deterministic_algorithms(config.clock_limit_s is None)
     torch.backends.cuda.enable_cudnn_sdp(False)  # flash attention, as in the originals
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

@@ -110,7 +110,7 @@ def train(
     optimizers = Optimizers(model, config, ranks)
     average = WeightAverage(model.state_dict(), config)
     launched: deque[_Launched] = deque()
-    rounding = out_of_time = False
+    rounding = False
     finished, elapsed_s = 0, 0.0
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -124,7 +124,7 @@ def train(
             rounding = True
         penalized = config.crownq_weight > 0 and scale < config.crownq_below_scale
         own_loss = accumulate_gradients(model, config, spans, ranks, step, loss=loss, penalized=penalized)
-        norm = _average_and_clip(model, config, optimizers)
+        norm = average_and_clip(model, config, optimizers)
         loss_and_norm = ranks.mean(torch.stack((own_loss, norm.float()))).to("cpu", non_blocking=True)
         if lag == 0:
             _synchronize(device)
@@ -200,7 +200,7 @@ def _descend(loss: Tensor) -> Tensor:
     return loss.detach()
 
 
-def _average_and_clip(model: GPT, config: TrainConfig, optimizers: Optimizers) -> Tensor:
+def average_and_clip(model: GPT, config: TrainConfig, optimizers: Optimizers) -> Tensor:
     """Gradients as the optimizers expect them; returns their 2-norm before clipping."""
     parameters = list(model.parameters())
     if config.clip_at == "mean":

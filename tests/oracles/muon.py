@@ -13,7 +13,7 @@ def orthogonalized(matrix, iterations=5):
 
 
 class MuonByDefinition:
-    """rounded: applied to gradient, momentum and what the iteration gets, for optimizers that keep these in bfloat16."""
+    """rounded: applied to gradient, momentum and the iteration's input, where an optimizer keeps them in bfloat16."""
 
     def __init__(self, weight, *, decay, rounded=lambda array: array):
         self.weight, self.decay, self.rounded = weight.astype(np.float64), decay, rounded

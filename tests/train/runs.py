@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pgolf.corpus.shards import write_shard
+from pgolf.corpus.dataset import open_dataset
+from pgolf.corpus.shards import TokenStream, write_shard
 from pgolf.model.config import ModelConfig
 from pgolf.train.config import TrainConfig, TrainStageConfig
+from pgolf.train.spans import SpanReader
 
 VOCAB = 32
 
@@ -47,6 +49,10 @@ def learnable_tokens(count: int, seed: int = 0) -> np.ndarray:
     for i in range(1, count):
         tokens[i] = successor[tokens[i - 1]] if random.random() < 0.8 else random.integers(VOCAB)
     return tokens
+
+
+def spans_of(data: Path, config: TrainStageConfig) -> SpanReader:
+    return SpanReader(TokenStream(open_dataset(data).train_shards), config.train)
 
 
 def write_data(folder: Path, train: list[np.ndarray], *, vocab_size: int = VOCAB) -> Path:

@@ -4,15 +4,16 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import TokenStream
 from pgolf.errors import NonFiniteLoss
 from pgolf.model.init import initial_model
+from pgolf.model.linear import CastedLinear
+from pgolf.train.crownq import rounding_variance
+from pgolf.train.groups import block_linears
 from pgolf.train.loop import accumulate_gradients, prime, train
 from pgolf.train.ranks import Ranks
-from pgolf.train.spans import SpanReader
-from tests.train.runs import TINY, learnable_tokens, with_train, write_data
+from tests.train.runs import TINY, learnable_tokens, spans_of, with_train, write_data
 
 
 @pytest.fixture
@@ -20,16 +21,12 @@ def data(tmp_path):
     return write_data(tmp_path / "data", [learnable_tokens(2000)])
 
 
-def spans_of(data, config):
-    return SpanReader(TokenStream(open_dataset(data).train_shards), config.train)
-
-
-def run(data, config, *, seed=1, primed=False, clock_s=lambda: 0.0):
+def run(data, config, *, seed=1, primed=False, clock_s=lambda: 0.0, lag=0):
     model, reports = initial_model(config.model, seed), []
     spans = spans_of(data, config)
     if primed:
         prime(model, config.train, spans, Ranks())
-    return train(model, config.train, spans, Ranks(), clock_s=clock_s, on_step=reports.append), reports
+    return train(model, config.train, spans, Ranks(), clock_s=clock_s, on_step=reports.append, lag=lag), reports
 
 
 def same(state, other):
@@ -117,18 +114,113 @@ def test_the_exported_weights_are_the_average_from_the_initial_ones_on(data):
         torch.testing.assert_close(tensor, expected, rtol=1e-6 if tensor.dtype == torch.float32 else 2**-8, atol=1e-7)
 
 
-def test_a_timed_run_stops_in_the_step_that_reaches_the_limit(data):
-    """A clock of one second a reading: read before the first step and after each."""
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_launching_ahead_changes_neither_weights_nor_reports_of_a_run_by_steps(data, lag):
+    plain, plain_reports = run(data, TINY)
+    ahead, ahead_reports = run(data, TINY, lag=lag)
+    assert ahead_reports == plain_reports
+    assert same(ahead.state, plain.state)
+    assert (ahead.steps, [report.is_last for report in ahead_reports]) == (6, [False] * 5 + [True])
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_timed_run_stops_in_the_step_that_reaches_the_limit_or_after_those_launched_by_then(data, lag):
+    """A clock of one second a reading: read before the first step and after each. At this pace both see one time."""
     ticks = iter(range(100))
     config = with_train(steps=50, clock_limit_s=4.0, warmdown_steps=2)
-    trained, reports = run(data, config, clock_s=lambda: float(next(ticks)))
-    assert trained.steps == 4
-    assert trained.elapsed_s == 4.0
-    assert [report.is_last for report in reports] == [False, False, False, True]
-    assert [report.rate_scale for report in reports] == [1.0, 1.0, 1.0, 0.5]
+    trained, reports = run(data, config, clock_s=lambda: float(next(ticks)), lag=lag)
+    assert trained.steps == 4 + lag
+    assert trained.elapsed_s == 4.0 + lag
+    assert [report.is_last for report in reports] == [False] * (3 + lag) + [True]
+    assert [report.rate_scale for report in reports] == [1.0, 1.0, 1.0, 0.5, 0.0][: 4 + lag]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_touched(data):
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_loss_that_is_not_finite_stops_the_run(data, lag):
     config = with_train(steps=50, muon_lr=1e38)
     with pytest.raises(NonFiniteLoss, match=r"in step 2; nothing of this run is kept\. Lower muon_lr"):
-        run(data, config)
+        run(data, config, lag=lag)
+
+
+def test_it_does_so_before_the_weights_are_touched_where_the_host_waits_for_every_step(data):
+    config = with_train(muon_lr=1e38)
+    model, after_first = initial_model(config.model, 1), {}
+
+    def keep(_report):
+        after_first.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+
+    with pytest.raises(NonFiniteLoss):
+        train(model, config.train, spans_of(data, config), Ranks(), clock_s=lambda: 0.0, on_step=keep)
+    assert same(model.state_dict(), after_first)
+
+
+def linear_bits(model):
+    return {name: module.fake_bits for name, module in model.named_modules() if isinstance(module, CastedLinear)}
+
+
+def test_late_rounding_acts_on_the_block_matrices_from_its_trigger_on_and_is_over_at_the_end(data):
+    """Rates of steps 4 to 6 are x1, x2/3, x1/3: the last step alone is below one half."""
+    config = with_train(late_qat_below_scale=0.5, late_qat_bits=3)
+    model, bits = initial_model(config.model, 1), []
+    _, plain = run(data, TINY)
+    reports = []
+
+    def take(report):
+        reports.append(report)
+        bits.append(linear_bits(model))
+
+    trained = train(model, config.train, spans_of(data, config), Ranks(), clock_s=lambda: 0.0, on_step=take)
+    assert all(bit is None for step in bits[:5] for bit in step.values())
+    assert {name for name, bit in bits[5].items() if bit == 3} == {n for n in bits[5] if n.startswith("blocks.")}
+    assert not any(linear_bits(model).values())
+    assert reports[:5] == plain[:5]
+    assert reports[5].loss_nats != plain[5].loss_nats
+    assert not same(trained.state, run(data, TINY)[0].state)
+
+
+def test_the_trigger_of_late_rounding_is_sticky(data):
+    """A clock that stands still for a step raises the rates again, and the rounding stays."""
+    config = with_train(steps=50, clock_limit_s=4.0, warmdown_steps=2, late_qat_below_scale=0.9, late_qat_bits=3)
+    model, bits, scales = initial_model(config.model, 1), [], []
+    times = iter([0.0, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0, 4.0])
+
+    def take(report):
+        bits.append(model.blocks[0].mlp.fc.fake_bits)
+        scales.append(report.rate_scale)
+
+    train(model, config.train, spans_of(data, config), Ranks(), clock_s=lambda: next(times), on_step=take)
+    assert scales == [1.0, 1.0, 1.0, 0.5, pytest.approx(2 / 3), pytest.approx(5 / 6), 1.0]
+    assert bits == [None, None, None, 3, 3, 3, 3]
+
+
+def test_the_rounding_penalty_acts_at_low_rates_and_is_part_of_the_loss(data):
+    """All but the last two steps are those of a run without it, bit for bit."""
+    plain, plain_reports = run(data, TINY)
+    config = with_train(crownq_weight=50.0, crownq_below_scale=0.7)
+    penalized, reports = run(data, config)
+    assert reports[:4] == plain_reports[:4]
+    assert not same(penalized.state, plain.state)
+    model, spans = initial_model(config.model, 1), spans_of(data, config)
+    loss = accumulate_gradients(model, config.train, spans, Ranks(), 0)
+    penalized_loss = accumulate_gradients(model, config.train, spans, Ranks(), 0, penalized=True)
+    blocks = [linear.weight for linear in block_linears(model).values()]
+    assert len(blocks) == 18
+    torch.testing.assert_close(
+        penalized_loss - loss, 50.0 * rounding_variance(blocks, 5).detach(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_compiled_network_sees_the_rounding_switched_on_and_off(data):
+    """Captured whole, as on CUDA; the capture is what could have frozen the switch, whatever compiles it further."""
+    model = initial_model(TINY.model, 1)
+    for linear in block_linears(model).values():
+        nn.init.normal_(linear.weight)
+    compiled = torch.compile(model.loss, dynamic=False, fullgraph=True, backend="eager")
+    tokens_BT, targets_BT = spans_of(data, TINY).read(0, 0, torch.device("cpu"))
+    losses = []
+    for bits in (None, 3, None):
+        for linear in block_linears(model).values():
+            linear.fake_bits = bits
+        losses.append(compiled(tokens_BT, targets_BT).item())
+        assert losses[-1] == model.loss(tokens_BT, targets_BT).item()
+    assert losses[0] == losses[2] != losses[1]
