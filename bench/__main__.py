@@ -1,5 +1,6 @@
 """Run every benchmark, each in a process of its own, and write their tables to docs/benchmarks.md.
 
+With the name of one benchmark, that one alone, with its own options: it prints its table and writes nothing.
 A benchmark that cannot run here keeps a section that says why, and the exit code is 2.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from bench.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = ("counts", "grid", "start")
+BENCHMARKS = ("counts", "grid", "start", "train_step")
 HEAD = """# Benchmarks
 
 Written by `make bench`. Every ratio is between two things measured in turns in the same run on the same machine;
@@ -43,6 +44,9 @@ def section_of(name: str) -> Report | str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in BENCHMARKS:
+        return subprocess.run([sys.executable, "-m", f"bench.{argv[0]}", *argv[1:]], cwd=ROOT, check=False).returncode
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -2,13 +2,21 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import counts, grid, start
+from bench import counts, grid, start, train_step
+from bench.model_flops import attention_multiply_adds, matrix_multiply_adds, training_flops_per_token
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
+from pgolf.model.init import initial_model
+from pgolf.recipes import recipe_named
+from tests.train.runs import TINY
 
 SECTION = Report(
     title="a title",
@@ -79,3 +87,60 @@ def test_the_page_says_for_every_number_what_made_it(tmp_path, monkeypatch, caps
     assert "| ours | times | 3 | 1 | 2 | 4 | >= 8 |" in page
     assert missing in page
     assert Report.from_json(SECTION.to_json()) == SECTION
+
+
+def test_the_training_benchmark_composes_a_step_from_its_rows_and_says_so(monkeypatch, capsys):
+    """Four rows of 16 tokens; on a CPU a step is never measured as a whole."""
+    recipe = recipe_named("pr792")
+    small = TINY.train.model_copy(update={"tokens_per_step": 64, "spans_per_step": 4, "average": "swa"})
+    monkeypatch.setattr(
+        train_step, "recipe_named", lambda _name: recipe.model_copy(update={"model": TINY.model, "train": small})
+    )
+    threads = torch.get_num_threads()
+    try:
+        assert train_step.main(["--device", "cpu", "--repeats", "2", "--json"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    report = Report.from_json(capsys.readouterr().out)
+    assert report.command == "python -m bench train_step --device cpu --repeats 2 --json"
+    assert "composed" in report.title
+    lines = {line.name: line.spread for line in report.lines}
+    rows_ms = lines["forward and backward, one row"].least * 4
+    once_ms = sum(lines[name].median for name in ("clipping", "AdamW", "Muon", "average"))
+    assert lines["step, composed"].least == pytest.approx(rows_ms + once_ms)
+    assert lines["speed"].most == pytest.approx(1e3 * 64 / lines["step, composed"].least)
+    flops_per_s = 1e6 * lines["model"].median * lines["speed"].most
+    assert lines["utilisation"].most == pytest.approx(100 * flops_per_s / (1e12 * lines["largest product"].median))
+
+
+RECURRENT = {"recurrence": (0, 1), "value_embedding_layers": (1, 2), "value_embedding_dim": 8}
+
+
+@pytest.mark.parametrize("fields", [{}, RECURRENT, {"gated_attention": False, "value_residual": False}])
+def test_the_models_arithmetic_is_what_torch_counts(fields):
+    """torch counts all T x T scores of a row where causal attention has T (T + 1) / 2: each costs twice the width."""
+    config = TINY.model.model_copy(update=fields)
+    model, length = initial_model(config, 1), 16
+    tokens_BT = torch.zeros(3, length, dtype=torch.long)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.loss(tokens_BT, tokens_BT)
+    full_attention = config.executed_layers * 2 * length * config.width
+    assert counter.get_total_flops() == 2 * 3 * length * (matrix_multiply_adds(config) + full_attention)
+    causal = sum(2 * config.width * (t + 1) for t in range(length)) * config.executed_layers
+    assert attention_multiply_adds(config, length) * length == causal
+
+
+def test_the_published_step_of_792_used_a_quarter_of_its_gpus():
+    """114.45 ms on 8 H100 with a dense bfloat16 rate of 989 TFLOP/s by data sheet, of which about 80 % can be had."""
+    model = recipe_named("pr792").model
+    flops = training_flops_per_token(model, 2048) * 786_432
+    assert train_step.utilisation(flops / 8, 114.45, 0.8 * 989e12) == pytest.approx(25, abs=1)
+
+
+def test_one_benchmark_by_name_gets_its_own_options(monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        bench.subprocess, "run", lambda command, **_: commands.append(command) or SimpleNamespace(returncode=2)
+    )
+    assert bench.main(["train_step", "--recipe", "pr745", "--no-compile"]) == 2
+    assert commands == [[sys.executable, "-m", "bench.train_step", "--recipe", "pr745", "--no-compile"]]
