@@ -183,6 +183,7 @@ def measure(model: ModelConfig, config: TrainConfig, device: torch.device, steps
         steps_ms = loop_steps_ms(work) if on_cuda else []
         parts = parts_ms(work, repeats)
         plain = plain_over_ours(work, repeats)
+    rate = max(rate, matmul_rate(device))  # whatever else runs here now may not have run before
     rows = tokens // config.tokens_per_step  # 1 where the whole step was measured
     if not on_cuda:
         once_ms = sum(Spread.of(parts[name]).median for name in ("clipping", "AdamW", "Muon", "average"))

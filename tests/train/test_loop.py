@@ -135,6 +135,42 @@ def test_a_timed_run_stops_in_the_step_that_reaches_the_limit_or_after_those_lau
     assert [report.rate_scale for report in reports] == [1.0, 1.0, 1.0, 0.5, 0.0][: 4 + lag]
 
 
+class BesideASlowRank(Ranks):
+    """One rank alone, told that another's clock shows two seconds more."""
+
+    def largest(self, value):
+        return value + 2.0
+
+
+def test_a_run_stops_when_any_ranks_clock_reaches_the_limit_and_the_rates_follow_that_clock(data):
+    ticks, reports = iter(range(100)), []
+    config = with_train(steps=50, clock_limit_s=4.0, warmdown_steps=2)
+    trained = train(
+        initial_model(config.model, 1),
+        config.train,
+        spans_of(data, config),
+        BesideASlowRank(),
+        clock_s=lambda: float(next(ticks)),
+        on_step=reports.append,
+    )
+    assert (trained.steps, trained.elapsed_s) == (2, 4.0)
+    assert [report.rate_scale for report in reports] == [1.0, pytest.approx(1 / 6)]  # after 3 s: 1 s left of 2 x 3 s
+
+
+def test_a_run_that_averages_snapshots_exports_their_mean(data):
+    """Steps 5 and 6 are done at rates x2/3 and x1/3."""
+    config = with_train(average="swa", swa_below_scale=0.7, swa_every_steps=1)
+    model, weights = initial_model(config.model, 1), []
+
+    def keep(_report):
+        weights.append({name: tensor.double() for name, tensor in model.state_dict().items()})
+
+    trained = train(model, config.train, spans_of(data, config), Ranks(), clock_s=lambda: 0.0, on_step=keep)
+    for name, tensor in trained.state.items():
+        expected = ((weights[4][name] + weights[5][name]) / 2).to(tensor.dtype)
+        torch.testing.assert_close(tensor, expected, rtol=2**-7 if tensor.dtype == torch.bfloat16 else 1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("lag", [0, 1])
 def test_a_loss_that_is_not_finite_stops_the_run(data, lag):
     config = with_train(steps=50, muon_lr=1e38)
