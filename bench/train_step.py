@@ -43,6 +43,9 @@ from pgolf.train.ranks import Ranks
 from pgolf.train.spans import SpanReader
 
 _PRIMING_STEPS = 3
+_NO_GPU = """
+Not measured on a GPU: none was there. With one, `python -m bench train_step --recipe pr792 --steps 20` times whole steps.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +245,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = recipe_named(options.recipe)
     on_cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if on_cuda else "cpu")
-    torch.backends.cuda.enable_flash_sdp(options.attention == "flash")
-    torch.backends.cuda.enable_cudnn_sdp(options.attention == "cudnn")
+    if on_cuda:  # the one asked for and no other
+        torch.backends.cuda.enable_flash_sdp(options.attention == "flash")
+        torch.backends.cuda.enable_cudnn_sdp(options.attention == "cudnn")
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
+        torch.backends.cuda.enable_math_sdp(False)
     torch.set_num_threads(1)  # as the stage does on a CPU
     config = recipe.train.model_copy(update={"compile": recipe.train.compile and not options.no_compile})
     how = f"{options.attention} attention, {'compiled' if config.compile else 'not compiled'}"
@@ -251,7 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"one GPU, {how}" if on_cuda else "one thread, composed"
     )
     lines = measure(recipe.model, config, device, options.steps, options.repeats)
-    report = Report.of(title, __doc__ or "", shlex.join(["python", "-m", "bench", "train_step", *argv]), lines)
+    about = (__doc__ or "") + ("" if on_cuda else _NO_GPU)
+    report = Report.of(title, about, shlex.join(["python", "-m", "bench", "train_step", *argv]), lines)
     if on_cuda:
         report = replace(report, device=f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     show(report, as_json=options.json)

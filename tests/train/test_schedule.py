@@ -17,13 +17,20 @@ def test_a_run_shorter_than_its_warmdown_falls_from_the_first_step():
     assert rate_scale_by_steps(3, steps=4, warmdown_steps=0) == 1.0
 
 
-def test_rates_by_clock_turn_where_715_turned():
-    """#715: 600 s at 107.5 ms a step, 3,000 steps of warm-down: its decay began near 277 s, step 2,580."""
-    scales = {step: rate_scale_by_clock(step, 0.1075 * step, limit_s=600, warmdown_steps=3000) for step in range(5581)}
+@pytest.mark.parametrize(
+    ("step_s", "warmdown_steps", "turn", "steps"),
+    [(0.10752, 3000, 2580, 5581), (0.09363, 3000, 3405, 6409), (0.13415, 3500, 980, 4473), (0.11445, 3500, 1745, 5243)],
+)
+def test_rates_by_clock_turn_where_the_published_runs_turned(step_s, warmdown_steps, turn, steps):
+    """#715, #761, #745 and #792: 600 s at the pace of seed 1337's log; the published turns are rounded to 5 steps."""
+    scales = [
+        rate_scale_by_clock(step, step_s * step, limit_s=600, warmdown_steps=warmdown_steps) for step in range(steps)
+    ]
     assert scales[0] == 1.0
-    first = min(step for step, scale in scales.items() if scale < 1)
-    assert first == pytest.approx(2580, abs=3)
-    assert scales[5000] == pytest.approx((600 - 537.5) / 322.5)
+    first = next(step for step, scale in enumerate(scales) if scale < 1)
+    assert first == pytest.approx(turn, abs=10)
+    middle = (first + steps) // 2
+    assert scales[middle] == pytest.approx((600 - step_s * middle) / (step_s * warmdown_steps))
 
 
 def test_at_a_steady_pace_the_clock_gives_the_same_rates_as_the_steps():
