@@ -44,7 +44,8 @@ from pgolf.train.spans import SpanReader
 
 _PRIMING_STEPS = 3
 _NO_GPU = """
-Not measured on a GPU: none was there. With one, `python -m bench train_step --recipe pr792 --steps 20` times whole steps.
+Not measured on a GPU: none was there. Where there is one, `python -m bench train_step --recipe pr792 --steps 20` times
+whole steps.
 """
 
 
