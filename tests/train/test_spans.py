@@ -30,3 +30,10 @@ def test_spans_lie_end_to_end_and_the_last_token_of_each_is_only_a_target(spans)
             assert tokens_BT.shape == targets_BT.shape == (2, 16)
             assert tokens_BT.flatten().tolist() == [(first + i) % 600 for i in range(32)]
             assert targets_BT.flatten().tolist() == [(first + i + 1) % 600 for i in range(32)]
+
+
+def test_ids_of_the_upper_half_of_16_bits_stay_what_they_are(tmp_path):
+    write_shard(tmp_path / "high.bin", np.arange(65_536 - 300, 65_536))
+    tokens_BT, targets_BT = SpanReader(TokenStream([tmp_path / "high.bin"]), TINY.train).read(0, 1, CPU)
+    assert tokens_BT.dtype == targets_BT.dtype == torch.int64
+    assert targets_BT.flatten().tolist() == list(range(65_536 - 300 + 34, 65_536 - 300 + 66))
