@@ -16,7 +16,10 @@ from pgolf.pipeline import pipeline
 from pgolf.run import RunOptions
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
-COMMANDS = tuple("run plan sweep results verify gc adopt recipes show fetch tokenize import".split())
+COMMANDS = (
+    *("run", "plan", "sweep", "results", "verify", "gc", "adopt"),
+    *("recipes", "show", "fetch", "tokenize", "import"),
+)
 
 
 @pytest.fixture(scope="module")
