@@ -14,8 +14,8 @@ from pgolf.pack.code_model import TOTAL_BITS, Codes, Frequencies, Ints, Surround
 WORD_BITS = 32
 # A state lies in [2^31, 2^63): positive in 64 bits, and one word always refills it.
 STATE_LEAST = 1 << 31
-_MOST_STATES = 512
-_CODES_PER_STATE = 1 << 14
+_MOST_STATES = 256
+_CODES_PER_STATE = 1 << 15
 
 
 def states_for(codes: int) -> int:

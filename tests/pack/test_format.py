@@ -1,0 +1,68 @@
+"""docs/format.md says enough: a reader written from it alone, in plain loops, reads what we write."""
+
+import hashlib
+import json
+import lzma
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from pgolf.pack.container import FORMAT_VERSION, MAGIC, Content, pack, serialize, unpack
+from pgolf.pack.weights import to_content
+from pgolf.quant.grid import Quantized, round_embedding, round_to_nearest
+from pgolf.quant.scheme import treatment
+from tests.oracles.packed_reader import read_packed
+from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state
+
+PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+
+
+def small_network() -> Content:
+    """A network of every treatment: codes of 6, 5 and 8 bits, scales, float16, and an integer tensor."""
+    state = random_state()
+    stored = {}
+    for name, tensor in state.items():
+        kind = treatment(
+            name, tuple(tensor.shape), floating=tensor.is_floating_point(), fp16_max_elements=FP16_MAX_ELEMENTS
+        )
+        if kind == "matrix":
+            stored[name] = round_to_nearest(name, tensor, 5 if "blocks.1." in name else 6)
+        elif kind == "embedding":
+            stored[name] = round_embedding(name, tensor, 8)
+        else:
+            stored[name] = tensor.to(torch.float16)
+    stored["steps"] = torch.tensor([1, -(2**40)])
+    assert sum(isinstance(value, Quantized) for value in stored.values()) > 20
+    dtypes = {name: tensor.dtype for name, tensor in state.items()} | {"steps": torch.int64}
+    return to_content(stored, dtypes, SMALL, {"source": "é"})
+
+
+@pytest.mark.parametrize("codec", ["rans", "xz"])
+def test_a_reader_written_from_the_page_alone_reads_a_network(codec):
+    content = small_network()
+    meta, arrays = read_packed(pack(serialize(content), codec=codec))
+    assert meta == content.meta
+    assert list(arrays) == list(content.arrays)
+    for name, (dtype, shape, raw) in arrays.items():
+        array = content.arrays[name]
+        assert (dtype, tuple(shape)) == (array.dtype.name, array.shape)
+        assert raw == array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def test_a_file_written_by_hand_from_the_page_is_read():
+    header = json.dumps({"meta": {"a": 1}, "arrays": [["h", "float16", [2]], ["b", "uint8", [3]]]}).encode()
+    # 1.0 and -2.0 are 3c00 and c000: low bytes of both, then the bytes of b, then the high bytes.
+    content = struct.pack("<I", len(header)) + header + bytes([0x00, 0x00, 7, 8, 9, 0x3C, 0xC0])
+    body = lzma.compress(content, check=lzma.CHECK_NONE)
+    prefix = bytes.fromhex("8950474f4c460d0a") + struct.pack("<HHQQ", 2, 1, len(body), len(content))
+    read = unpack(prefix + hashlib.sha256(prefix + body).digest() + body, where="by hand")
+    assert read.meta == {"a": 1}
+    assert read.arrays["h"].tolist() == [1.0, -2.0]
+    assert read.arrays["b"].tolist() == [7, 8, 9]
+
+
+def test_the_page_describes_this_version():
+    assert MAGIC.hex(" ") in PAGE
+    assert f"format version: {FORMAT_VERSION} |" in PAGE
