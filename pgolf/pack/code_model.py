@@ -2,9 +2,10 @@
 
 A matrix is walked along its anti-diagonals: the codes of one are predicted together, from those left of each in its row
 and above it in its column. Row and column give the magnitude and the sign to expect; these choose a context, and each
-context counts the codes that came in it. Integers only, so every machine predicts the same. docs/format.md defines
-every step for other readers.
-Shapes: R rows, C columns, N codes of one anti-diagonal, K contexts, S symbols (codes counted from the smallest).
+context counts what came in it. Where the mean is far from zero, as in tables whose rows have much in common, codes are
+counted from it. Integers only, so every machine predicts the same. docs/format.md defines every step for other readers.
+Shapes: R rows, C columns, N codes of one anti-diagonal, K contexts, S symbols (codes counted from the smallest, or from
+where their shift puts it).
 """
 
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ _CLASS_OF: Ints = np.searchsorted(_BORDERS, np.arange(_BORDERS[-1] + 1), side="r
 # Negative, undecided, positive: a mean beyond a tenth of the magnitude says something about the sign.
 _SIGNS = 3
 _SIGN_SHARE = 10
+# A mean beyond half the magnitude is subtracted.
+_SHIFT_SHARE = 2
 
 # A code counts 32. A context starts with 60 codes in the shape of a bell. All codes that came are worth 512 in the
 # frequencies, the last ones, halved beyond 512, come on top: tensors differ. Either alone is longer, by 0.3 % where all
@@ -102,22 +105,23 @@ def _bells(bits: int) -> Ints:
 
 
 class Surroundings:
-    """The contexts of a matrix's codes, one anti-diagonal after the other.
+    """What to expect of a matrix's codes, one anti-diagonal after the other.
 
-    Iterating gives, per diagonal, the places [N] of its codes in the flat matrix and their contexts [N]; before the
-    next, `learn` must be told the codes.
+    Iterating gives, per diagonal, the places [N] of its codes in the flat matrix, their contexts [N], and the shifts
+    [N] by which their symbols are moved; before the next, `learn` must be told the codes.
     """
 
     def __init__(self, rows: int, columns: int, bits: int) -> None:
         self._rows, self._columns = rows, columns
-        # Sums over the codes so far, times 256: of magnitudes, and of the codes themselves.
+        # Sums over the codes so far, times 256: of magnitudes without shift, and of the codes themselves.
         self._size_R, self._size_C = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
         self._lean_R, self._lean_C = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
         # As if one code had come before, of an eighth of the alphabet.
-        self._size, self._codes = (_UNIT << bits) // 8, 1
+        self._size, self._lean, self._codes = (_UNIT << bits) // 8, 0, 1
         self._row_N = self._column_N = slice(0, 0)
+        self._shift_N: Ints = np.empty(0, np.int64)
 
-    def __iter__(self) -> Iterator[tuple[slice, Ints]]:
+    def __iter__(self) -> Iterator[tuple[slice, Ints, Ints]]:
         rows, columns = self._rows, self._columns
         weight = np.arange(max(rows, columns)) + _PRIOR_CODES
         step = max(1, columns - 1)
@@ -132,19 +136,27 @@ class Surroundings:
             row_size_N = (self._size_R[row_N] + prior) // left_N
             column_size_N = (self._size_C[column_N][::-1] + prior) // above_N
             size_N = row_size_N * column_size_N // mean
-            lean_N = _SIGN_SHARE * (self._lean_R[row_N] // left_N + self._lean_C[column_N][::-1] // above_N)
+            mean_lean = self._lean // self._codes
+            prior_lean = _PRIOR_CODES * mean_lean
+            lean_N = (self._lean_R[row_N] + prior_lean) // left_N
+            # What row and column have in common with all codes is in both.
+            lean_N += (self._lean_C[column_N][::-1] + prior_lean) // above_N - mean_lean
+            shift_N = ((lean_N + _UNIT // 2) // _UNIT) * (_SHIFT_SHARE * np.abs(lean_N) > size_N)
+            lean_N *= _SIGN_SHARE * (shift_N == 0)
             sign_N = 1 + (lean_N > size_N) - (lean_N < -size_N)
+            self._shift_N = shift_N
             begin = diagonal + first * (columns - 1)
             place_N = slice(begin, begin + step * (last - first) + 1, step)
-            yield place_N, sign_N * _CLASSES + _CLASS_OF.take(size_N, mode="clip")
+            yield place_N, sign_N * _CLASSES + _CLASS_OF.take(size_N, mode="clip"), shift_N
 
     def learn(self, code_N: Ints) -> None:
         """Take in the codes of the diagonal that iteration has just given."""
         lean_N = _UNIT * code_N
-        size_N = np.abs(lean_N)
+        size_N = np.abs(lean_N - _UNIT * self._shift_N)
         self._size_R[self._row_N] += size_N
         self._size_C[self._column_N] += size_N[::-1]
         self._lean_R[self._row_N] += lean_N
         self._lean_C[self._column_N] += lean_N[::-1]
         self._size += int(size_N.sum())
+        self._lean += int(lean_N.sum())
         self._codes += len(code_N)

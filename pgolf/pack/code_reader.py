@@ -36,9 +36,9 @@ def decode_matrices(coded: bytes, described: Sequence[tuple[int, int, int]]) -> 
         frequencies = alphabets[bits] = alphabets.get(bits) or Frequencies(bits)
         surroundings = Surroundings(rows, columns, bits)
         codes = np.empty(rows * columns, np.int8)
-        for place_N, context_N in surroundings:
+        for place_N, context_N, shift_N in surroundings:
             index_N = states.indices(context_N, frequencies.edges)
-            code_N = (index_N & (frequencies.symbols - 1)) + frequencies.smallest
+            code_N = ((index_N + shift_N) & (frequencies.symbols - 1)) + frequencies.smallest
             codes[place_N] = code_N
             frequencies.count(index_N)
             surroundings.learn(code_N)

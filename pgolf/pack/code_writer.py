@@ -27,9 +27,10 @@ def intervals(matrices: Sequence[Codes]) -> Iterator[tuple[Ints, Ints]]:
         rows, columns = matrix.shape
         surroundings = Surroundings(rows, columns, bits)
         codes = np.ascontiguousarray(matrix).reshape(-1)
-        for place_N, context_N in surroundings:
+        for place_N, context_N, shift_N in surroundings:
             code_N = codes[place_N].astype(np.int64)
-            index_N = context_N * frequencies.symbols + (code_N - frequencies.smallest)
+            symbol_N = (code_N - frequencies.smallest - shift_N) & (frequencies.symbols - 1)
+            index_N = context_N * frequencies.symbols + symbol_N
             low_N = frequencies.edges[index_N]
             yield low_N - (context_N << TOTAL_BITS), frequencies.edges[index_N + 1] - low_N
             frequencies.count(index_N)

@@ -65,17 +65,19 @@ def read_codes(coded, matrices):
             sets[bits]["edges"] = [edges(*counts) for counts in zip(sets[bits]["all"], sets[bits]["last"])]
         shared = sets[bits]
         size_R, size_C, lean_R, lean_C = [0] * R, [0] * C, [0] * R, [0] * C
-        T, N = 256 * S // 8, 1
+        T, L, N = 256 * S // 8, 0, 1
         codes = [0] * (R * C)
         for d in range(R + C - 1):
             cells = [(r, d - r) for r in range(R) if 0 <= d - r < C]
-            contexts = []
+            contexts, shifts = [], []
             for r, c in cells:
                 mean = max(1, T // N)
                 row, column = (size_R[r] + 16 * mean) // (c + 16), (size_C[c] + 16 * mean) // (r + 16)
                 size = row * column // mean
-                lean = 10 * (lean_R[r] // (c + 16) + lean_C[c] // (r + 16))
-                sign = 2 if lean > size else 0 if lean < -size else 1
+                G = L // N
+                lean = (lean_R[r] + 16 * G) // (c + 16) + (lean_C[c] + 16 * G) // (r + 16) - G
+                shifts.append((lean + 128) // 256 if 2 * abs(lean) > size else 0)
+                sign = 1 if shifts[-1] else 2 if 10 * lean > size else 0 if 10 * lean < -size else 1
                 contexts.append(34 * sign + sum(border <= size for border in BORDERS))
             for begin in range(0, len(cells), states_count):
                 dealt = list(enumerate(range(begin, min(begin + states_count, len(cells)))))
@@ -84,17 +86,18 @@ def read_codes(coded, matrices):
                     s = max(s for s in range(S) if edge[s] <= v & 65535)
                     states[state] = (edge[s + 1] - edge[s]) * (v >> 16) + (v & 65535) - edge[s]
                     shared["aside"].append((contexts[i], s))
-                    codes[cells[i][0] * C + cells[i][1]] = s - S // 2
+                    codes[cells[i][0] * C + cells[i][1]] = (s + shifts[i]) % S - S // 2
                 for state, _ in dealt:
                     if states[state] < 2**31:
                         states[state] = states[state] << 32 | next(words)
-            for r, c in cells:
+            for (r, c), shift in zip(cells, shifts):
                 x = codes[r * C + c]
-                size_R[r] += 256 * abs(x)
-                size_C[c] += 256 * abs(x)
+                size_R[r] += 256 * abs(x - shift)
+                size_C[c] += 256 * abs(x - shift)
                 lean_R[r] += 256 * x
                 lean_C[c] += 256 * x
-                T += 256 * abs(x)
+                T += 256 * abs(x - shift)
+                L += 256 * x
                 N += 1
             if len(shared["aside"]) >= min(1024, max(16, shared["n"] // 128)):
                 for context, s in shared["aside"]:
