@@ -10,12 +10,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import counts, grid, start, train_step
+from bench import codecs, counts, grid, start, train_step
 from bench.model_flops import attention_multiply_adds, matrix_multiply_adds, training_flops_per_token
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
+from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.init import initial_model
 from pgolf.recipes import recipe_named
+from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state
 from tests.train.runs import TINY
 
 SECTION = Report(
@@ -54,6 +56,16 @@ def test_the_numerical_benchmarks_print_ratios_and_the_command_that_makes_them(m
     assert [line for line in report.lines if line.unit == "times"]
     assert all(line.spread.n == 1 and line.spread.median > 0 for line in report.lines)
     assert report.title in report.to_text()
+
+
+def test_the_codec_benchmark_compares_with_the_bound_and_the_best_general_codec():
+    network = Checkpoint(config=SMALL, state=random_state(), facts={})
+    lines = {line.name: line.spread.median for line in codecs.measure("toy", network, 6, FP16_MAX_ELEMENTS, 1)}
+    bound_kb = next(value for name, value in lines.items() if name.endswith("order-0 entropy"))
+    file_kb, side_kb = lines["toy int6: file, rans"], lines["toy int6: side information"]
+    assert lines["toy int6: file / bound"] == pytest.approx(file_kb / (bound_kb + side_kb))
+    best_kb = min(value for name, value in lines.items() if "codes by" in name and "rans" not in name)
+    assert lines["toy int6: codes, rans / best general"] == pytest.approx(lines["toy int6: codes by rans"] / best_kb)
 
 
 def test_the_start_benchmark_prints_the_ratios_of_whole_processes(monkeypatch, capsys):
