@@ -184,7 +184,9 @@ def tiny(full: Recipe) -> Recipe:
         "description": full.description.replace(":", " small, on a CPU:", 1),
         "seeds": full.seeds[:1],
         "fetch": None,
-        "tokenize": TokenizeConfig(name="pydoc_sp512", source="builtin", vocab_size=512, val_split="content_hash"),
+        "tokenize": TokenizeConfig(
+            name="pydoc_sp512_brief", source="builtin", vocab_size=512, val_split="content_hash", val_one_in=64
+        ),
         "model": _changed(
             full.model,
             vocab_size=512,
