@@ -48,8 +48,9 @@ def trained(recipe: str, store: Path) -> Checkpoint:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    (path,) = (store / recipe).glob("train-*/checkpoint.safetensors")
-    return load_checkpoint(path)
+    # A store that has been used before may hold networks of other code; this run has made the newest, or reused it.
+    paths = (store / recipe).glob("train-*/checkpoint.safetensors")
+    return load_checkpoint(max(paths, key=lambda path: path.stat().st_mtime))
 
 
 def synthetic() -> Checkpoint:
