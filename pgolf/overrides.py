@@ -33,6 +33,8 @@ def parse_value(text: str) -> Any:
         return list(range(first, last + 1))
     if match := FLOAT_RANGE.fullmatch(text):
         return _float_range(text, *match.groups())
+    if text.startswith("(") and text.endswith(")"):  # as Python writes a tuple
+        text = text[1:-1] + ","
     if "," in text:
         return [parse_value(part.strip()) for part in text.split(",") if part.strip()]
     return text

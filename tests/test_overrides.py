@@ -72,3 +72,8 @@ def test_a_mistake_is_named_with_a_way_out(override, says):
 
 def test_field_paths_name_every_leaf():
     assert field_paths(Whole()) == ["name", "train.steps", "train.rate", "train.orders", "train.limit"]
+
+
+def test_a_tuple_may_be_written_as_python_prints_it():
+    assert parse_value("(4, 5)") == [4, 5]
+    assert parse_value("(4,)") == [4]

@@ -61,6 +61,7 @@ def from_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str
     expected = _banked(config, network) if banked else network
     complaints = misfits(expected, state, lambda tensor: str(list(tensor.shape)))
     cast = {}
+    not_finite = []
     for name, like in expected.items():
         tensor = state.get(name)
         if tensor is None or tensor.shape != like.shape:
@@ -71,11 +72,13 @@ def from_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str
         cast[name] = tensor.detach().to(like.dtype, copy=True).contiguous()
         bad = int((~torch.isfinite(cast[name])).sum())
         if bad:
-            complaints.append(f"{name} has {bad:,} of {like.numel():,} values NaN or infinite in {_format(like)}")
+            not_finite.append(f"{name} has {bad:,} of {like.numel():,} values NaN or infinite in {_format(like)}")
     if complaints:
-        raise DataError(
-            f"{in_one_line(complaints)}; use the recipe and widths it was trained with, and its final state"
-        )
+        advice = "use the recipe and widths it was trained with, and its final state"
+        raise DataError(f"{in_one_line(complaints + not_finite)}; {advice}")
+    if not_finite:
+        shown = "; ".join(not_finite[:5])
+        raise DataError(f"{shown}: training diverged or the file is damaged; copy it again, or take an earlier state")
     unpacked = _unbanked(config, cast) if banked else cast
     return {name: unpacked[name] for name in network}
 

@@ -42,14 +42,16 @@ class BankMuon:
         weight_decay: float,
         ranks: Ranks,
         averages: bool,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
+        """dtype: of gradients and momenta; #745's is bfloat16."""
         self.banks = [list(bank) for bank in banks]
         self.newton_schulz_steps = newton_schulz_steps
         self.weight_decay = weight_decay
         self.ranks = ranks
         self.averages = averages
         self.momenta = [
-            torch.zeros(-(-len(bank) // ranks.world_size), *bank[0].shape, dtype=torch.bfloat16, device=bank[0].device)
+            torch.zeros(-(-len(bank) // ranks.world_size), *bank[0].shape, dtype=dtype, device=bank[0].device)
             for bank in self.banks
         ]
 
