@@ -32,6 +32,11 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a name from `pgolf recipes`")
     add_set(parser)
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="training runs, one per seed")
+    parser.add_argument(
+        "--allow-over-budget",
+        action="store_true",
+        help="where nothing fits the budget, write the smallest file all the same; its rows are marked, and not ranked",
+    )
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +86,8 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
             raise ConfigError(
                 f"--set {override}: results are filed under the recipe's own name; choose --results instead"
             )
-    recipe = apply_overrides(recipe_named(arguments.recipe), arguments.overrides)
+    over_budget = ["compress.allow_over_budget=true"] if arguments.allow_over_budget else []
+    recipe = apply_overrides(recipe_named(arguments.recipe), [*arguments.overrides, *over_budget])
     if arguments.seeds is not None:
         recipe = validated(Recipe, recipe.model_dump() | {"seeds": arguments.seeds})
     return recipe

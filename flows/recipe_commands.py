@@ -30,7 +30,7 @@ def _seeds(recipe: Recipe) -> str:
 def recipe_data(recipe: Recipe) -> dict[str, object]:
     """What `pgolf recipes --json` says of one recipe."""
     stages = ["fetch" if recipe.fetch else "tokenize", "train"]
-    stages += ["calibrate"] if recipe.compress.method == "gptq" else []
+    stages += ["calibrate"] if recipe.compress.needs_hessians else []
     return {
         "name": recipe.name,
         "description": recipe.description,

@@ -53,7 +53,9 @@ def _calibrate(facts: Facts) -> str:
 
 
 def _compress(facts: Facts) -> str:
-    return f"{facts['summary']}  {facts['total_bytes']:,} B ({facts['under_bytes']:,} under)"
+    under_bytes = int(facts["under_bytes"] or 0)
+    room = f"{under_bytes:,} under" if under_bytes >= 0 else f"{-under_bytes:,} over the budget"
+    return f"{facts['summary']}  {facts['total_bytes']:,} B ({room})"
 
 
 def _score(facts: Facts) -> str:

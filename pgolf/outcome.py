@@ -86,9 +86,18 @@ class Outcome:
         total = len(self.built) + len(self.reused)
         note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
         return (
-            f"\n{tables}{note}\nran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
+            f"\n{tables}{note}\n{self._over_budget()}ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
+        )
+
+    def _over_budget(self) -> str:
+        """One line per seed whose artifact does not fit."""
+        over = {row["seed"]: row for row in self.scores.to_pylist() if row["fits_budget"] is False}
+        return "".join(
+            f"over budget: seed {seed} takes {row['total_bytes']:,} bytes of {row['budget_bytes']:,}; "
+            "its rows are marked and not ranked\n"
+            for seed, row in sorted(over.items())
         )
 
     def _has_headline(self) -> bool:
@@ -283,15 +292,15 @@ def attempt_rows(seed: int, mine: Mapping[str, Artifact]) -> list[Row]:
                 "seed": seed,
                 "compress_key": compress.key_digest,
                 "attempt": attempt["attempt"],
-                "rung": "downgraded layers: " + (", ".join(map(str, attempt["downgraded_layers"])) or "none"),
-                "codec": "zstd",
-                "level": attempt["zstd_level"],
+                "rung": f"{attempt['policy']}, {attempt['rung']}",
+                "codec": attempt["codec"],
+                "level": attempt["level"],
                 "artifact_bytes": attempt["size_bytes"],
                 "code_bytes": compress.facts.get("code_bytes"),
                 "total_bytes": attempt["total_bytes"],
                 "budget_bytes": compress.facts.get("budget_bytes"),
                 "fits_budget": attempt["fits"],
-                "chosen": attempt["fits"],
+                "chosen": attempt["chosen"],
                 "checkpoint_sha256": weights.outputs["checkpoint"],
                 "git_commit": compress.git_commit,
                 "host": compress.host,

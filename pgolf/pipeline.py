@@ -176,9 +176,11 @@ def _seed_nodes(recipe: Recipe, seed: int, checkpoint: Link, counts: Mapping[str
     """Everything after the weights of one seed."""
     calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("calibrate", "compress", "score", "mix"))
     packed_from: dict[str, Link | External] = {"checkpoint": checkpoint}
-    if recipe.compress.method == "gptq":
+    if recipe.compress.needs_hessians:
         inputs = {"checkpoint": checkpoint, "data": Link("data", ("train",))}
-        yield Node(name=calibrate, stage=CALIBRATE, config=recipe.calibrate, seed=seed, inputs=inputs)
+        sensitivities = recipe.calibrate.sensitivities or recipe.compress.needs_sensitivities
+        config = recipe.calibrate.model_copy(update={"sensitivities": sensitivities})
+        yield Node(name=calibrate, stage=CALIBRATE, config=config, seed=seed, inputs=inputs)
         packed_from["hessians"] = Link(calibrate, ("hessians",))
     yield Node(
         name=compress,

@@ -1,16 +1,13 @@
 """The compress stage: a checkpoint becomes one file that fits the byte budget together with the code.
 
-Attempts go from best quality to smallest: every zstd level with all matrices at `matrix_bits`, then layer after layer
-from the middle outward at `downgrade_bits`. The first that fits is written, read back and compared bit for bit.
+A policy proposes plans and sees what each packs to; the one it settles on is written, read back and compared bit for
+bit: `downgrade` (the published ladder), `allocate`, `sdclip`.
 """
 
 import json
 import os
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -18,127 +15,81 @@ from torch import Tensor
 from pgolf.errors import ArtifactError, BudgetExceeded, ConfigError
 from pgolf.model.checkpoint import Checkpoint, load_checkpoint
 from pgolf.model.tensor_file import load_tensors
+from pgolf.pack.allocate import allocated
+from pgolf.pack.clock import Clock
 from pgolf.pack.config import CompressConfig
 from pgolf.pack.container import Content, pack, serialize
-from pgolf.pack.downgrade import middle_out, rungs
+from pgolf.pack.downgrade import first_that_fits
 from pgolf.pack.load import load_packed
-from pgolf.pack.packing import Packing, packed_in_order
+from pgolf.pack.plan import Plan
 from pgolf.pack.quantizer import Quantizer
-from pgolf.pack.weights import Stored, restore, same_bits, to_arrays, to_content, weights_digest
+from pgolf.pack.sdclip import clipped
+from pgolf.pack.trials import Trial, Trials
+from pgolf.pack.weights import Stored, restore, same_bits, to_arrays, weights_digest
 from pgolf.quant.threads import intra_op_threads
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run import Made, RunOptions
 
 _LARGEST_SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One packing that was tried. size_bytes is the file's; total_bytes adds the code's."""
-
-    downgraded_layers: tuple[int, ...]
-    zstd_level: int
-    size_bytes: int
-    total_bytes: int
-    fits: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """The first attempt that fits: the file's bytes, and what each tensor is stored as."""
-
-    attempt: Attempt
-    file_bytes: bytes
-    stored: Mapping[str, Stored]
 
 
 def make(config: CompressConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, code_bytes: int) -> Made:
     """Write `model.pgolf` and `attempts.json`; report the digest of the decoded tensors as output `weights`.
 
-    inputs: checkpoint, and for method gptq also hessians. code_bytes: what the code takes of the budget.
-    Raises BudgetExceeded, and writes nothing, if no attempt fits; QuantizationError for weights or Hessians that
-    cannot be used.
+    inputs: checkpoint, and where `config.needs_hessians` also hessians. code_bytes: what the code takes of the budget.
+    Raises BudgetExceeded, and writes nothing, if no attempt fits, unless `config.allow_over_budget`; QuantizationError
+    for weights or Hessians that cannot be used.
     """
-    clock = _Clock()
+    clock = Clock()
     checkpoint = load_checkpoint(inputs["checkpoint"] / "checkpoint.safetensors")
     hessians = _load_hessians(config, inputs)
     quantizer = Quantizer(config, checkpoint.state, hessians, run.threads or len(os.sched_getaffinity(0)))
     clock.lap("load")
-    attempts: list[Attempt] = []
+    trials = Trials(checkpoint, quantizer, code_bytes, run, clock)
     # How many cores a machine has must not move the last bit of a sum: one thread per torch operation.
     with intra_op_threads(1):
-        fit = _first_fit(checkpoint, quantizer, code_bytes, attempts, run, clock)
-    if fit is None:
-        raise BudgetExceeded(_over_budget(checkpoint, quantizer, code_bytes, attempts))
+        chosen = _by_policy(quantizer, trials, checkpoint)
+        if chosen is None:
+            assert trials.smallest is not None, "every policy tries something"
+            if not config.allow_over_budget:
+                raise BudgetExceeded(_over_budget(checkpoint, quantizer, code_bytes, trials))
+            chosen = trials.smallest
+        predicted_loss = quantizer.predicted_loss(chosen.stored)
     path = out / "model.pgolf"
-    path.write_bytes(fit.file_bytes)
-    rows = [{"attempt": number, **asdict(attempt)} for number, attempt in enumerate(attempts)]
+    path.write_bytes(chosen.file_bytes)
+    rows = [row | {"chosen": row["attempt"] == chosen.number} for row in trials.rows]
     (out / "attempts.json").write_text(json.dumps(rows, indent=1) + "\n")
-    decoded = _verified(path, checkpoint, fit.stored)
+    decoded = _verified(path, checkpoint, chosen.stored)
     digest = weights_digest(checkpoint.config, decoded)
     clock.lap("verify")
     return Made(
         digests={"weights": digest},
         phases_s=clock.phases_s,
         facts={
-            "artifact_bytes": fit.attempt.size_bytes,
+            "artifact_bytes": len(chosen.file_bytes),
             "code_bytes": code_bytes,
-            "total_bytes": fit.attempt.total_bytes,
+            "total_bytes": chosen.total_bytes,
             "budget_bytes": config.budget_bytes,
-            "under_bytes": config.budget_bytes - fit.attempt.total_bytes,
-            "attempts": len(attempts),
-            "zstd_level": fit.attempt.zstd_level,
-            "downgraded_layers": ",".join(map(str, fit.attempt.downgraded_layers)),
+            "under_bytes": config.budget_bytes - chosen.total_bytes,
+            "fits": chosen.fits,
+            "attempts": len(trials.rows),
+            "skipped": trials.skipped,
+            "policy": config.policy,
+            "rung": chosen.plan.rung,
+            "codec": config.codec,
+            "level": chosen.level,
+            "predicted_loss_nats": predicted_loss,
             "singular_hessians": ",".join(sorted(quantizer.singular)),
-            "summary": _bits_summary(quantizer.matrix_bits(frozenset(fit.attempt.downgraded_layers))),
+            "summary": _summary(quantizer, chosen.plan),
         },
     )
 
 
-def _first_fit(
-    checkpoint: Checkpoint,
-    quantizer: Quantizer,
-    code_bytes: int,
-    attempts: list[Attempt],
-    run: RunOptions,
-    clock: "_Clock",
-) -> Fit | None:
-    """Try rung after rung and level after level, adding each attempt to `attempts`; None if all are too large."""
-    config = quantizer.config
-    order: Sequence[int] = ()
-    if config.downgrade_bits is not None:
-        # A layer whose matrices are all small enough for float16 has nothing to lose.
-        order = [layer for layer in middle_out(checkpoint.config.layers) if layer in quantizer.layers]
-    total = (len(order) + 1) * len(config.zstd_levels)
-
-    def packings() -> Iterator[Packing]:
-        for downgraded in rungs(order):
-            stored = quantizer.stored(frozenset(downgraded))
-            decoded = serialize(to_content(stored, quantizer.dtypes, checkpoint.config, checkpoint.facts))
-            clock.lap("quantize")
-            for level in config.zstd_levels:
-                yield Packing(downgraded, stored, decoded, level)
-
-    with closing(packed_in_order(packings(), quantizer.workers)) as finished:
-        for packing, file_bytes in finished:
-            clock.lap("pack")
-            total_bytes = len(file_bytes) + code_bytes
-            attempt = Attempt(
-                downgraded_layers=packing.downgraded_layers,
-                zstd_level=packing.zstd_level,
-                size_bytes=len(file_bytes),
-                total_bytes=total_bytes,
-                fits=total_bytes <= config.budget_bytes,
-            )
-            attempts.append(attempt)
-            facts = {
-                "total_bytes": total_bytes,
-                "zstd_level": attempt.zstd_level,
-                "downgraded": len(attempt.downgraded_layers),
-            }
-            run.report(Progress(stage="compress", done=len(attempts), total=total, unit="attempts", facts=facts))
-            if attempt.fits:
-                return Fit(attempt=attempt, file_bytes=file_bytes, stored=packing.stored)
-    return None
+def _by_policy(quantizer: Quantizer, trials: Trials, checkpoint: Checkpoint) -> Trial | None:
+    if quantizer.config.policy == "allocate":
+        return allocated(quantizer, trials)
+    if quantizer.config.policy == "sdclip":
+        return clipped(quantizer, trials)
+    return first_that_fits(quantizer, trials, checkpoint.config.layers)
 
 
 def _verified(path: Path, checkpoint: Checkpoint, stored: Mapping[str, Stored]) -> Mapping[str, Tensor]:
@@ -159,23 +110,22 @@ def _verified(path: Path, checkpoint: Checkpoint, stored: Mapping[str, Stored]) 
     return decoded.state
 
 
-def _over_budget(checkpoint: Checkpoint, quantizer: Quantizer, code_bytes: int, attempts: Sequence[Attempt]) -> str:
+def _over_budget(checkpoint: Checkpoint, quantizer: Quantizer, code_bytes: int, trials: Trials) -> str:
     """The message of BudgetExceeded: by how much, what is largest, and what to change."""
-    config = quantizer.config
-    smallest = min(attempts, key=lambda attempt: attempt.total_bytes)
+    config, smallest = quantizer.config, trials.smallest
+    assert smallest is not None
     over_bytes = smallest.total_bytes - config.budget_bytes
-    bits = quantizer.matrix_bits(frozenset(smallest.downgraded_layers))
-    stored = quantizer.stored(frozenset(smallest.downgraded_layers))
     alone = {
         # Level 1 is within some percent of the better levels on codes, and this is about which tensor is large.
         name: len(pack(serialize(Content({}, to_arrays({name: value}))), 1))
-        for name, value in stored.items()
+        for name, value in smallest.stored.items()
     }
     largest = sorted(alone, key=lambda name: (-alone[name], name))[:_LARGEST_SHOWN]
     shown = " · ".join([*(f"{name} {alone[name]:,}" for name in largest), f"code {code_bytes:,}"])
+    tried = f"{len(trials.rows)} attempts" + (f" ({trials.skipped} hopeless ones skipped)" if trials.skipped else "")
     return (
         f"{smallest.total_bytes:,} bytes, {over_bytes:,} over the budget of {config.budget_bytes:,}, at the smallest "
-        f"of {len(attempts)} attempts ({_bits_summary(bits) or 'no matrix quantized'}, zstd {smallest.zstd_level})\n"
+        f"of {tried} ({_summary(quantizer, smallest.plan) or 'no matrix quantized'}, {_codec(config, smallest)})\n"
         f"  largest: {shown}\n"
         f"  {'; '.join(_advice(checkpoint, quantizer))}"
     )
@@ -184,45 +134,42 @@ def _over_budget(checkpoint: Checkpoint, quantizer: Quantizer, code_bytes: int, 
 def _advice(checkpoint: Checkpoint, quantizer: Quantizer) -> list[str]:
     config, network = quantizer.config, checkpoint.config
     advice = []
-    if not quantizer.layers:
+    if not quantizer.matrices:
         advice.append(
             f"no matrix has more than CompressConfig.fp16_max_elements ({config.fp16_max_elements:,}) elements, so all "
             "stay in float16: lower it"
         )
-    elif config.downgrade_bits is None:
-        advice.append(f"set CompressConfig.downgrade_bits below {config.matrix_bits}")
-    elif config.downgrade_bits > 2:
-        advice.append(f"lower CompressConfig.downgrade_bits (now {config.downgrade_bits})")
+    elif config.policy == "published":
+        if config.downgrade_bits is None:
+            advice.append(f"set CompressConfig.downgrade_bits below {config.matrix_bits}")
+        elif config.downgrade_bits > 2:
+            advice.append(f"lower CompressConfig.downgrade_bits (now {config.downgrade_bits})")
+        advice.append("or set CompressConfig.policy to allocate, which goes down to three levels")
     advice.append(f"train narrower or shallower (ModelConfig.width {network.width}, layers {network.layers})")
     advice.append(f"or raise CompressConfig.budget_bytes ({config.budget_bytes:,}) if the rules allow it")
+    advice.append("--allow-over-budget writes the smallest file all the same, marked as over budget")
     return advice
 
 
-def _bits_summary(bits: Mapping[str, int]) -> str:
-    """How many matrices have how many bits, widest first: int6×60 int5×6."""
-    counts = Counter(bits.values())
+def _summary(quantizer: Quantizer, plan: Plan) -> str:
+    """How many matrices have how many bits, widest first (int6×60 int5×6), or the one number of a freer policy."""
+    counts = Counter(grid for name in quantizer.matrices if isinstance(grid := plan.grids[name], int))
+    if not counts:
+        return f"{quantizer.config.policy} {plan.rung}" if quantizer.config.policy != "published" else ""
     return " ".join(f"int{width}×{counts[width]}" for width in sorted(counts, reverse=True))
 
 
+def _codec(config: CompressConfig, trial: Trial) -> str:
+    return config.codec + (f" {trial.level}" if trial.level else "")
+
+
 def _load_hessians(config: CompressConfig, inputs: Mapping[str, Path]) -> Mapping[str, Tensor]:
-    if config.method != "gptq":
+    if not config.needs_hessians:
         return {}
     if "hessians" not in inputs:
         raise ConfigError(
-            "CompressConfig.method gptq needs Hessians, and none were given; add the calibrate stage, or use method rtn"
+            f"CompressConfig.method {config.method} under policy {config.policy} needs Hessians, and none were given; "
+            "add the calibrate stage, or use method rtn under policy published or sdclip"
         )
     hessians, _facts = load_tensors(inputs["hessians"] / "hessians.safetensors")
     return hessians
-
-
-class _Clock:
-    """Wall seconds by phase: each lap goes to the phase that has just ended."""
-
-    def __init__(self) -> None:
-        self.phases_s: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.phases_s[phase] = self.phases_s.get(phase, 0.0) + now - self._since
-        self._since = now

@@ -15,30 +15,64 @@ Percentile = Annotated[float, Field(gt=0, le=1)]
 class CompressConfig(StageConfig):
     """How weights become a file under the budget; the values of Parameter Golf PR #715 and #761 are the defaults.
 
-    First every matrix has `matrix_bits` and each zstd level is tried in order; then one layer after the other, from
-    the middle outward, goes down to `downgrade_bits`, again with every level. The first attempt that fits wins.
+    Policy published: first every matrix has `matrix_bits` and each zstd level is tried in order; then one layer after
+    the other, from the middle outward, goes down to `downgrade_bits`, again with every level. The first that fits wins.
+    The other policies choose row scales instead of bits and fill the budget: `allocate` by what each row's error costs,
+    `sdclip` (#1394) by its standard deviation.
     """
 
     budget_bytes: int = Field(BUDGET_BYTES, ge=1, description="bytes for code plus packed model (decimal, not MiB)")
-    method: Literal["rtn", "percentile", "gptq"] = Field(
-        "rtn", description="rtn: round to nearest (#715); percentile: search the row clip (#745); gptq (#792)"
+    policy: Literal["published", "allocate", "sdclip"] = Field(
+        "published", description="published: bits by layer (#715); allocate: least predicted loss; sdclip (#1394)"
+    )
+    allow_over_budget: bool = Field(
+        False, description="where nothing fits, write the smallest file all the same; its rows say that it does not fit"
+    )
+    method: Literal["rtn", "percentile", "gptq", "gptq_hessian"] = Field(
+        "rtn",
+        description="rtn: round to nearest (#715); percentile: search the row clip (#745); gptq (#792); gptq_hessian: "
+        "damped once, each row's clip judged by the Hessian, no scale floor, tables too",
     )
     matrix_bits: Bits = Field(6, description="bits of a code in attention and MLP matrices")
     downgrade_bits: Bits | None = Field(5, description="bits of a downgraded layer's matrices; null: never downgrade")
     embedding_bits: Bits = Field(8, description="bits of a code in embedding tables")
     fp16_max_elements: int = Field(65_536, ge=0, description="tensors of up to this many elements stay in float16")
+    codec: Literal["zstd", "xz", "brotli", "rans"] = Field(
+        "zstd",
+        description="zstd as published; rans: integers by a model of their rows and columns, the smallest",
+    )
     zstd_levels: tuple[ZstdLevel, ...] = Field((16, 1, 17, 2), min_length=1, description="levels, in the order tried")
     percentiles: tuple[Percentile, ...] = Field(
         (0.9990, 0.9995, 0.9999, 0.99999, 1.0), min_length=1, description="row clips tried by percentile and gptq"
     )
+    clips: tuple[Percentile, ...] = Field(
+        (1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
+        min_length=1,
+        description="gptq_hessian: shares of a row's largest magnitude tried as its clip, each row for itself",
+    )
     stream_damping: float = Field(
         0.01, ge=0, description="gptq: share of the Hessian's mean diagonal added first, as #792 does on calibration"
     )
-    damping: float = Field(0.01, ge=0, description="gptq: share added again before factoring")
+    damping: float = Field(0.01, ge=0, description="gptq: share added again before factoring; gptq_hessian: added once")
     act_order: bool = Field(True, description="gptq: columns by falling Hessian diagonal instead of left to right")
     singular_hessian: Literal["error", "percentile"] = Field(
         "error", description="gptq: what a Hessian without a Cholesky factor means; percentile is recorded per tensor"
     )
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The codec's levels, in the order tried; of codecs other than zstd the best one, and 0 for rans, without."""
+        return self.zstd_levels if self.codec == "zstd" else ({"xz": 9, "brotli": 11, "rans": 0}[self.codec],)
+
+    @property
+    def needs_hessians(self) -> bool:
+        """Whether compression reads what calibration measures."""
+        return self.needs_sensitivities or self.method == "gptq"
+
+    @property
+    def needs_sensitivities(self) -> bool:
+        """Whether it reads the loss's curvature too (`CalibrateConfig.sensitivities`)."""
+        return self.policy == "allocate" or self.method == "gptq_hessian"
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -47,7 +81,12 @@ class CompressConfig(StageConfig):
                 f"downgrade_bits {self.downgrade_bits} must be below matrix_bits {self.matrix_bits}; "
                 "write a smaller number, or null for no downgrade"
             )
-        for name in ("zstd_levels", "percentiles"):
+        if self.policy != "published" and self.method == "percentile":
+            raise ValueError(
+                f"method percentile searches clips, which policy {self.policy} sets itself; "
+                "use method rtn, gptq or gptq_hessian"
+            )
+        for name in ("zstd_levels", "percentiles", "clips"):
             tried = getattr(self, name)
             if len(set(tried)) < len(tried):
                 raise ValueError(f"{name} {tried} repeats a value; each attempt must differ from the others")

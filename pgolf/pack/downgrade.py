@@ -1,9 +1,45 @@
-"""Which layers lose bits, and in which order, until the model fits.
+"""The published policy: fewer bits for layer after layer, from the middle outward, until the model fits.
 
 Source: the auto-downgrade of Parameter Golf PR #715 and #761.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+from pgolf.pack.plan import Plan
+from pgolf.pack.quantizer import Quantizer
+from pgolf.pack.trials import Trial, Trials
+from pgolf.quant.scheme import layer_of
+
+
+def first_that_fits(quantizer: Quantizer, trials: Trials, layers: int) -> Trial | None:
+    """Rung after rung, at each every level in the configured order; None if all are too large.
+
+    What the first rung's packings have shown to be hopeless is not packed; the last rung always is.
+    """
+    # A layer whose matrices are all small enough for float16 has nothing to lose.
+    order = [layer for layer in middle_out(layers) if layer in quantizer.layers]
+    plans = [rung_plan(quantizer, downgraded) for downgraded in rungs(order if quantizer.config.downgrade_bits else ())]
+    first_rung: dict[int, Trial] = {}
+    for some in (plans[:1], plans[1:]):
+        with closing(trials.of(some, total_plans=len(plans), like=first_rung)) as tried:
+            for trial in tried:
+                if trial.fits:
+                    return trial
+                first_rung.setdefault(trial.level, trial)
+    return None
+
+
+def rung_plan(quantizer: Quantizer, downgraded: Sequence[int]) -> Plan:
+    """The given layers' matrices at `downgrade_bits`, all others at `matrix_bits`."""
+    config = quantizer.config
+    low = {name for name in quantizer.matrices if layer_of(name) in downgraded}
+    bits = {name: config.downgrade_bits if name in low else config.matrix_bits for name in quantizer.matrices}
+    return Plan(
+        rung="downgraded layers: " + (", ".join(map(str, downgraded)) or "none"),
+        grids={name: width or config.matrix_bits for name, width in bits.items()}
+        | dict.fromkeys(quantizer.tables, config.embedding_bits),
+    )
 
 
 def middle_out(layers: int) -> tuple[int, ...]:

@@ -6,18 +6,20 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pgolf.pack.container import pack
+from pgolf.pack.container import Codec, pack
+from pgolf.pack.plan import Plan
 from pgolf.pack.weights import Stored
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """One attempt before its size is known: the tensors, their serialized bytes, and the level to compress them at."""
+    """One attempt before its size is known: the tensors, their serialized bytes, and how to compress them."""
 
-    downgraded_layers: tuple[int, ...]
+    plan: Plan
     stored: Mapping[str, Stored]
     decoded: bytes
-    zstd_level: int
+    codec: Codec
+    level: int
 
 
 def packed_in_order(packings: Iterator[Packing], workers: int) -> Generator[tuple[Packing, bytes], None, None]:
@@ -33,7 +35,7 @@ def packed_in_order(packings: Iterator[Packing], workers: int) -> Generator[tupl
     with ThreadPoolExecutor(workers) as pool:
         try:
             for packing in packings:
-                running.append((packing, pool.submit(pack, packing.decoded, packing.zstd_level, stop=stop)))
+                running.append((packing, _started(pool, packing, stop)))
                 if len(running) >= ahead:
                     first, future = running.popleft()
                     yield first, future.result()
@@ -45,3 +47,7 @@ def packed_in_order(packings: Iterator[Packing], workers: int) -> Generator[tupl
             stop.set()
             for _packing, future in running:
                 future.cancel()
+
+
+def _started(pool: ThreadPoolExecutor, packing: Packing, stop: threading.Event) -> Future[bytes]:
+    return pool.submit(pack, packing.decoded, packing.level, codec=packing.codec, stop=stop)

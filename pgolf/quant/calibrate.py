@@ -14,6 +14,7 @@ from pgolf.model.checkpoint import Checkpoint, build_model, load_checkpoint
 from pgolf.model.tensor_file import save_tensors
 from pgolf.quant.config import CalibrateConfig
 from pgolf.quant.hessian import InputHessians
+from pgolf.quant.sensitivity import Sensitivities
 from pgolf.quant.threads import intra_op_threads
 from pgolf.run import Made, Progress, RunOptions
 
@@ -22,6 +23,8 @@ _REPORT_EVERY_S = 0.5
 
 def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
     """Write `hessians.safetensors`: per linear map XᵀX averaged over batches (not tokens), under its state name.
+
+    With `sensitivities` also what `Sensitivities.factors` names: the loss's curvature by row, and the tables'.
 
     inputs: checkpoint (the averaged weights that training exported) and data. Raises DataError for a checkpoint
     without a stream position or of another vocabulary, QuantizationError for activations that overflow.
@@ -35,23 +38,32 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
     network = build_model(checkpoint.config, checkpoint.state, device)
     loaded = time.perf_counter()
     reported = loaded
+    sensitivities = Sensitivities(network)
     # One thread: how many cores a machine has must not move the last bit of a sum; at small widths it is faster too.
-    with intra_op_threads(1), torch.inference_mode():
-        with InputHessians(network, config.product) as hessians:
-            for done, tokens_BT in enumerate(calibration_batches(config, dataset, position), start=1):
-                network.hidden(tokens_BT.to(device))
-                now = time.perf_counter()
-                if now - reported > _REPORT_EVERY_S or done == config.batches:
-                    reported = now
-                    run.report(Progress(stage="calibrate", done=done, total=config.batches, unit="batches"))
-        means = hessians.mean(config.batches)
+    with intra_op_threads(1):
+        hessians = InputHessians(network, config.product)
+        for done, tokens_BT in enumerate(calibration_batches(config, dataset, position), start=1):
+            tokens_BT = tokens_BT.to(device)
+            with torch.inference_mode(), hessians:
+                network.hidden(tokens_BT)
+            if config.sensitivities:
+                with sensitivities:
+                    sensitivities.add(tokens_BT)
+            now = time.perf_counter()
+            if now - reported > _REPORT_EVERY_S or done == config.batches:
+                reported = now
+                run.report(Progress(stage="calibrate", done=done, total=config.batches, unit="batches"))
+        means = dict(hessians.mean(config.batches))
+        count = len(means)
+        if config.sensitivities:
+            means |= sensitivities.factors(config.batches)
     measured = time.perf_counter()
     facts = {"batches": str(config.batches), "tokens": str(config.tokens), "stream_position": str(position)}
     save_tensors(out / "hessians.safetensors", means, facts)
     written = time.perf_counter()
     return Made(
         phases_s={"load": loaded - began, "measure": measured - loaded, "write": written - measured},
-        facts={"hessians": len(means), "tokens": config.tokens, "stream_position": position},
+        facts={"hessians": count, "tokens": config.tokens, "stream_position": position},
     )
 
 

@@ -24,6 +24,9 @@ class CalibrateConfig(StageConfig):
         description="bfloat16: inputs and each batch's product rounded to bfloat16, as #792's autocast did; "
         "float32: neither",
     )
+    sensitivities: bool = Field(
+        False, description="also measure the loss's curvature by row and of tables; a pipeline that needs it sets it"
+    )
 
     @property
     def span_tokens(self) -> int:

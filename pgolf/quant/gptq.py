@@ -33,10 +33,66 @@ class GptqOptions:
     act_order: bool
 
 
-def quantize_gptq(name: str, W_RC: Tensor, H_CC: Tensor, bits: int, options: GptqOptions) -> Quantized:
-    """The rounding of W to `bits` bits per row with the least plain squared error among the percentiles tried.
+def quantize_gptq(name: str, W_RC: Tensor, factor: "Factor", bits: int, percentiles: Sequence[float]) -> Quantized:
+    """The rounding of W to `bits` bits per row with the least plain squared error among the percentiles tried (#792).
 
     Columns whose input is always zero are rounded to zero. Ties go to the first percentile in the given order.
+    Raises QuantizationError like `percentile_scales`.
+    """
+    # Scales come from the weights as they stand, before dead columns are cleared and columns move.
+    scales_PR = _distinct(percentile_scales(name, W_RC, bits, percentiles))
+    W_RC = W_RC.float()
+    codes_PRC = factor.round_columns(W_RC, scales_PR, positive_levels(bits))
+    W_RC = W_RC.masked_fill(factor.dead, 0.0)
+    error_P = (W_RC - codes_PRC * scales_PR.float()[:, :, None]).double().square().mean(dim=(1, 2))
+    errors = error_P.tolist()
+    best = errors.index(min(errors))
+    return Quantized(codes_PRC[best].to(torch.int8), scales_PR[best])
+
+
+def quantize_by_hessian(W_RC: Tensor, H_CC: Tensor, factor: "Factor", scales_PR: Tensor, levels: int) -> Quantized:
+    """The rounding of W to codes of magnitude up to `levels` whose every row has the scale, of those tried, that leaves
+    the least layer error ΔW_r H ΔW_rᵀ under the Hessian as measured, undamped.
+
+    scales_PR: float16. Ties go to the first.
+    """
+    W_RC, scales_PR = W_RC.float(), _distinct(scales_PR)
+    codes_PRC = factor.round_columns(W_RC, scales_PR, levels)
+    gap_PRC = (W_RC - codes_PRC * scales_PR.float()[:, :, None]).double()
+    best_R = torch.einsum("prc,prc->pr", gap_PRC @ H_CC.double(), gap_PRC).argmin(dim=0)
+    rows = torch.arange(len(W_RC))
+    return Quantized(codes_PRC[best_R, rows].to(torch.int8), scales_PR[best_R, rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A damped Hessian made ready for rounding: the order of columns [C], U [C, C] in that order, dead columns [C]."""
+
+    order: Tensor
+    U: Tensor
+    dead: Tensor
+
+    @property
+    def curvature(self) -> float:
+        """What a squared rounding error costs in layer error, summed over columns: Σ 1 / U_cc².
+
+        Column c, rounded with error e after its predecessors, adds (e / U_cc)²; of H's trace that is what later columns
+        cannot repair.
+        """
+        return float(self.U.diagonal().double().pow(-2).sum())
+
+    def round_columns(self, W_RC: Tensor, scales_PR: Tensor, levels: int) -> Tensor:
+        """Codes [P, R, C] of float32 W, as floats, its columns in their own order."""
+        W_RC = W_RC.masked_fill(self.dead, 0.0)
+        ordered_PRC = round_columns(W_RC[:, self.order], self.U.float(), scales_PR.float(), levels)
+        codes_PRC = torch.empty_like(ordered_PRC)
+        codes_PRC[:, :, self.order] = ordered_PRC
+        return codes_PRC
+
+
+def factored(name: str, W_RC: Tensor, H_CC: Tensor, options: GptqOptions) -> Factor:
+    """The Hessian damped, ordered and factored in float64.
+
     Raises QuantizationError for values that are not finite or shapes that do not fit, SingularHessianError when the
     damped Hessian is not positive definite.
     """
@@ -48,20 +104,9 @@ def quantize_gptq(name: str, W_RC: Tensor, H_CC: Tensor, bits: int, options: Gpt
             f"{name}: shape {R} × {C} needs a Hessian of {C} × {C}, got {' × '.join(map(str, H_CC.shape))}; "
             "checkpoint and Hessians do not belong together"
         )
-    W_RC, H_CC = W_RC.float(), H_CC.double()
-    # Scales come from the weights as they stand, before dead columns are cleared and columns move.
-    scales_PR = _distinct(percentile_scales(name, W_RC, bits, options.percentiles))
-    H_CC, dead_C = damp(H_CC, options)
-    W_RC = W_RC.masked_fill(dead_C, 0.0)
+    H_CC, dead_C = damp(H_CC.double(), options)
     order_C = torch.argsort(H_CC.diagonal(), descending=True, stable=True) if options.act_order else torch.arange(C)
-    U_CC = inverse_factor(name, H_CC[order_C][:, order_C])
-    ordered_PRC = round_columns(W_RC[:, order_C], U_CC.float(), scales_PR.float(), positive_levels(bits))
-    codes_PRC = torch.empty_like(ordered_PRC)
-    codes_PRC[:, :, order_C] = ordered_PRC
-    error_P = (W_RC - codes_PRC * scales_PR.float()[:, :, None]).double().square().mean(dim=(1, 2))
-    errors = error_P.tolist()
-    best = errors.index(min(errors))
-    return Quantized(codes_PRC[best].to(torch.int8), scales_PR[best])
+    return Factor(order_C, inverse_factor(name, H_CC[order_C][:, order_C]), dead_C)
 
 
 def damp(H_CC: Tensor, options: GptqOptions) -> tuple[Tensor, Tensor]:

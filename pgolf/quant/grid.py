@@ -16,6 +16,9 @@ from pgolf.errors import QuantizationError
 # Clips an embedding row just below its largest entry: 512 columns give max minus 0.0008 of the gap to the next.
 EMBEDDING_QUANTILE = 0.9999984
 
+# The smallest float16 above zero: the scale of rows without spread, whose codes are all zero.
+SMALLEST_SCALE = 2.0**-24
+
 # torch.quantile refuses more elements than this at once.
 _QUANTILE_ELEMENTS = 1 << 24
 
@@ -58,7 +61,7 @@ def row_scale(name: str, clip_R: Tensor, bits: int) -> Tensor:
     """
     levels = positive_levels(bits)
     scale_R = torch.clamp(clip_R.float() / levels, min=1.0 / levels)
-    return _to_float16(name, scale_R)
+    return float16_scale(name, scale_R)
 
 
 def round_to_nearest(name: str, W_RC: Tensor, bits: int) -> Quantized:
@@ -74,6 +77,16 @@ def round_to_nearest(name: str, W_RC: Tensor, bits: int) -> Quantized:
     return Quantized(codes_RC.to(torch.int8), scale_R)
 
 
+def round_to_scale(name: str, W_RC: Tensor, scale_R: Tensor, levels: int) -> Quantized:
+    """Round half to even under a given float16 scale per row, clamped to [-levels, levels].
+
+    Raises QuantizationError for values that are not finite.
+    """
+    require_finite(name, W_RC)
+    codes_RC = torch.clamp(torch.round(W_RC.float() / scale_R.float()[:, None]), -levels, levels)
+    return Quantized(codes_RC.to(torch.int8), scale_R)
+
+
 def percentile_scales(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[float]) -> Tensor:
     """float16 scales [P, R], one row of them per percentile; 1.0 stands for the largest magnitude itself."""
     magnitude_RC = W_RC.float().abs()
@@ -82,6 +95,16 @@ def percentile_scales(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[
     amax_R = magnitude_RC.amax(dim=1)
     clips = iter(clips_below_PR)
     return torch.stack([row_scale(name, next(clips) if p < 1.0 else amax_R, bits) for p in percentiles])
+
+
+def clip_scales(name: str, W_RC: Tensor, bits: int, clips: Sequence[float]) -> Tensor:
+    """float16 scales [P, R], one row of them per clip, each a share of the row's largest magnitude; without a floor.
+
+    Raises QuantizationError for values that are not finite or too large for a float16 scale.
+    """
+    require_finite(name, W_RC)
+    step_R = W_RC.float().abs().amax(dim=1) / positive_levels(bits)
+    return torch.stack([float16_scale(name, (clip * step_R).clamp_min(SMALLEST_SCALE)) for clip in clips])
 
 
 def search_percentile(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[float]) -> Quantized:
@@ -122,7 +145,7 @@ def round_embedding(name: str, W_RC: Tensor, bits: int) -> Quantized:
     scale_R1 = torch.clamp(clip_R1 / levels, min=1.0 / levels)
     clipped_RC = torch.maximum(torch.minimum(W_RC, clip_R1), -clip_R1)
     codes_RC = torch.clamp(torch.round(clipped_RC / scale_R1), -levels, levels)
-    return Quantized(codes_RC.to(torch.int8), _to_float16(name, scale_R1[:, 0]))
+    return Quantized(codes_RC.to(torch.int8), float16_scale(name, scale_R1[:, 0]))
 
 
 def row_quantiles(W_RC: Tensor, quantiles: Sequence[float]) -> Tensor:
@@ -132,7 +155,8 @@ def row_quantiles(W_RC: Tensor, quantiles: Sequence[float]) -> Tensor:
     return torch.cat([torch.quantile(part_RC, wanted, dim=1) for part_RC in torch.split(W_RC, rows)], dim=1)
 
 
-def _to_float16(name: str, scale_R: Tensor) -> Tensor:
+def float16_scale(name: str, scale_R: Tensor) -> Tensor:
+    """Row scales as they are stored. Raises QuantizationError where float16 cannot hold one."""
     stored_R = scale_R.to(torch.float16)
     if not bool(torch.isfinite(stored_R).all()):
         row = int(torch.nonzero(~torch.isfinite(stored_R))[0])

@@ -1,6 +1,7 @@
 """The compress stage: what is tried, what fits, and what happens when nothing does."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from pydantic import ValidationError
 from pgolf.errors import ArtifactError, BudgetExceeded, ConfigError, DataError, QuantizationError
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.tensor_file import save_tensors
-from pgolf.pack import compress
+from pgolf.pack import compress, trials
 from pgolf.pack.config import CompressConfig
+from pgolf.pack.container import pack, serialize
+from pgolf.pack.downgrade import middle_out, rung_plan
 from pgolf.pack.load import load_packed
-from pgolf.pack.weights import same_bits
+from pgolf.pack.weights import same_bits, to_content
 from pgolf.quant.grid import round_embedding, round_to_nearest
 from pgolf.quant.scheme import treatment
 from pgolf.run import Progress, RunOptions
@@ -50,13 +53,13 @@ def attempts_of(out: Path) -> list[dict]:
 
 def with_budget(checkpoint: Path, rung: int, level_index: int = 0, *, levels=(3, 1), **changes) -> CompressConfig:
     """A config whose budget is exactly the size of the given attempt, so that it is the first to fit."""
-    everything = CONFIG.model_copy(update={"zstd_levels": levels, "budget_bytes": 1, **changes})
-    quantizer = compress.Quantizer(everything, random_state(), {}, 1)
-    clock, tried = compress._Clock(), []
+    everything = CONFIG.model_copy(update={"zstd_levels": levels, **changes})
     loaded = compress.load_checkpoint(checkpoint / "checkpoint.safetensors")
-    assert compress._first_fit(loaded, quantizer, CODE_BYTES, tried, RunOptions(), clock) is None
-    wanted = tried[rung * len(levels) + level_index]
-    return everything.model_copy(update={"budget_bytes": wanted.total_bytes})
+    quantizer = compress.Quantizer(everything, loaded.state, {}, 1)
+    plan = rung_plan(quantizer, middle_out(SMALL.layers)[:rung])
+    decoded = serialize(to_content(quantizer.stored(plan), quantizer.dtypes, loaded.config, loaded.facts))
+    size_bytes = len(pack(decoded, levels[level_index]))
+    return everything.model_copy(update={"budget_bytes": size_bytes + CODE_BYTES})
 
 
 def test_a_generous_budget_takes_the_first_attempt(checkpoint):
@@ -65,11 +68,14 @@ def test_a_generous_budget_takes_the_first_attempt(checkpoint):
     size_bytes = (out / "model.pgolf").stat().st_size
     assert row == {
         "attempt": 0,
-        "downgraded_layers": [],
-        "zstd_level": 16,
+        "policy": "published",
+        "rung": "downgraded layers: none",
+        "codec": "zstd",
+        "level": 16,
         "size_bytes": size_bytes,
         "total_bytes": size_bytes + CODE_BYTES,
         "fits": True,
+        "chosen": True,
     }
     assert dict(made.facts) == {
         "artifact_bytes": size_bytes,
@@ -77,9 +83,14 @@ def test_a_generous_budget_takes_the_first_attempt(checkpoint):
         "total_bytes": size_bytes + CODE_BYTES,
         "budget_bytes": 16_000_000,
         "under_bytes": 16_000_000 - CODE_BYTES - size_bytes,
+        "fits": True,
         "attempts": 1,
-        "zstd_level": 16,
-        "downgraded_layers": "",
+        "skipped": 0,
+        "policy": "published",
+        "rung": "downgraded layers: none",
+        "codec": "zstd",
+        "level": 16,
+        "predicted_loss_nats": None,
         "singular_hessians": "",
         "summary": f"int6×{6 * SMALL.layers}",
     }
@@ -108,12 +119,12 @@ def test_layers_lose_bits_from_the_middle_until_the_budget_is_met(checkpoint):
     config = with_budget(checkpoint, rung=2)
     made, out = run(checkpoint, config)
     rows = attempts_of(out)
-    assert [(tuple(row["downgraded_layers"]), row["zstd_level"]) for row in rows] == [
-        ((), 3), ((), 1), ((2,), 3), ((2,), 1), ((2, 3), 3),
+    assert [(row["rung"].removeprefix("downgraded layers: "), row["level"]) for row in rows] == [
+        ("none", 3), ("none", 1), ("2", 3), ("2", 1), ("2, 3", 3),
     ]  # fmt: skip
     assert [row["fits"] for row in rows] == [False] * 4 + [True]
     assert made.facts["under_bytes"] == 0
-    assert made.facts["downgraded_layers"] == "2,3"
+    assert made.facts["rung"] == "downgraded layers: 2, 3"
     assert made.facts["summary"] == "int6×12 int5×12"
     decoded, state = load_packed(out / "model.pgolf").state, random_state()
     for layer, bits in enumerate((6, 6, 5, 5)):
@@ -165,6 +176,46 @@ def test_the_advice_fits_the_cause(checkpoint, changes, attempts, advice):
     with pytest.raises(BudgetExceeded, match=advice) as caught:
         run(checkpoint, config)
     assert f"of {attempts} attempts" in str(caught.value)
+
+
+@pytest.mark.parametrize("spread", [0.6, 3.0])
+@pytest.mark.parametrize(("bits", "low_bits"), [(6, 5), (6, 3), (4, 2)])
+def test_leaving_out_what_is_hopeless_chooses_what_trying_everything_chooses(
+    tmp_path, monkeypatch, bits, low_bits, spread
+):
+    state = random_state(spread=spread)
+    state["blocks.1.mlp.fc.weight"][5:20] = 0  # codes that zstd packs far below their entropy
+    state["blocks.3.mlp.fc.weight"] = state["blocks.2.mlp.fc.weight"].clone()
+    checkpoint = write_checkpoint(tmp_path, state)
+    changes = {"matrix_bits": bits, "downgrade_bits": low_bits, "zstd_levels": (16, 19), "budget_bytes": 1}
+    everything = CONFIG.model_copy(update={**changes, "allow_over_budget": True})
+    monkeypatch.setattr(trials, "least_bytes", lambda *_: -math.inf)
+    rows = attempts_of(run(checkpoint, everything, name="sizes")[1])
+    assert len(rows) == 2 * (SMALL.layers + 1)
+    monkeypatch.undo()
+    skipped = 0
+    for number, wanted in enumerate(rows[::2]):
+        config = everything.model_copy(update={"budget_bytes": wanted["total_bytes"]})
+        made, out = run(checkpoint, config, name=f"out{number}")
+        first = next(row for row in rows if row["total_bytes"] <= wanted["total_bytes"])
+        (chosen,) = (row for row in attempts_of(out) if row["chosen"])
+        assert (chosen["rung"], chosen["level"], chosen["size_bytes"]) == (
+            first["rung"], first["level"], first["size_bytes"]
+        )  # fmt: skip
+        skipped += made.facts["skipped"]
+    # One bit less saves too little of these small files for anything to be ruled out.
+    assert (skipped > 0) == (bits - low_bits > 1)
+
+
+def test_over_budget_is_written_only_where_allowed_as_the_smallest_attempt_and_says_that_it_does_not_fit(checkpoint):
+    config = CONFIG.model_copy(update={"budget_bytes": 5_000, "zstd_levels": (1, 2), "allow_over_budget": True})
+    made, out = run(checkpoint, config)
+    rows = attempts_of(out)
+    (chosen,) = (row for row in rows if row["chosen"])
+    assert chosen["size_bytes"] == min(row["size_bytes"] for row in rows) == (out / "model.pgolf").stat().st_size
+    assert made.facts["fits"] is False
+    assert made.facts["under_bytes"] < 0
+    assert not any(row["fits"] for row in rows)
 
 
 def test_code_that_fills_the_budget_alone_is_over_budget(checkpoint):
@@ -252,7 +303,9 @@ def test_gptq_without_hessians_is_refused(checkpoint, tmp_path):
     state = random_state()
     del state["blocks.1.mlp.fc.weight"]
     inputs = {"hessians": hessians_for(state, tmp_path / "hessians")}
-    with pytest.raises(QuantizationError, match=r"blocks\.1\.mlp\.fc\.weight: method gptq needs a Hessian"):
+    with pytest.raises(
+        QuantizationError, match=r"blocks\.1\.mlp\.fc\.weight: method gptq under policy published needs a Hes"
+    ):
         run(checkpoint, config, inputs=inputs, name="other")
 
 
@@ -275,7 +328,7 @@ def test_a_singular_hessian_is_an_error_or_where_asked_for_a_recorded_percentile
     )
     assert made.facts["singular_hessians"] == name
     searched = compress.Quantizer(CONFIG.model_copy(update={"method": "percentile"}), random_state(), {}, 1)
-    expected = searched.stored(frozenset())[name].dequantize(torch.float32)
+    expected = searched.stored(rung_plan(searched, ()))[name].dequantize(torch.float32)
     assert same_bits(load_packed(out / "model.pgolf").state[name], expected)
 
 
@@ -306,6 +359,7 @@ def test_progress_counts_attempts_of_all_that_may_come(checkpoint):
     reports: list[Progress] = []
     run(checkpoint, with_budget(checkpoint, rung=1), report=reports.append)
     assert [(report.done, report.total) for report in reports] == [(1, 10), (2, 10), (3, 10)]
+    assert reports[0].facts["rung"] == "downgraded layers: none"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from pgolf.pack import packing
 from pgolf.pack.container import Content, pack, serialize
 from pgolf.pack.packing import Packing, packed_in_order
+from pgolf.pack.plan import Plan
 
 
 def packings(levels, begun=None):
@@ -12,15 +13,15 @@ def packings(levels, begun=None):
     for level in levels:
         if begun is not None:
             begun.append(level)
-        yield Packing((), {}, decoded, level)
+        yield Packing(Plan("", {}), {}, decoded, "zstd", level)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_results_come_in_the_given_order_and_do_not_depend_on_the_workers(workers):
     levels = [16, 1, 17, 2, 5, 3, 4]
     results = list(packed_in_order(packings(levels), workers))
-    assert [item.zstd_level for item, _ in results] == levels
-    assert [file_bytes for _, file_bytes in results] == [pack(item.decoded, item.zstd_level) for item, _ in results]
+    assert [item.level for item, _ in results] == levels
+    assert [file_bytes for _, file_bytes in results] == [pack(item.decoded, item.level) for item, _ in results]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -35,7 +36,7 @@ def test_nothing_runs_beside_the_first_attempt(workers):
 def test_closing_tells_running_attempts_to_stop(monkeypatch):
     stops = []
 
-    def watched(decoded, level, *, stop):
+    def watched(decoded, level, *, codec, stop):
         stops.append(stop)
         return pack(decoded, level, stop=stop)
 
@@ -49,7 +50,7 @@ def test_closing_tells_running_attempts_to_stop(monkeypatch):
 
 
 def test_an_error_in_one_attempt_is_raised(monkeypatch):
-    def broken(decoded, level, *, stop):
+    def broken(decoded, level, *, codec, stop):
         raise MemoryError("no room")
 
     monkeypatch.setattr(packing, "pack", broken)

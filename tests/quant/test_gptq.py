@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from pgolf.errors import QuantizationError
+from pgolf.quant import gptq
 from pgolf.quant.gptq import (
     GptqOptions,
     SingularHessianError,
     damp,
+    factored,
     inverse_factor,
-    quantize_gptq,
+    quantize_by_hessian,
     round_columns,
 )
-from pgolf.quant.grid import percentile_scales, round_to_nearest
+from pgolf.quant.grid import clip_scales, percentile_scales, round_to_nearest
 from tests.oracles.gptq import gptq_by_definition
 
 PERCENTILES = (0.9990, 0.9995, 0.9999, 0.99999, 1.0)
@@ -28,6 +30,10 @@ def problem(rows: int, columns: int, seed: int = 0) -> tuple[torch.Tensor, torch
     mix_CC = torch.randn(columns, columns, generator=generator)
     X_NC = torch.randn(2 * columns + 3, columns, generator=generator) @ mix_CC
     return W_RC, X_NC.T @ X_NC
+
+
+def quantize_gptq(name, W_RC, H_CC, bits, options):
+    return gptq.quantize_gptq(name, W_RC, factored(name, W_RC, H_CC, options), bits, options.percentiles)
 
 
 def layer_error(W_RC: torch.Tensor, Q_RC: torch.Tensor, H_CC: torch.Tensor) -> float:
@@ -92,9 +98,9 @@ def test_a_hessian_without_correlations_makes_gptq_plain_rounding():
 @pytest.mark.parametrize("bits", [5, 6])
 def test_gptq_leaves_less_layer_error_than_rounding_on_correlated_inputs(bits):
     W_RC, H_CC = problem(64, 96)
-    gptq = quantize_gptq("w", W_RC, H_CC, bits, PUBLISHED)
+    by_gptq = quantize_gptq("w", W_RC, H_CC, bits, PUBLISHED)
     nearest = round_to_nearest("w", W_RC, bits)
-    errors = [layer_error(W_RC, q.dequantize(torch.float32), H_CC) for q in (gptq, nearest)]
+    errors = [layer_error(W_RC, q.dequantize(torch.float32), H_CC) for q in (by_gptq, nearest)]
     # Not a theorem for one matrix, but 64 rows with condition numbers near 1e5 leave no doubt: about a factor of 5.
     assert errors[0] < 0.6 * errors[1]
 
@@ -183,3 +189,48 @@ def test_rows_of_zeros_stay_zero():
     W_RC, H_CC = problem(4, 12)
     W_RC[2] = 0
     assert not quantize_gptq("w", W_RC, H_CC, 6, PUBLISHED).codes[2].any()
+
+
+def test_every_row_gets_the_clip_of_least_layer_error_under_the_hessian_as_measured():
+    W_RC, H_CC = problem(9, 40)
+    W_RC[0, 3] = 12.0
+    clips = (1.0, 0.8, 0.6, 0.4)
+    scales_PR = clip_scales("w", W_RC, 4, clips)
+    factor = factored("w", W_RC, H_CC, PLAIN)
+    best = quantize_by_hessian(W_RC, H_CC, factor, scales_PR, 7)
+    error_PR = torch.stack(
+        [
+            torch.tensor(
+                [
+                    layer_error(W_RC[row : row + 1], one.dequantize(torch.float32)[row : row + 1], H_CC)
+                    for row in range(len(W_RC))
+                ]
+            )
+            for one in (quantize_by_hessian(W_RC, H_CC, factor, scales_R[None], 7) for scales_R in scales_PR)
+        ]
+    )
+    chosen_R = error_PR.argmin(dim=0)
+    assert torch.equal(best.scale, scales_PR[chosen_R, torch.arange(len(W_RC))])
+    # One clip for all rows, as published, would not do.
+    assert len(set(chosen_R.tolist())) > 1
+
+
+def test_the_curvature_of_a_factor_is_the_layer_error_of_unit_errors_that_later_columns_repair():
+    _W_RC, H_CC = problem(1, 12)
+    factor = factored("w", torch.zeros(1, 12), H_CC, PLAIN)
+    damped_CC, _dead_C = damp(H_CC.double(), PLAIN)
+    expected = 0.0
+    for c in range(12):
+        # A unit error in column c, the columns after it free: the Schur complement of the free ones.
+        free = slice(c + 1, 12)
+        repaired = damped_CC[c, free] @ torch.linalg.solve(damped_CC[free, free], damped_CC[free, c]) if c < 11 else 0.0
+        expected += float(damped_CC[c, c] - repaired)
+    assert factor.curvature == pytest.approx(expected, rel=1e-9)
+    assert factor.curvature <= float(damped_CC.trace())
+
+
+def test_clip_scales_have_no_floor_and_rows_of_zeros_a_scale_that_divides():
+    W_RC = torch.tensor([[0.031, -0.0155], [0.0, 0.0]])
+    scales_PR = clip_scales("w", W_RC, 6, (1.0, 0.5))
+    assert scales_PR[:, 0].tolist() == torch.tensor([0.001, 0.0005]).half().tolist()
+    assert bool((scales_PR > 0).all())

@@ -1,0 +1,139 @@
+"""What an error in a weight costs: the network's loss to second order, one Kronecker factor per side of each matrix.
+
+The loss rises by about ½ Σ_r w_r ΔW_r H ΔW_rᵀ when a matrix W moves by ΔW. For a linear map, H is XᵀX of its inputs
+(`pgolf.quant.hessian`) and w_r the mean square of the loss's gradient at its r-th output. For a table it is the other
+way round: w_r counts how often row r is read, and H is GᵀG of the gradients where it is read. The token table is both,
+as the output layer is tied to it; the two are added.
+Gradients are those of targets drawn from the network itself, so that GᵀG is the Fisher information, which is the
+Gauss-Newton part of the loss's Hessian; the output layer's, whose softmax is known, is taken in closed form.
+
+Shapes: N positions (batch and time together), R rows of a matrix, C its columns, D residual width, V vocabulary.
+Source: Martens and Grosse 2015 (K-FAC), arXiv 1503.05671, with one factor diagonal.
+"""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgolf.errors import QuantizationError
+from pgolf.model.embedding import Table
+from pgolf.model.gpt import GPT
+from pgolf.model.linear import CastedLinear
+
+# Positions whose graph is held at a time: at full size about 10 GB.
+POSITIONS_AT_A_TIME = 1 << 14
+ROW_WEIGHTS = ".rows"
+TOKEN_TABLE = "tok_emb.weight"
+
+
+class Sensitivities:
+    """Collects the factors that XᵀX of linear maps leaves out, one batch of tokens at a time."""
+
+    def __init__(self, network: GPT, seed: int = 0) -> None:
+        self._network = network
+        self._device = network.tok_emb.weight.device
+        self._draws = torch.Generator(self._device).manual_seed(seed)
+        self._positions = 0
+        self._squares: dict[str, Tensor] = {}
+        self._passes: dict[str, int] = {}
+        self._counts: dict[str, Tensor] = {}
+        self._products: dict[str, Tensor] = {}
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for name, module in self._network.named_modules():
+            if isinstance(module, CastedLinear):
+                self._hooks.append(module.register_forward_hook(self._watch_map(f"{name}.weight")))
+            elif isinstance(module, Table):
+                self._hooks.append(module.register_forward_hook(self._watch_table(f"{name}.weight")))
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def add(self, tokens_BT: Tensor) -> None:
+        """One batch of tokens, int64 [B, T]."""
+        rows = max(1, POSITIONS_AT_A_TIME // tokens_BT.shape[1])
+        for part_BT in torch.split(tokens_BT, rows):
+            h_ND = self._network.hidden(part_BT).flatten(0, 1)
+            logits_NV = self._network.logits(h_ND, "none")
+            with torch.no_grad():
+                p_NV = logits_NV.softmax(dim=1)
+                targets_N = torch.multinomial(p_NV, 1, generator=self._draws)[:, 0]
+                # Of z before the cap: d logit / dz = 1 - (logit / cap)²; the Fisher diagonal of a softmax is p (1 - p).
+                slope_NV = 1 - (logits_NV / self._network.config.logit_softcap).square()
+                fisher_V = (p_NV * (1 - p_NV) * slope_NV.square()).double().sum(dim=0)
+                h = h_ND.detach().float()
+                _add(self._squares, "head", fisher_V)
+                _add(self._products, "head", (h.T @ h).double())
+            self._positions += len(targets_N)
+            F.cross_entropy(logits_NV, targets_N, reduction="sum").backward()  # type: ignore[no-untyped-call]
+            self._network.zero_grad(set_to_none=True)
+
+    def factors(self, batches: int) -> Mapping[str, Tensor]:
+        """float32 on the CPU: `NAME` the [C, C] of each table, `NAME.rows` the [R] of each matrix and table.
+
+        Scaled so that with XᵀX averaged over `batches` for the maps, ½ Σ_r w_r ΔW_r H ΔW_rᵀ is in nats per token.
+        Raises QuantizationError for gradients that are not finite.
+        """
+        per_token = batches / self._positions
+        found: dict[str, Tensor] = {}
+        for name, passes in self._passes.items():
+            # Where layers recur a map runs several times: XᵀX is summed over its passes, so squares are averaged.
+            found[name + ROW_WEIGHTS] = self._squares[name] / passes * per_token
+        for name, counts_R in self._counts.items():
+            H_CC, weight_R = self._products[name] / self._positions, counts_R.double() / self._positions
+            if name == TOKEN_TABLE:
+                H_CC, weight_R = self._tied(H_CC, weight_R)
+            found[name], found[name + ROW_WEIGHTS] = H_CC, weight_R
+        factors = {name: factor.float().cpu() for name, factor in found.items()}
+        for name, factor in factors.items():
+            if not bool(torch.isfinite(factor).all()):
+                raise QuantizationError(
+                    f"{name.removesuffix(ROW_WEIGHTS)}: the loss's gradient is NaN or infinite on the calibration "
+                    "tokens; the checkpoint cannot be compressed, train it again"
+                )
+        return factors
+
+    def _tied(self, read_CC: Tensor, read_R: Tensor) -> tuple[Tensor, Tensor]:
+        """Both uses of the token table as one pair of factors: H is their mean over rows, w_r each row's own trace."""
+        head_CC, head_R = self._products["head"] / self._positions, self._squares["head"] / self._positions
+        H_CC = read_R.sum() * read_CC + head_R.sum() * head_CC
+        weight_R = (read_R * read_CC.trace() + head_R * head_CC.trace()) / H_CC.trace().clamp_min(1e-300)
+        return H_CC, weight_R
+
+    def _watch_map(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def on_gradient(gradient: Tensor) -> None:
+            G_NR = gradient.detach().float().reshape(-1, gradient.shape[-1])
+            _add(self._squares, name, G_NR.square().sum(dim=0).double())
+            self._passes[name] = self._passes.get(name, 0) + len(G_NR)
+
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            output.register_hook(on_gradient)  # type: ignore[no-untyped-call]
+
+        return hook
+
+    def _watch_table(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            assert isinstance(module, Table)
+            _add(self._counts, name, torch.bincount(inputs[0].reshape(-1), minlength=len(module.weight)))
+
+            def on_gradient(gradient: Tensor) -> None:
+                G_NC = gradient.detach().float().reshape(-1, gradient.shape[-1])
+                _add(self._products, name, (G_NC.T @ G_NC).double())
+
+            output.register_hook(on_gradient)  # type: ignore[no-untyped-call]
+
+        return hook
+
+
+def _add(sums: dict[str, Tensor], name: str, part: Tensor) -> None:
+    sums[name] = sums[name] + part if name in sums else part
