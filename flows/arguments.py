@@ -66,12 +66,12 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint_steps(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint-steps N."""
+    """--checkpoint-steps [SEED=]N."""
     parser.add_argument(
         "--checkpoint-steps",
-        type=int,
-        default=0,
-        metavar="N",
+        action="append",
+        default=[],
+        metavar="[SEED=]N",
         help="optimizer steps behind those weights; calibration reads the training tokens that follow (default 0)",
     )
 
@@ -98,28 +98,39 @@ def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:
     from pgolf.overrides import validated
 
     fields: dict[str, Any] = {name: getattr(arguments, name) for name in Place.model_fields}
-    fields["checkpoints"] = checkpoints_of(arguments.checkpoints, recipe)
+    files = by_seed("--checkpoint", arguments.checkpoints, recipe)
+    fields["checkpoints"] = {seed: Path(path).absolute() for seed, path in files.items()}
+    fields["checkpoint_steps"] = steps_by_seed(arguments.checkpoint_steps, recipe)
     for name in ("store", "results", "documents", "tokenizer"):
         if fields[name] is not None:
             fields[name] = Path(fields[name]).absolute()
     return validated(Place, fields)
 
 
-def checkpoints_of(texts: Sequence[str], recipe: Recipe) -> dict[int, Path]:
-    """Seed -> file, from texts [SEED=]FILE. Raises ConfigError for a file without a seed where there are several."""
-    found: dict[int, Path] = {}
+def by_seed(option: str, texts: Sequence[str], recipe: Recipe) -> dict[int, str]:
+    """Seed -> value, from texts [SEED=]VALUE. Raises ConfigError for a value without a seed where there are several."""
+    found: dict[int, str] = {}
     for text in texts:
         before, equals, after = text.partition("=")
         if equals and before.isdecimal():
-            seed, path = int(before), Path(after)
+            seed, value = int(before), after
         elif len(recipe.seeds) == 1:
-            seed, path = recipe.seeds[0], Path(text)
+            seed, value = recipe.seeds[0], text
         else:
             raise ConfigError(
-                f"--checkpoint {text}: {recipe.name} has {len(recipe.seeds)} seeds; write SEED={text}, "
+                f"{option} {text}: {recipe.name} has {len(recipe.seeds)} seeds; write SEED={text}, "
                 f"or choose one with --seeds {recipe.seeds[0]}"
             )
         if seed in found:
-            raise ConfigError(f"--checkpoint: seed {seed} has two files, {found[seed]} and {path}")
-        found[seed] = path.absolute()
+            raise ConfigError(f"{option}: seed {seed} has two values, {found[seed]} and {value}")
+        found[seed] = value
     return found
+
+
+def steps_by_seed(texts: Sequence[str], recipe: Recipe) -> dict[int, int]:
+    """Seed -> steps, from texts [SEED=]N. Raises ConfigError for what is no whole number from 0 on."""
+    given = by_seed("--checkpoint-steps", texts, recipe)
+    for value in given.values():
+        if not value.isdecimal():
+            raise ConfigError(f"--checkpoint-steps {value}: steps are a whole number from 0 on")
+    return {seed: int(value) for seed, value in given.items()}

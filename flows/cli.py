@@ -47,10 +47,16 @@ DATA_EXAMPLES = """examples:
   pgolf tokenize --documents docs.jsonl --vocab-size 1024 --val-documents 500
   pgolf tokenize --documents docs/ --tokenizer fineweb_1024_bpe.model --skip-bad 3
 """
+BUNDLE_EXAMPLES = """examples:
+  pgolf bundle pr792 --out train_gpt.py                the code whose bytes count, in one file
+  python train_gpt.py eval --data DIR                  beside model.pgolf: the scores of the pipeline, to the last digit
+  torchrun --nproc-per-node 8 train_gpt.py train --data DIR --seed 42
+"""
 IMPORT_EXAMPLES = """examples:
   pgolf import final_model.pt --recipe pr715           check it and take it in
   pgolf run pr715 --seeds 1337 --checkpoint final_model.pt
-  pgolf run pr792 --checkpoint 1337=a.pt --checkpoint 42=b.pt --checkpoint 7=c.pt --checkpoint-steps 5243
+  pgolf run pr792 --seeds 1337 42 --checkpoint 1337=a.pt --checkpoint 42=b.pt \\
+    --checkpoint-steps 1337=5243 --checkpoint-steps 42=5244
 """
 
 
@@ -148,6 +154,11 @@ def parser() -> argparse.ArgumentParser:
     add_store(tokenize)
     add_json(tokenize)
 
+    bundled = command("bundle", "write a recipe's self-contained train_gpt.py", BUNDLE_EXAMPLES)
+    add_recipe(bundled)
+    bundled.add_argument("--out", type=Path, default=Path("train_gpt.py"), metavar="FILE", help="default train_gpt.py")
+    add_json(bundled)
+
     imported = command("import", "take in weights that a published script has trained", IMPORT_EXAMPLES)
     imported.add_argument("file", type=Path, metavar="FILE", help="final_model.pt, or a .safetensors file")
     imported.add_argument("--recipe", required=True, metavar="RECIPE", help="the recipe whose network it is")
@@ -206,6 +217,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from flows.store_commands import adopt, gc, verify
 
         return {"verify": verify, "gc": gc, "adopt": adopt}[name](arguments)
+    if name == "bundle":
+        from flows.bundle_command import write_bundle
+
+        return write_bundle(arguments)
     if name in ("recipes", "show"):
         from flows.recipe_commands import recipes, show
 

@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import shlex
 import sys
+from pathlib import Path
 
+from flows.arguments import steps_by_seed
 from flows.console import Console
 from flows.summary import summary
 from pgolf.artifact import Store
@@ -42,16 +45,19 @@ def tokenize(arguments: argparse.Namespace) -> int:
 
 def import_weights(arguments: argparse.Namespace) -> int:
     """Take in published weights, and say how to go on with them."""
-    recipe = recipe_named(arguments.recipe)
+    recipe = apply_overrides(recipe_named(arguments.recipe), arguments.overrides)
     seed = recipe.seeds[0] if arguments.seed is None else arguments.seed
     recipe = validated(Recipe, recipe.model_dump() | {"seeds": [seed]})
-    sources = Sources(checkpoints={seed: arguments.file.absolute()}, checkpoint_steps=arguments.checkpoint_steps)
-    exit_code = _build(import_node(apply_overrides(recipe, arguments.overrides), seed, sources), arguments)
-    steps = f" --checkpoint-steps {arguments.checkpoint_steps}" if arguments.checkpoint_steps else ""
-    print(
-        f"go on with: pgolf run {recipe.name} --seeds {seed} --checkpoint {arguments.file}{steps}",
-        file=sys.stderr,
+    sources = Sources(
+        checkpoints={seed: arguments.file.absolute()},
+        checkpoint_steps=steps_by_seed(arguments.checkpoint_steps, recipe),
     )
+    exit_code = _build(import_node(recipe, seed, sources), arguments)
+    again = [recipe.name, "--seeds", str(seed), "--checkpoint", str(arguments.file)]
+    again += [part for steps in arguments.checkpoint_steps for part in ("--checkpoint-steps", steps)]
+    again += [part for override in arguments.overrides for part in ("--set", override)]
+    again += ["--store", str(arguments.store)] if arguments.store != Path("artifacts") else []
+    print(f"go on with: pgolf run {shlex.join(again)}", file=sys.stderr)
     return exit_code
 
 

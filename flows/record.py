@@ -107,11 +107,16 @@ def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:
 
 
 def submit(nodes: Sequence[Node], place: Place) -> Mapping[str, PrefectFuture[Any]]:
-    """A future per node; Prefect starts each when the ones it reads from are done."""
+    """A future per node; Prefect starts each when the ones it reads from are done.
+
+    Imported weights come before all else: a file that does not fit ends the run before any work.
+    """
     futures: dict[str, PrefectFuture[Any]] = {}
+    imports = [node.name for node in nodes if node.stage.name == "import"]
     for node in nodes:
         task = TASKS[node.stage.name].with_options(task_run_name=node.name)
         parents = {name: futures[name] for name in node.parents}
+        before = [] if node.name in imports else [futures[name] for name in imports]
         # Quoted: Prefect need not search configs for futures.
-        futures[node.name] = task.submit(quote(node), parents, quote(place))
+        futures[node.name] = task.submit(quote(node), parents, quote(place), wait_for=before)
     return futures

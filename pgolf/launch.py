@@ -2,11 +2,10 @@
 
 torchrun puts each rank into a session of its own, so no signal to our process group reaches a rank, and a killed
 torchrun leaves ranks behind on the GPUs. Therefore torchrun and every rank ask the kernel for SIGKILL at the death of
-their parent. That request follows the parent's *thread*: `run_ranks` starts torchrun and waits for it in one thread.
-Linux only, like the request (prctl(2), PR_SET_PDEATHSIG).
+their parent (`pgolf.parent_death`). That request follows the parent's *thread*: `run_ranks` starts torchrun and waits
+for it in one thread.
 """
 
-import ctypes
 import os
 import re
 import selectors
@@ -21,24 +20,12 @@ from pathlib import Path
 from typing import IO
 
 from pgolf.errors import LaunchError
+from pgolf.parent_death import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _KEPT_LINES = 400
 _SHOWN_LINES = 20
 _RANK_PREFIX = re.compile(r"^\[default(\d+)\]:")
 _FIRST_FAILURE = re.compile(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends; exit at once if it already has.
-
-    To be called first thing by a child, with the pid its parent gave it.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:
-        os._exit(128 + signal.SIGKILL)
 
 
 def run_ranks(

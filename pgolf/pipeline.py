@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pgolf.artifact import Artifact
-from pgolf.budget import code_bytes
+from pgolf.bundle import bundle
 from pgolf.closure import code_digests
 from pgolf.config import StageConfig
 from pgolf.content import Memo, combined
@@ -21,8 +21,8 @@ from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.errors import ConfigError, DataError
 from pgolf.hardware import cpu_name, gpu_names, ranks_for
 from pgolf.model.import_config import ImportConfig
-from pgolf.ngram.config import CountConfig
-from pgolf.recipe import Estimator, Recipe
+from pgolf.overrides import validated
+from pgolf.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.stage import Stage, StageKey
 from pgolf.stages import CALIBRATE, COMPRESS, COUNT, FETCH, IMPORT, MIX, SCORE, TOKENIZE, TRAIN
@@ -68,13 +68,13 @@ class Sources:
     """Where a recipe's own files lie on this machine: places, not identity; their content enters the keys.
 
     documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file.
-    checkpoints: seed -> file of weights that takes the place of training; checkpoint_steps: steps behind them.
+    checkpoints: seed -> file of weights that takes the place of training; checkpoint_steps: seed -> steps behind them.
     """
 
     documents: Path | None = None
     tokenizer: Path | None = None
     checkpoints: Mapping[int, Path] = field(default_factory=dict)
-    checkpoint_steps: int = 0
+    checkpoint_steps: Mapping[int, int] = field(default_factory=dict)
 
 
 def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = RunOptions()) -> tuple[Node, ...]:  # noqa: B008
@@ -91,6 +91,12 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
             f"a checkpoint is given for seed {unknown[0]}, but the seeds are {', '.join(map(str, recipe.seeds))}; "
             f"pass --seeds {unknown[0]}, or the checkpoint as SEED=PATH"
         )
+    without = sorted(sources.checkpoint_steps.keys() - sources.checkpoints.keys())
+    if without:
+        raise ConfigError(
+            f"--checkpoint-steps for seed {without[0]} says how far its checkpoint was trained, and none is given; "
+            "pass --checkpoint FILE too, or leave the steps out"
+        )
     # First of all, so that a file that does not fit ends the run before any work.
     imported = {seed: import_node(recipe, seed, sources) for seed in recipe.seeds if seed in sources.checkpoints}
     yield from imported.values()
@@ -99,8 +105,9 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
     for estimator in recipe.estimators:
         name = f"count[{estimator}]"
         counts[f"counts.{estimator}"] = Link(name, ("counts",))
-        config = _count_config(recipe.count, estimator)
-        yield Node(name=name, stage=COUNT, config=config, inputs={"data": Link("data", ("val", "tokenizer"))})
+        inputs = {"data": Link("data", ("val", "tokenizer"))}
+        yield Node(name=name, stage=COUNT, config=recipe.count.of(estimator), inputs=inputs)
+    code_bytes = len(bundle(recipe))
     for seed in recipe.seeds:
         if seed in imported:
             checkpoint = imported[seed].name
@@ -108,16 +115,14 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
             trained = _train_node(recipe, seed, run)
             yield trained
             checkpoint = trained.name
-        yield from _seed_nodes(recipe, seed, Link(checkpoint, ("checkpoint",)), counts)
+        yield from _seed_nodes(recipe, seed, Link(checkpoint, ("checkpoint",)), counts, code_bytes)
 
 
 def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
     """The node that reads a seed's weights from a file. Raises ConfigError where there is no such file."""
-    config = ImportConfig(
-        model=recipe.model,
-        steps=sources.checkpoint_steps,
-        stream_position=sources.checkpoint_steps * recipe.train.stream_tokens_per_step,
-    )
+    steps = sources.checkpoint_steps.get(seed, 0)
+    position = steps * recipe.train.stream_tokens_per_step
+    config = validated(ImportConfig, {"model": recipe.model, "steps": steps, "stream_position": position})
     weights = External(_source(sources.checkpoints[seed], "checkpoint"))
     return Node(name=f"import[{seed}]", stage=IMPORT, config=config, seed=seed, inputs={"weights": weights})
 
@@ -166,13 +171,9 @@ def _source(path: Path | None, role: str) -> Path:
     return path
 
 
-def _count_config(count: CountConfig, estimator: Estimator) -> CountConfig:
-    """The recipe's counts in one estimator; what only hashed tables have must not enter an exact table's key."""
-    hashed_only = {"buckets", "primes"} if estimator == "exact" else set()
-    return CountConfig.model_validate(count.model_dump(exclude=hashed_only) | {"estimator": estimator})
-
-
-def _seed_nodes(recipe: Recipe, seed: int, checkpoint: Link, counts: Mapping[str, Link]) -> Iterator[Node]:
+def _seed_nodes(
+    recipe: Recipe, seed: int, checkpoint: Link, counts: Mapping[str, Link], code_bytes: int
+) -> Iterator[Node]:
     """Everything after the weights of one seed."""
     calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("calibrate", "compress", "score", "mix"))
     packed_from: dict[str, Link | External] = {"checkpoint": checkpoint}
@@ -188,7 +189,7 @@ def _seed_nodes(recipe: Recipe, seed: int, checkpoint: Link, counts: Mapping[str
         config=recipe.compress,
         seed=seed,
         inputs=packed_from,
-        values={"code_bytes": code_bytes()},
+        values={"code_bytes": code_bytes},
     )
     yield Node(
         name=score,

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,7 +27,9 @@ class Place(BaseModel):
         0, ge=0, le=8, description="Ranks per training, one GPU each; 0: all GPUs that share a step evenly"
     )
     checkpoints: dict[int, Path] = Field({}, description="Seed -> file of weights that takes the place of training")
-    checkpoint_steps: int = Field(0, ge=0, description="Steps behind those weights; calibration reads on from there")
+    checkpoint_steps: dict[int, Annotated[int, Field(ge=0)]] = Field(
+        {}, description="Seed -> optimizer steps behind those weights; calibration reads on from there"
+    )
 
     def open_store(self) -> Store:
         """The artifact store."""

@@ -24,8 +24,8 @@ TORCH_FREE_PARTS = (
     "pgolf.pack.container", "pgolf.eval.batch_means", "pgolf.eval.bpb", "pgolf.eval.chunks", "pgolf.eval.trace",
     "pgolf.eval.windows",
 )  # fmt: skip
-# `python -m pgolf.launch` becomes torchrun.
-TORCH_AT_THE_TOP = ("pgolf.launch",)
+# `python -m pgolf.launch` becomes torchrun; pgolf.standalone is what a bundled script runs.
+TORCH_AT_THE_TOP = ("pgolf.launch", "pgolf.standalone")
 CORE = ("pgolf.errors", "pgolf.fingerprint", "pgolf.run", "pgolf.config")
 STORE = {
     f"pgolf.{name}"

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 RANK = """
 import os, signal, sys, time
 from pathlib import Path
-from pgolf.launch import die_with_parent
+from pgolf.parent_death import die_with_parent
 die_with_parent(int(sys.argv[-1]))
 folder, what, rank = Path(sys.argv[1]), sys.argv[2], os.environ["RANK"]
 if what == "stubborn":

@@ -47,6 +47,11 @@ class CountConfig(StageConfig):
         default="pr761", description="hashed: the multipliers of the key; pr715 and pr792 share five, pr761 has seven"
     )
 
+    def of(self, estimator: Literal["hashed", "exact"]) -> Self:
+        """The same counts in another estimator; what only hashed tables have must not enter an exact table's key."""
+        hashed_only = {"buckets", "primes"} if estimator == "exact" else set()
+        return type(self).model_validate(self.model_dump(exclude=hashed_only) | {"estimator": estimator})
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if list(self.orders) != sorted(set(self.orders)):

@@ -12,9 +12,9 @@ import torch.distributed as dist
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import TokenStream
 from pgolf.errors import PgolfError
-from pgolf.launch import die_with_parent
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.init import initial_model
+from pgolf.parent_death import die_with_parent
 from pgolf.train.config import TrainConfig
 from pgolf.train.job import (
     CHECKPOINT_FILE,

@@ -18,7 +18,7 @@ from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 COMMANDS = (
     *("run", "plan", "sweep", "results", "verify", "gc", "adopt"),
-    *("recipes", "show", "fetch", "tokenize", "import"),
+    *("recipes", "show", "fetch", "tokenize", "import", "bundle"),
 )
 
 

@@ -1,7 +1,10 @@
 """Published weights: taken in from the files of the original scripts, checked, and run from there on."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -42,7 +45,8 @@ def test_an_import_holds_the_very_weights_of_the_file(name, tmp_path, capsys):
     path = write_published(tmp_path / "final_model.pt", name)
     assert import_into(tmp_path, path, name, "--checkpoint-steps", "16", "--json") == 0
     told = capsys.readouterr()
-    assert f"pgolf run {name} --seeds {SEED} --checkpoint {path} --checkpoint-steps 16" in told.err
+    again = f"pgolf run {name} --seeds {SEED} --checkpoint {path} --checkpoint-steps 16 --store {tmp_path / 'store'}"
+    assert again in told.err
     folder = json.loads(told.out)["folder"]
     checkpoint = load_checkpoint(next((tmp_path / "store").glob("import-*")) / "checkpoint.safetensors")
     assert folder.rsplit("/", 1)[-1].startswith("import-")
@@ -57,7 +61,7 @@ def test_an_import_holds_the_very_weights_of_the_file(name, tmp_path, capsys):
 def test_an_imported_network_goes_through_every_stage_after_training(tmp_path):
     recipe = recipe_named("pr792-tiny")
     path = write_published(tmp_path / "final_model.pt", "pr792-tiny")
-    nodes = pipeline(recipe, Sources(checkpoints={SEED: path}, checkpoint_steps=3))
+    nodes = pipeline(recipe, Sources(checkpoints={SEED: path}, checkpoint_steps={SEED: 3}))
     store, memo = Store(tmp_path / "store"), Memo(tmp_path / "memo")
     artifacts = build_all(nodes, store, memo, RunOptions(device="cpu"))
     assert [node.stage.name for node in nodes if node.seed == SEED] == [
@@ -100,6 +104,8 @@ def test_weights_with_a_nan_are_refused_by_name_and_count(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "blocks.3.mlp.fc.weight" in told
     assert "1 of 12,288 values NaN or infinite" in told
+    assert "training diverged or the file is damaged" in told
+    assert "recipe" not in told
 
 
 def test_a_truncated_file_is_refused(tmp_path, capsys):
@@ -142,13 +148,46 @@ def test_a_file_that_does_not_fit_ends_a_run_before_any_other_stage(tmp_path):
     assert not list((tmp_path / "store").glob("tokenize-*"))
 
 
+def test_under_prefect_too_no_other_stage_starts_before_the_file_is_found_to_fit(tmp_path):
+    path = write_published(tmp_path / "final_model.pt", "pr792-tiny")
+    ran = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", "pr715-tiny", "--checkpoint", str(path)],
+        cwd=tmp_path,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "DataError" in ran.stderr
+    assert not list((tmp_path / "artifacts").glob("tokenize-*"))
+
+
+def test_steps_are_given_per_seed_and_only_with_a_checkpoint(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {seed: tmp_path / f"{seed}.pt" for seed in (1337, 42)}
+    for path in files.values():
+        path.write_bytes(b"x")
+    steps = {1337: 5243, 42: 5244}
+    nodes = {
+        node.name: node for node in pipeline(recipe_named("pr792"), Sources(checkpoints=files, checkpoint_steps=steps))
+    }
+    assert nodes["import[1337]"].config.stream_position == 5243 * 786_440
+    assert nodes["import[42]"].config.stream_position == 5244 * 786_440
+    assert main(["plan", "pr792-tiny", "--checkpoint-steps", "5"]) == 2
+    assert "none is given; pass --checkpoint FILE" in capsys.readouterr().err
+    assert import_into(tmp_path, files[42], "pr792-tiny", "--checkpoint-steps", "-3") == 2
+    assert "steps are a whole number from 0 on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["pr715", "--checkpoint", "FILE"], "pr715 has 3 seeds; write SEED="),
         (["pr715", "--seeds", "1337", "--checkpoint", "42=FILE"], "given for seed 42, but the seeds are 1337"),
         (["pr715-tiny", "--checkpoint", "nowhere.pt"], "no such file or folder"),
-        (["pr715-tiny", "--checkpoint", "FILE", "--checkpoint", "1337=FILE"], "seed 1337 has two files"),
+        (["pr715-tiny", "--checkpoint", "FILE", "--checkpoint", "1337=FILE"], "seed 1337 has two values"),
     ],
 )
 def test_a_checkpoint_that_belongs_to_no_seed_is_a_mistake(arguments, says, tmp_path, capsys, monkeypatch):

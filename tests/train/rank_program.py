@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from pgolf.launch import die_with_parent
 from pgolf.model.init import initial_model
+from pgolf.parent_death import die_with_parent
 from pgolf.train.loop import accumulate_gradients, average_and_clip, train
 from pgolf.train.optimizers import Optimizers
 from pgolf.train.ranks import join_ranks

@@ -1,0 +1,39 @@
+"""A data folder made of files that lie elsewhere: links to them, and a manifest that says they belong together."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pgolf.corpus.dataset import MANIFEST_NAME, MANIFEST_VERSION, Split, shard_name
+from pgolf.corpus.model_file import read_model
+from pgolf.errors import DataError
+
+_NAME = "linked"
+
+
+def write_view(folder: Path, *, tokenizer: Path, train: Sequence[Path], val: Sequence[Path]) -> None:
+    """Make `folder` a data folder of these shards, each split in name order, and this SentencePiece model.
+
+    Raises DataError where there is no validation shard, TokenizerError for a model that cannot be read.
+    """
+    if not val:
+        raise DataError("no validation shard is given; scoring needs at least one fineweb_val_*.bin")
+    processor = read_model(tokenizer)
+    shards, tokenizers = folder / "datasets" / _NAME, folder / "tokenizers"
+    shards.mkdir(parents=True)
+    tokenizers.mkdir()
+    (tokenizers / f"{_NAME}.model").symlink_to(tokenizer.absolute())
+    splits: tuple[tuple[Split, Sequence[Path]], ...] = (("train", train), ("val", val))
+    for split, paths in splits:
+        for index, path in enumerate(sorted(paths, key=lambda path: path.name)):
+            (shards / shard_name(split, index)).symlink_to(path.absolute())
+    about = {"vocab_size": len(processor), "bos_id": processor.bos_id()}
+    stats = {"files_train": len(train), "files_val": len(val)}
+    manifest = {
+        "version": MANIFEST_VERSION,
+        "tokenizers": [{"name": _NAME, "model_path": f"tokenizers/{_NAME}.model", **about}],
+        "datasets": [
+            {"name": _NAME, "tokenizer_name": _NAME, "path": f"datasets/{_NAME}", "stats": stats, **about},
+        ],
+    }
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
