@@ -51,6 +51,7 @@ BUNDLE_EXAMPLES = """examples:
   pgolf bundle pr792 --out train_gpt.py                the code whose bytes count, in one file
   python train_gpt.py eval --data DIR                  beside model.pgolf: the scores of the pipeline, to the last digit
   torchrun --nproc-per-node 8 train_gpt.py train --data DIR --seed 42
+  pgolf export pr792 --seed 42 --out submission        script and model of a finished seed, counted on disk
 """
 IMPORT_EXAMPLES = """examples:
   pgolf import final_model.pt --recipe pr715           check it and take it in
@@ -159,6 +160,13 @@ def parser() -> argparse.ArgumentParser:
     bundled.add_argument("--out", type=Path, default=Path("train_gpt.py"), metavar="FILE", help="default train_gpt.py")
     add_json(bundled)
 
+    exported = command("export", "write the files of a finished seed and count them on disk", BUNDLE_EXAMPLES)
+    add_recipe(exported)
+    exported.add_argument("--seed", type=int, metavar="N", help="which of the recipe's seeds (default: the first)")
+    exported.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
+    add_places(exported)
+    add_json(exported)
+
     imported = command("import", "take in weights that a published script has trained", IMPORT_EXAMPLES)
     imported.add_argument("file", type=Path, metavar="FILE", help="final_model.pt, or a .safetensors file")
     imported.add_argument("--recipe", required=True, metavar="RECIPE", help="the recipe whose network it is")
@@ -217,6 +225,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from flows.store_commands import adopt, gc, verify
 
         return {"verify": verify, "gc": gc, "adopt": adopt}[name](arguments)
+    if name == "export":
+        from flows.export_command import write_export
+
+        return write_export(arguments)
     if name == "bundle":
         from flows.bundle_command import write_bundle
 

@@ -110,7 +110,7 @@ def pr745() -> Recipe:
             norm_eps_bf16_input=_EPS_BFLOAT16,
         ),
         train=TrainConfig(warmdown_steps=3_500, muon_layout="banks", projections_by="adam", clip_at="rank"),
-        compress=CompressConfig(method="percentile", zstd_levels=(22,)),
+        compress=CompressConfig(method="percentile", codec="xz"),
         score=ScoreConfig(
             tail="repeat",
             precision="bfloat16",

@@ -30,7 +30,7 @@ CORE = ("pgolf.errors", "pgolf.fingerprint", "pgolf.run", "pgolf.config")
 STORE = {
     f"pgolf.{name}"
     for name in (
-        "artifact", "pipeline", "plan", "record", "stages", "recipe", "recipes", "systems", "preflight", "outcome",
+        "artifact", "pipeline", "plan", "record", "stages", "recipe", "recipes", "systems", "preflight", "outcome", "export",
         "build", "upkeep", "listen",
     )
 }  # fmt: skip

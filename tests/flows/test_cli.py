@@ -18,7 +18,7 @@ from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 COMMANDS = (
     *("run", "plan", "sweep", "results", "verify", "gc", "adopt"),
-    *("recipes", "show", "fetch", "tokenize", "import", "bundle"),
+    *("recipes", "show", "fetch", "tokenize", "import", "bundle", "export"),
 )
 
 
@@ -104,6 +104,21 @@ def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tm
     assert says in told.err
     assert "Traceback" not in told.err
     assert told.out == ""
+
+
+def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_path, capsys):
+    arguments = ["export", *tiny_arguments(ran), "--seed", "2", "--json"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert sizes == {"train_gpt.py": told["code_bytes"], "model.pgolf": told["artifact_bytes"]}
+    (record,) = [record for record in Store(ran / "store").records() if record.node == "compress[2]"]
+    assert told["total_bytes"] == sum(sizes.values()) == record.facts["total_bytes"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(tmp_path / "other"), "--set", "train.steps=5"]) == 2
+    assert "compress[2] is not finished" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_recipes_as_json_name_parameters_and_stages(capsys):
