@@ -22,16 +22,19 @@ class Packing:
     level: int
 
 
-def packed_in_order(packings: Iterator[Packing], workers: int) -> Generator[tuple[Packing, bytes], None, None]:
+def packed_in_order(
+    packings: Iterator[Packing], workers: int, *, first_alone: bool = True
+) -> Generator[tuple[Packing, bytes], None, None]:
     """Each packing with its file's bytes, in the given order, computed by `workers` threads some way ahead.
 
+    first_alone: whether nothing runs beside the first, which most often is the only one wanted of a network's packings.
     Closing the generator stops what is still running: attempts after the first that fits are not wanted.
     """
     stop = threading.Event()
     running: deque[tuple[Packing, Future[bytes]]] = deque()
-    # Most often the first attempt fits, so nothing runs beside it. Then the slow levels (16, 17) stand between fast
-    # ones: two attempts ahead per worker let them overlap, without holding many copies of the network.
-    ahead = 1
+    # The slow levels (16, 17) stand between fast ones: two attempts ahead per worker let them overlap, without holding
+    # many copies of the network.
+    ahead = 1 if first_alone else 2 * workers
     with ThreadPoolExecutor(workers) as pool:
         try:
             for packing in packings:

@@ -62,11 +62,11 @@ class Trials:
         """Every plan at every level (default: the configured ones), in order, until the generator is closed.
 
         total_plans: how many there may be in all, for the progress shown. like: by level, a packing of another plan;
-        what then takes more than the budget at the least (`least_bytes`) is left out, except of the last plan.
+        what then takes more than the budget at the least (`least_bytes`) is left out.
         """
         packings = self._packings(plans, levels or self._quantizer.config.levels, like or {})
         total = total_plans * len(self._quantizer.config.levels)
-        with closing(packed_in_order(packings, self._quantizer.workers)) as finished:
+        with closing(packed_in_order(packings, self._quantizer.workers, first_alone=not self.rows)) as finished:
             for packing, file_bytes in finished:
                 self._clock.lap("pack")
                 yield self._recorded(packing, file_bytes, total)
@@ -79,7 +79,7 @@ class Trials:
             self._clock.lap("quantize")
             for level in levels:
                 slow = config.codec != "zstd" or level > FAST_ZSTD
-                if slow and plan is not plans[-1] and self._is_hopeless(stored, like.get(level)):
+                if slow and self._is_hopeless(stored, like.get(level)):
                     self.skipped += 1
                 else:
                     yield Packing(plan, stored, decoded, config.codec, level)
