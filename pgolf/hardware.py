@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from pgolf.errors import ConfigError
 from pgolf.run import RunOptions
 
 
@@ -54,6 +55,16 @@ def ranks_for(run: RunOptions, spans: int) -> int:
         return run.processes
     gpus = len(gpu_names()) if on_gpu(run) else 1
     return max((ranks for ranks in range(1, gpus + 1) if spans % ranks == 0), default=1)
+
+
+def refuse_uneven(ranks: int, spans: int) -> None:
+    """Raises ConfigError unless `ranks` can share `spans` evenly."""
+    if ranks < 1 or spans % ranks:
+        fitting = [n for n in range(1, spans + 1) if spans % n == 0]
+        raise ConfigError(
+            f"{ranks} ranks cannot share {spans} spans a step evenly; use {', '.join(map(str, fitting))} ranks or "
+            "another train.spans_per_step"
+        )
 
 
 @cache

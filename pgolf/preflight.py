@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pgolf.errors import ConfigError
 from pgolf.eval.config import ScoreConfig
-from pgolf.hardware import gpu_names, on_gpu, ranks_for
+from pgolf.hardware import gpu_names, on_gpu, ranks_for, refuse_uneven
 from pgolf.plan import Step
 from pgolf.run import RunOptions
 from pgolf.train.config import TrainStageConfig
@@ -32,12 +32,7 @@ def check_machine(steps: Sequence[Step], run: RunOptions) -> None:
 def _check_ranks(node: str, config: TrainStageConfig, run: RunOptions) -> None:
     spans = config.train.spans_per_step
     ranks = ranks_for(run, spans)
-    if spans % ranks:
-        fitting = [n for n in range(1, spans + 1) if spans % n == 0]
-        raise ConfigError(
-            f"{node}: {ranks} ranks cannot share {spans} spans a step evenly; use {', '.join(map(str, fitting))} "
-            "ranks or another train.spans_per_step"
-        )
+    refuse_uneven(ranks, spans)
     if on_gpu(run) and ranks > len(gpu_names()):
         raise ConfigError(f"{node}: {ranks} ranks asked for, the driver lists {len(gpu_names())} GPUs; each needs one")
 

@@ -8,9 +8,8 @@ import hashlib
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from pgolf.corpus.shard_writer import ShardWriter
 from pgolf.corpus.shards import Tokens
 from pgolf.corpus.tokenizer import TRAINING, load_tokenizer, recommended_bigram_rows, train_tokenizer, vocab_text
 from pgolf.errors import ConfigError, DocumentError, TokenizerError
+from pgolf.in_order import in_order
 from pgolf.run import Made, Progress, RunOptions
 
 # Text encoded at a time: enough documents to keep many threads busy, some tens of megabytes with all its copies.
@@ -192,7 +192,7 @@ def _encode(
             split: stack.enter_context(ShardWriter(shards, split, shard_tokens=config.shard_tokens)) for split in splits
         }
         # The encoder lets go of the interpreter, so the next batch is read and the last one written meanwhile.
-        for batch, ids in _one_ahead(encoder, encode, _batches(_split(config, documents))):
+        for batch, ids in in_order(encoder, encode, _batches(_split(config, documents)), ahead=1):
             for split in splits:
                 chosen = [array for array, is_val in zip(ids, batch.is_val) if is_val == (split == "val")]
                 if not chosen:
@@ -212,19 +212,6 @@ def _encode(
         if not counts.docs[split]:
             raise _nothing_left(purpose, sum(counts.docs.values()), config)
     return counts
-
-
-def _one_ahead(
-    pool: ThreadPoolExecutor, encode: Callable[[_Batch], _Encoded], batches: Iterable[_Batch]
-) -> Iterator[_Encoded]:
-    """The results in order, the pool working on one batch while the caller has the result before it."""
-    ahead: deque[Future[_Encoded]] = deque()
-    for batch in batches:
-        ahead.append(pool.submit(encode, batch))
-        if len(ahead) > 1:
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()
 
 
 def _with_bos(encoded: list[npt.NDArray[np.int32]], bos_id: int) -> Tokens:

@@ -1,14 +1,11 @@
 """Work on several CPU threads whose results come back in order and do not depend on the number of threads."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from pgolf.in_order import Item, Result, in_order
 
 
 def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
@@ -18,20 +15,10 @@ def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], *, threa
     a few thousand rows the threads would mostly wait for one another. Holds threads + 1 results.
     """
     before = torch.get_num_threads()
-    pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="in-order", initializer=torch.set_num_threads, initargs=(1,))
     try:
         with pool:
-            try:
-                for item in items:
-                    pending.append(pool.submit(work, item))
-                    if len(pending) > threads:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+            yield from in_order(pool, work, items, ahead=threads)
     finally:
         # The workers' 1 also became what threads started later begin with.
         torch.set_num_threads(before)

@@ -15,9 +15,8 @@ Shapes: T records of a unit, K of them matched by a rule, O orders, A weights.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgolf.errors import ConfigError
+from pgolf.in_order import in_order
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.mix import FLOOR, LEAST_KEPT, legacy_weights, normalized_weights, sigmoid_of_entropy
 from pgolf.ngram.mix_config import MixConfig, Mixer
@@ -164,7 +164,7 @@ class Grid:
         loss_nats = np.zeros(len(self.cells))
         matched = np.zeros(len(self.cells), np.int64)
         with ThreadPoolExecutor(max_workers=threads) as pool:
-            for unit_loss_nats, unit_matched in _in_order(pool, self._score, units, ahead=2 * threads):
+            for unit_loss_nats, unit_matched in in_order(pool, self._score, units, ahead=2 * threads):
                 loss_nats += unit_loss_nats
                 matched += unit_matched
         return Totals(loss_nats, matched)
@@ -213,19 +213,6 @@ class Grid:
         """Weights of the network and of the estimate, for cells with a constant alpha; [A] each."""
         alpha_A = np.array([self.cells[k].alpha for k in numbers], np.float64)
         return legacy_weights(alpha_A) if legacy else normalized_weights(alpha_A)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, score: Callable[[Unit], Scores], units: Iterable[Unit], *, ahead: int
-) -> Iterator[Scores]:
-    """Results in the order of the units, with at most `ahead` units under way: memory stays bounded."""
-    waiting: deque[Future[Scores]] = deque()
-    for unit in units:
-        waiting.append(pool.submit(score, unit))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 @numba.njit(nogil=True, cache=True)

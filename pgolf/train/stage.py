@@ -14,7 +14,7 @@ from pgolf import errors
 from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import read_shard
 from pgolf.errors import ConfigError, LaunchError, PgolfError
-from pgolf.hardware import ranks_for
+from pgolf.hardware import ranks_for, refuse_uneven
 from pgolf.launch import run_ranks
 from pgolf.lease import lease
 from pgolf.run import Made, Progress, RunOptions
@@ -35,7 +35,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     """
     began_s = time.perf_counter()
     run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
-    _check_ranks(config.train, run)
+    refuse_uneven(run.processes, config.train.spans_per_step)
     device, devices = _devices(run)
     dataset = open_dataset(inputs["data"])
     _check_tokens(dataset, config)
@@ -70,15 +70,6 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
             "processes": ledger.processes,
         },
     )
-
-
-def _check_ranks(config: TrainConfig, run: RunOptions) -> None:
-    if run.processes < 1 or config.spans_per_step % run.processes:
-        fitting = [n for n in range(1, config.spans_per_step + 1) if config.spans_per_step % n == 0]
-        raise ConfigError(
-            f"{run.processes} ranks cannot share {config.spans_per_step} spans a step evenly; "
-            f"use {', '.join(map(str, fitting))} ranks or another train.spans_per_step"
-        )
 
 
 def _devices(run: RunOptions) -> tuple[Literal["cpu", "cuda"], tuple[str, ...]]:
