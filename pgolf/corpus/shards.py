@@ -3,6 +3,7 @@
 A shard is 256 little-endian int32 (magic, version, token count, zeros), then the tokens as little-endian uint16.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,6 +88,11 @@ def validation_tokens(dataset: Dataset, *, window: int) -> Tokens:
             f"{window} + 1; hold out more documents or score with a shorter window"
         )
     return tokens[: windows * window + 1]
+
+
+def stream_digest(tokens: Tokens) -> str:
+    """sha256 of a stream's tokens as little-endian uint16, 64 hex digits: what traces and counts say they are of."""
+    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<u2").data).hexdigest()
 
 
 def header_bytes(count: int) -> bytes:

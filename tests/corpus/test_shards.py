@@ -1,5 +1,6 @@
 """The shard format at its edges, and the stream judged by a plain concatenation."""
 
+import hashlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import TokenStream, read_shard, validation_tokens, write_shard
+from pgolf.corpus.shards import TokenStream, read_shard, stream_digest, validation_tokens, write_shard
 from pgolf.errors import DataError, ShardError
 
 
@@ -140,3 +141,10 @@ def test_the_real_validation_prefix_is_a_shard_of_348_documents(real_data: Path)
     assert tokens.size == 400_000
     assert tokens[0] == 1
     assert int((tokens == 1).sum()) == 348
+
+
+def test_the_digest_of_a_stream_is_that_of_its_tokens_bytes_wherever_it_was_cut_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(shard_bytes([1, 513, 65535, 7]))
+    expected = hashlib.sha256(b"\x01\x00\x01\x02\xff\xff").hexdigest()
+    assert stream_digest(read_shard(path)[:3]) == stream_digest(np.array([1, 513, 65535], np.uint16)) == expected
