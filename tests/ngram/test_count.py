@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from pgolf.errors import DataError
 from pgolf.eval import trace
+from pgolf.ngram import blocks, runs
 from pgolf.ngram import count as count_stage
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts, plan_of
+from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts
+from pgolf.ngram.runs import plan_of
 from pgolf.ngram.hashed import HashedTable, multipliers
 from pgolf.run import RunOptions
 from tests.oracles import ngram as oracle
@@ -60,7 +62,7 @@ def test_counts_are_those_of_dictionaries(config, x):
 def test_a_segment_longer_than_a_run_counts_like_a_short_one(config, x, run_records):
     whole = counted(config, x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count_stage, "RUN_RECORDS", run_records)
+        patch.setattr(runs, "RUN_RECORDS", run_records)
         for pieced, expected in zip(counted(config, x), whole, strict=True):
             assert np.array_equal(pieced, expected)
 
@@ -95,7 +97,7 @@ def test_sampled_masses_are_sums_over_the_vocabulary(config, x, run_records):
     """Up to 4,096 records every one is sampled."""
     tokens = np.array(x, np.uint16) % VOCAB
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count_stage, "RUN_RECORDS", run_records)
+        patch.setattr(runs, "RUN_RECORDS", run_records)
         pieces = list(iterate_counts(config, plan_of(config, len(x) - 1), tokens, vocab_size=VOCAB))
     assert [len(piece.sample) for piece in pieces] == [piece.context.shape[1] for piece in pieces]
     mass_OT = np.concatenate([piece.mass for piece in pieces], axis=1)
@@ -166,18 +168,18 @@ def test_gate_opens_on_unseen_contexts_as_often_as_poisson_says():
 
 @pytest.mark.parametrize("estimator", ["hashed", "exact"])
 def test_the_stage_writes_the_counts_of_the_cut_stream(tmp_path, data_folder, val_tokens, monkeypatch, estimator):
-    monkeypatch.setattr(count_stage, "BLOCK_RECORDS", 1000)
-    monkeypatch.setattr(count_stage, "RUN_RECORDS", 300)
+    monkeypatch.setattr(blocks, "BLOCK_RECORDS", 1000)
+    monkeypatch.setattr(runs, "RUN_RECORDS", 300)
     config = CountConfig(estimator=estimator, orders=(2, 4), window=64, stride=16, ranks=3, tail="repeat")
     reports = []
     made = make(config, {"data": data_folder}, tmp_path, RunOptions(report=reports.append))
     file = open_counts(tmp_path / "counts.arrow")
     assert file.config == config
-    blocks = list(file.blocks())
+    read = list(file.blocks())
     x = val_tokens[: 46 * 64 + 1]
     assert file.records == made.facts["records"] == 46 * 64 + 3 * 16
-    assert [len(block[0]) for block in blocks] == [1000, 1000, file.records - 2000]
-    written = [np.concatenate(columns) for columns in zip(*blocks, strict=True)]
+    assert [len(block[0]) for block in read] == [1000, 1000, file.records - 2000]
+    written = [np.concatenate(columns) for columns in zip(*read, strict=True)]
     assert column_names(config.orders) == ["context_2", "context_4", "full_2", "full_4"]
     for number, order in enumerate(config.orders):
         expected = oracle.count(x, order=order, **config.model_dump(exclude={"orders"}))
@@ -194,7 +196,7 @@ def test_the_stage_writes_the_same_bytes_again_with_other_threads(tmp_path, data
 
 
 def test_counts_and_trace_share_their_block_size():
-    assert count_stage.BLOCK_RECORDS == trace.BLOCK_RECORDS
+    assert blocks.BLOCK_RECORDS == trace.BLOCK_RECORDS
 
 
 def test_a_file_that_is_no_counts_is_refused(tmp_path):

@@ -17,7 +17,7 @@ def test_defaults_are_those_of_pr_761():
         ({"orders": (2, 2)}, r"write \(2,\)"),
         ({"orders": ()}, "at least 1 item"),
         ({"orders": (1, 2)}, "greater than or equal to 2"),
-        ({"orders": (17,)}, "less than or equal to 16"),
+        ({"orders": (18,)}, "less than or equal to 17"),
         ({"window": 32, "stride": 64}, "targets would be left out"),
         ({"buckets": 1000}, "the next ones are 512 and 1,024"),
         ({"granularity": 0}, "greater than or equal to 1"),
