@@ -36,14 +36,14 @@ class VisibleConfig(StageConfig):
     ranks: int = Field(default=8, ge=1, le=4096, description="tables that start empty, one per rank; 1: one history")
     scope: Literal["global", "document"] = Field(
         default="global",
-        description="document: contexts and n-grams lie within one document, which starts at its BOS; exact counts only",
+        description="document: contexts and n-grams lie within one document, which starts at its BOS; exact only",
     )
     delay_targets: int = Field(
         default=0,
         ge=0,
         le=1 << 20,
         description="a target's n-grams are visible only this many scored targets later, beside the granularity; "
-        "exact counts only",
+        "exact only",
     )
 
     @model_validator(mode="after")

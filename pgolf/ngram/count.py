@@ -2,8 +2,8 @@
 
 counts.arrow, Arrow IPC: one row per record, in the order of the trace; uint32 columns `context_<n>` and `full_<n>` per
 order n: how often the n - 1 tokens before the target, and these with the target, were seen in earlier segments of the
-same rank. Both are 0 for a target with fewer than n - 1 tokens before it, in its document where counts are of documents.
-The schema's metadata holds the CountConfig, and the digest of the stream.
+same rank. Both are 0 for a target with fewer than n - 1 tokens before it (in its document, where counts are of
+documents). The schema's metadata holds the CountConfig and the digest of the stream.
 mass.arrow: see `pgolf.ngram.mass`.
 
 Shapes: N targets in a stream of N + 1 tokens, T records of a run, M of them sampled, O orders.

@@ -78,12 +78,12 @@ class _Stretch:
     """One run on its way through the lengths."""
 
     run: Run
-    at_T: npt.NDArray[np.int64]  # position of each record's target
-    token_P: Uint32Array  # token + 1, since 0 is the id of nothing
-    document_P: Uint32Array  # number of the document, from 1; 1 throughout for global counts
-    start_P: npt.NDArray[np.bool_]
+    place: npt.NDArray[np.int64]  # position of each record's target
+    token: Uint32Array  # token + 1, since 0 is the id of nothing
+    document: Uint32Array  # number of the document, from 1; 1 throughout for global counts
+    starts: npt.NDArray[np.bool_]
     seen: Seen
-    id_P: dict[int, Uint32Array] = field(default_factory=dict)
+    ids: dict[int, Uint32Array] = field(default_factory=dict)
     steps: list[Future[None]] = field(default_factory=list)
 
 
@@ -96,22 +96,19 @@ class _Level:
         counted, context_counters = counters
         self.count_column = RIGHT + 1
         self.context_column = RIGHT + 1 + counted
-        self.table_S = np.zeros((slots, RIGHT + 1 + counted + context_counters), np.uint32)
+        self.table = np.zeros((slots, RIGHT + 1 + counted + context_counters), np.uint32)
         self.used = False
-        self.none_waits()
-
-    def none_waits(self) -> None:
-        self.wait(np.empty(0, np.uint32), np.empty(0, np.uint32), 0)
 
     def wait(self, context_Q: Uint32Array, full_Q: Uint32Array, first: int) -> None:
         """Keep the ids of records `first`, first + 1, …."""
-        self.context_Q, self.full_Q, self.waiting_first = context_Q, full_Q, first
+        self.waiting_context, self.waiting_full, self.waiting_first = context_Q, full_Q, first
 
     def clear(self) -> None:
-        if self.used:
-            self.table_S.fill(0)
+        """Forget everything."""
+        if self.used:  # a new table costs its pages when they are first touched
+            self.table.fill(0)
         self.used = True
-        self.none_waits()
+        self.wait(np.empty(0, np.uint32), np.empty(0, np.uint32), 0)
 
 
 def exact_runs(
@@ -156,7 +153,7 @@ class ExactCounts:
         """
         self._config = config
         self._tokens = tokens
-        self._start_D = start_D
+        self._document_starts = start_D
         self._hints = hints
         self._row = {order: row for row, order in enumerate(config.orders)}
         self._lead = config.orders[-1] - 1
@@ -176,7 +173,7 @@ class ExactCounts:
     @property
     def size_bytes(self) -> int:
         """Bytes of all tables."""
-        return sum(level.table_S.nbytes for level in self._levels)
+        return sum(level.table.nbytes for level in self._levels)
 
     def advance(self, runs: Iterable[tuple[Run, npt.NDArray[np.int64]]], *, threads: int) -> Iterator[tuple[Run, Seen]]:
         """Take runs, each with its records' targets, in order; yield what the records of each get to see.
@@ -220,14 +217,14 @@ class ExactCounts:
         assert 0 <= base < stop <= len(self._tokens)
         assert stop - int(target_T.min()) <= len(target_T)
         start_P = np.zeros(stop - base, np.bool_)
-        first, last = np.searchsorted(self._start_D, (base, stop))
-        start_P[self._start_D[first:last] - base] = True
+        first, last = np.searchsorted(self._document_starts, (base, stop))
+        start_P[self._document_starts[first:last] - base] = True
         shape = (len(self._row), len(target_T))
         return _Stretch(
             run,
             target_T - base,
             self._tokens[base:stop].astype(np.uint32) + np.uint32(1),
-            (np.cumsum(start_P) + (int(np.searchsorted(self._start_D, base)) + 1)).astype(np.uint32),
+            (np.cumsum(start_P) + (int(np.searchsorted(self._document_starts, base)) + 1)).astype(np.uint32),
             start_P,
             Seen(
                 np.zeros(shape, np.uint32),
@@ -242,27 +239,28 @@ class ExactCounts:
             need.result()
         if stretch.run.fresh:
             level.clear()
-        id_P = np.zeros(len(stretch.token_P), np.uint32)
+        id_P = np.zeros(len(stretch.token), np.uint32)
         _intern(
-            stretch.id_P[level.left] if level.left else stretch.document_P,
-            stretch.id_P[level.right] if level.right > 1 else stretch.token_P,
-            stretch.start_P,
+            stretch.ids[level.left] if level.left else stretch.document,
+            stretch.ids[level.right] if level.right > 1 else stretch.token,
+            stretch.starts,
             level.right if level.left else 0,
             level.length - 1,
-            level.table_S,
+            level.table,
             id_P,
         )
-        stretch.id_P[level.length] = id_P
+        stretch.ids[level.length] = id_P
         if level.length in self._row:
             self._count(level, stretch)
 
     def _count(self, level: _Level, stretch: _Stretch) -> None:
         run, row = stretch.run, self._row[level.length]
         context = self._level[level.left]
-        context_T = stretch.id_P[level.left][stretch.at_T - 1]
-        full_T = stretch.id_P[level.length][stretch.at_T]
-        waiting = len(level.full_Q)
-        context_Q, full_Q = np.concatenate([level.context_Q, context_T]), np.concatenate([level.full_Q, full_T])
+        context_T = stretch.ids[level.left][stretch.place - 1]
+        full_T = stretch.ids[level.length][stretch.place]
+        waiting = len(level.waiting_full)
+        context_Q = np.concatenate([level.waiting_context, context_T])
+        full_Q = np.concatenate([level.waiting_full, full_T])
         first = level.waiting_first if waiting else run.first
         visible = _count(
             context_Q,
@@ -274,9 +272,9 @@ class ExactCounts:
             run.look_up,
             run.add,
             self._hints,
-            context.table_S,
+            context.table,
             context.context_column,
-            level.table_S,
+            level.table,
             level.count_column,
             stretch.seen.context[row],
             stretch.seen.count[row],

@@ -51,8 +51,9 @@ def histories(plan: WindowPlan, start_D: npt.NDArray[np.int64]) -> list[tuple[in
         first = own.start
         if len(start_D):
             first_target = int(plan.targets_of_records(first, first + 1)[0])
-            # The last targets may come again, so no border lies among them; before them records follow their targets.
-            borders = start_D[(start_D > first_target) & (start_D <= plan.targets - plan.stride)]
+            # Behind the first token of a document, whose own context is the document before. The last targets may come
+            # again, so no border lies among them; before them records follow their targets.
+            borders = start_D[(start_D >= first_target) & (start_D < plan.targets - plan.stride)] + 1
             for border in (borders - first_target + own.start).tolist():
                 if border - first >= DOCUMENTS_RECORDS and border < own.stop:
                     found.append((rank, first, border))

@@ -14,8 +14,8 @@ from pgolf.ngram import blocks, runs
 from pgolf.ngram import count as count_stage
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts
-from pgolf.ngram.runs import plan_of
 from pgolf.ngram.hashed import HashedTable, multipliers
+from pgolf.ngram.runs import plan_of
 from pgolf.run import RunOptions
 from tests.oracles import ngram as oracle
 
@@ -35,7 +35,7 @@ configs = st.builds(
     lambda sizes, **fields: CountConfig(window=max(sizes), stride=min(sizes), **fields),
     sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     estimator=st.just("exact"),
-    orders=st.sets(st.integers(2, 16), min_size=1, max_size=4).map(lambda orders: tuple(sorted(orders))),
+    orders=st.sets(st.integers(2, 17), min_size=1, max_size=4).map(lambda orders: tuple(sorted(orders))),
     tail=st.sampled_from(["once", "repeat"]),
     granularity=st.one_of(st.just("segment"), st.integers(1, 50)),
     ranks=st.integers(1, 8),
@@ -56,6 +56,49 @@ def test_counts_are_those_of_dictionaries(config, x):
         fields = config.model_dump(exclude={"orders"})
         expected = oracle.count(x, order=order, **fields)
         assert list(zip(context_OT[number], full_OT[number], strict=True)) == expected
+
+
+document_configs = st.builds(
+    lambda config, **fields: CountConfig(**{**config.model_dump(), **fields}),
+    configs,
+    scope=st.sampled_from(["global", "document"]),
+    delay_targets=st.integers(0, 60),
+)
+# Documents of a few tokens that start with BOS.
+BOS = 1
+document_streams = st.lists(
+    st.lists(st.sampled_from([0, 2, 3]), max_size=30).map(lambda document: [BOS, *document]), min_size=2, max_size=9
+).map(lambda documents: [token for document in documents for token in document])
+
+
+@given(document_configs, document_streams, st.integers(1, 64), st.integers(1, 20), st.integers(1, 4))
+def test_counts_of_documents_and_with_a_delay_are_those_of_their_definition(
+    config, x, run_records, history_records, threads
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "RUN_RECORDS", run_records)
+        patch.setattr(runs, "DOCUMENTS_RECORDS", history_records)
+        context_OT, full_OT = counted(config, x, bos_id=BOS, threads=threads)
+    fields = config.model_dump(exclude={"orders", "estimator", "buckets", "primes"})
+    for number, order in enumerate(config.orders):
+        after = [after for after, _ in oracle.seen(x, order=order, bos=BOS, **fields)]
+        assert context_OT[number].tolist() == [sum(tokens.values()) for tokens in after]
+        targets = [j for rank in oracle.scored_segments(len(x) - 1, **windows_of(config)) for s in rank for j in s]
+        assert full_OT[number].tolist() == [tokens[x[j]] for tokens, j in zip(after, targets, strict=True)]
+
+
+def windows_of(config):
+    return {name: getattr(config, name) for name in ("window", "stride", "ranks", "tail")}
+
+
+@given(document_configs, document_streams, st.data())
+def test_altering_a_target_leaves_the_context_counts_up_to_it_unchanged(config, x, data):
+    """Even where the target becomes a document's first token or is one no longer: the context alone decides."""
+    config = config.model_copy(update={"tail": "once", "ranks": 1})
+    j = data.draw(st.integers(1, len(x) - 1))
+    altered = [*x[:j], data.draw(st.sampled_from([0, BOS, 2, 9])), *x[j + 1 :]]
+    for before, after in zip(*(counted(config, stream, bos_id=BOS)[0] for stream in (x, altered)), strict=True):
+        assert np.array_equal(before[:j], after[:j])
 
 
 @given(st.one_of(configs, hashed_configs), streams, st.integers(1, 64))

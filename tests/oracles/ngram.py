@@ -67,22 +67,21 @@ def seen(x, *, order, window, stride, tail, granularity, ranks, scope, delay_tar
             after, reached = Counter(), {}
             context = tuple(x[j - order + 1 : j])
             if j >= order - 1 and document[j - order + 1] == document[j - 1]:
-                for k in range(i):
+                known = (k for k in range(i) if group_of[k] < group_of[i] and k + delay_targets <= i)
+                for k in known:
                     t = targets[k]
-                    known = group_of[k] < group_of[i] and k + delay_targets <= i
-                    if known and t >= order - 1 and document[t - order + 1] == document[t] == document[j - 1]:
-                        if tuple(x[t - order + 1 : t]) == context:
-                            after[x[t]] += 1
-                            reached[x[t], after[x[t]]] = k
+                    same_document = document[max(t - order + 1, 0)] == document[t] == document[j - 1]
+                    if t >= order - 1 and same_document and tuple(x[t - order + 1 : t]) == context:
+                        after[x[t]] += 1
+                        reached[x[t], after[x[t]]] = k
             best = max(after.values(), default=0)
             hint = min((reached[token, best], token) for token in after if after[token] == best)[1] if after else -1
             rows.append((after, hint))
     return rows
 
 
-def count(x, *, estimator, order, window, stride, tail, granularity, ranks, buckets, primes, **nothing_else):
+def count(x, *, estimator, order, window, stride, tail, granularity, ranks, buckets, primes, **_):
     """[(context count, full count)] of every record in evaluation order."""
-    assert nothing_else.get("scope", "global") == "global" and not nothing_else.get("delay_targets")
     keys = (
         (lambda j: exact_keys(x, j, order))
         if estimator == "exact"
