@@ -87,6 +87,18 @@ def test_counts_of_documents_and_with_a_delay_are_those_of_their_definition(
         assert full_OT[number].tolist() == [tokens[x[j]] for tokens, j in zip(after, targets, strict=True)]
 
 
+@pytest.mark.parametrize("tail", ["once", "repeat"])
+def test_counts_of_documents_do_not_depend_on_where_tables_are_emptied(monkeypatch, tail):
+    x = np.random.default_rng(8).integers(1, 5, 3000)  # 1 is BOS: documents of 4 tokens on average
+    config = CountConfig(estimator="exact", orders=(2, 3), window=64, stride=16, ranks=2, scope="document", tail=tail)
+    once = counted(config, x, bos_id=BOS)
+    monkeypatch.setattr(runs, "DOCUMENTS_RECORDS", 1)
+    plan = plan_of(config, len(x) - 1)
+    assert len(runs.histories(plan, np.flatnonzero(x == BOS))) > 500
+    for often, expected in zip(counted(config, x, bos_id=BOS), once, strict=True):
+        assert np.array_equal(often, expected)
+
+
 def windows_of(config):
     return {name: getattr(config, name) for name in ("window", "stride", "ranks", "tail")}
 
