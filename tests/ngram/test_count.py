@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgolf.errors import DataError
+from pgolf.corpus.shards import stream_digest
+from pgolf.errors import ConfigError, DataError
 from pgolf.eval import trace
 from pgolf.ngram import blocks, runs
 from pgolf.ngram import count as count_stage
@@ -240,6 +241,19 @@ def test_the_stage_writes_the_counts_of_the_cut_stream(tmp_path, data_folder, va
         expected = oracle.count(x, order=order, **config.model_dump(exclude={"orders"}))
         assert list(zip(written[number], written[number + 2], strict=True)) == expected
     assert (reports[-1].done, reports[-1].total) == (file.records, file.records)
+
+
+def test_counts_say_which_stream_they_are_of(tmp_path, data_folder, val_tokens):
+    make(CountConfig(window=64, stride=16), {"data": data_folder}, tmp_path, RunOptions())
+    with pa.ipc.open_file(tmp_path / "counts.arrow") as file:
+        assert file.schema.metadata[b"pgolf.stream"].decode() == stream_digest(val_tokens[: 46 * 64 + 1])
+
+
+def test_the_stage_refuses_hashed_counts_of_documents(tmp_path, data_folder):
+    config = CountConfig(window=64, stride=16, scope="document")
+    with pytest.raises(ConfigError, match="belongs to exact counts"):
+        make(config, {"data": data_folder}, tmp_path, RunOptions())
+    assert list(tmp_path.glob("*.arrow")) == []
 
 
 def test_the_stage_writes_the_same_bytes_again_with_other_threads(tmp_path, data_folder):
