@@ -170,11 +170,6 @@ class ExactCounts:
         ]
         self._level = {level.length: level for level in self._levels}
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all tables."""
-        return sum(level.table.nbytes for level in self._levels)
-
     def advance(self, runs: Iterable[tuple[Run, npt.NDArray[np.int64]]], *, threads: int) -> Iterator[tuple[Run, Seen]]:
         """Take runs, each with its records' targets, in order; yield what the records of each get to see.
 

@@ -116,11 +116,14 @@ def test_the_stage_writes_the_hints_of_the_cut_stream(tmp_path, data_folder, val
     assert [(field.name, field.type) for field in schema] == columns_of((2, 4))
     assert HintConfig.model_validate_json(schema.metadata[b"pgolf.hint_config"]) == config
     assert schema.metadata[b"pgolf.stream"].decode() == stream_digest(x)
+    # What comes later changes nothing, and the oracle's time grows with the square.
+    first = table.slice(0, 700)
     for order in config.orders:
-        rows = oracle.seen(x.tolist(), order=order, bos=BOS, **config.model_dump(exclude={"orders"}))
-        assert table[f"hint_{order}"].to_pylist() == [best for _, best in rows]
-        assert table[f"context_{order}"].to_pylist() == [sum(after.values()) for after, _ in rows]
-        assert table[f"count_{order}"].to_pylist() == [max(after.values(), default=0) for after, _ in rows]
+        rows = oracle.seen(x[:701].tolist(), order=order, bos=BOS, **config.model_dump(exclude={"orders"}))
+        assert first[f"hint_{order}"].to_pylist() == [best for _, best in rows]
+        assert first[f"context_{order}"].to_pylist() == [sum(after.values()) for after, _ in rows]
+        assert first[f"count_{order}"].to_pylist() == [max(after.values(), default=0) for after, _ in rows]
+    assert table.num_rows == 46 * 64
     assert made.facts["hinted"] == int((np.array(table["hint_2"]) >= 0).sum())
     assert (reports[-1].stage, reports[-1].done, reports[-1].total) == ("hint", 46 * 64, 46 * 64)
 

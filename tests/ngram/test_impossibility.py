@@ -18,7 +18,7 @@ FULL = [
         ("uniform", "pr715", "hashed"),
         ("uniform", "pr792", "hashed"),
         ("zipf", "pr761", "hashed"),
-        ("zipf", "pr761", "exact"),
+        ("zipf", "pr792", "exact"),
     }
 ]
 
