@@ -15,6 +15,7 @@ from pgolf.ngram import blocks, runs
 from pgolf.ngram import count as count_stage
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts
+from pgolf.ngram.exact import parts_of
 from pgolf.ngram.hashed import HashedTable, multipliers
 from pgolf.ngram.runs import plan_of
 from pgolf.run import RunOptions
@@ -137,7 +138,25 @@ def test_exact_counts_after_a_context_sum_to_its_count(config, x):
             last_seen[context, full] = int(full_OT[number, j - 1]) + 1
 
 
-def test_exact_tables_grow_past_their_first_size():
+@given(st.sets(st.integers(2, 17), min_size=1))
+def test_every_ngram_has_two_parts_that_are_known_and_an_orders_are_its_context_and_one_token(orders):
+    parts = parts_of(tuple(orders))
+    assert list(parts) == sorted(parts)
+    for length, (left, right) in parts.items():
+        assert left + right == length
+        assert length == 1 or {left, right} <= parts.keys()
+    assert all(parts[order] == (order - 1, 1) for order in orders)
+
+
+def test_exact_tables_hold_a_stream_in_which_every_ngram_is_new():
+    """The most entries that can come: each table as full as it gets."""
+    x = np.random.default_rng(9).permutation(20_001)
+    config = CountConfig(estimator="exact", orders=(2, 3, 7), ranks=2, window=256, stride=64)
+    for counts_OT in counted(config, x):
+        assert not counts_OT.any()
+
+
+def test_exact_counts_of_a_long_stream_are_those_of_dictionaries():
     rng = np.random.default_rng(3)
     x = rng.integers(0, 30, 40_001)
     config = CountConfig(estimator="exact", orders=(3, 5), ranks=1, window=256, stride=64)
