@@ -31,12 +31,13 @@ def recipe_data(recipe: Recipe) -> dict[str, object]:
     """What `pgolf recipes --json` says of one recipe."""
     stages = ["fetch" if recipe.fetch else "tokenize", "train"]
     stages += ["calibrate"] if recipe.compress.needs_hessians else []
+    counted = (["count"] if recipe.estimators else []) + (["hint"] if recipe.hint else [])
     return {
         "name": recipe.name,
         "description": recipe.description,
         "parameters": parameter_count(recipe.model),
         "seeds": list(recipe.seeds),
-        "stages": [*stages, "compress", "score", *(["count"] if recipe.estimators else []), "mix"],
+        "stages": [*stages, "compress", "score", *counted, "mix"],
     }
 
 

@@ -14,6 +14,7 @@ from pgolf.eval.config import ScoreConfig
 from pgolf.listen import Ledger
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.config import CountConfig
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline import Node, pipeline
@@ -28,6 +29,7 @@ from tasks.calibrate import calibrate_hessians
 from tasks.compress import compress_weights
 from tasks.count import count_ngrams
 from tasks.fetch import fetch_data
+from tasks.hint import take_hints
 from tasks.import_weights import import_weights
 from tasks.listening import LISTENER
 from tasks.mix import mix_grid
@@ -46,6 +48,7 @@ TASKS = {
     "compress": compress_weights,
     "score": score_artifact,
     "count": count_ngrams,
+    "hint": take_hints,
     "mix": mix_grid,
 }
 
@@ -69,6 +72,7 @@ def record(
     score: ScoreConfig | None = None,
     estimators: tuple[Estimator, ...] | None = None,
     count: CountConfig | None = None,
+    hint: HintConfig | None = None,
     mix: MixConfig | None = None,
     headline: Headline | None = None,
     place: Place = Place(),  # noqa: B008 - frozen
@@ -78,7 +82,7 @@ def record(
     Each stage is a parameter of its own because Prefect merges a run's parameters over a deployment's at the top level
     only: one nested parameter would drop its other fields and train again. Returns a reference per stage output.
     """
-    given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, mix, headline)
+    given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
     return run_stages(with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True))), place)
 
 

@@ -67,6 +67,10 @@ def _count(facts: Facts) -> str:
     return f"{facts['orders']} orders, {facts['records']:,} targets"
 
 
+def _hint(facts: Facts) -> str:
+    return f"{facts['orders']} orders, a hint for {facts['hinted']:,} of {facts['records']:,} targets"
+
+
 def _mix(facts: Facts) -> str:
     return f"{facts['cells']:,} cells"
 
@@ -79,5 +83,6 @@ TEXTS: Mapping[str, Callable[[Facts], str]] = {
     "compress": _compress,
     "score": _score,
     "count": _count,
+    "hint": _hint,
     "mix": _mix,
 }

@@ -8,6 +8,7 @@ from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.config import CountConfig
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline import pipeline
@@ -33,6 +34,7 @@ def sweep(
     score: ScoreConfig | None = None,
     estimators: tuple[Estimator, ...] | None = None,
     count: CountConfig | None = None,
+    hint: HintConfig | None = None,
     mix: MixConfig | None = None,
     headline: Headline | None = None,
     place: Place = Place(),  # noqa: B008 - frozen
@@ -42,7 +44,7 @@ def sweep(
     The sections before `score` say which artifacts are meant. Raises ConfigError, naming stages and reasons, when data
     or weights would have to be made first.
     """
-    given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, mix, headline)
+    given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
     chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))
     nodes = pipeline(chosen, place.sources(), place.run_options())
     refuse_all_but_evaluation(make_plan(nodes, place.open_store(), place.memo()))

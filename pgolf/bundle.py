@@ -61,8 +61,9 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     sections: dict[str, Any] = {
         name: getattr(recipe, name).model_dump(mode="json", exclude_defaults=True) for name in SECTIONS
     }
+    hint = recipe.hint.model_dump(mode="json", exclude_defaults=True) if recipe.hint else None
     mix = _headline(recipe).model_dump(mode="json", exclude_defaults=True)
-    return sections | {"estimators": recipe.estimators, "mix": mix}
+    return sections | {"estimators": recipe.estimators, "hint": hint, "mix": mix}
 
 
 def _headline(recipe: Recipe) -> MixConfig:

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from pgolf.artifact import Artifact
 from pgolf.errors import ResultsError
 from pgolf.fingerprint import digest
+from pgolf.ngram.config import CountConfig
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.pipeline import Node
 from pgolf.recipe import Recipe
 from pgolf.record import Record
@@ -193,8 +195,7 @@ def outcome_of(
     scores, attempts = [], []
     for seed in recipe.seeds:
         mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
-        counting_s: dict[str, float] = {name: artifacts[f"count[{name}]"].record.wall_s for name in recipe.estimators}
-        scores += [common | row for row in score_rows(recipe, seed, mine, counting_s)]
+        scores += [common | row for row in score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))]
         attempts += [common | row for row in attempt_rows(seed, mine)]
     return Outcome(
         recipe=recipe,
@@ -211,8 +212,7 @@ def outcome_of(
 def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting_s: Mapping[str, float]) -> list[Row]:
     """One row per cell of a seed's grid, with the gates and the provenance of its artifacts (by stage name).
 
-    counting_s: estimator -> seconds of its count stage, which belong to the evaluation of every mixture with it; hedge
-    mixtures count while they mix.
+    counting_s: see `_counting_s`.
     """
     weights = _weights(mine)
     compress, score, mix = (mine[name].record for name in ("compress", "score", "mix"))
@@ -256,6 +256,20 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
         }
         rows.append(_named(cell) | about | clock)
     return rows
+
+
+def _counting_s(nodes: Sequence[Node], artifacts: Mapping[str, Artifact]) -> dict[str, float]:
+    """Estimator -> seconds of the count or hint stage that belongs to the evaluation of every mixture with it.
+
+    Any of them may have made a member of a Bayes mixture, so it bears all. Hedge mixtures count while they mix.
+    """
+    counting_s: dict[str, float] = {}
+    for node in nodes:
+        if isinstance(node.config, CountConfig):
+            counting_s[node.config.estimator] = artifacts[node.name].record.wall_s
+        elif isinstance(node.config, HintConfig):
+            counting_s["hint"] = artifacts[node.name].record.wall_s
+    return counting_s | {"bayes": sum(counting_s.values())}
 
 
 def _weights(mine: Mapping[str, Artifact]) -> Record:

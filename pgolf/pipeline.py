@@ -25,7 +25,7 @@ from pgolf.overrides import validated
 from pgolf.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.stage import Stage, StageKey
-from pgolf.stages import CALIBRATE, COMPRESS, COUNT, FETCH, IMPORT, MIX, SCORE, TOKENIZE, TRAIN
+from pgolf.stages import CALIBRATE, COMPRESS, COUNT, FETCH, HINT, IMPORT, MIX, SCORE, TOKENIZE, TRAIN
 from pgolf.train.config import TrainStageConfig
 
 
@@ -107,6 +107,10 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
         counts[f"counts.{estimator}"] = Link(name, ("counts",))
         inputs = {"data": Link("data", ("val", "tokenizer"))}
         yield Node(name=name, stage=COUNT, config=recipe.count.of(estimator), inputs=inputs)
+    hints = {}
+    if recipe.hint:
+        yield Node(name="hint", stage=HINT, config=recipe.hint, inputs={"data": Link("data", ("val", "tokenizer"))})
+        hints["hints"] = Link("hint", ("hints",))
     code_bytes = len(bundle(recipe))
     for seed in recipe.seeds:
         if seed in imported:
@@ -115,7 +119,7 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
             trained = _train_node(recipe, seed, run)
             yield trained
             checkpoint = trained.name
-        yield from _seed_nodes(recipe, seed, Link(checkpoint, ("checkpoint",)), counts, code_bytes)
+        yield from _seed_nodes(recipe, seed, Link(checkpoint, ("checkpoint",)), counts, hints, code_bytes)
 
 
 def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
@@ -172,7 +176,12 @@ def _source(path: Path | None, role: str) -> Path:
 
 
 def _seed_nodes(
-    recipe: Recipe, seed: int, checkpoint: Link, counts: Mapping[str, Link], code_bytes: int
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Link,
+    counts: Mapping[str, Link],
+    hints: Mapping[str, Link],
+    code_bytes: int,
 ) -> Iterator[Node]:
     """Everything after the weights of one seed."""
     calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("calibrate", "compress", "score", "mix"))
@@ -196,14 +205,14 @@ def _seed_nodes(
         stage=SCORE,
         config=recipe.score,
         seed=seed,
-        inputs={"model": Link(compress, ("weights",)), "data": Link("data", ("val", "tokenizer"))},
+        inputs={"model": Link(compress, ("weights",)), "data": Link("data", ("val", "tokenizer")), **hints},
     )
     yield Node(
         name=mix,
         stage=MIX,
         config=recipe.mix,
         seed=seed,
-        inputs={"trace": Link(score, ("trace",)), "data": Link("data", ("val", "tokenizer")), **counts},
+        inputs={"trace": Link(score, ("trace",)), "data": Link("data", ("val", "tokenizer")), **counts, **hints},
     )
 
 

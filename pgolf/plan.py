@@ -14,7 +14,7 @@ from pgolf.fingerprint import canonical
 from pgolf.pipeline import Node, key_of
 from pgolf.record import Record
 from pgolf.stage import StageKey
-from pgolf.stages import COUNT, MIX, SCORE
+from pgolf.stages import COUNT, HINT, MIX, SCORE
 
 Action = Literal["reuse", "run", "depends"]
 MOST_REASONS = 6
@@ -55,7 +55,7 @@ def reasons_of(steps: Sequence[Step]) -> dict[str, str]:
 
 def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
     """Raise ConfigError, naming nodes and reasons, when more than score, count and mix would have to run."""
-    evaluation = (SCORE.name, COUNT.name, MIX.name)
+    evaluation = (SCORE.name, COUNT.name, HINT.name, MIX.name)
     wrong = [step for step in steps if step.action == "run" and step.node.stage.name not in evaluation]
     if wrong:
         lines = "\n".join(f"  {step.node.name}: {'; '.join(step.reasons)}" for step in wrong)

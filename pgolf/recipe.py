@@ -9,7 +9,8 @@ from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
 from pgolf.model.config import ModelConfig
-from pgolf.ngram.config import CountConfig
+from pgolf.ngram.config import MAX_ORDER, CountConfig
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
@@ -26,7 +27,7 @@ class Headline(StageConfig):
     """
 
     mixer: Literal["fixed", "backoff", "adaptive"] = Field("fixed", description="Kind of mixture")
-    order: int = Field(7, ge=2, le=16, description="(Highest) n-gram order")
+    order: int = Field(7, ge=2, le=MAX_ORDER, description="(Highest) n-gram order")
     alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
 
 
@@ -47,6 +48,7 @@ class Recipe(StageConfig):
         ("hashed", "exact"), description="Count tables: published hashed ones (legacy), exact ones; none: no n-grams"
     )
     count: CountConfig = Field(default_factory=CountConfig, description="n-gram counts, once per estimator")
+    hint: HintConfig | None = Field(None, description="Tokens that tilted mixtures lean towards; null: none are taken")
     mix: MixConfig = Field(default_factory=MixConfig, description="The grid of mixtures")
     headline: Headline = Field(default_factory=Headline, description="The mixture shown in the report")
 
@@ -58,15 +60,20 @@ class Recipe(StageConfig):
             raise ValueError(f"seeds repeat: {self.seeds}; every seed is one run")
         if len(set(self.estimators)) != len(self.estimators):
             raise ValueError(f"estimators repeat: {self.estimators}")
-        if self.count.window != self.score.window or self.count.stride != self.score.stride:
-            raise ValueError(
-                f"count.window/stride {self.count.window}/{self.count.stride} differ from score.window/stride "
-                f"{self.score.window}/{self.score.stride}: counts are taken at the scored segments; set both alike"
-            )
-        if self.count.tail != self.score.tail:
-            raise ValueError(
-                f"count.tail {self.count.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
-            )
+        for name, section in (("count", self.count), ("hint", self.hint)):
+            if section is None:
+                continue
+            if section.window != self.score.window or section.stride != self.score.stride:
+                raise ValueError(
+                    f"{name}.window/stride {section.window}/{section.stride} differ from score.window/stride "
+                    f"{self.score.window}/{self.score.stride}: {name}s are taken at the scored segments; set both alike"
+                )
+            if section.tail != self.score.tail:
+                raise ValueError(
+                    f"{name}.tail {section.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
+                )
+        for estimator in self.estimators:
+            self.count.of(estimator)
         if self.score.ttt and self.score.ttt.frozen_blocks >= self.model.executed_layers:
             raise ValueError(
                 f"score.ttt.frozen_blocks {self.score.ttt.frozen_blocks} freezes all {self.model.executed_layers} "

@@ -40,6 +40,7 @@ SCORE = Stage(
     outputs={"trace": ("trace.arrow", "batches.arrow")},
 )
 COUNT = Stage(name="count", entry="pgolf.ngram.count", outputs={"counts": ("counts.arrow", "mass.arrow")})
+HINT = Stage(name="hint", entry="pgolf.ngram.hint", outputs={"hints": ("hints.arrow",)})
 MIX = Stage(name="mix", entry="pgolf.ngram.mix_stage", tools={"numba": 2}, outputs={"cells": ("cells.parquet",)})
 
-STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, MIX)}
+STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}

@@ -23,8 +23,9 @@ from pgolf.corpus.view import write_view
 from pgolf.errors import DataError, PgolfError
 from pgolf.eval import score
 from pgolf.eval.config import ScoreConfig
-from pgolf.ngram import count, mix_stage
+from pgolf.ngram import count, hint, mix_stage
 from pgolf.ngram.config import CountConfig
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack import compress
 from pgolf.pack.config import CompressConfig
@@ -85,13 +86,17 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
     """Print a line of JSON per scorer: the network alone, then its headline mixtures."""
     run = RunOptions(device=options.device, threads=options.threads, report=_Shown().take)
     with tempfile.TemporaryDirectory(prefix="pgolf-") as temporary:
-        folder = {name: Path(temporary) / name for name in ("model", "trace", "hashed", "exact", "cells")}
+        folder = {name: Path(temporary) / name for name in ("model", "trace", "hashed", "exact", "hints", "cells")}
         for path in folder.values():
             path.mkdir()
         (folder["model"] / "model.pgolf").symlink_to(options.artifact.absolute())
-        scored = {"model": folder["model"], "data": data}
+        hinted = {}
+        if recipe["hint"] is not None:
+            hint.make(HintConfig.model_validate_json(json.dumps(recipe["hint"])), {"data": data}, folder["hints"], run)
+            hinted["hints"] = folder["hints"]
+        scored = {"model": folder["model"], "data": data, **hinted}
         score.make(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
-        mixed = {"trace": folder["trace"], "data": data}
+        mixed = {"trace": folder["trace"], "data": data, **hinted}
         for estimator in recipe["estimators"]:
             config = CountConfig.model_validate_json(json.dumps(recipe["count"])).of(estimator)
             count.make(config, {"data": data}, folder[estimator], run)

@@ -53,7 +53,10 @@ finally:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return tiny_recipe(f"seeds={SEED}", 'mix.hedges=[{"chunk_tokens": 128, "warmup_tokens": 64, "trigram_rows": 64}]')
+    hint = 'hint={"window": 64, "stride": 32, "orders": [3], "delay_targets": 40}'
+    return tiny_recipe(
+        f"seeds={SEED}", hint, 'mix.hedges=[{"chunk_tokens": 128, "warmup_tokens": 64, "trigram_rows": 64}]'
+    )
 
 
 @pytest.fixture(scope="module")

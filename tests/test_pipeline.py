@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import pgolf.outcome as outcome_module
 import pgolf.pipeline as pipeline_module
 from pgolf.artifact import Artifact, Store
 from pgolf.build import build_all
@@ -17,8 +18,9 @@ from pgolf.content import Memo
 from pgolf.errors import ConfigError, StoreError
 from pgolf.listen import Silence
 from pgolf.outcome import outcome_of
-from pgolf.pipeline import Sources, pipeline
+from pgolf.pipeline import Link, Node, Sources, pipeline
 from pgolf.plan import make_plan
+from pgolf.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
@@ -93,6 +95,56 @@ def test_a_change_reruns_what_depends_on_it_and_nothing_else(ran, tmp_path, over
         assert rerun(ran, tmp_path, *overrides)[0] - {"mix"} == stages
     else:
         assert rerun(ran, tmp_path, *overrides)[0] == stages
+
+
+HINT = 'hint={"window": 64, "stride": 32, "orders": [3, 5], "delay_targets": 40}'
+
+
+def test_hints_are_a_stage_of_their_own_that_score_and_mix_read_and_only_where_a_recipe_has_them(ran):
+    """On the graph alone: whether score looks at the hints it is given is score's own matter."""
+    without = pipeline(tiny_recipe(), ran.sources)
+    assert not any(node.stage.name == "hint" or "hints" in node.inputs for node in without)
+    nodes = {node.name: node for node in pipeline(tiny_recipe(HINT), ran.sources)}
+    assert nodes.keys() - {node.name for node in without} == {"hint"}
+    assert nodes["hint"].inputs.keys() == {"data"}
+    reading = {name for name, node in nodes.items() if "hints" in node.inputs}
+    assert reading == {f"{stage}[{seed}]" for stage in ("score", "mix") for seed in SEEDS}
+    assert {nodes[name].inputs["hints"] for name in reading} == {Link("hint", ("hints",))}
+
+
+def test_hints_are_taken_once_for_all_seeds_and_their_seconds_belong_to_tilted_mixtures(ran, tmp_path):
+    stages, artifacts = rerun(ran, tmp_path, HINT)
+    assert {"hint", "score"} <= stages <= {"hint", "score", "mix"}
+    recipe = tiny_recipe(HINT)
+    nodes = pipeline(recipe, ran.sources)
+    counting_s = outcome_module._counting_s(nodes, artifacts)
+    seconds = {name: artifacts[f"count[{name}]"].record.wall_s for name in ("hashed", "exact")}
+    seconds["hint"] = artifacts["hint"].record.wall_s
+    assert counting_s == seconds | {"bayes": sum(seconds.values())}
+    here, there = (outcome_of(*run, tmp_path).scores for run in ((recipe, nodes, artifacts), untouched(ran)))
+    assert here["recipe_key"][0] == there["recipe_key"][0], "the same network, so one mean may go over both"
+
+
+def untouched(ran: Ran) -> tuple[Recipe, tuple[Node, ...], dict[str, Artifact]]:
+    return tiny_recipe(), pipeline(tiny_recipe(), ran.sources), ran.artifacts
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (['hint={"window": 64, "stride": 64}'], "hint.window/stride 64/64 differ from score.window/stride 64/32"),
+        (['hint={"window": 64, "stride": 32, "tail": "repeat"}'], "hint.tail 'repeat' differs from score.tail 'once'"),
+        (["count.scope=document"], "take the exact estimator alone"),
+        (["count.delay_targets=5"], "take the exact estimator alone"),
+    ],
+)
+def test_hints_and_counts_that_do_not_fit_the_recipe_are_refused(overrides, says):
+    with pytest.raises(ConfigError, match=says):
+        tiny_recipe(*overrides)
+
+
+def test_exact_counts_alone_may_be_of_documents():
+    assert tiny_recipe("count.scope=document", "estimators=exact").count.scope == "document"
 
 
 def test_a_new_seed_trains_that_seed_alone(ran, tmp_path):

@@ -2,7 +2,8 @@
 
 counts.arrow, Arrow IPC: one row per record, in the order of the trace; uint32 columns `context_<n>` and `full_<n>` per
 order n: how often the n - 1 tokens before the target, and these with the target, were seen in earlier segments of the
-same rank. Both are 0 for a target with fewer than n - 1 tokens before it. The schema's metadata holds the CountConfig.
+same rank. Both are 0 for a target with fewer than n - 1 tokens before it (in its document, where counts are of
+documents). The schema's metadata holds the CountConfig and the digest of the stream.
 mass.arrow: see `pgolf.ngram.mass`.
 
 Shapes: N targets in a stream of N + 1 tokens, T records of a run, M of them sampled, O orders.
@@ -14,69 +15,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import validation_tokens
+from pgolf.corpus.shards import stream_digest, validation_tokens
 from pgolf.errors import DataError
-from pgolf.eval.trace import BLOCK_RECORDS
-from pgolf.eval.windows import WindowPlan, plan_windows
+from pgolf.eval.windows import WindowPlan
+from pgolf.ngram.blocks import STREAM_KEY, write_blocks
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.exact import ExactTable
+from pgolf.ngram.exact import exact_runs
 from pgolf.ngram.hashed import HashedTable
 from pgolf.ngram.mass import MASS_FILE, MassSample, sampled_records, write_mass
+from pgolf.ngram.runs import Run, plan_of, runs_of
 from pgolf.run import Made, Progress, RunOptions
 
 COUNTS_FILE = "counts.arrow"
 CONFIG_KEY = b"pgolf.count_config"
-
-# Records the tables advance over at a time: the orders meet after each, and 6 orders' counts of it are 12 MiB.
-RUN_RECORDS = 1 << 18
-
-
-class Table(Protocol):
-    """Counts of one order, empty at first."""
-
-    def clear(self) -> None:
-        """Forget everything."""
-
-    def advance(
-        self,
-        tokens: npt.NDArray[np.uint16],
-        target_T: npt.NDArray[np.int64],
-        segment_ends: npt.NDArray[np.int64],
-        *,
-        look_up: bool,
-        add: bool,
-        context_T: npt.NDArray[np.uint32],
-        full_T: npt.NDArray[np.uint32],
-        sample_M: npt.NDArray[np.int64],
-        mass_M: npt.NDArray[np.float64],
-    ) -> None:
-        """Take a run of records segment by segment: look all of a segment up, then add all of it.
-
-        tokens: the whole stream, N + 1 ids. target_T: index in `tokens` of each record's target.
-        segment_ends: rising; segment s is records segment_ends[s - 1] .. segment_ends[s] - 1 of the run.
-        context_T, full_T: filled with the counts looked up; untouched without look_up, like mass_M.
-        sample_M: ascending places in the run; mass_M gets, for each, the sum over the vocabulary of the estimate
-        min(full, context) / max(context, 1) that every token would have been given there.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Records first .. last - 1 of one rank: whole segments, or one piece of a long one (look_up first, add later)."""
-
-    rank: int
-    first: int
-    last: int
-    segment_ends: npt.NDArray[np.int64]
-    look_up: bool
-    add: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,56 +50,100 @@ def make(config: CountConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     """Count the n-grams of the validation stream; writes counts.arrow and mass.arrow.
 
     inputs: `data`, a folder with a manifest. Memory: the tables, the stream, and one block of counts.
-    Raises DataError or ShardError for data that cannot be used.
+    Raises DataError or ShardError for data that cannot be used, ConfigError for what hashed tables cannot count.
     """
     started = time.perf_counter()
+    config = config.of(config.estimator)
     dataset = open_dataset(inputs["data"])
     # A copy: writable and in memory, so that the compiled loops see one array type whatever the reader returned.
     tokens = np.array(validation_tokens(dataset, window=config.window), np.uint16)
+    metadata = {CONFIG_KEY: config.model_dump_json().encode(), STREAM_KEY: stream_digest(tokens).encode()}
     read = time.perf_counter()
     plan = plan_of(config, len(tokens) - 1)
-    records, sample = _write_counts(out / COUNTS_FILE, config, plan, tokens, dataset.vocab_size, run)
+    samples: list[MassSample] = []
+
+    def columns() -> Iterator[list[npt.NDArray[np.uint32]]]:
+        done = 0
+        threads = run.threads or len(os.sched_getaffinity(0))
+        vocab_size, bos_id = dataset.vocab_size, dataset.bos_id
+        for counted in iterate_counts(config, plan, tokens, vocab_size=vocab_size, bos_id=bos_id, threads=threads):
+            samples.append(MassSample(done + counted.sample, counted.context[:, counted.sample], counted.mass))
+            done += counted.context.shape[1]
+            yield [*counted.context, *counted.full]
+
+    def report(done: int) -> None:
+        run.report(Progress(stage="count", done=done, total=plan.records, unit="targets"))
+
+    fields: list[tuple[str, pa.DataType]] = [(name, pa.uint32()) for name in column_names(config.orders)]
+    schema = pa.schema(fields, metadata=metadata)
+    write_blocks(out / COUNTS_FILE, schema, columns(), records=plan.records, report=report)
+    sample = MassSample(
+        np.concatenate([sample.record for sample in samples]),
+        np.concatenate([sample.context for sample in samples], axis=1),
+        np.concatenate([sample.mass for sample in samples], axis=1),
+    )
     write_mass(out / MASS_FILE, config.orders, sample)
     counted = time.perf_counter()
     return Made(
         phases_s={"read": read - started, "count": counted - read},
-        facts={"estimator": config.estimator, "orders": len(config.orders), "records": records, "ranks": config.ranks},
+        facts={
+            "estimator": config.estimator,
+            "orders": len(config.orders),
+            "records": plan.records,
+            "ranks": config.ranks,
+        },
     )
 
 
-def plan_of(config: CountConfig, targets: int) -> WindowPlan:
-    """The windows whose records are counted."""
-    return plan_windows(targets, window=config.window, stride=config.stride, ranks=config.ranks, tail=config.tail)
-
-
-def table_of(config: CountConfig, order: int, vocab_size: int) -> Table:
-    """An empty table of one order."""
-    if config.estimator == "exact":
-        return ExactTable(order)
-    return HashedTable(order, buckets=config.buckets, primes=config.primes, vocab_size=vocab_size)
-
-
 def iterate_counts(
-    config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], *, vocab_size: int, threads: int = 1
+    config: CountConfig,
+    plan: WindowPlan,
+    tokens: npt.NDArray[np.uint16],
+    *,
+    vocab_size: int,
+    bos_id: int | None = None,
+    threads: int = 1,
 ) -> Iterator[Counted]:
-    """Count, and yield the counts of consecutive runs of records.
+    """Count, and yield the counts of consecutive runs of records; they do not depend on the number of threads.
 
-    Orders advance side by side, one thread each; the counts do not depend on how many threads there are.
+    bos_id: the token that starts a document, for counts that end with documents.
     """
-    tables = [table_of(config, order, vocab_size) for order in config.orders]
+    if config.estimator == "exact":
+        return _exact_counts(config, plan, tokens, bos_id, threads)
+    return _hashed_counts(config, plan, tokens, vocab_size, threads)
+
+
+def _exact_counts(
+    config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], bos_id: int | None, threads: int
+) -> Iterator[Counted]:
     sampled = sampled_records(plan.records)
-    rank = 0
+    for run, seen in exact_runs(config, plan, tokens, bos_id=bos_id, threads=threads):
+        if run.look_up:
+            sample_M = _within(sampled, run)
+            # A distribution after every context that was seen, by construction.
+            mass_OM = (seen.context[:, sample_M] > 0).astype(np.float64)
+            yield Counted(seen.context, seen.count, sample_M, mass_OM)
+
+
+def _hashed_counts(
+    config: CountConfig, plan: WindowPlan, tokens: npt.NDArray[np.uint16], vocab_size: int, threads: int
+) -> Iterator[Counted]:
+    """Orders advance side by side, one thread each."""
+    tables = [
+        HashedTable(order, buckets=config.buckets, primes=config.primes, vocab_size=vocab_size)
+        for order in config.orders
+    ]
+    sampled = sampled_records(plan.records)
     with ThreadPoolExecutor(max_workers=max(1, min(threads, len(tables)))) as pool:
-        for step in runs_of(config, plan, RUN_RECORDS):
-            if step.rank != rank:
-                rank = step.rank
+        for run in runs_of(config, plan, np.empty(0, np.int64)):
+            if run.fresh:
                 for table in tables:
                     table.clear()
-            target_T = plan.targets_of_records(step.first, step.last)
+            target_T = plan.targets_of_records(run.first, run.last)
             # The compiled loops check no bounds.
-            assert len(target_T) == step.segment_ends[-1] == step.last - step.first
+            assert len(target_T) == run.segment_ends[-1] == run.last - run.first
             assert 1 <= target_T.min() <= target_T.max() < len(tokens)
-            sample_M = sampled[slice(*np.searchsorted(sampled, (step.first, step.last)))] - step.first
+            sample_M = _within(sampled, run)
             counts = (len(tables), len(target_T))
             counted = Counted(
                 np.zeros(counts, np.uint32),
@@ -155,9 +156,9 @@ def iterate_counts(
                     table.advance,
                     tokens,
                     target_T,
-                    step.segment_ends,
-                    look_up=step.look_up,
-                    add=step.add,
+                    run.segment_ends,
+                    look_up=run.look_up,
+                    add=run.add,
                     context_T=counted.context[row],
                     full_T=counted.full[row],
                     sample_M=sample_M,
@@ -167,89 +168,18 @@ def iterate_counts(
             ]
             for future in waiting:
                 future.result()
-            if step.look_up:
+            if run.look_up:
                 yield counted
 
 
-def runs_of(config: CountConfig, plan: WindowPlan, run_records: int) -> Iterator[Run]:
-    """Cut the records of every rank into runs of at most `run_records`, in order.
-
-    A segment longer than that is looked up in pieces, then added in pieces.
-    """
-    for rank in range(plan.ranks):
-        own = plan.records_of(rank)
-        first = own.start
-        while first < own.stop:
-            ends = _segment_ends(config, plan, rank, first, run_records)
-            last = int(ends[-1])
-            if last - first <= run_records:
-                yield Run(rank, first, last, ends - first, look_up=True, add=True)
-            else:
-                for look_up in (True, False):
-                    for begin in range(first, last, run_records):
-                        end = min(begin + run_records, last)
-                        yield Run(rank, begin, end, np.array([end - begin]), look_up=look_up, add=not look_up)
-            first = last
-
-
-def _segment_ends(
-    config: CountConfig, plan: WindowPlan, rank: int, first: int, run_records: int
-) -> npt.NDArray[np.int64]:
-    """Ends of the segments after record `first`, a segment's beginning, up to run_records on; at least the next one."""
-    own = plan.records_of(rank)
-    if config.granularity == "segment":
-        ends = plan.first_record[plan.rank_bounds[rank] + 1 : plan.rank_bounds[rank + 1] + 1]
-        begin = int(np.searchsorted(ends, first, side="right"))
-        stop = int(np.searchsorted(ends, first + run_records, side="right"))
-        return ends[begin : max(stop, begin + 1)]
-    segments = max(1, run_records // config.granularity)
-    return np.minimum(first + config.granularity * np.arange(1, segments + 1), own.stop)
+def _within(sampled: npt.NDArray[np.int64], run: Run) -> npt.NDArray[np.int64]:
+    """Places in the run of the sampled records."""
+    return sampled[slice(*np.searchsorted(sampled, (run.first, run.last)))] - run.first
 
 
 def column_names(orders: Sequence[int]) -> list[str]:
     """Names of the columns of counts.arrow: the orders' context counts, then their full counts."""
     return [f"context_{order}" for order in orders] + [f"full_{order}" for order in orders]
-
-
-def _write_counts(
-    path: Path,
-    config: CountConfig,
-    plan: WindowPlan,
-    tokens: npt.NDArray[np.uint16],
-    vocab_size: int,
-    run: RunOptions,
-) -> tuple[int, MassSample]:
-    """Write all counts in blocks of BLOCK_RECORDS rows, like the trace; returns their number and the sampled masses."""
-    fields: list[tuple[str, pa.DataType]] = [(name, pa.uint32()) for name in column_names(config.orders)]
-    schema = pa.schema(fields, metadata={CONFIG_KEY: config.model_dump_json().encode()})
-    block = np.empty((len(fields), min(BLOCK_RECORDS, plan.records)), np.uint32)
-    samples: list[MassSample] = []
-    threads = run.threads or len(os.sched_getaffinity(0))
-    filled = written = 0
-    reported = time.monotonic()
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for counted in iterate_counts(config, plan, tokens, vocab_size=vocab_size, threads=threads):
-            samples.append(MassSample(written + counted.sample, counted.context[:, counted.sample], counted.mass))
-            counts = np.concatenate([counted.context, counted.full])
-            done = 0
-            while done < counts.shape[1]:
-                take = min(block.shape[1] - filled, counts.shape[1] - done)
-                block[:, filled : filled + take] = counts[:, done : done + take]
-                filled += take
-                done += take
-                written += take
-                if filled == block.shape[1] or written == plan.records:
-                    writer.write_batch(pa.record_batch([pa.array(row[:filled]) for row in block], schema=schema))
-                    filled = 0
-            if time.monotonic() - reported > 0.5:
-                reported = time.monotonic()
-                run.report(Progress(stage="count", done=written, total=plan.records, unit="targets"))
-    run.report(Progress(stage="count", done=written, total=plan.records, unit="targets"))
-    return written, MassSample(
-        np.concatenate([sample.record for sample in samples]),
-        np.concatenate([sample.context for sample in samples], axis=1),
-        np.concatenate([sample.mass for sample in samples], axis=1),
-    )
 
 
 @dataclass(frozen=True, slots=True)

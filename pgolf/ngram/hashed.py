@@ -60,7 +60,11 @@ class HashedTable:
     ) -> None:
         """Take a run of records segment by segment: look all of a segment up, then add all of it.
 
-        As `pgolf.ngram.count.Table.advance`.
+        tokens: the whole stream, N + 1 ids. target_T: index in `tokens` of each record's target.
+        segment_ends: rising; segment s is records segment_ends[s - 1] .. segment_ends[s] - 1 of the run.
+        context_T, full_T: filled with the counts looked up; untouched without look_up, like mass_M.
+        sample_M: ascending places in the run; mass_M gets, for each, the sum over the vocabulary of the estimate
+        min(full, context) / max(context, 1) that every token would have been given there.
         """
         _advance(
             tokens,

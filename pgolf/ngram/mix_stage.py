@@ -27,13 +27,14 @@ from pgolf.eval.bpb import bits_per_byte, nats_to_bits
 from pgolf.eval.trace import Trace, count_records, iterate_trace, read_plan, trace_is_causal
 from pgolf.eval.windows import WindowPlan
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.count import COUNTS_FILE, CountFile, open_counts, plan_of
+from pgolf.ngram.count import COUNTS_FILE, CountFile, open_counts
 from pgolf.ngram.grid import UNIT_RECORDS, Cell, Grid, Totals, Unit, cells_of, rule_of
 from pgolf.ngram.hedge_config import HedgeConfig
 from pgolf.ngram.hedge_pass import Hedges, HedgeTotals
 from pgolf.ngram.mass import MASS_FILE, MassSample, read_mass
 from pgolf.ngram.mix import adaptive_alpha, first_hit, legacy_mass
 from pgolf.ngram.mix_config import MixConfig
+from pgolf.ngram.runs import plan_of
 from pgolf.run import Fact, Made, Progress, RunOptions
 
 TRACE_FILE = "trace.arrow"

@@ -16,11 +16,12 @@ from pgolf.artifact import Store
 from tests.tiny import tiny_arguments, write_documents
 
 START_S = 120.0
+HINT = 'hint={"window": 64, "stride": 32, "orders": [3], "delay_targets": 40}'
 
 
 def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """`pgolf run` on the tiny recipe in a process of its own, without Prefect."""
-    command = [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(folder, *overrides), "--no-prefect"]
+    """`pgolf run` on the tiny recipe with hints in a process of its own, without Prefect."""
+    command = [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(folder, HINT, *overrides), "--no-prefect"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -70,7 +71,7 @@ def reference(tmp_path_factory) -> dict[str, dict[str, str]]:
 def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no_process_is_left(tmp_path, reference):
     write_documents(tmp_path)
     killed, survivors = [], set()
-    for stage in ("data", "count", "train", "calibrate", "compress", "score", "mix"):
+    for stage in ("data", "count", "hint", "train", "calibrate", "compress", "score", "mix"):
         run = pgolf(tmp_path)
         assert run.stderr is not None
         for line in run.stderr:
@@ -87,7 +88,7 @@ def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no
     while any(is_running(pid) for pid in survivors):
         assert time.monotonic() < deadline, f"left behind: {[pid for pid in survivors if is_running(pid)]}"
         time.sleep(0.1)
-    assert killed == ["data", "count", "train", "calibrate", "compress", "score", "mix"]
+    assert killed == ["data", "count", "hint", "train", "calibrate", "compress", "score", "mix"]
     final = pgolf(tmp_path)
     _, errors = final.communicate(timeout=START_S)
     assert final.returncode == 0, errors

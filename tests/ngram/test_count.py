@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgolf.errors import DataError
+from pgolf.corpus.shards import stream_digest
+from pgolf.errors import ConfigError, DataError
 from pgolf.eval import trace
+from pgolf.ngram import blocks, runs
 from pgolf.ngram import count as count_stage
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts, plan_of
+from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts
+from pgolf.ngram.exact import parts_of
 from pgolf.ngram.hashed import HashedTable, multipliers
+from pgolf.ngram.runs import plan_of
 from pgolf.run import RunOptions
 from tests.oracles import ngram as oracle
 
@@ -33,7 +37,7 @@ configs = st.builds(
     lambda sizes, **fields: CountConfig(window=max(sizes), stride=min(sizes), **fields),
     sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     estimator=st.just("exact"),
-    orders=st.sets(st.integers(2, 16), min_size=1, max_size=4).map(lambda orders: tuple(sorted(orders))),
+    orders=st.sets(st.integers(2, 17), min_size=1, max_size=4).map(lambda orders: tuple(sorted(orders))),
     tail=st.sampled_from(["once", "repeat"]),
     granularity=st.one_of(st.just("segment"), st.integers(1, 50)),
     ranks=st.integers(1, 8),
@@ -56,11 +60,66 @@ def test_counts_are_those_of_dictionaries(config, x):
         assert list(zip(context_OT[number], full_OT[number], strict=True)) == expected
 
 
+document_configs = st.builds(
+    lambda config, **fields: CountConfig(**{**config.model_dump(), **fields}),
+    configs,
+    scope=st.sampled_from(["global", "document"]),
+    delay_targets=st.integers(0, 60),
+)
+# Documents of a few tokens that start with BOS.
+BOS = 1
+document_streams = st.lists(
+    st.lists(st.sampled_from([0, 2, 3]), max_size=30).map(lambda document: [BOS, *document]), min_size=2, max_size=9
+).map(lambda documents: [token for document in documents for token in document])
+
+
+@given(document_configs, document_streams, st.integers(1, 64), st.integers(1, 20), st.integers(1, 4))
+def test_counts_of_documents_and_with_a_delay_are_those_of_their_definition(
+    config, x, run_records, history_records, threads
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "RUN_RECORDS", run_records)
+        patch.setattr(runs, "DOCUMENTS_RECORDS", history_records)
+        context_OT, full_OT = counted(config, x, bos_id=BOS, threads=threads)
+    fields = config.model_dump(exclude={"orders", "estimator", "buckets", "primes"})
+    for number, order in enumerate(config.orders):
+        after = [after for after, _ in oracle.seen(x, order=order, bos=BOS, **fields)]
+        assert context_OT[number].tolist() == [sum(tokens.values()) for tokens in after]
+        targets = [j for rank in oracle.scored_segments(len(x) - 1, **windows_of(config)) for s in rank for j in s]
+        assert full_OT[number].tolist() == [tokens[x[j]] for tokens, j in zip(after, targets, strict=True)]
+
+
+@pytest.mark.parametrize("tail", ["once", "repeat"])
+def test_counts_of_documents_do_not_depend_on_where_tables_are_emptied(monkeypatch, tail):
+    x = np.random.default_rng(8).integers(1, 5, 3000)  # 1 is BOS: documents of 4 tokens on average
+    config = CountConfig(estimator="exact", orders=(2, 3), window=64, stride=16, ranks=2, scope="document", tail=tail)
+    once = counted(config, x, bos_id=BOS)
+    monkeypatch.setattr(runs, "DOCUMENTS_RECORDS", 1)
+    plan = plan_of(config, len(x) - 1)
+    assert len(runs.histories(plan, np.flatnonzero(x == BOS))) > 500
+    for often, expected in zip(counted(config, x, bos_id=BOS), once, strict=True):
+        assert np.array_equal(often, expected)
+
+
+def windows_of(config):
+    return {name: getattr(config, name) for name in ("window", "stride", "ranks", "tail")}
+
+
+@given(document_configs, document_streams, st.data())
+def test_altering_a_target_leaves_the_context_counts_up_to_it_unchanged(config, x, data):
+    """Even where the target becomes a document's first token or is one no longer: the context alone decides."""
+    config = config.model_copy(update={"tail": "once", "ranks": 1})
+    j = data.draw(st.integers(1, len(x) - 1))
+    altered = [*x[:j], data.draw(st.sampled_from([0, BOS, 2, 9])), *x[j + 1 :]]
+    for before, after in zip(*(counted(config, stream, bos_id=BOS)[0] for stream in (x, altered)), strict=True):
+        assert np.array_equal(before[:j], after[:j])
+
+
 @given(st.one_of(configs, hashed_configs), streams, st.integers(1, 64))
 def test_a_segment_longer_than_a_run_counts_like_a_short_one(config, x, run_records):
     whole = counted(config, x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count_stage, "RUN_RECORDS", run_records)
+        patch.setattr(runs, "RUN_RECORDS", run_records)
         for pieced, expected in zip(counted(config, x), whole, strict=True):
             assert np.array_equal(pieced, expected)
 
@@ -79,7 +138,25 @@ def test_exact_counts_after_a_context_sum_to_its_count(config, x):
             last_seen[context, full] = int(full_OT[number, j - 1]) + 1
 
 
-def test_exact_tables_grow_past_their_first_size():
+@given(st.sets(st.integers(2, 17), min_size=1))
+def test_every_ngram_has_two_parts_that_are_known_and_an_orders_are_its_context_and_one_token(orders):
+    parts = parts_of(tuple(orders))
+    assert list(parts) == sorted(parts)
+    for length, (left, right) in parts.items():
+        assert left + right == length
+        assert length == 1 or {left, right} <= parts.keys()
+    assert all(parts[order] == (order - 1, 1) for order in orders)
+
+
+def test_exact_tables_hold_a_stream_in_which_every_ngram_is_new():
+    """The most entries that can come: each table as full as it gets."""
+    x = np.random.default_rng(9).permutation(20_001)
+    config = CountConfig(estimator="exact", orders=(2, 3, 7), ranks=2, window=256, stride=64)
+    for counts_OT in counted(config, x):
+        assert not counts_OT.any()
+
+
+def test_exact_counts_of_a_long_stream_are_those_of_dictionaries():
     rng = np.random.default_rng(3)
     x = rng.integers(0, 30, 40_001)
     config = CountConfig(estimator="exact", orders=(3, 5), ranks=1, window=256, stride=64)
@@ -95,7 +172,7 @@ def test_sampled_masses_are_sums_over_the_vocabulary(config, x, run_records):
     """Up to 4,096 records every one is sampled."""
     tokens = np.array(x, np.uint16) % VOCAB
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count_stage, "RUN_RECORDS", run_records)
+        patch.setattr(runs, "RUN_RECORDS", run_records)
         pieces = list(iterate_counts(config, plan_of(config, len(x) - 1), tokens, vocab_size=VOCAB))
     assert [len(piece.sample) for piece in pieces] == [piece.context.shape[1] for piece in pieces]
     mass_OT = np.concatenate([piece.mass for piece in pieces], axis=1)
@@ -166,23 +243,36 @@ def test_gate_opens_on_unseen_contexts_as_often_as_poisson_says():
 
 @pytest.mark.parametrize("estimator", ["hashed", "exact"])
 def test_the_stage_writes_the_counts_of_the_cut_stream(tmp_path, data_folder, val_tokens, monkeypatch, estimator):
-    monkeypatch.setattr(count_stage, "BLOCK_RECORDS", 1000)
-    monkeypatch.setattr(count_stage, "RUN_RECORDS", 300)
+    monkeypatch.setattr(blocks, "BLOCK_RECORDS", 1000)
+    monkeypatch.setattr(runs, "RUN_RECORDS", 300)
     config = CountConfig(estimator=estimator, orders=(2, 4), window=64, stride=16, ranks=3, tail="repeat")
     reports = []
     made = make(config, {"data": data_folder}, tmp_path, RunOptions(report=reports.append))
     file = open_counts(tmp_path / "counts.arrow")
     assert file.config == config
-    blocks = list(file.blocks())
+    read = list(file.blocks())
     x = val_tokens[: 46 * 64 + 1]
     assert file.records == made.facts["records"] == 46 * 64 + 3 * 16
-    assert [len(block[0]) for block in blocks] == [1000, 1000, file.records - 2000]
-    written = [np.concatenate(columns) for columns in zip(*blocks, strict=True)]
+    assert [len(block[0]) for block in read] == [1000, 1000, file.records - 2000]
+    written = [np.concatenate(columns) for columns in zip(*read, strict=True)]
     assert column_names(config.orders) == ["context_2", "context_4", "full_2", "full_4"]
     for number, order in enumerate(config.orders):
         expected = oracle.count(x, order=order, **config.model_dump(exclude={"orders"}))
         assert list(zip(written[number], written[number + 2], strict=True)) == expected
     assert (reports[-1].done, reports[-1].total) == (file.records, file.records)
+
+
+def test_counts_say_which_stream_they_are_of(tmp_path, data_folder, val_tokens):
+    make(CountConfig(window=64, stride=16), {"data": data_folder}, tmp_path, RunOptions())
+    with pa.ipc.open_file(tmp_path / "counts.arrow") as file:
+        assert file.schema.metadata[b"pgolf.stream"].decode() == stream_digest(val_tokens[: 46 * 64 + 1])
+
+
+def test_the_stage_refuses_hashed_counts_of_documents(tmp_path, data_folder):
+    config = CountConfig(window=64, stride=16, scope="document")
+    with pytest.raises(ConfigError, match="belongs to exact counts"):
+        make(config, {"data": data_folder}, tmp_path, RunOptions())
+    assert list(tmp_path.glob("*.arrow")) == []
 
 
 def test_the_stage_writes_the_same_bytes_again_with_other_threads(tmp_path, data_folder):
@@ -194,7 +284,7 @@ def test_the_stage_writes_the_same_bytes_again_with_other_threads(tmp_path, data
 
 
 def test_counts_and_trace_share_their_block_size():
-    assert count_stage.BLOCK_RECORDS == trace.BLOCK_RECORDS
+    assert blocks.BLOCK_RECORDS == trace.BLOCK_RECORDS
 
 
 def test_a_file_that_is_no_counts_is_refused(tmp_path):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pgolf.ngram import mix
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.count import iterate_counts, plan_of
+from pgolf.ngram.count import iterate_counts
+from pgolf.ngram.runs import plan_of
 from tests.oracles import ngram as oracle
 
 VOCAB = 4

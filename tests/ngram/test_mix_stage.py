@@ -12,7 +12,7 @@ from pgolf.errors import ConfigError, DataError
 from pgolf.eval import trace as trace_module
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
-from pgolf.ngram import count, mix, mix_stage
+from pgolf.ngram import blocks, count, mix, mix_stage
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.hedge_config import HedgeConfig
 from pgolf.ngram.hedge_pass import Hedges
@@ -160,7 +160,7 @@ def test_bytes_do_not_depend_on_threads_and_repeat(inputs, tmp_path):
 def test_blocks_of_trace_and_counts_are_walked_together(inputs, out, tmp_path, data_folder, monkeypatch, tail):
     mix_stage.make(GRID, inputs, out, RunOptions())
     whole = rows_of(out)
-    for module in (trace_module, count):
+    for module in (trace_module, blocks):
         monkeypatch.setattr(module, "BLOCK_RECORDS", 700)
     monkeypatch.setattr(mix_stage, "UNIT_RECORDS", 300)
     trace = trace_module.read_trace(inputs["trace"] / "trace.arrow")

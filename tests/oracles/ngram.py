@@ -50,7 +50,37 @@ def exact_keys(x, j, order):
     return context, (*context, int(x[j]))
 
 
-def count(x, *, estimator, order, window, stride, tail, granularity, ranks, buckets, primes):
+def seen(x, *, order, window, stride, tail, granularity, ranks, scope, delay_targets, bos):
+    """Per record in evaluation order, the Counter of the tokens that came after its context, as far as it may know.
+
+    Record i may know of record k if k's segment is over and k lies at least `delay_targets` records back. With
+    scope="document" both the context and what came after it lie within one document, which starts at its BOS; and a
+    document is known by its tokens before the target alone.
+    """
+    document = [sum(token == bos for token in x[: j + 1]) if scope == "document" else 0 for j in range(len(x))]
+    rows = []
+    for segments in scored_segments(len(x) - 1, window, stride, ranks, tail):
+        groups = regroup(segments, granularity)
+        group_of = [number for number, group in enumerate(groups) for _ in group]
+        targets = [j for group in groups for j in group]
+        for i, j in enumerate(targets):
+            after, reached = Counter(), {}
+            context = tuple(x[j - order + 1 : j])
+            if j >= order - 1 and document[j - order + 1] == document[j - 1]:
+                known = (k for k in range(i) if group_of[k] < group_of[i] and k + delay_targets <= i)
+                for k in known:
+                    t = targets[k]
+                    same_document = document[max(t - order + 1, 0)] == document[t] == document[j - 1]
+                    if t >= order - 1 and same_document and tuple(x[t - order + 1 : t]) == context:
+                        after[x[t]] += 1
+                        reached[x[t], after[x[t]]] = k
+            best = max(after.values(), default=0)
+            hint = min((reached[token, best], token) for token in after if after[token] == best)[1] if after else -1
+            rows.append((after, hint))
+    return rows
+
+
+def count(x, *, estimator, order, window, stride, tail, granularity, ranks, buckets, primes, **_):
     """[(context count, full count)] of every record in evaluation order."""
     keys = (
         (lambda j: exact_keys(x, j, order))
@@ -68,7 +98,7 @@ def count(x, *, estimator, order, window, stride, tail, granularity, ranks, buck
     return rows
 
 
-def masses(x, *, estimator, order, window, stride, tail, granularity, ranks, buckets, primes, vocab_size):
+def masses(x, *, estimator, order, window, stride, tail, granularity, ranks, buckets, primes, vocab_size, **_):
     """Per record, sum over all tokens v of min(full count of v, context count) / max(context count, 1)."""
     rows = []
     for segments in scored_segments(len(x) - 1, window, stride, ranks, tail):
