@@ -23,6 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pgolf.report.families import Axis, Kind, Panel, Picture, evenly, words
@@ -57,6 +58,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
 }
 CAPTION_POINTS = 8.0
+CAPTION_SPACING = 1.35
 
 FloatMap = npt.NDArray[np.float64]
 
@@ -75,7 +77,7 @@ def draw(pictures: Sequence[Picture], facts: RunFacts) -> Iterator[Drawing]:
     for picture in pictures:
         seen[picture.mixer] = seen.get(picture.mixer, 0) + 1
         number = f"-{seen[picture.mixer]}" if picture.drawn > 1 else ""
-        for kind, paint in (("map", _paint_map), ("curves", _paint_curves)):
+        for kind, paint in (("map", paint_map), ("curves", paint_curves)):
             if kind == "map" and picture.y is None:
                 continue
             yield Drawing(f"{picture.mixer}{number}-{kind}", _render(picture, facts, paint))
@@ -95,9 +97,9 @@ Paint = Callable[[Picture, RunFacts, "Board"], list[str]]
 
 def _render(picture: Picture, facts: RunFacts, paint: Paint) -> dict[str, bytes]:
     with _house_style():
-        board = Board.of(picture, legend_in=1.4 if paint is _paint_curves else 0.0)
+        board = Board.of(picture, legend_in=1.4 if paint is paint_curves else 0.0)
         notes = paint(picture, facts, board)
-        board.write(_title(picture), facts.line(), [*notes, *_notes(picture, facts)])
+        board.write(_title(picture), facts.line(), [*notes, *notes_of(picture, facts)])
         # One layout for both files. Straight from the canvases: savefig would draw each picture twice.
         raster: Any = FigureCanvasAgg(board.figure)
         board.figure.draw_without_rendering()
@@ -111,13 +113,19 @@ def _render(picture: Picture, facts: RunFacts, paint: Paint) -> dict[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A figure with a score panel per family, the mass of each legacy one below it, and room for the caption."""
+    """A figure with a score panel per family, the mass of each legacy one below it, and room for the caption.
+
+    heights_in: of the grid's rows; the caption is in the last one. width_in: of a column.
+    """
 
     figure: Figure
+    grid: GridSpec
     scores: tuple[Axes, ...]
     masses: dict[int, Axes]
     caption: Axes
+    heights_in: tuple[float, ...]
     caption_width_in: float
+    title_width_in: float
 
     @classmethod
     def of(cls, picture: Picture, *, legend_in: float) -> "Board":
@@ -130,27 +138,33 @@ class Board:
         free = [number for number in range(columns) if number not in legacy]
         # The caption lies beside the mass where there is room, below everything else.
         beside = bool(legacy and free)
-        heights = [height_in] + ([height_in] if legacy else []) + ([] if beside else [1.7])
-        figure = Figure(figsize=(columns * width_in + legend_in, sum(heights) + 0.7), layout="constrained")
-        grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+        heights_in = (height_in,) * (2 if legacy else 1) + (() if beside else (0.0,))
+        figure = Figure(figsize=(columns * width_in + legend_in, 1.0), layout="constrained")
+        grid = figure.add_gridspec(len(heights_in), columns)
         scores = tuple(figure.add_subplot(grid[0, number]) for number in range(columns))
         masses = {number: figure.add_subplot(grid[1, number]) for number in legacy}
-        spot = grid[1, free[0] : free[-1] + 1] if beside else grid[-1, :]
-        caption = figure.add_subplot(spot)
+        caption = figure.add_subplot(grid[1, free[0] : free[-1] + 1] if beside else grid[-1, :])
         caption.set_axis_off()
-        return cls(figure, scores, masses, caption, width_in * (len(free) if beside else columns))
+        caption_width_in = width_in * (len(free) if beside else columns) - 0.6
+        return cls(figure, grid, scores, masses, caption, heights_in, caption_width_in, columns * width_in)
 
     def write(self, title: str, subtitle: str, notes: Sequence[str]) -> None:
-        """Title above, notes as the caption."""
-        whole_in = self.figure.get_size_inches()[0]
-        lines = [*textwrap.wrap(title, int(whole_in * 11)), *textwrap.wrap(subtitle, int(whole_in * 11))]
-        self.figure.suptitle("\n".join(lines))
-        width = max(40, int((self.caption_width_in - 0.6) * 72 / (0.56 * CAPTION_POINTS)))
-        text = "\n".join(line for note in notes for line in textwrap.wrap(note, width, subsequent_indent="   "))
-        # Its width is held by the wrapping; left to the layout it would squeeze the panels.
+        """Title above, notes as the caption; the figure grows to hold them."""
+        letters = int(self.title_width_in * 10)
+        lines = [*textwrap.wrap(title, letters), *textwrap.wrap(subtitle, letters)]
+        self.figure.suptitle("\n".join(lines), x=0.01, ha="left")
+        letters = max(40, int(self.caption_width_in * 72 / (0.56 * CAPTION_POINTS)))
+        told = [line for note in notes for line in textwrap.wrap(note, letters, subsequent_indent="   ")]
+        *above_in, last_in = self.heights_in
+        needed_in = (len(told) + 1.5) * CAPTION_POINTS * CAPTION_SPACING / 72 + 0.1
+        heights_in = [*above_in, max(last_in, needed_in)]
+        self.figure.set_figheight(sum(heights_in) + 0.2 * len(lines) + 0.3)
+        self.grid.set_height_ratios(heights_in)
+        # Its size is seen to above; the layout would squeeze the panels for it.
         self.caption.text(
-            0.0, 0.97, text, fontsize=CAPTION_POINTS, va="top", linespacing=1.35, transform=self.caption.transAxes
-        ).set_in_layout(False)
+            0.0, 0.97, "\n".join(told), fontsize=CAPTION_POINTS, va="top", linespacing=CAPTION_SPACING,
+            transform=self.caption.transAxes,
+        ).set_in_layout(False)  # fmt: skip
 
 
 def _title(picture: Picture) -> str:
@@ -159,9 +173,10 @@ def _title(picture: Picture) -> str:
     return f"{picture.mixer} mixtures of network and n-gram counts over {over}{f' at {chosen}' if chosen else ''}"
 
 
-def _notes(picture: Picture, facts: RunFacts) -> list[str]:
+def notes_of(picture: Picture, facts: RunFacts) -> list[str]:
     """What both kinds of picture say: the best honest point, what legacy means, spread, and what is not shown."""
     notes = []
+    lowest = []
     for panel in picture.panels:
         if panel.kind == "honest" and (best := _lowest(panel)) is not None:
             place, summary = best
@@ -169,26 +184,26 @@ def _notes(picture: Picture, facts: RunFacts) -> list[str]:
             if facts.network_bpb is not None:
                 gain = facts.network_bpb.mean - summary.mean
                 than = f", {gain:.4f} below the network alone" if gain > 0 else ", not below the network alone"
-            notes.append(
-                f"★ lowest honest mean ({panel.estimator}): {_spread(summary)} bpb at {_at(picture, place)}{than}. It "
-                "was found by looking: to choose it now is to tune on the validation data; a result is a mixture "
-                "declared before anything was scored."
-            )
+            lowest.append(f"{panel.estimator} {_spread(summary)} bpb at {_at(picture, place)}{than}")
+    if lowest:
+        notes.append(
+            f"★ lowest honest mean: {'; '.join(lowest)}. Found by looking: to choose it now is to tune on the "
+            "validation data; a result is a mixture declared before anything was scored."
+        )
     if any(panel.kind == "legacy" for panel in picture.panels):
         notes.append(
             "Legacy: the published mixture hands out the mean total mass shown, not 1, over the vocabulary; no code "
             "has this length, however low the number."
         )
     if any(panel.kind == "not causal" for panel in picture.panels):
-        notes.append("Not a score: the network learned the text before it was scored on it.")
+        notes.append("Not scores, the network alone included: it learned the text before it was scored on it.")
     if facts.network_bpb is not None:
         notes.append(f"Network alone: {_spread(facts.network_bpb)} bpb.")
     found = [result.summary("bpb") for panel in picture.panels for result in panel.points.values()]
     spreads = [summary.std for summary in found if summary is not None and summary.std is not None]
     if spreads:
-        notes.append(
-            f"Points are means over {facts.n} seeds; their sample std is {min(spreads):.4f} to {max(spreads):.4f} bpb."
-        )
+        ends = dict.fromkeys(f"{spread:.4f}" for spread in (min(spreads), max(spreads)))
+        notes.append(f"Points are means over {facts.n} seeds; their sample std is {' to '.join(ends)} bpb.")
     else:
         notes.append("One seed: how much the points vary from training to training is not known.")
     if facts.over_budget:
@@ -206,7 +221,7 @@ def _notes(picture: Picture, facts: RunFacts) -> list[str]:
 # --- maps
 
 
-def _paint_map(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
+def paint_map(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
     """Fill a board with heat maps."""
     assert picture.y is not None
     clipped = 0
@@ -235,6 +250,8 @@ def _paint_map(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
     notes = []
     if any(panel.kind == "honest" for panel in picture.panels) and facts.network_bpb is not None:
         notes.append("Honest colours: purple is below the network alone (blue line on the scale), orange above it.")
+    if any(np.ma.is_masked(_map_of(picture, panel, "bpb")) for panel in picture.panels):
+        notes.append("Hatched: the grid has no such point.")
     if clipped:
         notes.append(f"Colour scales end where the arrow is: {clipped} points lie above.")
     return notes
@@ -278,8 +295,10 @@ def _colours_of_scores(scores_YX: FloatMap, network: float | None, *, honest: bo
 
 
 def _end_of_scale(values: FloatMap, least: float) -> float:
-    """Three times the middle distance from the least value, or the greatest value if that is nearer."""
-    return min(float(values.max()), least + 3 * (float(np.median(values)) - least) + 1e-4)
+    """The greatest value, or where it would flatten all others, four times the middle distance from the least one."""
+    middle = float(np.median(values)) - least
+    greatest = float(values.max())
+    return greatest if greatest - least <= 8 * middle else least + 4 * middle + LEAST_GAIN
 
 
 def _colours_of_mass(mass_YX: FloatMap) -> Normalize:
@@ -363,13 +382,13 @@ def _names_of(axis: Axis, places: Sequence[int]) -> FuncFormatter:
 # --- curves
 
 
-def _paint_curves(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
+def paint_curves(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
     """Fill a board with curves over x, one per value of y: means, bands of one std, every seed as a thin line."""
     lines = _lines(picture)
     palette = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(lines))) if len(lines) > 1 else ["#333333"]
     cut = 0
     for number, (axes, panel) in enumerate(zip(board.scores, picture.panels)):
-        drawn: list[float] = []
+        drawn: list[tuple[float, float]] = []
         for value, colour, marker in zip(lines, palette, MARKERS):
             drawn += _line(axes, picture, panel, value, "bpb", colour, marker)
         network = facts.network_bpb
@@ -392,11 +411,11 @@ def _paint_curves(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
             )  # fmt: skip
         if number in board.masses:
             below = board.masses[number]
-            masses: list[float] = []
+            masses: list[tuple[float, float]] = []
             for value, colour, marker in zip(lines, palette, MARKERS):
                 masses += _line(below, picture, panel, value, "mass_mean", colour, marker)
             below.axhline(1.0, color="black", linewidth=1, linestyle=":")
-            if masses and min(masses) > 0 and max(masses) > 10:
+            if masses and min(masses)[0] > 0 and max(masses)[0] > 10:
                 below.set_yscale("log")
                 below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             below.set_ylabel("mean total mass")
@@ -429,8 +448,10 @@ def _lines(picture: Picture) -> list[Value]:
     return lines
 
 
-def _line(axes: Axes, picture: Picture, panel: Panel, y: Value, column: str, colour: Any, marker: str) -> list[float]:
-    """One curve; returns its means."""
+def _line(
+    axes: Axes, picture: Picture, panel: Panel, y: Value, column: str, colour: Any, marker: str
+) -> list[tuple[float, float]]:
+    """One curve; returns the mean and std of its points."""
     found = [(x, panel.points[x, y]) for x in picture.x.values if (x, y) in panel.points]
     found = [(x, result) for x, result in found if result.summary(column) is not None]
     if not found:
@@ -444,15 +465,15 @@ def _line(axes: Axes, picture: Picture, panel: Panel, y: Value, column: str, col
         places, means, color=colour, linewidth=1.6, marker=marker if few else "", markersize=4,
         label=label or "mixture",
     )  # fmt: skip
-    stds = [summary.std for summary in summaries if summary is not None and summary.std is not None]
-    if len(stds) == len(means):
-        low, high = np.subtract(means, stds), np.add(means, stds)
-        axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    stds = [summary.std or 0.0 for summary in summaries if summary is not None]
+    several = picture.y is not None and len(picture.y.values) > 3
+    low, high = np.subtract(means, stds), np.add(means, stds)
+    axes.fill_between(places, low, high, color=colour, alpha=0.1 if several else 0.2, linewidth=0)
     if len(seeds := sorted({seed for _, result in found for seed in result.by_seed})) > 1:
         for seed in seeds:
             values = [_of_seed(result, seed, column) for _, result in found]
             axes.plot(places, values, color=colour, linewidth=0.5, alpha=0.7)
-    return means
+    return list(zip(means, stds))
 
 
 def _of_seed(result: ScorerResult, seed: int, column: str) -> float:
@@ -488,16 +509,18 @@ def _over(axes: Axes, axis: Axis) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _limit(axes: Axes, drawn: Sequence[float], network: SeedSummary | None) -> int:
+def _limit(axes: Axes, drawn: Sequence[tuple[float, float]], network: SeedSummary | None) -> int:
     """End the axis of scores before the few that would flatten all others; returns how many lie above."""
     if not drawn:
         return 0
-    values = np.array(drawn)
-    low = min(float(values.min()), network.mean) if network is not None else float(values.min())
-    high = max(_end_of_scale(values, float(values.min())), network.mean if network is not None else -math.inf)
+    means, stds = np.array([mean for mean, _ in drawn]), np.array([std for _, std in drawn])
+    low, high = float((means - stds).min()), _end_of_scale(means, float(means.min())) + float(stds.max())
+    if network is not None:
+        spread = network.std or 0.0
+        low, high = min(low, network.mean - spread), max(high, network.mean + spread)
     room = 0.06 * max(high - low, 1e-3)
     axes.set_ylim(low - room, high + room)
-    return int((values > high + room).sum())
+    return int((means > high + room).sum())
 
 
 def _second_axis(axes: Axes, facts: RunFacts) -> None:

@@ -46,6 +46,7 @@ def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | 
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         try:
+            _clear_up(folder)
             temporary.mkdir(parents=True)
             for drawing in draw(pictures, facts_of(scores, found)):
                 for ending, data in drawing.files.items():
@@ -60,6 +61,14 @@ def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | 
             f"the tables are as they were{room}"
         ) from error
     return folder
+
+
+def _clear_up(folder: Path) -> None:
+    """Remove what killed writers of this folder have left."""
+    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+        writer = left.name.removeprefix(f".{folder.name}.").partition("-")[0]
+        if not Path(f"/proc/{writer}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _put(temporary: Path, folder: Path, *, again: bool) -> None:
