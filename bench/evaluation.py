@@ -265,15 +265,15 @@ def measure(
 
 
 def _network_title(artifacts: dict[str, Artifact]) -> str:
-    facts = artifacts["train"].record.facts
+    facts, size = artifacts["train"].record.facts, artifacts["compress"].record.facts["artifact_bytes"]
     return (
-        f"Over a small network ({facts['parameters']:,} parameters, {facts['steps']:,} steps on "
-        f"{facts['tokens']:,} tokens of other English text, int6, seed 1337)"
+        f"Over a small network (the demo's size, {size:,} bytes packed in int6; {facts['steps']:,} steps on "
+        f"{facts['tokens']:,} tokens of other English text; seed 1337)"
     )
 
 
 TITLES: dict[str, Callable[[dict[str, Artifact]], str]] = {
-    "bigram": lambda _: "Over a bigram model of 90 M FineWeb training tokens",
+    "bigram": lambda _: "Over a bigram model counted on 90 M FineWeb training tokens",
     "network": _network_title,
 }
 
@@ -284,9 +284,7 @@ TITLES: dict[str, Callable[[dict[str, Artifact]], str]] = {
 def table(base: Base, buckets: Sequence[int] = BUCKETS) -> str:
     """One base's table in Markdown."""
     targets, own_bpb = int(str(base.neural["targets"])), number(base.neural, "bpb")
-    loads = "".join(
-        f" legacy, {size:,} buckets ({targets / size:.2f} targets each at the end) | its mass |" for size in buckets
-    )
+    loads = "".join(f" legacy, {size:,} buckets: load {targets / size:.2f} | its mass |" for size in buckets)
     lines = [
         f"**{base.name}**: {own_bpb:.4f} bpb by itself ({number(base.neural, 'loss_nats'):.4f} nats per token, "
         f"{targets:,} targets, {base.neural['bytes']:,} bytes).",
@@ -317,8 +315,9 @@ def number(cell: Cell, column: str) -> float:
 
 def block(bases: Sequence[Base]) -> str:
     """All tables, with what they were measured on."""
-    measured = f"{cpu_name()}, {len(sched_getaffinity(0))} cores, {datetime.now(UTC).date()}; n = 1 each, no choice"
-    return "\n\n".join([*(table(base) for base in bases), f"Bits per byte. {measured}."])
+    machine = f"{cpu_name()}, {len(sched_getaffinity(0))} cores, {datetime.now(UTC).date()}"
+    note = f"Bits per byte; {machine}. One run each: nothing here is random but the network's training (one seed)."
+    return "\n\n".join([*(table(base) for base in bases), note])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
