@@ -406,9 +406,15 @@ def paint_curves(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
         if panel.kind == "honest" and (best := _lowest(panel)) is not None:
             (x, _), summary = best
             axes.plot(
-                _place(picture.x, x), summary.mean, marker="*", markersize=14, color="#ffd700", markeredgecolor="black",
-                zorder=5, linestyle="none",
-            )  # fmt: skip
+                _places_of(picture.x)[x],
+                summary.mean,
+                marker="*",
+                markersize=14,
+                color="#ffd700",
+                markeredgecolor="black",
+                zorder=5,
+                linestyle="none",
+            )
         if number in board.masses:
             below = board.masses[number]
             masses: list[tuple[float, float]] = []
@@ -456,7 +462,8 @@ def _line(
     found = [(x, result) for x, result in found if result.summary(column) is not None]
     if not found:
         return []
-    places = [_place(picture.x, x) for x, _ in found]
+    place_of = _places_of(picture.x)
+    places = [place_of[x] for x, _ in found]
     summaries = [result.summary(column) for _, result in found]
     means = [summary.mean for summary in summaries if summary is not None]
     few = len(places) <= 40
@@ -481,12 +488,13 @@ def _of_seed(result: ScorerResult, seed: int, column: str) -> float:
     return math.nan if row is None or row[column] is None else float(row[column])
 
 
-def _place(axis: Axis, value: Value) -> float:
-    """Where a value stands on a curve's axis: numbers where they are, anything else in turn."""
-    if _all_numbers(axis):
-        assert isinstance(value, int | float)
-        return float(value)
-    return float(axis.values.index(value))
+def _places_of(axis: Axis) -> dict[Value, float]:
+    """Where each value stands on a curve's axis: numbers where they are, anything else in turn."""
+    numbers = _all_numbers(axis)
+    return {
+        value: float(value) if numbers and isinstance(value, int | float) else float(place)
+        for place, value in enumerate(axis.values)
+    }
 
 
 def _all_numbers(axis: Axis) -> bool:
