@@ -18,7 +18,7 @@ from pgolf.tables.sheet import Value
 Kind = Literal["honest", "not causal", "legacy"]
 
 # Pictures per mixer; of more combinations, evenly spread ones are drawn.
-MOST_PICTURES = 6
+MOST_PICTURES = 4
 
 _NO_SETTING = ("estimator", "mixer", "cell")
 

@@ -102,7 +102,8 @@ def _render(picture: Picture, facts: RunFacts, paint: Paint) -> dict[str, bytes]
         board.write(_title(picture), facts.line(), [*notes, *notes_of(picture, facts)])
         # One layout for both files. Straight from the canvases: savefig would draw each picture twice.
         raster: Any = FigureCanvasAgg(board.figure)
-        board.figure.draw_without_rendering()
+        if (engine := board.figure.get_layout_engine()) is not None:
+            engine.execute(board.figure)
         board.figure.set_layout_engine("none")
         svg, png = BytesIO(), BytesIO()
         raster.print_png(png, metadata={"Software": None})
@@ -185,10 +186,11 @@ def notes_of(picture: Picture, facts: RunFacts) -> list[str]:
                 gain = facts.network_bpb.mean - summary.mean
                 than = f", {gain:.4f} below the network alone" if gain > 0 else ", not below the network alone"
             lowest.append(f"{panel.estimator} {_spread(summary)} bpb at {_at(picture, place)}{than}")
+    of_these = " of this picture" if picture.combinations > 1 else ""
     if lowest:
         notes.append(
-            f"★ lowest honest mean: {'; '.join(lowest)}. Found by looking: to choose it now is to tune on the "
-            "validation data; a result is a mixture declared before anything was scored."
+            f"★ lowest honest mean{of_these}: {'; '.join(lowest)}. Found by looking: to choose it now is to tune on "
+            "the validation data; a result is a mixture declared before anything was scored."
         )
     if any(panel.kind == "legacy" for panel in picture.panels):
         notes.append(
@@ -340,8 +342,10 @@ def _heat(
         value = float(values_YX[row, column])
         red, green, blue, _ = colour_map(float(np.clip(norm(value), 0, 1)))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        axes.text(
-            column, row, f"{value:{spec}}", ha="center", va="center", fontsize=7.5, color="white" if dark else "black"
+        colour = "white" if dark else "black"
+        # Within its cell: the layout need not measure it.
+        axes.text(column, row, f"{value:{spec}}", ha="center", va="center", fontsize=7.5, color=colour).set_in_layout(
+            False
         )
 
 
