@@ -34,6 +34,10 @@ RESULTS_EXAMPLES = """examples:
   pgolf results --table attempts --csv             every packing attempt
   pgolf results --where estimator=exact --where order=3 --json
 """
+FIGURES_EXAMPLES = """examples:
+  pgolf figures demo                               draw every run of demo again, from the tables alone
+  pgolf figures demo-eb58b580e0bb                  one run
+"""
 STORE_EXAMPLES = """examples:
   pgolf verify                                     hash every file again
   pgolf gc                                         what no result refers to (dry run)
@@ -110,6 +114,11 @@ def parser() -> argparse.ArgumentParser:
     results.add_argument("--top", type=int, default=10, metavar="N", help="at most N scorers per list (default 10)")
     results.add_argument("--csv", action="store_true", help="the stored rows, comma-separated, full precision")
     add_json(results)
+
+    figures = command("figures", "draw the pictures of finished runs again", FIGURES_EXAMPLES)
+    figures.add_argument("runs", nargs="+", metavar="RUN", help="run keys, or how some begin")
+    figures.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    add_json(figures)
 
     verify = command("verify", "check every file of the store against its record", STORE_EXAMPLES)
     add_store(verify)
@@ -221,6 +230,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from flows.results_command import results
 
         return results(arguments)
+    if name == "figures":
+        from flows.figures_command import figures
+
+        return figures(arguments)
     if name in ("verify", "gc", "adopt"):
         from flows.store_commands import adopt, gc, verify
 

@@ -62,6 +62,7 @@ def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
         outcome = outcome_of(recipe, nodes, artifacts, place.results, built=ledger.built, reasons=reasons)
         if not in_prefect:  # there the flow itself has filed them
             outcome.file(place.results)
+            outcome.draw(place.results)
         print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text())
         _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()

@@ -19,6 +19,7 @@ from pgolf.ngram.hint_config import HintConfig
 from pgolf.pipeline import Node
 from pgolf.recipe import Recipe
 from pgolf.record import Record
+from pgolf.report.folder import draw_run, figures_folder
 from pgolf.run import Fact
 from pgolf.tables.parquet import append, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
@@ -60,6 +61,19 @@ class Outcome:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
             append(results, STAGES, f"{self.run_key}-{stamp}", self.stages)
 
+    def draw(self, results: Path) -> None:
+        """Draw the grid's pictures under `results`, unless they are there or nothing varies.
+
+        Raises ResultsError when they cannot be written.
+        """
+        draw_run(results, self.scores)
+
+    @property
+    def figures(self) -> Path | None:
+        """The folder of the run's pictures, if there is one."""
+        folder = figures_folder(self.scores_path.parents[1], self.run_key)
+        return folder if folder.is_dir() else None
+
     def sheets(self) -> tuple[Sheet, Sheet]:
         """The headline per seed, and its mean ± std over seeds."""
         scorers = {label: self._one_cell(settings) for label, settings in headline_scorers(self.recipe).items()}
@@ -91,6 +105,7 @@ class Outcome:
             f"\n{tables}{note}\n{self._over_budget()}ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
+            f"{'' if self.figures is None else f'{chr(10)}figures: {self.figures}'}"
         )
 
     def _over_budget(self) -> str:
@@ -123,6 +138,7 @@ class Outcome:
             "ran": dict(self.built),
             "reused": list(self.reused),
             "table": str(self.scores_path),
+            "figures": None if self.figures is None else str(self.figures),
             "seeds": [dict(zip([column.name for column in seeds.columns], row)) for row in seeds.rows],
             "means": [dict(zip([column.name for column in over_seeds.columns], row)) for row in over_seeds.rows],
         }

@@ -21,10 +21,14 @@ def report_results(
     built: Mapping[str, float],
     reasons: Mapping[str, str],
 ) -> str:
-    """Append the run's rows to the result tables, and a table artifact of its headline; returns the run key."""
+    """Append the run's rows to the result tables, draw them, and show the headline as a table artifact.
+
+    Returns the run key.
+    """
     artifacts = {name: ref.artifact() for name, ref in refs.items()}
     outcome = outcome_of(recipe, nodes, artifacts, place.results, built=built, reasons=reasons)
     outcome.file(place.results)
+    outcome.draw(place.results)
     create_table_artifact(
         key=f"pgolf-{recipe.name}", table=outcome.headline_rows(), description=f"{recipe.name}: {outcome.run_key}"
     )

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("pgolf", "tasks", "flows")  # each may import itself and those before it
 NEEDS_TORCH = ("torch", "safetensors.torch")
 TORCH_FREE_PARTS = (
-    "pgolf.corpus", "pgolf.ngram", "pgolf.stats", "pgolf.tables",
+    "pgolf.corpus", "pgolf.ngram", "pgolf.stats", "pgolf.tables", "pgolf.report",
     "pgolf.pack.container", "pgolf.eval.batch_means", "pgolf.eval.bpb", "pgolf.eval.chunks", "pgolf.eval.trace",
     "pgolf.eval.windows",
 )  # fmt: skip
@@ -189,6 +189,19 @@ def test_errors_fingerprint_run_and_config_import_only_one_another(module):
 def test_statistics_import_nothing_of_pgolf_but_errors():
     rule = "pgolf.stats imports nothing of pgolf but errors"
     broken = broken_by(modules_of("pgolf/stats"), "pgolf", rule=rule, allowed=("pgolf.errors", "pgolf.stats"))
+    assert not broken, broken
+
+
+def test_the_report_is_made_of_tables_and_statistics_alone():
+    rule = "pgolf.report imports nothing of pgolf but errors, stats and tables"
+    allowed = ("pgolf.errors", "pgolf.stats", "pgolf.tables", "pgolf.report")
+    broken = broken_by(modules_of("pgolf/report"), "pgolf", rule=rule, allowed=allowed)
+    assert not broken, broken
+
+
+def test_only_the_report_draws():
+    others = [module for module in MODULES if not inside(module, "pgolf.report")]
+    broken = broken_by(others, "matplotlib", rule="matplotlib belongs to pgolf.report.figures, imported when it draws")
     assert not broken, broken
 
 

@@ -1,7 +1,6 @@
 """A hand-made data folder, and the real data where a machine has it."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,12 +74,3 @@ def data_folder(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
         return folder
 
     return build
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Folder of real FineWeb tokens and tokenizers, where PGOLF_TEST_DATA names one."""
-    folder = os.environ.get("PGOLF_TEST_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("PGOLF_TEST_DATA names no folder of real FineWeb tokens")
-    return Path(folder)

@@ -56,6 +56,10 @@ def main(folder: Path) -> None:
             states[names[task_run.flow_run_id]][task_run.name] = task_run.state_name
         report = {
             "elsewhere": len(list((folder / "other store").glob("*-*"))),
+            "figures": {
+                path.name: len(list(path.glob("*.svg"))) for path in (folder / "results" / "figures").iterdir()
+            },
+            "runs": sorted(path.stem for path in (folder / "results" / "scores").iterdir()),
             "flows": [flow_run.state_name for flow_run in flow_runs],
             "states": states,
             "artifacts": sorted({(item.type, item.key) for item in client.read_artifacts(limit=200)}),

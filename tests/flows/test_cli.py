@@ -17,7 +17,7 @@ from pgolf.run import RunOptions
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 COMMANDS = (
-    *("run", "plan", "sweep", "results", "verify", "gc", "adopt"),
+    *("run", "plan", "sweep", "results", "figures", "verify", "gc", "adopt"),
     *("recipes", "show", "fetch", "tokenize", "import", "bundle", "export"),
 )
 
@@ -95,6 +95,7 @@ def test_the_help_names_every_command(capsys):
         (["plan", "demo", "--price-per-hour", "nan"], "--price-per-hour is nan"),
         (["results", "--where", "seeed=1"], "no column 'seeed'; did you mean seed"),
         (["adopt", "demo", "trian", "--why", "x"], "no stage trian"),
+        (["figures", "demo"], "begins with 'demo'; `pgolf run RECIPE` makes some"),
     ],
 )
 def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tmp_path, monkeypatch):
@@ -167,6 +168,31 @@ def test_results_come_as_table_csv_and_json(ran, capsys):
 def test_results_of_an_empty_folder_say_how_to_get_some(tmp_path, capsys):
     assert main(["results", "--results", str(tmp_path)]) == 0
     assert "`pgolf run RECIPE` writes some" in capsys.readouterr().err
+
+
+def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_alone(ran, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(ran / "results" / "scores", tmp_path / "scores")
+    arguments = ["run", *tiny_arguments(ran), "--json"]
+    assert main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    drawn = {path.name: path.read_bytes() for path in Path(told["figures"]).iterdir()}
+    assert sorted(drawn) == sorted(
+        f"{name}.{ending}"
+        for name in ("adaptive-curves", "backoff-curves", "backoff-map", "fixed-curves", "fixed-map")
+        for ending in ("png", "svg")
+    )
+    changed = {path: path.stat().st_mtime_ns for path in Path(told["figures"]).iterdir()}
+    assert main(["run", *tiny_arguments(ran)]) == 0
+    assert f"\nfigures: {told['figures']}\n" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in Path(told["figures"]).iterdir()} == changed
+    assert main(["figures", "demo", "--results", str(tmp_path), "--json"]) == 0
+    ((key, folder),) = json.loads(capsys.readouterr().out).items()
+    assert key == told["run_key"]
+    assert {path.name: path.read_bytes() for path in Path(folder).iterdir()} == drawn
+    assert main(["figures", "nope", "--results", str(tmp_path)]) == 2
+    assert f"begins with 'nope'; there are {key}" in capsys.readouterr().err
 
 
 def test_verify_names_the_damaged_file_and_ends_with_1(ran, tmp_path, capsys):

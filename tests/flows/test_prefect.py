@@ -61,6 +61,11 @@ def test_training_keeps_a_progress_artifact_and_its_lines_reach_the_log_and_the_
     assert any("loss" in line for line in report["log"])
 
 
+def test_the_flow_files_the_pictures_of_every_run_beside_its_rows(report):
+    assert report["figures"] == dict.fromkeys(report["runs"], 5)
+    assert len(report["runs"]) == 3
+
+
 def test_a_reference_is_valid_only_while_its_artifact_is_sound(tmp_path):
     from tasks.cache import Ref
 

@@ -1,0 +1,346 @@
+"""What each mixture gives on real text: honest beside legacy, over a weak base and a small network.
+
+Text: the first 400,000 tokens of the challenge's validation stream (FineWeb, sp1024), in a folder that --data or
+PGOLF_TEST_DATA names. Bases: a bigram model counted on 90 M FineWeb training tokens, handed in as a trace like any
+network's; with --network also a network trained here on other English text. Everything after the base runs through
+pgolf's own stages, kept in --store, so that a second run only reads. --write puts the tables into docs/evaluation.md.
+
+Shapes: V vocabulary, T targets.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from os import sched_getaffinity
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import zstandard
+
+from pgolf.artifact import Artifact, Store
+from pgolf.build import build_all
+from pgolf.content import Memo
+from pgolf.corpus.shards import read_shard
+from pgolf.eval.config import ScoreConfig
+from pgolf.eval.trace import Trace, write_trace
+from pgolf.eval.windows import plan_windows
+from pgolf.hardware import cpu_name
+from pgolf.ngram.config import CountConfig, Orders, Primes
+from pgolf.ngram.mix_config import MixConfig
+from pgolf.pack.config import CompressConfig
+from pgolf.pipeline import External, Link, Node
+from pgolf.recipes import recipe_named
+from pgolf.run import RunOptions
+from pgolf.stages import COMPRESS, COUNT, MIX, SCORE, TRAIN
+from pgolf.train.config import TrainStageConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "evaluation.md"
+BEGIN, END = "<!-- evaluation:begin (python -m bench.evaluation --network --write) -->", "<!-- evaluation:end -->"
+TOKENIZER = "fineweb_1024_bpe.model"
+VOCAB = 1024
+
+# 399,999 targets are 3·151·883: windows of 3·151 leave none out. Segments of 64 targets, one history, as one published
+# rank has them.
+WINDOW, STRIDE = 453, 151
+LAYOUT = {"window": WINDOW, "stride": STRIDE, "granularity": 64, "ranks": 1}
+PUBLISHED_BUCKETS = 1 << 22
+# Targets per bucket at the end of one published rank: 7,752,704 over 2^22.
+PUBLISHED_LOAD = 7_752_704 / PUBLISHED_BUCKETS
+BUCKETS = (PUBLISHED_BUCKETS, 1 << 18, 1 << 17)
+BIGRAM_WEIGHT = 5.0  # weight of the unigram distribution, in counts
+
+Cell = dict[str, float | int | str | bool | None]
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One mixture. primes: the published tables' keys, None for a rule that only exact counts allow."""
+
+    name: str
+    orders: Orders
+    mix: MixConfig
+    primes: Primes | None = None
+
+
+def fixed(order: int, alpha: float) -> MixConfig:
+    """One order with a constant weight."""
+    return MixConfig(mixers=("fixed",), orders=(order,), alphas=(alpha,))
+
+
+def backoff(order: int, alpha: float) -> MixConfig:
+    """The longest order seen, from this one down, with a constant weight."""
+    return MixConfig(mixers=("backoff",), orders=(order,), alphas=(alpha,))
+
+
+def adaptive(order: int, span: float) -> MixConfig:
+    """Backoff with the published weight 0.05 + span·σ(2(H - 4))."""
+    return MixConfig(mixers=("adaptive",), orders=(order,), entropy_ranges=(span,))
+
+
+SIX = (2, 3, 4, 5, 6, 7)
+# One line is one row of the tables. primes None: a mixture that only exact counts allow.
+RULES = (
+    Rule("#715: order 7, alpha 0.4", (7,), fixed(7, 0.4), "pr715"),
+    Rule("#792: orders 2 to 5, adaptive", (2, 3, 4, 5), adaptive(5, 0.35), "pr792"),
+    Rule("#761: orders 2 to 7, adaptive", SIX, adaptive(7, 0.55), "pr761"),
+    Rule("order 2, alpha 0.1", SIX, fixed(2, 0.1), "pr761"),
+    Rule("order 3, alpha 0.1", SIX, fixed(3, 0.1), "pr761"),
+    Rule("orders 2 to 7, backoff, alpha 0.1", SIX, backoff(7, 0.1), "pr761"),
+    Rule("orders 2 to 7, backoff, alpha 0.4", SIX, backoff(7, 0.4), "pr761"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One rule over one base: its exact cell, and per number of buckets its legacy cell."""
+
+    rule: Rule
+    exact: Cell
+    hashed: dict[int, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What is mixed into: its name, its own cell, and every rule over it."""
+
+    name: str
+    neural: Cell
+    rules: list[Scores]
+
+
+# --- the data
+
+
+def write_data(shared: Path, out: Path, *, corpus_shards: int = 0) -> Path:
+    """A data folder of the validation prefix, with so many training shards of the other corpus beside it."""
+    tokens = out / "datasets" / "fineweb10B_sp1024"
+    tokens.mkdir(parents=True)
+    (out / "tokenizers").mkdir()
+    copies = {
+        shared / "tokenizers" / TOKENIZER: out / "tokenizers" / TOKENIZER,
+        shared / "fineweb" / "fineweb_val_prefix_sp1024.bin": tokens / "fineweb_val_000000.bin",
+    }
+    for source, target in copies.items():
+        target.write_bytes(source.read_bytes())
+    for number in range(corpus_shards):
+        packed = shared / "gpu_corpus" / f"corpus_train_{number:06d}.bin.zst"
+        with packed.open("rb") as source, (tokens / f"fineweb_train_{number:06d}.bin").open("wb") as target:
+            zstandard.ZstdDecompressor(max_window_size=1 << 31).copy_stream(source, target)
+    stats = {"files_train": corpus_shards, "files_val": 1}
+    tokenizer = {"name": "sp1024", "vocab_size": VOCAB, "bos_id": 1, "model_path": f"tokenizers/{TOKENIZER}"}
+    dataset = {
+        "name": "fineweb10B_sp1024",
+        "tokenizer_name": "sp1024",
+        "path": "datasets/fineweb10B_sp1024",
+        "vocab_size": VOCAB,
+        "bos_id": 1,
+        "stats": stats,
+    }
+    manifest = {"version": "10B", "tokenizers": [tokenizer], "datasets": [dataset]}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    return out
+
+
+def bigram_distributions(shared: Path) -> Float64Array:
+    """p(y | x) of the bigram baseline, [V, V]; every row sums to 1."""
+    with np.load(shared / "fineweb" / "fineweb_sp1024_ngram_counts.npz") as counts:
+        unigram_V = counts["unigram"].astype(np.float64)
+        bigram_VV = counts["bigram"].astype(np.float64)
+    u_V = (unigram_V + 0.5) / (unigram_V.sum() + 0.5 * VOCAB)
+    p_VV: Float64Array = (bigram_VV + BIGRAM_WEIGHT * u_V) / (bigram_VV.sum(axis=1, keepdims=True) + BIGRAM_WEIGHT)
+    return p_VV
+
+
+def write_bigram_trace(shared: Path, data: Path, out: Path) -> Path:
+    """The bigram baseline's loss and entropy at every target, as a trace in a folder of its own."""
+    out.mkdir(parents=True)
+    tokens = read_shard(data / "datasets" / "fineweb10B_sp1024" / "fineweb_val_000000.bin", vocab_size=VOCAB)
+    loss_VV = -np.log(bigram_distributions(shared))
+    entropy_V = (np.exp(-loss_VV) * loss_VV).sum(axis=1)
+    plan = plan_windows(len(tokens) - 1, window=WINDOW, stride=STRIDE)
+    target_T = plan.record_targets()
+    x_T, y_T = tokens[target_T - 1], tokens[target_T]
+    trace = Trace(target_T, loss_VV[x_T, y_T].astype(np.float32), entropy_V[x_T].astype(np.float32))
+    write_trace(out / "trace.arrow", [trace], plan=plan)
+    return out
+
+
+# --- the stages
+
+
+def network_nodes(data: Path) -> Iterator[Node]:
+    """A network of the demo's size at vocabulary 1,024: trained on the other corpus, packed to int6, scored."""
+    demo = recipe_named("demo")
+    model = demo.model.model_copy(update={"vocab_size": VOCAB})
+    train = demo.train.model_copy(update={"steps": 1000, "warmdown_steps": 500, "muon_momentum_warmup_steps": 200})
+    yield Node(
+        name="train", stage=TRAIN, config=TrainStageConfig(model=model, train=train), seed=1337,
+        inputs={"data": External(data)}, values={"seed": 1337},
+    )  # fmt: skip
+    yield Node(
+        name="compress", stage=COMPRESS, config=CompressConfig(fp16_max_elements=4096), seed=1337,
+        inputs={"checkpoint": Link("train", ("checkpoint",))}, values={"code_bytes": 0},
+    )  # fmt: skip
+    yield Node(
+        name="score", stage=SCORE, config=ScoreConfig(window=WINDOW, stride=STRIDE), seed=1337,
+        inputs={"model": Link("compress", ("weights",)), "data": External(data)},
+    )  # fmt: skip
+
+
+def rule_nodes(
+    rules: Sequence[Rule], buckets: Sequence[int], data: Path, traces: dict[str, External | Link]
+) -> list[Node]:
+    """Every count stage the rules need, once, and a mix stage per base and rule."""
+    nodes: dict[str, Node] = {}
+    for rule in rules:
+        counts: dict[str, External | Link] = {}
+        for name, config in count_configs(rule, buckets).items():
+            nodes.setdefault(name, Node(name=name, stage=COUNT, config=config, inputs={"data": External(data)}))
+            counts[f"counts.{name}"] = Link(name, ("counts",))
+        for base, trace in traces.items():
+            name = mix_name(base, rule)
+            nodes[name] = Node(
+                name=name, stage=MIX, config=rule.mix, inputs={"trace": trace, "data": External(data), **counts}
+            )
+    return list(nodes.values())
+
+
+def count_configs(rule: Rule, buckets: Sequence[int]) -> dict[str, CountConfig]:
+    """The count stages of one rule, by a name that says what they are."""
+    orders = f"{rule.orders[0]}-{rule.orders[-1]}"
+    configs = {f"exact-{orders}": CountConfig(estimator="exact", orders=rule.orders, **LAYOUT)}
+    if rule.primes is not None:
+        for size in buckets:
+            config = CountConfig(orders=rule.orders, primes=rule.primes, buckets=size, **LAYOUT)
+            configs[f"{rule.primes}-{orders}-{size}"] = config
+    return configs
+
+
+def mix_name(base: str, rule: Rule) -> str:
+    """The name of the mix stage of one rule over one base."""
+    return f"mix[{base}][{rule.name}]"
+
+
+def scores_of(rule: Rule, mixed: Artifact) -> tuple[Cell, Scores]:
+    """The base's own cell and the rule's, from a mix stage's output."""
+    cells = pq.read_table(mixed.path / "cells.parquet").to_pylist()
+    by_counts = {cell["counts"]: cell for cell in cells}
+    assert len(by_counts) == len(cells), "one cell per count stage"
+    (exact,) = (cell for cell in cells if cell["estimator"] == "exact")
+    hashed = {
+        int(str(name).rsplit("-", 1)[1]): cell for name, cell in by_counts.items() if cell["estimator"] == "hashed"
+    }
+    return by_counts[None], Scores(rule, exact, hashed)
+
+
+def measure(
+    shared: Path, store: Path, *, rules: Sequence[Rule] = RULES, buckets: Sequence[int] = BUCKETS, network: bool = False
+) -> list[Base]:
+    """Every rule over every base."""
+    with tempfile.TemporaryDirectory(prefix="pgolf-evaluation-") as name:
+        folder = Path(name)
+        data = write_data(shared, folder / "data", corpus_shards=1 if network else 0)
+        traces: dict[str, External | Link] = {"bigram": External(write_bigram_trace(shared, data, folder / "trace"))}
+        nodes: list[Node] = []
+        if network:
+            nodes += network_nodes(data)
+            traces["network"] = Link("score", ("trace",))
+        nodes += rule_nodes(rules, buckets, data, traces)
+        artifacts = build_all(nodes, Store(store), Memo(folder / "memo.json"), RunOptions())
+        bases = []
+        for base in traces:
+            found = [scores_of(rule, artifacts[mix_name(base, rule)]) for rule in rules]
+            title = TITLES[base](artifacts)
+            bases.append(Base(title, found[0][0], [scores for _, scores in found]))
+        return bases
+
+
+def _network_title(artifacts: dict[str, Artifact]) -> str:
+    facts, size = artifacts["train"].record.facts, artifacts["compress"].record.facts["artifact_bytes"]
+    return (
+        f"Over a small network (the demo's size, {size:,} bytes packed in int6; {facts['steps']:,} steps on "
+        f"{facts['tokens']:,} tokens of other English text; seed 1337)"
+    )
+
+
+TITLES: dict[str, Callable[[dict[str, Artifact]], str]] = {
+    "bigram": lambda _: "Over a bigram model counted on 90 M FineWeb training tokens",
+    "network": _network_title,
+}
+
+
+# --- the page
+
+
+def table(base: Base, buckets: Sequence[int] = BUCKETS) -> str:
+    """One base's table in Markdown."""
+    targets, own_bpb = int(str(base.neural["targets"])), number(base.neural, "bpb")
+    loads = "".join(f" legacy, {size:,} buckets: load {targets / size:.2f} | its mass |" for size in buckets)
+    lines = [
+        f"**{base.name}**: {own_bpb:.4f} bpb by itself ({number(base.neural, 'loss_nats'):.4f} nats per token, "
+        f"{targets:,} targets, {base.neural['bytes']:,} bytes).",
+        "",
+        f"| mixture | honest, exact counts | gain over the base |{loads}",
+        "|---|--:|--:|" + "--:|--:|" * len(buckets),
+        *(row(scores, own_bpb, buckets) for scores in base.rules),
+    ]
+    return "\n".join(lines)
+
+
+def row(scores: Scores, own_bpb: float, buckets: Sequence[int] = BUCKETS) -> str:
+    """One rule's line."""
+    exact = number(scores.exact, "bpb")
+    cells = [scores.rule.name, f"{exact:.4f}", f"{own_bpb - exact:+.4f}"]
+    for size in buckets:
+        cell = scores.hashed.get(size)
+        cells += ["", ""] if cell is None else [f"*{number(cell, 'bpb'):.4f}*", f"{number(cell, 'mass_mean'):.1f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def number(cell: Cell, column: str) -> float:
+    """A cell's value as a number."""
+    value = cell[column]
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def block(bases: Sequence[Base]) -> str:
+    """All tables, with what they were measured on."""
+    machine = f"{cpu_name()}, {len(sched_getaffinity(0))} cores, {datetime.now(UTC).date()}"
+    note = f"Bits per byte; {machine}. One run each: nothing here is random but the network's training (one seed)."
+    return "\n\n".join([*(table(base) for base in bases), note])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and write where asked to; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("PGOLF_TEST_DATA"), help="folder of the real tokens"
+    )
+    parser.add_argument("--store", type=Path, default=ROOT / "artifacts", help="default: %(default)s")
+    parser.add_argument("--network", action="store_true", help="train and score the small network too (minutes)")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.relative_to(ROOT)}")
+    options = parser.parse_args(argv)
+    if options.data is None or not options.data.is_dir():
+        print("name the folder of real tokens by --data or PGOLF_TEST_DATA", file=sys.stderr)
+        return 2
+    text = block(measure(options.data, options.store, network=options.network))
+    print(text)
+    if options.write:
+        page = PAGE.read_text()
+        start, stop = page.index(BEGIN) + len(BEGIN), page.index(END)
+        PAGE.write_text(f"{page[:start]}\n{text}\n{page[stop:]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""`pgolf figures`."""
+
+import argparse
+import json
+
+from pgolf.errors import ResultsError
+from pgolf.report.folder import draw_run
+from pgolf.tables.parquet import read
+from pgolf.tables.schema import SCORES
+
+
+def figures(arguments: argparse.Namespace) -> int:
+    """Draw the pictures of the runs that begin so, from the tables alone. Raises ResultsError where there is none."""
+    known = sorted(set(read(arguments.results, SCORES, columns=["run_key"]).column("run_key").to_pylist()))
+    chosen: list[str] = []
+    for wanted in arguments.runs:
+        found = [key for key in known if key.startswith(wanted)]
+        if not found:
+            there = f"there are {', '.join(known)}" if known else "`pgolf run RECIPE` makes some"
+            raise ResultsError(f"no run in {arguments.results / SCORES.name} begins with {wanted!r}; {there}")
+        chosen += [key for key in found if key not in chosen]
+    report = {}
+    for key in chosen:
+        folder = draw_run(arguments.results, read(arguments.results, SCORES, {"run_key": key}), again=True)
+        report[key] = None if folder is None else str(folder)
+        if not arguments.json:
+            print(f"{key}: {folder or 'nothing to draw, no setting of its grid varies'}")
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    return 0

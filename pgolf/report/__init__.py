@@ -1,0 +1,1 @@
+"""What people look at: pictures drawn from the result tables alone."""

@@ -1,0 +1,88 @@
+"""A run's pictures on disk: results/figures/<run key>/, all of them at once or none."""
+
+import errno
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from pgolf.errors import ResultsError
+from pgolf.report.families import pictures_of
+from pgolf.report.run_facts import facts_of
+from pgolf.tables.ranked import scorer_results
+
+FIGURES = "figures"
+
+
+def figures_folder(results: Path, run_key: str) -> Path:
+    """Where a run's pictures are, or would be."""
+    return results / FIGURES / run_key
+
+
+def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | None:
+    """Draw the pictures of one run's score rows under `results` and return their folder; None where nothing varies.
+
+    A folder that is there is left alone, since the same rows give the same pictures; again: it is replaced.
+    Raises ResultsError for rows of several runs, and for a folder that cannot be written to.
+    """
+    run_keys = sorted(set(scores.column("run_key").to_pylist()))
+    if len(run_keys) != 1:
+        raise ResultsError(
+            f"a picture shows one run, not {len(run_keys)}: {', '.join(map(str, run_keys)) or 'no rows'}"
+        )
+    folder = figures_folder(results, str(run_keys[0]))
+    if folder.is_dir() and not again:
+        return folder
+    found = scorer_results(scores)
+    pictures = pictures_of(found)
+    if not pictures:
+        return None
+    # Here, because it takes half a second that a run with nothing to draw should not wait for.
+    from pgolf.report.figures import draw
+
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            _clear_up(folder)
+            temporary.mkdir(parents=True)
+            for drawing in draw(pictures, facts_of(scores, found)):
+                for ending, data in drawing.files.items():
+                    (temporary / f"{drawing.name}.{ending}").write_bytes(data)
+            _put(temporary, folder, again=again)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        room = "; free some space and draw again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise ResultsError(
+            f"the pictures of {folder.name} could not be written to {folder.parent}: {error.strerror or error}; "
+            f"the tables are as they were{room}"
+        ) from error
+    return folder
+
+
+def _clear_up(folder: Path) -> None:
+    """Remove what killed writers of this folder have left."""
+    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+        writer = left.name.removeprefix(f".{folder.name}.").partition("-")[0]
+        if not Path(f"/proc/{writer}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _put(temporary: Path, folder: Path, *, again: bool) -> None:
+    """Give a full folder its name; one that another process put there first stays, unless it is to be replaced."""
+    if again and folder.is_dir():
+        old = temporary.with_suffix(".old.tmp")
+        folder.rename(old)
+        temporary.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    with suppress(FileExistsError):
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            # A folder cannot be renamed to one that holds files.
+            if error.errno != errno.ENOTEMPTY:
+                raise
