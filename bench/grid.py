@@ -17,7 +17,8 @@ from bench.report import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios
 from pgolf.ngram import mix
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.grid import UNIT_RECORDS, Cell, Grid, Totals, Unit, cells_of
+from pgolf.ngram.cells import Cell, cells_of
+from pgolf.ngram.grid import UNIT_RECORDS, Grid, Totals, Unit
 from pgolf.ngram.mix_config import MixConfig
 
 PLAIN_POINTS = 8

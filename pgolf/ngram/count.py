@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import validation_tokens
+from pgolf.corpus.shards import stream_digest, validation_tokens
 from pgolf.errors import DataError
 from pgolf.eval.trace import BLOCK_RECORDS
 from pgolf.eval.windows import WindowPlan, plan_windows
@@ -33,6 +33,7 @@ from pgolf.run import Made, Progress, RunOptions
 
 COUNTS_FILE = "counts.arrow"
 CONFIG_KEY = b"pgolf.count_config"
+STREAM_KEY = b"pgolf.stream"
 
 # Records the tables advance over at a time: the orders meet after each, and 6 orders' counts of it are 12 MiB.
 RUN_RECORDS = 1 << 18
@@ -221,7 +222,8 @@ def _write_counts(
 ) -> tuple[int, MassSample]:
     """Write all counts in blocks of BLOCK_RECORDS rows, like the trace; returns their number and the sampled masses."""
     fields: list[tuple[str, pa.DataType]] = [(name, pa.uint32()) for name in column_names(config.orders)]
-    schema = pa.schema(fields, metadata={CONFIG_KEY: config.model_dump_json().encode()})
+    metadata = {CONFIG_KEY: config.model_dump_json().encode(), STREAM_KEY: stream_digest(tokens).encode()}
+    schema = pa.schema(fields, metadata=metadata)
     block = np.empty((len(fields), min(BLOCK_RECORDS, plan.records)), np.uint32)
     samples: list[MassSample] = []
     threads = run.threads or len(os.sched_getaffinity(0))

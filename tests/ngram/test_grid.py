@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from pgolf.errors import ConfigError
 from pgolf.ngram import mix
+from pgolf.ngram.cells import cells_of
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.grid import GROUP, UNIT_RECORDS, Grid, Unit, cells_of
+from pgolf.ngram.grid import UNIT_RECORDS, Grid, Unit
+from pgolf.ngram.grid_loops import GROUP
 from pgolf.ngram.mix_config import MixConfig
 
 COUNTS = {
