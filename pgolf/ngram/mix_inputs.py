@@ -82,11 +82,11 @@ class MixInputs:
         hint_blocks = itertools.repeat(None) if self.hints is None else self.hints.blocks()
         done = 0
         for trace in iterate_trace(self.trace):
+            columns = {name: next(reader) for name, reader in readers.items()}
+            self._check_records(trace, columns, done)
             self._check_finite(trace, done)
             for listener in listeners:
                 listener(trace)
-            columns = {name: next(reader) for name, reader in readers.items()}
-            self._check_records(trace, columns, done)
             hints = self._hints_of(trace, next(hint_blocks), done)
             block = Unit(trace.loss_nats, trace.entropy_nats, columns, hints)
             for first in range(0, len(trace), UNIT_RECORDS):
