@@ -163,7 +163,9 @@ def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:
 def _blocks(file: pa.ipc.RecordBatchFileReader) -> Iterator[Trace]:
     for number in range(file.num_record_batches):
         batch = file.get_batch(number)
-        columns = {name: column.to_numpy(zero_copy_only=True) for name, column in zip(batch.schema.names, batch.columns)}
+        columns = {
+            name: column.to_numpy(zero_copy_only=True) for name, column in zip(batch.schema.names, batch.columns)
+        }
         hints = {int(n.removeprefix(HINT_LOGP)): c for n, c in columns.items() if n.startswith(HINT_LOGP)}
         yield Trace(columns["target"], columns["loss_nats"], columns["entropy_nats"], hints)
 

@@ -55,8 +55,9 @@ def bayes_loss(loss_nats_K: Float64Array) -> float:
 
 def bayes_shares(loss_nats_K: Float64Array) -> Float64Array:
     """The weights of the Bayes mixture after all targets, [K]."""
-    share_K = np.exp(loss_nats_K.min() - loss_nats_K)
-    return share_K / share_K.sum()
+    share_K: Float64Array = np.exp(loss_nats_K.min() - loss_nats_K)
+    share_K /= share_K.sum()
+    return share_K
 
 
 class Sharing:

@@ -5,7 +5,7 @@ A point that several products name is one cell, in the place where it is named f
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pgolf.errors import ConfigError
@@ -78,6 +78,20 @@ def members_of(
     return list(dict.fromkeys([NETWORK, *(cell for cell in cells if cell.normalized)]))
 
 
+def check_orders(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted: Sequence[int] | None) -> None:
+    """Raise ConfigError for an order that is not counted, a count table that is not made, and a tilt without hints.
+
+    counted: estimator -> its orders; hinted: orders of the hints, None where there are none.
+    """
+    listed = [product for mixture in config.bayes for product in mixture.members or ()]
+    for product in (*config.products, *listed):
+        if set(product.mixers) - {"tilt"}:
+            for name in _tables(product, counted):
+                _orders(product, counted[name], f"{name} counts")
+        if "tilt" in product.mixers:
+            _orders(product, _hinted(hinted), "the hints")
+
+
 def count_points(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted: Sequence[int] | None = None) -> int:
     """How many points a grid has, without making them: what a run would have to compute.
 
@@ -97,32 +111,39 @@ def count_points(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted
     return total
 
 
-def _tables(product: Product, names: Mapping[str, Sequence[int]]) -> list[str]:
-    return [name for name in names if product.estimators is None or name in product.estimators]
+def _tables(product: Product, counted: Mapping[str, Sequence[int]]) -> list[str]:
+    """The estimators that a product mixes with; ConfigError where one of them is not counted."""
+    if product.estimators is None:
+        return list(counted)
+    if missing := [name for name in product.estimators if name not in counted]:
+        raise ConfigError(
+            f"the grid mixes with {', '.join(missing)} counts, of which there are none; name them in the recipe's "
+            "estimators, or leave them out of the grid"
+        )
+    return list(product.estimators)
+
+
+def _hinted(hinted: Sequence[int] | None) -> Sequence[int]:
+    if hinted is None:
+        raise ConfigError(
+            "mixer tilt needs hints, and there are none; give the recipe a hint stage (--set hint={}), or leave tilt "
+            "out of the grid"
+        )
+    return hinted
 
 
 def _points(product: Product, counts: Mapping[str, CountConfig], hinted: Sequence[int] | None) -> Iterator[Cell]:
-    if product.estimators is not None:
-        there = {config.estimator for config in counts.values()}
-        if missing := [name for name in product.estimators if name not in there]:
-            raise ConfigError(
-                f"the grid mixes with {', '.join(missing)} counts, of which there are none; name them in the recipe's "
-                "estimators, or leave them out of the grid"
-            )
+    tables = _tables(product, {config.estimator: config.orders for config in counts.values()})
     for name in sorted(counts):
         estimator = counts[name].estimator
-        if product.estimators is None or estimator in product.estimators:
+        if estimator in tables:
             orders = _orders(product, counts[name].orders, f"counts {name!r}")
             for mixer in product.mixers:
                 if mixer != "tilt":
                     yield from _combinations(product, Cell(estimator=estimator, counts=name, mixer=mixer), orders)
     if "tilt" in product.mixers:
-        if hinted is None:
-            raise ConfigError(
-                "mixer tilt needs hints, and there are none; give the recipe a hint stage (--set hint={}), or leave "
-                "tilt out of the grid"
-            )
-        yield from _combinations(product, Cell(estimator="hint", mixer="tilt"), _orders(product, hinted, "the hints"))
+        orders = _orders(product, _hinted(hinted), "the hints")
+        yield from _combinations(product, Cell(estimator="hint", mixer="tilt"), orders)
 
 
 def _orders(product: Product, there: Sequence[int], where: str) -> Sequence[int]:
@@ -137,8 +158,7 @@ def _orders(product: Product, there: Sequence[int], where: str) -> Sequence[int]
 
 def _combinations(product: Product, base: Cell, orders: Sequence[int]) -> Iterator[Cell]:
     assert base.mixer is not None
-    named = {"estimator": base.estimator, "counts": base.counts, "mixer": base.mixer}
     lists = USES[base.mixer]
     for order in orders:
         for values in itertools.product(*(getattr(product, name) for name in lists)):
-            yield Cell(**named, order=order, **{FIELD[name]: value for name, value in zip(lists, values)})
+            yield replace(base, order=order, **{FIELD[name]: value for name, value in zip(lists, values)})

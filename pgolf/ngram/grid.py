@@ -70,10 +70,12 @@ class Hints:
 
     def part(self, part: slice) -> "Hints":
         """The same of some of the records."""
-        return Hints(*([column[part] for column in columns] for columns in self._columns()))
-
-    def _columns(self) -> tuple[Sequence[npt.NDArray[np.generic]], ...]:
-        return self.context, self.count, self.is_target, self.logp
+        return Hints(
+            [column[part] for column in self.context],
+            [column[part] for column in self.count],
+            [column[part] for column in self.is_target],
+            [column[part] for column in self.logp],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +374,12 @@ def _scores(unit: Unit, work: _Work) -> Scores:
         number_AO = _numbers(by_concentration, len(context_OT))
         wanted_AO = number_AO >= 0
         loss_AO = loops.dirichlet_losses(
-            context_OT, full_OT, ready.p_T, np.array([*by_concentration]), wanted_AO, FLOOR if work.legacy[name] else 0.0
+            context_OT,
+            full_OT,
+            ready.p_T,
+            np.array([*by_concentration]),
+            wanted_AO,
+            FLOOR if work.legacy[name] else 0.0,
         )
         seen_O = np.logical_or.accumulate(context_OT > 0).sum(axis=1)
         loss_nats[number_AO[wanted_AO]] = loss_AO[wanted_AO]
@@ -390,7 +397,7 @@ def _member_probabilities(unit: Unit, work: _Work, columns: int) -> Float64Array
     """Every member's probability of every target, [T, P]; the columns beyond the members hold the network's."""
     ready = _Matches(unit)
     np.maximum(ready.p_T, LEAST_PROBABILITY, out=ready.p_T)
-    out_TP = np.repeat(ready.p_T[:, None], columns, axis=1)
+    out_TP: Float64Array = np.repeat(ready.p_T[:, None], columns, axis=1)
     for rule, weights in work.rules.items():
         _, index_K, p_K, r_K = ready.of_rule(rule, ready.loss_T)
         if constant := weights.constant:
@@ -408,10 +415,9 @@ def _member_probabilities(unit: Unit, work: _Work, columns: int) -> Float64Array
         index_K, q_K, unsure_K, hit_K = ready.of_hints(hint_rule)
         for gamma, numbers in by_gamma.items():
             fade_K = unsure_K**gamma
-            loops.fill_tilt(
-                out_TP, np.array(numbers), index_K, ready.p_T, q_K, hit_K, fade_K, work.tilts_of(numbers)
-            )
-    return np.maximum(out_TP, LEAST_PROBABILITY, out=out_TP)
+            loops.fill_tilt(out_TP, np.array(numbers), index_K, ready.p_T, q_K, hit_K, fade_K, work.tilts_of(numbers))
+    np.maximum(out_TP, LEAST_PROBABILITY, out=out_TP)
+    return out_TP
 
 
 def _numbers(by_concentration: Mapping[float, Mapping[int, int]], orders: int) -> npt.NDArray[np.int64]:

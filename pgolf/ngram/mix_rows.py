@@ -145,9 +145,7 @@ def mass_mean(
     return float(legacy_mass(alpha_M, mass_M, hit >= 0).mean())
 
 
-def grid_rows(
-    cells: Sequence[Cell], settings: Sequence[Row], totals: Totals, mass_means: Sequence[float]
-) -> list[Row]:
+def grid_rows(cells: Sequence[Cell], settings: Sequence[Row], totals: Totals, mass_means: Sequence[float]) -> list[Row]:
     """One row per cell of the grid, in their order: what it is and what it came to."""
     return [
         own

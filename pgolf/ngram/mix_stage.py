@@ -65,9 +65,7 @@ def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptio
     counts, hinted = files.counts, files.hinted
     cells = cells_of(config, counts, hinted)
     normalized = [cell for cell in cells if cell.normalized]
-    members = [
-        normalized if own.members is None else members_of(own.members, counts, hinted) for own in config.bayes
-    ]
+    members = [normalized if own.members is None else members_of(own.members, counts, hinted) for own in config.bayes]
     grid = Grid(cells, counts, hinted=hinted or (), bayes=list(zip(config.bayes, members)))
     target_bytes = _ByteSum(files.dataset, files.tokens)
     masses = {

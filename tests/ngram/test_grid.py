@@ -27,7 +27,11 @@ EVERYTHING = MixConfig(
     also=(
         Product(mixers=("dirichlet",), concentrations=(1e-6, 0.5, 4.0, 1e9)),
         Product(
-            mixers=("tilt",), tilts=(0.0, 2.625, 20.0), tilt_gammas=(0.0, 0.5), tilt_confidences=(0, 0.8), min_counts=(1, 3)
+            mixers=("tilt",),
+            tilts=(0.0, 2.625, 20.0),
+            tilt_gammas=(0.0, 0.5),
+            tilt_confidences=(0, 0.8),
+            min_counts=(1, 3),
         ),
     ),
     alphas=(0.0, 0.1, 0.4, 0.999, 1.0),
@@ -203,7 +207,9 @@ def test_a_grid_that_goes_on_from_its_sums_ends_with_the_same_bits():
     made = [Grid(cells, COUNTS, hinted=HINTED, bayes=list(zip(MIXTURES, members))) for _ in range(2)]
     kept = []
     made[0].run(
-        units_of(unit, 500), threads=2, after_unit=lambda _: kept.append({n: a.copy() for n, a in made[0].state().items()})
+        units_of(unit, 500),
+        threads=2,
+        after_unit=lambda _: kept.append({n: a.copy() for n, a in made[0].state().items()}),
     )
     assert len(kept) == 8
     made[1].restore(kept[2])

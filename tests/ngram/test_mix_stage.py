@@ -354,7 +354,9 @@ def test_tilts_are_read_from_hints_and_trace(hinted, out, val_tokens):
     assert len({row["cell"] for row in rows}) == len(rows)
     for row in rows:
         orders = [order for order in HINT_ORDERS if order <= row["order"]]
-        context, count, hint = (np.stack([columns[f"{kind}_{n}"] for n in orders]) for kind in ("context", "count", "hint"))
+        context, count, hint = (
+            np.stack([columns[f"{kind}_{n}"] for n in orders]) for kind in ("context", "count", "hint")
+        )
         hit = confident_hit(context, count, min_count=row["min_count"], confidence=row["tilt_confidence"])
         places = np.arange(len(hit))
         loss_T = tilted_loss(
