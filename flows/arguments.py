@@ -60,7 +60,9 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         help='what to score, e.g. "alpha=0:0.6:0.05 order=2..9", "k=1,4,16", "tilt=1,2.625 confidence=0.8"; may be '
         "repeated; share=0 adds the Bayes mixture of all of it",
     )
-    parser.add_argument("--grid-file", type=Path, metavar="FILE", help="the same as TOML: [[product]], [[bayes]], [[hedge]]")
+    parser.add_argument(
+        "--grid-file", type=Path, metavar="FILE", help="the same as TOML: [[product]], [[bayes]], [[hedge]]"
+    )
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

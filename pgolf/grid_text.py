@@ -11,8 +11,8 @@
     [[hedge]]
     experts = "proper"
 
-What a product does not name is as in the recipe's own grid. Where it names no mixer, it is for those that use the values
-it names: alpha for fixed and backoff, k for dirichlet.
+What a product does not name is as in the recipe's own grid. Where it names no mixer, it is for those that use the
+values it names: alpha for fixed and backoff, k for dirichlet.
 """
 
 import difflib
@@ -82,7 +82,7 @@ def with_grid(recipe: Recipe, texts: Sequence[str], file: Path | None) -> tuple[
 
 def refuse_large_grid(recipe: Recipe, most_points: int) -> None:
     """Raise ConfigError, with the size, for a grid of more points."""
-    counted = {estimator: recipe.count.orders for estimator in recipe.estimators}
+    counted = dict.fromkeys(recipe.estimators, recipe.count.orders)
     points = count_points(recipe.mix, counted, recipe.hinted)
     if points > most_points:
         raise ConfigError(

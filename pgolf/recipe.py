@@ -80,7 +80,7 @@ class Recipe(StageConfig):
                 f"blocks of the network; set it to at most {self.model.executed_layers - 1}"
             )
         # Before any work: the mix stage would find it at the very end.
-        check_orders(self.mix, {estimator: self.count.orders for estimator in self.estimators}, self.hinted)
+        check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
         for number, hedge in enumerate(self.mix.hedges):
             if hedge.batch_means not in (None, self.score.batch_means):
                 raise ValueError(

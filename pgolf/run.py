@@ -29,8 +29,8 @@ class RunOptions:
 
     device: "auto" takes CUDA where there is one. processes: ranks started by torchrun (0: one per GPU, as far as they
     share a step evenly; one on a CPU). threads: CPU threads per process (0: all cores of a stage that is one process).
-    lease_dir: folder of the node's device lock files. scratch: where the stage may keep unfinished work for after a kill
-    (`pgolf.scratch`); None: nowhere.
+    lease_dir: folder of the node's device lock files. scratch: where the stage may keep unfinished work for after a
+    kill (`pgolf.scratch`); None: nowhere.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -38,7 +38,7 @@ def make(
     dawdle_s: float = 0.0,
     fail: str = "",
 ) -> Made:
-    """Write text.txt, a log and, in between, whatever goes wrong; count in the scratch folder how often it was begun."""
+    """Write text.txt, a log and, in between, whatever goes wrong; the scratch folder says how often it was begun."""
     begun = 1
     if run.scratch is not None:
         begun += int(load(run.scratch / "begun") or b"0")

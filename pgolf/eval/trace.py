@@ -61,7 +61,7 @@ def write_trace(
 ) -> int:
     """Write pieces, one after the other, as one trace of the plan's windows; returns the number of records.
 
-    causal: whether every row depends on the artifact and on tokens before its target alone. stream: digest of the tokens.
+    causal: whether every row depends on the artifact and on tokens before its target alone. stream: the tokens' digest.
     Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
     Raises DataError for a piece with columns of different lengths, or a loss or entropy that is NaN or infinite.
     """

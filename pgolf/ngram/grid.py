@@ -6,8 +6,8 @@ multiplications, an addition and a maximum per target and weight). A Dirichlet p
 way, so these cost their logarithms alone.
 
 Fixed-share and chunked mixtures need the targets one after the other: their members' probabilities are made in slices,
-many at a time and on all cores, and taken in order. Bayes mixtures that are updated after every target need the members'
-totals alone.
+many at a time and on all cores, and taken in order. Bayes mixtures that are updated after every target need the
+members' totals alone.
 
 Sums run in a fixed order (unit by unit of UNIT_RECORDS, whatever thread took which), so threads change no bit, and a
 run that goes on after a unit ends with the same bits as one that was never interrupted.

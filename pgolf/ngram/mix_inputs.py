@@ -136,9 +136,9 @@ class MixInputs:
             if off_T.max(initial=0.0) > HINT_TOLERANCE_NATS:
                 row = int(np.argmax(off_T))
                 raise DataError(
-                    f"at record {done + row:,} the hint of order {order} is the target itself, whose log-probability is "
-                    f"{-trace.loss_nats[row]:.6g} nats in the trace, and {logp_T[row]:.6g} as the hint's; the trace was "
-                    "scored with other hints: score with these"
+                    f"at record {done + row:,} the hint of order {order} is the target itself, whose log-probability "
+                    f"is {-trace.loss_nats[row]:.6g} nats in the trace, and {logp_T[row]:.6g} as the hint's; the trace "
+                    "was scored with other hints: score with these"
                 )
         return Hints(
             [columns[f"context_{order}"] for order in orders],

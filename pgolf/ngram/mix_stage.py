@@ -2,8 +2,8 @@
 
 cells.parquet: the network alone first, then the grid, Bayes and fixed-share mixtures, Hedge mixtures. `loss_nats` is
 the mean over the scored targets, as in the results tables, `loss_sum_nats` the sum; a column that has no meaning for a
-scorer is null. Legacy cells are complete rows: `normalized` tells them apart, and `mass_mean` says what they hand out in
-total, where a distribution has 1.
+scorer is null. Legacy cells are complete rows: `normalized` tells them apart, and `mass_mean` says what they hand out
+in total, where a distribution has 1.
 
 A killed mix goes on behind the last unit whose sums it has kept, and writes the same bytes. Hedge mixtures begin again:
 their tables are far larger than what is saved by keeping them.

@@ -77,7 +77,11 @@ def test_a_sweep_killed_in_the_middle_goes_on_where_it_was_and_writes_the_same_b
 
     def run(*options: str) -> dict:
         done = subprocess.run(
-            [*command, "0", *sweep(ran, *options, "--json")], capture_output=True, text=True, check=False, timeout=START_S
+            [*command, "0", *sweep(ran, *options, "--json")],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_S,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -135,4 +139,3 @@ def test_the_flow_refuses_a_large_grid_too():
     for flow in (record, sweep_flow):
         with pytest.raises(ConfigError, match="the grid has 80,013 points"):
             flow.fn(recipe="demo", count=recipe.count, mix=recipe.mix, headline=recipe.headline, score=recipe.score)
-

@@ -59,7 +59,7 @@ def draws(seed, targets=200, members=9):
 @pytest.mark.parametrize("pieces", [1, 7])
 def test_total_and_weights_are_those_of_the_definition(members, share_rate, chunk, pieces):
     p_TK = draws(3, targets=150, members=members)
-    expected, weights = oracle.shared(p_TK.tolist(), share_rate, chunk)
+    expected, _ = oracle.shared(p_TK.tolist(), share_rate, chunk)
     sharing = run(p_TK, share_rate, chunk, pieces)
     assert sharing.loss_nats == pytest.approx(expected, rel=1e-11)
     _, after = oracle.shared([*p_TK.tolist(), [1.0] * members], share_rate, chunk)

@@ -86,8 +86,8 @@ def test_members_named_by_a_mixture_count_as_points():
     config = MixConfig(mixers=(), bayes=(BayesConfig(members=(Product(mixers=("backoff",), alphas=(0.1,)),)),))
     assert count_points(config, COUNTED) == 1 + 1 + 5
     huge = tuple(k / 1000 for k in range(1000))
-    assert count_points(MixConfig(entropy_bases=huge, entropy_slopes=huge, mixers=("adaptive",),
-                                  entropy_thresholds=huge, entropy_ranges=(0.0,)), COUNTED) == 1 + 5 * 10**9  # fmt: skip
+    lists = {"entropy_bases": huge, "entropy_slopes": huge, "entropy_thresholds": huge, "entropy_ranges": (0.0,)}
+    assert count_points(MixConfig(mixers=("adaptive",), **lists), COUNTED) == 1 + 5 * 10**9
 
 
 def test_without_counts_there_is_the_network_alone():

@@ -263,7 +263,7 @@ def test_a_trace_of_other_targets_is_refused(inputs, out):
     path = inputs["trace"] / "trace.arrow"
     trace = trace_module.read_trace(path)
     rewrite(path, columns={"target": trace.target + 1})
-    with pytest.raises(DataError, match="records 0 to .* of the trace are not the targets that its"):
+    with pytest.raises(DataError, match=r"records 0 to .* of the trace are not the targets that its"):
         mix_stage.make(GRID, inputs, out, RunOptions())
     rewrite(path, columns={"target": trace.target + 5000})
     with pytest.raises(DataError, match="are not the targets that its"):
@@ -379,7 +379,7 @@ def test_a_trace_scored_with_other_hints_is_refused(hinted, out, digest):
     trace = trace_module.read_trace(path)
     grid = MixConfig(mixers=(), also=(TILTS,))
     rewrite(path, columns={"hint_logp_9": (trace.hint_logp[9] - np.float32(0.25)).astype(np.float32)})
-    with pytest.raises(DataError, match="hint of order 9 is the target itself.*scored with other hints"):
+    with pytest.raises(DataError, match=r"hint of order 9 is the target itself.*scored with other hints"):
         mix_stage.make(grid, hinted, out, RunOptions())
     [columns] = mix_inputs.MixInputs(hinted).hints.blocks()
     eleven = {11: tuple(columns[f"{kind}_9"] for kind in ("hint", "context", "count"))}

@@ -1,4 +1,4 @@
-"""Mixtures from their definition: whole distributions as lists over the vocabulary, dictionaries, one target at a time."""
+"""Mixtures from their definition: whole distributions as lists over the vocabulary, one target after the other."""
 
 import math
 from collections import Counter
