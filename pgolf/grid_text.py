@@ -82,8 +82,7 @@ def with_grid(recipe: Recipe, texts: Sequence[str], file: Path | None) -> tuple[
 
 def refuse_large_grid(recipe: Recipe, most_points: int) -> None:
     """Raise ConfigError, with the size, for a grid of more points."""
-    counted = dict.fromkeys(recipe.estimators, recipe.count.orders)
-    points = count_points(recipe.mix, counted, recipe.hinted)
+    points = count_points(recipe.mix, dict.fromkeys(recipe.estimators, recipe.count.orders), recipe.hinted)
     if points > most_points:
         raise ConfigError(
             f"the grid has {points:,} points, more than the {most_points:,} that are scored without asking; "
