@@ -176,8 +176,6 @@ def test_bytes_do_not_depend_on_threads_and_repeat(inputs, tmp_path):
 def test_blocks_of_trace_and_counts_are_walked_together(inputs, out, tmp_path, data_folder, monkeypatch, plan, digest):
     mix_stage.make(GRID, inputs, out, RunOptions())
     whole = rows_of(out)
-    for module in (trace_module, count):
-        monkeypatch.setattr(module, "BLOCK_RECORDS", 700)
     monkeypatch.setattr(mix_inputs, "UNIT_RECORDS", 300)
     trace = trace_module.read_trace(inputs["trace"] / "trace.arrow")
     pieced = {**inputs, "trace": tmp_path / "pieced trace", "counts.exact": tmp_path / "pieced counts"}
