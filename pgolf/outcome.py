@@ -194,10 +194,6 @@ def outcome_of(
     for seed in recipe.seeds:
         mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
         counting_s: dict[str, float] = {name: artifacts[f"count[{name}]"].record.wall_s for name in recipe.estimators}
-        if "hint" in artifacts:
-            counting_s["hint"] = artifacts["hint"].record.wall_s
-        # Its members may be of any of them but the hashed ones.
-        counting_s["bayes"] = sum(took_s for name, took_s in counting_s.items() if name != "hashed")
         scores += [common | row for row in score_rows(recipe, seed, mine, counting_s)]
         attempts += [common | row for row in attempt_rows(seed, mine)]
     return Outcome(
@@ -215,8 +211,8 @@ def outcome_of(
 def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting_s: Mapping[str, float]) -> list[Row]:
     """One row per cell of a seed's grid, with the gates and the provenance of its artifacts (by stage name).
 
-    counting_s: estimator -> seconds of its count or hint stage, which belong to the evaluation of every mixture with
-    it; hedge mixtures count while they mix.
+    counting_s: estimator -> seconds of its count stage, which belong to the evaluation of every mixture with it; hedge
+    mixtures count while they mix.
     """
     weights = _weights(mine)
     compress, score, mix = (mine[name].record for name in ("compress", "score", "mix"))
