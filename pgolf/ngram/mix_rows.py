@@ -167,13 +167,13 @@ def bayes_rows(configs: Sequence[BayesConfig], members: Sequence[Sequence[Row]],
         settings: Row = {"estimator": "bayes", "mixer": config.mixer, "members": len(listed)}
         if config.share_rate:
             settings["share_rate"] = config.share_rate
+        settings["granularity"] = str(config.chunk_targets)
         # Which they are is told by a digest: thousands would not fit, and as many others would pass for the same.
         of_members = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()[:12]
-        others = {"chunk_targets": config.chunk_targets, "members_sha256": of_members}
         rows.append(
             settings
             | {
-                "cell": json.dumps(settings | others),
+                "cell": json.dumps(settings | {"members_sha256": of_members}),
                 "normalized": True,
                 "loss_sum_nats": total.loss_nats,
                 "mass_mean": 1.0,

@@ -122,7 +122,9 @@ SCORES = TableSpec(
         Column("tilt_confidence", REAL, "", "tilt: least share of a context's occurrences that the hint followed"),
         Column("members", WHOLE, "", "bayes, fixed-share: how many mixtures are mixed, the network among them"),
         Column("share_rate", REAL, "", "fixed-share: what every update deals out evenly"),
-        Column("granularity", TEXT, "", "after how many targets their n-grams are seen: segment, or a number"),
+        Column(
+            "granularity", TEXT, "", "targets after which their n-grams, or losses, are taken in: segment, or a number"
+        ),
         Column("ranks", WHOLE, "", "count tables that start empty"),
         Column("cell", TEXT, "", "every setting of the scorer as JSON; tells apart what the columns before do not"),
         Column("loss_nats", REAL, "nats/token", "mean over the scored targets"),
