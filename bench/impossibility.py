@@ -19,9 +19,10 @@ import numpy.typing as npt
 from bench.report import Line, Report, arguments_parser, show
 from bench.timing import Spread
 from pgolf.eval.windows import plan_windows
+from pgolf.ngram.cells import cells_of
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import iterate_counts
-from pgolf.ngram.grid import Grid, Unit, cells_of
+from pgolf.ngram.grid import Grid, Unit
 from pgolf.ngram.mix_config import MixConfig
 
 VOCAB = 1024

@@ -39,6 +39,32 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_max_points(parser: argparse.ArgumentParser) -> None:
+    """--max-points N."""
+    parser.add_argument(
+        "--max-points",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="refuse a grid of more points (default: %(default)s)",
+    )
+
+
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """--grid TEXT and --grid-file FILE."""
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help='what to score, e.g. "alpha=0:0.6:0.05 order=2..9", "k=1,4,16", "tilt=1,2.625 confidence=0.8"; may be '
+        "repeated; share=0 adds the Bayes mixture of all of it",
+    )
+    parser.add_argument(
+        "--grid-file", type=Path, metavar="FILE", help="the same as TOML: [[product]], [[bayes]], [[hedge]]"
+    )
+
+
 def add_store(parser: argparse.ArgumentParser) -> None:
     """--store DIR."""
     parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="folder of the outputs")

@@ -10,7 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.arguments import add_checkpoint_steps, add_json, add_places, add_recipe, add_set, add_store
+from flows.arguments import (
+    add_checkpoint_steps,
+    add_grid,
+    add_json,
+    add_max_points,
+    add_places,
+    add_recipe,
+    add_set,
+    add_store,
+)
 from pgolf.errors import PgolfError
 
 RUN_EXAMPLES = """examples:
@@ -25,8 +34,10 @@ PLAN_EXAMPLES = """examples:
   pgolf plan demo --price-per-hour 23.92
 """
 SWEEP_EXAMPLES = """examples:
-  pgolf sweep demo --set mix.alphas=0:0.6:0.05     refuses to train: score, count and mix only
-  pgolf sweep demo --set count.orders=2..9 --set mix.alphas=0.1,0.2,0.4
+  pgolf sweep demo --grid "alpha=0:0.6:0.05 order=2..9"   refuses to train: score, count and mix only
+  pgolf sweep demo --grid "k=1,4,16" --grid "alpha=0.1,0.2 mixer=backoff" --grid "share=0,1e-4"
+  pgolf sweep demo --grid-file grid.toml --max-points 50000
+  pgolf sweep demo --set mix.alphas=0:0.6:0.05
 """
 RESULTS_EXAMPLES = """examples:
   pgolf results                                    mean ± std per scorer: ranked, and legacy apart
@@ -87,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     run = command("run", "run a recipe; what did not change is reused", RUN_EXAMPLES)
     add_recipe(run)
     add_places(run)
+    add_max_points(run)
     run.add_argument("--no-prefect", action="store_true", help="run the stages in this process, without Prefect")
     add_json(run)
 
@@ -99,6 +111,8 @@ def parser() -> argparse.ArgumentParser:
     sweep = command("sweep", "evaluate another grid on finished artifacts; refuses to train", SWEEP_EXAMPLES)
     add_recipe(sweep)
     add_places(sweep)
+    add_grid(sweep)
+    add_max_points(sweep)
     sweep.add_argument("--no-prefect", action="store_true", help="run the stages in this process, without Prefect")
     add_json(sweep)
 

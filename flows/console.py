@@ -36,6 +36,7 @@ class Console:
         self._tasks: dict[str, TaskID] = {}
         self._reasons = reasons
         self._spoken: dict[str, float] = {}
+        self._first: dict[str, tuple[float, int]] = {}  # when a stage first reported, and what it had done by then
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -66,18 +67,23 @@ class Console:
         if self._rich.is_terminal:
             with self._lock:
                 if node.name not in self._tasks:
-                    self._tasks[node.name] = self._bars.add_task(node.name, total=progress.total, facts="")
+                    # What was done before, by a killed run, must not count for the speed.
+                    self._tasks[node.name] = self._bars.add_task(
+                        node.name, total=progress.total, completed=progress.done, facts=""
+                    )
                 self._bars.update(
                     self._tasks[node.name], completed=progress.done, facts=f"{progress.unit} {facts}".strip()
                 )
             return
         now = time.monotonic()
         with self._lock:
+            first_s, first_done = self._first.setdefault(node.name, (now, progress.done))
             due = now - self._spoken.setdefault(node.name, now) >= LINE_EVERY_S
             if due:
                 self._spoken[node.name] = now
         if due:
-            self.say(f"  {node.name:<16} {progress.unit} {progress.done:,}/{progress.total:,}  {facts}")
+            left = _left(now - first_s, progress.done - first_done, progress.total - progress.done)
+            self.say(f"  {node.name:<16} {progress.unit} {progress.done:,}/{progress.total:,}  {left}{facts}".rstrip())
 
     def line(self, node: Node, text: str) -> None:
         """Lines of child processes go to the log file and to Prefect, not to the terminal."""
@@ -89,3 +95,11 @@ class Console:
                 self._bars.remove_task(self._tasks.pop(node.name))
         took = f"{artifact.record.wall_s:.1f} s" if built else "from artifacts"
         self.say(f"✓ {node.name:<16} {summary(artifact)}  {took}")
+
+
+def _left(took_s: float, done: int, still: int) -> str:
+    """How long the rest takes at the speed so far; nothing where there is none yet."""
+    if took_s <= 0 or done <= 0 or still <= 0:
+        return ""
+    left_s = took_s * still / done
+    return f"{left_s:,.0f} s left  " if left_s < 600 else f"{left_s / 60:,.0f} min left  "

@@ -11,6 +11,7 @@ from flows.ending import end_within
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
+from pgolf.grid_text import MOST_POINTS, refuse_large_grid
 from pgolf.listen import Ledger
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.config import CountConfig
@@ -75,15 +76,19 @@ def record(
     hint: HintConfig | None = None,
     mix: MixConfig | None = None,
     headline: Headline | None = None,
+    max_points: int = MOST_POINTS,
     place: Place = Place(),  # noqa: B008 - frozen
 ) -> dict[str, Ref]:
     """Run a named recipe; a section that is given replaces the recipe's own as a whole.
 
     Each stage is a parameter of its own because Prefect merges a run's parameters over a deployment's at the top level
     only: one nested parameter would drop its other fields and train again. Returns a reference per stage output.
+    Raises ConfigError for a grid of more than max_points points.
     """
     given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
-    return run_stages(with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True))), place)
+    chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))
+    refuse_large_grid(chosen, max_points)
+    return run_stages(chosen, place)
 
 
 def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:

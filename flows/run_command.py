@@ -11,6 +11,7 @@ from flows.settings import apply_settings, calm_threads, server_configured
 from pgolf.artifact import Artifact
 from pgolf.build import build_all
 from pgolf.errors import ConfigError
+from pgolf.grid_text import refuse_large_grid, with_grid
 from pgolf.listen import Ledger
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import pipeline
@@ -33,7 +34,10 @@ def sweep(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
     started = time.perf_counter()
     calm_threads()
-    recipe = recipe_of(arguments)
+    recipe, said = recipe_of(arguments), ()
+    if evaluation_only:
+        recipe, said = with_grid(recipe, arguments.grid, arguments.grid_file)
+    refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
     nodes = pipeline(recipe, place.sources(), place.run_options())
     store, memo = place.open_store(), place.memo()
@@ -45,11 +49,13 @@ def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
     in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
     with ended_by_sigterm(), Console(reasons) as console:
         ledger = Ledger(console)
+        for text in said:
+            console.say(text)
         console.say(
             f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
         )
         if in_prefect:
-            artifacts = _run_in_prefect(recipe, place, ledger, evaluation_only)
+            artifacts = _run_in_prefect(recipe, place, ledger, arguments.max_points, evaluation_only)
         elif reasons:
             artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
         else:
@@ -68,7 +74,9 @@ def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
     return outcome.exit_code()
 
 
-def _run_in_prefect(recipe: Recipe, place: Place, ledger: Ledger, evaluation_only: bool) -> dict[str, Artifact]:
+def _run_in_prefect(
+    recipe: Recipe, place: Place, ledger: Ledger, max_points: int, evaluation_only: bool
+) -> dict[str, Artifact]:
     apply_settings(quiet=True)
     if not server_configured():
         end_server_with_us()
@@ -79,7 +87,8 @@ def _run_in_prefect(recipe: Recipe, place: Place, ledger: Ledger, evaluation_onl
     token = LISTENER.set(ledger)
     try:
         flow = sweep_flow if evaluation_only else record
-        refs = flow(recipe=recipe.name, place=place, **{name: getattr(recipe, name) for name in SECTIONS})
+        sections = {name: getattr(recipe, name) for name in SECTIONS}
+        refs = flow(recipe=recipe.name, place=place, max_points=max_points, **sections)
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise

@@ -6,6 +6,7 @@ from flows.record import SECTIONS, run_stages
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
+from pgolf.grid_text import MOST_POINTS, refuse_large_grid
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.hint_config import HintConfig
@@ -37,15 +38,17 @@ def sweep(
     hint: HintConfig | None = None,
     mix: MixConfig | None = None,
     headline: Headline | None = None,
+    max_points: int = MOST_POINTS,
     place: Place = Place(),  # noqa: B008 - frozen
 ) -> dict[str, Ref]:
     """Evaluate a named recipe's finished artifacts; a section that is given replaces the recipe's own as a whole.
 
     The sections before `score` say which artifacts are meant. Raises ConfigError, naming stages and reasons, when data
-    or weights would have to be made first.
+    or weights would have to be made first, and for a grid of more than max_points points.
     """
     given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
     chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))
+    refuse_large_grid(chosen, max_points)
     nodes = pipeline(chosen, place.sources(), place.run_options())
     refuse_all_but_evaluation(make_plan(nodes, place.open_store(), place.memo()))
     return run_stages(chosen, place)

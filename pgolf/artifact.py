@@ -1,7 +1,7 @@
 """The artifact store: an output is named by what decides its bytes, built once, and verified whenever it is opened.
 
 Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/`
-the logs of stages that failed;
+the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished stage keeps for after a kill;
 `.locks/`, `.memo.json` and `.tmp-*` are the store's own and may be deleted when nothing runs.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
@@ -33,6 +33,7 @@ from pgolf.stage import Stage, StageKey
 
 QUARANTINE = "quarantine"
 FAILED = "failed"
+PARTIAL = "partial"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -140,6 +141,25 @@ class Store:
         finally:
             lock.release()
 
+    @contextmanager
+    def scratch(self, key: StageKey) -> Iterator[Path]:
+        """The folder in which the stage of `key` keeps unfinished work; the caller holds the lock.
+
+        It survives a killed process and a stage that failed, and is removed once the block ends well.
+        """
+        folder = self.root / PARTIAL / key.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _store_error(error, self.root) from error
+        try:
+            yield folder
+        except BaseException:
+            with suppress(OSError):
+                folder.rmdir()  # if nothing is in it
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
     def quarantine(self, damaged: Damaged) -> Path:
         """Move a damaged folder out of the way, keeping it for inspection; returns where it is now."""
         folder = self.root / QUARANTINE
@@ -234,7 +254,8 @@ def build_once(
     """The output of `key`: reused if it is there and sound, otherwise built now. Returns it and whether it was built.
 
     Two processes that ask for one key build it once: the second waits for the first's lock and reuses. A damaged output
-    is moved to quarantine and built again. changed_meanwhile: what of the key has ceased to be true by the end of the
+    is moved to quarantine and built again. What a killed build has kept in its scratch folder, the next one finds
+    there. changed_meanwhile: what of the key has ceased to be true by the end of the
     build. Raises whatever the stage raises for bad input, StoreFull and StoreError.
     """
     found = store.look(key)
@@ -250,16 +271,18 @@ def build_once(
         make = importlib.import_module(stage.entry).make
 
         def write(out: Path) -> Made:
-            made = make(key.config, inputs, out, run, **key.values)
+            made = make(key.config, inputs, out, replace(run, scratch=scratch), **key.values)
             assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
             if changed := changed_meanwhile():
+                shutil.rmtree(scratch, ignore_errors=True)
                 raise StoreError(
                     f"{node} was not kept: while it was being built, {'; '.join(changed)}. Its bytes may be of neither "
                     "the old nor the new; run again"
                 )
             return made
 
-        return store.publish(key, stage=stage, write=write, node=node, parents=dict(parents)), True
+        with store.scratch(key) as scratch:
+            return store.publish(key, stage=stage, write=write, node=node, parents=dict(parents)), True
 
 
 def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:

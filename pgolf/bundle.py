@@ -71,7 +71,7 @@ def _headline(recipe: Recipe) -> MixConfig:
     headline, mix = recipe.headline, recipe.mix
     if not recipe.estimators:
         return mix
-    chosen: dict[str, Any] = {"mixers": (headline.mixer,), "orders": (headline.order,)}
+    chosen: dict[str, Any] = {"mixers": (headline.mixer,), "orders": (headline.order,), "also": (), "bayes": ()}
     if headline.alpha is not None and headline.mixer != "adaptive":
         chosen["alphas"] = (headline.alpha,)
     for name in ("min_counts", "entropy_bases", "entropy_ranges", "entropy_slopes", "entropy_thresholds"):

@@ -145,7 +145,7 @@ class Outcome:
 
 
 def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """The scorers shown side by side: the network alone, the declared mixture per estimator, every Hedge mixture."""
+    """The scorers shown side by side: the network alone, the declared mixture per estimator, Hedge and Bayes ones."""
     declared = {name: value for name, value in recipe.headline.model_dump().items() if value is not None}
     if recipe.headline.mixer == "adaptive":
         declared.pop("alpha", None)
@@ -159,6 +159,8 @@ def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
     for hedge in recipe.mix.hedges:
         label = honest if hedge.normalized else "legacy"
         scorers.setdefault(f"{label}: hedge {hedge.experts}", {"estimator": "hedge", "mixer": f"hedge-{hedge.experts}"})
+    for mixture in recipe.mix.bayes:
+        scorers.setdefault(f"{honest}: {mixture.mixer}", {"estimator": "bayes", "mixer": mixture.mixer})
     return scorers
 
 

@@ -9,6 +9,7 @@ from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
 from pgolf.model.config import ModelConfig
+from pgolf.ngram.cells import check_orders
 from pgolf.ngram.config import MAX_ORDER, CountConfig
 from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
@@ -52,6 +53,11 @@ class Recipe(StageConfig):
     mix: MixConfig = Field(default_factory=MixConfig, description="The grid of mixtures")
     headline: Headline = Field(default_factory=Headline, description="The mixture shown in the report")
 
+    @property
+    def hinted(self) -> tuple[int, ...] | None:
+        """Orders of the hint stage; None for a recipe without one."""
+        return None if self.hint is None else self.hint.orders
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.fetch is None) == (self.tokenize is None):
@@ -79,6 +85,8 @@ class Recipe(StageConfig):
                 f"score.ttt.frozen_blocks {self.score.ttt.frozen_blocks} freezes all {self.model.executed_layers} "
                 f"blocks of the network; set it to at most {self.model.executed_layers - 1}"
             )
+        # Before any work: the mix stage would find it at the very end.
+        check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
         for number, hedge in enumerate(self.mix.hedges):
             if hedge.batch_means not in (None, self.score.batch_means):
                 raise ValueError(

@@ -29,7 +29,8 @@ class RunOptions:
 
     device: "auto" takes CUDA where there is one. processes: ranks started by torchrun (0: one per GPU, as far as they
     share a step evenly; one on a CPU). threads: CPU threads per process (0: all cores of a stage that is one process).
-    lease_dir: folder of the node's device lock files.
+    lease_dir: folder of the node's device lock files. scratch: where the stage may keep unfinished work for after a
+    kill (`pgolf.scratch`); None: nowhere.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -38,6 +39,7 @@ class RunOptions:
     log_every_steps: int = 10
     timeout_s: float | None = None
     lease_dir: Path | None = None
+    scratch: Path | None = None
     report: Callable[[Progress], None] = ignore_progress
     log_line: Callable[[str], None] = lambda _line: None
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pgolf.artifact import QUARANTINE, Artifact, Damaged, Store
+from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store
 from pgolf.content import Memo
 from pgolf.errors import StoreError
 from pgolf.fingerprint import canonical
@@ -48,7 +48,8 @@ class Garbage:
 
 
 def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
-    """What may be removed: outputs outside the chains of `kept` (folders that results name), quarantine, leftovers.
+    """What may be removed: outputs outside the chains of `kept` (folders that results name), quarantine, leftovers and
+    unfinished work of runs that are no more.
 
     A kept output keeps everything it was made from: without its parents' records a later run could not name its inputs
     and would make them again.
@@ -70,6 +71,13 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
     quarantine = store.root / QUARANTINE
     if quarantine.is_dir():
         found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in sorted(quarantine.iterdir())]
+    partial = store.root / PARTIAL
+    if partial.is_dir():
+        found += [
+            Garbage(path, _size_bytes(path), "unfinished work; the next run of it would go on from there")
+            for path in sorted(partial.iterdir())
+            if path.is_dir() and not any(_writer_lives(tmp) for tmp in store.root.glob(f".tmp-{path.name}-*"))
+        ]
     found += [
         Garbage(path, _size_bytes(path), "left over from a killed run")
         for path in sorted(store.root.glob(".tmp-*"))

@@ -16,6 +16,8 @@ from pgolf.content import Memo
 from pgolf.errors import StoreError, StoreFull
 from pgolf.record import RECORD_FILE
 from pgolf.run import RunOptions
+from pgolf.scratch import load
+from pgolf.upkeep import garbage
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
@@ -100,7 +102,7 @@ def test_a_record_that_names_a_path_outside_its_folder_is_not_followed(tmp_path,
 def test_a_full_disk_publishes_nothing_and_says_so(tmp_path):
     with pytest.raises(StoreFull, match=r"no space left for .* bytes free"):
         build(tmp_path, toy_key(fail="full"))
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".locks")] == []
+    assert {path.name for path in tmp_path.iterdir()} == {".locks", "partial"}  # what it has kept for another try
 
 
 def test_a_failing_stage_leaves_nothing_behind_and_its_own_error(tmp_path):
@@ -136,6 +138,7 @@ import sys
 from pathlib import Path
 from pgolf.artifact import Store, build_once
 from pgolf.run import RunOptions
+from pgolf.scratch import load
 from tests.toy_stage import TOY, ToyConfig, toy_key
 build_once(Store(Path(sys.argv[1])), TOY, toy_key(ToyConfig(repeat=3), dawdle_s=float(sys.argv[2])),
            node="toy", inputs={}, parents={}, run=RunOptions())
@@ -219,3 +222,45 @@ def test_an_output_whose_code_or_input_changed_during_the_build_is_not_kept(tmp_
     with pytest.raises(StoreError, match=r"toy was not kept: while it was being built, code: a\.py changed"):
         build(tmp_path, changed_meanwhile=lambda: ["code: a.py changed"])
     assert Store(tmp_path).look(toy_key()) is None
+
+
+def scratch_of(root: Path) -> Path:
+    return root / "partial" / toy_key().folder
+
+
+def fails() -> list[str]:
+    raise ValueError("not this time")
+
+
+def test_what_a_stage_that_failed_has_kept_is_there_for_the_next_and_gone_once_the_output_is_published(tmp_path):
+    with pytest.raises(ValueError, match="not this time"):
+        build(tmp_path, changed_meanwhile=fails)
+    assert load(scratch_of(tmp_path) / "begun") == b"1"
+    artifact, _ = build(tmp_path)
+    assert artifact.record.facts["begun"] == 2
+    assert not scratch_of(tmp_path).exists()
+    assert set(artifact.record.files) == {"text.txt", "sub/log.txt"}
+    assert list(Store(tmp_path).artifacts()) == [artifact.path]
+
+
+def test_work_under_a_key_that_changed_meanwhile_is_not_gone_on_from(tmp_path):
+    with pytest.raises(StoreError, match="was not kept"):
+        build(tmp_path, changed_meanwhile=lambda: ["code: toy.py changed"])
+    assert not scratch_of(tmp_path).exists()
+
+
+def test_unfinished_work_is_garbage_unless_it_is_being_done(tmp_path):
+    with pytest.raises(ValueError, match="not this time"):
+        build(tmp_path, changed_meanwhile=fails)
+    store = Store(tmp_path)
+    [found] = garbage(store, [])
+    assert found.path == scratch_of(tmp_path)
+    assert "unfinished work" in found.why
+    during = []
+
+    def look() -> list[str]:
+        during.extend(garbage(store, []))
+        return []
+
+    build(tmp_path, changed_meanwhile=look)
+    assert during == []

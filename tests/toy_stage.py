@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pgolf.config import StageConfig
 from pgolf.run import Made, Progress, RunOptions
+from pgolf.scratch import load, save
 from pgolf.stage import Stage, StageKey
 
 TOY = Stage(name="toy", entry="tests.toy_stage", outputs={"text": ("text.txt",), "shout": ()})
@@ -37,7 +38,11 @@ def make(
     dawdle_s: float = 0.0,
     fail: str = "",
 ) -> Made:
-    """Write text.txt, a log and, in between, whatever goes wrong."""
+    """Write text.txt, a log and, in between, whatever goes wrong; the scratch folder says how often it was begun."""
+    begun = 1
+    if run.scratch is not None:
+        begun += int(load(run.scratch / "begun") or b"0")
+        save(run.scratch / "begun", b"%d" % begun)
     (out / "sub").mkdir()
     (out / "sub" / "log.txt").write_text(f"seed {seed}\n")
     with (out / "text.txt").open("w") as file:
@@ -53,4 +58,5 @@ def make(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "text.txt"))
     if fail == "value":
         raise ValueError("the toy was told to fail")
-    return Made(digests={"shout": config.text.upper()}, phases_s={"write": 0.0}, facts={"summary": config.text})
+    facts = {"summary": config.text, "begun": begun}
+    return Made(digests={"shout": config.text.upper()}, phases_s={"write": 0.0}, facts=facts)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.dataset import Dataset, open_dataset
-from pgolf.corpus.shards import validation_tokens
+from pgolf.corpus.shards import stream_digest, validation_tokens
 from pgolf.errors import ConfigError, DataError
 from pgolf.eval.batch_means import BatchMean, write_batch_means
 from pgolf.eval.bpb import bits_per_byte, sum_nats
@@ -75,7 +75,8 @@ def make(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
         totals.watch_learning(learner)
     means: list[BatchMean] = []
     pieces = score_windows(model, tokens, plan, config, learner=learner, means=means, threads=threads)
-    write_trace(out / "trace.arrow", totals.watch(pieces), plan=plan, causal=config.causal)
+    digest = stream_digest(tokens)
+    write_trace(out / "trace.arrow", totals.watch(pieces), plan=plan, causal=config.causal, stream=digest)
     if config.batch_means:
         write_batch_means(out / "batches.arrow", means)
     facts: dict[str, Fact] = {

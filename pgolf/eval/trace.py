@@ -1,13 +1,14 @@
 """The trace: what the network contributes to a score, two numbers per scored target, as an Arrow IPC file.
 
 One row per record in evaluation order (`pgolf.eval.windows`): `target` int64, index j of the target in the validation
-stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place.
-The schema's metadata says which windows were scored, and whether any score had seen its own target.
+stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place; where
+hints were scored, `hint_logp_<n>` float32 per order n, ln q(hint).
+The schema's metadata says which windows and which tokens were scored, and whether any score had seen its own target.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from pgolf.eval.windows import WindowPlan, plan_windows
 
 WINDOWS_KEY = b"pgolf.windows"
 CAUSAL_KEY = b"pgolf.causal"
+STREAM_KEY = b"pgolf.stream"
+HINT_LOGP = "hint_logp_"
 
 # Rows of every record batch but the last. Fixed, so that the bytes of a trace depend on its rows alone and not on the
 # pieces it was written in; a multiple of any useful segment; 16 MiB at 16 bytes a row.
@@ -34,20 +37,31 @@ SCHEMA = pa.schema(COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Consecutive records: target int64, loss_nats and entropy_nats float32, all of one length."""
+    """Consecutive records: target int64, loss_nats and entropy_nats float32, all of one length.
+
+    hint_logp: order -> ln q(hint), float32 of the same length; empty without hints.
+    """
 
     target: npt.NDArray[np.int64]
     loss_nats: npt.NDArray[np.float32]
     entropy_nats: npt.NDArray[np.float32]
+    hint_logp: Mapping[int, npt.NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
 
 
-def write_trace(path: Path, pieces: Iterable[Trace], *, plan: WindowPlan | None = None, causal: bool = True) -> int:
+def write_trace(
+    path: Path,
+    pieces: Iterable[Trace],
+    *,
+    plan: WindowPlan | None = None,
+    causal: bool = True,
+    stream: str | None = None,
+) -> int:
     """Write pieces, one after the other, as one trace of the plan's windows; returns the number of records.
 
-    causal: whether every row depends on the artifact and on tokens before its target alone.
+    causal: whether every row depends on the artifact and on tokens before its target alone. stream: the tokens' digest.
     Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
     Raises DataError for a piece with columns of different lengths, or a loss or entropy that is NaN or infinite.
     """
@@ -56,6 +70,8 @@ def write_trace(path: Path, pieces: Iterable[Trace], *, plan: WindowPlan | None 
     if plan is not None:
         sizes = {"targets": plan.targets, "window": plan.window, "stride": plan.stride, "tail": plan.tail}
         metadata[WINDOWS_KEY] = json.dumps(sizes).encode()
+    if stream is not None:
+        metadata[STREAM_KEY] = stream.encode()
     schema = SCHEMA.with_metadata(metadata)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for block in _reblocked(pieces):
@@ -137,7 +153,8 @@ def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:
         file = pa.ipc.open_file(pa.memory_map(str(path)) if mapped else pa.OSFile(str(path), "rb"))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a trace: {error}; score again to write a new one") from error
-    if not file.schema.equals(SCHEMA):
+    hints = [field for field in file.schema if field.name.startswith(HINT_LOGP) and field.type == pa.float32()]
+    if not file.schema.equals(pa.schema([*SCHEMA, *hints])):
         found = ", ".join(f"{field.name} {field.type}" for field in file.schema)
         raise DataError(f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float")
     return file
@@ -145,7 +162,12 @@ def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:
 
 def _blocks(file: pa.ipc.RecordBatchFileReader) -> Iterator[Trace]:
     for number in range(file.num_record_batches):
-        yield Trace(*(column.to_numpy(zero_copy_only=True) for column in file.get_batch(number).columns))
+        batch = file.get_batch(number)
+        columns = {
+            name: column.to_numpy(zero_copy_only=True) for name, column in zip(batch.schema.names, batch.columns)
+        }
+        hints = {int(n.removeprefix(HINT_LOGP)): c for n, c in columns.items() if n.startswith(HINT_LOGP)}
+        yield Trace(columns["target"], columns["loss_nats"], columns["entropy_nats"], hints)
 
 
 def _reblocked(pieces: Iterable[Trace]) -> Iterator[Trace]:

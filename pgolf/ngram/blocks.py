@@ -11,9 +11,6 @@ import pyarrow as pa
 
 from pgolf.eval.trace import BLOCK_RECORDS
 
-# Key of every per-record file's metadata: the digest of the tokens it is about.
-STREAM_KEY = b"pgolf.stream"
-
 
 def write_blocks(
     path: Path,

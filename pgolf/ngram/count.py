@@ -23,8 +23,9 @@ import pyarrow as pa
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import stream_digest, validation_tokens
 from pgolf.errors import DataError
+from pgolf.eval.trace import STREAM_KEY
 from pgolf.eval.windows import WindowPlan
-from pgolf.ngram.blocks import STREAM_KEY, write_blocks
+from pgolf.ngram.blocks import write_blocks
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.exact import exact_runs
 from pgolf.ngram.hashed import HashedTable

@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import stream_digest, validation_tokens
-from pgolf.ngram.blocks import STREAM_KEY, write_blocks
+from pgolf.eval.trace import STREAM_KEY
+from pgolf.ngram.blocks import write_blocks
 from pgolf.ngram.exact import exact_runs
 from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.runs import plan_of

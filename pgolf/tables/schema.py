@@ -86,7 +86,8 @@ FITS = Column("fits_budget", YES_NO, "", "total_bytes <= budget_bytes")
 # The settings that make one scorer; with recipe and seed they name a row of scores.
 SCORER = (
     *("estimator", "counts", "mixer", "order", "alpha", "min_count", "entropy_base", "entropy_range", "entropy_slope"),
-    *("entropy_threshold_nats", "granularity", "ranks", "cell"),
+    *("entropy_threshold_nats", "concentration", "tilt_nats", "tilt_confidence", "members", "share_rate"),
+    *("granularity", "ranks", "cell"),
 )
 
 SCORES = TableSpec(
@@ -96,9 +97,19 @@ SCORES = TableSpec(
         RECIPE,
         RECIPE_KEY,
         SEED,
-        Column("estimator", TEXT, "", "what predicts beside the network: neural (nothing), exact, hashed, hedge, …"),
-        Column("counts", TEXT, "", "the count stage whose table is used; null for neural and hedge"),
-        Column("mixer", TEXT, "", "how network and counts are mixed: fixed, backoff, hedge-proper, …; null for neural"),
+        Column(
+            "estimator",
+            TEXT,
+            "",
+            "what predicts beside the network: neural (nothing), exact, hashed, hint, bayes, hedge",
+        ),
+        Column("counts", TEXT, "", "the count stage whose table is used; null for neural, hint, bayes and hedge"),
+        Column(
+            "mixer",
+            TEXT,
+            "",
+            "how network and counts are mixed: fixed, dirichlet, tilt, fixed-share, …; null for neural",
+        ),
         Column("order", WHOLE, "tokens", "longest n-gram used, target included; null for neural"),
         Column("alpha", REAL, "", "weight of the counts; null for neural and where the weight is not one number"),
         Column("min_count", WHOLE, "", "how often a context must have been seen to be used"),
@@ -106,7 +117,14 @@ SCORES = TableSpec(
         Column("entropy_range", REAL, "", "adaptive: what high entropy adds to it"),
         Column("entropy_slope", REAL, "1/nat", "adaptive: steepness of the rise"),
         Column("entropy_threshold_nats", REAL, "nats", "adaptive: entropy at which half the range is added"),
-        Column("granularity", TEXT, "", "after how many targets their n-grams are seen: segment, or a number"),
+        Column("concentration", REAL, "", "dirichlet: what the shorter orders are worth, in counts"),
+        Column("tilt_nats", REAL, "nats", "tilt: what the hint's logit gains"),
+        Column("tilt_confidence", REAL, "", "tilt: least share of a context's occurrences that the hint followed"),
+        Column("members", WHOLE, "", "bayes, fixed-share: how many mixtures are mixed, the network among them"),
+        Column("share_rate", REAL, "", "fixed-share: what every update deals out evenly"),
+        Column(
+            "granularity", TEXT, "", "targets after which their n-grams, or losses, are taken in: segment, or a number"
+        ),
         Column("ranks", WHOLE, "", "count tables that start empty"),
         Column("cell", TEXT, "", "every setting of the scorer as JSON; tells apart what the columns before do not"),
         Column("loss_nats", REAL, "nats/token", "mean over the scored targets"),

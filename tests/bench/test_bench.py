@@ -10,13 +10,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import codecs, counts, grid, start, train_step
+from bench import codecs, counts, grid, start, sweep, train_step
 from bench.model_flops import attention_multiply_adds, matrix_multiply_adds, training_flops_per_token
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
 from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.init import initial_model
 from pgolf.recipes import recipe_named
+from pgolf.run import Made
 from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state
 from tests.train.runs import TINY
 
@@ -66,6 +67,30 @@ def test_the_codec_benchmark_compares_with_the_bound_and_the_best_general_codec(
     assert lines["toy int6: file / bound"] == pytest.approx(file_kb / (bound_kb + side_kb))
     best_kb = min(value for name, value in lines.items() if "codes by" in name and "rans" not in name)
     assert lines["toy int6: codes, rans / best general"] == pytest.approx(lines["toy int6: codes by rans"] / best_kb)
+
+
+def test_the_sweep_benchmark_runs_every_stage_for_every_point_that_it_reruns(monkeypatch, tmp_path, capsys):
+    called = []
+    for module in (sweep.score, sweep.count, sweep.mix_stage):
+        monkeypatch.setattr(
+            module, "make", lambda config, *_, name=module.__name__: called.append(name) or Made(facts={"records": 100})
+        )
+
+    def evaluations(recipe, _store, folder):
+        config = SimpleNamespace(config=recipe.score)
+        return [sweep.Evaluation(recipe, config, {}, folder / str(seed)) for seed in recipe.seeds]
+
+    monkeypatch.setattr(sweep, "evaluations", evaluations)
+    assert sweep.main(["--repeats", "2", "--json"]) == 0
+    report = Report.from_json(capsys.readouterr().out)
+    assert report.title == "the published sweep on pr715-tiny, 2 seeds"
+    # Per seed: 20 of each rerun; timed and for the other timings' inputs, twice a pass and twice the counts, 2 mixes.
+    assert [called.count(module.__name__) for module in (sweep.score, sweep.count, sweep.mix_stage)] == [45, 45, 45]
+    lines = {line.name: line.spread for line in report.lines}
+    assert lines["rerun / swept"].n == 2
+    assert lines["pass, per target"].median == pytest.approx(
+        1e4 * lines["one pass of the network over 100 targets"].median
+    )
 
 
 def test_the_start_benchmark_prints_the_ratios_of_whole_processes(monkeypatch, capsys):

@@ -5,17 +5,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgolf.errors import ConfigError
+from pgolf.ngram import grid as grid_module
 from pgolf.ngram import mix
+from pgolf.ngram.bayes_config import BayesConfig
+from pgolf.ngram.cells import NETWORK, cells_of, members_of
 from pgolf.ngram.config import CountConfig
-from pgolf.ngram.grid import GROUP, UNIT_RECORDS, Grid, Unit, cells_of
+from pgolf.ngram.dirichlet import dirichlet_loss
+from pgolf.ngram.grid import UNIT_RECORDS, Grid, Hints, Unit
+from pgolf.ngram.grid_loops import GROUP
 from pgolf.ngram.mix_config import MixConfig
+from pgolf.ngram.product import Product
+from pgolf.ngram.tilt import confident_hit, tilted_loss
+from tests.oracles import mixtures as oracle
 
 COUNTS = {
     "published": CountConfig(orders=(2, 4, 7)),
     "honest": CountConfig(estimator="exact", orders=(2, 5)),
 }
+HINTED = (7, 9, 13)
 EVERYTHING = MixConfig(
+    also=(
+        Product(mixers=("dirichlet",), concentrations=(1e-6, 0.5, 4.0, 1e9)),
+        Product(
+            mixers=("tilt",),
+            tilts=(0.0, 2.625, 20.0),
+            tilt_gammas=(0.0, 0.5),
+            tilt_confidences=(0, 0.8),
+            min_counts=(1, 3),
+        ),
+    ),
     alphas=(0.0, 0.1, 0.4, 0.999, 1.0),
     min_counts=(1, 2, 5),
     entropy_bases=(0.0, 0.05),
@@ -38,26 +56,48 @@ def records(size, seed, *, hardest_nats=30.0):
         else:
             full = [rng.poisson(1.5, size).astype(np.uint32) for _ in context]
         counts[name] = context + full
-    return Unit(loss.astype(np.float32), entropy.astype(np.float32), counts)
-
-
-def cut(unit, first, last):
-    part = slice(first, last)
-    return Unit(
-        unit.loss_nats[part], unit.entropy_nats[part], {n: [c[part] for c in cs] for n, cs in unit.counts.items()}
-    )
+    loss = loss.astype(np.float32)
+    context = [rng.poisson(mean, size).astype(np.uint32) for mean in (6, 2, 0.3)]
+    count = [rng.binomial(c, 0.8).astype(np.uint32) for c in context]
+    right = [rng.random(size) < 0.3 for _ in HINTED]
+    wrong = [np.log1p(-np.exp(-loss.astype(np.float64))) - rng.exponential(1, size) - 1e-6 for _ in HINTED]
+    logp = [np.where(hit, -loss, other).astype(np.float32) for hit, other in zip(right, wrong)]
+    return Unit(loss, entropy.astype(np.float32), counts, Hints(context, count, right, logp))
 
 
 def units_of(unit, size):
-    return [cut(unit, first, first + size) for first in range(0, len(unit.loss_nats), size)]
+    return [unit.part(slice(first, first + size)) for first in range(0, len(unit), size)]
+
+
+def hint_loss_by_definition(cell, unit):
+    rows = slice(0, HINTED.index(cell.order) + 1)
+    context, count = np.stack(unit.hints.context[rows]), np.stack(unit.hints.count[rows])
+    hit = confident_hit(context, count, min_count=cell.min_count, confidence=cell.tilt_confidence)
+    places = np.arange(len(hit))
+    loss_T = tilted_loss(
+        unit.loss_nats,
+        np.stack(unit.hints.logp)[hit, places],
+        np.stack(unit.hints.is_target)[hit, places],
+        hit >= 0,
+        tilt_nats=cell.tilt_nats,
+        gamma=cell.tilt_gamma,
+    )
+    return loss_T, hit >= 0
 
 
 def loss_by_definition(cell, unit):
     """Loss in nats of every record for one cell, float64, one array operation after the other; and who was matched."""
+    if cell.estimator == "hint":
+        return hint_loss_by_definition(cell, unit)
     if cell.counts is None:
         return unit.loss_nats.astype(np.float64), np.zeros(len(unit.loss_nats), bool)
     orders = COUNTS[cell.counts].orders
     row = orders.index(cell.order)
+    if cell.mixer == "dirichlet":
+        columns = np.split(np.stack(unit.counts[cell.counts]), 2)
+        context, full = (column[: row + 1] for column in columns)
+        loss_T = dirichlet_loss(unit.loss_nats, context, full, cell.concentration, legacy=not cell.normalized)
+        return loss_T, (context > 0).any(axis=0)
     rows = [row] if cell.mixer == "fixed" else list(range(row + 1))
     context = np.stack([unit.counts[cell.counts][k] for k in rows])
     full = np.stack([unit.counts[cell.counts][len(orders) + k] for k in rows])
@@ -78,13 +118,13 @@ def loss_by_definition(cell, unit):
 
 
 def assert_grid_is_its_points(unit, units, threads=2):
-    cells = cells_of(EVERYTHING, COUNTS)
-    totals = Grid(cells, COUNTS).run(units, threads=threads)
+    cells = cells_of(EVERYTHING, COUNTS, HINTED)
+    totals = Grid(cells, COUNTS, hinted=HINTED).run(units, threads=threads)
     for number, cell in enumerate(cells):
         loss_T, matched_T = loss_by_definition(cell, unit)
         # The claim of the grid: products of 16 and another order of summation cost at most 1e-12 of the sum.
         assert totals.loss_nats[number] == pytest.approx(loss_T.sum(), rel=1e-12, abs=1e-11), cell
-        assert totals.matched[number] == (matched_T.sum() if cell.counts else 0)
+        assert totals.matched[number] == matched_T.sum()
 
 
 @settings(deadline=None, max_examples=25)
@@ -105,12 +145,76 @@ def test_losses_far_beyond_what_a_softmax_gives_do_not_underflow():
     assert_grid_is_its_points(unit, units_of(unit, 3000))
 
 
-def test_threads_change_no_bit():
-    unit = records(20_000, 3)
-    cells = cells_of(EVERYTHING, COUNTS)
-    one, four = (Grid(cells, COUNTS).run(units_of(unit, 1000), threads=threads) for threads in (1, 4))
-    assert np.array_equal(one.loss_nats, four.loss_nats)
-    assert np.array_equal(one.matched, four.matched)
+MIXTURES = (
+    BayesConfig(),
+    BayesConfig(share_rate=1e-3),
+    BayesConfig(share_rate=0.05, chunk_targets=33, members=(Product(mixers=("dirichlet",), concentrations=(2.0,)),)),
+    BayesConfig(chunk_targets=16, members=(Product(mixers=("backoff", "tilt"), estimators=("exact",)),)),
+)
+
+
+def with_mixtures():
+    cells = cells_of(EVERYTHING, COUNTS, HINTED)
+    normalized = [cell for cell in cells if cell.normalized]
+    members = [
+        normalized if own.members is None else members_of(own.members, COUNTS, HINTED if number == 3 else None)
+        for number, own in enumerate(MIXTURES)
+    ]
+    return cells, members
+
+
+def test_mixtures_of_mixtures_are_those_of_the_members_plain_losses():
+    unit = records(700, 5)
+    cells, members = with_mixtures()
+    grid = Grid(cells, COUNTS, hinted=HINTED, bayes=list(zip(MIXTURES, members)))
+    grid.run(units_of(unit, 200), threads=2)
+    for config, listed, mixed in zip(MIXTURES, members, grid.mixed(), strict=True):
+        p_TK = np.exp([-loss_by_definition(cell, unit)[0] for cell in listed]).T
+        total, _ = oracle.shared(p_TK.tolist(), config.share_rate, config.chunk_targets)
+        assert listed[0] == NETWORK
+        assert mixed.loss_nats == pytest.approx(total, rel=1e-10)
+        assert mixed.shares.sum() == pytest.approx(1)
+        best = -np.log(p_TK).sum(axis=0).min()
+        if not config.share_rate:
+            assert mixed.loss_nats <= best + config.chunk_targets * np.log(len(listed))
+
+
+def test_members_outside_the_grid_add_no_cell_before_its_own():
+    cells, members = with_mixtures()
+    grid = Grid(cells, COUNTS, hinted=HINTED, bayes=list(zip(MIXTURES, members)))
+    assert grid.cells[: len(cells)] == tuple(cells)
+    assert set(grid.cells[len(cells) :]) == {cell for listed in members for cell in listed} - set(cells)
+
+
+def sums_of(grid):
+    return {name: array.tobytes() for name, array in grid.state().items()}
+
+
+def test_threads_change_no_bit(monkeypatch):
+    monkeypatch.setattr(grid_module, "SLICE_PROBABILITIES", 10_000)
+    unit = records(9_000, 3)
+    cells, members = with_mixtures()
+    grids = [Grid(cells, COUNTS, hinted=HINTED, bayes=list(zip(MIXTURES, members))) for _ in range(2)]
+    for grid, threads in zip(grids, (1, 4)):
+        grid.run(units_of(unit, 1000), threads=threads)
+    assert sums_of(grids[0]) == sums_of(grids[1])
+    assert grids[0].mixed()[1].loss_nats == grids[1].mixed()[1].loss_nats
+
+
+def test_a_grid_that_goes_on_from_its_sums_ends_with_the_same_bits():
+    unit = records(4000, 6)
+    cells, members = with_mixtures()
+    made = [Grid(cells, COUNTS, hinted=HINTED, bayes=list(zip(MIXTURES, members))) for _ in range(2)]
+    kept = []
+    made[0].run(
+        units_of(unit, 500),
+        threads=2,
+        after_unit=lambda _: kept.append({n: a.copy() for n, a in made[0].state().items()}),
+    )
+    assert len(kept) == 8
+    made[1].restore(kept[2])
+    made[1].run(units_of(unit, 500)[3:], threads=2)
+    assert sums_of(made[0]) == sums_of(made[1])
 
 
 def test_alpha_zero_is_the_network():
@@ -118,21 +222,3 @@ def test_alpha_zero_is_the_network():
     cells = cells_of(MixConfig(mixers=("fixed", "backoff"), alphas=(0.0,)), COUNTS)
     totals = Grid(cells, COUNTS).run([unit])
     assert totals.loss_nats == pytest.approx(np.full(len(cells), totals.loss_nats[0]), rel=1e-12)
-
-
-def test_grid_counts_its_cells():
-    cells = cells_of(EVERYTHING, COUNTS)
-    per_order_and_min_count = 2 * 5 + 2**4
-    assert len(cells) == 1 + (3 + 2) * 3 * per_order_and_min_count
-    assert len(set(cells)) == len(cells)
-    assert [cell.normalized for cell in cells] == [cell.estimator != "hashed" for cell in cells]
-    assert cells[0].estimator == "neural"
-
-
-def test_without_counts_there_is_the_network_alone():
-    assert [cell.estimator for cell in cells_of(EVERYTHING, {})] == ["neural"]
-
-
-def test_an_order_that_was_not_counted_is_refused():
-    with pytest.raises(ConfigError, match="asks for order 3, but counts 'honest' hold 2, 5"):
-        cells_of(MixConfig(orders=(2, 3)), {"honest": COUNTS["honest"]})

@@ -9,7 +9,7 @@ from pgolf.ngram.mix_config import MixConfig
     [
         ({"alphas": (0.1, 1.5)}, "less than or equal to 1"),
         ({"alphas": (0.1, 0.1)}, "alphas names a value twice"),
-        ({"alphas": ()}, "at least one weight in alphas"),
+        ({"alphas": ()}, "mixer fixed needs at least one value in alphas"),
         ({"orders": (3, 2)}, r"write \(2, 3\)"),
         ({"orders": ()}, "at least 1 item"),
         ({"mixers": ("geometric",)}, "fixed"),

@@ -1,0 +1,40 @@
+"""What a stage keeps of unfinished work, so that a killed one goes on: files that are whole and sound, or ignored.
+
+The folder is `RunOptions.scratch`; the store names it by the output's key, hands it out under the key's lock, and
+removes it once the output is published. Nothing in it is ever an input of another stage.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+_DIGEST_BYTES = 32
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write `content` behind its sha256: whole and on the disk, or not at all, whenever the process is killed."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load(path: Path) -> bytes | None:
+    """What was saved; None where nothing was, or where the file is damaged, which is removed then."""
+    try:
+        written = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = written[:_DIGEST_BYTES], written[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        path.unlink(missing_ok=True)
+        return None
+    return content

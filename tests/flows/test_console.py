@@ -1,0 +1,47 @@
+"""What the console says of a stage's progress, where there is no terminal."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from flows import console
+from pgolf.ngram.mix_config import MixConfig
+from pgolf.pipeline import Node
+from pgolf.run import Progress
+from pgolf.stages import MIX
+
+NODE = Node(name="mix[7]", stage=MIX, config=MixConfig())
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """A function that reports `done` of 1,000 at a second, and returns what was said."""
+    clock, said = [0.0], []
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    listener = console.Console({})
+    monkeypatch.setattr(listener, "say", said.append)
+
+    def report(at_s: float, done: int) -> str:
+        clock[0] = at_s
+        listener.progress(NODE, Progress(stage="mix", done=done, total=1000, unit="targets"))
+        return said.pop() if said else ""
+
+    return report
+
+
+def test_the_time_left_is_that_of_the_speed_so_far(told):
+    assert told(0, 0) == ""
+    assert re.search(r"mix\[7\] +targets 250/1,000  30 s left", told(10, 250))
+    assert "30 s left" not in told(15, 500)  # a line every ten seconds
+    assert re.search(r"targets 1,000/1,000$", told(40, 1000).rstrip())
+
+
+def test_what_a_killed_run_had_done_is_no_speed(told):
+    told(0, 900)
+    assert "90 s left" in told(10, 910)
+
+
+def test_hours_are_told_in_minutes(told):
+    told(0, 0)
+    assert "1,665 min left" in told(100, 1)
