@@ -90,7 +90,7 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
             path.mkdir()
         (folder["model"] / "model.pgolf").symlink_to(options.artifact.absolute())
         scored = {"model": folder["model"], "data": data}
-        score.make(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
+        score.score_here(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
         mixed = {"trace": folder["trace"], "data": data}
         for estimator in recipe["estimators"]:
             config = CountConfig.model_validate_json(json.dumps(recipe["count"])).of(estimator)

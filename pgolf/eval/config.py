@@ -15,12 +15,13 @@ class ScoreConfig(StageConfig):
     stride: int = Field(
         default=64, ge=1, description="targets scored per window after the first: what each window moves on by"
     )
-    batch_windows: int = Field(
-        default=32,
+    batch_windows: int | None = Field(
+        default=None,
         ge=1,
         le=65_536,
-        description="windows in one forward pass; on a CPU every thread holds one such batch; with batch_means its "
-        "batches are those passes",
+        description="windows in one forward pass, 32 in the published programs; on a CPU every thread holds one such "
+        "batch; null: as many as a fixed amount of memory holds (12 GiB on CUDA, 96 MiB on a CPU); with batch_means "
+        "its batches are those passes",
     )
     tail: Literal["once", "repeat"] = Field(
         default="once",

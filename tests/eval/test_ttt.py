@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pgolf.errors import ConfigError, NonFiniteLoss
 from pgolf.eval import ttt as ttt_module
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.score import score_windows
+from pgolf.eval.scoring import window_pieces
 from pgolf.eval.trace import Trace
 from pgolf.eval.ttt import Learner, learning_rate, row_parts
 from pgolf.eval.ttt_config import TttConfig
@@ -21,6 +21,7 @@ from pgolf.model.gpt import GPT
 from pgolf.model.untie import untie
 from pgolf.overrides import apply_overrides
 from pgolf.recipes import recipe_named
+from tests.eval.traces import stream_for, trace_of
 from tests.oracles import ttt as oracle
 
 WINDOW, STRIDE = 24, 8
@@ -55,16 +56,13 @@ def adapted(network, tokens, *, threads=1, **ttt) -> tuple[Trace, GPT]:
         for chunk in range(learner.chunks):
             learner.learn(chunk)
     plan = plan_windows(len(tokens) - 1, window=WINDOW, stride=STRIDE, tail="repeat")
-    pieces = list(score_windows(model, tokens, plan, config, learner=learner, threads=threads))
-    columns = zip(*((piece.target, piece.loss_nats, piece.entropy_nats) for piece in pieces))
-    return Trace(*(np.concatenate(column) for column in columns)), model
+    stream = stream_for(model, tokens)
+    return trace_of(window_pieces(model, stream, plan, config, learner=learner, threads=threads), plan), model
 
 
 def unadapted(network, tokens) -> Trace:
     plan = plan_windows(len(tokens) - 1, window=WINDOW, stride=STRIDE, tail="repeat")
-    pieces = list(score_windows(network, tokens, plan, ScoreConfig(**LAYOUT)))
-    columns = zip(*((piece.target, piece.loss_nats, piece.entropy_nats) for piece in pieces))
-    return Trace(*(np.concatenate(column) for column in columns))
+    return trace_of(window_pieces(network, stream_for(network, tokens), plan, ScoreConfig(**LAYOUT)), plan)
 
 
 class Logits(torch.nn.Module):
