@@ -8,6 +8,7 @@ from pgolf.config import StageConfig
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
+from pgolf.eval.ttt_config import TttConfig
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.mix_config import MixConfig
@@ -67,9 +68,10 @@ class Recipe(StageConfig):
             raise ValueError(
                 f"count.tail {self.count.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
             )
-        if self.score.ttt and self.score.ttt.frozen_blocks >= self.model.executed_layers:
+        ttt = self.score.ttt
+        if isinstance(ttt, TttConfig) and ttt.frozen_blocks >= self.model.executed_layers:
             raise ValueError(
-                f"score.ttt.frozen_blocks {self.score.ttt.frozen_blocks} freezes all {self.model.executed_layers} "
+                f"score.ttt.frozen_blocks {ttt.frozen_blocks} freezes all {self.model.executed_layers} "
                 f"blocks of the network; set it to at most {self.model.executed_layers - 1}"
             )
         for number, hedge in enumerate(self.mix.hedges):

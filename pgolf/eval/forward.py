@@ -9,7 +9,7 @@ D residual width, V vocabulary; P positions of a batch that are predicted from, 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,6 +22,7 @@ from pgolf.eval.chunks import WindowBatch
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.in_order import map_in_order
 from pgolf.eval.windows import WindowPlan
+from pgolf.in_order import Item
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.softcap import LogitRounding
@@ -93,9 +94,7 @@ class WindowPass:
         threads: batches computed at once on a CPU, each by a single thread, so that the numbers are the same for any
         number of threads. Memory is that of threads + 1 batches.
         """
-        if self._device.type == "cpu":
-            return map_in_order(lambda batch: self.columns(batch).numpy(), batches, threads=threads)
-        return _fetched_later(map(self.columns, batches))
+        return computed(self.columns, batches, self._device, threads=threads)
 
     @torch.inference_mode()
     def columns(self, batch: WindowBatch) -> Tensor:
@@ -159,6 +158,15 @@ def network_columns(model: GPT, h_PD: Tensor, next_P: Tensor, hints_PK: Tensor, 
         hint_PK = logp_PV.gather(1, part_PK.long().clamp(min=0)).masked_fill(part_PK < 0, 0.0)
         parts.append(torch.cat((loss_P[None], entropy_P[None], hint_PK.T)))
     return torch.cat(parts, dim=1)
+
+
+def computed(
+    work: Callable[[Item], Tensor], items: Iterable[Item], device: torch.device, *, threads: int
+) -> Iterator[Columns]:
+    """work(item) for every item on the host, in order: by `threads` threads on a CPU, a few items late on CUDA."""
+    if device.type == "cpu":
+        return map_in_order(lambda item: work(item).numpy(), items, threads=threads)
+    return _fetched_later(map(work, items))
 
 
 def _fetched_later(columns: Iterable[Tensor]) -> Iterator[Columns]:

@@ -17,10 +17,13 @@ from pgolf.eval.batch_means import BatchMean
 from pgolf.eval.bpb import sum_nats
 from pgolf.eval.chunks import WindowBatch, shares, window_batches, window_bounds
 from pgolf.eval.config import ScoreConfig
+from pgolf.eval.documents import document_borders
 from pgolf.eval.forward import Columns, Stream, Tokens, WindowPass, windows_at_a_time
 from pgolf.eval.hints import HINTS_FILE, Hints, read_hints
+from pgolf.eval.lora import DocumentPass
 from pgolf.eval.pieces import Piece
 from pgolf.eval.ttt import Learner
+from pgolf.eval.ttt_config import TttConfig
 from pgolf.eval.windows import WindowPlan, plan_windows
 from pgolf.model.checkpoint import build_model
 from pgolf.model.config import ModelConfig
@@ -83,14 +86,18 @@ class Scoring:
         packed = load_packed(inputs["model"] / "model.pgolf")
         _check_vocabulary(text.dataset, packed.config)
         network, state = packed.config, packed.state
-        if config.ttt and config.ttt.untie:
+        ttt = config.ttt
+        if isinstance(ttt, TttConfig) and ttt.untie:
             network, state = untie(network, state)
         self._model = build_model(network, state, device)
         hints = hints_of(inputs, text, network.vocab_size)
         self._stream = Stream.on(device, text.tokens, hints.tokens if hints else None)
-        self._learner = (
-            Learner(self._model, text.tokens, config.ttt, threads=threads, ranks=ranks) if config.ttt else None
-        )
+        self._learner = self._documents = None
+        if isinstance(ttt, TttConfig):
+            self._learner = Learner(self._model, text.tokens, ttt, threads=threads, ranks=ranks)
+        elif ttt is not None:
+            borders = document_borders(text.tokens, text.dataset.bos_id)
+            self._documents = DocumentPass(self._model, self._stream, borders, config)
         self._meter = _Meter(text.plan.records, ranks.world_size, report)
         self._loaded_s = time.perf_counter()
         self.phases_s = {"load": self._loaded_s - started}
@@ -98,7 +105,8 @@ class Scoring:
     @property
     def facts(self) -> dict[str, Fact]:
         """What the learning came to."""
-        return {} if self._learner is None else {"ttt_steps": self._learner.steps}
+        learning = self._learner or self._documents
+        return {} if learning is None else {"ttt_steps": learning.steps}
 
     def pieces(self) -> Iterator[Piece]:
         """This rank's pieces, in order."""
@@ -108,22 +116,27 @@ class Scoring:
             for chunk in range(learner.chunks):
                 learner.learn(chunk)
                 self._meter.learned(learner.targets_of(chunk), chunk, learner.chunks)
-        pieces = window_pieces(
+        for piece in self._scored_pieces():
+            self._meter.scored(piece)
+            yield piece
+        self._meter.finished()
+        self.phases_s["score"] = time.perf_counter() - self._loaded_s
+        if learner is not None:
+            self.phases_s["learn"] = learner.wall_s
+            self.phases_s["score"] -= learner.wall_s
+
+    def _scored_pieces(self) -> Iterator[Piece]:
+        if self._documents is not None:
+            return self._documents.pieces(ranks=self._ranks, threads=self._threads)
+        return window_pieces(
             self._model,
             self._stream,
             self._text.plan,
             self._config,
             ranks=self._ranks,
-            learner=learner,
+            learner=self._learner,
             threads=self._threads,
         )
-        for piece in pieces:
-            self._meter.scored(piece)
-            yield piece
-        self.phases_s["score"] = time.perf_counter() - self._loaded_s
-        if learner is not None:
-            self.phases_s["learn"] = learner.wall_s
-            self.phases_s["score"] -= learner.wall_s
 
 
 def hints_of(inputs: Mapping[str, Path], text: Text, vocab_size: int) -> Hints | None:
@@ -242,6 +255,11 @@ class _Meter:
         done = min(self._records, self._scored * self._ranks)
         speed = done / max(time.perf_counter() - self._began_s, 1e-9)
         self._tell(self._learned + done, {"loss_nats": self._nats / self._scored, "targets_per_s": speed})
+
+    def finished(self) -> None:
+        """This rank's share is done; the others' take as long."""
+        if self._scored * self._ranks < self._records:
+            self._tell(self._learned + self._records, {})
 
     def _tell(self, done: int, facts: Mapping[str, Fact]) -> None:
         now_s, total = time.perf_counter(), self._to_learn + self._records

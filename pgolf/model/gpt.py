@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from pgolf.model.attention import Attention
 from pgolf.model.config import ModelConfig
 from pgolf.model.embedding import ScaledTable, SmearGate, Table, bigram_bucket
-from pgolf.model.linear import CastedLinear
+from pgolf.model.linear import Adapter, CastedLinear
 from pgolf.model.precision import Precision, precision_for, stream_norm_eps
 from pgolf.model.rope import ntk_base, rotation_tables
 from pgolf.model.softcap import LogitRounding, softcapped
@@ -96,6 +96,7 @@ class GPT(nn.Module):
         self.smear = SmearGate(config.width)
         self.skip_weights = nn.Parameter(torch.zeros(config.encoder_layers, config.width))
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.executed_layers))
+        self.head_adapter: Adapter | None = None  # of the tied table as the head alone
         self.ve_shared: ScaledTable | None = None
         self.ve_layer_scales = nn.ParameterList()
         if config.value_embedding_layers:
@@ -173,6 +174,8 @@ class GPT(nn.Module):
         """Softcapped logits [..., V] in float32 of hidden states [..., D]; for `rounding` see `softcapped`."""
         dtype = self.precision.linear
         z = F.linear(h.to(dtype), self.tok_emb.weight.to(dtype))
+        if self.head_adapter is not None:
+            z = z + self.head_adapter.of(h.to(dtype))
         return softcapped(z, self.config.logit_softcap, rounding)
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor, rounding: LogitRounding = "none") -> Tensor:
