@@ -6,6 +6,7 @@ of all values.
 Source: Parameter Golf PRs #715, #745 and #792; GQA from Ainslie et al. 2023.
 """
 
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -96,7 +97,7 @@ class Attention(nn.Module):
             k_BGTK.to(precision.linear),
             v_BTGK.transpose(1, 2),
             # Not a mask of our own: with one, CUDA has no fused kernel for grouped queries.
-            attn_mask=None if S == T else causal_lower_right(S, T),
+            attn_mask=None if S == T else _last_queries(S, T),
             is_causal=S == T,
             enable_gqa=True,
         )
@@ -115,6 +116,13 @@ class Attention(nn.Module):
         B, T, _ = x_BTC.shape
         x_BHTK = x_BTC.view(B, T, heads, self.head_dim).transpose(1, 2).to(precision.residual)
         return rotate(F.rms_norm(x_BHTK, (self.head_dim,), eps=self.qk_norm_eps), *rotation)
+
+
+@lru_cache(maxsize=1024)
+def _last_queries(queries: int, keys: int) -> Tensor:
+    """The causal bias of the last `queries` of `keys` positions; made once, since it holds nothing but the sizes."""
+    bias: Tensor = causal_lower_right(queries, keys)
+    return bias
 
 
 def without_own_value(y_BTHK: Tensor, v_BTGK: Tensor) -> Tensor:

@@ -169,8 +169,8 @@ def test_text_that_repeats_itself_is_learned_within_its_document(toy_network):
     learned, unlearned = scored(toy_network, tokens, lr=5e-3), scored(toy_network, tokens, lr=1e-12)
     late = slice(180, 240)
     assert learned.loss_nats[late].mean() < unlearned.loss_nats[late].mean() - 0.5
-    # The second document starts where the first one did.
-    np.testing.assert_array_equal(learned.loss_nats[241:], learned.loss_nats[:240])
+    # The second document starts where the first one did. Their last chunks differ: only the first has a BOS to predict.
+    np.testing.assert_array_equal(learned.loss_nats[241:479], learned.loss_nats[:238])
 
 
 def test_hints_get_the_log_probabilities_of_the_adapted_network(toy_network):
@@ -193,8 +193,8 @@ def test_every_target_belongs_to_one_document():
 
 
 def test_an_adapter_that_diverges_says_where_and_what_to_do(toy_network):
-    with pytest.raises(NonFiniteLoss, match=r"document 0 .*targets 1 to 31\) .* lower ttt\.lr \(now 1e\+38\)"):
-        scored(toy_network, tokens_of(), lr=1e38)
+    with pytest.raises(NonFiniteLoss, match=r"document 0 .*targets 1 to 31\) .* lower ttt\.lr \(now 1e\+30\)"):
+        scored(toy_network, tokens_of(), lr=1e30)
 
 
 def test_a_recipe_takes_it_by_an_override_and_its_trace_is_causal():

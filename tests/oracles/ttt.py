@@ -150,7 +150,7 @@ def adapted_per_document(
 
         for first in range(start, stop, S):
             last = min(first + S, stop)
-            logp = of_chunk(first, last).double()
+            logp = of_chunk(first, last).detach().double()
             for p in range(first, last):
                 q = logp[p - first].exp()
                 entropy = -float((q * logp[p - first]).sum())
