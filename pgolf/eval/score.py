@@ -26,9 +26,9 @@ from pgolf.eval.scoring import Scoring, Text, cpu_threads, open_text
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.hardware import gpu_names
 from pgolf.lease import lease
-from pgolf.rank_job import run_job
 from pgolf.run import Fact, Made, Progress, RunOptions
 from pgolf.train.devices import devices_for
+from pgolf.train.run_job import run_job
 
 LOG_FILE = "score.log"
 

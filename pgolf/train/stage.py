@@ -12,12 +12,12 @@ from pgolf.corpus.shards import read_shard
 from pgolf.errors import ConfigError
 from pgolf.hardware import ranks_for, refuse_uneven
 from pgolf.lease import Lease, lease
-from pgolf.rank_job import run_job
 from pgolf.run import Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
 from pgolf.train.config import TrainStageConfig
 from pgolf.train.devices import devices_for
 from pgolf.train.job import LEDGER_FILE, LOG_FILE, Job, Ledger
+from pgolf.train.run_job import run_job
 
 
 def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
