@@ -149,6 +149,26 @@ def test_adapt_first_equals_its_definition(float_network):
     assert np.abs(trace.loss_nats - unadapted(float_network, tokens).loss_nats).mean() > 1000 * SAME_NATS
 
 
+def test_the_causal_761_scores_every_chunk_before_its_update(float_network):
+    """Its optimizer, rate, epochs and frozen blocks in the order of #745: one override of the recipe."""
+    tokens = random_tokens(3 * CHUNK + WINDOW + 1)
+    trace, _ = adapted(float_network, tokens, **{**ADAMW, "order": "score_first"}, frozen_blocks=1)
+    weights = {name: weight.detach().clone() for name, weight in float_network.named_parameters()}
+    records = oracle.score_then_learn(
+        *as_plain_functions(float_network), weights, [n for n in weights if not n.startswith("blocks.0.")],
+        tokens.tolist(), window=WINDOW, stride=STRIDE, C=CHUNK, S=ROW, groups=3, epochs=2,
+        optimizer=oracle.Optimizer("adamw"), lr=1e-3, clip_norm=0.5, constant=True,
+    )  # fmt: skip
+    assert_same(trace, records)
+    np.testing.assert_array_equal(trace.loss_nats[:CHUNK], unadapted(float_network, tokens).loss_nats[:CHUNK])
+
+    published = recipe_named("pr761").score.ttt
+    causal = apply_overrides(recipe_named("pr761"), ["score.ttt.order=score_first"]).score
+    assert causal.causal
+    assert causal.ttt == published.model_copy(update={"order": "score_first"})
+    assert (causal.ttt.optimizer, causal.ttt.epochs, causal.ttt.lr_schedule) == ("adamw", 4, "constant")
+
+
 @pytest.mark.parametrize("altered", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5, 4 * CHUNK])
 def test_score_first_scores_no_target_otherwise_for_what_comes_after_it(toy_network, altered):
     tokens = random_tokens(4 * CHUNK + 1)

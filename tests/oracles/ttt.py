@@ -84,9 +84,13 @@ def learned_by_definition(
 
 
 def score_then_learn(
-    loss, score, weights, learnable, tokens, *, window, stride, C, S, groups, epochs, optimizer, lr, clip_norm
-):
-    """#745: per chunk first its windows, then its rows; the last chunk is not learned; a cosine from lr to 0."""
+    loss, score, weights, learnable, tokens, *,
+    window, stride, C, S, groups, epochs, optimizer, lr, clip_norm, constant=False,
+):  # fmt: skip
+    """#745: per chunk first its windows, then its rows; the last chunk is not learned; a cosine from lr to 0.
+
+    constant: #761's rate instead, for its causal version.
+    """
     N = len(tokens) - 1
     K = math.ceil(N / C)
     spans, records = windows_by_definition(N, window, stride), []
@@ -94,7 +98,7 @@ def score_then_learn(
         mine = [span for span in spans if (span[0] + span[2]) // C == c]
         records += scored_by_definition(score, weights, tokens, window, mine)
         if c < K - 1:
-            lr_c = lr * 0.5 * (1 + math.cos(math.pi * c / (K - 1)))
+            lr_c = lr if constant else lr * 0.5 * (1 + math.cos(math.pi * c / (K - 1)))
             rows = (min((c + 1) * C, N) - c * C) // S
             learned_by_definition(
                 loss, weights, learnable, tokens, c * C, rows, S,
