@@ -21,8 +21,8 @@ import torch.distributed as dist
 
 from pgolf.corpus.view import write_view
 from pgolf.errors import DataError, PgolfError
-from pgolf.eval import score
 from pgolf.eval.config import ScoreConfig
+from pgolf.eval.in_process import score_in_process
 from pgolf.ngram import count, mix_stage
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.mix_config import MixConfig
@@ -90,7 +90,7 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
             path.mkdir()
         (folder["model"] / "model.pgolf").symlink_to(options.artifact.absolute())
         scored = {"model": folder["model"], "data": data}
-        score.score_here(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
+        score_in_process(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
         mixed = {"trace": folder["trace"], "data": data}
         for estimator in recipe["estimators"]:
             config = CountConfig.model_validate_json(json.dumps(recipe["count"])).of(estimator)

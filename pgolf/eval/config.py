@@ -20,7 +20,7 @@ class ScoreConfig(StageConfig):
         ge=1,
         le=65_536,
         description="windows in one forward pass, 32 in the published programs; on a CPU every thread holds one such "
-        "batch; null: as many as a fixed amount of memory holds (12 GiB on CUDA, 96 MiB on a CPU); with batch_means "
+        "batch; null: as many as a fixed amount of memory holds (8 GiB on CUDA, 96 MiB on a CPU); with batch_means "
         "its batches are those passes",
     )
     tail: Literal["once", "repeat"] = Field(

@@ -35,7 +35,7 @@ LOGITS_AT_A_TIME = 1 << 24
 
 # What the activations of one batch may take. Constants, not what a machine has free: the number of windows in a batch
 # moves the last bits of a trace.
-ACTIVATION_BYTES = {"cpu": 96 << 20, "cuda": 12 << 30}
+ACTIVATION_BYTES = {"cpu": 96 << 20, "cuda": 8 << 30}
 
 # Batches that are launched before the results of the first are read.
 _BATCHES_AHEAD = 4

@@ -16,7 +16,8 @@ from pgolf.eval import scoring as scoring_module
 from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.bpb import bits_per_byte
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.score import device_for, make
+from pgolf.eval.in_process import device_for
+from pgolf.eval.score import make
 from pgolf.eval.scoring import cpu_threads, window_pieces
 from pgolf.eval.trace import Trace, read_trace, trace_is_causal
 from pgolf.eval.ttt_config import BatchMeansConfig, TttConfig
