@@ -6,7 +6,8 @@ log-softmax and entropy at every position, one window at a time as the stage doe
 With two threads the stage runs two windows side by side, plain lets torch cut each operation in two. The most that the
 ratio could be is counted: plain's time over that time less the arithmetic that the last block, the head and the softmax
 need not do, at the speed of plain's arithmetic as a whole. Attention runs below that speed, so saving some of it can
-save more than is counted. At a stride as long as the window there is nothing to save.
+save more than is counted. At a stride as long as the window there is nothing to save. Processor time says what one
+thread takes where other processes want the same cores; wall time is what was waited.
 
 On a GPU, in bfloat16: plain is the published loop: batches of 32 windows, all logits in float32, and per window a copy
 of its losses and entropies to the host.
@@ -14,6 +15,7 @@ of its losses and entropies to the host.
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -43,7 +45,8 @@ Not measured on a GPU: none was there. Where there is one, `python -m bench scor
 
 def last_windows(plan: WindowPlan, count: int, size: int) -> list[WindowBatch]:
     """Batches of windows that each score their last `stride` positions: all but the first one do."""
-    return [WindowBatch(0, 0, 0, range(first, first + size)) for first in range(1, 1 + count, size)]
+    end = 1 + count
+    return [WindowBatch(0, 0, 0, range(first, min(first + size, end))) for first in range(1, end, size)]
 
 
 class Measured:
@@ -115,7 +118,7 @@ def on_cpu(model: GPT, config: ScoreConfig, repeats: int) -> list[Line]:
     lines = []
     for threads, windows in ((1, 1), (2, 2)):
         work = Measured(model, config, windows)
-        ours, plain = _in_turns(work, windows, threads, repeats)
+        ours, plain, ours_cpu, plain_cpu = _in_turns(work, windows, threads, repeats)
         name = f"{threads} thread{'s' if threads > 1 else ''}"
         lines += [
             Line(f"{name}: stage", "s/window", Spread.of(ours)),
@@ -123,24 +126,29 @@ def on_cpu(model: GPT, config: ScoreConfig, repeats: int) -> list[Line]:
             Line(f"{name}: plain / stage", "times", ratios(plain, ours), ">= 1.1"),
         ]
         if threads == 1:
-            limit, softmax_share = most(model.config, config, min(plain))
+            limit, softmax_share = most(model.config, config, min(plain_cpu))
             whole = multiply_adds(model.config, config.window)
             needed = multiply_adds(model.config, config.window, config.stride)
-            reached = [ratio / limit for ratio in (p / o for p, o in zip(plain, ours, strict=True))]
+            reached = [p / o / limit for p, o in zip(plain_cpu, ours_cpu, strict=True)]
             lines += [
+                Line("1 thread: plain / stage, processor time", "times", ratios(plain_cpu, ours_cpu), ">= 1.1"),
                 Line("multiply-adds: plain / stage", "times", Spread.of([whole / needed])),
                 Line("softmax and entropy of plain", "% of its time", Spread.of([100 * softmax_share])),
                 Line("most that plain / stage could be", "times", Spread.of([limit])),
-                Line("1 thread: ratio reached / most", "times", Spread.of(reached)),
+                Line("1 thread, processor time: ratio reached / most", "times", Spread.of(reached)),
             ]
     whole = Measured(model, config.model_copy(update={"stride": config.window}), 1)
-    ours, plain = _in_turns(whole, 1, 1, repeats)
-    lines.append(Line("stride = window, 1 thread: plain / stage", "times", ratios(plain, ours), ">= 1"))
-    return lines
+    ours, plain, ours_cpu, plain_cpu = _in_turns(whole, 1, 1, repeats)
+    name = "stride = window, 1 thread: plain / stage"
+    return [
+        *lines,
+        Line(name, "times", ratios(plain, ours), ">= 1"),
+        Line(f"{name}, processor time", "times", ratios(plain_cpu, ours_cpu), ">= 1"),
+    ]
 
 
-def _in_turns(work: Measured, windows: int, threads: int, repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds per window of the stage's path and of plain, in turns."""
+def _in_turns(work: Measured, windows: int, threads: int, repeats: int) -> tuple[list[float], ...]:
+    """Wall seconds per window of the stage's path and of plain, in turns, then processor seconds of the same turns."""
 
     def plain() -> None:
         with intra_op_threads(threads):
@@ -149,8 +157,15 @@ def _in_turns(work: Measured, windows: int, threads: int, repeats: int) -> tuple
     works: list[Callable[[], object]] = [partial(work.ours, windows, threads), plain]
     for each in works:  # what is allocated and chosen once
         each()
-    ours_s, plain_s = in_turns_s(works, repeats)
-    return [seconds / windows for seconds in ours_s], [seconds / windows for seconds in plain_s]
+    cpu_s: list[list[float]] = [[], []]
+
+    def timed(number: int) -> None:
+        began_s = time.process_time()
+        works[number]()
+        cpu_s[number].append(time.process_time() - began_s)
+
+    wall = in_turns_s([partial(timed, 0), partial(timed, 1)], repeats)
+    return tuple([seconds / windows for seconds in each] for each in (*wall, *cpu_s))
 
 
 def on_gpu(model: GPT, config: ScoreConfig, repeats: int) -> list[Line]:
