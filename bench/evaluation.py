@@ -27,7 +27,7 @@ import zstandard
 from pgolf.artifact import Artifact, Store
 from pgolf.build import build_all
 from pgolf.content import Memo
-from pgolf.corpus.shards import read_shard
+from pgolf.corpus.shards import read_shard, stream_digest
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
@@ -170,7 +170,7 @@ def write_bigram_trace(shared: Path, data: Path, out: Path) -> Path:
     target_T = plan.record_targets()
     x_T, y_T = tokens[target_T - 1], tokens[target_T]
     trace = Trace(target_T, loss_VV[x_T, y_T].astype(np.float32), entropy_V[x_T].astype(np.float32))
-    write_trace(out / "trace.arrow", [trace], plan=plan)
+    write_trace(out / "trace.arrow", [trace], plan=plan, stream=stream_digest(tokens))
     return out
 
 

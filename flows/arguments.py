@@ -78,7 +78,11 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a SentencePiece .model file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     parser.add_argument(
-        "--processes", type=int, default=0, metavar="N", help="ranks per training, one GPU each (default: all GPUs)"
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ranks per training or scoring, one GPU each (default: all)",
     )
     parser.add_argument(
         "--checkpoint",

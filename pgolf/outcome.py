@@ -151,7 +151,7 @@ def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
         declared.pop("alpha", None)
     scorers: dict[str, dict[str, Any]] = {"network": dict(NEURAL)}
     # A distribution is honest only if the network behind it had not learned the text before.
-    learned_first = recipe.score.ttt is not None and recipe.score.ttt.order == "adapt_first"
+    learned_first = not recipe.score.causal
     honest = "not causal" if learned_first else "honest"
     for estimator in sorted(recipe.estimators):
         label = honest if estimator == "exact" else "legacy"

@@ -8,6 +8,7 @@ from pgolf.config import StageConfig
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
+from pgolf.eval.ttt_config import TttConfig
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.cells import check_orders
 from pgolf.ngram.config import MAX_ORDER, CountConfig
@@ -80,9 +81,10 @@ class Recipe(StageConfig):
                 )
         for estimator in self.estimators:
             self.count.of(estimator)
-        if self.score.ttt and self.score.ttt.frozen_blocks >= self.model.executed_layers:
+        ttt = self.score.ttt
+        if isinstance(ttt, TttConfig) and ttt.frozen_blocks >= self.model.executed_layers:
             raise ValueError(
-                f"score.ttt.frozen_blocks {self.score.ttt.frozen_blocks} freezes all {self.model.executed_layers} "
+                f"score.ttt.frozen_blocks {ttt.frozen_blocks} freezes all {self.model.executed_layers} "
                 f"blocks of the network; set it to at most {self.model.executed_layers - 1}"
             )
         # Before any work: the mix stage would find it at the very end.

@@ -27,8 +27,9 @@ def ignore_progress(_progress: Progress) -> None:
 class RunOptions:
     """Where and how a stage runs. Nothing here may change the bytes of an output.
 
-    device: "auto" takes CUDA where there is one. processes: ranks started by torchrun (0: one per GPU, as far as they
-    share a step evenly; one on a CPU). threads: CPU threads per process (0: all cores of a stage that is one process).
+    device: "auto" takes CUDA where there is one. processes: ranks started by torchrun (0: one per GPU, in training as
+    far as they share a step evenly; one on a CPU). threads: CPU threads per process (0: in training one, in scoring
+    its share of the cores, in a stage that is one process all of them).
     lease_dir: folder of the node's device lock files. scratch: where the stage may keep unfinished work for after a
     kill (`pgolf.scratch`); None: nowhere.
     """

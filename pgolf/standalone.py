@@ -21,8 +21,8 @@ import torch.distributed as dist
 
 from pgolf.corpus.view import write_view
 from pgolf.errors import DataError, PgolfError
-from pgolf.eval import score
 from pgolf.eval.config import ScoreConfig
+from pgolf.eval.in_process import score_in_process
 from pgolf.ngram import count, hint, mix_stage
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.hint_config import HintConfig
@@ -95,7 +95,7 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
             hint.make(HintConfig.model_validate_json(json.dumps(recipe["hint"])), {"data": data}, folder["hints"], run)
             hinted["hints"] = folder["hints"]
         scored = {"model": folder["model"], "data": data, **hinted}
-        score.make(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
+        score_in_process(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
         mixed = {"trace": folder["trace"], "data": data, **hinted}
         for estimator in recipe["estimators"]:
             config = CountConfig.model_validate_json(json.dumps(recipe["count"])).of(estimator)

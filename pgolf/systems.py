@@ -169,7 +169,7 @@ def tiny(full: Recipe) -> Recipe:
     rotary reference, as at full size, so that the NTK rule acts.
     """
     window, stride, chunk_tokens = 128, 32, 2048
-    score: dict[str, Any] = {"window": window, "stride": stride, "precision": "float32", "batch_windows": 8}
+    score: dict[str, Any] = {"window": window, "stride": stride, "precision": "float32"}
     if full.score.ttt is not None:
         small = {"chunk_tokens": chunk_tokens, "sequence_length": window}
         score["ttt"] = _changed(full.score.ttt, **small)

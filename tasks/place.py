@@ -24,7 +24,10 @@ class Place(BaseModel):
     tokenizer: Path | None = Field(None, description="A SentencePiece .model file")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network runs")
     processes: int = Field(
-        0, ge=0, le=8, description="Ranks per training, one GPU each; 0: all GPUs that share a step evenly"
+        0,
+        ge=0,
+        le=8,
+        description="Ranks per training and scoring, one GPU each; 0: all GPUs (that share a step evenly)",
     )
     checkpoints: dict[int, Path] = Field({}, description="Seed -> file of weights that takes the place of training")
     checkpoint_steps: dict[int, Annotated[int, Field(ge=0)]] = Field(

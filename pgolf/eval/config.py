@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pgolf.config import StageConfig
-from pgolf.eval.ttt_config import BatchMeansConfig, TttConfig
+from pgolf.eval.ttt_config import AnyTttConfig, BatchMeansConfig, LoraConfig, TttConfig
 
 
 class ScoreConfig(StageConfig):
@@ -15,12 +15,13 @@ class ScoreConfig(StageConfig):
     stride: int = Field(
         default=64, ge=1, description="targets scored per window after the first: what each window moves on by"
     )
-    batch_windows: int = Field(
-        default=32,
+    batch_windows: int | None = Field(
+        default=None,
         ge=1,
         le=65_536,
-        description="windows in one forward pass; on a CPU every thread holds one such batch; with batch_means its "
-        "batches are those passes",
+        description="windows in one forward pass, 32 in the published programs; on a CPU every thread holds one such "
+        "batch; null: as many as a fixed amount of memory holds (8 GiB on CUDA, 96 MiB on a CPU); with batch_means "
+        "its batches are those passes",
     )
     tail: Literal["once", "repeat"] = Field(
         default="once",
@@ -38,7 +39,10 @@ class ScoreConfig(StageConfig):
         description="bfloat16: round the softcapped logits once, as a compiled graph does (#715), or after each of "
         "its operations, as the uncompiled evaluations of #745 and #792 do; float32 is the same either way",
     )
-    ttt: TttConfig | None = Field(default=None, description="adapt to the text while scoring it; null: fixed weights")
+    ttt: AnyTttConfig | None = Field(
+        default=None,
+        description='adapt to the text while scoring it; null: fixed weights; {"kind": "lora"}: per document',
+    )
     batch_means: BatchMeansConfig | None = Field(
         default=None, description="also write batches.arrow, which the published Hedge mixer needs; null: do not"
     )
@@ -46,20 +50,40 @@ class ScoreConfig(StageConfig):
     @property
     def chunk_tokens(self) -> int | None:
         """Scored positions of a chunk; None where nothing happens chunk by chunk."""
-        chunked = self.ttt or self.batch_means
+        chunked = self.ttt if isinstance(self.ttt, TttConfig) else self.batch_means
         return chunked.chunk_tokens if chunked else None
 
     @property
     def causal(self) -> bool:
         """Whether every score depends on the artifact and on tokens before its target alone."""
-        return self.ttt is None or self.ttt.order == "score_first"
+        return not isinstance(self.ttt, TttConfig) or self.ttt.order == "score_first"
 
     @model_validator(mode="after")
     def _chunks_agree(self) -> Self:
-        if self.ttt and self.batch_means and self.ttt.chunk_tokens != self.batch_means.chunk_tokens:
+        if (
+            isinstance(self.ttt, TttConfig)
+            and self.batch_means
+            and self.ttt.chunk_tokens != self.batch_means.chunk_tokens
+        ):
             raise ValueError(
                 f"ttt.chunk_tokens {self.ttt.chunk_tokens} and batch_means.chunk_tokens "
                 f"{self.batch_means.chunk_tokens} differ; batches lie within learned chunks: set both alike"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _documents_fit(self) -> Self:
+        if not isinstance(self.ttt, LoraConfig):
+            return self
+        if self.tail == "repeat" or self.batch_means:
+            raise ValueError(
+                "ttt.kind lora scores document by document, without windows whose tail could repeat or whose batches "
+                "have means; set tail=once and batch_means=null"
+            )
+        if self.ttt.chunk_targets > self.window:
+            raise ValueError(
+                f"ttt.chunk_targets {self.ttt.chunk_targets} is over window {self.window}, the most that the network "
+                f"sees at once; set it to at most {self.window}"
             )
         return self
 

@@ -1,15 +1,17 @@
 """The trace: what the network contributes to a score, two numbers per scored target, as an Arrow IPC file.
 
 One row per record in evaluation order (`pgolf.eval.windows`): `target` int64, index j of the target in the validation
-stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place; where
-hints were scored, `hint_logp_<n>` float32 per order n, ln q(hint).
-The schema's metadata says which windows and which tokens were scored, and whether any score had seen its own target.
+stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place. A network
+that was given hints (`hints.arrow`) adds `hint_logp_<n>` float32 per order n: ln q of that order's hint, 0 without one.
+The schema's metadata says of which stream, which windows were scored, and whether any score had seen its own target.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,6 @@ from pgolf.eval.windows import WindowPlan, plan_windows
 WINDOWS_KEY = b"pgolf.windows"
 CAUSAL_KEY = b"pgolf.causal"
 STREAM_KEY = b"pgolf.stream"
-HINT_LOGP = "hint_logp_"
 
 # Rows of every record batch but the last. Fixed, so that the bytes of a trace depend on its rows alone and not on the
 # pieces it was written in; a multiple of any useful segment; 16 MiB at 16 bytes a row.
@@ -33,13 +34,14 @@ COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("entropy_nats", pa.float32()),
 )
 SCHEMA = pa.schema(COLUMNS)
+_HINT_COLUMN = re.compile(r"hint_logp_(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Consecutive records: target int64, loss_nats and entropy_nats float32, all of one length.
 
-    hint_logp: order -> ln q(hint), float32 of the same length; empty without hints.
+    hint_logp: order n -> ln q of the hint of that order, float32 of the same length; empty without hints.
     """
 
     target: npt.NDArray[np.int64]
@@ -50,6 +52,21 @@ class Trace:
     def __len__(self) -> int:
         return len(self.target)
 
+    def columns(self) -> list[npt.NDArray[Any]]:
+        """All columns in the order of the file."""
+        return [self.target, self.loss_nats, self.entropy_nats, *self.hint_logp.values()]
+
+    @classmethod
+    def of(cls, columns: Sequence[npt.NDArray[Any]], hint_orders: Sequence[int]) -> Self:
+        """A trace of what `columns` gives."""
+        target, loss_nats, entropy_nats, *hints = columns
+        return cls(target, loss_nats, entropy_nats, dict(zip(hint_orders, hints, strict=True)))
+
+
+def trace_schema(hint_orders: Sequence[int] = ()) -> pa.Schema:
+    """Names and formats of a trace's columns, without metadata."""
+    return pa.schema([*COLUMNS, *((f"hint_logp_{order}", pa.float32()) for order in hint_orders)])
+
 
 def write_trace(
     path: Path,
@@ -58,12 +75,14 @@ def write_trace(
     plan: WindowPlan | None = None,
     causal: bool = True,
     stream: str | None = None,
+    hint_orders: Sequence[int] = (),
 ) -> int:
     """Write pieces, one after the other, as one trace of the plan's windows; returns the number of records.
 
-    causal: whether every row depends on the artifact and on tokens before its target alone. stream: the tokens' digest.
+    causal: whether every row depends on the artifact and on tokens before its target alone. stream: the digest of the
+    tokens (`pgolf.corpus.shards.stream_digest`). hint_orders: the hint columns that every piece has.
     Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
-    Raises DataError for a piece with columns of different lengths, or a loss or entropy that is NaN or infinite.
+    Raises DataError for a piece with columns of different lengths, or a number that is NaN or infinite.
     """
     written = 0
     metadata = {CAUSAL_KEY: b"true" if causal else b"false"}
@@ -72,21 +91,25 @@ def write_trace(
         metadata[WINDOWS_KEY] = json.dumps(sizes).encode()
     if stream is not None:
         metadata[STREAM_KEY] = stream.encode()
-    schema = SCHEMA.with_metadata(metadata)
+    schema = trace_schema(hint_orders).with_metadata(metadata)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for block in _reblocked(pieces):
-            finite = np.isfinite(block.loss_nats) & np.isfinite(block.entropy_nats)
-            if not finite.all():
-                row = int(np.argmin(finite))
-                raise DataError(
-                    f"record {written + row:,} (target {int(block.target[row]):,}) has loss {block.loss_nats[row]} and "
-                    f"entropy {block.entropy_nats[row]} nats; the model gives no usable score there: "
-                    "check the checkpoint"
-                )
-            columns = [pa.array(column) for column in (block.target, block.loss_nats, block.entropy_nats)]
-            writer.write_batch(pa.record_batch(columns, schema=schema))
+        for block in _reblocked(pieces, schema):
+            _check_finite(block, written)
+            writer.write_batch(pa.record_batch([pa.array(column) for column in block.columns()], schema=schema))
             written += len(block)
     return written
+
+
+def _check_finite(block: Trace, before: int) -> None:
+    finite = np.ones(len(block), dtype=np.bool_)
+    for column in (block.loss_nats, block.entropy_nats, *block.hint_logp.values()):
+        finite &= np.isfinite(column)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(
+            f"record {before + row:,} (target {int(block.target[row]):,}) has loss {block.loss_nats[row]} and "
+            f"entropy {block.entropy_nats[row]} nats; the model gives no usable score there: check the checkpoint"
+        )
 
 
 def read_trace(path: Path) -> Trace:
@@ -96,13 +119,12 @@ def read_trace(path: Path) -> Trace:
     """
     with _opened(path, mapped=True) as file:
         blocks = list(_blocks(file))
+        orders, formats = _hint_orders(file.schema), [kind.to_pandas_dtype() for kind in file.schema.types]
     if len(blocks) == 1:
         return blocks[0]
-    return Trace(
-        np.concatenate([np.empty(0, np.int64), *(block.target for block in blocks)]),
-        np.concatenate([np.empty(0, np.float32), *(block.loss_nats for block in blocks)]),
-        np.concatenate([np.empty(0, np.float32), *(block.entropy_nats for block in blocks)]),
-    )
+    empty = Trace.of([np.empty(0, dtype) for dtype in formats], orders)
+    columns = zip(*(block.columns() for block in (empty, *blocks)), strict=True)
+    return Trace.of([np.concatenate(column) for column in columns], orders)
 
 
 def iterate_trace(path: Path) -> Iterator[Trace]:
@@ -140,6 +162,14 @@ def trace_is_causal(path: Path) -> bool:
     return _metadata(path, CAUSAL_KEY, "whether it is causal") == b"true"
 
 
+def trace_stream(path: Path) -> str:
+    """Digest of the tokens a trace was scored on (`pgolf.corpus.shards.stream_digest`).
+
+    Raises DataError for a file that is no trace, or one that does not say.
+    """
+    return _metadata(path, STREAM_KEY, "which tokens it was scored on").decode()
+
+
 def _metadata(path: Path, key: bytes, what: str) -> bytes:
     with _opened(path, mapped=True) as file:
         metadata: dict[bytes, bytes] = file.schema.metadata or {}
@@ -153,45 +183,48 @@ def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:
         file = pa.ipc.open_file(pa.memory_map(str(path)) if mapped else pa.OSFile(str(path), "rb"))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a trace: {error}; score again to write a new one") from error
-    hints = [field for field in file.schema if field.name.startswith(HINT_LOGP) and field.type == pa.float32()]
-    if not file.schema.equals(pa.schema([*SCHEMA, *hints])):
+    if not file.schema.equals(trace_schema(_hint_orders(file.schema))):
         found = ", ".join(f"{field.name} {field.type}" for field in file.schema)
-        raise DataError(f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float")
+        raise DataError(
+            f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float and, where "
+            "hints were scored, hint_logp_<order> float"
+        )
     return file
 
 
+def _hint_orders(schema: pa.Schema) -> list[int]:
+    return [int(match[1]) for name in schema.names if (match := _HINT_COLUMN.fullmatch(name))]
+
+
 def _blocks(file: pa.ipc.RecordBatchFileReader) -> Iterator[Trace]:
+    orders = _hint_orders(file.schema)
     for number in range(file.num_record_batches):
-        batch = file.get_batch(number)
-        columns = {
-            name: column.to_numpy(zero_copy_only=True) for name, column in zip(batch.schema.names, batch.columns)
-        }
-        hints = {int(n.removeprefix(HINT_LOGP)): c for n, c in columns.items() if n.startswith(HINT_LOGP)}
-        yield Trace(columns["target"], columns["loss_nats"], columns["entropy_nats"], hints)
+        columns = file.get_batch(number).columns
+        yield Trace.of([column.to_numpy(zero_copy_only=True) for column in columns], orders)
 
 
-def _reblocked(pieces: Iterable[Trace]) -> Iterator[Trace]:
+def _reblocked(pieces: Iterable[Trace], schema: pa.Schema) -> Iterator[Trace]:
     """Cut pieces of any lengths into blocks of BLOCK_RECORDS rows; the last block may be shorter."""
-    target = np.empty(BLOCK_RECORDS, np.int64)
-    loss_nats = np.empty(BLOCK_RECORDS, np.float32)
-    entropy_nats = np.empty(BLOCK_RECORDS, np.float32)
+    orders = _hint_orders(schema)
+    block = [np.empty(BLOCK_RECORDS, kind.to_pandas_dtype()) for kind in schema.types]
     filled = 0
     for piece in pieces:
-        if not len(piece.target) == len(piece.loss_nats) == len(piece.entropy_nats):
+        columns = piece.columns()
+        if len(columns) != len(block) or any(len(column) != len(piece) for column in columns):
+            lengths = ", ".join(f"{len(column):,}" for column in columns)
             raise DataError(
-                f"a piece of the trace has {len(piece.target):,} targets, {len(piece.loss_nats):,} losses and "
-                f"{len(piece.entropy_nats):,} entropies; each target needs one of each"
+                f"a piece of the trace has columns of {lengths} rows for {', '.join(schema.names)}; each target needs "
+                "one number of each"
             )
         done = 0
         while done < len(piece):
             take = min(BLOCK_RECORDS - filled, len(piece) - done)
-            target[filled : filled + take] = piece.target[done : done + take]
-            loss_nats[filled : filled + take] = piece.loss_nats[done : done + take]
-            entropy_nats[filled : filled + take] = piece.entropy_nats[done : done + take]
+            for whole, column in zip(block, columns, strict=True):
+                whole[filled : filled + take] = column[done : done + take]
             filled += take
             done += take
             if filled == BLOCK_RECORDS:
-                yield Trace(target, loss_nats, entropy_nats)
+                yield Trace.of(block, orders)
                 filled = 0
     if filled:
-        yield Trace(target[:filled], loss_nats[:filled], entropy_nats[:filled])
+        yield Trace.of([whole[:filled] for whole in block], orders)

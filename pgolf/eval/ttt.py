@@ -7,7 +7,7 @@ Source: openai/parameter-golf PRs #745 (after a chunk is scored) and #761 (befor
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from pgolf.eval.in_order import map_in_order
 from pgolf.eval.ttt_config import TttConfig
 from pgolf.model.gpt import GPT
 from pgolf.quant.threads import intra_op_threads
+from pgolf.train.ranks import Ranks
 
 # Positions of one backward pass: 16,384 are the largest group of the two published systems.
 POSITIONS_AT_A_TIME = 1 << 14
@@ -31,12 +32,23 @@ class Learner:
     parameters: what learns. wall_s: seconds spent learning so far. Memory is that of `threads` backward passes over
     POSITIONS_AT_A_TIME each.
 
-    On a CPU the weights do not depend on the number of threads; on CUDA the backward pass of attention adds in an order
-    of its own, so two runs agree to rounding only.
+    On a CPU the weights depend neither on the number of threads nor on that of ranks; on CUDA the backward pass of
+    attention adds in an order of its own, so two runs agree to rounding only, and all ranks of a run to the bit.
     """
 
-    def __init__(self, model: GPT, tokens: npt.NDArray[np.uint16], config: TttConfig, *, threads: int) -> None:
-        """tokens: the stream x[0..N]. Raises ConfigError where every block would be frozen."""
+    def __init__(
+        self,
+        model: GPT,
+        tokens: npt.NDArray[np.uint16],
+        config: TttConfig,
+        *,
+        threads: int,
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    ) -> None:
+        """tokens: the stream x[0..N]. ranks: who learns together, each on a copy of the network.
+
+        Raises ConfigError where every block would be frozen.
+        """
         blocks = len(model.blocks)
         if config.frozen_blocks >= blocks:
             raise ConfigError(
@@ -44,6 +56,7 @@ class Learner:
                 f"set it to at most {blocks - 1}"
             )
         self._model, self._tokens, self._config, self._threads = model, tokens, config, threads
+        self._ranks = ranks
         targets = tokens.size - 1
         self._rows = learned_rows(targets, config).tolist()
         self._chunks = -(-targets // config.chunk_tokens)
@@ -94,26 +107,46 @@ class Learner:
         self.wall_s += time.perf_counter() - started
 
     def _set_gradients(self, chunk: int) -> None:
-        """Sum over the parts in float32, so that a bfloat16 table's gradient is rounded once more only at the end."""
+        """Sum over the parts in float32, so that a bfloat16 table's gradient is rounded once more only at the end.
+
+        Always part by part in their order, whichever rank had which, so that the sum is the same for any number.
+        """
         sums = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in self.parameters]
         for gradients, weight in self._gradients_of_parts(chunk):
-            for total, gradient in zip(sums, gradients):
-                total.add_(gradient, alpha=weight)
-        for parameter, total in zip(self.parameters, sums):
+            for total, gradient in zip(sums, gradients, strict=True):
+                total.add_(gradient.float(), alpha=weight)
+        for parameter, total in zip(self.parameters, sums, strict=True):
             parameter.grad = total.to(parameter.dtype)
 
-    def _gradients_of_parts(self, chunk: int) -> Iterator[tuple[tuple[Tensor, ...], float]]:
+    def _gradients_of_parts(self, chunk: int) -> Iterator[tuple[Sequence[Tensor], float]]:
         """Per part its gradients and the weight of its mean loss in the loss that is descended."""
+        parts = list(row_parts(int(self._rows[chunk]), self._config))
+        if self._ranks.world_size == 1:
+            yield from zip(self._gradients_of(chunk, parts), (weight for _, weight in parts), strict=True)
+            return
+        bounds = shares(len(parts), self._ranks.world_size).tolist()
+        # All of this rank's before the first exchange: nobody waits for a part that could be under way.
+        own = list(self._gradients_of(chunk, parts[slice(*bounds[self._ranks.rank : self._ranks.rank + 2])]))
+        sizes = [parameter.numel() for parameter in self.parameters]
+        for owner, (first, last) in enumerate(itertools.pairwise(bounds)):
+            for part in range(first, last):
+                if owner == self._ranks.rank:
+                    flat = torch.cat([gradient.float().flatten() for gradient in own[part - first]])
+                else:
+                    flat = torch.empty(sum(sizes), device=self._device)
+                self._ranks.share(flat, owner)
+                shaped = zip(torch.split(flat, sizes), self.parameters, strict=True)
+                yield [piece.view_as(parameter) for piece, parameter in shaped], parts[part][1]
 
-        def work(part: tuple[range, float]) -> tuple[tuple[Tensor, ...], float]:
-            rows, weight = part
-            return self._gradients(chunk, rows), weight
+    def _gradients_of(self, chunk: int, parts: Sequence[tuple[range, float]]) -> Iterator[tuple[Tensor, ...]]:
+        """The gradients of each part's mean loss, in order."""
 
-        parts = row_parts(int(self._rows[chunk]), self._config)
+        def work(part: tuple[range, float]) -> tuple[Tensor, ...]:
+            return self._gradients(chunk, part[0])
+
         if self._device.type == "cpu":
-            yield from map_in_order(work, parts, threads=self._threads)
-        else:
-            yield from map(work, parts)
+            return map_in_order(work, parts, threads=self._threads)
+        return map(work, parts)
 
     def _gradients(self, chunk: int, rows: range) -> tuple[Tensor, ...]:
         T = self._config.sequence_length

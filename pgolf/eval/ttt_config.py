@@ -1,8 +1,8 @@
 """What decides how the network adapts to the text it is scored on. Imports no torch."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from pgolf.config import StageConfig
 
@@ -14,6 +14,7 @@ class TttConfig(StageConfig):
     chunks are learned, then all are scored, so every score has seen its own target; its trace is marked not causal.
     """
 
+    kind: Literal["full"] = Field(default="full", description="the weights themselves learn, all along the stream")
     order: Literal["score_first", "adapt_first"] = Field(
         default="score_first", description="score a chunk, then learn it; or learn all chunks, then score (not causal)"
     )
@@ -55,6 +56,48 @@ class TttConfig(StageConfig):
                 f"the nearest is {rows * self.sequence_length}"
             )
         return self
+
+
+AdaptedMatrix = Literal["q", "k", "v", "proj", "fc", "mlp_proj", "head"]
+
+
+class LoraConfig(StageConfig):
+    """Test-time training of small adapters that start afresh with every document: always causal.
+
+    A document goes from its BOS to the next one, which is its last target. It is cut into chunks; each is scored and
+    then learned, but for the last, whose step nothing would see. The packed weights stay as they are.
+    Source: the per-document LoRA of PR #1610; which of its settings are ours, docs/decisions.md says.
+    """
+
+    # No default: what tells the two kinds apart must be written wherever defaults are left out.
+    kind: Literal["lora"] = Field(description="adapters learn, from nothing in every document")
+    rank: int = Field(default=96, ge=1, description="rank of every adapter")
+    matrices: tuple[AdaptedMatrix, ...] = Field(
+        default=("q", "k", "v", "proj", "fc", "mlp_proj", "head"),
+        min_length=1,
+        description="which maps of every layer get one; head: the tied table where it makes logits",
+    )
+    chunk_targets: int = Field(default=48, ge=1, description="targets that are scored, then learned, at once")
+    epochs: int = Field(default=1, ge=1, description="steps per chunk, each on the mean loss of all its targets")
+    lr: float = Field(default=1e-4, gt=0, description="rate of AdamW")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the second moment")
+    eps: float = Field(default=1e-8, gt=0, description="denominator offset")
+    weight_decay: float = Field(default=0.5, ge=0, description="decay of the adapters")
+    seed: int = Field(default=0, ge=0, description="of the adapters' first factor, the same for every document")
+
+    @model_validator(mode="after")
+    def _matrices_differ(self) -> Self:
+        if len(set(self.matrices)) < len(self.matrices):
+            raise ValueError(f"matrices {self.matrices} names one twice; a map has one adapter")
+        return self
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "full") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+AnyTttConfig = Annotated[Annotated[TttConfig, Tag("full")] | Annotated[LoraConfig, Tag("lora")], Discriminator(_kind)]
 
 
 class BatchMeansConfig(StageConfig):

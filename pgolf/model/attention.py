@@ -1,15 +1,18 @@
 """Causal grouped-query attention with value residual, value embedding, exclusive self-attention and a head gate.
 
-Shapes: B rows, T positions, D residual width, H query heads, G key/value heads, Q = H / G query heads per group,
-K channels of a head (D = H · K), V = G · K channels of all values.
+Shapes: B rows, T positions, S of them that an output is wanted for (the last ones of each row), D residual width,
+H query heads, G key/value heads, Q = H / G query heads per group, K channels of a head (D = H · K), V = G · K channels
+of all values.
 Source: Parameter Golf PRs #715, #745 and #792; GQA from Ainslie et al. 2023.
 """
 
+from functools import lru_cache
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
 
 from pgolf.model.config import ModelConfig
 from pgolf.model.linear import CastedLinear
@@ -64,13 +67,16 @@ class Attention(nn.Module):
         first_v_BTGK: Tensor | None,
         value_embedding_BTV: Tensor | None,
         precision: Precision,
+        last: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Attention output [B, T, D] and this layer's values [B, T, G, K] before the value residual.
+        """Attention output [B, S, D] and this layer's values [B, T, G, K] before the value residual.
 
         maps: the attention whose four linear maps are used; self, or where layers recur another block's.
         first_v_BTGK: layer 0's values, None in layer 0 itself. value_embedding_BTV: None in layers without one.
+        last: S, how many positions at the end of each row ask; None: all T. All T are asked for keys and values.
         """
         B, T, _ = u_BTD.shape
+        S = T if last is None else last
         u_BTD = u_BTD.to(precision.linear)
         v_BTV = maps.c_v(u_BTD)
         if value_embedding_BTV is not None:
@@ -81,24 +87,28 @@ class Attention(nn.Module):
             first, own = self.vr_lambda.to(own_v_BTGK.dtype)
             v_BTGK = first * first_v_BTGK + own * own_v_BTGK
 
-        q_BHTK = self._normed_and_rotated(maps.c_q(u_BTD), self.heads, rotation, precision)
         k_BGTK = self._normed_and_rotated(maps.c_k(u_BTD), self.kv_heads, rotation, precision)
-        q_BHTK = q_BHTK * self.q_gain.to(q_BHTK.dtype)[:, None, None]
-        y_BHTK = F.scaled_dot_product_attention(
-            q_BHTK.to(precision.linear),
+        u_BSD = u_BTD[:, T - S :]
+        cos_TP, sin_TP = rotation
+        q_BHSK = self._normed_and_rotated(maps.c_q(u_BSD), self.heads, (cos_TP[T - S :], sin_TP[T - S :]), precision)
+        q_BHSK = q_BHSK * self.q_gain.to(q_BHSK.dtype)[:, None, None]
+        y_BHSK = F.scaled_dot_product_attention(
+            q_BHSK.to(precision.linear),
             k_BGTK.to(precision.linear),
             v_BTGK.transpose(1, 2),
-            is_causal=True,
+            # Not a mask of our own: with one, CUDA has no fused kernel for grouped queries.
+            attn_mask=None if S == T else _last_queries(S, T),
+            is_causal=S == T,
             enable_gqa=True,
         )
         # #745 casts its attention output back to float32, which its two layers without the exclusion hand to the gate.
-        y_BTHK = y_BHTK.transpose(1, 2).to(precision.residual)
+        y_BSHK = y_BHSK.transpose(1, 2).to(precision.residual)
         if self.excludes_self:
-            y_BTHK = without_own_value(y_BTHK, v_BTGK)
+            y_BSHK = without_own_value(y_BSHK, v_BTGK[:, T - S :])
         if self.attn_gate is not None:
             # The gate reads the block's input and comes after the exclusion.
-            y_BTHK = y_BTHK * self.attn_gate(u_BTD)[..., None]
-        return maps.proj(y_BTHK.reshape(B, T, -1).to(precision.linear)), own_v_BTGK
+            y_BSHK = y_BSHK * self.attn_gate(u_BSD)[..., None]
+        return maps.proj(y_BSHK.reshape(B, S, -1).to(precision.linear)), own_v_BTGK
 
     def _normed_and_rotated(
         self, x_BTC: Tensor, heads: int, rotation: tuple[Tensor, Tensor], precision: Precision
@@ -106,6 +116,13 @@ class Attention(nn.Module):
         B, T, _ = x_BTC.shape
         x_BHTK = x_BTC.view(B, T, heads, self.head_dim).transpose(1, 2).to(precision.residual)
         return rotate(F.rms_norm(x_BHTK, (self.head_dim,), eps=self.qk_norm_eps), *rotation)
+
+
+@lru_cache(maxsize=1024)
+def _last_queries(queries: int, keys: int) -> Tensor:
+    """The causal bias of the last `queries` of `keys` positions; made once, since it holds nothing but the sizes."""
+    bias: Tensor = causal_lower_right(queries, keys)
+    return bias
 
 
 def without_own_value(y_BTHK: Tensor, v_BTGK: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The network of Parameter Golf PRs #638 and #715, and by its switches of #745, #761 and #792, at any size.
 
-Shapes: B rows, T positions of a row, D residual width, V vocabulary, M MLP width; L executed (virtual) layers of which
-the first S = L // 2 feed a skip each. All linear maps are y = x Wᵀ.
+Shapes: B rows, T positions of a row, S of them that an output is wanted for (the last ones), D residual width,
+V vocabulary, M MLP width; L executed (virtual) layers of which the first L // 2 feed a skip each. All linear maps are
+y = x Wᵀ.
 Where layers recur, block l owns the small tensors of executed layer l and, if l is one of the P physical layers
 0..P - 1, the six matrices of physical layer l: executed layer l runs on those of layer `physical_layers[l]`.
 A row starts afresh: positions, the smear and the bigram hash see nothing before it, and documents are not masked.
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from pgolf.model.attention import Attention
 from pgolf.model.config import ModelConfig
 from pgolf.model.embedding import ScaledTable, SmearGate, Table, bigram_bucket
-from pgolf.model.linear import CastedLinear
+from pgolf.model.linear import Adapter, CastedLinear
 from pgolf.model.precision import Precision, precision_for, stream_norm_eps
 from pgolf.model.rope import ntk_base, rotation_tables
 from pgolf.model.softcap import LogitRounding, softcapped
@@ -63,18 +64,19 @@ class Block(nn.Module):
         first_v_BTGK: Tensor | None,
         value_embedding_BTV: Tensor | None,
         precision: Precision,
+        last: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The block's output [B, T, D] and its attention's own values [B, T, G, K]; see `Attention.forward`.
+        """The block's output [B, S, D] and its attention's own values [B, T, G, K]; see `Attention.forward`.
 
-        owner: the block whose six matrices are used; self, or where layers recur another one.
+        owner: the block whose six matrices are used; self, or where layers recur another one. last: S; None: all T.
         """
         mix_x_D, mix_x0_D = self.resid_mix.to(x_BTD.dtype)
         z_BTD = mix_x_D * x_BTD + mix_x0_D * x0_BTD
         u_BTD = self._scaled_norm(z_BTD)
-        a_BTD, own_v_BTGK = self.attn(u_BTD, owner.attn, rotation, first_v_BTGK, value_embedding_BTV, precision)
-        z_BTD = z_BTD + self.attn_scale.to(z_BTD.dtype) * a_BTD
-        h_BTD = owner.mlp(self._scaled_norm(z_BTD).to(precision.linear))
-        return z_BTD + self.mlp_scale.to(z_BTD.dtype) * h_BTD, own_v_BTGK
+        a_BSD, own_v_BTGK = self.attn(u_BTD, owner.attn, rotation, first_v_BTGK, value_embedding_BTV, precision, last)
+        z_BSD = z_BTD[:, z_BTD.shape[1] - a_BSD.shape[1] :] + self.attn_scale.to(z_BTD.dtype) * a_BSD
+        h_BSD = owner.mlp(self._scaled_norm(z_BSD).to(precision.linear))
+        return z_BSD + self.mlp_scale.to(z_BSD.dtype) * h_BSD, own_v_BTGK
 
     def _scaled_norm(self, z_BTD: Tensor) -> Tensor:
         return F.rms_norm(z_BTD, (z_BTD.shape[-1],), eps=self.norm_eps) * self.norm_scale
@@ -94,6 +96,7 @@ class GPT(nn.Module):
         self.smear = SmearGate(config.width)
         self.skip_weights = nn.Parameter(torch.zeros(config.encoder_layers, config.width))
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.executed_layers))
+        self.head_adapter: Adapter | None = None  # of the tied table as the head alone
         self.ve_shared: ScaledTable | None = None
         self.ve_layer_scales = nn.ParameterList()
         if config.value_embedding_layers:
@@ -110,14 +113,22 @@ class GPT(nn.Module):
         """The number formats of a forward pass on the device that holds the weights."""
         return precision_for(self.config, self.tok_emb.weight.device)
 
-    def hidden(self, tokens_BT: Tensor) -> Tensor:
-        """Final-normed hidden states [B, T, D]; position t depends on tokens 0..t of its row alone."""
+    def hidden(self, tokens_BT: Tensor, last: int | None = None, *, rotary_length: int | None = None) -> Tensor:
+        """Final-normed hidden states [B, S, D] of the last S positions; position t depends on tokens 0..t of its row.
+
+        last: S; None: all T. The last block then computes keys and values for all T and everything else for S.
+        rotary_length: the row length that the rotary base is chosen for; None: T.
+        """
         config = self.config
         tokens_BT = tokens_BT.long()
         precision = self.precision
         length = tokens_BT.shape[1]
+        assert last is None or 1 <= last <= length, f"the last {last} of {length} positions"
         base = ntk_base(
-            config.rope_base, length, reference_length=config.rope_reference_length, rope_dims=config.rope_dims
+            config.rope_base,
+            rotary_length or length,
+            reference_length=config.rope_reference_length,
+            rope_dims=config.rope_dims,
         )
         rotation = rotation_tables(length, base, config.rope_dims, tokens_BT.device)
 
@@ -136,12 +147,20 @@ class GPT(nn.Module):
                 # Last in, first out; the first skip is the value x already has. It comes before the block's mix.
                 x_BTD = x_BTD + self.skip_weights[step_up].to(x_BTD.dtype) * skips.pop()
             x_BTD, own_v_BTGK = block(
-                x_BTD, x0_BTD, blocks[physical], rotation, first_v_BTGK, value_embeddings.get(layer), precision
+                x_BTD,
+                x0_BTD,
+                blocks[physical],
+                rotation,
+                first_v_BTGK,
+                value_embeddings.get(layer),
+                precision,
+                last if layer == len(blocks) - 1 else None,
             )
             if layer == 0:
                 first_v_BTGK = own_v_BTGK
             if step_up < 0:
                 skips.append(x_BTD)
+        # The last block has left x with the S positions asked for.
         return F.rms_norm(x_BTD, (config.width,), eps=stream_norm_eps(config))
 
     def _value_embeddings(self, tokens_BT: Tensor, precision: Precision) -> dict[int, Tensor]:
@@ -155,6 +174,8 @@ class GPT(nn.Module):
         """Softcapped logits [..., V] in float32 of hidden states [..., D]; for `rounding` see `softcapped`."""
         dtype = self.precision.linear
         z = F.linear(h.to(dtype), self.tok_emb.weight.to(dtype))
+        if self.head_adapter is not None:
+            z = z + self.head_adapter.of(h.to(dtype))
         return softcapped(z, self.config.logit_softcap, rounding)
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor, rounding: LogitRounding = "none") -> Tensor:

@@ -1,5 +1,7 @@
 """A linear map without bias whose float32 weight is cast to its input's format at use."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,8 +9,24 @@ from torch.nn import functional as F
 from pgolf.model.fake_quant import fake_quantized
 
 
+class Adapter(NamedTuple):
+    """A change of low rank r to a linear map: W + up · down, with down [r, in] and up [out, r].
+
+    Source: LoRA, Hu et al. 2021, without its factor alpha / r.
+    """
+
+    down: Tensor
+    up: Tensor
+
+    def of(self, x: Tensor) -> Tensor:
+        """What the change adds to x Wᵀ, in x's dtype."""
+        return F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype))
+
+
 class CastedLinear(nn.Module):
     """y = x Wᵀ with W [out, in] kept in float32; the product runs in x's dtype. W is zero until set.
+
+    adapter: added to W; no part of the module's state.
 
     fake_bits: while training, multiply by W rounded to this many bits; None: by W itself. An attribute of the instance,
     so that a compiled network notices when it is switched (on a class, torch 2.4 to 2.9 do not).
@@ -18,10 +36,12 @@ class CastedLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(out_features, in_features))
         self.fake_bits: int | None = None
+        self.adapter: Adapter | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out]."""
         weight: Tensor = self.weight
         if self.fake_bits is not None and self.training:
             weight = fake_quantized(weight, self.fake_bits)
-        return F.linear(x, weight.to(x.dtype))
+        y = F.linear(x, weight.to(x.dtype))
+        return y if self.adapter is None else y + self.adapter.of(x)

@@ -1,6 +1,5 @@
 """Where torchrun enters: one rank of a training run, `python -m pgolf.train <job.json> <torchrun's pid>`."""
 
-import json
 import os
 import sys
 import time
@@ -11,21 +10,12 @@ import torch.distributed as dist
 
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import TokenStream
-from pgolf.errors import PgolfError
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.init import initial_model
 from pgolf.parent_death import die_with_parent
+from pgolf.rank_job import explained, print_progress
 from pgolf.train.config import TrainConfig
-from pgolf.train.job import (
-    CHECKPOINT_FILE,
-    FAILURE_FILE,
-    LEDGER_FILE,
-    PROGRESS_MARK,
-    Failure,
-    Job,
-    Ledger,
-    LoggedLoss,
-)
+from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss
 from pgolf.train.loop import StepReport, prime, train
 from pgolf.train.network_loss import network_loss
 from pgolf.train.ranks import Ranks, join_ranks
@@ -37,15 +27,9 @@ def main(job_path: Path) -> int:
     job = Job.model_validate_json(job_path.read_bytes())
     ranks, device = join_ranks(job.device)
     try:
-        run(job, ranks, device)
-    except PgolfError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-        failure = Failure(kind=type(error).__name__, message=str(error))
-        (job.out / FAILURE_FILE.format(rank=ranks.rank)).write_text(failure.model_dump_json())
-        return 1
+        return explained(lambda: run(job, ranks, device), job.out, ranks.rank)
     finally:
         dist.destroy_process_group()
-    return 0
 
 
 def run(job: Job, ranks: Ranks, device: torch.device) -> None:
@@ -142,7 +126,7 @@ class _StepLog:
             "tokens_per_s": round(tokens_per_s),
             "elapsed_s": round(report.elapsed_s, 1),
         }
-        print(PROGRESS_MARK + json.dumps(progress), flush=True)
+        print_progress(progress)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,23 @@
 """What the training stage hands to its ranks, and what they hand back: files in the output folder. Imports no torch."""
 
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
+from pgolf.rank_job import RankJob
 from pgolf.train.config import TrainStageConfig
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LEDGER_FILE = "train.json"
 LOG_FILE = "train.log"
-JOB_FILE = "job.json"
-FAILURE_FILE = "failure-{rank}.json"
-
-# Rank 0 prints its progress as JSON behind this mark. It moves a progress bar and nothing else: results are files.
-PROGRESS_MARK = "@progress "
 
 
-class Job(BaseModel):
+class Job(RankJob):
     """One training run as its ranks get it. log_every_steps: steps between two lines of the log."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: TrainStageConfig
     seed: int
     data: Path
-    out: Path
-    device: Literal["cpu", "cuda"]
-    threads: int
     log_every_steps: int
 
 
@@ -52,10 +42,3 @@ class Ledger(BaseModel):
     torch_version: str
     phases_s: dict[str, float]
     losses: list[LoggedLoss]
-
-
-class Failure(BaseModel):
-    """An error one rank could explain. kind: the class name in pgolf.errors."""
-
-    kind: str
-    message: str

@@ -37,6 +37,11 @@ class Ranks:
         if self.world_size > 1:
             dist.all_reduce(tensor)
 
+    def share(self, tensor: Tensor, owner: int) -> None:
+        """Give all ranks the owner's numbers, in place."""
+        if self.world_size > 1:
+            dist.broadcast(tensor, src=owner)
+
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean of a tensor over the ranks."""
         self.sum(tensor)

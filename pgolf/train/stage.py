@@ -1,28 +1,23 @@
 """The training stage: checks what can be checked beforehand, then has torchrun train."""
 
-import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import torch
-
-from pgolf import errors
 from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import read_shard
-from pgolf.errors import ConfigError, LaunchError, PgolfError
+from pgolf.errors import ConfigError
 from pgolf.hardware import ranks_for, refuse_uneven
-from pgolf.launch import run_ranks
-from pgolf.lease import lease
+from pgolf.lease import Lease, lease
 from pgolf.run import Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
-from pgolf.train.config import TrainConfig, TrainStageConfig
-from pgolf.train.job import FAILURE_FILE, JOB_FILE, LEDGER_FILE, LOG_FILE, PROGRESS_MARK, Failure, Job, Ledger
-
-_REPORT_EVERY_S = 0.25
+from pgolf.train.config import TrainStageConfig
+from pgolf.train.devices import devices_for
+from pgolf.train.job import LEDGER_FILE, LOG_FILE, Job, Ledger
+from pgolf.train.run_job import run_job
 
 
 def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
@@ -36,7 +31,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     began_s = time.perf_counter()
     run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
     refuse_uneven(run.processes, config.train.spans_per_step)
-    device, devices = _devices(run)
+    device, devices = devices_for(run)
     dataset = open_dataset(inputs["data"])
     _check_tokens(dataset, config)
     checked_s = time.perf_counter()
@@ -54,8 +49,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     )
     with lease(run.lease_dir, devices, min(run.processes, len(devices)), log_line=run.log_line) as leased:
         leased_s = time.perf_counter()
-        environment = _environment(device, leased.devices)
-        ledger = _run_job(job, run, environment, keep_open=leased.descriptors)
+        ledger = _run_job(job, run, leased)
     ranks_s = time.perf_counter() - leased_s
     phases_s = {"check": checked_s - began_s, "wait": leased_s - checked_s, **ledger.phases_s}
     phases_s["launch"] = ranks_s - sum(ledger.phases_s.values())
@@ -70,21 +64,6 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
             "processes": ledger.processes,
         },
     )
-
-
-def _devices(run: RunOptions) -> tuple[Literal["cpu", "cuda"], tuple[str, ...]]:
-    """The kind of device and the names that leases go by: GPUs by their UUID, a CPU by its cores."""
-    available = torch.cuda.is_available()
-    if run.device == "cuda" and not available:
-        raise ConfigError(
-            f"device cuda asked for, but torch {torch.__version__} sees none here; use device auto or cpu"
-        )
-    if run.device == "cpu" or not available:
-        return "cpu", tuple(f"cpu-{i}" for i in range(len(os.sched_getaffinity(0))))
-    gpus = tuple(f"gpu-{torch.cuda.get_device_properties(i).uuid}" for i in range(torch.cuda.device_count()))
-    if run.processes > len(gpus):
-        raise ConfigError(f"{run.processes} ranks asked for, torch sees {len(gpus)} GPUs; a rank needs its own")
-    return "cuda", gpus
 
 
 def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
@@ -102,88 +81,29 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
         reach -= read_shard(shard, vocab_size=vocab_size).size
 
 
-def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dict[str, str]:
-    gloo = {"GLOO_SOCKET_IFNAME": "lo"}  # else gloo looks up the host's name, which need not resolve
-    if device == "cuda":
-        return {
-            **gloo,
-            "CUDA_VISIBLE_DEVICES": ",".join(name.replace("gpu-", "GPU-", 1) for name in leased),
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what torch asks for where algorithms must be deterministic
-        }
-    return {
-        **gloo,
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        # Keep freed activations for the next step: giving them back to the kernel costs a fifth of the time in faults.
-        "MALLOC_MMAP_THRESHOLD_": str(2**32),
-        "MALLOC_TRIM_THRESHOLD_": str(2**32),
-    }
+def _run_job(job: Job, run: RunOptions, leased: Lease) -> Ledger:
+    config = job.config.train
+    limit_s = config.clock_limit_s
 
-
-def _run_job(job: Job, run: RunOptions, environment: Mapping[str, str], *, keep_open: tuple[int, ...]) -> Ledger:
-    job_path = job.out / JOB_FILE
-    job_path.write_text(job.model_dump_json())
-    listener = _RankListener(job.config.train, run)
-    try:
-        run_ranks(
-            rank_program.__name__,
-            [str(job_path)],
-            processes=run.processes,
-            log_path=job.out / LOG_FILE,
-            on_line=listener.take,
-            unlogged_prefix=PROGRESS_MARK,
-            environment=environment,
-            threads=job.threads,
-            timeout_s=run.timeout_s,
-            keep_open=keep_open,
-        )
-    except LaunchError as error:
-        explained = _explained(job.out, run.processes)
-        if explained is not None:
-            raise explained from error
-        raise
-    finally:
-        job_path.unlink()
-        for rank in range(run.processes):
-            (job.out / FAILURE_FILE.format(rank=rank)).unlink(missing_ok=True)
-    return Ledger.model_validate_json((job.out / LEDGER_FILE).read_bytes())
-
-
-def _explained(out: Path, processes: int) -> PgolfError | None:
-    """The error that the lowest rank which could explain itself has left."""
-    for rank in range(processes):
-        path = out / FAILURE_FILE.format(rank=rank)
-        if path.is_file():
-            failure = Failure.model_validate_json(path.read_bytes())
-            error: PgolfError = getattr(errors, failure.kind)(failure.message)
-            return error
-    return None
-
-
-class _RankListener:
-    """Turns what the ranks print into log lines and, a few times a second at most, progress reports."""
-
-    def __init__(self, config: TrainConfig, run: RunOptions) -> None:
-        self.config, self.run = config, run
-        self.reported_s = 0.0
-
-    def take(self, line: str) -> None:
-        if not line.startswith(PROGRESS_MARK):
-            self.run.log_line(line)
-            return
-        facts = json.loads(line.removeprefix(PROGRESS_MARK))
-        now_s = time.monotonic()
-        if now_s - self.reported_s < _REPORT_EVERY_S and facts["step"] < self.config.steps:
-            return
-        self.reported_s = now_s
-        limit_s = self.config.clock_limit_s
+    def on_progress(facts: Mapping[str, Any]) -> None:
         by_clock = limit_s is not None
-        self.run.report(
+        run.report(
             Progress(
                 stage="train",
                 done=int(facts["elapsed_s"]) if by_clock else facts["step"],
-                total=int(limit_s) if limit_s is not None else self.config.steps,
+                total=int(limit_s) if limit_s is not None else config.steps,
                 unit="second" if by_clock else "step",
                 facts=facts,
             )
         )
+
+    run_job(
+        rank_program.__name__,
+        job,
+        run,
+        leased,
+        log_path=job.out / LOG_FILE,
+        on_progress=on_progress,
+        is_last=lambda facts: facts["step"] >= config.steps,
+    )
+    return Ledger.model_validate_json((job.out / LEDGER_FILE).read_bytes())

@@ -10,10 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import codecs, counts, grid, start, sweep, train_step
+from bench import codecs, counts, grid, score, start, sweep, train_step
 from bench.model_flops import attention_multiply_adds, matrix_multiply_adds, training_flops_per_token
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
+from pgolf.eval.config import ScoreConfig
 from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.init import initial_model
 from pgolf.recipes import recipe_named
@@ -165,6 +166,38 @@ def test_the_models_arithmetic_is_what_torch_counts(fields):
     assert counter.get_total_flops() == 2 * 3 * length * (matrix_multiply_adds(config) + full_attention)
     causal = sum(2 * config.width * (t + 1) for t in range(length)) * config.executed_layers
     assert attention_multiply_adds(config, length) * length == causal
+
+
+@pytest.mark.parametrize("fields", [{}, RECURRENT, {"gated_attention": False, "value_residual": False}])
+def test_the_arithmetic_left_for_the_last_positions_is_what_torch_counts(fields):
+    """torch counts all keys of a query, so the masked halves are put on top."""
+    config = TINY.model.model_copy(update=fields)
+    model, length, last = initial_model(config, 1), 16, 3
+    tokens_BT = torch.zeros(1, length, dtype=torch.long)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        model.hidden(tokens_BT, last=last)  # makes the causal bias, which cannot be made under the counter
+        with FlopCounterMode(display=False) as counter:
+            model.logits(model.hidden(tokens_BT, last=last))
+    masked = (config.executed_layers - 1) * config.width * length * (length - 1)
+    masked += config.width * last * (last - 1)
+    assert counter.get_total_flops() == 2 * (score.multiply_adds(config, length, last) + masked)
+    assert score.multiply_adds(config, length, length) == score.multiply_adds(config, length)
+
+
+def test_the_scoring_benchmark_compares_with_all_logits_and_with_the_most_there_is(monkeypatch, capsys):
+    recipe = recipe_named("pr715")
+    small = {"model": TINY.model, "score": ScoreConfig(window=32, stride=4)}
+    monkeypatch.setattr(score, "recipe_named", lambda _name: recipe.model_copy(update=small))
+    assert score.main(["--device", "cpu", "--repeats", "2", "--json"]) == 0
+    report = Report.from_json(capsys.readouterr().out)
+    lines = {line.name: line.spread for line in report.lines}
+    assert "none was there" in report.about
+    assert lines["multiply-adds: plain / stage"].median > 1
+    assert lines["most that plain / stage could be"].median > lines["multiply-adds: plain / stage"].median
+    for name in ("1 thread: plain / stage", "2 threads: plain / stage", "stride = window, 1 thread: plain / stage"):
+        assert lines[name].n == 2
+    work = score.Measured(initial_model(TINY.model, 1).eval(), ScoreConfig(window=32, stride=4), 3)
+    assert [batch.windows for batch in score.last_windows(work.plan, 3, 2)] == [range(1, 3), range(3, 4)]
 
 
 def test_the_published_step_of_792_used_a_quarter_of_its_gpus():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,30 +58,35 @@ def toy_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy_data(tmp_path: Path, toy_tokenizer: Path) -> Callable[..., Path]:
     """Writes a data folder: toy_data(val_tokens, vocab_size=300)."""
+    return partial(_data_folder, tmp_path / "data", toy_tokenizer)
 
-    def build(val_tokens: np.ndarray, *, vocab_size: int = VOCAB) -> Path:
-        folder = tmp_path / "data"
-        shards = folder / "datasets/toy"
-        shards.mkdir(parents=True)
-        (folder / "tokenizers").mkdir()
-        (folder / "tokenizers/toy.model").write_bytes(toy_tokenizer.read_bytes())
-        write_shard(shards / "fineweb_train_000000.bin", np.arange(1, 9))
-        write_shard(shards / "fineweb_val_000000.bin", val_tokens)
-        manifest = {
-            "version": "10B",
-            "tokenizers": [{"name": "toy", "vocab_size": vocab_size, "model_path": "tokenizers/toy.model"}],
-            "datasets": [
-                {
-                    "name": "toy",
-                    "tokenizer_name": "toy",
-                    "path": "datasets/toy",
-                    "vocab_size": vocab_size,
-                    "bos_id": 1,
-                    "stats": {"files_train": 1, "files_val": 1},
-                }
-            ],
-        }
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        return folder
 
-    return build
+@pytest.fixture(scope="module")
+def shared_data(tmp_path_factory: pytest.TempPathFactory, toy_tokenizer: Path) -> Callable[..., Path]:
+    """`toy_data` for all tests of a module."""
+    return partial(_data_folder, tmp_path_factory.mktemp("shared") / "data", toy_tokenizer)
+
+
+def _data_folder(folder: Path, tokenizer: Path, val_tokens: np.ndarray, *, vocab_size: int = VOCAB) -> Path:
+    shards = folder / "datasets/toy"
+    shards.mkdir(parents=True)
+    (folder / "tokenizers").mkdir()
+    (folder / "tokenizers/toy.model").write_bytes(tokenizer.read_bytes())
+    write_shard(shards / "fineweb_train_000000.bin", np.arange(1, 9))
+    write_shard(shards / "fineweb_val_000000.bin", val_tokens)
+    manifest = {
+        "version": "10B",
+        "tokenizers": [{"name": "toy", "vocab_size": vocab_size, "model_path": "tokenizers/toy.model"}],
+        "datasets": [
+            {
+                "name": "toy",
+                "tokenizer_name": "toy",
+                "path": "datasets/toy",
+                "vocab_size": vocab_size,
+                "bos_id": 1,
+                "stats": {"files_train": 1, "files_val": 1},
+            }
+        ],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder

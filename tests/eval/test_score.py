@@ -11,11 +11,14 @@ from pydantic import ValidationError
 
 from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.errors import ConfigError, DataError
-from pgolf.eval import score as score_module
+from pgolf.eval import forward as forward_module
+from pgolf.eval import scoring as scoring_module
 from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.bpb import bits_per_byte
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.score import cpu_threads, device_for, make, score_windows
+from pgolf.eval.in_process import device_for
+from pgolf.eval.score import make
+from pgolf.eval.scoring import cpu_threads, window_pieces
 from pgolf.eval.trace import Trace, read_trace, trace_is_causal
 from pgolf.eval.ttt_config import BatchMeansConfig, TttConfig
 from pgolf.eval.windows import plan_windows
@@ -24,6 +27,7 @@ from pgolf.pack.compress import make as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.pack.load import load_packed
 from pgolf.run import RunOptions
+from tests.eval.traces import stream_for, trace_of
 
 WINDOW, STRIDE = 24, 8
 # float32 through two layers: a handful of roundings of 6e-8 on losses of about 10 nats.
@@ -37,9 +41,7 @@ def random_tokens(count: int, seed: int = 3) -> np.ndarray:
 def scored(model, tokens, *, window=WINDOW, stride=STRIDE, tail="once", batch_windows=4, threads=1) -> Trace:
     plan = plan_windows(len(tokens) - 1, window=window, stride=stride, tail=tail)
     config = ScoreConfig(window=window, stride=stride, tail=tail, batch_windows=batch_windows)
-    pieces = list(score_windows(model, tokens, plan, config, threads=threads))
-    columns = zip(*((piece.target, piece.loss_nats, piece.entropy_nats) for piece in pieces))
-    return Trace(*(np.concatenate(column) for column in columns))
+    return trace_of(window_pieces(model, stream_for(model, tokens), plan, config, threads=threads), plan)
 
 
 @torch.no_grad()
@@ -113,7 +115,7 @@ def test_scoring_leaves_the_callers_thread_count_as_it_was(toy_network):
 def test_few_logits_at_a_time_give_the_same_scores(toy_network, monkeypatch):
     tokens = random_tokens(3 * WINDOW + 1)
     reference = scored(toy_network, tokens)
-    monkeypatch.setattr(score_module, "LOGITS_AT_A_TIME", 5 * 300)
+    monkeypatch.setattr(forward_module, "LOGITS_AT_A_TIME", 5 * 300)
     chunked = scored(toy_network, tokens)
     np.testing.assert_allclose(chunked.loss_nats, reference.loss_nats, atol=SAME_NATS)
     np.testing.assert_allclose(chunked.entropy_nats, reference.entropy_nats, atol=SAME_NATS)
@@ -153,7 +155,7 @@ def packed_toy(toy_network, monkeypatch):
         asked.append(path)
         return Checkpoint(config=toy_network.config, state=toy_network.state_dict(), facts={})
 
-    monkeypatch.setattr(score_module, "load_packed", load)
+    monkeypatch.setattr(scoring_module, "load_packed", load)
     return asked
 
 
@@ -289,13 +291,13 @@ def test_a_network_that_gives_nan_is_refused_and_named(tmp_path, toy_network, to
     state = {name: tensor.clone() for name, tensor in toy_network.state_dict().items()}
     state["smear.gate"][0] = float("nan")
     broken = Checkpoint(config=toy_network.config, state=state, facts={})
-    monkeypatch.setattr(score_module, "load_packed", lambda path: broken)
+    monkeypatch.setattr(scoring_module, "load_packed", lambda path: broken)
     with pytest.raises(DataError, match="check the checkpoint"):
         run_make(tmp_path, toy_data(random_tokens(2 * WINDOW + 1)))
 
 
 def test_precision_chooses_the_device_and_a_contradiction_is_refused():
-    assert device_for(ScoreConfig(), RunOptions()).type == "cpu"
+    assert device_for(ScoreConfig(), RunOptions()) == "cpu"
     with pytest.raises(ConfigError, match=re.escape("score.precision=bfloat16")):
         device_for(ScoreConfig(), RunOptions(device="cuda"))
     with pytest.raises(ConfigError, match=re.escape("score.precision=float32")):
@@ -320,13 +322,14 @@ def test_bfloat16_on_cuda_stays_near_float32(toy_network):
 
 
 def test_threads_are_those_asked_for_or_one_per_core():
-    assert cpu_threads(RunOptions(threads=5)) == 5
-    assert cpu_threads(RunOptions()) == len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))
+    assert (cpu_threads(5), cpu_threads(5, ranks=2)) == (5, 5)
+    assert (cpu_threads(0), cpu_threads(0, ranks=2), cpu_threads(0, ranks=1000)) == (cores, max(1, cores // 2), 1)
 
 
 def test_defaults_are_the_published_evaluation():
     config = ScoreConfig()
-    assert (config.window, config.stride, config.batch_windows, config.tail) == (2048, 64, 32, "once")
+    assert (config.window, config.stride, config.batch_windows, config.tail) == (2048, 64, None, "once")
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_score_that_is_no_number_is_refused_with_its_place(tmp_path, column, v
 
 def test_columns_of_different_lengths_are_refused(tmp_path):
     trace = trace_of(10)
-    with pytest.raises(DataError, match="10 targets, 9 losses and 10 entropies"):
+    with pytest.raises(DataError, match="columns of 10, 9, 10 rows for target, loss_nats, entropy_nats"):
         write_trace(tmp_path / "trace.arrow", [Trace(trace.target, trace.loss_nats[:9], trace.entropy_nats)])
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pgolf.errors import ConfigError, NonFiniteLoss
 from pgolf.eval import ttt as ttt_module
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.score import score_windows
+from pgolf.eval.scoring import window_pieces
 from pgolf.eval.trace import Trace
 from pgolf.eval.ttt import Learner, learning_rate, row_parts
 from pgolf.eval.ttt_config import TttConfig
@@ -21,6 +21,7 @@ from pgolf.model.gpt import GPT
 from pgolf.model.untie import untie
 from pgolf.overrides import apply_overrides
 from pgolf.recipes import recipe_named
+from tests.eval.traces import stream_for, trace_of
 from tests.oracles import ttt as oracle
 
 WINDOW, STRIDE = 24, 8
@@ -55,16 +56,13 @@ def adapted(network, tokens, *, threads=1, **ttt) -> tuple[Trace, GPT]:
         for chunk in range(learner.chunks):
             learner.learn(chunk)
     plan = plan_windows(len(tokens) - 1, window=WINDOW, stride=STRIDE, tail="repeat")
-    pieces = list(score_windows(model, tokens, plan, config, learner=learner, threads=threads))
-    columns = zip(*((piece.target, piece.loss_nats, piece.entropy_nats) for piece in pieces))
-    return Trace(*(np.concatenate(column) for column in columns)), model
+    stream = stream_for(model, tokens)
+    return trace_of(window_pieces(model, stream, plan, config, learner=learner, threads=threads), plan), model
 
 
 def unadapted(network, tokens) -> Trace:
     plan = plan_windows(len(tokens) - 1, window=WINDOW, stride=STRIDE, tail="repeat")
-    pieces = list(score_windows(network, tokens, plan, ScoreConfig(**LAYOUT)))
-    columns = zip(*((piece.target, piece.loss_nats, piece.entropy_nats) for piece in pieces))
-    return Trace(*(np.concatenate(column) for column in columns))
+    return trace_of(window_pieces(network, stream_for(network, tokens), plan, ScoreConfig(**LAYOUT)), plan)
 
 
 class Logits(torch.nn.Module):
@@ -149,6 +147,26 @@ def test_adapt_first_equals_its_definition(float_network):
     )  # fmt: skip
     assert_same(trace, records)
     assert np.abs(trace.loss_nats - unadapted(float_network, tokens).loss_nats).mean() > 1000 * SAME_NATS
+
+
+def test_the_causal_761_scores_every_chunk_before_its_update(float_network):
+    """Its optimizer, rate, epochs and frozen blocks in the order of #745: one override of the recipe."""
+    tokens = random_tokens(3 * CHUNK + WINDOW + 1)
+    trace, _ = adapted(float_network, tokens, **{**ADAMW, "order": "score_first"}, frozen_blocks=1)
+    weights = {name: weight.detach().clone() for name, weight in float_network.named_parameters()}
+    records = oracle.score_then_learn(
+        *as_plain_functions(float_network), weights, [n for n in weights if not n.startswith("blocks.0.")],
+        tokens.tolist(), window=WINDOW, stride=STRIDE, C=CHUNK, S=ROW, groups=3, epochs=2,
+        optimizer=oracle.Optimizer("adamw"), lr=1e-3, clip_norm=0.5, constant=True,
+    )  # fmt: skip
+    assert_same(trace, records)
+    np.testing.assert_array_equal(trace.loss_nats[:CHUNK], unadapted(float_network, tokens).loss_nats[:CHUNK])
+
+    published = recipe_named("pr761").score.ttt
+    causal = apply_overrides(recipe_named("pr761"), ["score.ttt.order=score_first"]).score
+    assert causal.causal
+    assert causal.ttt == published.model_copy(update={"order": "score_first"})
+    assert (causal.ttt.optimizer, causal.ttt.epochs, causal.ttt.lr_schedule) == ("adamw", 4, "constant")
 
 
 @pytest.mark.parametrize("altered", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5, 4 * CHUNK])

@@ -84,9 +84,13 @@ def learned_by_definition(
 
 
 def score_then_learn(
-    loss, score, weights, learnable, tokens, *, window, stride, C, S, groups, epochs, optimizer, lr, clip_norm
-):
-    """#745: per chunk first its windows, then its rows; the last chunk is not learned; a cosine from lr to 0."""
+    loss, score, weights, learnable, tokens, *,
+    window, stride, C, S, groups, epochs, optimizer, lr, clip_norm, constant=False,
+):  # fmt: skip
+    """#745: per chunk first its windows, then its rows; the last chunk is not learned; a cosine from lr to 0.
+
+    constant: #761's rate instead, for its causal version.
+    """
     N = len(tokens) - 1
     K = math.ceil(N / C)
     spans, records = windows_by_definition(N, window, stride), []
@@ -94,7 +98,7 @@ def score_then_learn(
         mine = [span for span in spans if (span[0] + span[2]) // C == c]
         records += scored_by_definition(score, weights, tokens, window, mine)
         if c < K - 1:
-            lr_c = lr * 0.5 * (1 + math.cos(math.pi * c / (K - 1)))
+            lr_c = lr if constant else lr * 0.5 * (1 + math.cos(math.pi * c / (K - 1)))
             rows = (min((c + 1) * C, N) - c * C) // S
             learned_by_definition(
                 loss, weights, learnable, tokens, c * C, rows, S,
@@ -117,3 +121,55 @@ def learn_then_score(
         )  # fmt: skip
         first += C
     return scored_by_definition(score, weights, tokens, window, windows_by_definition(N, window, stride))
+
+
+def adapted_per_document(
+    logits, weights, head, matrices, tokens, bos, *,
+    window, S, rank, epochs, lr, betas, eps, weight_decay, seed, with_head,
+):  # fmt: skip
+    """#1610: (target, loss, entropy) of every document in turn, each with adapters and optimizer of its own.
+
+    logits(weights, head, row) -> [T, V] for one row; matrices: names of the adapted weights in the order of the draws.
+    The adapted matrices are written out: W + up @ down.
+    """
+    N = len(tokens) - 1
+    starts = sorted({0} | {p for p in range(1, N) if tokens[p] == bos})
+    records = []
+    for start, stop in zip(starts, [*starts[1:], N], strict=True):
+        random = torch.Generator().manual_seed(seed)
+        adapters, moments, step = [], [], 0
+        for W in [*(weights[name] for name in matrices), *([head] if with_head else [])]:
+            bound = 1 / math.sqrt(W.shape[1])
+            down = (2 * torch.rand(rank, W.shape[1], generator=random) - 1) * bound
+            adapters += [down.requires_grad_(), torch.zeros(W.shape[0], rank).requires_grad_()]
+        moments = [(torch.zeros_like(a), torch.zeros_like(a)) for a in adapters]
+
+        def of_chunk(first, last, start=start, adapters=adapters):
+            """Log-probabilities at positions first .. last - 1, read from the document alone and no further back."""
+            changed = {name: weights[name] + adapters[2 * i + 1] @ adapters[2 * i] for i, name in enumerate(matrices)}
+            H = head + adapters[-1] @ adapters[-2] if with_head else head
+            begin = max(start, last - window)
+            row = list(tokens[begin:last]) + [0] * (window - (last - begin))
+            return torch.log_softmax(logits({**weights, **changed}, H, row), dim=-1)[first - begin : last - begin]
+
+        for first in range(start, stop, S):
+            last = min(first + S, stop)
+            logp = of_chunk(first, last).detach().double()
+            for p in range(first, last):
+                q = logp[p - first].exp()
+                entropy = -float((q * logp[p - first]).sum())
+                records.append((p + 1, -float(logp[p - first][tokens[p + 1]]), entropy))
+            if last == stop:
+                break
+            for _ in range(epochs):
+                targets = torch.tensor([int(tokens[p + 1]) for p in range(first, last)])
+                loss = -of_chunk(first, last).gather(1, targets[:, None]).mean()
+                gradients = torch.autograd.grad(loss, adapters)
+                step += 1
+                with torch.no_grad():
+                    for a, (m, v), g in zip(adapters, moments, gradients, strict=True):
+                        m.mul_(betas[0]).add_((1 - betas[0]) * g)
+                        v.mul_(betas[1]).add_((1 - betas[1]) * g * g)
+                        root = (v / (1 - betas[1] ** step)).sqrt() + eps
+                        a.mul_(1 - lr * weight_decay).sub_(lr * m / (1 - betas[0] ** step) / root)
+    return records

@@ -1,0 +1,120 @@
+"""Scoring in this very process, and the files it writes: all that a bundled script needs of the score stage."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from pgolf.corpus.byte_lengths import ByteTable
+from pgolf.corpus.shards import stream_digest
+from pgolf.errors import ConfigError
+from pgolf.eval.batch_means import BatchMean, write_batch_means
+from pgolf.eval.bpb import bits_per_byte, sum_nats
+from pgolf.eval.config import ScoreConfig
+from pgolf.eval.hints import HINTS_FILE, hint_orders
+from pgolf.eval.pieces import Piece
+from pgolf.eval.scoring import Scoring, Text, cpu_threads, open_text
+from pgolf.eval.trace import Trace, write_trace
+from pgolf.run import Fact, Made, Progress, RunOptions
+
+
+def score_in_process(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
+    """`pgolf.eval.score.make` without a lease and without ranks."""
+    device = device_for(config, run)
+    text = open_text(config, inputs["data"])
+    scoring = Scoring(
+        config,
+        inputs,
+        torch.device(device),
+        text=text,
+        threads=cpu_threads(run.threads) if device == "cpu" else 1,
+        report=partial(report_progress, run),
+    )
+    facts = write_outputs(config, inputs, text, scoring.pieces(), out)
+    return Made(phases_s=scoring.phases_s, facts={**facts, "device": device, **scoring.facts})
+
+
+def device_for(config: ScoreConfig, run: RunOptions) -> Literal["cpu", "cuda"]:
+    """The device that computes in the precision asked for; `run.device` may confirm it, not change it.
+
+    The network computes in float32 on a CPU and in bfloat16 on CUDA, and the two give other losses (up to 1e-2 nats a
+    token). So precision, which is part of the output's identity, chooses the device. Raises ConfigError where it is
+    not there or another one was asked for.
+    """
+    needed: Literal["cpu", "cuda"] = "cuda" if config.precision == "bfloat16" else "cpu"
+    if run.device not in ("auto", needed):
+        other = "bfloat16" if run.device == "cuda" else "float32"
+        raise ConfigError(
+            f"precision {config.precision} is computed on {needed}, but device {run.device} was asked for; "
+            f"set score.precision={other}, or leave the device to choose itself"
+        )
+    if needed == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "precision bfloat16 is computed on CUDA, and torch finds no CUDA device; run on a GPU node, "
+            "or set score.precision=float32"
+        )
+    return needed
+
+
+def write_outputs(
+    config: ScoreConfig, inputs: Mapping[str, Path], text: Text, pieces: Iterable[Piece], out: Path
+) -> dict[str, Fact]:
+    """Write the trace, and the batch means where they are asked for, from pieces in order; returns the facts."""
+    plan = text.plan
+    orders = hint_orders(inputs["hints"] / HINTS_FILE) if "hints" in inputs else ()
+    totals = _Totals(text, ByteTable.from_tokenizer(text.dataset.tokenizer_model, vocab_size=text.dataset.vocab_size))
+    write_trace(
+        out / "trace.arrow",
+        totals.watch(pieces, orders),
+        plan=plan,
+        causal=config.causal,
+        stream=stream_digest(text.tokens),
+        hint_orders=orders,
+    )
+    assert totals.records == plan.records, f"{totals.records} of {plan.records} records were scored"
+    if config.batch_means:
+        write_batch_means(out / "batches.arrow", totals.means)
+    return {
+        "targets": plan.targets,
+        "records": plan.records,
+        "windows": plan.windows,
+        "bytes": totals.bytes,
+        "loss_nats": totals.nats / plan.records,
+        "bpb": bits_per_byte(totals.nats, totals.bytes),
+        "causal": config.causal,
+    }
+
+
+@dataclass
+class _Totals:
+    """Running sums over the pieces on their way into the trace file: nats (float64) and bytes, and the batch means."""
+
+    text: Text
+    table: ByteTable
+    records: int = 0
+    nats: float = 0.0
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.means: list[BatchMean] = []
+
+    def watch(self, pieces: Iterable[Piece], orders: tuple[int, ...]) -> Iterator[Trace]:
+        """The pieces with their targets."""
+        for piece in pieces:
+            trace = piece.trace(self.text.plan, orders)
+            self.records += len(trace)
+            self.nats += sum_nats(trace.loss_nats)
+            first, last = int(trace.target.min()), int(trace.target.max())
+            span_bytes = self.table.target_bytes(self.text.tokens[first - 1 : last + 1])
+            self.bytes += int(span_bytes[trace.target - first].sum())
+            if piece.mean is not None:
+                self.means.append(piece.mean)
+            yield trace
+
+
+def report_progress(run: RunOptions, done: int, total: int, facts: Mapping[str, Fact]) -> None:
+    """Pass on how many targets are scored."""
+    run.report(Progress(stage="score", done=done, total=total, unit="targets", facts=facts))

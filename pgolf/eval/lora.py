@@ -1,0 +1,142 @@
+"""Scoring document by document, with adapters that learn each chunk after it is scored and end with the document.
+
+A document is one unit of work and knows of no other: neither weights, nor the optimizer's state, nor context. So the
+numbers depend neither on what else is scored nor on threads and ranks.
+
+Shapes: S targets of a chunk, D residual width, K hint columns, C = 2 + K columns of numbers, L targets of a document.
+Source: Parameter Golf PR #1610, LoRA of Hu et al. 2021.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgolf.errors import NonFiniteLoss
+from pgolf.eval.config import ScoreConfig
+from pgolf.eval.documents import document_shares
+from pgolf.eval.forward import Stream, computed, network_columns
+from pgolf.eval.pieces import Piece
+from pgolf.eval.ttt_config import AdaptedMatrix, LoraConfig
+from pgolf.eval.windows import Int64Array
+from pgolf.model.gpt import GPT
+from pgolf.model.linear import Adapter, CastedLinear
+from pgolf.train.ranks import Ranks
+
+
+class DocumentPass:
+    """The documents of a stream through a network whose adapters learn. The network's own weights are frozen.
+
+    Memory is that of `threads` forward and backward passes over one window.
+    """
+
+    def __init__(self, model: GPT, stream: Stream, borders: Int64Array, config: ScoreConfig) -> None:
+        assert isinstance(config.ttt, LoraConfig)
+        self._model, self._stream, self._borders = model.requires_grad_(False), stream, borders
+        self._config, self._ttt = config, config.ttt
+        self._device = model.tok_emb.weight.device
+        generator = torch.Generator().manual_seed(config.ttt.seed)
+        self._first = [
+            _uniform(config.ttt.rank, inputs, generator).to(self._device) for inputs, _ in _sizes(model, config.ttt)
+        ]
+
+    @property
+    def steps(self) -> int:
+        """Updates of adapters in all."""
+        chunks = -(-np.diff(self._borders) // self._ttt.chunk_targets)
+        return int((chunks - 1).sum()) * self._ttt.epochs
+
+    def pieces(self, *, ranks: Ranks, threads: int) -> Iterator[Piece]:
+        """A piece per document of this rank's share, in order. Raises NonFiniteLoss where an adapter diverges."""
+        first, last = document_shares(self._borders, ranks.world_size)[ranks.rank : ranks.rank + 2].tolist()
+        documents = range(first, last)
+        found = computed(self._columns, documents, self._device, threads=threads)
+        for document, columns in zip(documents, found, strict=True):
+            if not np.isfinite(columns).all():
+                raise NonFiniteLoss(
+                    f"document {document:,} of the validation text (targets {self._borders[document] + 1:,} to "
+                    f"{self._borders[document + 1]:,}) has a loss that is no number; lower ttt.lr (now "
+                    f"{self._ttt.lr:g}), or check the checkpoint"
+                )
+            yield Piece(int(self._borders[document]), columns)
+
+    def _columns(self, document: int) -> Tensor:
+        """One document's columns [C, L], float32 on the device."""
+        ttt = self._ttt
+        first, last = (int(border) for border in self._borders[document : document + 2])
+        model, parameters = self._adapted()
+        optimizer = torch.optim.AdamW(
+            parameters, lr=ttt.lr, betas=(ttt.beta1, ttt.beta2), eps=ttt.eps, weight_decay=ttt.weight_decay
+        )
+        found = []
+        for begin in range(first, last, ttt.chunk_targets):
+            end = min(begin + ttt.chunk_targets, last)
+            with torch.set_grad_enabled(end < last):
+                columns = self._chunk(model, first, begin, end)
+            found.append(columns.detach())
+            if end == last:
+                break
+            for epoch in range(ttt.epochs):
+                # The first step descends the very losses that were recorded, so they are not computed again.
+                losses = columns[0] if epoch == 0 else self._chunk(model, first, begin, end)[0]
+                gradients = torch.autograd.grad(losses.mean(), parameters)
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.grad = gradient
+                optimizer.step()
+        return torch.cat(found, dim=1)
+
+    def _chunk(self, model: GPT, first: int, begin: int, end: int) -> Tensor:
+        """Columns [C, S] at positions begin .. end - 1, read from as far back in the document as a window reaches."""
+        window = self._config.window
+        start = max(first, end - window)
+        span = self._stream.tokens(torch.arange(start, end + 1, device=self._device))
+        h_SD = model.hidden(span[None, :-1], last=end - begin, rotary_length=window)[0]
+        hints = self._stream.hints
+        hints_SK = hints[begin:end] if hints.shape[1] else hints.new_empty(end - begin, 0)
+        return network_columns(model, h_SD, span[begin - start + 1 :], hints_SK, self._config.logit_rounding)
+
+    def _adapted(self) -> tuple[GPT, list[nn.Parameter]]:
+        """A network on the same weights with fresh adapters, and these: factor `down`, then `up`, per map."""
+        model = copy.deepcopy(self._model, {id(parameter): parameter for parameter in self._model.parameters()})
+        parameters: list[nn.Parameter] = []
+        sizes = _sizes(model, self._ttt)
+        for place, first, (_, outputs) in zip(_places(model, self._ttt), self._first, sizes, strict=True):
+            down = nn.Parameter(first.clone())
+            up = nn.Parameter(torch.zeros(outputs, self._ttt.rank, device=self._device))
+            parameters += [down, up]
+            if isinstance(place, GPT):
+                place.head_adapter = Adapter(down, up)
+            else:
+                place.adapter = Adapter(down, up)
+        return model, parameters
+
+
+def _places(model: GPT, config: LoraConfig) -> Iterator[CastedLinear | GPT]:
+    """The maps that get an adapter, layer by layer as configured; the network itself stands for its head."""
+    for block in model.block_list[: model.config.layers]:
+        maps: dict[AdaptedMatrix, CastedLinear] = {
+            "q": block.attn.c_q,
+            "k": block.attn.c_k,
+            "v": block.attn.c_v,
+            "proj": block.attn.proj,
+            "fc": block.mlp.fc,
+            "mlp_proj": block.mlp.proj,
+        }
+        yield from (maps[name] for name in config.matrices if name != "head")
+    if "head" in config.matrices:
+        yield model
+
+
+def _sizes(model: GPT, config: LoraConfig) -> list[tuple[int, int]]:
+    """Inputs and outputs of every place."""
+    weights = (place.tok_emb.weight if isinstance(place, GPT) else place.weight for place in _places(model, config))
+    return [(weight.shape[1], weight.shape[0]) for weight in weights]
+
+
+def _uniform(rank: int, inputs: int, generator: torch.Generator) -> Tensor:
+    """[rank, inputs] uniform within ±1 / √inputs, drawn on the CPU: the same on every device."""
+    bound = 1 / math.sqrt(inputs)
+    return (2 * torch.rand(rank, inputs, generator=generator) - 1) * bound

@@ -1,0 +1,111 @@
+"""Running a job on leased devices: its ranks under torchrun, their progress, and what they could explain."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pgolf import errors
+from pgolf.errors import LaunchError, PgolfError
+from pgolf.launch import run_ranks
+from pgolf.lease import Lease
+from pgolf.rank_job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
+from pgolf.run import RunOptions
+
+_REPORT_EVERY_S = 0.25
+
+
+def run_job(
+    module: str,
+    job: RankJob,
+    run: RunOptions,
+    lease: Lease,
+    *,
+    log_path: Path,
+    on_progress: Callable[[Mapping[str, Any]], None],
+    is_last: Callable[[Mapping[str, Any]], bool],
+) -> None:
+    """Run `module` as `run.processes` ranks on the leased devices and wait for them; the job file is gone afterwards.
+
+    on_progress: hears what `print_progress` says, a few times a second at most and whenever `is_last` holds.
+    Raises what the lowest rank could explain, else LaunchError.
+    """
+    job_path = job.out / JOB_FILE
+    job_path.write_text(job.model_dump_json())
+    listener = _Listener(run, on_progress, is_last)
+    try:
+        run_ranks(
+            module,
+            [str(job_path)],
+            processes=run.processes,
+            log_path=log_path,
+            on_line=listener.take,
+            unlogged_prefix=PROGRESS_MARK,
+            environment=_environment(job.device, lease.devices),
+            threads=job.threads,
+            timeout_s=run.timeout_s,
+            keep_open=lease.descriptors,
+        )
+    except LaunchError as error:
+        reason = _explanation(job.out, run.processes)
+        if reason is not None:
+            raise reason from error
+        raise
+    finally:
+        job_path.unlink()
+        for rank in range(run.processes):
+            (job.out / FAILURE_FILE.format(rank=rank)).unlink(missing_ok=True)
+
+
+def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dict[str, str]:
+    gloo = {"GLOO_SOCKET_IFNAME": "lo"}  # else gloo looks up the host's name, which need not resolve
+    if device == "cuda":
+        return {
+            **gloo,
+            "CUDA_VISIBLE_DEVICES": ",".join(name.replace("gpu-", "GPU-", 1) for name in leased),
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what torch asks for where algorithms must be deterministic
+        }
+    return {
+        **gloo,
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        # Keep freed activations for the next step: giving them back to the kernel costs a fifth of the time in faults.
+        "MALLOC_MMAP_THRESHOLD_": str(2**32),
+        "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    }
+
+
+def _explanation(out: Path, processes: int) -> PgolfError | None:
+    """The error that the lowest rank which could explain itself has left."""
+    for rank in range(processes):
+        path = out / FAILURE_FILE.format(rank=rank)
+        if path.is_file():
+            failure = Failure.model_validate_json(path.read_bytes())
+            error: PgolfError = getattr(errors, failure.kind)(failure.message)
+            return error
+    return None
+
+
+class _Listener:
+    """Turns what the ranks print into log lines and, a few times a second at most, progress."""
+
+    def __init__(
+        self,
+        run: RunOptions,
+        on_progress: Callable[[Mapping[str, Any]], None],
+        is_last: Callable[[Mapping[str, Any]], bool],
+    ) -> None:
+        self.run, self.on_progress, self.is_last = run, on_progress, is_last
+        self.reported_s = 0.0
+
+    def take(self, line: str) -> None:
+        if not line.startswith(PROGRESS_MARK):
+            self.run.log_line(line)
+            return
+        facts = json.loads(line.removeprefix(PROGRESS_MARK))
+        now_s = time.monotonic()
+        if now_s - self.reported_s < _REPORT_EVERY_S and not self.is_last(facts):
+            return
+        self.reported_s = now_s
+        self.on_progress(facts)
