@@ -96,11 +96,11 @@ def test_a_part_is_packed_once_however_often_it_is_wanted_and_the_files_are_the_
 
 
 def test_parts_not_asked_for_longest_are_forgotten_first(monkeypatch):
-    one = matrices()
-    size_bytes = len(packed_part("zstd", 1, parts("zstd", one)[1]))
-    monkeypatch.setattr(packing, "_REMEMBERED_BYTES", 4 * size_bytes)
+    contents = [matrices(), matrices(b=1), matrices(b=2)]
+    # As much as one file takes.
+    size_bytes = sum(len(packed_part("zstd", 1, part)) for part in parts("zstd", contents[2]))
+    monkeypatch.setattr(packing, "_REMEMBERED_BYTES", size_bytes)
     known = PackedParts()
-    contents = [one, matrices(b=1), matrices(b=2)]
     for decoded in contents:
         list(packed_in_order(iter([Packing(Plan("", {}), {}, decoded, "zstd", 1)]), 1, known))
     begun = counted(monkeypatch)
