@@ -182,6 +182,7 @@ def test_the_ladder_chooses_what_packing_every_attempt_from_nothing_chooses(tmp_
     monkeypatch.setattr(container, "_PART_BYTES", 512)
     state = random_state()
     state["blocks.3.mlp.fc.weight"] = state["blocks.2.mlp.fc.weight"].clone()
+    state["blocks.1.mlp.fc.weight"][5:20] = 0
     checkpoint = write_checkpoint(tmp_path, state)
     config = CONFIG.model_copy(update={"codec": codec, "zstd_levels": (16, 1, 17, 2), "allow_over_budget": True})
     quantizer = compress.Quantizer(config, state, {}, 1)

@@ -194,6 +194,12 @@ def test_a_version_that_never_left_the_house_is_an_error_that_says_so(version):
         unpack(forged(serialize(content()), version=version), where="x")
 
 
+def test_a_newer_version_is_an_error_that_says_what_to_do():
+    newer = FORMAT_VERSION + 1
+    with pytest.raises(ArtifactError, match=f"format version {newer}, this pgolf reads up to {FORMAT_VERSION}; update"):
+        unpack(forged(serialize(content()), version=newer), where="x")
+
+
 def test_an_unknown_codec_is_an_error_that_says_so():
     with pytest.raises(ArtifactError, match="codec 4, this pgolf knows 4"):
         unpack(forged(b"", body=b"whatever", codec=4), where="x")
