@@ -72,7 +72,6 @@ def make(config: CompressConfig, inputs: Mapping[str, Path], out: Path, run: Run
             "under_bytes": config.budget_bytes - chosen.total_bytes,
             "fits": chosen.fits,
             "attempts": len(trials.rows),
-            "skipped": trials.skipped,
             "policy": config.policy,
             "rung": chosen.plan.rung,
             "codec": config.codec,
@@ -122,10 +121,10 @@ def _over_budget(checkpoint: Checkpoint, quantizer: Quantizer, code_bytes: int, 
     }
     largest = sorted(alone, key=lambda name: (-alone[name], name))[:_LARGEST_SHOWN]
     shown = " · ".join([*(f"{name} {alone[name]:,}" for name in largest), f"code {code_bytes:,}"])
-    tried = f"{len(trials.rows)} attempts" + (f" ({trials.skipped} hopeless ones skipped)" if trials.skipped else "")
+    summary = _summary(quantizer, smallest.plan) or "no matrix quantized"
     return (
         f"{smallest.total_bytes:,} bytes, {over_bytes:,} over the budget of {config.budget_bytes:,}, at the smallest "
-        f"of {tried} ({_summary(quantizer, smallest.plan) or 'no matrix quantized'}, {_codec(config, smallest)})\n"
+        f"of {len(trials.rows)} attempts ({summary}, {_codec(config, smallest)})\n"
         f"  largest: {shown}\n"
         f"  {'; '.join(_advice(checkpoint, quantizer))}"
     )

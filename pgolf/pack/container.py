@@ -9,10 +9,13 @@
         28     32   sha256 of the 28 bytes above and the body
         60      …   the body
 
-With the first three codecs the body is one compressed stream of the serialized content. With rans the matrices of
-integer codes are left out of that stream, which is raw LZMA2 then, and follow it, entropy-coded by
+With the first three codecs the body is the serialized content in parts, each compressed by itself. With rans the
+matrices of integer codes are left out of the content, which is raw LZMA2 then, and follow it, entropy-coded by
 `pgolf.pack.code_model`. Reading executes nothing, allocates little more than `max_decoded_bytes`, and raises
 ArtifactError for any other bytes.
+
+A part ends with a matrix of codes. Codes of one tensor say little about another's, so parts cost nothing in size, and
+where one tensor changes the others' parts stay: trying all rungs of a ladder packs each tensor once per width.
 """
 
 import hashlib
@@ -21,7 +24,7 @@ import lzma
 import math
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -31,12 +34,12 @@ import numpy.typing as npt
 from pgolf.errors import ArtifactError
 from pgolf.pack.code_reader import decode_matrices
 from pgolf.pack.code_writer import bits_of, encode_matrices
-from pgolf.pack.general import compress, decompress
+from pgolf.pack.general import General, compress, decompress
 
 Codec = Literal["zstd", "xz", "brotli", "rans"]
 
 MAGIC = b"\x89PGOLF\r\n"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # 16 MB of codes decode to about 27 MB; this leaves room for networks forty times larger, and stops a bomb.
 MAX_DECODED_BYTES = 1 << 30
@@ -50,8 +53,13 @@ PREFIX_BYTES = _PREFIX.size + _DIGEST_BYTES
 _HEADER_LENGTH = struct.Struct("<I")
 _DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 
-# The rans body begins with the bytes of its LZMA2 part, compressed and decoded.
-_RANS = struct.Struct("<II")
+# The body begins with the number of its parts, then of each its bytes, packed and decoded. With rans it begins with
+# one such pair, of its LZMA2 part.
+_PARTS = struct.Struct("<I")
+_PART = struct.Struct("<II")
+# Each part of a file ends with the first matrix that takes it to this size: the whole of a full-size network as one
+# took zstd 16 and 17 five to eight times as long.
+_PART_BYTES = 1 << 18
 # Narrower matrices have too few codes on a diagonal to be worth the steps, and none of ours is one.
 _LEAST_EXTENT = 16
 # Scales, control tensors and a header need no larger dictionary, and the reader allocates it.
@@ -94,19 +102,50 @@ def serialize(content: Content, *, max_decoded_bytes: int = MAX_DECODED_BYTES) -
     return decoded
 
 
-def pack(decoded: bytes, level: int = 0, *, codec: Codec = "zstd", stop: threading.Event | None = None) -> bytes:
+def pack(decoded: bytes, level: int = 0, *, codec: Codec = "zstd") -> bytes:
     """A whole container file from serialized content. Same library version, codec and level, same bytes.
 
     level: zstd 1 to 22, xz 0 to 9, brotli 0 to 11; rans has none.
+    """
+    return joined(codec, decoded, [packed_part(codec, level, part) for part in parts(codec, decoded)])
+
+
+def parts(codec: Codec, decoded: bytes) -> list[bytes]:
+    """Serialized content in the parts that `packed_part` packs, each by itself; with rans it is one."""
+    if codec == "rans":
+        return [decoded]
+    _meta, listed, start = _header(decoded)
+    begin, end, found = 0, start, []
+    for entry in listed:
+        # The low bytes of every array, in order: codes have no others.
+        end += entry.elements
+        if entry.dtype == np.int8 and end - begin >= _PART_BYTES:
+            found.append(decoded[begin:end])
+            begin = end
+    return [*found, decoded[begin:]]
+
+
+def packed_part(codec: Codec, level: int, part: bytes, *, stop: threading.Event | None = None) -> bytes:
+    """The bytes of one part: a function of codec, level and part alone.
+
     stop: set by another thread, it ends the work early; the result is then empty.
     """
-    decoded_bytes = len(decoded)
+    return _rans_body(_content(part), stop) if codec == "rans" else compress(codec, level, part, stop=stop)
+
+
+def joined(codec: Codec, decoded: bytes, packed: Sequence[bytes]) -> bytes:
+    """The whole file, given the parts of `decoded` packed."""
     if codec == "rans":
-        body, decoded_bytes = _rans_body(_content(decoded), stop)
+        (body,) = packed
+        _packed_bytes, plain_bytes = _PART.unpack_from(body)
+        decoded_bytes = plain_bytes + sum(
+            entry.elements for entry in _header(decoded)[1] if _is_coded(entry.dtype, entry.shape)
+        )
     else:
-        body = compress(codec, level, decoded, stop=stop)
-    if not body:
-        return b""
+        pairs = zip(packed, parts(codec, decoded), strict=True)
+        table = b"".join(_PART.pack(len(one), len(part)) for one, part in pairs)
+        body = b"".join([_PARTS.pack(len(packed)), table, *packed])
+        decoded_bytes = len(decoded)
     prefix = _PREFIX.pack(MAGIC, FORMAT_VERSION, _CODECS.index(codec), len(body), decoded_bytes)
     return prefix + hashlib.sha256(prefix + body).digest() + body
 
@@ -126,7 +165,7 @@ def unpack(file_bytes: bytes, *, where: str, max_decoded_bytes: int = MAX_DECODE
     try:
         if codec == "rans":
             return _rans_content(body, decoded_bytes)
-        return _content(decompress(codec, body, decoded_bytes))
+        return _content(_decompressed(codec, body, decoded_bytes))
     except ValueError as error:
         raise ArtifactError(f"{where}: {error}; it was not written by pgolf, pack it again") from error
 
@@ -157,6 +196,26 @@ def _checked_body(file_bytes: bytes, where: str) -> tuple[Codec, bytes, int]:
     if codec >= len(_CODECS):
         raise ArtifactError(f"{where}: codec {codec}, this pgolf knows {len(_CODECS)}; update pgolf or pack it again")
     return _CODECS[codec], body, decoded_bytes
+
+
+def _decompressed(codec: General, body: bytes, decoded_bytes: int) -> bytes:
+    """The content from a body in parts; ValueError for other bytes, before anything larger than claimed is made."""
+    count = _PARTS.unpack_from(body)[0] if len(body) >= _PARTS.size else 0
+    start = _PARTS.size + count * _PART.size
+    if start > len(body):
+        raise ValueError(f"its body has {len(body):,} bytes, the table of its {count:,} parts alone {start:,}")
+    sizes = list(_PART.iter_unpack(body[_PARTS.size : start]))
+    packed_bytes, claimed_bytes = (sum(column) for column in zip(*sizes)) if sizes else (0, 0)
+    if start + packed_bytes != len(body) or claimed_bytes != decoded_bytes:
+        raise ValueError(
+            f"its {count:,} parts end at byte {start + packed_bytes:,} of {len(body):,} and have {claimed_bytes:,} "
+            f"decoded, the prefix claims {decoded_bytes:,}"
+        )
+    decoded = []
+    for part_bytes, part_decoded_bytes in sizes:
+        decoded.append(decompress(codec, body[start : start + part_bytes], part_decoded_bytes))
+        start += part_bytes
+    return b"".join(decoded)
 
 
 def _serialized(content: Content, bits: Mapping[str, int]) -> bytes:
@@ -252,34 +311,32 @@ def _plain_arrays(decoded: bytes, start: int, listed: list[_Listed]) -> dict[str
         raise ValueError(f"its header makes no sense ({error})") from error
 
 
-def _rans_body(content: Content, stop: threading.Event | None) -> tuple[bytes, int]:
-    """The body, and the bytes it decodes to; empty when stopped."""
-    matrices = {
-        name: array
-        for name, array in content.arrays.items()
-        if array.dtype == np.int8 and array.ndim == 2 and min(array.shape) >= _LEAST_EXTENT
-    }
+def _is_coded(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    """Whether rans codes an array's elements one by one."""
+    return dtype == np.int8 and len(shape) == 2 and min(shape) >= _LEAST_EXTENT
+
+
+def _rans_body(content: Content, stop: threading.Event | None) -> bytes:
+    """The body; empty when stopped."""
+    matrices = {name: array for name, array in content.arrays.items() if _is_coded(array.dtype, array.shape)}
     rest = _serialized(content, {name: bits_of(matrix) for name, matrix in matrices.items()})
     # The literal's neighbour helps with text, and is noise between the bytes of numbers: take what is shorter.
     packed_rest = min((lzma.compress(rest, lzma.FORMAT_RAW, filters=_lzma(bits)) for bits in (3, 0)), key=len)
     coded = encode_matrices(list(matrices.values()), stop=stop)
-    if not coded:
-        return b"", 0
-    decoded_bytes = len(rest) + sum(matrix.size for matrix in matrices.values())
-    return _RANS.pack(len(packed_rest), len(rest)) + packed_rest + coded, decoded_bytes
+    return _PART.pack(len(packed_rest), len(rest)) + packed_rest + coded if coded else b""
 
 
 def _rans_content(body: bytes, decoded_bytes: int) -> Content:
     """What `_rans_body` has written; ValueError for other bytes, before anything of a size not checked is made."""
-    if len(body) < _RANS.size:
-        raise ValueError(f"its body has {len(body)} bytes, the head alone {_RANS.size}")
-    packed_bytes, rest_bytes = _RANS.unpack_from(body)
-    end = _RANS.size + packed_bytes
+    if len(body) < _PART.size:
+        raise ValueError(f"its body has {len(body)} bytes, the head alone {_PART.size}")
+    packed_bytes, rest_bytes = _PART.unpack_from(body)
+    end = _PART.size + packed_bytes
     if end > len(body) or rest_bytes > decoded_bytes:
         raise ValueError(f"its plain part ends at byte {end:,} of {len(body):,} and has {rest_bytes:,} decoded")
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma())
     try:
-        rest = decompressor.decompress(body[_RANS.size : end], max_length=rest_bytes + 1)
+        rest = decompressor.decompress(body[_PART.size : end], max_length=rest_bytes + 1)
     except lzma.LZMAError as error:
         raise ValueError(f"its plain part cannot be decoded ({error})") from error
     if len(rest) != rest_bytes or not decompressor.eof or decompressor.unused_data:

@@ -13,23 +13,13 @@ from pgolf.quant.scheme import layer_of
 
 
 def first_that_fits(quantizer: Quantizer, trials: Trials, layers: int) -> Trial | None:
-    """Rung after rung, at each every level in the configured order; None if all are too large.
-
-    What the packings before have shown to be hopeless is not packed; the last rung always is.
-    """
+    """Rung after rung, at each every level in the configured order; None if all are too large."""
     # A layer whose matrices are all small enough for float16 has nothing to lose.
     order = [layer for layer in middle_out(layers) if layer in quantizer.layers]
-    plans = [rung_plan(quantizer, downgraded) for downgraded in rungs(order if quantizer.config.downgrade_bits else ())]
-    before: dict[int, Trial] = {}
-    for plan in plans:
-        # What is left out must not depend on how many run side by side, so every rung waits for the one before.
-        like = dict(before) if plan is not plans[-1] else {}
-        with closing(trials.of([plan], total_plans=len(plans), like=like)) as tried:
-            for trial in tried:
-                if trial.fits:
-                    return trial
-                before[trial.level] = trial
-    return None
+    sets = list(rungs(order if quantizer.config.downgrade_bits else ()))
+    plans = (rung_plan(quantizer, downgraded) for downgraded in sets)
+    with closing(trials.of(plans, total_plans=len(sets))) as tried:
+        return next((trial for trial in tried if trial.fits), None)
 
 
 def rung_plan(quantizer: Quantizer, downgraded: Sequence[int]) -> Plan:

@@ -31,6 +31,9 @@ from pgolf.quant.sensitivity import ROW_WEIGHTS
 
 T = TypeVar("T")
 
+# Roundings of one tensor on grids of scales that are kept: those of two plans, and one between them.
+_GRIDS_KEPT = 3
+
 
 class Quantizer:
     """Quantizes a network; under the published grids once per tensor and width, so that one more layer costs itself.
@@ -64,6 +67,7 @@ class Quantizer:
         self.quantized = [*self.matrices, *self.tables]
         self._rest: dict[str, Stored] = {}
         self._rounded: dict[tuple[str, int], Quantized] = {}
+        self._on_scales: dict[str, dict[RowScales, Quantized]] = {}
         self._factors: dict[str, Factor | None] = {}
         self._options = GptqOptions(
             # What calibration measured is damped twice in the published method, once in the other.
@@ -133,7 +137,7 @@ class Quantizer:
     def _on_plan(self, plan: Plan, name: str) -> Quantized:
         grid = plan.grids[name]
         if isinstance(grid, RowScales):
-            return self._to_scales(name, grid)
+            return self._to_known_scales(name, grid)
         if (name, grid) not in self._rounded:
             self._rounded[name, grid] = self._to_bits(name, grid)
         return self._rounded[name, grid]
@@ -152,6 +156,14 @@ class Quantizer:
             return quantize_gptq(name, W_RC, factor, bits, config.percentiles)
         scales_PR = clip_scales(name, W_RC, bits, config.clips)
         return quantize_by_hessian(W_RC, self._hessian(name), factor, scales_PR, positive_levels(bits))
+
+    def _to_known_scales(self, name: str, grid: RowScales) -> Quantized:
+        """`_to_scales`, unless it was one of the grids asked for last: plans may share the grids of most tensors."""
+        last = self._on_scales.setdefault(name, {})
+        last[grid] = rounded = last.pop(grid, None) or self._to_scales(name, grid)
+        if len(last) > _GRIDS_KEPT:
+            del last[next(iter(last))]
+        return rounded
 
     def _to_scales(self, name: str, grid: RowScales) -> Quantized:
         factor = self._factor(name) if self._follows_hessian(name) else None

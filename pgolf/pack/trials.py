@@ -1,22 +1,17 @@
 """Packings that are tried in turn: each quantized, packed and put on record, whatever policy asks for it."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from pgolf.model.checkpoint import Checkpoint
 from pgolf.pack.clock import Clock
 from pgolf.pack.container import serialize
-from pgolf.pack.packing import Packing, packed_in_order
+from pgolf.pack.packing import PackedParts, Packing, packed_in_order
 from pgolf.pack.plan import Plan
 from pgolf.pack.quantizer import Quantizer
-from pgolf.pack.size import least_bytes
 from pgolf.pack.weights import Stored, to_content
 from pgolf.run import Fact, Progress, RunOptions
-
-# Levels that pack 27 MB within some seconds: they are always tried. Their sizes are hardest to predict, too, as what
-# they save on one tensor depends on its neighbours.
-FAST_ZSTD = 9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +30,7 @@ class Trial:
 class Trials:
     """Packs plans and keeps the record: `rows`, one per packing, and the smallest packing so far.
 
-    code_bytes: what the code takes of the budget. skipped: packings left out as hopeless.
+    code_bytes: what the code takes of the budget. No part of a file is packed twice.
     """
 
     def __init__(
@@ -43,49 +38,37 @@ class Trials:
     ) -> None:
         self.rows: list[dict[str, object]] = []
         self.smallest: Trial | None = None
-        self.skipped = 0
         self.limit_bytes = quantizer.config.budget_bytes - code_bytes
         self._checkpoint = checkpoint
         self._quantizer = quantizer
         self._code_bytes = code_bytes
         self._run = run
         self._clock = clock
+        self._parts = PackedParts()
 
     def of(
-        self,
-        plans: Sequence[Plan],
-        *,
-        total_plans: int,
-        levels: Sequence[int] | None = None,
-        like: Mapping[int, Trial] | None = None,
+        self, plans: Iterable[Plan], *, total_plans: int, levels: Sequence[int] | None = None
     ) -> Generator[Trial, None, None]:
         """Every plan at every level (default: the configured ones), in order, until the generator is closed.
 
-        total_plans: how many there may be in all, for the progress shown. like: by level, a packing of another plan;
-        what then takes more than the budget at the least (`least_bytes`) is left out.
+        total_plans: how many there may be in all, for the progress shown.
         """
-        packings = self._packings(plans, levels or self._quantizer.config.levels, like or {})
+        packings = self._packings(plans, levels or self._quantizer.config.levels)
         total = total_plans * len(self._quantizer.config.levels)
-        with closing(packed_in_order(packings, self._quantizer.workers, first_alone=not self.rows)) as finished:
-            for packing, file_bytes in finished:
+        first_alone = not self.rows
+        with closing(packed_in_order(packings, self._quantizer.workers, self._parts, first_alone=first_alone)) as done:
+            for packing, file_bytes in done:
                 self._clock.lap("pack")
                 yield self._recorded(packing, file_bytes, total)
 
-    def _packings(self, plans: Sequence[Plan], levels: Sequence[int], like: Mapping[int, Trial]) -> Iterator[Packing]:
+    def _packings(self, plans: Iterable[Plan], levels: Sequence[int]) -> Iterator[Packing]:
         config, dtypes = self._quantizer.config, self._quantizer.dtypes
         for plan in plans:
             stored = self._quantizer.stored(plan)
             decoded = serialize(to_content(stored, dtypes, self._checkpoint.config, self._checkpoint.facts))
             self._clock.lap("quantize")
             for level in levels:
-                slow = config.codec != "zstd" or level > FAST_ZSTD
-                if slow and self._is_hopeless(stored, like.get(level)):
-                    self.skipped += 1
-                else:
-                    yield Packing(plan, stored, decoded, config.codec, level)
-
-    def _is_hopeless(self, stored: Mapping[str, Stored], like: Trial | None) -> bool:
-        return like is not None and least_bytes(stored, like.stored, len(like.file_bytes)) > self.limit_bytes
+                yield Packing(plan, stored, decoded, config.codec, level)
 
     def _recorded(self, packing: Packing, file_bytes: bytes, total: int) -> Trial:
         total_bytes = len(file_bytes) + self._code_bytes
@@ -113,6 +96,6 @@ class Trials:
         if self.smallest is None or trial.total_bytes < self.smallest.total_bytes:
             self.smallest = trial
         facts: dict[str, Fact] = {"total_bytes": total_bytes, "level": trial.level, "rung": trial.plan.rung}
-        done = len(self.rows) + self.skipped
+        done = len(self.rows)
         self._run.report(Progress(stage="compress", done=done, total=max(done, total), unit="attempts", facts=facts))
         return trial

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import codecs, counts, grid, score, start, sweep, train_step
+from bench import codecs, compress, counts, grid, score, start, sweep, train_step
 from bench.model_flops import attention_multiply_adds, matrix_multiply_adds, training_flops_per_token
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
@@ -92,6 +92,19 @@ def test_the_sweep_benchmark_runs_every_stage_for_every_point_that_it_reruns(mon
     assert lines["pass, per target"].median == pytest.approx(
         1e4 * lines["one pass of the network over 100 targets"].median
     )
+
+
+def test_the_compression_benchmark_times_the_whole_ladder_and_what_it_replaces():
+    network = Checkpoint(config=SMALL, state=random_state(), facts={})
+    lines = {line.name: line for line in compress.measure(network, FP16_MAX_ELEMENTS, 2)}
+    # Four levels of every rung, and none of them left out.
+    assert lines["ladder, all attempts: attempts"].spread.median == 4 * (SMALL.layers + 1)
+    assert lines["first attempt alone: attempts"].spread.median == 1
+    assert 2 <= lines["ladder, one more rung: attempts"].spread.median <= 8
+    assert lines["plain attempt: CPU"].spread.n == 2 * 4
+    assert lines["allocate, rans: budget used"].spread.median <= 100
+    assert lines["20 plain attempts / ladder"].spread.n == 2
+    assert {line.target for line in lines.values()} == {"", "<= 90", "<= 180", ">= 99.95"}
 
 
 def test_the_start_benchmark_prints_the_ratios_of_whole_processes(monkeypatch, capsys):

@@ -12,7 +12,7 @@ def read_packed(file_bytes):
     """Meta, and by name (dtype, shape, bytes in C order) of every array, of a file with codec xz or rans."""
     magic, version, codec, body_bytes, _decoded = struct.unpack("<8sHHQQ", file_bytes[:28])
     body = file_bytes[60:]
-    assert (magic, version, body_bytes) == (b"\x89PGOLF\r\n", 2, len(body))
+    assert (magic, version, body_bytes) == (b"\x89PGOLF\r\n", 3, len(body))
     assert hashlib.sha256(file_bytes[:28] + body).digest() == file_bytes[28:60]
     plain, coded = body, b""
     if codec == 3:
@@ -22,7 +22,14 @@ def read_packed(file_bytes):
         assert len(plain) == plain_bytes
     else:
         assert codec == 1
-        plain = lzma.decompress(body)
+        (count,) = struct.unpack("<I", body[:4])
+        plain, at = b"", 4 + 8 * count
+        for part in range(count):
+            packed, decoded = struct.unpack("<II", body[4 + 8 * part : 12 + 8 * part])
+            plain_part = lzma.decompress(body[at : at + packed])
+            assert len(plain_part) == decoded
+            plain, at = plain + plain_part, at + packed
+        assert at == len(body)
     (header_bytes,) = struct.unpack("<I", plain[:4])
     header, at = json.loads(plain[4 : 4 + header_bytes]), 4 + header_bytes
     width = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}

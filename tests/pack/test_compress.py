@@ -1,7 +1,6 @@
 """The compress stage: what is tried, what fits, and what happens when nothing does."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,10 @@ from pydantic import ValidationError
 from pgolf.errors import ArtifactError, BudgetExceeded, ConfigError, DataError, QuantizationError
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.tensor_file import save_tensors
-from pgolf.pack import compress, trials
+from pgolf.pack import compress, container, packing
 from pgolf.pack.config import CompressConfig
-from pgolf.pack.container import pack, serialize
-from pgolf.pack.downgrade import middle_out, rung_plan
+from pgolf.pack.container import pack, packed_part, parts, serialize
+from pgolf.pack.downgrade import middle_out, rung_plan, rungs
 from pgolf.pack.load import load_packed
 from pgolf.pack.weights import same_bits, to_content
 from pgolf.quant.grid import round_embedding, round_to_nearest
@@ -85,7 +84,6 @@ def test_a_generous_budget_takes_the_first_attempt(checkpoint):
         "under_bytes": 16_000_000 - CODE_BYTES - size_bytes,
         "fits": True,
         "attempts": 1,
-        "skipped": 0,
         "policy": "published",
         "rung": "downgraded layers: none",
         "codec": "zstd",
@@ -178,33 +176,56 @@ def test_the_advice_fits_the_cause(checkpoint, changes, attempts, advice):
     assert f"of {attempts} attempts" in str(caught.value)
 
 
-@pytest.mark.parametrize("spread", [0.6, 3.0])
-@pytest.mark.parametrize(("bits", "low_bits"), [(6, 5), (6, 3), (4, 2)])
-def test_leaving_out_what_is_hopeless_chooses_what_trying_everything_chooses(
-    tmp_path, monkeypatch, bits, low_bits, spread
-):
-    state = random_state(spread=spread)
-    state["blocks.1.mlp.fc.weight"][5:20] = 0  # codes that zstd packs far below their entropy
+@pytest.mark.parametrize("codec", ["zstd", "xz", "brotli", "rans"])
+def test_the_ladder_chooses_what_packing_every_attempt_from_nothing_chooses(tmp_path, monkeypatch, codec):
+    # Several parts, and two layers that are the same.
+    monkeypatch.setattr(container, "_PART_BYTES", 8192)
+    state = random_state()
     state["blocks.3.mlp.fc.weight"] = state["blocks.2.mlp.fc.weight"].clone()
+    state["blocks.1.mlp.fc.weight"][5:20] = 0
     checkpoint = write_checkpoint(tmp_path, state)
-    changes = {"matrix_bits": bits, "downgrade_bits": low_bits, "zstd_levels": (16, 19), "budget_bytes": 1}
-    everything = CONFIG.model_copy(update={**changes, "allow_over_budget": True})
-    monkeypatch.setattr(trials, "least_bytes", lambda *_: -math.inf)
-    rows = attempts_of(run(checkpoint, everything, name="sizes")[1])
-    assert len(rows) == 2 * (SMALL.layers + 1)
-    monkeypatch.undo()
-    skipped = 0
-    for number, wanted in enumerate(rows[::2]):
-        config = everything.model_copy(update={"budget_bytes": wanted["total_bytes"]})
-        made, out = run(checkpoint, config, name=f"out{number}")
-        first = next(row for row in rows if row["total_bytes"] <= wanted["total_bytes"])
-        (chosen,) = (row for row in attempts_of(out) if row["chosen"])
-        assert (chosen["rung"], chosen["level"], chosen["size_bytes"]) == (
-            first["rung"], first["level"], first["size_bytes"]
-        )  # fmt: skip
-        skipped += made.facts["skipped"]
-    # One bit less saves too little of these small files for anything to be ruled out.
-    assert (skipped > 0) == (bits - low_bits > 1)
+    config = CONFIG.model_copy(update={"codec": codec, "zstd_levels": (16, 1, 17, 2), "allow_over_budget": True})
+    quantizer = compress.Quantizer(config, state, {}, 1)
+    every = []
+    for downgraded in rungs(middle_out(SMALL.layers)):
+        stored = quantizer.stored(rung_plan(quantizer, downgraded))
+        decoded = serialize(to_content(stored, quantizer.dtypes, SMALL, FACTS))
+        every += [pack(decoded, level, codec=codec) for level in config.levels]
+    sizes = [len(file_bytes) for file_bytes in every]
+    # None, each end of the ladder, and what lies between.
+    for number, size_bytes in enumerate((min(sizes) - 1, *sorted(set(sizes))[:: 1 + len(sizes) // 5])):
+        budget = config.model_copy(update={"budget_bytes": size_bytes + CODE_BYTES})
+        _made, out = run(checkpoint, budget, name=f"out{number}", threads=1 + number % 3)
+        fitting = [attempt for attempt, size in enumerate(sizes) if size <= size_bytes]
+        chosen = fitting[0] if fitting else sizes.index(min(sizes))
+        rows = attempts_of(out)
+        # One row for every attempt up to the first that fits, each with its own size.
+        assert [row["size_bytes"] for row in rows] == (sizes[: chosen + 1] if fitting else sizes)
+        assert [row["attempt"] for row in rows if row["chosen"]] == [chosen]
+        assert (out / "model.pgolf").read_bytes() == every[chosen]
+
+
+def test_of_a_layer_that_changes_its_own_parts_alone_are_packed_again(checkpoint, monkeypatch):
+    monkeypatch.setattr(container, "_PART_BYTES", 512)
+    packed: list[bytes] = []
+
+    def watched(codec, level, part, *, stop):
+        packed.append(part)
+        return packed_part(codec, level, part, stop=stop)
+
+    monkeypatch.setattr(packing, "packed_part", watched)
+    config = with_budget(checkpoint, rung=SMALL.layers, levels=(1,))
+    run(checkpoint, config)
+    # Whatever the order of rungs: every part of both ends of the ladder once, and the scales of each rung.
+    state = random_state()
+    quantizer = compress.Quantizer(config, state, {}, 1)
+    ends = [
+        serialize(to_content(quantizer.stored(rung_plan(quantizer, layers)), quantizer.dtypes, SMALL, FACTS))
+        for layers in ((), range(SMALL.layers))
+    ]
+    both = set(parts("zstd", ends[0])) | set(parts("zstd", ends[1]))
+    assert len(set(packed)) == len(packed)
+    assert len(packed) < len(both) + 2 * (SMALL.layers + 1) + 6 * SMALL.layers
 
 
 def test_over_budget_is_written_only_where_allowed_as_the_smallest_attempt_and_says_that_it_does_not_fit(checkpoint):

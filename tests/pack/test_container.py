@@ -19,7 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgolf.errors import ArtifactError
-from pgolf.pack.container import FORMAT_VERSION, MAGIC, PREFIX_BYTES, Content, pack, serialize, unpack
+from pgolf.pack.container import (
+    FORMAT_VERSION,
+    MAGIC,
+    PREFIX_BYTES,
+    Content,
+    pack,
+    packed_part,
+    parts,
+    serialize,
+    unpack,
+)
 
 CODECS = ("zstd", "xz", "brotli", "rans")
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -116,7 +126,7 @@ def test_codes_of_six_bits_pack_to_about_their_entropy():
 def test_a_stopped_packing_ends_early_and_gives_nothing(codec):
     stop = threading.Event()
     stop.set()
-    assert pack(serialize(content()), 1, codec=codec, stop=stop) == b""
+    assert packed_part(codec, 1, serialize(content()), stop=stop) == b""
 
 
 def anywhere(length: int) -> list[int]:
@@ -158,9 +168,13 @@ def forged(
     codec: int = 0,
 ) -> bytes:
     """A container with a right checksum around whatever a forger likes."""
-    body = COMPRESS[codec](decoded) if body is None else body
+    body = one_part(COMPRESS[codec](decoded), len(decoded) if claimed is None else claimed) if body is None else body
     prefix = struct.pack("<8sHHQQ", MAGIC, version, codec, len(body), len(decoded) if claimed is None else claimed)
     return prefix + hashlib.sha256(prefix + body).digest() + body
+
+
+def one_part(stream: bytes, decoded_bytes: int) -> bytes:
+    return struct.pack("<III", 1, len(stream), decoded_bytes) + stream
 
 
 COMPRESS = (zstandard.ZstdCompressor(level=1).compress, lzma.compress, lambda data: brotli.compress(data, quality=1))
@@ -174,9 +188,16 @@ def forged_rans(rest: bytes, coded: bytes = bytes(3) + b"\x80" + bytes(4), *, cl
     return forged(rest, body=body, codec=3, claimed=claimed)
 
 
-def test_a_version_that_never_left_the_house_is_an_error_that_says_so():
-    with pytest.raises(ArtifactError, match="version 1 was never released"):
-        unpack(forged(serialize(content()), version=1), where="x")
+@pytest.mark.parametrize("version", range(FORMAT_VERSION))
+def test_a_version_that_never_left_the_house_is_an_error_that_says_so(version):
+    with pytest.raises(ArtifactError, match=f"version {version} was never released"):
+        unpack(forged(serialize(content()), version=version), where="x")
+
+
+def test_a_newer_version_is_an_error_that_says_what_to_do():
+    newer = FORMAT_VERSION + 1
+    with pytest.raises(ArtifactError, match=f"format version {newer}, this pgolf reads up to {FORMAT_VERSION}; update"):
+        unpack(forged(serialize(content()), version=newer), where="x")
 
 
 def test_an_unknown_codec_is_an_error_that_says_so():
@@ -242,21 +263,62 @@ def test_an_xz_stream_that_asks_for_gigabytes_is_refused():
     stream[16] = 40
     stream[20:24] = struct.pack("<I", zlib.crc32(stream[12:20]))
     with pytest.raises(ArtifactError, match="its xz stream cannot be decoded"):
-        unpack(forged(b"small", body=bytes(stream), codec=1), where="x")
+        unpack(forged(b"small", body=one_part(bytes(stream), 5), codec=1), where="x")
 
 
 def test_a_frame_that_claims_no_size_is_refused():
     frame = zstandard.ZstdCompressor(level=1, write_content_size=False).compress(bytes(50_000_000))
     with pytest.raises(ArtifactError, match="its zstd frame claims"):
-        unpack(forged(bytes(1_000), body=frame), where="x", max_decoded_bytes=1_000_000)
+        unpack(forged(bytes(1_000), body=one_part(frame, 1_000)), where="x", max_decoded_bytes=1_000_000)
 
 
 @pytest.mark.parametrize("codec", [0, 1, 2])
 def test_two_streams_half_a_one_or_none_are_refused(codec):
-    one = COMPRESS[codec](serialize(content()))
-    for body in (one + one, one + b"\0", one[:-1], one[: len(one) // 2], b"", b"no stream at all"):
+    decoded = serialize(content())
+    one = COMPRESS[codec](decoded)
+    for stream in (one + one, one + b"\0", one[:-1], one[: len(one) // 2], b"", b"no stream at all"):
         with pytest.raises(ArtifactError, match=r"its (zstd|xz|brotli) (frame|stream)"):
-            unpack(forged(serialize(content()), body=body, codec=codec), where="x")
+            unpack(forged(decoded, body=one_part(stream, len(decoded)), codec=codec), where="x")
+
+
+@pytest.mark.parametrize("codec", [0, 1, 2])
+def test_parts_that_do_not_make_up_the_content_are_refused(codec):
+    decoded = serialize(content())
+    one, other = (COMPRESS[codec](part) for part in (decoded[:50], decoded[50:]))
+    table = (2, len(one), 50, len(other), len(decoded) - 50)
+    assert_same(
+        content(), unpack(forged(decoded, body=struct.pack("<5I", *table) + one + other, codec=codec), where="x")
+    )
+    for place, value in ((0, 0), (0, 1), (0, 3), (0, 2**32 - 1), (1, len(one) - 1), (2, 51), (3, 2**32 - 1), (4, 0)):
+        body = struct.pack("<5I", *(value if at == place else kept for at, kept in enumerate(table))) + one + other
+        with pytest.raises(ArtifactError, match=r"its (\d[\d,]* parts end at|body has|header makes no sense)"):
+            unpack(forged(decoded, body=body, codec=codec), where="x")
+    # Sums that are right, parts that are not.
+    for sizes in ((len(one) + 1, 50, len(other) - 1, table[4]), (len(one), 51, len(other), table[4] - 1)):
+        body = struct.pack("<5I", 2, *sizes) + one + other
+        with pytest.raises(ArtifactError, match=r"its (zstd|xz|brotli) (frame|stream)"):
+            unpack(forged(decoded, body=body, codec=codec), where="x")
+    for body in (b"", b"\0\0\0", bytes(4), struct.pack("<I", 1)):
+        with pytest.raises(ArtifactError, match=r"its (0 parts end at|body has)"):
+            unpack(forged(decoded, body=body, codec=codec), where="x")
+
+
+def test_parts_end_with_the_matrices_that_fill_them_and_make_up_the_content():
+    shapes = {"a": (512, 512), "b": (100, 100), "c": (400, 1000), "d": (3, 3), "e": (600, 600)}
+    arrays = {name: np.zeros(shape, np.int8) for name, shape in shapes.items()} | {"z": np.zeros(9, np.float16)}
+    decoded = serialize(Content({}, arrays))
+    header_bytes = len(decoded) - sum(array.nbytes for array in arrays.values())
+    found = parts("zstd", decoded)
+    assert [len(part) for part in found] == [header_bytes + 512 * 512, 100 * 100 + 400_000, 9 + 360_000, 18]
+    assert b"".join(found) == decoded == parts("rans", decoded)[0]
+
+
+def test_another_tensor_changes_its_own_part_alone():
+    """What a ladder of widths lives on: all other parts keep their bytes."""
+    arrays = {name: np.zeros((600, 600), np.int8) for name in "abc"}
+    before = parts("zstd", serialize(Content({}, arrays)))
+    after = parts("zstd", serialize(Content({}, arrays | {"b": np.ones((600, 600), np.int8)})))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True, True]
 
 
 def test_a_rans_body_whose_parts_do_not_meet_is_refused():

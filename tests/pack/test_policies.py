@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgolf.errors import BudgetExceeded, QuantizationError
-from pgolf.model.checkpoint import load_checkpoint
+from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
 from pgolf.model.tensor_file import load_tensors, save_tensors
 from pgolf.pack.downgrade import rung_plan
 from pgolf.pack.quantizer import Quantizer
@@ -42,14 +42,19 @@ def test_allocation_fills_the_budget_and_costs_less_loss_than_the_published_ladd
         _facts, published_loss = network.packed(tmp_path / f"published{number}", **ladder)
         facts, loss = network.packed(tmp_path / f"allocate{number}", **FAST, **budget, policy="allocate")
         assert loss < published_loss
-        # zstd's sizes move in steps, of up to 0.3 % in files this small.
-        assert 0.997 * budget["budget_bytes"] <= facts["total_bytes"] <= budget["budget_bytes"]
+        assert 0.9995 * budget["budget_bytes"] <= facts["total_bytes"] <= budget["budget_bytes"]
 
 
-def test_with_a_codec_of_smooth_sizes_allocation_leaves_less_than_a_two_thousandth_unused(networks, tmp_path):
-    changes = {"policy": "allocate", "method": "rtn", "codec": "rans", "budget_bytes": 110_000}
+@pytest.mark.parametrize(
+    ("codec", "budget_bytes"),
+    [("zstd", 150_000), ("zstd", 110_000), ("zstd", 80_000), ("xz", 110_000), ("brotli", 110_000), ("rans", 110_000)],
+)
+def test_allocation_leaves_at_most_a_two_thousandth_of_the_budget_whatever_the_codec(
+    networks, tmp_path, codec, budget_bytes
+):
+    changes = {"policy": "allocate", "method": "rtn", "codec": codec, "budget_bytes": budget_bytes}
     facts, _loss = networks["demo"].packed(tmp_path / "out", **changes)
-    assert 0.9995 * 110_000 <= facts["total_bytes"] <= 110_000
+    assert 0.9995 * budget_bytes <= facts["total_bytes"] <= budget_bytes
 
 
 def test_sdclip_finds_the_k_that_fills_the_budget(networks, tmp_path):
@@ -69,7 +74,7 @@ def test_thorough_gptq_leaves_less_error_in_every_matrix_and_less_loss_than_the_
     state = load_checkpoint(network.checkpoint / "checkpoint.safetensors").state
     hessians, _facts = load_tensors(network.hessians / "hessians.safetensors")
     for bits in (6, 4, 3):
-        errors, losses = {}, {}
+        errors, losses, sizes = {}, {}, {}
         for method in ("gptq", "gptq_hessian"):
             changes = {"method": method, "matrix_bits": bits, "downgrade_bits": None, "zstd_levels": (1,)}
             config = network.recipe.compress.model_copy(update=changes)
@@ -80,10 +85,16 @@ def test_thorough_gptq_leaves_less_error_in_every_matrix_and_less_loss_than_the_
                 name: float(((gap_RC.double() @ hessians[name].double()) * gap_RC).sum())
                 for name, gap_RC in gaps.items()
             }
-            losses[method] = network.packed(tmp_path / f"{method}{bits}", **changes, budget_bytes=10**9)[1]
+            facts, losses[method] = network.packed(tmp_path / f"{method}{bits}", **changes, budget_bytes=10**9)
+            sizes[method] = facts["total_bytes"]
         assert all(errors["gptq_hessian"][name] <= error for name, error in errors["gptq"].items())
         # Six bits cost either less than the noise of a thousandth of a nat.
         assert bits == 6 or losses["gptq_hessian"] <= losses["gptq"]
+        # At equal bits its files are larger. Within the bytes of the published ones, with the steps that bytes suggest:
+        changes = {"method": "gptq_hessian", "policy": "allocate", "zstd_levels": (1,), "budget_bytes": sizes["gptq"]}
+        facts, loss = network.packed(tmp_path / f"equal{bits}", **changes)
+        assert facts["total_bytes"] <= sizes["gptq"]
+        assert bits == 6 or loss <= losses["gptq"]
 
 
 def test_the_predicted_loss_is_of_the_size_of_the_measured_one(networks, tmp_path):
@@ -100,9 +111,14 @@ def test_a_row_of_zeros_and_a_dead_output_are_packed_by_every_policy(networks, t
     name = "blocks.0.mlp.fc.weight"
     damaged = {key: value.clone() for key, value in hessians.items()}
     damaged[f"{name}.rows"][3] = 0
-    (tmp_path / "hessians").mkdir()
+    loaded = load_checkpoint(network.checkpoint / "checkpoint.safetensors")
+    state = {key: tensor.clone() for key, tensor in loaded.state.items()}
+    state[name][5] = 0
+    for folder in ("hessians", "checkpoint"):
+        (tmp_path / folder).mkdir()
     save_tensors(tmp_path / "hessians" / "hessians.safetensors", damaged, facts)
-    network = replace(network, hessians=tmp_path / "hessians")
+    save_checkpoint(tmp_path / "checkpoint" / "checkpoint.safetensors", loaded.config, state, loaded.facts)
+    network = replace(network, hessians=tmp_path / "hessians", checkpoint=tmp_path / "checkpoint")
     made, _loss = network.packed(tmp_path / "out", **FAST, policy=policy, budget_bytes=200_000)
     assert made["fits"]
 
