@@ -29,16 +29,20 @@ from pgolf.build import build_all
 from pgolf.content import Memo
 from pgolf.corpus.shards import read_shard, stream_digest
 from pgolf.eval.config import ScoreConfig
+from pgolf.eval.hints import HINTS_FILE, read_hints
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
 from pgolf.hardware import cpu_name
+from pgolf.ngram.bayes_config import BayesConfig
 from pgolf.ngram.config import CountConfig, Orders, Primes
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
+from pgolf.ngram.product import Product
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline import External, Link, Node
 from pgolf.recipes import recipe_named
 from pgolf.run import RunOptions
-from pgolf.stages import COMPRESS, COUNT, MIX, SCORE, TRAIN
+from pgolf.stages import COMPRESS, COUNT, HINT, MIX, SCORE, TRAIN
 from pgolf.train.config import TrainStageConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +55,8 @@ VOCAB = 1024
 # rank has them.
 WINDOW, STRIDE = 453, 151
 LAYOUT = {"window": WINDOW, "stride": STRIDE, "granularity": 64, "ranks": 1}
+# As #511's, but that its delay is this window.
+HINTS = HintConfig(window=WINDOW, stride=STRIDE, delay_targets=WINDOW)
 PUBLISHED_BUCKETS = 1 << 22
 # Targets per bucket at the end of one published rank: 7,752,704 over 2^22.
 PUBLISHED_LOAD = 7_752_704 / PUBLISHED_BUCKETS
@@ -63,12 +69,16 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One mixture. primes: the published tables' keys, None for a rule that only exact counts allow."""
+    """One mixture. primes: the published tables' keys, None for a rule that only exact counts allow.
+
+    estimator: what its honest cell is made from, as in the result tables; with others it is one of several cells.
+    """
 
     name: str
     orders: Orders
     mix: MixConfig
     primes: Primes | None = None
+    estimator: str = "exact"
 
 
 def fixed(order: int, alpha: float) -> MixConfig:
@@ -86,6 +96,25 @@ def adaptive(order: int, span: float) -> MixConfig:
     return MixConfig(mixers=("adaptive",), orders=(order,), entropy_ranges=(span,))
 
 
+def dirichlet(order: int, concentration: float) -> MixConfig:
+    """All orders from this one down, each weighted by its counts against `concentration`."""
+    return MixConfig(mixers=("dirichlet",), orders=(order,), concentrations=(concentration,))
+
+
+def tilt() -> MixConfig:
+    """The published tilt by 2.625 where a hint is right in 8 of 10 cases so far (#1514)."""
+    return MixConfig(mixers=("tilt",))
+
+
+def bayes(share_rate: float) -> MixConfig:
+    """Every rule below, over several values each, weighted by past losses; nothing is chosen by looking."""
+    grid = Product(
+        mixers=("fixed", "backoff", "adaptive", "dirichlet", "tilt"), alphas=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+        concentrations=(1, 4, 16, 64, 256), tilts=(1.0, 2.0, 2.625),
+    )  # fmt: skip
+    return MixConfig(mixers=(), bayes=(BayesConfig(members=(grid,), share_rate=share_rate),))
+
+
 SIX = (2, 3, 4, 5, 6, 7)
 # One line is one row of the tables. primes None: a mixture that only exact counts allow.
 RULES = (
@@ -96,15 +125,20 @@ RULES = (
     Rule("order 3, alpha 0.1", SIX, fixed(3, 0.1), "pr761"),
     Rule("orders 2 to 7, backoff, alpha 0.1", SIX, backoff(7, 0.1), "pr761"),
     Rule("orders 2 to 7, backoff, alpha 0.4", SIX, backoff(7, 0.4), "pr761"),
+    Rule("orders 2 to 7, Dirichlet, k = 4", SIX, dirichlet(7, 4.0)),
+    Rule("orders 2 to 7, Dirichlet, k = 64", SIX, dirichlet(7, 64.0)),
+    Rule("hints of orders 7 to 17, tilt 2.625", SIX, tilt(), estimator="hint"),
+    Rule("Bayes over the base and 120 such mixtures", SIX, bayes(0.0), estimator="bayes"),
+    Rule("fixed share over the same, rate 1e-4", SIX, bayes(1e-4), estimator="bayes"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One rule over one base: its exact cell, and per number of buckets its legacy cell."""
+    """One rule over one base: its honest cell, and per number of buckets its legacy cell."""
 
     rule: Rule
-    exact: Cell
+    honest: Cell
     hashed: dict[int, Cell]
 
 
@@ -160,8 +194,8 @@ def bigram_distributions(shared: Path) -> Float64Array:
     return p_VV
 
 
-def write_bigram_trace(shared: Path, data: Path, out: Path) -> Path:
-    """The bigram baseline's loss and entropy at every target, as a trace in a folder of its own."""
+def write_bigram_trace(shared: Path, data: Path, hints: Path, out: Path) -> Path:
+    """The bigram baseline's loss and entropy at every target, and ln p of every hint, as a trace in its own folder."""
     out.mkdir(parents=True)
     tokens = read_shard(data / "datasets" / "fineweb10B_sp1024" / "fineweb_val_000000.bin", vocab_size=VOCAB)
     loss_VV = -np.log(bigram_distributions(shared))
@@ -169,8 +203,14 @@ def write_bigram_trace(shared: Path, data: Path, out: Path) -> Path:
     plan = plan_windows(len(tokens) - 1, window=WINDOW, stride=STRIDE)
     target_T = plan.record_targets()
     x_T, y_T = tokens[target_T - 1], tokens[target_T]
-    trace = Trace(target_T, loss_VV[x_T, y_T].astype(np.float32), entropy_V[x_T].astype(np.float32))
-    write_trace(out / "trace.arrow", [trace], plan=plan, stream=stream_digest(tokens))
+    stream = stream_digest(tokens)
+    found = read_hints(hints / HINTS_FILE, records=len(target_T), vocab_size=VOCAB, stream=stream)
+    hint_logp = {
+        order: np.where(hint_T >= 0, -loss_VV[x_T, hint_T], 0.0).astype(np.float32)
+        for order, hint_T in zip(found.orders, found.tokens.T, strict=True)
+    }
+    trace = Trace(target_T, loss_VV[x_T, y_T].astype(np.float32), entropy_V[x_T].astype(np.float32), hint_logp)
+    write_trace(out / "trace.arrow", [trace], plan=plan, stream=stream, hint_orders=found.orders)
     return out
 
 
@@ -192,7 +232,7 @@ def network_nodes(data: Path) -> Iterator[Node]:
     )  # fmt: skip
     yield Node(
         name="score", stage=SCORE, config=ScoreConfig(window=WINDOW, stride=STRIDE), seed=1337,
-        inputs={"model": Link("compress", ("weights",)), "data": External(data)},
+        inputs={"model": Link("compress", ("weights",)), "data": External(data), "hints": Link("hint", ("hints",))},
     )  # fmt: skip
 
 
@@ -209,8 +249,9 @@ def rule_nodes(
         for base, trace in traces.items():
             name = mix_name(base, rule)
             nodes[name] = Node(
-                name=name, stage=MIX, config=rule.mix, inputs={"trace": trace, "data": External(data), **counts}
-            )
+                name=name, stage=MIX, config=rule.mix,
+                inputs={"trace": trace, "data": External(data), "hints": Link("hint", ("hints",)), **counts},
+            )  # fmt: skip
     return list(nodes.values())
 
 
@@ -233,13 +274,11 @@ def mix_name(base: str, rule: Rule) -> str:
 def scores_of(rule: Rule, mixed: Artifact) -> tuple[Cell, Scores]:
     """The base's own cell and the rule's, from a mix stage's output."""
     cells = pq.read_table(mixed.path / "cells.parquet").to_pylist()
-    by_counts = {cell["counts"]: cell for cell in cells}
-    assert len(by_counts) == len(cells), "one cell per count stage"
-    (exact,) = (cell for cell in cells if cell["estimator"] == "exact")
-    hashed = {
-        int(str(name).rsplit("-", 1)[1]): cell for name, cell in by_counts.items() if cell["estimator"] == "hashed"
-    }
-    return by_counts[None], Scores(rule, exact, hashed)
+    (neural,) = (cell for cell in cells if cell["estimator"] == "neural")
+    # The longest order's, where a rule has a cell for each.
+    own = max((cell for cell in cells if cell["estimator"] == rule.estimator), key=lambda cell: cell["order"] or 0)
+    hashed = {int(cell["counts"].rsplit("-", 1)[1]): cell for cell in cells if cell["estimator"] == "hashed"}
+    return neural, Scores(rule, own, hashed)
 
 
 def measure(
@@ -249,8 +288,11 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="pgolf-evaluation-") as name:
         folder = Path(name)
         data = write_data(shared, folder / "data", corpus_shards=1 if network else 0)
-        traces: dict[str, External | Link] = {"bigram": External(write_bigram_trace(shared, data, folder / "trace"))}
-        nodes: list[Node] = []
+        hint = Node(name="hint", stage=HINT, config=HINTS, inputs={"data": External(data)})
+        hints = build_all([hint], Store(store), Memo(folder / "memo.json"), RunOptions())["hint"].path
+        bigram = write_bigram_trace(shared, data, hints, folder / "trace")
+        traces: dict[str, External | Link] = {"bigram": External(bigram)}
+        nodes = [hint]
         if network:
             nodes += network_nodes(data)
             traces["network"] = Link("score", ("trace",))
@@ -289,7 +331,7 @@ def table(base: Base, buckets: Sequence[int] = BUCKETS) -> str:
         f"**{base.name}**: {own_bpb:.4f} bpb by itself ({number(base.neural, 'loss_nats'):.4f} nats per token, "
         f"{targets:,} targets, {base.neural['bytes']:,} bytes).",
         "",
-        f"| mixture | honest, exact counts | gain over the base |{loads}",
+        f"| mixture | honest | gain over the base |{loads}",
         "|---|--:|--:|" + "--:|--:|" * len(buckets),
         *(row(scores, own_bpb, buckets) for scores in base.rules),
     ]
@@ -298,8 +340,8 @@ def table(base: Base, buckets: Sequence[int] = BUCKETS) -> str:
 
 def row(scores: Scores, own_bpb: float, buckets: Sequence[int] = BUCKETS) -> str:
     """One rule's line."""
-    exact = number(scores.exact, "bpb")
-    cells = [scores.rule.name, f"{exact:.4f}", f"{own_bpb - exact:+.4f}"]
+    honest = number(scores.honest, "bpb")
+    cells = [scores.rule.name, f"{honest:.4f}", f"{own_bpb - honest:+.4f}"]
     for size in buckets:
         cell = scores.hashed.get(size)
         cells += ["", ""] if cell is None else [f"*{number(cell, 'bpb'):.4f}*", f"{number(cell, 'mass_mean'):.1f}"]
