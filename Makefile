@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Where PyTorch's CPU builds are; used when this machine has no NVIDIA driver and the index can be reached.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
+# Test files run side by side; the tests of one file share what they set up, so they stay together.
+WORKERS := $(shell nproc)
 
 .PHONY: setup demo test check bench readme lock clean
 setup: $(READY)
@@ -24,7 +26,7 @@ demo: setup
 	$(BIN)/pgolf run demo
 
 test: setup check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Every stage on a tiny recipe for real, and what each change of the recipe makes run again."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -264,7 +265,9 @@ def test_editing_a_comment_reruns_nothing_and_editing_a_function_what_reaches_it
     windows = tmp_path / "pgolf" / "eval" / "windows.py"
     windows.write_text("# a remark\n" + windows.read_text())
     assert {step[0] for step in plan().values()} == {"reuse"}
-    windows.write_text(windows.read_text() + "\n\ndef another() -> int:\n    return 1\n")
+    # Not of one word, which might pack into the bytes of padding that are there already.
+    text = hashlib.sha256(b"another").hexdigest()
+    windows.write_text(windows.read_text() + f'\n\ndef another() -> str:\n    return "{text}"\n')
     steps = plan()
     changed = "code: pgolf/eval/windows.py changed"
     assert steps["count[exact]"] == ["run", changed]
