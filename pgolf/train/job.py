@@ -17,6 +17,20 @@ FAILURE_FILE = "failure-{rank}.json"
 PROGRESS_MARK = "@progress "
 
 
+class CheckpointPlace(BaseModel):
+    """Where the ranks keep checkpoints of the unfinished training, and how often.
+
+    of: what a checkpoint must be of to be gone on from. resumes: the folder holds one that has been found sound.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    every_s: float
+    of: dict[str, str | int]
+    resumes: bool
+
+
 class Job(BaseModel):
     """One training run as its ranks get it. log_every_steps: steps between two lines of the log."""
 
@@ -29,6 +43,7 @@ class Job(BaseModel):
     device: Literal["cpu", "cuda"]
     threads: int
     log_every_steps: int
+    checkpoints: CheckpointPlace | None = None
 
 
 class LoggedLoss(BaseModel):
@@ -39,8 +54,26 @@ class LoggedLoss(BaseModel):
     elapsed_s: float
 
 
+class Reached(BaseModel):
+    """How far an unfinished training has come. rounding: the late one is on. snapshots: taken for the mean of them.
+
+    resumed_at: steps at which it went on after a kill.
+    """
+
+    steps: int
+    elapsed_s: float
+    rounding: bool
+    snapshots: int
+    losses: list[LoggedLoss]
+    resumed_at: list[int]
+
+
 class Ledger(BaseModel):
-    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase; `train` is the timed part."""
+    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase; `train` is the timed part.
+
+    train_clock_s: that part, with what it took before the last kill. resumed_at: steps at which it went on after one.
+    interrupted: it stopped by the clock and went on after a kill, so what it reached is no run of that clock.
+    """
 
     seed: int
     steps: int
@@ -51,6 +84,9 @@ class Ledger(BaseModel):
     threads: int
     torch_version: str
     phases_s: dict[str, float]
+    train_clock_s: float
+    resumed_at: list[int]
+    interrupted: bool
     losses: list[LoggedLoss]
 
 

@@ -13,14 +13,27 @@ import torch
 from pgolf import errors
 from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import read_shard
-from pgolf.errors import ConfigError, LaunchError, PgolfError
-from pgolf.hardware import ranks_for, refuse_uneven
+from pgolf.errors import ConfigError, LaunchError, PgolfError, TrainingError
+from pgolf.fingerprint import digest
+from pgolf.hardware import cpu_name, ranks_for, refuse_uneven
 from pgolf.launch import run_ranks
 from pgolf.lease import lease
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run import Fact, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
+from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, sound_record
 from pgolf.train.config import TrainConfig, TrainStageConfig
-from pgolf.train.job import FAILURE_FILE, JOB_FILE, LEDGER_FILE, LOG_FILE, PROGRESS_MARK, Failure, Job, Ledger
+from pgolf.train.job import (
+    FAILURE_FILE,
+    JOB_FILE,
+    LEDGER_FILE,
+    LOG_FILE,
+    PROGRESS_MARK,
+    CheckpointPlace,
+    Failure,
+    Job,
+    Ledger,
+    Reached,
+)
 
 _REPORT_EVERY_S = 0.25
 
@@ -29,9 +42,10 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     """Train `config.model` on the data folder inputs["data"] and write checkpoint.safetensors, train.json, train.log.
 
     The checkpoint holds the averaged weights and the facts stream_position, seed and steps; the same config, data and
-    seed on the same number of ranks and threads give the same bytes where the run stops by steps. On an error
-    train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and whatever
-    else a rank could explain, and LaunchError for a rank that died or ran out of time.
+    seed on the same number of ranks and threads give the same bytes where the run stops by steps, however often it was
+    killed and went on from a checkpoint in `run.scratch`; one that stops by the clock and went on says `interrupted`.
+    On an error train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and
+    whatever else a rank could explain, and LaunchError for a rank that died or ran out of time.
     """
     began_s = time.perf_counter()
     run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
@@ -54,6 +68,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     )
     with lease(run.lease_dir, devices, min(run.processes, len(devices)), log_line=run.log_line) as leased:
         leased_s = time.perf_counter()
+        job = job.model_copy(update={"checkpoints": _checkpoints(job, run, dataset)})
         environment = _environment(device, leased.devices)
         ledger = _run_job(job, run, environment, keep_open=leased.descriptors)
     ranks_s = time.perf_counter() - leased_s
@@ -65,9 +80,11 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
             "steps": ledger.steps,
             "tokens": ledger.tokens,
             "train_loss_nats": round(ledger.losses[-1].loss_nats, 4),
-            "train_clock_s": ledger.phases_s["train"],
+            "train_clock_s": ledger.train_clock_s,
             "device": ledger.device,
             "processes": ledger.processes,
+            "interrupted": ledger.interrupted,
+            **({"resumed_at_step": ledger.resumed_at[-1]} if ledger.resumed_at else {}),
         },
     )
 
@@ -100,6 +117,47 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
         if reach <= 0:
             break
         reach -= read_shard(shard, vocab_size=vocab_size).size
+
+
+def _checkpoints(job: Job, run: RunOptions, dataset: Dataset) -> CheckpointPlace | None:
+    """Where the ranks keep checkpoints, and whether they go on from one. Says so, or why not."""
+    if run.scratch is None:
+        return None
+    config = job.config.train
+    of: dict[str, str | int] = {
+        "format": CHECKPOINT_FORMAT,
+        "folder": run.scratch.name,  # the store's name for the output, so for its code too
+        "config": digest(job.config),
+        "seed": job.seed,
+        "data": digest([[shard.name, shard.stat().st_size] for shard in dataset.train_shards]),
+        "device": torch.cuda.get_device_name() if job.device == "cuda" else cpu_name(),
+        "number of ranks": run.processes,
+        "number of threads": job.threads,
+        "torch": torch.__version__,
+    }
+
+    def say(note: str, start: Reached | None) -> None:
+        run.log_line(note)
+        run.report(_progress(config, *((0, 0.0) if start is None else (start.steps, start.elapsed_s)), note=note))
+
+    start = sound_record(run.scratch, of, lambda why: say(why, None))
+    if start is not None:
+        say(f"resumed at step {start.steps:,} of {config.steps:,}", start)
+    return CheckpointPlace(folder=run.scratch, every_s=run.checkpoint_every_s, of=of, resumes=start is not None)
+
+
+def _progress(
+    config: TrainConfig, step: int, elapsed_s: float, *, facts: Mapping[str, Fact] | None = None, note: str = ""
+) -> Progress:
+    limit_s = config.clock_limit_s
+    return Progress(
+        stage="train",
+        done=step if limit_s is None else int(elapsed_s),
+        total=config.steps if limit_s is None else int(limit_s),
+        unit="step" if limit_s is None else "second",
+        facts=facts or {},
+        note=note,
+    )
 
 
 def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dict[str, str]:
@@ -139,6 +197,8 @@ def _run_job(job: Job, run: RunOptions, environment: Mapping[str, str], *, keep_
         )
     except LaunchError as error:
         explained = _explained(job.out, run.processes)
+        if isinstance(explained, TrainingError) and run.scratch is not None:
+            forget(run.scratch)  # it would only end there again
         if explained is not None:
             raise explained from error
         raise
@@ -176,14 +236,4 @@ class _RankListener:
         if now_s - self.reported_s < _REPORT_EVERY_S and facts["step"] < self.config.steps:
             return
         self.reported_s = now_s
-        limit_s = self.config.clock_limit_s
-        by_clock = limit_s is not None
-        self.run.report(
-            Progress(
-                stage="train",
-                done=int(facts["elapsed_s"]) if by_clock else facts["step"],
-                total=int(limit_s) if limit_s is not None else self.config.steps,
-                unit="second" if by_clock else "step",
-                facts=facts,
-            )
-        )
+        self.run.report(_progress(self.config, facts["step"], facts["elapsed_s"], facts=facts))
