@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = ("counts", "grid", "codecs", "start", "train_step")
+BENCHMARKS = ("counts", "grid", "codecs", "start", "train_step", "checkpoint")
 HEAD = """# Benchmarks
 
 Written by `make bench`. Every ratio is between two things measured in turns in the same run on the same machine;

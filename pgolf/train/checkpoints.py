@@ -66,8 +66,7 @@ class Checkpoints:
         if self._writing is not None:
             if self.ranks.largest(0.0 if self._writing.done() else 1.0) > 0:
                 return False
-            self._complete(self._writing.result())
-            self._writing = None
+            self._complete()
         return elapsed_s - self._kept_s >= self._every_s
 
     def keep(self, state: TrainingState) -> None:
@@ -87,6 +86,12 @@ class Checkpoints:
             resumed_at=resumed_at(self.start),
         )
         self._writing = self._thread.submit(_written, self._path(self.ranks.rank, state.steps), self._host)
+
+    def wait(self) -> None:
+        """Have what is being written on the disk, with its record; all ranks together."""
+        if self._writing is not None:
+            self._complete()
+        self._thread.submit(int).result()  # behind the record
 
     def close(self) -> None:
         """Wait for what is being written. It stays without a record: a finished training needs none."""
@@ -114,9 +119,12 @@ class Checkpoints:
     def _path(self, rank: int, steps: int) -> Path:
         return self.place.folder / PART_FILE.format(steps=steps, rank=rank)
 
-    def _complete(self, own: PartFile | str) -> None:
+    def _complete(self) -> None:
         """All ranks have written: make it the checkpoint, or none of it where one of them could not."""
         assert self._next is not None
+        assert self._writing is not None
+        own = self._writing.result()
+        self._writing = None
         if isinstance(own, str):
             print(f"no checkpoint after step {self._next.steps}: {own}; training goes on", flush=True)
         parts = self._gathered(own)

@@ -9,11 +9,14 @@ import torch
 from pgolf.model.init import initial_model
 from pgolf.scratch import load, save
 from pgolf.train import checkpoints
-from pgolf.train.checkpoint_record import RECORD_FILE, read_record, sound_record
+from pgolf.train.averaging import WeightAverage
+from pgolf.train.checkpoint_record import PART_FILE, RECORD_FILE, read_record, sound_record
 from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.job import CheckpointPlace
 from pgolf.train.loop import prime, train
+from pgolf.train.optimizers import Optimizers
 from pgolf.train.ranks import Ranks
+from pgolf.train.state import TrainingState
 from tests.train.runs import learnable_tokens, spans_of, with_train, write_data
 
 OF = {"seed": 1, "number of ranks": 1}
@@ -318,3 +321,32 @@ def test_a_disk_that_takes_no_checkpoint_costs_the_checkpoint_and_not_the_traini
     assert same(trained.state, whole.state)
     assert "no checkpoint after step 1: " in capfd.readouterr().out
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+class BesideAFullDisk(Ranks):
+    """Rank 0 of two, the other of which says that it could not write."""
+
+    def largest(self, value):
+        return value
+
+    def gather(self, part):
+        return torch.cat((part, torch.zeros_like(part)))
+
+
+def test_where_one_rank_cannot_write_there_is_no_checkpoint_and_the_one_before_stays(kept):
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    config = config_of()
+    model = initial_model(config.model, 1)
+    state = TrainingState(
+        model, Optimizers(model, config.train, Ranks()), WeightAverage(model.state_dict(), config.train)
+    )
+    place = CheckpointPlace(folder=kept, every_s=1.0, of=OF, resumes=False)
+    keeper = Checkpoints(place, BesideAFullDisk(0, 2))
+    keeper.restore(state)
+    state.steps = 6
+    keeper.keep(state)
+    keeper._writing.result()
+    assert (kept / PART_FILE.format(steps=6, rank=0)).exists()
+    keeper.wait()
+    keeper.close()
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
