@@ -86,7 +86,8 @@ class Outcome:
         total = len(self.built) + len(self.reused)
         note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
         return (
-            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
+            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}"
+            f"ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
         )

@@ -2,7 +2,8 @@
 
 A *scorer* is one cell of a recipe's grid. The seeds of one mean share recipe, recipe_key and scorer. A scorer is ranked
 only when every one of its seeds is a normalized, causal score of an artifact within budget, whose training was not
-interrupted: leaving out just the seeds that fail would be choosing seeds. Where a seed was run again, its newest row counts.
+interrupted: leaving out just the seeds that fail would be choosing seeds. Where a seed was run again, its newest row
+counts.
 """
 
 import math
