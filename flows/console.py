@@ -64,6 +64,8 @@ class Console:
     def progress(self, node: Node, progress: Progress) -> None:
         """Move the stage's bar, or say a line now and then."""
         facts = "  ".join(f"{name} {short(value)}" for name, value in progress.facts.items())
+        if progress.note:
+            self.say(f"  {node.name:<16} {progress.note}")
         if self._rich.is_terminal:
             with self._lock:
                 if node.name not in self._tasks:

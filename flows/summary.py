@@ -41,7 +41,9 @@ def _data(facts: Facts) -> str:
 
 
 def _train(facts: Facts) -> str:
-    return f"{facts['steps']:,} steps, loss {facts['train_loss_nats']:.4f} nats"
+    resumed = f", resumed at step {facts['resumed_at_step']:,}" if facts.get("resumed_at_step") else ""
+    unranked = ", interrupted: not ranked" if facts.get("interrupted") else ""
+    return f"{facts['steps']:,} steps, loss {facts['train_loss_nats']:.4f} nats{resumed}{unranked}"
 
 
 def _import(facts: Facts) -> str:

@@ -141,13 +141,17 @@ class Store:
         finally:
             lock.release()
 
+    def unfinished(self, key: StageKey) -> Path:
+        """Where the stage of `key` keeps unfinished work, if there is any."""
+        return self.root / PARTIAL / key.folder
+
     @contextmanager
     def scratch(self, key: StageKey) -> Iterator[Path]:
         """The folder in which the stage of `key` keeps unfinished work; the caller holds the lock.
 
         It survives a killed process and a stage that failed, and is removed once the block ends well.
         """
-        folder = self.root / PARTIAL / key.folder
+        folder = self.unfinished(key)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -102,7 +102,8 @@ class Outcome:
         total = len(self.built) + len(self.reused)
         note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
         return (
-            f"\n{tables}{note}\n{self._over_budget()}ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
+            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}"
+            f"ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
             f"{'' if self.figures is None else f'{chr(10)}figures: {self.figures}'}"
@@ -115,6 +116,15 @@ class Outcome:
             f"over budget: seed {seed} takes {row['total_bytes']:,} bytes of {row['budget_bytes']:,}; "
             "its rows are marked and not ranked\n"
             for seed, row in sorted(over.items())
+        )
+
+    def _interrupted(self) -> str:
+        """One line per seed whose training by the clock had been killed."""
+        seeds = sorted({row["seed"] for row in self.scores.to_pylist() if row["interrupted"]})
+        return "".join(
+            f"interrupted: the training of seed {seed}, which stops by the clock, was killed and went on; "
+            "its rows are marked and not ranked\n"
+            for seed in seeds
         )
 
     def _has_headline(self) -> bool:
@@ -255,6 +265,7 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
         "fits_budget": None if total_bytes is None or budget_bytes is None else total_bytes <= budget_bytes,
         "train_clock_s": train_clock_s,
         "within_train_clock": None if train_clock_s is None else train_clock_s <= CLOCK_LIMIT_S,
+        "interrupted": weights.facts.get("interrupted"),
         "ruleset": RULESET,
         "trace_key": score.key_digest,
         "checkpoint_sha256": weights.outputs["checkpoint"],

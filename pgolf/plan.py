@@ -14,7 +14,8 @@ from pgolf.fingerprint import canonical
 from pgolf.pipeline import Node, key_of
 from pgolf.record import Record
 from pgolf.stage import StageKey
-from pgolf.stages import COUNT, HINT, MIX, SCORE
+from pgolf.stages import COUNT, HINT, MIX, SCORE, TRAIN
+from pgolf.train.checkpoint_record import read_record
 
 Action = Literal["reuse", "run", "depends"]
 MOST_REASONS = 6
@@ -81,6 +82,8 @@ def _step(node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Mem
         nearest, reasons = _latest(same_stage, node), (found.why,)
     else:
         nearest, reasons = _why_new(key, node, same_stage)
+    if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
+        reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
     return Step(node=node, action="run", reasons=reasons, expected_s=nearest.wall_s if nearest else None)
 
 

@@ -10,13 +10,17 @@ Fact = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One report from a running stage: `done` of `total` units, and numbers worth showing (loss, tokens_per_s, …)."""
+    """One report from a running stage: `done` of `total` units, and numbers worth showing (loss, tokens_per_s, …).
+
+    note: what deserves a line of its own, said once.
+    """
 
     stage: str
     done: int
     total: int
     unit: str
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    note: str = ""
 
 
 def ignore_progress(_progress: Progress) -> None:
@@ -31,7 +35,7 @@ class RunOptions:
     far as they share a step evenly; one on a CPU). threads: CPU threads per process (0: in training one, in scoring
     its share of the cores, in a stage that is one process all of them).
     lease_dir: folder of the node's device lock files. scratch: where the stage may keep unfinished work for after a
-    kill (`pgolf.scratch`); None: nowhere.
+    kill (`pgolf.scratch`); None: nowhere. checkpoint_every_s: seconds between two checkpoints of a training (0: never).
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -41,6 +45,7 @@ class RunOptions:
     timeout_s: float | None = None
     lease_dir: Path | None = None
     scratch: Path | None = None
+    checkpoint_every_s: float = 60.0
     report: Callable[[Progress], None] = ignore_progress
     log_line: Callable[[str], None] = lambda _line: None
 

@@ -29,12 +29,17 @@ def save(path: Path, content: bytes) -> None:
 
 def load(path: Path) -> bytes | None:
     """What was saved; None where nothing was, or where the file is damaged, which is removed then."""
+    content = peek(path)
+    if content is None:
+        path.unlink(missing_ok=True)
+    return content
+
+
+def peek(path: Path) -> bytes | None:
+    """What was saved; None where nothing was, or where the file is damaged. Changes nothing."""
     try:
         written = path.read_bytes()
     except OSError:
         return None
     digest, content = written[:_DIGEST_BYTES], written[_DIGEST_BYTES:]
-    if hashlib.sha256(content).digest() != digest:
-        path.unlink(missing_ok=True)
-        return None
-    return content
+    return content if hashlib.sha256(content).digest() == digest else None

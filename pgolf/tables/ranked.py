@@ -1,8 +1,9 @@
 """From score rows to what people read: seeds side by side, means with n and std, a ranking, and the legacy scores.
 
 A *scorer* is one cell of a recipe's grid. The seeds of one mean share recipe, recipe_key and scorer. A scorer is ranked
-only when every one of its seeds is a normalized, causal score of an artifact within budget: leaving out just the seeds
-that fail would be choosing seeds. Where a seed was run again, its newest row counts.
+only when every one of its seeds is a normalized, causal score of an artifact within budget, whose training was not
+interrupted: leaving out just the seeds that fail would be choosing seeds. Where a seed was run again, its newest row
+counts.
 """
 
 import math
@@ -19,14 +20,23 @@ from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
-GATES = ("normalized", "causal", "fits_budget")
+# The last is made from the column `interrupted`, in which null says that nothing was: older programs did not go on.
+GATES = ("normalized", "causal", "fits_budget", "uninterrupted")
 NOT_CAUSAL = "not a score, the network learned the text before it was scored on it"
+INTERRUPTED = "not ranked, a training that stops by the clock was killed and went on"
+_FAILED = {
+    "normalized": "not normalized",
+    "causal": "not causal",
+    "fits_budget": "not within budget",
+    "uninterrupted": "interrupted",
+}
+_UNJUDGED = {"normalized": "normalized", "causal": "causal", "fits_budget": "within budget"}
 _MAIN_SETTINGS = ("estimator", "mixer", "order", "alpha")
 NEURAL: Mapping[str, Any] = {"estimator": "neural"}
 
 _NEEDED = (
-    *("recipe", "recipe_key", "seed", *SCORER, "loss_nats", "bpb", "mass_mean", *GATES),
-    *("total_bytes", "started_utc", "run_key"),
+    *("recipe", "recipe_key", "seed", *SCORER, "loss_nats", "bpb", "mass_mean"),
+    *("normalized", "causal", "fits_budget", "interrupted", "total_bytes", "started_utc", "run_key"),
 )
 
 
@@ -68,6 +78,7 @@ def scorer_results(scores: pa.Table) -> list[ScorerResult]:
     rows.sort(key=_age)
     groups: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = {}
     for row in rows:
+        row["uninterrupted"] = not row["interrupted"]
         scorer = tuple(row[name] for name in SCORER)
         groups.setdefault((row["recipe"], row["recipe_key"], scorer), {})[row["seed"]] = row
     return [ScorerResult(recipe, key, scorer, by_seed) for (recipe, key, scorer), by_seed in groups.items()]
@@ -163,7 +174,7 @@ def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
 
 def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
-    """Scorers that are normalized, causal and within budget at every seed, lowest mean bits per byte first.
+    """Scorers that pass every gate (`GATES`) at every seed, lowest mean bits per byte first.
 
     The notes say how many were left out, and at which gate. top: only so many.
     """
@@ -367,8 +378,8 @@ def _left_out(results: Sequence[ScorerResult], passing: Sequence[ScorerResult]) 
     for result in results:
         stopped = next((gate for gate in GATES if not result.gate(gate)), None)
         if stopped is not None:
-            words = {"normalized": "normalized", "causal": "causal", "fits_budget": "within budget"}[stopped]
-            why[f"not {words}" if result.gate(stopped) is False else f"not judged whether {words}"] += 1
+            failed = result.gate(stopped) is False
+            why[_FAILED[stopped] if failed else f"not judged whether {_UNJUDGED[stopped]}"] += 1
         elif result.summary("bpb") is None:
             why["without bits per byte"] += 1
     if not why:
@@ -377,7 +388,7 @@ def _left_out(results: Sequence[ScorerResult], passing: Sequence[ScorerResult]) 
 
 
 def _cautions(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Which of the headings are no code lengths of unseen text, and why."""
+    """Which of the headings are no code lengths of unseen text, or are not ranked, and why."""
 
     def failing(gate: str) -> str:
         return ", ".join(
@@ -389,5 +400,6 @@ def _cautions(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str
     why = {
         "normalized": "legacy, the probabilities do not sum to 1, so these are not code lengths",
         "causal": NOT_CAUSAL,
+        "uninterrupted": INTERRUPTED,
     }
     return tuple(f"{headings}: {text}" for gate, text in why.items() if (headings := failing(gate)))

@@ -148,6 +148,12 @@ SCORES = TableSpec(
         Column("eval_clock_s", REAL, "s", "everything evaluation does, on the challenge's clock"),
         Column("within_train_clock", YES_NO, "", "train_clock_s is within the rule set's limit"),
         Column("within_eval_clock", YES_NO, "", "eval_clock_s is within the rule set's limit"),
+        Column(
+            "interrupted",
+            YES_NO,
+            "",
+            "training stopped by the clock and had gone on after a kill: what it reached is no run of that clock",
+        ),
         Column("ruleset", TEXT, "", "the rules the gates were checked against, with their date"),
         Column("trace_key", TEXT, "", "key of the score stage's output"),
         CHECKPOINT,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 @dataclass(slots=True)
-class _Moments:
+class Moments:
     """State of one parameter. steps is a float32 scalar, which is what the kernel counts in."""
 
     first: Tensor
@@ -33,7 +33,17 @@ class AdamW:
     beta2: float
     eps: float
     weight_decay: float
-    moments: dict[nn.Parameter, _Moments] = field(default_factory=dict)
+    moments: dict[nn.Parameter, Moments] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.moments = {
+            parameter: Moments(
+                torch.zeros_like(parameter, requires_grad=False),
+                torch.zeros_like(parameter, requires_grad=False),
+                torch.zeros((), device=parameter.device),
+            )
+            for parameter in self.parameters
+        }
 
     @torch.no_grad()
     def step(self, *, lr: float) -> None:
@@ -44,10 +54,6 @@ class AdamW:
 
     def _step_alike(self, parameters: list[nn.Parameter], lr: float) -> None:
         """The kernel takes tensors of one format at a time."""
-        for parameter in parameters:
-            if parameter not in self.moments:
-                steps = torch.zeros((), device=parameter.device)
-                self.moments[parameter] = _Moments(torch.zeros_like(parameter), torch.zeros_like(parameter), steps)
         moments = [self.moments[parameter] for parameter in parameters]
         torch._foreach_add_([each.steps for each in moments], 1)
         torch._fused_adamw_(

@@ -31,6 +31,13 @@ class WeightAverage:
         if self.snapshots is not None:
             self.snapshots.update(steps_done=steps_done, rate_scale=rate_scale)
 
+    def sums(self) -> dict[str, Tensor]:
+        """What has been averaged so far, by name and where it lies."""
+        found = {} if self.ema is None else {f"ema.{name}": tensor for name, tensor in self.ema.average.items()}
+        if self.snapshots is not None:
+            found |= {f"sum.{name}": tensor for name, tensor in self.snapshots.sums.items()}
+        return found
+
     def state(self, *, steps_done: int) -> dict[str, Tensor]:
         """The averaged weights in the formats of the originals. Raises TrainingError if no snapshot was ever taken."""
         if self.snapshots is None:

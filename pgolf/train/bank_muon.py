@@ -55,6 +55,10 @@ class BankMuon:
             for bank in self.banks
         ]
 
+    def own_momenta(self) -> list[Tensor]:
+        """This rank's momenta, one stack per bank."""
+        return self.momenta
+
     @torch.no_grad()
     def step(self, *, lr: float, momentum: float) -> None:
         """m ← μm + g; step along O = orthogonalize(g + μm) by lr · √max(1, R/C), after decaying by 1 - lr · decay.

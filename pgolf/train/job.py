@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from pgolf.rank_job import RankJob
 from pgolf.train.config import TrainStageConfig
@@ -12,6 +12,20 @@ LEDGER_FILE = "train.json"
 LOG_FILE = "train.log"
 
 
+class CheckpointPlace(BaseModel):
+    """Where the ranks keep checkpoints of the unfinished training, and how often.
+
+    of: what a checkpoint must be of to be gone on from. resumes: the folder holds one that has been found sound.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    every_s: float
+    of: dict[str, str | int]
+    resumes: bool
+
+
 class Job(RankJob):
     """One training run as its ranks get it. log_every_steps: steps between two lines of the log."""
 
@@ -19,6 +33,7 @@ class Job(RankJob):
     seed: int
     data: Path
     log_every_steps: int
+    checkpoints: CheckpointPlace | None = None
 
 
 class LoggedLoss(BaseModel):
@@ -29,8 +44,26 @@ class LoggedLoss(BaseModel):
     elapsed_s: float
 
 
+class Reached(BaseModel):
+    """How far an unfinished training has come. rounding: the late one is on. snapshots: taken for the mean of them.
+
+    resumed_at: steps at which it went on after a kill.
+    """
+
+    steps: int
+    elapsed_s: float
+    rounding: bool
+    snapshots: int
+    losses: list[LoggedLoss]
+    resumed_at: list[int]
+
+
 class Ledger(BaseModel):
-    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase; `train` is the timed part."""
+    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase; `train` is the timed part.
+
+    train_clock_s: that part, with what it took before the last kill. resumed_at: steps at which it went on after one.
+    interrupted: it stopped by the clock and went on after a kill, so what it reached is no run of that clock.
+    """
 
     seed: int
     steps: int
@@ -41,4 +74,7 @@ class Ledger(BaseModel):
     threads: int
     torch_version: str
     phases_s: dict[str, float]
+    train_clock_s: float
+    resumed_at: list[int]
+    interrupted: bool
     losses: list[LoggedLoss]

@@ -24,6 +24,7 @@ from pgolf.train.optimizers import Optimizers
 from pgolf.train.ranks import Ranks
 from pgolf.train.schedule import muon_momentum, rate_scale
 from pgolf.train.spans import SpanReader
+from pgolf.train.state import Keeper, TrainingState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,11 @@ def train(
     on_step: Callable[[StepReport], None],
     loss: NetworkLoss | None = None,
     lag: int = 0,
+    keeper: Keeper | None = None,
 ) -> Trained:
-    """Train `model` in place from stream position 0 until steps or clock run out, and return its averaged weights.
+    """Train `model` in place until steps or clock run out, and return its averaged weights.
+
+    From stream position 0, or from where `keeper` puts it; what is kept is kept when the device has nothing in flight.
 
     clock_s: seconds from any fixed moment; read once before the first step and once after each, when the device has
     finished it. loss: `network_loss`; None: `model.loss`. lag: steps that are launched before the host waits for one,
@@ -109,13 +113,16 @@ def train(
     device = model.tok_emb.weight.device
     optimizers = Optimizers(model, config, ranks)
     average = WeightAverage(model.state_dict(), config)
+    state = TrainingState(model, optimizers, average)
+    if keeper is not None:
+        keeper.restore(state)
     launched: deque[_Launched] = deque()
-    rounding = False
-    finished, elapsed_s = 0, 0.0
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start_s = clock_s()
-    for step in range(config.steps):
+    rounding, finished, elapsed_s = state.rounding, state.steps, state.elapsed_s
+    if rounding:
+        _round_in_training(model, config.late_qat_bits)
+    _synchronize(device)
+    start_s = clock_s() - elapsed_s
+    for step in range(finished, config.steps):
         # The steps in flight have taken as long as those before them; with lag 0 there are none.
         now_s = elapsed_s + (step - finished) * elapsed_s / max(finished, 1)
         scale, momentum = rate_scale(config, step, now_s), muon_momentum(config, step)
@@ -141,7 +148,8 @@ def train(
             )
         )
         is_last = step + 1 == config.steps
-        while len(launched) > (0 if is_last else lag):
+        keeps = keeper is not None and keeper.is_due(elapsed_s)
+        while len(launched) > (0 if is_last or keeps else lag):
             oldest = launched.popleft()
             loss_nats, gradient_norm = oldest.finished()
             elapsed_s = ranks.largest(clock_s() - start_s)
@@ -160,6 +168,9 @@ def train(
             )
         if is_last:
             break
+        if keeper is not None and keeps:
+            state.steps, state.elapsed_s, state.rounding = finished, elapsed_s, rounding
+            keeper.keep(state)
     _round_in_training(model, None)
     model.zero_grad(set_to_none=True)
     return Trained(state=average.state(steps_done=finished), steps=finished, elapsed_s=elapsed_s)

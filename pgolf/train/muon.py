@@ -36,6 +36,10 @@ class MatrixMuon:
             for shape, own in self.own_by_shape.items()
         }
 
+    def own_momenta(self) -> list[Tensor]:
+        """This rank's momenta, in an order that its matrices decide."""
+        return list(self.momenta.values())
+
     @torch.no_grad()
     def step(self, *, lr: float, momentum: float) -> None:
         """m ← μm + g; step along O = orthogonalize(g + μm) by lr · √max(1, R/C), after decaying by 1 - lr · decay.

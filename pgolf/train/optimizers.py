@@ -1,6 +1,8 @@
 """The three optimizers of a run: AdamW on tables, AdamW on scalars, Muon on matrices."""
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from pgolf.model.gpt import GPT
 from pgolf.train.adam import AdamW
@@ -35,9 +37,23 @@ class Optimizers:
             )
             for group in (groups.tables, by_adam)
         )
+        self.by_adam: Mapping[str, nn.Parameter] = groups.tables | by_adam
         muon_averages = isinstance(self.muon, BankMuon) and self.muon.averages
         left_to_muon = set(by_muon.values()) if muon_averages else set[nn.Parameter]()
         self.averaged_first = [parameter for parameter in model.parameters() if parameter not in left_to_muon]
+
+    def shared_state(self) -> dict[str, Tensor]:
+        """What AdamW remembers, by name and where it lies: the same on all ranks."""
+        moments = self.table_adam.moments | self.scalar_adam.moments
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.by_adam.items():
+            mine = moments[parameter]
+            found |= {f"first.{name}": mine.first, f"second.{name}": mine.second, f"adam_steps.{name}": mine.steps}
+        return found
+
+    def own_state(self) -> dict[str, Tensor]:
+        """What Muon remembers, by name and where it lies: of this rank alone."""
+        return {f"momentum.{i}": momentum for i, momentum in enumerate(self.muon.own_momenta())}
 
     def average_gradients(self) -> None:
         """Replace gradients by their means over the ranks; a Muon that averages its own keeps them local."""

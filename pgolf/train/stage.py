@@ -5,18 +5,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import read_shard
-from pgolf.errors import ConfigError
-from pgolf.hardware import ranks_for, refuse_uneven
+from pgolf.errors import ConfigError, TrainingError
+from pgolf.fingerprint import digest
+from pgolf.hardware import cpu_name, ranks_for, refuse_uneven
 from pgolf.lease import Lease, lease
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run import Fact, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
-from pgolf.train.config import TrainStageConfig
+from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, sound_record
+from pgolf.train.config import TrainConfig, TrainStageConfig
 from pgolf.train.devices import devices_for
-from pgolf.train.job import LEDGER_FILE, LOG_FILE, Job, Ledger
+from pgolf.train.job import LEDGER_FILE, LOG_FILE, CheckpointPlace, Job, Ledger, Reached
 from pgolf.train.run_job import run_job
 
 
@@ -24,9 +27,10 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     """Train `config.model` on the data folder inputs["data"] and write checkpoint.safetensors, train.json, train.log.
 
     The checkpoint holds the averaged weights and the facts stream_position, seed and steps; the same config, data and
-    seed on the same number of ranks and threads give the same bytes where the run stops by steps. On an error
-    train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and whatever
-    else a rank could explain, and LaunchError for a rank that died or ran out of time.
+    seed on the same number of ranks and threads give the same bytes where the run stops by steps, however often it was
+    killed and went on from a checkpoint in `run.scratch`; one that stops by the clock and went on says `interrupted`.
+    On an error train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and
+    whatever else a rank could explain, and LaunchError for a rank that died or ran out of time.
     """
     began_s = time.perf_counter()
     run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
@@ -49,6 +53,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     )
     with lease(run.lease_dir, devices, min(run.processes, len(devices)), log_line=run.log_line) as leased:
         leased_s = time.perf_counter()
+        job = job.model_copy(update={"checkpoints": _checkpoints(job, run, dataset)})
         ledger = _run_job(job, run, leased)
     ranks_s = time.perf_counter() - leased_s
     phases_s = {"check": checked_s - began_s, "wait": leased_s - checked_s, **ledger.phases_s}
@@ -59,9 +64,11 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
             "steps": ledger.steps,
             "tokens": ledger.tokens,
             "train_loss_nats": round(ledger.losses[-1].loss_nats, 4),
-            "train_clock_s": ledger.phases_s["train"],
+            "train_clock_s": ledger.train_clock_s,
             "device": ledger.device,
             "processes": ledger.processes,
+            "interrupted": ledger.interrupted,
+            **({"resumed_at_step": ledger.resumed_at[-1]} if ledger.resumed_at else {}),
         },
     )
 
@@ -81,29 +88,61 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
         reach -= read_shard(shard, vocab_size=vocab_size).size
 
 
+def _checkpoints(job: Job, run: RunOptions, dataset: Dataset) -> CheckpointPlace | None:
+    """Where the ranks keep checkpoints, and whether they go on from one. Says so, or why not."""
+    if run.scratch is None:
+        return None
+    config = job.config.train
+    of: dict[str, str | int] = {
+        "format": CHECKPOINT_FORMAT,
+        "folder": run.scratch.name,  # the store's name for the output, so for its code too
+        "config": digest(job.config),
+        "seed": job.seed,
+        "data": digest([[shard.name, shard.stat().st_size] for shard in dataset.train_shards]),
+        "device": torch.cuda.get_device_name() if job.device == "cuda" else cpu_name(),
+        "number of ranks": run.processes,
+        "number of threads": job.threads,
+        "torch": torch.__version__,
+    }
+
+    def say(note: str, start: Reached | None) -> None:
+        run.log_line(note)
+        run.report(_progress(config, *((0, 0.0) if start is None else (start.steps, start.elapsed_s)), note=note))
+
+    start = sound_record(run.scratch, of, lambda why: say(why, None))
+    if start is not None:
+        say(f"resumed at step {start.steps:,} of {config.steps:,}", start)
+    return CheckpointPlace(folder=run.scratch, every_s=run.checkpoint_every_s, of=of, resumes=start is not None)
+
+
+def _progress(
+    config: TrainConfig, step: int, elapsed_s: float, *, facts: Mapping[str, Fact] | None = None, note: str = ""
+) -> Progress:
+    limit_s = config.clock_limit_s
+    return Progress(
+        stage="train",
+        done=step if limit_s is None else int(elapsed_s),
+        total=config.steps if limit_s is None else int(limit_s),
+        unit="step" if limit_s is None else "second",
+        facts=facts or {},
+        note=note,
+    )
+
+
 def _run_job(job: Job, run: RunOptions, leased: Lease) -> Ledger:
     config = job.config.train
-    limit_s = config.clock_limit_s
-
-    def on_progress(facts: Mapping[str, Any]) -> None:
-        by_clock = limit_s is not None
-        run.report(
-            Progress(
-                stage="train",
-                done=int(facts["elapsed_s"]) if by_clock else facts["step"],
-                total=int(limit_s) if limit_s is not None else config.steps,
-                unit="second" if by_clock else "step",
-                facts=facts,
-            )
+    try:
+        run_job(
+            rank_program.__name__,
+            job,
+            run,
+            leased,
+            log_path=job.out / LOG_FILE,
+            on_progress=lambda facts: run.report(_progress(config, facts["step"], facts["elapsed_s"], facts=facts)),
+            is_last=lambda facts: bool(facts["step"] >= config.steps),
         )
-
-    run_job(
-        rank_program.__name__,
-        job,
-        run,
-        leased,
-        log_path=job.out / LOG_FILE,
-        on_progress=on_progress,
-        is_last=lambda facts: facts["step"] >= config.steps,
-    )
+    except TrainingError:
+        if run.scratch is not None:
+            forget(run.scratch)  # it would only end there again
+        raise
     return Ledger.model_validate_json((job.out / LEDGER_FILE).read_bytes())

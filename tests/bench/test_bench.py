@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import codecs, compress, counts, grid, score, start, sweep, train_step
+from bench import checkpoint, codecs, compress, counts, grid, score, start, sweep, train_step
 from bench.model_flops import attention_multiply_adds, matrix_multiply_adds, training_flops_per_token
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
@@ -162,6 +162,21 @@ def test_the_training_benchmark_composes_a_step_from_its_rows_and_says_so(monkey
     assert lines["speed"].most == pytest.approx(1e3 * 64 / lines["step, composed"].least)
     flops_per_s = 1e6 * lines["model"].median * lines["speed"].most
     assert lines["utilisation"].most == pytest.approx(100 * flops_per_s / (1e12 * lines["largest product"].median))
+
+
+def test_the_checkpoint_benchmark_holds_standing_still_against_the_plain_way(monkeypatch, tmp_path, capsys):
+    recipe = recipe_named("pr792").model_copy(update={"model": TINY.model, "train": TINY.train})
+    monkeypatch.setattr(checkpoint, "recipe_named", lambda _name: recipe)
+    monkeypatch.setattr(checkpoint, "products_per_s", lambda _seconds: 1.0)
+    threads = torch.get_num_threads()
+    try:
+        assert checkpoint.main(["--repeats", "2", "--folder", str(tmp_path), "--json"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    lines = {line.name: line.spread for line in Report.from_json(capsys.readouterr().out).lines}
+    assert lines["standing still: plain / ours"].n == 2
+    assert lines["checkpoint"].median > 0.1
+    assert list(tmp_path.iterdir()) == []
 
 
 RECURRENT = {"recurrence": (0, 1), "value_embedding_layers": (1, 2), "value_embedding_dim": 8}

@@ -1,5 +1,6 @@
 """A killed, doubled or full machine: nothing is lost, nothing is built twice, nothing stays behind."""
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pgolf.artifact import Store
+from pgolf.artifact import PARTIAL, Store
+from pgolf.content import Memo
+from pgolf.plan import make_plan
+from pgolf.tables.parquet import read
+from pgolf.tables.ranked import ranking
+from pgolf.tables.schema import SCORES
+from pgolf.train.checkpoint_record import read_record
+from pgolf.upkeep import garbage
+from tests.flows import build_program
 from tests.tiny import tiny_arguments, write_documents
 
 START_S = 120.0
@@ -94,6 +103,52 @@ def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no
     assert final.returncode == 0, errors
     assert outputs(tmp_path) == reference
     assert list((tmp_path / "store").glob(".tmp-*")) == []
+
+
+def test_a_training_by_the_clock_that_was_killed_goes_on_with_its_clock_and_is_marked_and_never_ranked(tmp_path):
+    write_documents(tmp_path)
+    overrides = ["train.clock_limit_s=5", "train.steps=100000", "train.warmdown_steps=20"]
+    command = [sys.executable, "-m", build_program.__name__, str(tmp_path), *overrides]
+    _recipe, nodes = build_program.graph(tmp_path, overrides)
+    store, memo = Store(tmp_path / "store"), Memo(tmp_path / "memo")
+
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline, kept = time.monotonic() + START_S, None
+    while kept is None or kept.elapsed_s < 1.5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        kept = next(map(read_record, (tmp_path / "store" / PARTIAL).glob("train-*")), None)
+    below = descendants(run.pid)
+    run.kill()
+    run.wait()
+    while any(is_running(pid) for pid in below):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    kept = next(map(read_record, (tmp_path / "store" / PARTIAL).glob("train-*")))
+
+    (step,) = (step for step in make_plan(nodes, store, memo) if step.node.stage.name == "train")
+    assert step.reasons == ("never run before", f"a killed run got to step {kept.steps:,}")
+    assert [item.why for item in garbage(store, []) if item.path.parent.name == PARTIAL] == [
+        "unfinished work; the next run of it would go on from there"
+    ]
+
+    again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=START_S)
+    assert f"train[1]         resumed at step {kept.steps:,} of 100,000\n" in again.stderr
+    assert "interrupted: the training of seed 1, which stops by the clock, was killed and went on" in again.stdout
+    (trained,) = (record for record in store.records() if record.stage == "train")
+    assert trained.facts["interrupted"] is True
+    assert trained.facts["resumed_at_step"] == kept.steps
+    assert 5.0 <= trained.facts["train_clock_s"] < 5.0 + trained.wall_s
+    assert trained.facts["steps"] > kept.steps
+    ledger = json.loads((tmp_path / "store" / trained.folder / "train.json").read_text())
+    assert (ledger["interrupted"], ledger["resumed_at"]) == (True, [kept.steps])
+    clock_s = [logged["elapsed_s"] for logged in ledger["losses"]]
+    assert clock_s == sorted(clock_s)
+    assert not any((tmp_path / "store" / PARTIAL).iterdir())
+    scores = read(tmp_path / "results", SCORES)
+    assert set(scores.column("interrupted").to_pylist()) == {True}
+    assert ranking(scores).rows == ()
+    assert "interrupted" in ranking(scores).notes[0]
 
 
 def test_two_runs_at_once_build_every_output_once_and_the_other_waits_and_reuses(tmp_path, reference):

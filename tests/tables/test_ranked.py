@@ -59,6 +59,25 @@ def test_a_network_that_learned_the_text_first_is_called_no_score_and_not_ranked
     assert legacy_scores(table_of(rows)).notes[-1].startswith("demo: not a score")
 
 
+def test_one_seed_whose_clocked_training_was_interrupted_keeps_its_scorers_out_and_the_reason_is_shown(rows):
+    for row in rows[3:6]:  # all scorers of seed 2
+        row["interrupted"] = True
+    table = table_of(rows)
+    assert ranking(table).rows == ()
+    assert ranking(table).notes == ("left out: 3 scorers (2 interrupted, 1 not normalized)",)
+    assert gains(table).rows == ()
+    assert {row["uninterrupted"] for row in records(scorer_means(table))} == {False}
+    for sheet in (seeds_side_by_side(table, SCORERS), means(table, SCORERS)):
+        assert sheet.notes[-1].startswith("neural, exact, hashed: not ranked, a training that stops by the clock was")
+
+
+@pytest.mark.parametrize("verdict", [False, None])
+def test_what_was_not_interrupted_or_made_before_anything_could_be_is_ranked(rows, verdict):
+    for row in rows:
+        row["interrupted"] = verdict
+    assert [row["estimator"] for row in records(ranking(table_of(rows)))] == ["exact", "neural"]
+
+
 def test_a_scorer_that_a_recipe_lacks_is_missing_and_not_zero(rows):
     found = records(seeds_side_by_side(table_of(rows), {"neural": NEURAL, "order 9": {**EXACT, "order": 9}}))
     assert [row["order 9_bpb"] for row in found] == [None] * 3

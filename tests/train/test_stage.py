@@ -9,8 +9,9 @@ import torch
 from pgolf.errors import ConfigError, DataError, NonFiniteLoss, ShardError
 from pgolf.model.checkpoint import build_model, load_checkpoint
 from pgolf.run import RunOptions
-from pgolf.train.__main__ import run
+from pgolf.train.checkpoint_record import read_record
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE, Job, Ledger
+from pgolf.train.rank import run
 from pgolf.train.ranks import Ranks
 from pgolf.train.stage import make
 from tests.train.runs import TINY, learnable_tokens, with_train, write_data
@@ -85,12 +86,25 @@ def test_two_ranks_follow_the_losses_of_one(data, alone, tmp_path):
     assert [line.split("  ")[0] for line in lines if line.startswith("step")] == [f"step {n}/6" for n in (1, 2, 4, 6)]
 
 
-def test_a_loss_that_is_not_finite_says_at_which_step_and_keeps_the_log(data, tmp_path):
-    with pytest.raises(NonFiniteLoss, match=r"in step 2; nothing of this run is kept"):
-        made_by(with_train(muon_lr=1e38), data, tmp_path / "out")
+def test_a_loss_that_is_not_finite_says_at_which_step_and_keeps_the_log_and_no_checkpoint(data, tmp_path):
+    """From a checkpoint the next run would only come to the same end."""
+    scratch, kept = tmp_path / "scratch", []
+    scratch.mkdir()
+    options = RunOptions(
+        device="cpu",
+        threads=1,
+        scratch=scratch,
+        checkpoint_every_s=1e-9,
+        log_every_steps=1,
+        log_line=lambda _line: kept.append(read_record(scratch)),
+    )
+    with pytest.raises(NonFiniteLoss, match=r"in step [4-9]; nothing of this run is kept"):
+        made_by(with_train(muon_lr=3e4, steps=40), data, tmp_path / "out", options)
+    assert any(kept)
+    assert list(scratch.iterdir()) == []
     assert [path.name for path in (tmp_path / "out").iterdir()] == [LOG_FILE]
     log = (tmp_path / "out" / LOG_FILE).read_text()
-    assert "step 1/6  loss 3.4" in log
+    assert "step 1/40  loss 3.4" in log
     assert "NonFiniteLoss" in log
 
 

@@ -1,0 +1,185 @@
+"""Keeping an unfinished training: every rank writes its part while training goes on, and a record makes them count.
+
+A checkpoint is copied to the host between two steps, all ranks after the same one; the copies are written by a thread.
+Once the files of all ranks are on the disk, rank 0 writes the record that names them, and removes the files before.
+What all ranks hold alike is dealt to them tensor by tensor.
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pgolf.model.tensor_file import load_tensors, save_tensors
+from pgolf.scratch import save
+from pgolf.train.checkpoint_record import (
+    PART_FILE,
+    PART_FILES,
+    RECORD_FILE,
+    CheckpointRecord,
+    PartFile,
+    read_record,
+)
+from pgolf.train.job import CheckpointPlace, LoggedLoss, Reached
+from pgolf.train.ranks import Ranks
+from pgolf.train.state import TrainingState, resumed_at
+
+_SIZE_BYTES, _SHA256_BYTES = 8, 32
+
+
+class Checkpoints:
+    """A `pgolf.train.state.Keeper` with a folder."""
+
+    def __init__(self, place: CheckpointPlace, ranks: Ranks) -> None:
+        self.place = place
+        self.ranks = ranks
+        self.start: CheckpointRecord | None = read_record(place.folder) if place.resumes else None
+        self.losses: list[LoggedLoss] = [] if self.start is None else list(self.start.losses)
+        self._every_s = place.every_s or math.inf
+        self._kept_s = 0.0 if self.start is None else self.start.elapsed_s
+        self._host: dict[str, Tensor] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[PartFile | str] | None = None
+        self._next: Reached | None = None  # what is being written
+
+    def restore(self, state: TrainingState) -> None:
+        """Put the state where it was kept, and set aside the memory that copies go to."""
+        if self.start is not None:
+            self._load(state)
+            state.steps, state.elapsed_s = self.start.steps, self.start.elapsed_s
+            state.rounding, state.snapshots = self.start.rounding, self.start.snapshots
+        if self._every_s < math.inf:
+            # Only page-locked memory is copied to at the bus's speed, and locking it takes as long as several copies.
+            self._host = {
+                name: torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+                for name, tensor in self._part(state).items()
+            }
+
+    def is_due(self, elapsed_s: float) -> bool:
+        """True when the last one is long enough ago and no rank is still writing it."""
+        if self._writing is not None:
+            if self.ranks.largest(0.0 if self._writing.done() else 1.0) > 0:
+                return False
+            self._complete()
+        return elapsed_s - self._kept_s >= self._every_s
+
+    def keep(self, state: TrainingState) -> None:
+        """Copy the state to the host, and have it written."""
+        began_s = time.perf_counter()
+        for name, tensor in self._part(state).items():
+            self._host[name].copy_(tensor, non_blocking=True)
+        if any(tensor.is_cuda for tensor in state.shared.values()):
+            torch.cuda.synchronize()
+        self._kept_s = state.elapsed_s
+        self._next = Reached(
+            steps=state.steps,
+            elapsed_s=state.elapsed_s + time.perf_counter() - began_s,  # the copy is on the clock
+            rounding=state.rounding,
+            snapshots=state.snapshots,
+            losses=list(self.losses),
+            resumed_at=resumed_at(self.start),
+        )
+        self._writing = self._thread.submit(_written, self._path(self.ranks.rank, state.steps), self._host)
+
+    def wait(self) -> None:
+        """Have what is being written on the disk, with its record; all ranks together."""
+        if self._writing is not None:
+            self._complete()
+        self._thread.submit(int).result()  # behind the record
+
+    def close(self) -> None:
+        """Wait for what is being written. It stays without a record: a finished training needs none."""
+        self._thread.shutdown()
+
+    def _part(self, state: TrainingState) -> Mapping[str, Tensor]:
+        """This rank's tensors: its own, and every W-th of the shared ones."""
+        names = list(state.shared)[self.ranks.rank :: self.ranks.world_size]
+        return {f"shared.{name}": state.shared[name] for name in names} | {
+            f"own.{name}": tensor for name, tensor in state.own.items()
+        }
+
+    @torch.no_grad()
+    def _load(self, state: TrainingState) -> None:
+        assert self.start is not None
+        missing = {f"shared.{name}": tensor for name, tensor in state.shared.items()}
+        missing |= {f"own.{name}": tensor for name, tensor in state.own.items()}
+        for rank in range(self.ranks.world_size):
+            tensors, _ = load_tensors(self._path(rank, self.start.steps), remedy="run again, and training starts anew")
+            for name, tensor in tensors.items():
+                if rank == self.ranks.rank or name.startswith("shared."):
+                    missing.pop(name).copy_(tensor)
+        assert not missing, f"a checkpoint of this training lacks {sorted(missing)}"
+
+    def _path(self, rank: int, steps: int) -> Path:
+        return self.place.folder / PART_FILE.format(steps=steps, rank=rank)
+
+    def _complete(self) -> None:
+        """All ranks have written: make it the checkpoint, or none of it where one of them could not."""
+        assert self._next is not None
+        assert self._writing is not None
+        own = self._writing.result()
+        self._writing = None
+        if isinstance(own, str):
+            print(f"no checkpoint after step {self._next.steps}: {own}; training goes on", flush=True)
+        parts = self._gathered(own)
+        if self.ranks.rank > 0:
+            return
+        paths = [self._path(rank, self._next.steps) for rank in range(self.ranks.world_size)]
+        files = {path.name: part for path, part in zip(paths, parts, strict=True) if part is not None}
+        if len(files) < len(paths):
+            self._thread.submit(_remove, paths)
+            return
+        record = CheckpointRecord(**self._next.model_dump(), of=self.place.of, files=files)
+        self._thread.submit(_recorded, record, self.place.folder)
+
+    def _gathered(self, own: PartFile | str) -> list[PartFile | None]:
+        """Size and digest of every rank's file; None of one that could not be written."""
+        said = bytes(_SIZE_BYTES + _SHA256_BYTES)
+        if isinstance(own, PartFile):
+            said = own.size_bytes.to_bytes(_SIZE_BYTES, "little") + bytes.fromhex(own.sha256)
+        heard = bytes(self.ranks.gather(torch.tensor(list(said), dtype=torch.uint8)).tolist())
+        parts: list[PartFile | None] = []
+        for i in range(0, len(heard), len(said)):
+            size_bytes = int.from_bytes(heard[i : i + _SIZE_BYTES], "little")
+            sha256 = heard[i + _SIZE_BYTES : i + len(said)].hex()
+            parts.append(PartFile(size_bytes=size_bytes, sha256=sha256) if size_bytes else None)
+        return parts
+
+
+def _written(path: Path, tensors: Mapping[str, Tensor]) -> PartFile | str:
+    """Write a rank's part, on the disk when this returns; what is wrong where that is impossible."""
+    try:
+        save_tensors(path, tensors, {})
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return PartFile.of(path)
+    except OSError as error:
+        _remove([path])
+        return f"{path} cannot be written ({error.strerror})"
+
+
+def _recorded(record: CheckpointRecord, folder: Path) -> None:
+    """Write the record, on the disk with all names in the folder, and remove the files of earlier steps."""
+    try:
+        save(folder / RECORD_FILE, record.model_dump_json().encode())
+    except OSError as error:
+        _remove(folder / name for name in record.files)
+        print(f"no checkpoint after step {record.steps}: {error.strerror}; training goes on", flush=True)
+        return
+    # Those of later ones may be being written.
+    _remove(path for path in folder.glob(PART_FILES) if path.name < min(record.files))
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,126 @@
+"""What one rank of a training does, under torchrun or alone."""
+
+import time
+
+import torch
+
+from pgolf.corpus.dataset import open_dataset
+from pgolf.corpus.shards import TokenStream
+from pgolf.model.checkpoint import save_checkpoint
+from pgolf.model.init import initial_model
+from pgolf.rank_job import print_progress
+from pgolf.train.config import TrainConfig
+from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss, Reached
+from pgolf.train.loop import StepReport, prime, train
+from pgolf.train.network_loss import network_loss
+from pgolf.train.ranks import Ranks
+from pgolf.train.spans import SpanReader
+from pgolf.train.state import Keeper, resumed_at
+
+
+def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = None) -> None:
+    """Initialize, prime, train and, on rank 0, write checkpoint and ledger.
+
+    keeper: keeps the training for after a kill, and says where an earlier one has left off.
+    """
+    torch.set_num_threads(job.threads)
+    config = job.config.train
+    # A run that stops by the clock is not repeatable anyway, and on CUDA repeatable backward passes are slower.
+    torch.use_deterministic_algorithms(config.clock_limit_s is None)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # flash attention, as in the originals
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    phases = _Phases()
+    dataset = open_dataset(job.data)
+    stream = TokenStream(dataset.train_shards, vocab_size=job.config.model.vocab_size)
+    spans = SpanReader(stream, config)
+    model = initial_model(job.config.model, job.seed).to(device)
+    phases.end("init")
+    loss = network_loss(model, config, device)
+    if config.priming_steps:
+        prime(model, config, spans, ranks, loss=loss)
+        phases.end("priming")
+    start = None if keeper is None else keeper.start
+    losses = [] if keeper is None else keeper.losses
+    log = _StepLog(config, job.log_every_steps, losses, start) if ranks.rank == 0 else None
+    trained = train(
+        model,
+        config,
+        spans,
+        ranks,
+        clock_s=time.perf_counter,
+        on_step=log.take if log else lambda _report: None,
+        loss=loss,
+        lag=1 if device.type == "cuda" else 0,
+        keeper=keeper,
+    )
+    phases.end("train")
+    if log is None:
+        return
+    stream_position = trained.steps * config.stream_tokens_per_step
+    facts = {"stream_position": str(stream_position), "seed": str(job.seed), "steps": str(trained.steps)}
+    save_checkpoint(job.out / CHECKPOINT_FILE, job.config.model, trained.state, facts)
+    phases.end("save")
+    ledger = Ledger(
+        seed=job.seed,
+        steps=trained.steps,
+        stream_position=stream_position,
+        tokens=trained.steps * config.tokens_per_step,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        processes=ranks.world_size,
+        threads=job.threads,
+        torch_version=torch.__version__,
+        phases_s=phases.seconds,
+        train_clock_s=round(phases.seconds["train"] + (0.0 if start is None else start.elapsed_s), 3),
+        resumed_at=resumed_at(start),
+        interrupted=start is not None and config.clock_limit_s is not None,
+        losses=losses,
+    )
+    (job.out / LEDGER_FILE).write_text(ledger.model_dump_json(indent=1))
+
+
+class _Phases:
+    """Wall seconds between one `end` and the next."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.since_s = time.perf_counter()
+
+    def end(self, phase: str) -> None:
+        now_s = time.perf_counter()
+        self.seconds[phase] = round(now_s - self.since_s, 3)
+        self.since_s = now_s
+
+
+class _StepLog:
+    """Prints every n-th step, the first and the last, for people and for the progress bar, and keeps their losses."""
+
+    def __init__(self, config: TrainConfig, every_steps: int, losses: list[LoggedLoss], start: Reached | None) -> None:
+        self.config = config
+        self.every_steps = max(1, every_steps)
+        self.losses = losses
+        self.printed_steps, self.printed_s = (0, 0.0) if start is None else (start.steps, start.elapsed_s)
+        if start is not None:
+            print(f"resumed at step {start.steps} of {config.steps}, {start.elapsed_s:.1f} s", flush=True)
+
+    def take(self, report: StepReport) -> None:
+        step, total = report.steps_done, self.config.steps
+        if not (step == 1 or step % self.every_steps == 0 or report.is_last):
+            return
+        since_s = max(report.elapsed_s - self.printed_s, 1e-9)
+        step_s = since_s / (step - self.printed_steps)
+        tokens_per_s = self.config.tokens_per_step / step_s
+        self.printed_steps, self.printed_s = step, report.elapsed_s
+        self.losses.append(LoggedLoss(step=step, loss_nats=report.loss_nats, elapsed_s=round(report.elapsed_s, 3)))
+        print(
+            f"step {step}/{total}  loss {report.loss_nats:.4f} nats  grad norm {report.gradient_norm:.3f}  "
+            f"rates x{report.rate_scale:.3f}  {report.elapsed_s:.1f} s  {1e3 * step_s:.0f} ms/step  "
+            f"{tokens_per_s:,.0f} tokens/s",
+            flush=True,
+        )
+        progress = {
+            "step": step,
+            "loss_nats": report.loss_nats,
+            "tokens_per_s": round(tokens_per_s),
+            "elapsed_s": round(report.elapsed_s, 1),
+        }
+        print_progress(progress)

@@ -1,0 +1,152 @@
+"""Real trainings under torchrun that are killed in many ways and run again: the same bytes, and no process left."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pgolf.train.checkpoint_record import read_record
+from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE
+from tests.train import resume_program
+from tests.train.resume_program import STEPS
+from tests.train.runs import learnable_tokens, write_data
+
+WAIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("resume") / "data", [learnable_tokens(4000)])
+
+
+def started(name, processes, folder) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", resume_program.__name__, name, str(processes), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def finished(run, folder) -> tuple[list[str], bytes, dict]:
+    """What a run that nobody disturbs says, its checkpoint and its ledger."""
+    said, _ = run.communicate(timeout=WAIT_S)
+    assert run.returncode == 0, said
+    out = folder / "out"
+    return said.splitlines(), (out / CHECKPOINT_FILE).read_bytes(), json.loads((out / LEDGER_FILE).read_text())
+
+
+def commands_below(pid: int) -> dict[int, str]:
+    """pid -> command line of every process below `pid`."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        for child in (child for child, above in parents.items() if above == parent):
+            try:
+                found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            waiting.append(child)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def torchrun_of(commands: dict[int, str]) -> int:
+    return next(pid for pid, command in commands.items() if "pgolf.launch" in command)
+
+
+def ranks_of(commands: dict[int, str]) -> list[int]:
+    return [pid for pid, command in commands.items() if "pgolf.train" in command and "pgolf.launch" not in command]
+
+
+VICTIMS = {
+    "a rank": (lambda run, below: ranks_of(below)[-1], signal.SIGKILL),
+    "torchrun": (lambda run, below: torchrun_of(below), signal.SIGKILL),
+    "the process above": (lambda run, below: run.pid, signal.SIGKILL),
+    "the process above, asked to end": (lambda run, below: run.pid, signal.SIGTERM),
+}
+
+
+def killed(name, processes, folder, victim, *, at_step) -> int | None:
+    """Kill the victim once step `at_step` is reported; returns the step the run had resumed at. Nothing may be left."""
+    choose, told = VICTIMS[victim]
+    run = started(name, processes, folder)
+    assert run.stdout is not None
+    resumed = None
+    for line in run.stdout:
+        if found := re.match(r"note: resumed at step (\d+) of", line):
+            resumed = int(found[1])
+        if (step := re.match(r"step (\d+)/", line)) and int(step[1]) >= at_step:
+            break
+    else:
+        pytest.fail(f"the run ended with {run.wait()} before step {at_step}")
+    below = commands_below(run.pid)
+    os.kill(choose(run, below), told)
+    run.stdout.read()
+    run.stdout.close()
+    assert run.wait(timeout=WAIT_S) != 0
+    deadline = time.monotonic() + 30
+    while left := [command for pid, command in below.items() if is_running(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    return resumed
+
+
+@pytest.mark.parametrize(
+    ("name", "processes", "victims"),
+    [
+        ("matrices", 1, ["the process above"]),
+        ("matrices", 2, ["a rank"]),
+        ("banks", 2, ["torchrun", "the process above, asked to end"]),
+    ],
+)
+def test_killed_at_some_step_in_every_way_it_ends_with_the_bytes_of_a_run_that_was_not(
+    data, tmp_path, name, processes, victims
+):
+    for folder in ("whole", "killed"):
+        (tmp_path / folder / "scratch").mkdir(parents=True)
+        (tmp_path / folder / "data").symlink_to(data)
+    undisturbed = started(name, processes, tmp_path / "whole")  # beside the others: most of their time is imports
+    reached, resumed_at = 0, []
+    for number, victim in enumerate(victims, 1):
+        at_step = number * STEPS // (len(victims) + 1)
+        resumed = killed(name, processes, tmp_path / "killed", victim, at_step=at_step)
+        assert (resumed or 0) == reached
+        reached = read_record(tmp_path / "killed/scratch").steps
+        assert 0 < reached < STEPS
+        resumed_at.append(reached)
+    shutil.rmtree(tmp_path / "killed/out")
+    said, whole, ledger = finished(undisturbed, tmp_path / "whole")
+    assert not [line for line in said if "resumed" in line]
+    assert (ledger["resumed_at"], ledger["interrupted"]) == ([], False)
+    said, again, resumed_ledger = finished(started(name, processes, tmp_path / "killed"), tmp_path / "killed")
+    assert f"note: resumed at step {reached} of {STEPS}" in said
+    assert again == whole
+    assert resumed_ledger["resumed_at"] == resumed_at
+    assert resumed_ledger["interrupted"] is False  # by steps it is the same training
+    losses, others = (
+        [(logged["step"], logged["loss_nats"]) for logged in each["losses"]] for each in (ledger, resumed_ledger)
+    )
+    assert losses == others
