@@ -151,4 +151,8 @@ def _short(value: Any) -> str:
         if len(value) > 8:
             return f"[{_short(value[0])}, {_short(value[1])}, … {_short(value[-1])}] ({len(value)} values)"
         return "[" + ", ".join(_short(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        # An entry of a list of products or mixtures: what it begins with tells it from the others.
+        named = [f"{name}: {_short(item)}" for name, item in list(value.items())[:1]]
+        return "{" + ", ".join([*named, *(["…"] if len(value) > 1 else [])]) + "}"
     return "none" if value is None else str(value)

@@ -164,6 +164,7 @@ def test_a_new_seed_trains_that_seed_alone(ran, tmp_path):
         ("compress.zstd_levels=5", "compress[1]", "zstd_levels [16, 1, 17, 2] → [5]"),
         ("count.orders=2..5", "count[exact]", "orders [2, 3] → [2, 3, 4, 5]"),
         ("train.steps=5", "train[2]", "train.steps 4 → 5"),
+        ('mix.also=[{"mixers":["dirichlet"]}]', "mix[1]", "also [] → [{mixers: [dirichlet], …}]"),
     ],
 )
 def test_the_plan_names_the_field_that_changed(ran, tmp_path, override, node, reason):
