@@ -25,8 +25,6 @@ TERMINAL_EVERY_S, PLAIN_EVERY_S = 1.0, 10.0
 # A stage may report seldom; after this long its silence is worth a word.
 SILENT_AFTER_S = 60.0
 SHOWN_FINISHED = 6
-# Shown by name, or told otherwise.
-_TOLD_FACTS = ("step", "loss_nats", "tokens_per_s", "elapsed_s", "gpu_memory_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,24 +210,28 @@ def _how_far(status: Status) -> str:
 def _numbers(status: Status, now_s: float) -> list[str]:
     """What is worth watching, as far as it is known."""
     facts, said = status.facts, []
-    if (loss := facts.get("loss_nats")) is not None:
-        said.append(f"loss {short(loss)} nats")
-    if (speed := facts.get("tokens_per_s")) is not None:
-        said.append(f"{short(speed)} tokens/s")
-    elif status.units_per_s is not None and status.training is None:
-        said.append(f"{short(status.units_per_s)} {status.unit}/s")
+    if isinstance(loss := facts.get("loss_nats"), int | float):
+        said.append(f"loss {loss:.4f} nats")
+    speeds = {name.removesuffix("_per_s"): value for name, value in facts.items() if name.endswith("_per_s")}
+    if not speeds and status.units_per_s is not None:
+        speeds = {status.unit: status.units_per_s}
+    said += [f"{short(value)} {unit}/s" for unit, value in speeds.items()]
     if (share := status.flops_share) is not None:
         said.append(f"MFU {100 * share:.1f} %")
-    elif status.training and status.training.gpu is not None and speed is not None:
+    elif status.training and status.training.gpu is not None and speeds:
         said.append(f"MFU unknown: no peak for {status.training.gpu}")
     if isinstance(memory := facts.get("gpu_memory_bytes"), int | float):
         said.append(f"GPU memory {memory / 2**30:.1f} GiB at most")
-    said += [f"{name} {short(value)}" for name, value in facts.items() if name not in _TOLD_FACTS]
+    said += [f"{name} {short(value)}" for name, value in facts.items() if not _is_told(name)]
     if status.left_s is not None and status.reported_s is not None:
         said.append(f"{span(max(0.0, status.left_s - (now_s - status.reported_s)))} left")
     if now_s - status.written_s > SILENT_AFTER_S:
         said.append(f"silent for {span(now_s - status.written_s)}")
     return said
+
+
+def _is_told(fact: str) -> bool:
+    return fact in ("step", "loss_nats", "elapsed_s", "gpu_memory_bytes") or fact.endswith("_per_s")
 
 
 def _where(status: Status, now_s: float) -> str:

@@ -17,7 +17,7 @@ from pgolf.run import RunOptions
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 COMMANDS = (
-    *("run", "plan", "sweep", "results", "figures", "verify", "gc", "adopt"),
+    *("run", "plan", "watch", "sweep", "results", "figures", "verify", "gc", "adopt"),
     *("recipes", "show", "fetch", "tokenize", "import", "bundle", "export"),
 )
 
