@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import codecs, compress, counts, grid, score, start, sweep, train_step
+from bench import codecs, compress, counts, grid, scale, score, start, sweep, train_step
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
 from pgolf.eval.config import ScoreConfig
@@ -19,6 +19,9 @@ from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
 from pgolf.recipes import recipe_named
 from pgolf.run import Made
+from pgolf.tables.parquet import append
+from pgolf.tables.ranked import NEURAL
+from pgolf.tables.schema import SCORES
 from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state
 from tests.train.runs import TINY
 
@@ -117,6 +120,43 @@ def test_the_start_benchmark_prints_the_ratios_of_whole_processes(monkeypatch, c
     units = {line.name: line.unit for line in report.lines}
     assert units["pgolf plan: over python -c pass"] == units["pgolf run, all reused: over python -c pass"] == "times"
     assert units["pgolf plan"] == units["pgolf run, all reused"] == units['python -c "import pgolf"'] == "s"
+
+
+def test_the_scale_benchmark_sweeps_both_ways_and_counts_what_is_left(tmp_path, monkeypatch, capsys):
+    swept = []
+
+    class Finished:
+        """Commands that take no time: a flow of three trained seeds is minutes."""
+
+        def __init__(self, *_about):
+            pass
+
+        def sweep(self, grid, *options):
+            swept.append((grid, options))
+            append(
+                tmp_path, SCORES, "demo-0", [{"recipe": "demo", "seed": 1, "loss_nats": 2.0, "targets": 9, **NEURAL}]
+            )
+            return scale.Ran(2.0 if options else 6.0, 10**6), tmp_path
+
+        def results(self, _results):
+            return 0.5
+
+        def plan(self):
+            return 0.5
+
+        def prefect_bytes(self):
+            return len(swept) * 10**6
+
+    monkeypatch.setattr(scale, "Place", Finished)
+    assert scale.main(["--repeats", "2", "--alphas", "5", "--json"]) == 0
+    report = Report.from_json(capsys.readouterr().out)
+    assert report.title == "a flow of 3 seeds x 80 grid points"
+    grid = "alpha=0:0.004:0.001 order=2..5 mixer=fixed,backoff"
+    assert swept[2:] == [(grid, ()), (grid, ("--no-prefect",))] * 2
+    lines = {line.name: line.spread for line in report.lines}
+    assert lines["flow / plain process"].median == 3
+    assert lines["what Prefect keeps of one flow"].median == 1
+    assert lines["score table of 1 rows"].n == 1
 
 
 def test_without_a_finished_store_the_start_benchmark_says_so(tmp_path, capsys):
