@@ -28,6 +28,7 @@ from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
 
 SEEDS = (1337, 42, 7)
+MOST_POINTS = 10_001  # the grid, and the network alone
 SMALL = (
     *("train.steps=4", "train.warmdown_steps=2", "train.priming_steps=0", "calibrate.batches=1"),
     "compress.budget_bytes=16000000",
@@ -78,7 +79,8 @@ class Place:
         self._made += 1
         store, results = self._folder / f"store-{self._made}", self._folder / f"results-{self._made}"
         shutil.copytree(self._folder / "store", store)
-        ran = self._command(["sweep", *self._recipe, "--grid", grid, *options, *self._places(store, results)])
+        command = ["sweep", *self._recipe, "--grid", grid, "--max-points", str(MOST_POINTS), *options]
+        ran = self._command([*command, *self._places(store, results)])
         return ran, results
 
     def results(self, results: Path) -> float:
