@@ -103,6 +103,8 @@ def estimate(node: Node, run: RunOptions, records: Sequence[Record], known_input
 
 
 def _made_on(record: Record, here: Hardware) -> bool:
+    if "resumed_at_step" in record.facts:
+        return False  # its seconds are those of the last part alone
     there = Hardware.of(record)
     return there is not None and there.is_like(here)
 

@@ -93,6 +93,12 @@ def test_the_checksum_of_an_older_record_holds():
     assert record(MIX, MixConfig(), 7).content_digest() != old.content_digest()
 
 
+def test_a_training_that_went_on_after_a_kill_is_no_measure():
+    resumed = record(TRAIN, STEPS, 3, gpu=H100, ranks=8).model_copy(update={"facts": {"resumed_at_step": 90}})
+    assert estimate(train_node(STEPS), GPU, [resumed], {}).seconds is None
+    assert estimate(train_node(STEPS), GPU, [resumed, record(TRAIN, STEPS, 50, gpu=H100, ranks=8)], {}) == Estimate(50)
+
+
 def test_downloads_take_as_long_on_any_machine():
     from pgolf.corpus.fetch_config import FetchConfig
 
