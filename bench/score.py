@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bench.model_flops import attention_multiply_adds, matrix_multiply_adds
 from bench.report import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios, wall_s
 from pgolf.eval.chunks import WindowBatch
@@ -32,6 +31,7 @@ from pgolf.eval.config import ScoreConfig
 from pgolf.eval.forward import Stream, WindowPass, windows_at_a_time
 from pgolf.eval.windows import WindowPlan, plan_windows
 from pgolf.model.config import ModelConfig
+from pgolf.model.flops import attention_multiply_adds, matrix_multiply_adds
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
 from pgolf.quant.threads import intra_op_threads

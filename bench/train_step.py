@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.model_flops import training_flops_per_token
 from bench.report import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios, wall_s
 from pgolf.corpus.shards import TokenStream, write_shard
 from pgolf.model.config import ModelConfig
+from pgolf.model.flops import training_flops_per_token
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
 from pgolf.recipes import recipe_named

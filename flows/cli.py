@@ -54,6 +54,11 @@ STORE_EXAMPLES = """examples:
   pgolf gc                                         what no result refers to (dry run)
   pgolf gc --delete
 """
+WATCH_EXAMPLES = """examples:
+  pgolf watch                                      all that runs on ./artifacts, whoever started it; Ctrl-C ends it
+  pgolf watch --store /shared/artifacts --every 5
+  pgolf watch --once --json                        one snapshot for a script
+"""
 ADOPT_EXAMPLES = """examples:
   pgolf adopt demo train --why "renamed a local variable; same bytes, checked with seed 42"
 """
@@ -107,6 +112,12 @@ def parser() -> argparse.ArgumentParser:
     add_places(plan)
     plan.add_argument("--price-per-hour", type=float, metavar="MONEY", help="price of the machine, to show the cost")
     add_json(plan)
+
+    watch = command("watch", "show what is running on a store", WATCH_EXAMPLES)
+    add_store(watch)
+    watch.add_argument("--every", type=float, metavar="SECONDS", help="default 1 on a terminal, 10 elsewhere")
+    watch.add_argument("--once", action="store_true", help="one snapshot, then end")
+    add_json(watch)
 
     sweep = command("sweep", "evaluate another grid on finished artifacts; refuses to train", SWEEP_EXAMPLES)
     add_recipe(sweep)
@@ -240,6 +251,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from flows.plan_command import plan
 
         return plan(arguments)
+    if name == "watch":
+        from flows.watch_command import watch
+
+        return watch(arguments)
     if name == "results":
         from flows.results_command import results
 

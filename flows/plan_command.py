@@ -4,11 +4,13 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flows.arguments import place_of, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline import pipeline
-from pgolf.plan import Step, make_plan
+from pgolf.plan import Step, expected_wall_s, make_plan
+from pgolf.run import RunOptions
 
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
 
@@ -20,21 +22,48 @@ def plan(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--price-per-hour is {price}; give a price such as 23.92")
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
-    store, memo = place.open_store(), place.memo()
-    steps = make_plan(pipeline(recipe, place.sources(), place.run_options()), store, memo)
+    store, memo, run = place.open_store(), place.memo(), place.run_options()
+    steps = make_plan(pipeline(recipe, place.sources(), run), store, memo, run)
     if store.root.is_dir():
         store.save_memo()
         memo.save()
     if arguments.json:
-        print(json.dumps(plan_data(recipe.name, steps, price), indent=2))
+        print(json.dumps(plan_data(recipe.name, steps, run, price), indent=2))
     else:
-        print_steps(steps, price)
+        print_steps(steps, run, price)
     return 0
 
 
-def plan_data(recipe: str, steps: Sequence[Step], price_per_hour: float | None) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Seconds of several stages: one after the other, and at best, side by side; how many are not known."""
+
+    steps: int
+    seconds: float
+    wall_s: float
+    unknown: int
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], run: RunOptions) -> "Total":
+        """The total of these steps."""
+        known = [step.expected_s for step in steps if step.expected_s is not None]
+        wall_s = expected_wall_s(steps, run)
+        return cls(len(steps), round(sum(known), 3), round(wall_s, 3), len(steps) - len(known))
+
+
+def totals(steps: Sequence[Step], run: RunOptions) -> tuple[Total, Total]:
+    """Of what runs or may run, and of what is reused."""
+    reused = [step for step in steps if step.action == "reuse"]
+    return Total.of([step for step in steps if step.action != "reuse"], run), Total.of(reused, run)
+
+
+def plan_data(recipe: str, steps: Sequence[Step], run: RunOptions, price_per_hour: float | None) -> dict[str, object]:
     """The plan as plain data."""
-    expected_s, unknown = expected_seconds(steps)
+    todo, reused = totals(steps, run)
+
+    def price(seconds: float) -> float | None:
+        return None if price_per_hour is None else round(seconds / 3600 * price_per_hour, 4)
+
     return {
         "recipe": recipe,
         "steps": [
@@ -45,43 +74,47 @@ def plan_data(recipe: str, steps: Sequence[Step], price_per_hour: float | None) 
                 "action": step.action,
                 "reasons": list(step.reasons),
                 "expected_s": step.expected_s if step.action != "reuse" else 0.0,
+                "expected_note": step.estimate.note,
                 "folder": step.artifact.path.name if step.artifact else None,
             }
             for step in steps
         ],
-        "expected_s": expected_s,
-        "nodes_without_estimate": unknown,
-        "reused_s": round(sum(step.expected_s or 0.0 for step in steps if step.action == "reuse"), 3),
-        "expected_cost": None if price_per_hour is None else round(expected_s / 3600 * price_per_hour, 4),
+        "expected_s": todo.seconds,
+        "expected_wall_s": todo.wall_s,
+        "nodes_without_estimate": todo.unknown,
+        "reused_s": reused.seconds,
+        "expected_cost": price(todo.seconds),
+        "expected_wall_cost": price(todo.wall_s),
+        "reused_cost": price(reused.seconds),
     }
 
 
-def expected_seconds(steps: Sequence[Step]) -> tuple[float, int]:
-    """Seconds of the stages that run or may run, from earlier runs, and how many of them have no earlier run."""
-    todo = [step for step in steps if step.action != "reuse"]
-    known = [step.expected_s for step in todo if step.expected_s is not None]
-    return round(sum(known), 3), len(todo) - len(known)
-
-
-def print_steps(steps: Sequence[Step], price_per_hour: float | None) -> None:
+def print_steps(steps: Sequence[Step], run: RunOptions, price_per_hour: float | None) -> None:
     """The plan as aligned lines."""
     width = max(len(step.node.name) for step in steps)
     for step in steps:
-        seconds = "" if step.action == "reuse" else "?" if step.expected_s is None else f"{step.expected_s:.1f} s"
+        seconds = "" if step.action == "reuse" else "?" if step.expected_s is None else f"{step.expected_s:,.1f} s"
         text = step.artifact.path.name if step.artifact else "; ".join(step.reasons)
-        print(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}")
-    expected_s, unknown = expected_seconds(steps)
-    reused = sum(step.action == "reuse" for step in steps)
-    saved_s = sum(step.expected_s or 0.0 for step in steps if step.action == "reuse")
-    line = f"{reused} of {len(steps)} reused"
-    if saved_s:
-        line += f" (saves {saved_s:.1f} s)"
-    if reused < len(steps):
-        line += (
-            f"; about {expected_s:.1f} s to run" if unknown < len(steps) - reused else "; no earlier run to judge by"
-        )
-        if 0 < unknown < len(steps) - reused:
-            line += f" and {unknown} without an earlier run"
+        note = f"  ({step.estimate.note})" if step.estimate.note else ""
+        print(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}{note}")
+    todo, reused = totals(steps, run)
+    print("; ".join(_sentences(todo, reused, price_per_hour)))
+
+
+def _sentences(todo: Total, reused: Total, price_per_hour: float | None) -> list[str]:
+    saves = f" (saves {reused.seconds:,.1f} s)" if reused.seconds else ""
+    said = [f"{reused.steps} of {todo.steps + reused.steps} reused{saves}"]
+    side_by_side = todo.wall_s < 0.99 * todo.seconds
+    if todo.unknown < todo.steps:
+        text = f"about {todo.seconds:,.1f} s to run"
+        text += f", {todo.wall_s:,.1f} s at best with stages side by side" if side_by_side else ""
+        text += f", and {todo.unknown} without a comparable earlier run" if todo.unknown else ""
+        said.append(text)
+    elif todo.steps:
+        said.append("no comparable earlier run to judge by")
     if price_per_hour is not None:
-        line += f"; cost {expected_s / 3600 * price_per_hour:.2f}, saved {saved_s / 3600 * price_per_hour:.2f}"
-    print(line)
+        per_s = price_per_hour / 3600
+        least = f"{todo.wall_s * per_s:.2f} to " if side_by_side else ""
+        unknown = " and what is unknown" if todo.unknown else ""
+        said.append(f"cost {least}{todo.seconds * per_s:.2f}{unknown}, saved {reused.seconds * per_s:.2f}")
+    return said

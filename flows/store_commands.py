@@ -9,6 +9,7 @@ from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline import pipeline
 from pgolf.plan import make_plan
 from pgolf.stages import STAGES
+from pgolf.status import forget_the_gone
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import STAGES as STAGES_TABLE
 from pgolf.upkeep import adopt as adopt_node
@@ -47,6 +48,7 @@ def gc(arguments: argparse.Namespace) -> int:
     if arguments.delete:
         refuse_while_building(store)
         delete(found)
+        forget_the_gone(store.root)
     total_bytes = sum(item.size_bytes for item in found)
     if arguments.json:
         rows = [{"folder": item.path.name, "size_bytes": item.size_bytes, "why": item.why} for item in found]

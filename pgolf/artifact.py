@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from pgolf.content import Memo, combined
 from pgolf.errors import StoreError, StoreFull
 from pgolf.fingerprint import canonical
-from pgolf.hardware import gpu_name, host_name
+from pgolf.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.record import FOLDER_PATTERN, RECORD_FILE, FileRecord, Parent, Record, read_record
 from pgolf.run import Made, RunOptions
 from pgolf.stage import Stage, StageKey
@@ -296,9 +296,18 @@ def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:
         "wall_s": round(took_s - made.phases_s.get("wait", 0.0), 3),
         "started_utc": started.isoformat(timespec="seconds"),
         "host": host_name(),
-        "gpu": gpu_name() if made.facts.get("device") == "cuda" else None,
+        "gpu": _gpu_of(made),
+        "cpu": cpu_name(),
+        "cores": core_count(),
+        "ranks": made.facts.get("processes", 1),
         "git_commit": _git_commit(),
     }
+
+
+def _gpu_of(made: Made) -> str | None:
+    """The GPU a stage says that it used: by its product name, or as "cuda"."""
+    device = made.facts.get("device")
+    return gpu_name() if device == "cuda" else None if device in (None, "cpu") else str(device)
 
 
 def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mapping[str, str]) -> dict[str, str]:

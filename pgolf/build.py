@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from pgolf.artifact import Artifact, Store, build_once
 from pgolf.content import Memo
-from pgolf.listen import Listener, Silence
+from pgolf.differences import differences
+from pgolf.listen import Both, Listener, Silence
 from pgolf.pipeline import Link, Node, input_folders, key_of, read_code
-from pgolf.plan import differences
 from pgolf.record import Parent
 from pgolf.run import RunOptions
+from pgolf.status import StatusFile
 
 
 def build_node(
@@ -25,23 +26,26 @@ def build_node(
     Raises what the stage raises for bad input (`PgolfError`), StoreFull and StoreError.
     """
     key = key_of(node, parents, memo)
-    heard = replace(
-        run,
-        report=lambda progress: listener.progress(node, progress),
-        log_line=lambda line: listener.line(node, line),
-    )
-    artifact, built = build_once(
-        store,
-        node.stage,
-        key,
-        node=node.name,
-        inputs=input_folders(node, parents),
-        parents=_parents(node, parents),
-        run=heard,
-        on_wait=lambda: listener.waiting(node),
-        on_build=lambda: listener.building(node),
-        changed_meanwhile=lambda: differences(key.fields(), key_of(node, parents, memo, code=read_code(node)).fields()),
-    )
+    with StatusFile(store.root, key.folder, run) as status:
+        told = Both(listener, status)
+        artifact, built = build_once(
+            store,
+            node.stage,
+            key,
+            node=node.name,
+            inputs=input_folders(node, parents),
+            parents=_parents(node, parents),
+            run=replace(
+                run,
+                report=lambda progress: told.progress(node, progress),
+                log_line=lambda line: told.line(node, line),
+            ),
+            on_wait=lambda: told.waiting(node),
+            on_build=lambda: told.building(node),
+            changed_meanwhile=lambda: differences(
+                key.fields(), key_of(node, parents, memo, code=read_code(node)).fields()
+            ),
+        )
     listener.done(node, artifact, built=built)
     return artifact, built
 

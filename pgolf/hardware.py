@@ -1,5 +1,6 @@
 """What this machine is, without loading torch."""
 
+import os
 import platform
 import shutil
 import socket
@@ -65,6 +66,11 @@ def refuse_uneven(ranks: int, spans: int) -> None:
             f"{ranks} ranks cannot share {spans} spans a step evenly; use {', '.join(map(str, fitting))} ranks or "
             "another train.spans_per_step"
         )
+
+
+def core_count() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 @cache

@@ -84,6 +84,38 @@ class Ledger:
         return total
 
 
+class Both:
+    """Tells the first listener, then the second."""
+
+    def __init__(self, first: Listener, second: Listener) -> None:
+        self._first, self._second = first, second
+
+    def waiting(self, node: Node) -> None:
+        """Passed on."""
+        self._first.waiting(node)
+        self._second.waiting(node)
+
+    def building(self, node: Node) -> None:
+        """Passed on; where the first raises, the second does not hear of it."""
+        self._first.building(node)
+        self._second.building(node)
+
+    def progress(self, node: Node, progress: Progress) -> None:
+        """Passed on."""
+        self._first.progress(node, progress)
+        self._second.progress(node, progress)
+
+    def line(self, node: Node, text: str) -> None:
+        """Passed on."""
+        self._first.line(node, text)
+        self._second.line(node, text)
+
+    def done(self, node: Node, artifact: Artifact, *, built: bool) -> None:
+        """Passed on."""
+        self._first.done(node, artifact, built=built)
+        self._second.done(node, artifact, built=built)
+
+
 class Silence:
     """A listener that ignores everything."""
 

@@ -21,7 +21,7 @@ from pgolf.recipe import Recipe
 from pgolf.record import Record
 from pgolf.report.folder import draw_run, figures_folder
 from pgolf.run import Fact
-from pgolf.tables.parquet import append, rows_to_arrow
+from pgolf.tables.parquet import append, append_table, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
 from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
 from pgolf.tables.sheet import Sheet
@@ -55,7 +55,7 @@ class Outcome:
         cannot be written.
         """
         new = not self.scores_path.exists()
-        append(results, SCORES, self.run_key, self.scores.drop_columns(["run_key"]).to_pylist())
+        append_table(results, SCORES, self.run_key, self.scores)
         append(results, ATTEMPTS, self.run_key, self.attempts)
         if self.built or new:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
@@ -79,9 +79,15 @@ class Outcome:
         scorers = {label: self._one_cell(settings) for label, settings in headline_scorers(self.recipe).items()}
         return seeds_side_by_side(self.scores, scorers), means(self.scores, scorers)
 
+    def _rows(self, *names: str) -> list[Row]:
+        """Every score, by these columns alone: a grid has tens of thousands of rows of forty."""
+        known = [name for name in dict.fromkeys(names) if name in self.scores.column_names]
+        rows: list[Row] = self.scores.select(known).to_pylist()
+        return rows
+
     def _one_cell(self, settings: Row) -> Row:
         """The settings with the first cell that has them: a grid may try several values of what they omit."""
-        for row in self.scores.to_pylist():
+        for row in self._rows("cell", *settings):
             if all(row.get(name) == value for name, value in settings.items()):
                 return settings | {"cell": row["cell"]}
         return settings
@@ -111,7 +117,8 @@ class Outcome:
 
     def _over_budget(self) -> str:
         """One line per seed whose artifact does not fit."""
-        over = {row["seed"]: row for row in self.scores.to_pylist() if row["fits_budget"] is False}
+        rows = self._rows("seed", "fits_budget", "total_bytes", "budget_bytes")
+        over = {row["seed"]: row for row in rows if row["fits_budget"] is False}
         return "".join(
             f"over budget: seed {seed} takes {row['total_bytes']:,} bytes of {row['budget_bytes']:,}; "
             "its rows are marked and not ranked\n"
@@ -128,7 +135,13 @@ class Outcome:
         )
 
     def _has_headline(self) -> bool:
-        found = {row["estimator"] for row in self.scores.to_pylist() if _is_headline(row, self.recipe)}
+        scorers = [settings for label, settings in headline_scorers(self.recipe).items() if label != "network"]
+        names = {name for settings in scorers for name in settings}
+        found = {
+            row["estimator"]
+            for row in self._rows(*sorted(names | {"estimator"}))
+            if any(all(row[name] == value for name, value in settings.items()) for settings in scorers)
+        }
         return found >= set(self.recipe.estimators)
 
     def _headline_missing(self) -> str:
@@ -192,15 +205,6 @@ def _by_stage(nodes: Iterable[str]) -> str:
     """The stages of the nodes, with how many of each: data, count ×2, train ×3."""
     counts = Counter(node.partition("[")[0] for node in nodes)
     return ", ".join(name if n == 1 else f"{name} ×{n}" for name, n in counts.items()) or "nothing"
-
-
-def _is_headline(row: Row, recipe: Recipe) -> bool:
-    scorers = headline_scorers(recipe)
-    return any(
-        all(row.get(name) == value for name, value in settings.items())
-        for label, settings in scorers.items()
-        if label != "network"
-    )
 
 
 def outcome_of(

@@ -5,14 +5,18 @@ Imports neither torch nor Prefect, and changes nothing in the store.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pgolf.artifact import Artifact, Damaged, Store
 from pgolf.content import Memo
+from pgolf.differences import differences
 from pgolf.errors import ConfigError
+from pgolf.estimate import Estimate, estimate
 from pgolf.fingerprint import canonical
-from pgolf.pipeline import Node, key_of
+from pgolf.makespan import makespan_s, pools, work_of
+from pgolf.pipeline import Link, Node, key_of
 from pgolf.record import Record
+from pgolf.run import RunOptions
 from pgolf.stage import StageKey
 from pgolf.stages import COUNT, HINT, MIX, SCORE, TRAIN
 from pgolf.train.checkpoint_record import read_record
@@ -25,24 +29,39 @@ MOST_REASONS = 6
 class Step:
     """One line of a plan. `depends`: runs if the stages before it yield other bytes than last time.
 
-    reasons: one text per changed field, empty for a reuse. expected_s: seconds the nearest earlier run took, None when
-    there is none. artifact: what is reused.
+    reasons: one text per changed field, empty for a reuse. estimate: how long it takes here, as `pgolf.estimate` says;
+    of a reuse, how long it took. artifact: what is reused.
     """
 
     node: Node
     action: Action
     reasons: tuple[str, ...]
-    expected_s: float | None
+    estimate: Estimate
     artifact: Artifact | None = None
 
+    @property
+    def expected_s(self) -> float | None:
+        """Seconds it takes to make this output here, or that it took; None when nothing comparable is known."""
+        return self.estimate.seconds
 
-def make_plan(nodes: Sequence[Node], store: Store, memo: Memo) -> tuple[Step, ...]:
-    """One step per node, in order. Raises DataError when an input file cannot be read."""
-    records = list(store.records())
+
+def make_plan(
+    nodes: Sequence[Node],
+    store: Store,
+    memo: Memo,
+    run: RunOptions = RunOptions(),  # noqa: B008 - frozen
+) -> tuple[Step, ...]:
+    """One step per node, in order. run: how the stages would be run here, for the seconds to expect.
+
+    Raises DataError when an input file cannot be read.
+    """
+    records: dict[str, list[Record]] = {}
+    for record in store.records():
+        records.setdefault(record.stage, []).append(record)
     artifacts: dict[str, Artifact] = {}
     steps: list[Step] = []
     for node in nodes:
-        step = _step(node, artifacts, store, memo, records)
+        step = _step(node, artifacts, store, memo, records.get(node.stage.name, []), run)
         if step.artifact is not None:
             artifacts[node.name] = step.artifact
         steps.append(step)
@@ -66,43 +85,54 @@ def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
         )
 
 
-def _step(node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Memo, records: Sequence[Record]) -> Step:
-    same_stage = [record for record in records if record.stage == node.stage.name]
+def expected_wall_s(steps: Sequence[Step], run: RunOptions) -> float:
+    """Seconds until all of these are made, side by side as far as devices allow; what is unknown counts as nothing."""
+    return makespan_s([work_of(step.node, step.expected_s or 0.0, run) for step in steps], pools())
+
+
+def _step(
+    node: Node,
+    artifacts: Mapping[str, Artifact],
+    store: Store,
+    memo: Memo,
+    same_stage: Sequence[Record],
+    run: RunOptions,
+) -> Step:
     waiting = [parent for parent in node.parents if parent not in artifacts]
     if waiting:
-        nearest = _latest(same_stage, node)
-        expected_s = nearest.wall_s if nearest else None
         reasons = tuple(f"depends on {parent}" for parent in waiting)
-        return Step(node=node, action="depends", reasons=reasons, expected_s=expected_s)
+        expected = estimate(node, run, same_stage, _known_inputs(node, artifacts))
+        return Step(node=node, action="depends", reasons=reasons, estimate=expected)
     key = key_of(node, artifacts, memo)
     found = store.look(key)
     if isinstance(found, Artifact):
-        return Step(node=node, action="reuse", reasons=(), expected_s=found.record.wall_s, artifact=found)
-    if isinstance(found, Damaged):
-        nearest, reasons = _latest(same_stage, node), (found.why,)
-    else:
-        nearest, reasons = _why_new(key, node, same_stage)
+        return Step(node=node, action="reuse", reasons=(), estimate=Estimate(found.record.wall_s), artifact=found)
+    reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, same_stage)
     if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
         reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
-    return Step(node=node, action="run", reasons=reasons, expected_s=nearest.wall_s if nearest else None)
+    expected = estimate(node, run, same_stage, key.inputs)
+    return Step(node=node, action="run", reasons=reasons, estimate=expected)
 
 
-def _latest(records: Sequence[Record], node: Node) -> Record | None:
-    mine = [record for record in records if record.node == node.name] or list(records)
-    return max(mine, key=lambda record: record.started_utc, default=None)
+def _known_inputs(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    """The part of the key's inputs that lies before nothing that has to run."""
+    return {
+        f"{role}.{output}": artifacts[source.node].outputs[output]
+        for role, source in node.inputs.items()
+        if isinstance(source, Link) and source.node in artifacts
+        for output in source.outputs
+    }
 
 
-def _why_new(key: StageKey, node: Node, records: Sequence[Record]) -> tuple[Record | None, tuple[str, ...]]:
-    """The earlier output that differs in the fewest fields, and those fields; the latest among equals."""
+def _why_new(key: StageKey, node: Node, records: Sequence[Record]) -> tuple[str, ...]:
+    """The fields in which the nearest earlier output differs: in the fewest of them, the latest among equals."""
     wanted = canonical(key.fields())
     assert isinstance(wanted, dict)
     # Another seed's output is no earlier form of this one.
     same_values = [record for record in records if record.key.get("values", {}).get("seed") == node.values.get("seed")]
     candidates = [(differences(record.key, wanted), record) for record in same_values]
     if not candidates:
-        other = _latest(records, node)
-        new = "never run before" if other is None else f"never run for seed {node.values.get('seed')}"
-        return other, (new,)
+        return (f"never run for seed {node.values.get('seed')}" if records else "never run before",)
     fewest = min(len(changed) for changed, _ in candidates)
     changed, record = max(
         ((changed, record) for changed, record in candidates if len(changed) == fewest),
@@ -112,47 +142,4 @@ def _why_new(key: StageKey, node: Node, records: Sequence[Record]) -> tuple[Reco
         changed = [f"output {record.folder} is gone"]
     if len(changed) > MOST_REASONS:
         changed = [*changed[: MOST_REASONS - 1], f"and {len(changed) - MOST_REASONS + 1} more"]
-    return record, tuple(changed)
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two keys differ, each as a person would say it."""
-    texts = []
-    for section in ("version", "config", "inputs", "values", "hardware", "tools", "code"):
-        before, after = _flat(old.get(section)), _flat(new.get(section))
-        for name in sorted(before.keys() | after.keys()):
-            if before.get(name) != after.get(name) or (name in before) != (name in after):
-                texts.append(_say(section, name, before.get(name), after.get(name)))
-    return texts
-
-
-def _say(section: str, name: str, before: Any, after: Any) -> str:
-    if section == "code":
-        what = "new" if before is None else "gone" if after is None else "changed"
-        return f"code: {name.replace('.', '/')}.py {what}"
-    if section == "inputs":
-        return f"input {name} changed"
-    label = {"version": "stage version", "tools": f"tool {name}"}.get(section, name)
-    return f"{label} {_short(before)} → {_short(after)}"
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        flat = {}
-        for name, item in value.items():
-            # Module names hold dots of their own; only the config nests.
-            flat.update(_flat(item, f"{prefix}.{name}" if prefix else str(name)))
-        return flat
-    return {prefix: value}
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        if len(value) > 8:
-            return f"[{_short(value[0])}, {_short(value[1])}, … {_short(value[-1])}] ({len(value)} values)"
-        return "[" + ", ".join(_short(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        # An entry of a list of products or mixtures: what it begins with tells it from the others.
-        named = [f"{name}: {_short(item)}" for name, item in list(value.items())[:1]]
-        return "{" + ", ".join([*named, *(["…"] if len(value) > 1 else [])]) + "}"
-    return "none" if value is None else str(value)
+    return tuple(changed)

@@ -12,6 +12,9 @@ from pgolf.errors import StoreError
 from pgolf.fingerprint import digest
 
 RECORD_FILE = "record.json"
+# When and on what an output was made.
+PROVENANCE = {"wall_s", "started_utc", "host", "gpu", "cpu", "cores", "ranks", "git_commit"}
+_LATER_FIELDS = ("cpu", "cores", "ranks")
 FOLDER_PATTERN = re.compile(r"[a-z][a-z_]*-[0-9a-f]{12}")
 
 
@@ -62,6 +65,10 @@ class Record(BaseModel):
     started_utc: str
     host: str
     gpu: str | None
+    # What a later run's seconds are compared by; unknown of outputs older than these fields.
+    cpu: str | None = None
+    cores: int | None = None
+    ranks: int | None = None
     git_commit: str | None
     parents: dict[str, Parent]
     adopted: Adoption | None = None
@@ -69,7 +76,9 @@ class Record(BaseModel):
 
     def content_digest(self) -> str:
         """Digest of everything in the record but the checksum itself."""
-        return digest(self.model_dump(mode="json", exclude={"checksum"}))
+        # A record written before a field existed must keep its digest.
+        absent = {name for name in _LATER_FIELDS if getattr(self, name) is None}
+        return digest(self.model_dump(mode="json", exclude={"checksum"} | absent))
 
     @property
     def stage(self) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 
 from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store
 from pgolf.content import Memo
+from pgolf.differences import differences
 from pgolf.errors import StoreError
 from pgolf.fingerprint import canonical
 from pgolf.pipeline import Node, key_of
-from pgolf.plan import differences
-from pgolf.record import Adoption, Record
+from pgolf.record import PROVENANCE, Adoption, Record
 from pgolf.run import Made
 
 
@@ -143,7 +143,7 @@ def adopt(
         if isinstance(found, Damaged):
             store.quarantine(found)
         # Made when and where the source was made: a copy's seconds would pass for the stage's.
-        about = record.model_dump(include={"wall_s", "started_utc", "host", "gpu", "git_commit"})
+        about = record.model_dump(include=PROVENANCE)
         return store.publish(
             key, stage=node.stage, write=write, node=node.name, parents=record.parents, adopted=adoption, **about
         )

@@ -30,8 +30,9 @@ CORE = ("pgolf.errors", "pgolf.fingerprint", "pgolf.run", "pgolf.config")
 STORE = {
     f"pgolf.{name}"
     for name in (
-        *("artifact", "build", "bundle", "export", "listen", "outcome", "pipeline", "plan", "preflight", "recipe"),
-        *("recipes", "record", "stages", "systems", "upkeep"),
+        *("artifact", "build", "bundle", "differences", "estimate", "export", "gpu_peak", "listen", "makespan"),
+        *("outcome", "pipeline", "plan", "preflight", "recipe", "recipes", "record", "stages", "status", "systems"),
+        "upkeep",
     )
 }  # fmt: skip
 IMPORTS_BY_CALL = ("pgolf", "pgolf.artifact")  # lazy exports; the entry module of a stage that has to run

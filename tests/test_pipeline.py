@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from pgolf.artifact import Artifact, Store
 from pgolf.build import build_all
 from pgolf.content import Memo
 from pgolf.errors import ConfigError, StoreError
+from pgolf.estimate import Estimate
+from pgolf.hardware import core_count, cpu_name
 from pgolf.listen import Silence
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import Link, Node, Sources, pipeline
 from pgolf.plan import make_plan
 from pgolf.recipe import Recipe
 from pgolf.run import RunOptions
+from pgolf.status import statuses
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
 from pgolf.upkeep import adopt, garbage
@@ -172,6 +176,44 @@ def test_the_plan_names_the_field_that_changed(ran, tmp_path, override, node, re
     step = next(step for step in steps if step.node.name == node)
     assert (step.action, step.reasons) == ("run", (reason,))
     assert step.expected_s is not None
+
+
+class Watching(Silence):
+    """Remembers what the store says of a stage at each of its reports, and fails at the last if told to."""
+
+    def __init__(self, root: Path, fails: bool) -> None:
+        self.root, self.fails = root, fails
+        self.seen: list[tuple[str, str]] = []
+
+    def progress(self, node, progress):
+        self.seen += [(node.name, f"{status.state} {status.node}") for status in statuses(self.root)]
+        if self.fails:
+            raise ValueError("told to fail")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_stage_is_said_to_run_until_it_is_done_or_has_failed(ran, tmp_path, fails):
+    shutil.copytree(ran.root / "store", tmp_path / "store")
+    store, watching = Store(tmp_path / "store"), Watching(tmp_path / "store", fails)
+    nodes = pipeline(tiny_recipe("mix.alphas=0.1"), ran.sources)
+    failure = pytest.raises(ValueError, match="told to fail") if fails else nullcontext()
+    with failure:
+        build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(), watching)
+    assert watching.seen[0] == ("mix[1]", "building mix[1]")
+    assert statuses(store.root) == []
+
+
+def test_seconds_are_expected_of_the_machine_that_took_them(ran, tmp_path):
+    store = Store(ran.root / "store")
+    (record,) = [record for record in store.records() if record.node == "train[1]"]
+    assert (record.cpu, record.cores, record.ranks, record.gpu) == (cpu_name(), core_count(), 1, None)
+    nodes = pipeline(tiny_recipe("seeds=1,3"), ran.sources)
+    here = {step.node.name: step for step in make_plan(nodes, store, Memo(tmp_path / "memo"))}
+    assert here["train[3]"].estimate in [Estimate(known.wall_s) for known in store.records() if known.stage == "train"]
+    two = RunOptions(device="cpu", processes=2)
+    elsewhere = {step.node.name: step for step in make_plan(nodes, store, Memo(tmp_path / "memo"), two)}
+    assert elsewhere["train[3]"].expected_s is None
+    assert elsewhere["train[3]"].estimate.note.startswith(f"last ran on {cpu_name()}, {core_count()} cores: ")
 
 
 def test_changed_documents_run_everything_that_reads_them(ran, tmp_path):

@@ -63,7 +63,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
     written = time.perf_counter()
     return Made(
         phases_s={"load": loaded - began, "measure": measured - loaded, "write": written - measured},
-        facts={"hessians": count, "tokens": config.tokens, "stream_position": position},
+        facts={"hessians": count, "tokens": config.tokens, "stream_position": position, "device": device.type},
     )
 
 

@@ -26,7 +26,7 @@ def to_column(values: Sequence[Any], kind: pa.DataType) -> "pa.Array[Any]":
     Raises ValueError saying which value does not fit, by place, and why: NaN and infinity never do.
     """
     convert = next(convert for known, convert in _CONVERT if kind.equals(known))
-    checked = [None if value is None else _checked(place, value, convert) for place, value in enumerate(values)]
+    checked = _all_checked(values, convert)
     if kind.equals(SECONDS_BY_PHASE):
         return _map_column(checked)
     valid = np.array([value is not None for value in checked], np.bool_)
@@ -39,6 +39,18 @@ def to_column(values: Sequence[Any], kind: pa.DataType) -> "pa.Array[Any]":
         dtype = np.float64 if kind.equals(REAL) else np.int64
         data = [pa.py_buffer(np.array([0 if value is None else value for value in checked], dtype).tobytes())]
     return pa.Array.from_buffers(kind, len(checked), [_bits(valid), *data], int((~valid).sum()))
+
+
+def _all_checked(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    """Every value in the form its buffer takes, None left as it is; the very same object is looked at once."""
+    known: dict[int, Any] = {id(None): None}
+    checked = []
+    for place, value in enumerate(values):
+        # `values` keeps its objects alive, so no two of them share an id. Half of a table's columns are one object.
+        if id(value) not in known:
+            known[id(value)] = _checked(place, value, convert)
+        checked.append(known[id(value)])
+    return checked
 
 
 def _checked(place: int, value: Any, convert: Callable[[Any], Any]) -> Any:

@@ -25,23 +25,38 @@ def append(results: Path, spec: TableSpec, run_key: str, rows: Sequence[Mapping[
     """Add the rows of one run to a table and return their file; a run already there is left alone.
 
     rows: column -> value; columns left out are null, `run_key` is filled in. A moment is a datetime with a time zone or
-    its ISO text, seconds by phase a mapping. The file appears whole or not at all, whoever else writes.
-    Raises ResultsError for rows that do not fit the table (unknown column, wrong type, NaN, a required value missing,
-    two rows for one cell) and for a folder that cannot be written to.
+    its ISO text, seconds by phase a mapping. Raises ResultsError for rows that do not fit the table (unknown column,
+    wrong type, NaN, a required value missing, two rows for one cell), and as `append_table` does.
     """
+    path = _file_of(results, spec, run_key)
+    if path.exists():
+        return path
+    return append_table(results, spec, run_key, rows_to_arrow(spec, [{**row, "run_key": run_key} for row in rows]))
+
+
+def append_table(results: Path, spec: TableSpec, run_key: str, table: pa.Table) -> Path:
+    """Add the rows of one run, as `rows_to_arrow` has checked them with their run key, and return their file.
+
+    A run already there is left alone. The file appears whole or not at all, whoever else writes. Raises ResultsError
+    for a run key that cannot name a file and for a folder that cannot be written to.
+    """
+    path = _file_of(results, spec, run_key)
+    if path.exists():
+        return path
+    assert table.schema.equals(spec.arrow), f"a table of {spec.name} has other columns"
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    _publish(path, sink.getvalue())
+    return path
+
+
+def _file_of(results: Path, spec: TableSpec, run_key: str) -> Path:
     if not _RUN_KEY.fullmatch(run_key):
         raise ResultsError(
             f"run key {run_key!r} cannot name a file; take 1 to 200 of letters, digits and . _ + = @ -, "
             "beginning with a letter or digit"
         )
-    path = results / spec.name / f"{run_key}.parquet"
-    if path.exists():
-        return path
-    table = rows_to_arrow(spec, [{**row, "run_key": run_key} for row in rows])
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    _publish(path, sink.getvalue())
-    return path
+    return results / spec.name / f"{run_key}.parquet"
 
 
 def rows_to_arrow(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -123,4 +123,6 @@ class _StepLog:
             "tokens_per_s": round(tokens_per_s),
             "elapsed_s": round(report.elapsed_s, 1),
         }
+        if torch.cuda.is_available():
+            progress["gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
         print_progress(progress)

@@ -10,15 +10,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import checkpoint, codecs, compress, counts, grid, score, start, sweep, train_step
-from bench.model_flops import attention_multiply_adds, matrix_multiply_adds, training_flops_per_token
+from bench import checkpoint, codecs, compress, counts, grid, scale, score, start, sweep, train_step
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
 from pgolf.eval.config import ScoreConfig
 from pgolf.model.checkpoint import Checkpoint
+from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
 from pgolf.recipes import recipe_named
 from pgolf.run import Made
+from pgolf.tables.parquet import append
+from pgolf.tables.ranked import NEURAL
+from pgolf.tables.schema import SCORES
 from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state
 from tests.train.runs import TINY
 
@@ -119,6 +122,43 @@ def test_the_start_benchmark_prints_the_ratios_of_whole_processes(monkeypatch, c
     assert units["pgolf plan"] == units["pgolf run, all reused"] == units['python -c "import pgolf"'] == "s"
 
 
+def test_the_scale_benchmark_sweeps_both_ways_and_counts_what_is_left(tmp_path, monkeypatch, capsys):
+    swept = []
+
+    class Finished:
+        """Commands that take no time: a flow of three trained seeds is minutes."""
+
+        def __init__(self, *_about):
+            pass
+
+        def sweep(self, grid, *options):
+            swept.append((grid, options))
+            append(
+                tmp_path, SCORES, "demo-0", [{"recipe": "demo", "seed": 1, "loss_nats": 2.0, "targets": 9, **NEURAL}]
+            )
+            return scale.Ran(2.0 if options else 6.0, 10**6), tmp_path
+
+        def results(self, _results):
+            return 0.5
+
+        def plan(self):
+            return 0.5
+
+        def prefect_bytes(self):
+            return len(swept) * 10**6
+
+    monkeypatch.setattr(scale, "Place", Finished)
+    assert scale.main(["--repeats", "2", "--alphas", "5", "--json"]) == 0
+    report = Report.from_json(capsys.readouterr().out)
+    assert report.title == "a flow of 3 seeds x 80 grid points"
+    grid = "alpha=0:0.004:0.001 order=2..5 mixer=fixed,backoff"
+    assert swept[2:] == [(grid, ()), (grid, ("--no-prefect",))] * 2
+    lines = {line.name: line.spread for line in report.lines}
+    assert lines["flow / plain process"].median == 3
+    assert lines["what Prefect keeps of one flow"].median == 1
+    assert lines["score table of 1 rows"].n == 1
+
+
 def test_without_a_finished_store_the_start_benchmark_says_so(tmp_path, capsys):
     assert start.main(["--store", str(tmp_path / "none"), "--results", str(tmp_path / "results")]) == 2
     shown = capsys.readouterr()
@@ -180,20 +220,6 @@ def test_the_checkpoint_benchmark_holds_standing_still_against_the_plain_way(mon
 
 
 RECURRENT = {"recurrence": (0, 1), "value_embedding_layers": (1, 2), "value_embedding_dim": 8}
-
-
-@pytest.mark.parametrize("fields", [{}, RECURRENT, {"gated_attention": False, "value_residual": False}])
-def test_the_models_arithmetic_is_what_torch_counts(fields):
-    """torch counts all T x T scores of a row where causal attention has T (T + 1) / 2: each costs twice the width."""
-    config = TINY.model.model_copy(update=fields)
-    model, length = initial_model(config, 1), 16
-    tokens_BT = torch.zeros(3, length, dtype=torch.long)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.loss(tokens_BT, tokens_BT)
-    full_attention = config.executed_layers * 2 * length * config.width
-    assert counter.get_total_flops() == 2 * 3 * length * (matrix_multiply_adds(config) + full_attention)
-    causal = sum(2 * config.width * (t + 1) for t in range(length)) * config.executed_layers
-    assert attention_multiply_adds(config, length) * length == causal
 
 
 @pytest.mark.parametrize("fields", [{}, RECURRENT, {"gated_attention": False, "value_residual": False}])

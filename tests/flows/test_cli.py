@@ -17,9 +17,23 @@ from pgolf.run import RunOptions
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 COMMANDS = (
-    *("run", "plan", "sweep", "results", "figures", "verify", "gc", "adopt"),
+    *("run", "plan", "watch", "sweep", "results", "figures", "verify", "gc", "adopt"),
     *("recipes", "show", "fetch", "tokenize", "import", "bundle", "export"),
 )
+
+
+# Says that it builds, and ends without another word.
+DIED = """
+import os, sys
+from pathlib import Path
+from pgolf.ngram.mix_config import MixConfig
+from pgolf.pipeline import Node
+from pgolf.run import RunOptions
+from pgolf.stages import MIX
+from pgolf.status import StatusFile
+StatusFile(Path(sys.argv[1]), "mix-0123456789ab", RunOptions()).building(Node(name="m", stage=MIX, config=MixConfig()))
+os._exit(0)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +161,22 @@ def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):
     assert by_node["compress[1]"]["reasons"] == ["zstd_levels [16, 1, 17, 2] → [5]"]
     assert by_node["train[1]"]["action"] == "reuse"
     assert plan["expected_cost"] == pytest.approx(plan["expected_s"] / 100, abs=1e-4)
+    assert plan["expected_wall_cost"] == pytest.approx(plan["expected_wall_s"] / 100, abs=1e-4)
+    assert plan["reused_cost"] == pytest.approx(plan["reused_s"] / 100, abs=1e-4)
+    # Two seeds: what follows of one does not wait for the other.
+    assert plan["expected_s"] / 2 <= plan["expected_wall_s"] < plan["expected_s"]
+    assert main([*arguments[:-3], "--price-per-hour", "36"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    least, most = f"{plan['expected_wall_s'] / 100:.2f}", f"{plan['expected_s'] / 100:.2f}"
+    assert last.endswith(f"cost {least} to {most}, saved {plan['reused_s'] / 100:.2f}")
+
+
+def test_plan_says_where_a_stage_last_ran_when_nothing_comparable_is_known(ran, capsys):
+    assert main(["plan", *tiny_arguments(ran, "train.steps=5"), "--processes", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (train,) = [line for line in lines if " train[1] " in line]
+    assert " ?  train.steps 4 → 5  (last ran on " in train
+    assert "and 4 without a comparable earlier run" in lines[-1]
 
 
 def test_results_come_as_table_csv_and_json(ran, capsys):
@@ -222,7 +252,12 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
     assert main(["gc", *places]) == 0
     assert "--delete removes them" in capsys.readouterr().out
     assert len(list(Store(tmp_path / "store").artifacts())) == 13
+    running = tmp_path / "store" / ".running"
+    running.mkdir(exist_ok=True)
+    died = subprocess.run([sys.executable, "-c", DIED, str(tmp_path / "store")], check=False)
+    assert (died.returncode, len(list(running.iterdir()))) == (0, 1)
     assert main(["gc", *places, "--delete", "--json"]) == 0
+    assert list(running.iterdir()) == []
     assert json.loads(capsys.readouterr().out)["deleted"] is True
     assert list(Store(tmp_path / "store").artifacts()) == []
 

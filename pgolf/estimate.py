@@ -1,0 +1,139 @@
+"""How long a stage will take, from what stages of the same name took before on the same hardware.
+
+Seconds of other hardware say nothing here, so they are named and never used. Imports neither torch nor Prefect.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pgolf.differences import differences
+from pgolf.eval.config import ScoreConfig
+from pgolf.fingerprint import canonical
+from pgolf.hardware import core_count, cpu_name, gpu_name, gpu_names, on_gpu, ranks_for
+from pgolf.pipeline import Node
+from pgolf.quant.config import CalibrateConfig
+from pgolf.record import Record
+from pgolf.run import RunOptions
+from pgolf.stages import FETCH
+from pgolf.train.config import TrainStageConfig
+
+_SHOWN_CHANGES = 2
+_NO_GPU = "a GPU, which is not here"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What a stage's seconds depend on: a GPU and the number of ranks, or else a processor and its cores."""
+
+    gpu: str | None
+    cpu: str | None
+    cores: int | None
+    ranks: int
+
+    @classmethod
+    def of(cls, record: Record) -> "Hardware | None":
+        """What an output was made on; None where its record does not say."""
+        if record.ranks is None or (record.gpu is None and record.cpu is None):
+            return None
+        return cls(gpu=record.gpu, cpu=record.cpu, cores=record.cores, ranks=record.ranks)
+
+    @classmethod
+    def here(cls, node: Node, run: RunOptions) -> "Hardware":
+        """What the node would run on, on this machine."""
+        gpu, ranks = None, 1
+        if isinstance(node.config, TrainStageConfig):
+            gpu = (gpu_name() or _NO_GPU) if on_gpu(run) else None
+            ranks = ranks_for(run, node.config.train.spans_per_step)
+        elif isinstance(node.config, ScoreConfig):
+            gpu = (gpu_name() or _NO_GPU) if node.config.precision == "bfloat16" else None
+            ranks = run.processes or (max(1, len(gpu_names())) if gpu else 1)
+        elif isinstance(node.config, CalibrateConfig):
+            gpu = (gpu_name() or _NO_GPU) if on_gpu(run) else None
+        return cls(gpu=gpu, cpu=cpu_name(), cores=core_count(), ranks=ranks)
+
+    def is_like(self, other: "Hardware") -> bool:
+        """Whether a stage takes as long on both: of two with a GPU, processor and cores are not asked for."""
+        if self.gpu is not None or other.gpu is not None:
+            return (self.gpu, self.ranks) == (other.gpu, other.ranks)
+        return (self.cpu, self.cores, self.ranks) == (other.cpu, other.cores, other.ranks)
+
+    def __str__(self) -> str:
+        if self.gpu is not None:
+            return f"{self.ranks} x {self.gpu}"
+        return f"{self.cpu}, {self.cores} cores" + (f", {self.ranks} ranks" if self.ranks > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Expected seconds and where they come from; None and why there are none.
+
+    note: empty where the seconds are those of the same configuration on the same hardware.
+    """
+
+    seconds: float | None
+    note: str = ""
+
+
+def estimate(node: Node, run: RunOptions, records: Sequence[Record], known_inputs: Mapping[str, str]) -> Estimate:
+    """Expected seconds of a node here. records: of its stage. known_inputs: as in its key, so far as known."""
+    here = Hardware.here(node, run)
+    comparable = [record for record in records if node.stage is FETCH or _made_on(record, here)]
+    wanted = canonical(node.config)
+    same = [record for record in comparable if record.key.get("config") == wanted]
+    if same:
+        record = max(same, key=lambda record: _nearness(record, node, known_inputs))
+        return Estimate(record.wall_s, _other_inputs(record, known_inputs))
+    limit_s = node.config.train.clock_limit_s if isinstance(node.config, TrainStageConfig) else None
+    if not comparable:
+        if limit_s is not None:
+            return Estimate(limit_s, "its clock limit; start-up not known here")
+        return Estimate(None, _why_none(records))
+    apart = [(differences({"config": record.key.get("config")}, {"config": wanted}), record) for record in comparable]
+    fewest = min(len(changed) for changed, _record in apart)
+    changed, record = max(
+        ((changed, record) for changed, record in apart if len(changed) == fewest),
+        key=lambda pair: _nearness(pair[1], node, known_inputs),
+    )
+    nearest = f"nearest config: {_shown(changed)}"
+    if limit_s is not None:
+        start_s = max(0.0, record.wall_s - record.phases_s.get("train", record.wall_s))
+        return Estimate(round(limit_s + start_s, 3), f"its clock limit and {start_s:.1f} s of start-up; {nearest}")
+    return Estimate(record.wall_s, "; ".join(filter(None, (nearest, _other_inputs(record, known_inputs)))))
+
+
+def _made_on(record: Record, here: Hardware) -> bool:
+    if "resumed_at_step" in record.facts:
+        return False  # its seconds are those of the last part alone
+    there = Hardware.of(record)
+    return there is not None and there.is_like(here)
+
+
+def _nearness(record: Record, node: Node, known_inputs: Mapping[str, str]) -> tuple[int, bool, str]:
+    """Rank among equals: the same inputs first, then the same node, then the latest."""
+    return -len(_unlike_inputs(record, known_inputs)), record.node == node.name, record.started_utc
+
+
+def _unlike_inputs(record: Record, known_inputs: Mapping[str, str]) -> list[str]:
+    read: Mapping[str, Any] = record.key.get("inputs", {})
+    # Another network or trace of the same shape takes as long; other data is longer or shorter.
+    return [name for name, digest in known_inputs.items() if name.startswith("data.") and read.get(name) != digest]
+
+
+def _other_inputs(record: Record, known_inputs: Mapping[str, str]) -> str:
+    unlike = _unlike_inputs(record, known_inputs)
+    return f"of other input {', '.join(unlike)}" if unlike else ""
+
+
+def _why_none(records: Sequence[Record]) -> str:
+    last = max(records, key=lambda record: record.started_utc, default=None)
+    if last is None:
+        return "never ran"
+    hardware = Hardware.of(last) or f"{last.gpu or last.host}, whose hardware was not recorded"
+    return f"last ran on {hardware}: {last.wall_s:,.0f} s"
+
+
+def _shown(changed: Sequence[str]) -> str:
+    more = len(changed) - _SHOWN_CHANGES
+    shown = ", ".join(changed[:_SHOWN_CHANGES])
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,285 @@
+"""What runs on a store, whoever started it: one small file per stage that is being built or waited for.
+
+`.running/<stage>-<12 hex>.<8 hex>.json`, replaced as a whole about once a second, removed at the end. A process that
+was killed leaves its file behind: whoever reads it on the same machine sees that the process is gone, and the next
+holder of the key's lock removes it. Nothing is ever decided by these files; a store without them works the same.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pgolf.artifact import Artifact
+from pgolf.gpu_peak import peak_flops
+from pgolf.hardware import gpu_name, host_name, on_gpu, ranks_for
+from pgolf.model.flops import training_flops_per_token
+from pgolf.pipeline import Node
+from pgolf.run import Fact, Progress, RunOptions
+from pgolf.train.config import TrainStageConfig
+
+RUNNING = ".running"
+WRITE_EVERY_S = 1.0
+
+
+class Training(BaseModel):
+    """What is known beforehand of a training run. flops_per_token: of the network, forward and backward."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: int
+    clock_limit_s: float | None
+    flops_per_token: int
+    gpu: str | None
+    ranks: int
+
+
+class Status(BaseModel):
+    """One stage that is being built, or waited for while another process builds it; times in seconds since 1970.
+
+    machine and process_start tell its process from a later one of the same number. first_*: the first report, before
+    which a resumed stage had done `first_done`. note: the last line of a log before the first report.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    folder: str
+    node: str
+    stage: str
+    state: Literal["building", "waiting"]
+    host: str
+    machine: str
+    pid: int
+    process_start: int
+    began_s: float
+    written_s: float
+    note: str = ""
+    unit: str = ""
+    done: int = 0
+    total: int = 0
+    reported_s: float | None = None
+    first_done: int = 0
+    first_s: float | None = None
+    first_step: int | None = None
+    facts: Mapping[str, Fact] = {}
+    training: Training | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its process has ended without a word, as far as this machine can tell: of others it cannot."""
+        return self.machine == this_machine() and _start_of(self.pid) != self.process_start
+
+    @property
+    def share(self) -> float | None:
+        """How much is done, from 0 to 1; None before the first report."""
+        return None if self.reported_s is None or self.total <= 0 else min(1.0, self.done / self.total)
+
+    @property
+    def reporting_s(self) -> float:
+        """Seconds from the first report to the last."""
+        return 0.0 if self.reported_s is None or self.first_s is None else self.reported_s - self.first_s
+
+    @property
+    def units_per_s(self) -> float | None:
+        """The pace since the first report; None where there is none yet."""
+        if self.done <= self.first_done or self.reporting_s <= 0:
+            return None
+        return (self.done - self.first_done) / self.reporting_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to go from the last report on, at the pace so far; of a training, to its clock's end or its last
+        step, whichever comes first.
+        """
+        pace = self.units_per_s
+        if pace is None:
+            return None
+        left_s = max(0.0, (self.total - self.done) / pace)
+        step = self.facts.get("step")
+        if self.training and isinstance(step, int) and self.first_step is not None and step > self.first_step:
+            left_s = min(left_s, self.reporting_s * (self.training.steps - step) / (step - self.first_step))
+        return left_s
+
+    @property
+    def flops_share(self) -> float | None:
+        """Of what the GPUs could do at most, how much goes into the network (MFU); None where a part is not known."""
+        tokens_per_s = self.facts.get("tokens_per_s")
+        peak = peak_flops(self.training.gpu) if self.training else None
+        if self.training is None or peak is None or not isinstance(tokens_per_s, int | float):
+            return None
+        return tokens_per_s * self.training.flops_per_token / (peak * self.training.ranks)
+
+
+class StatusFile:
+    """A listener that keeps a stage's file while it is built or waited for. What cannot be written is left unsaid."""
+
+    def __init__(self, root: Path, key_folder: str, run: RunOptions) -> None:
+        self._folder = root / RUNNING
+        self._path = self._folder / f"{key_folder}.{secrets.token_hex(4)}.json"
+        self._key_folder, self._run = key_folder, run
+        self._status: Status | None = None
+        self._written = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def waiting(self, node: Node) -> None:
+        """Another process builds it."""
+        self._begin(node, "waiting")
+
+    def building(self, node: Node) -> None:
+        """The stage begins; the caller holds the key's lock, so whoever else claims to build it is no more."""
+        for path in _files(self._folder, f"{self._key_folder}."):
+            other = _read(path)
+            if path != self._path and (other is None or other.state == "building" or other.is_gone):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        self._begin(node, "building")
+
+    def progress(self, _node: Node, progress: Progress) -> None:
+        """The stage reports how far it is."""
+        if self._status is None:
+            return
+        now_s = time.time()
+        first = self._status.first_s is None
+        step = progress.facts.get("step")
+        self._update(
+            done=progress.done,
+            total=progress.total,
+            unit=progress.unit,
+            facts=dict(progress.facts),
+            note="",
+            reported_s=now_s,
+            **({"first_done": progress.done, "first_s": now_s, "first_step": step} if first else {}),
+        )
+
+    def line(self, _node: Node, text: str) -> None:
+        """A line of the stage's log: before its first report, all there is to tell."""
+        if self._status is not None and self._status.reported_s is None:
+            self._update(note=text.strip()[:200])
+
+    def done(self, _node: Node, _artifact: Artifact, *, built: bool) -> None:
+        """Nothing to tell: the record says more."""
+
+    def _begin(self, node: Node, state: Literal["building", "waiting"]) -> None:
+        now_s = time.time()
+        self._written = float("-inf")
+        self._status = Status(
+            folder=self._key_folder,
+            node=node.name,
+            stage=node.stage.name,
+            state=state,
+            host=host_name(),
+            machine=this_machine(),
+            pid=os.getpid(),
+            process_start=_start_of(os.getpid()) or 0,
+            began_s=now_s,
+            written_s=now_s,
+            training=_training(node, self._run),
+        )
+        self._write()
+
+    def _update(self, **changed: object) -> None:
+        assert self._status is not None
+        self._status = self._status.model_copy(update=changed)
+        self._write()
+
+    def _write(self) -> None:
+        now = time.monotonic()
+        if self._status is None or now - self._written < WRITE_EVERY_S:
+            return
+        self._written = now
+        text = self._status.model_copy(update={"written_s": time.time()}).model_dump_json()
+        unfinished = self._path.with_suffix(".tmp")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(text)
+            unfinished.replace(self._path)
+        except OSError:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+
+def statuses(root: Path) -> list[Status]:
+    """All that is said to run on the store, oldest first; what cannot be read, or is no status, is left out."""
+    found = [status for path in _files(root / RUNNING, "") if (status := _read(path)) is not None]
+    return sorted(found, key=lambda status: status.began_s)
+
+
+def forget_the_gone(root: Path) -> int:
+    """Remove what processes of this machine have left behind; returns how many files that were."""
+    removed = 0
+    for path in _files(root / RUNNING, ""):
+        status = _read(path)
+        if status is not None and status.is_gone:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+@cache
+def this_machine() -> str:
+    """Where a process number means what it means here: host, boot and process namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return host_name()
+    return f"{host_name()}/{boot}/{namespace}"
+
+
+def _training(node: Node, run: RunOptions) -> Training | None:
+    if not isinstance(node.config, TrainStageConfig):
+        return None
+    train = node.config.train
+    return Training(
+        steps=train.steps,
+        clock_limit_s=train.clock_limit_s,
+        flops_per_token=training_flops_per_token(node.config.model, train.sequence_length),
+        gpu=gpu_name() if on_gpu(run) else None,
+        ranks=ranks_for(run, train.spans_per_step),
+    )
+
+
+def _start_of(pid: int) -> int | None:
+    """When the kernel started a process, in its ticks since boot; None where it does not run, or only waits to be
+    reaped.
+    """
+    try:
+        # The name before the last bracket may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _files(folder: Path, beginning: str) -> Iterator[Path]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder))
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(beginning) and name.endswith(".json"):
+            yield folder / name
+
+
+def _read(path: Path) -> Status | None:
+    try:
+        return Status.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError, ValidationError):
+        return None
