@@ -153,9 +153,19 @@ def _settings(result: ScorerResult) -> dict[str, Value]:
 
 
 def _varying(rows: Sequence[Mapping[str, Value]]) -> list[str]:
-    """Names of the settings that differ between the scorers of a family."""
+    """Names of the settings that differ between the scorers of a family.
+
+    Those without a column only where the columns do not decide them: what a backoff falls back on follows its order.
+    """
     names = dict.fromkeys(name for row in rows for name in row)
-    return [name for name in names if len({row.get(name) for row in rows}) > 1]
+    varying = [name for name in names if len({row.get(name) for row in rows}) > 1]
+    columns = [name for name in varying if name in SCORES.by_name]
+    by_columns = [tuple(row.get(name) for name in columns) for row in rows]
+
+    def follows(name: str) -> bool:
+        return len({(row.get(name), *key) for row, key in zip(rows, by_columns)}) == len(set(by_columns))
+
+    return [name for name in varying if name in SCORES.by_name or not follows(name)]
 
 
 def _axes(values: Mapping[str, tuple[Value, ...]]) -> tuple[str, str | None]:

@@ -69,6 +69,17 @@ def test_a_setting_that_follows_from_the_others_gives_no_picture_of_its_own():
     assert (picture.x.name, picture.y.name, picture.chosen) == ("alpha", "order", {})
 
 
+def test_a_setting_without_a_column_that_follows_from_the_columns_makes_no_second_axis():
+    rows = [
+        score_row(
+            1, 2.0, estimator="exact", mixer="adaptive", order=order, extra={"falls_back_on": list(range(2, order))}
+        )
+        for order in (2, 3, 4)
+    ]
+    (picture,) = pictures(rows)
+    assert (picture.x.name, picture.y) == ("order", None)
+
+
 def test_settings_without_a_column_are_read_from_the_cell():
     rows = [
         score_row(1, 2.0 + eta, estimator="hedge", mixer="hedge-proper", order=3, extra={"eta": eta})
