@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pgolf.artifact import Store
+from tests.flows.processes import command_of, descendants, is_running
 from tests.tiny import tiny_arguments, write_documents
 
 START_S = 120.0
@@ -31,30 +32,6 @@ def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
 def outputs(folder: Path) -> dict[str, dict[str, str]]:
     """Named outputs by node: what a rerun has to reproduce."""
     return {record.node: record.outputs for record in Store(folder / "store").records()}
-
-
-def descendants(pid: int) -> set[int]:
-    """All processes below `pid`."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, waiting = set(), [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            found.add(child)
-            waiting.append(child)
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +160,3 @@ def test_a_run_under_prefect_that_is_ended_leaves_no_process(tmp_path, told):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
     run.stderr.close()
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
