@@ -25,7 +25,7 @@ from flows.ending import children, terminate
 from flows.settling import Process, crash, settle, watch_heartbeats
 from pgolf.errors import ConfigError
 
-LOOK_EVERY_S = 10.0
+LOOK_EVERY_S = 5.0
 # Prefect gives a cancelled process 30 s before it kills it, and looks for cancelled runs every few seconds.
 CANCEL_WITHIN_S = 60.0
 # A flow that is told to end does so within 20 s (flows.record).

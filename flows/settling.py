@@ -40,7 +40,7 @@ AUTOMATION = "pgolf: crash runs without a heartbeat"
 # Three heartbeats; with the server's own delays a dead run is final within two minutes.
 SILENCE_S = 90
 # What a finished run's tasks reported may still be on its way into the database.
-SETTLE_AFTER_S = 15
+SETTLE_AFTER_S = 8
 _UNFINISHED = [state for state in StateType if state not in TERMINAL_STATES]
 _WORKER_NAME = re.compile(r"pgolf (?P<host>\S+) boot (?P<boot>\S+) pids (?P<pids>\d+) pid (?P<pid>\d+) at (?P<at>\d+)")
 

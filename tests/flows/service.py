@@ -135,7 +135,12 @@ class Service:
         return httpx.Client(base_url=self.url, timeout=30, auth=(user, password) if self.auth else None)
 
     def ask(self, path: str, body: Mapping[str, Any]) -> Any:
-        answer = self.api.post(path, json=body)
+        # 503: SQLite was locked; Prefect's own clients try again, too.
+        for _ in range(20):
+            answer = self.api.post(path, json=body)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.5)
         assert answer.is_success, answer.text
         return answer.json()
 
