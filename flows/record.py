@@ -8,7 +8,7 @@ from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
 from flows.ending import end_within
-from flows.settling import note_process
+from flows.settling import end_with_worker, note_process
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
@@ -112,6 +112,7 @@ def record(
 
 def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:
     """Submit every stage as its inputs come to exist, then file the results. Raises the first stage's failure."""
+    end_with_worker()
     note_process()
     nodes = pipeline(recipe, place.sources(), place.run_options())
     steps = make_plan(nodes, place.open_store(), place.memo())

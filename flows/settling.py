@@ -7,6 +7,7 @@ flow run has left behind unfinished ends with it.
 
 import os
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.states import Crashed
 
 from pgolf.hardware import host_name
+from pgolf.parent_death import die_with_parent
 
 FLOWS = ["record", "sweep"]
 AUTOMATION = "pgolf: crash runs without a heartbeat"
@@ -95,13 +97,13 @@ def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int
     """
     ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
     unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)))
-    settled = 0
+    settled: set[UUID] = set()
     for flow_run in client.read_flow_runs(flow_filter=ours, flow_run_filter=unfinished):
         process = Process.of(flow_run.labels)
         if process is not None and process.is_gone():
             what = f"process {process.pid} on {process.host} is gone without having reported an end"
             crash(client, flow_run.id, f"{what}; finished stages are kept, run it again to go on")
-            settled += 1
+            settled.add(flow_run.id)
     finished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[*TERMINAL_STATES])))
     left = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_UNFINISHED)))
     ended: dict[UUID | None, FlowRun] = {}
@@ -111,15 +113,28 @@ def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int
         if task_run.flow_run_id not in ended:
             ended[task_run.flow_run_id] = client.read_flow_run(task_run.flow_run_id)
         state = ended[task_run.flow_run_id].state
-        if state is not None and datetime.now(UTC) - state.timestamp >= timedelta(seconds=after_s):
+        assert state is not None
+        # A dead process reports nothing more.
+        waited = task_run.flow_run_id in settled or datetime.now(UTC) - state.timestamp >= timedelta(seconds=after_s)
+        if waited:
             client.set_task_run_state(task_run.id, Crashed(message="its flow run has ended without it"), force=True)
-            settled += 1
-    return settled
+            settled.add(task_run.id)
+    return len(settled)
 
 
 def crash(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> None:
     """Set a flow run to Crashed, whatever it is in."""
     client.set_flow_run_state(flow_run_id, Crashed(message=message), force=True)
+
+
+def end_with_worker() -> None:
+    """Have this process told to end when the worker that started it dies: kill -9 of a worker leaves its flows running.
+
+    Nothing happens in a process that no worker of ours has started.
+    """
+    worker = Process.of({"prefect.worker.name": os.environ.get("PREFECT__WORKER_NAME", "")})
+    if worker is not None:
+        die_with_parent(int(worker.pid), signal.SIGTERM)
 
 
 def note_process() -> None:

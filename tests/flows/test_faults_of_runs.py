@@ -77,7 +77,7 @@ def test_a_server_killed_and_restarted_in_mid_flow_changes_nothing_and_both_end_
     runs = begin(service, works)
     service.server.kill()
     service.server.wait()
-    time.sleep(12)
+    time.sleep(5)
     service.start_server()
     for work in works:
         work.release()
