@@ -5,6 +5,7 @@ import base64
 import ipaddress
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     recipe = _recipe(arguments)
     yield check_python()
     yield check_versions(ROOT / "constraints.txt")
-    server, server_now_s = check_server(os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING"))
+    server, ahead_s = check_server(os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING"))
     yield server
     lease_dir = place.run_options().lease_dir
     assert lease_dir is not None
@@ -75,7 +76,7 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
         yield data
         # Without its data the recipe has no plan, and every output counts as needed.
         yield from check_space(store, recipe, steps() if data.ok or data.remedy == FETCH else ())
-    yield check_clock([store, ROOT], server_now_s)
+    yield check_clock([store, ROOT], ahead_s)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe | None:
@@ -86,7 +87,10 @@ def _recipe(arguments: argparse.Namespace) -> Recipe | None:
 
 
 def check_server(url: str | None, auth: str | None) -> tuple[Check, float | None]:
-    """Whether the Prefect server answers, with which version, and whether strangers can use it; and its clock."""
+    """Whether the Prefect server answers, with which version, and whether strangers can use it.
+
+    The second value: seconds by which this clock is ahead of the server's, to about a second.
+    """
     if not url:
         remedy = (
             "for deployments: `prefect server start --host 127.0.0.1` and PREFECT_API_URL=http://127.0.0.1:4200/api"
@@ -104,17 +108,17 @@ def check_server(url: str | None, auth: str | None) -> tuple[Check, float | None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return Check("server", False, f"{url}: {reason}", "start it, or correct PREFECT_API_URL"), None
-    now_s = parsedate_to_datetime(date).timestamp() if date else None
+    ahead_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
     said = f"{url} answers, Prefect {version}"
     installed = _installed("prefect")
     if installed != version:
-        return Check("server", False, f"{said}; here {installed}", "install the same version on both"), now_s
+        return Check("server", False, f"{said}; here {installed}", "install the same version on both"), ahead_s
     if not auth and not _is_loopback(urlsplit(url).hostname or ""):
         remedy = "set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING here, or bind it to 127.0.0.1"
         return Check(
             "server", False, f"{said}, to anybody who reaches it: whoever does can run code here", remedy
-        ), now_s
-    return Check("server", True, said), now_s
+        ), ahead_s
+    return Check("server", True, said), ahead_s
 
 
 def _is_loopback(host: str) -> bool:
