@@ -80,8 +80,7 @@ def _run_in_prefect(
     apply_settings(quiet=True)
     if not server_configured():
         end_server_with_us()
-    from prefect.client.orchestration import get_client
-
+    from flows.reaching import configured_server
     from flows.record import SECTIONS, record
     from flows.settling import watch_heartbeats
     from flows.sweep import sweep as sweep_flow
@@ -90,7 +89,7 @@ def _run_in_prefect(
     token = LISTENER.set(ledger)
     try:
         if server_configured():
-            with get_client(sync_client=True) as client:
+            with configured_server() as client:
                 watch_heartbeats(client)
         flow = sweep_flow if evaluation_only else record
         sections = {name: getattr(recipe, name) for name in SECTIONS}

@@ -30,24 +30,11 @@ def worker(arguments: argparse.Namespace) -> int:
     assert lease_dir is not None
     lease_dir.mkdir(parents=True, exist_ok=True)
 
-    import httpx
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import PrefectHTTPStatusError
-
     from flows.node_worker import prepare_server, serve
+    from flows.reaching import configured_server
 
-    try:
-        with get_client(sync_client=True) as client:
-            said = prepare_server(client, arguments.pool, arguments.limit)
-    except PrefectHTTPStatusError as error:
-        raise ConfigError(
-            f"{os.environ['PREFECT_API_URL']} answers {error.response.status_code}; if it is 401, "
-            "set PREFECT_API_AUTH_STRING to the server's user:password"
-        ) from None
-    except (httpx.HTTPError, RuntimeError) as error:
-        raise ConfigError(
-            f"no Prefect server at {os.environ['PREFECT_API_URL']}: {error}; start it, or correct PREFECT_API_URL"
-        ) from None
+    with configured_server() as client:
+        said = prepare_server(client, arguments.pool, arguments.limit)
     print(f"{said}; leases in {lease_dir}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
     asyncio.run(serve(arguments.pool, arguments.limit))
     print("stopped; finished stages are kept and will be reused", file=sys.stderr)

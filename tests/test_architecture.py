@@ -30,8 +30,8 @@ CORE = ("pgolf.errors", "pgolf.fingerprint", "pgolf.run", "pgolf.config")
 STORE = {
     f"pgolf.{name}"
     for name in (
-        *("artifact", "build", "bundle", "export", "listen", "outcome", "pipeline", "plan", "preflight", "recipe"),
-        *("recipes", "record", "stages", "systems", "upkeep"),
+        *("artifact", "build", "bundle", "export", "listen", "node_checks", "outcome", "pipeline", "plan"),
+        *("preflight", "recipe", "recipes", "record", "stages", "systems", "upkeep"),
     )
 }  # fmt: skip
 IMPORTS_BY_CALL = ("pgolf", "pgolf.artifact")  # lazy exports; the entry module of a stage that has to run

@@ -25,7 +25,7 @@ from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 HOLDING = Path(__file__).parent / "holding"
-START_S = 90.0
+START_S = 150.0
 FINAL_WITHIN_S = 120.0
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 

@@ -29,6 +29,7 @@ from pgolf.node_checks import (
 from pgolf.pipeline import Sources, pipeline
 from pgolf.plan import make_plan
 from pgolf.recipes import recipe_named
+from tests.flows.service import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +194,25 @@ def test_a_server_of_another_version_and_none_at_all_are_findings():
     gone, _ = check_server(f"http://127.0.0.1:{port}/api", None)
     assert gone.ok is False
     assert "refused" in gone.said
+
+
+@pytest.mark.parametrize("command", ["run", "worker"])
+def test_a_server_that_does_not_answer_is_an_error_with_its_address_and_no_trace(tmp_path, command):
+    port = free_port()
+    environment = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
+    words = ["run", "demo", "--store", str(tmp_path)] if command == "run" else ["worker"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"no Prefect server answers at http://127.0.0.1:{port}/api" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_without_a_server_or_with_no_room_for_a_run_is_refused(capsys, monkeypatch):
+    assert main(["worker"]) == 2
+    assert "PREFECT_API_URL is not set" in capsys.readouterr().err
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert main(["worker", "--limit", "0"]) == 2
+    assert "at least 1 run" in capsys.readouterr().err
