@@ -64,12 +64,15 @@ class Process:
         return cls(host_name(), _boot_id(), str(os.stat("/proc/self/ns/pid").st_ino), str(pid), _start_time(pid) or "")
 
     @classmethod
-    def of(cls, labels: Mapping[str, Any]) -> Self | None:
-        """The process that a flow run's labels name: its own, else the worker that was about to start one."""
+    def of_flow(cls, labels: Mapping[str, Any]) -> Self | None:
+        """The process that runs the flow, from the labels it has put on its run."""
         fields = {name: str(labels[f"pgolf.{name}"]) for name in cls.__slots__ if f"pgolf.{name}" in labels}
-        if len(fields) == len(cls.__slots__):
-            return cls(**fields)
-        worker = _WORKER_NAME.fullmatch(str(labels.get("prefect.worker.name", "")))
+        return cls(**fields) if len(fields) == len(cls.__slots__) else None
+
+    @classmethod
+    def of_worker(cls, name: object) -> Self | None:
+        """The worker of that name, if it is one of ours."""
+        worker = _WORKER_NAME.fullmatch(str(name))
         return cls(**worker.groupdict()) if worker else None
 
     def labels(self) -> dict[str, str]:
@@ -99,8 +102,11 @@ def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int
     unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)))
     settled: set[UUID] = set()
     for flow_run in client.read_flow_runs(flow_filter=ours, flow_run_filter=unfinished):
-        process = Process.of(flow_run.labels)
-        if process is not None and process.is_gone():
+        # A worker that lives reports the end of its runs itself: as cancelled, where that is what happened.
+        worker = Process.of_worker(flow_run.labels.get("prefect.worker.name"))
+        known = [process for process in (Process.of_flow(flow_run.labels), worker) if process is not None]
+        if known and all(process.is_gone() for process in known):
+            process = known[0]
             what = f"process {process.pid} on {process.host} is gone without having reported an end"
             crash(client, flow_run.id, f"{what}; finished stages are kept, run it again to go on")
             settled.add(flow_run.id)
@@ -132,7 +138,7 @@ def end_with_worker() -> None:
 
     Nothing happens in a process that no worker of ours has started.
     """
-    worker = Process.of({"prefect.worker.name": os.environ.get("PREFECT__WORKER_NAME", "")})
+    worker = Process.of_worker(os.environ.get("PREFECT__WORKER_NAME"))
     if worker is not None:
         die_with_parent(int(worker.pid), signal.SIGTERM)
 
