@@ -73,6 +73,14 @@ BUNDLE_EXAMPLES = """examples:
   torchrun --nproc-per-node 8 train_gpt.py train --data DIR --seed 42
   pgolf export pr792 --seed 42 --out submission        script and model of a finished seed, counted on disk
 """
+WORKER_EXAMPLES = """examples:
+  pgolf worker                                     take runs from the server in PREFECT_API_URL, one at a time
+  pgolf worker --pool gpu-node --limit 2
+"""
+DOCTOR_EXAMPLES = """examples:
+  pgolf doctor                                     what this node has, and what it lacks
+  pgolf doctor pr792 --json                        disk space and data for this recipe, too
+"""
 IMPORT_EXAMPLES = """examples:
   pgolf import final_model.pt --recipe pr715           check it and take it in
   pgolf run pr715 --seeds 1337 --checkpoint final_model.pt
@@ -209,6 +217,19 @@ def parser() -> argparse.ArgumentParser:
     add_set(imported)
     add_store(imported)
     add_json(imported)
+
+    worker = command("worker", "take runs from a Prefect server, until told to end", WORKER_EXAMPLES)
+    worker.add_argument("--pool", default="gpu-node", metavar="NAME", help="process work pool (default: %(default)s)")
+    worker.add_argument(
+        "--limit", type=int, default=1, metavar="N", help="runs at once on this node (default: %(default)s)"
+    )
+
+    doctor = command("doctor", "check this node: server, versions, GPUs, store, space, data, clock", DOCTOR_EXAMPLES)
+    doctor.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name from `pgolf recipes`")
+    add_set(doctor)
+    add_store(doctor)
+    doctor.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
+    add_json(doctor)
     return top
 
 
@@ -275,6 +296,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from flows.bundle_command import write_bundle
 
         return write_bundle(arguments)
+    if name == "worker":
+        from flows.worker_command import worker
+
+        return worker(arguments)
+    if name == "doctor":
+        from flows.doctor_command import doctor
+
+        return doctor(arguments)
     if name in ("recipes", "show"):
         from flows.recipe_commands import recipes, show
 

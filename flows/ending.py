@@ -34,9 +34,9 @@ def end_within(grace_s: float) -> None:
     def watch() -> None:
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline:
-            for pid in _children(os.getpid()):
+            for pid in children(os.getpid()):
                 if b"pgolf.launch" in _command(pid):
-                    _terminate(pid)
+                    terminate(pid)
             time.sleep(0.5)
         _end(signal.SIGTERM, None)
 
@@ -53,7 +53,7 @@ def end_server_with_us() -> None:
 
     def find() -> None:
         while True:
-            for pid in _children(os.getpid()):
+            for pid in children(os.getpid()):
                 if b"uvicorn" in _command(pid):
                     subprocess.Popen(
                         ["sh", "-c", watch, "sh", str(os.getpid()), str(pid)],
@@ -68,7 +68,8 @@ def end_server_with_us() -> None:
     threading.Thread(target=find, daemon=True).start()
 
 
-def _terminate(pid: int) -> None:
+def terminate(pid: int) -> None:
+    """SIGTERM, if it still lives."""
     with suppress(ProcessLookupError):  # ended by itself meanwhile
         os.kill(pid, signal.SIGTERM)
 
@@ -82,12 +83,12 @@ def _command(pid: int) -> bytes:
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
     print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
-    for pid in _children(os.getpid()):
-        _terminate(pid)
+    for pid in children(os.getpid()):
+        terminate(pid)
     os._exit(128 + signal.SIGTERM)
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
     """Pids of the living direct children."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

@@ -8,6 +8,7 @@ from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
 from flows.ending import end_within
+from flows.settling import end_with_worker, note_process
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
@@ -83,7 +84,25 @@ def record(
 
     Each stage is a parameter of its own because Prefect merges a run's parameters over a deployment's at the top level
     only: one nested parameter would drop its other fields and train again. Returns a reference per stage output.
-    Raises ConfigError for a grid of more than max_points points.
+    Raises ConfigError for a grid of more than max_points points. The texts below are those of the UI's form.
+
+    Args:
+        recipe: Name of a recipe, from `pgolf recipes`
+        seeds: One training run per seed; empty: the recipe's
+        fetch: The published data set, instead of tokenize; empty: the recipe's
+        tokenize: Documents to token shards, instead of fetch; empty: the recipe's
+        model: The network; empty: the recipe's
+        train: Optimizers, schedule, averaging; empty: the recipe's
+        calibrate: Tokens for the Hessians of quantization; empty: the recipe's
+        compress: Quantization and packing to the budget; empty: the recipe's
+        score: Sliding-window evaluation of the artifact; empty: the recipe's
+        estimators: n-gram count tables, published hashed ones (legacy) and exact ones; empty: the recipe's
+        count: n-gram counts; empty: the recipe's
+        hint: Tokens that tilted mixtures lean towards; empty: the recipe's
+        mix: The grid of mixtures; empty: the recipe's
+        headline: The mixture shown in the report, declared before anything is scored; empty: the recipe's
+        max_points: A grid of more points is refused
+        place: Folders and devices of the machine that runs it; relative paths begin in its PGOLF_HOME
     """
     given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
     chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))
@@ -93,6 +112,8 @@ def record(
 
 def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:
     """Submit every stage as its inputs come to exist, then file the results. Raises the first stage's failure."""
+    end_with_worker()
+    note_process()
     nodes = pipeline(recipe, place.sources(), place.run_options())
     steps = make_plan(nodes, place.open_store(), place.memo())
     check_machine(steps, place.run_options())

@@ -80,12 +80,17 @@ def _run_in_prefect(
     apply_settings(quiet=True)
     if not server_configured():
         end_server_with_us()
+    from flows.reaching import configured_server
     from flows.record import SECTIONS, record
+    from flows.settling import watch_heartbeats
     from flows.sweep import sweep as sweep_flow
     from tasks.listening import LISTENER
 
     token = LISTENER.set(ledger)
     try:
+        if server_configured():
+            with configured_server() as client:
+                watch_heartbeats(client)
         flow = sweep_flow if evaluation_only else record
         sections = {name: getattr(recipe, name) for name in SECTIONS}
         refs = flow(recipe=recipe.name, place=place, max_points=max_points, **sections)

@@ -44,7 +44,26 @@ def sweep(
     """Evaluate a named recipe's finished artifacts; a section that is given replaces the recipe's own as a whole.
 
     The sections before `score` say which artifacts are meant. Raises ConfigError, naming stages and reasons, when data
-    or weights would have to be made first, and for a grid of more than max_points points.
+    or weights would have to be made first, and for a grid of more than max_points points. The texts below are those of
+    the UI's form.
+
+    Args:
+        recipe: Name of a recipe, from `pgolf recipes`
+        seeds: One training run per seed; empty: the recipe's
+        fetch: The published data set, instead of tokenize; empty: the recipe's
+        tokenize: Documents to token shards, instead of fetch; empty: the recipe's
+        model: The network; empty: the recipe's
+        train: Optimizers, schedule, averaging; empty: the recipe's
+        calibrate: Tokens for the Hessians of quantization; empty: the recipe's
+        compress: Quantization and packing to the budget; empty: the recipe's
+        score: Sliding-window evaluation of the artifact; empty: the recipe's
+        estimators: n-gram count tables, published hashed ones (legacy) and exact ones; empty: the recipe's
+        count: n-gram counts; empty: the recipe's
+        hint: Tokens that tilted mixtures lean towards; empty: the recipe's
+        mix: The grid of mixtures; empty: the recipe's
+        headline: The mixture shown in the report, declared before anything is scored; empty: the recipe's
+        max_points: A grid of more points is refused
+        place: Folders and devices of the machine that runs it; relative paths begin in its PGOLF_HOME
     """
     given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
     chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))

@@ -7,13 +7,13 @@ import signal
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends; exit at once if it already has.
+def die_with_parent(parent_pid: int, told: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send `told` to this process when the thread that started it ends; at once if it already has.
 
     To be called first thing by a child, with the pid its parent gave it.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+    if libc.prctl(_PR_SET_PDEATHSIG, told, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent_pid:
-        os._exit(128 + signal.SIGKILL)
+        os.kill(os.getpid(), told)

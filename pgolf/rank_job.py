@@ -4,6 +4,7 @@ The stage's side of it is `pgolf.train.run_job`. Imports no torch.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -50,4 +51,6 @@ def explained(work: Callable[[], None], out: Path, rank: int) -> int:
 
 def print_progress(facts: Mapping[str, Any]) -> None:
     """Tell the stage how far this rank, which should be rank 0, has come."""
-    print(PROGRESS_MARK + json.dumps(facts), flush=True)
+    # In one write, end of line included: torchrun passes on what it finds of a line that is still being written.
+    sys.stdout.write(f"{PROGRESS_MARK}{json.dumps(facts)}\n")
+    sys.stdout.flush()

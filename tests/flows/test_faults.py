@@ -5,10 +5,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from pgolf.tables.schema import SCORES
 from pgolf.train.checkpoint_record import read_record
 from pgolf.upkeep import garbage
 from tests.flows import build_program
+from tests.flows.processes import command_of, descendants, is_running
 from tests.tiny import tiny_arguments, write_documents
 
 START_S = 120.0
@@ -40,30 +43,6 @@ def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
 def outputs(folder: Path) -> dict[str, dict[str, str]]:
     """Named outputs by node: what a rerun has to reproduce."""
     return {record.node: record.outputs for record in Store(folder / "store").records()}
-
-
-def descendants(pid: int) -> set[int]:
-    """All processes below `pid`."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, waiting = set(), [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            found.add(child)
-            waiting.append(child)
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +179,45 @@ def test_a_full_disk_stops_with_advice_and_publishes_nothing_half_written(tmp_pa
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_a_store_made_read_only_stops_with_advice_and_once_writable_a_rerun_completes(tmp_path, reference):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a file system here: {mounted.stderr.decode().strip()}")
+    try:
+        write_documents(disk)
+        run = pgolf(disk)
+        assert run.stderr is not None
+        for line in run.stderr:
+            if line.startswith("✓ count[exact]"):
+                break
+        run.kill()
+        run.communicate()
+        made = outputs(disk)
+        assert "data" in made
+        assert made != reference
+        deadline = time.monotonic() + 30
+        # Busy until the last process that may write there is gone.
+        while subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        refused = pgolf(disk)
+        _, errors = refused.communicate(timeout=START_S)
+        assert refused.returncode == 2, errors
+        assert "StoreError" in errors
+        assert "Traceback" not in errors
+        assert outputs(disk) == made
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        final = pgolf(disk)
+        _, errors = final.communicate(timeout=START_S)
+        assert final.returncode == 0, errors
+        assert outputs(disk) == reference
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_path, reference):
     write_documents(tmp_path)
     run = pgolf(tmp_path, "compress.budget_bytes=26000")
@@ -212,7 +230,7 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_pa
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
-def test_a_run_under_prefect_that_is_ended_leaves_no_process(tmp_path, told):
+def test_a_run_under_prefect_that_is_ended_leaves_no_process_and_the_next_run_settles_its_states(tmp_path, told):
     write_documents(tmp_path)
     run = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path, "train.steps=100000")],
@@ -238,10 +256,22 @@ def test_a_run_under_prefect_that_is_ended_leaves_no_process(tmp_path, told):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
     run.stderr.close()
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
+    if told == signal.SIGTERM:  # Prefect itself has recorded the crash
+        return
+    rerun = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+        timeout=START_S,
+    )
+    assert rerun.returncode == 0, rerun.stderr
+    with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
+        states = [state for [state] in database.execute("select state_type from flow_run order by created")]
+        open_tasks = database.execute(
+            "select task_run.name, task_run.state_type from task_run join flow_run on flow_run.id = flow_run_id "
+            "where task_run.state_type in ('RUNNING', 'PENDING', 'SCHEDULED') and flow_run.state_type = 'CRASHED'"
+        ).fetchall()
+    assert states == ["CRASHED", "COMPLETED"]
+    assert open_tasks == []

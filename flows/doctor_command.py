@@ -1,0 +1,135 @@
+"""`pgolf doctor`: every check of this node, each finding with its remedy."""
+
+import argparse
+import base64
+import ipaddress
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict
+from email.utils import parsedate_to_datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pgolf.node_checks import (
+    FETCH,
+    Check,
+    check_clock,
+    check_data,
+    check_gpus,
+    check_python,
+    check_space,
+    check_store,
+    check_versions,
+)
+from pgolf.pipeline import pipeline
+from pgolf.plan import Step, make_plan
+from pgolf.recipe import Recipe
+from tasks.place import Place
+
+MARKS = {True: "✓", False: "✗", None: "-"}
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print one line per check; returns 1 if there is a finding."""
+    checks = list(all_checks(arguments))
+    if arguments.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        width = max(len(check.name) for check in checks)
+        for check in checks:
+            print(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}")
+            if check.remedy:
+                print(f"  {'':<{width}}  → {check.remedy}")
+    return int(any(check.ok is False for check in checks))
+
+
+def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
+    """In the order in which a new node is set up."""
+    store = arguments.store.absolute()
+    place = Place(store=store, documents=arguments.documents and arguments.documents.absolute())
+    recipe = _recipe(arguments)
+    yield check_python()
+    yield check_versions(ROOT / "constraints.txt")
+    server, ahead_s = check_server(os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING"))
+    yield server
+    lease_dir = place.run_options().lease_dir
+    assert lease_dir is not None
+    yield from check_gpus(lease_dir)
+    yield check_store(store)
+    if recipe is None:
+        yield from check_space(store)
+    else:
+
+        @cache
+        def steps() -> tuple[Step, ...]:
+            nodes = pipeline(recipe, place.sources(), place.run_options())
+            return make_plan(nodes, place.open_store(), place.memo())
+
+        data = check_data(steps)
+        yield data
+        # Without its data the recipe has no plan, and every output counts as needed.
+        yield from check_space(store, recipe, steps() if data.ok or data.remedy == FETCH else ())
+    yield check_clock([store, ROOT], ahead_s)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe | None:
+    from pgolf.overrides import apply_overrides
+    from pgolf.recipes import recipe_named
+
+    return apply_overrides(recipe_named(arguments.recipe), arguments.overrides) if arguments.recipe else None
+
+
+def check_server(url: str | None, auth: str | None) -> tuple[Check, float | None]:
+    """Whether the Prefect server answers, with which version, and whether strangers can use it.
+
+    The second value: seconds by which this clock is ahead of the server's, to about a second.
+    """
+    if not url:
+        remedy = (
+            "for deployments: `prefect server start --host 127.0.0.1` and PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+        return Check("server", None, "PREFECT_API_URL is not set: runs use a server of their own", remedy), None
+    request = urllib.request.Request(f"{url}/admin/version")
+    if auth:
+        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            version, date = json.loads(answer.read()), answer.headers.get("Date")
+    except urllib.error.HTTPError as error:
+        remedy = "set PREFECT_API_AUTH_STRING to its user:password" if error.code in (401, 403) else "correct the URL"
+        return Check("server", False, f"{url} answers {error.code}", remedy), None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Check("server", False, f"{url}: {reason}", "start it, or correct PREFECT_API_URL"), None
+    ahead_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
+    said = f"{url} answers, Prefect {version}"
+    installed = _installed("prefect")
+    if installed != version:
+        return Check("server", False, f"{said}; here {installed}", "install the same version on both"), ahead_s
+    if not auth and not _is_loopback(urlsplit(url).hostname or ""):
+        remedy = "set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING here, or bind it to 127.0.0.1"
+        return Check(
+            "server", False, f"{said}, to anybody who reaches it: whoever does can run code here", remedy
+        ), ahead_s
+    return Check("server", True, said), ahead_s
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

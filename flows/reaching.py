@@ -1,0 +1,29 @@
+"""A configured Prefect server that cannot be used is the user's to mend: an error with its URL and a remedy."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import PrefectHTTPStatusError
+
+from pgolf.errors import ConfigError
+
+
+@contextmanager
+def configured_server() -> Iterator[SyncPrefectClient]:
+    """A client of the server in PREFECT_API_URL. Raises ConfigError where it does not answer or refuses us."""
+    url = os.environ["PREFECT_API_URL"]
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except PrefectHTTPStatusError as error:
+        raise ConfigError(
+            f"{url} answers {error.response.status_code}; if it is 401, set PREFECT_API_AUTH_STRING to the server's "
+            "user:password"
+        ) from None
+    except (httpx.HTTPError, RuntimeError) as error:
+        raise ConfigError(
+            f"no Prefect server answers at {url}: {error}; start that server, or unset PREFECT_API_URL"
+        ) from None

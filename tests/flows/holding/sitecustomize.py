@@ -1,0 +1,35 @@
+"""On the PYTHONPATH of a test's processes: training ranks ignore SIGTERM and pause for as long as a test wants.
+
+A rank pauses after its first report of progress while there is a file `hold` beside the store, and says so in a file
+`held-<pid>` there. PGOLF_TEST_HOST: the name that the machine goes by.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+
+def hold_ranks() -> None:
+    """Have this process, a rank, ignore SIGTERM and pause in `print_progress`."""
+    from pgolf import rank_job
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print_progress = rank_job.print_progress
+    folder = next(path.parent for path in Path(sys.orig_argv[-2]).parents if path.name.startswith("store"))
+
+    def print_and_hold(facts: dict) -> None:
+        print_progress(facts)
+        while (folder / "hold").exists():
+            (folder / f"held-{os.getpid()}").touch()
+            time.sleep(0.05)
+
+    rank_job.print_progress = print_and_hold
+
+
+if "-m" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("-m") + 1] == "pgolf.train.__main__":
+    hold_ranks()
+if os.environ.get("PGOLF_TEST_HOST"):
+    socket.gethostname = lambda: os.environ["PGOLF_TEST_HOST"]

@@ -1,0 +1,284 @@
+"""A Prefect server and workers of a test's own: real processes on loopback, everything they write in one folder."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from flows.settings import SETTINGS
+from pgolf.artifact import Store
+from pgolf.lease import lease
+from tests.flows.processes import command_of, descendants, is_running
+from tests.tiny import tiny_arguments, tiny_recipe, write_documents
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+HOLDING = Path(__file__).parent / "holding"
+START_S = 150.0
+FINAL_WITHIN_S = 120.0
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def eventually(what: Callable[[], Any], said: str, *, within_s: float = START_S) -> Any:
+    """The first true value of `what`; fails with `said` when there is none in time."""
+    deadline_s = time.monotonic() + within_s
+    while not (value := what()):
+        assert time.monotonic() < deadline_s, f"not within {within_s:.0f} s: {said}"
+        time.sleep(0.1)
+    return value
+
+
+@dataclass
+class Service:
+    """Processes that share one PREFECT_HOME, one temporary folder (and so one lease folder) and one server."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    auth: str = ""
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        (self.folder / "tmp").mkdir(parents=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def env(self, **more: str) -> dict[str, str]:
+        """The environment of every process: Prefect's and pgolf's, at the pace of a test."""
+        return {
+            **os.environ,
+            **SETTINGS,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": f"{HOLDING}{os.pathsep}{ROOT}",
+            "TMPDIR": str(self.folder / "tmp"),
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            **(
+                {"PREFECT_API_AUTH_STRING": self.auth, "PREFECT_SERVER_API_AUTH_STRING": self.auth} if self.auth else {}
+            ),
+            **self.environment,
+            **more,
+        }
+
+    def start(self, name: str, *command: str, **more: str) -> subprocess.Popen[bytes]:
+        """A process in a session of its own; what it prints goes to `<name>.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=ROOT, env=self.env(**more), start_new_session=True
+            )
+        self.processes.append(process)
+        return process
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def start_server(self) -> subprocess.Popen[bytes]:
+        """The server, answering."""
+        server = self.start(
+            "server", str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(self.port)
+        )
+
+        def answers() -> bool:
+            assert server.poll() is None, self.log("server")[-3000:]
+            try:
+                return self.api.get("/health").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        eventually(answers, "the server answers")
+        return server
+
+    def start_worker(self, name: str = "worker", *options: str) -> subprocess.Popen[bytes]:
+        """A worker that has begun to work."""
+        worker = self.start(name, str(BIN / "pgolf"), "worker", *options)
+
+        def works() -> bool:
+            assert worker.poll() is None, self.log(name)[-3000:]
+            return "started!" in self.log(name)
+
+        eventually(works, "the worker has started")
+        return worker
+
+    def deploy(self) -> str:
+        """What `prefect deploy --all` printed."""
+        done = subprocess.run(
+            [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"],
+            cwd=ROOT, env=self.env(), capture_output=True, text=True, check=False, timeout=START_S,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @cached_property
+    def api(self) -> httpx.Client:
+        """Plain HTTP to the server: what any other program would see of it."""
+        user, _, password = self.auth.partition(":")
+        return httpx.Client(base_url=self.url, timeout=30, auth=(user, password) if self.auth else None)
+
+    def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        # 503: SQLite was locked; Prefect's own clients try again, too.
+        for _ in range(20):
+            answer = self.api.post(path, json=body)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.5)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def run_flow(self, flow: str, parameters: Mapping[str, Any]) -> UUID:
+        """Ask for a run of a deployment through the API."""
+        deployment = self.api.get(f"/deployments/name/{flow}/{flow}").json()
+        return UUID(self.ask(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"])
+
+    def flow_run(self, flow_run_id: UUID) -> dict[str, Any]:
+        return self.api.get(f"/flow_runs/{flow_run_id}").json()
+
+    def states(self, flow_run_id: UUID) -> dict[str, str]:
+        """State names of the tasks."""
+        asked = {"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
+        return {task["name"]: task["state_name"] for task in self.ask("/task_runs/filter", asked)}
+
+    def final(self, flow_run_id: UUID, *, within_s: float = FINAL_WITHIN_S) -> dict[str, Any]:
+        """The flow run once it and all its tasks are final."""
+
+        def settled() -> dict[str, Any] | None:
+            found = self.flow_run(flow_run_id)
+            asked = {"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
+            types = [found["state_type"], *(task["state_type"] for task in self.ask("/task_runs/filter", asked))]
+            return found if all(state in FINAL for state in types) else None
+
+        try:
+            return eventually(settled, f"run {flow_run_id} is final", within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.flow_run(flow_run_id)['state']} {self.states(flow_run_id)}") from None
+
+    def flow_pid(self, flow_run_id: UUID) -> int:
+        """The pid of the process that runs the flow, from the labels it has put on its run."""
+        label = "pgolf.pid"
+        found = eventually(lambda: self.flow_run(flow_run_id)["labels"].get(label), f"run {flow_run_id} has {label}")
+        return int(found)
+
+    def devices_are_free(self) -> bool:
+        """Whether a lease of all of this machine's cores, as the processes here lease them, comes at once."""
+
+        class Busy(Exception):
+            pass
+
+        def give_up(_line: str) -> None:
+            raise Busy
+
+        cores = [f"cpu-{i}" for i in range(len(os.sched_getaffinity(0)))]
+        try:
+            with lease(self.folder / "tmp" / f"pgolf-devices-{os.getuid()}", cores, len(cores), log_line=give_up):
+                return True
+        except Busy:
+            return False
+
+    def end(self) -> None:
+        """End every process that was started here, and all below it."""
+        left = set()
+        for process in reversed(self.processes):
+            left |= {process.pid, *descendants(process.pid)}
+        for pid in left:
+            if is_running(pid):
+                os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+        self.api.close()
+
+
+@contextmanager
+def served(folder: Path, *, auth: str = "", **environment: str) -> Any:
+    """A service that is ended with the block."""
+    service = Service(folder, environment, auth)
+    with ExitStack() as stack:
+        stack.callback(service.end)
+        yield service
+
+
+@dataclass(frozen=True)
+class Work:
+    """The tiny recipe with one seed, its documents, store and tables in a folder, and a switch that holds its ranks."""
+
+    folder: Path
+    overrides: tuple[str, ...] = ("seeds=1",)
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_documents(self.folder)
+
+    def parameters(self, *overrides: str) -> dict[str, Any]:
+        """Of the deployments: each section of the recipe, and the place."""
+        sections = tiny_recipe(*self.overrides, *overrides).model_dump(mode="json", exclude={"name", "description"})
+        place = {"store": "store", "results": "results", "documents": "docs.jsonl"}
+        paths = {name: str(self.folder / path) for name, path in place.items()}
+        return {"recipe": "demo", **sections, "place": {**paths, "device": "cpu", "processes": self.processes}}
+
+    def arguments(self, *overrides: str) -> list[str]:
+        """Of `pgolf run`."""
+        arguments = tiny_arguments(self.folder, *overrides)
+        place = arguments.index("--seeds")
+        return [*arguments[: place + 2], *arguments[place + 3 :], "--processes", str(self.processes)]
+
+    def hold(self) -> None:
+        """Have ranks pause in training."""
+        for held in self.folder.glob("held-*"):
+            held.unlink()
+        (self.folder / "hold").touch()
+
+    def release(self) -> None:
+        """Have them go on."""
+        (self.folder / "hold").unlink()
+
+    def held_ranks(self) -> list[int]:
+        """Pids of the ranks that have reported a step and pause."""
+        pids = [int(path.name.removeprefix("held-")) for path in self.folder.glob("held-*")]
+        return [pid for pid in pids if is_running(pid)]
+
+    def wait_until_held(self) -> set[int]:
+        """Pids of the held ranks and of the torchrun above them."""
+        ranks = eventually(self.held_ranks, f"a rank is held in {self.folder}")
+        return {*ranks, *map(parent_of, ranks)}
+
+    def outputs(self) -> dict[str, dict[str, str]]:
+        """Named outputs by node: what a rerun has to reproduce."""
+        return {record.node: record.outputs for record in Store(self.folder / "store").records()}
+
+    def made_once(self) -> bool:
+        """Whether no node has two outputs, and nothing unfinished is left."""
+        store = Store(self.folder / "store")
+        nodes = [record.node for record in store.records()]
+        return len(nodes) == len(set(nodes)) and not list(store.root.glob(".tmp-*"))
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def assert_gone(pids: set[int], *, within_s: float = 60.0) -> None:
+    """No process of these lives any more."""
+    eventually(
+        lambda: not any(map(is_running, pids)),
+        f"gone: {[(pid, command_of(pid)) for pid in pids if is_running(pid)]}",
+        within_s=within_s,
+    )

@@ -1,0 +1,218 @@
+"""`pgolf doctor`: each check sees what it is for, and names a remedy."""
+
+import fcntl
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from flows.doctor_command import check_server
+from pgolf import node_checks
+from pgolf.artifact import Store
+from pgolf.content import Memo
+from pgolf.node_checks import (
+    check_clock,
+    check_data,
+    check_gpus,
+    check_python,
+    check_space,
+    check_store,
+    check_versions,
+)
+from pgolf.pipeline import Sources, pipeline
+from pgolf.plan import make_plan
+from pgolf.recipes import recipe_named
+from tests.flows.service import free_port
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+def test_a_sound_node_has_no_finding_and_says_what_was_not_checked(tmp_path, capsys):
+    exit_code = main(["doctor", "demo", "--store", str(tmp_path / "store"), "--json"])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["python"]["ok"]
+    assert checks["store"]["ok"]
+    assert checks["data"]["ok"]
+    assert checks["server"]["ok"] is None
+    assert "18 outputs (18 by an estimate" in checks["disk"]["said"]
+    assert not list(tmp_path.iterdir())
+    assert exit_code == any(check["ok"] is False for check in checks.values())
+    assert all(check["remedy"] for check in checks.values() if check["ok"] is False)
+
+
+def test_torch_is_not_imported_where_the_driver_lists_no_gpu(tmp_path):
+    watch = (
+        "import sys\nfrom flows.cli import main\n"
+        f"main(['doctor', 'demo', '--store', {str(tmp_path)!r}])\n"
+        "assert 'prefect' not in sys.modules\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_packages_that_are_not_as_pinned_are_named(tmp_path):
+    pins = tmp_path / "constraints.txt"
+    pins.write_text("# exact versions\npytest==0.0.1\nnot-a-package==1.0\n")
+    found = check_versions(pins)
+    assert found.ok is False
+    assert "0 of 2 packages as pinned" in found.said
+    assert "instead of 0.0.1" in found.said
+    assert "not-a-package is missing" in found.said
+    assert check_versions(tmp_path / "none").ok is None
+    assert check_python().ok
+
+
+def test_a_leased_device_is_named_while_it_is_held(tmp_path):
+    lock = tmp_path / "gpu-0.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        *_, found = check_gpus(tmp_path)
+        assert found.ok is False
+        assert "gpu-0 leased" in found.said
+    *_, found = check_gpus(tmp_path)
+    assert found.ok
+
+
+def fake_nvidia_smi(folder: Path, apps: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\ncase "$1" in *apps*) printf "{apps}";; *) echo "NVIDIA H100";; esac\n')
+    program.chmod(0o755)
+
+
+def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, monkeypatch):
+    """No GPU here: a program that answers as the driver's would stands in for it, torch is the real one."""
+    fake_nvidia_smi(tmp_path, "1234, 500 MiB\\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(node_checks, "gpu_names", lambda: ("NVIDIA H100",) * 64)
+    seen, idle, _ = check_gpus(tmp_path)
+    assert seen.ok is False
+    assert "driver: 64 × NVIDIA H100" in seen.said
+    assert (idle.ok, "1234, 500 MiB" in idle.said) == (False, True)
+
+
+def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):
+    assert check_store(tmp_path / "not" / "yet").ok
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)  # a file system whose locks lock nothing
+    found = check_store(tmp_path)
+    assert found.ok is False
+    assert "two locks of one file at once" in found.said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_read_only_store_is_a_finding(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.decode().strip()}")
+    try:
+        found = check_store(tmp_path)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert found.ok is False
+    assert "Read-only file system" in found.said
+
+
+def test_disk_space_is_compared_with_what_the_recipe_still_needs(tmp_path, monkeypatch):
+    recipe = recipe_named("demo")
+    steps = make_plan(pipeline(recipe, Sources()), Store(tmp_path), Memo(tmp_path / "memo"))
+    disk, _ = check_space(tmp_path, recipe, steps)
+    assert disk.ok
+
+    class Full:
+        free = 1_000_000
+
+    monkeypatch.setattr(node_checks.shutil, "disk_usage", lambda _path: Full)
+    disk, tmp = check_space(tmp_path, recipe, steps)
+    assert (disk.ok, tmp.ok) == (False, False)
+    assert disk.said.startswith("0.0 GB free")
+
+
+def test_missing_documents_are_a_finding_with_the_error_of_a_run(tmp_path, capsys):
+    arguments = ["--set", "tokenize.source=documents", "--store", str(tmp_path)]
+    assert main(["doctor", "demo", *arguments, "--json"]) == 1
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["data"]["ok"] is False
+    assert "documents" in checks["data"]["said"]
+
+
+def test_published_data_that_is_not_there_is_a_finding(tmp_path):
+    recipe = recipe_named("pr715")
+    steps = make_plan(pipeline(recipe, Sources()), Store(tmp_path), Memo(tmp_path / "memo"))
+    found = check_data(lambda: steps)
+    assert found.ok is False
+    assert "pgolf fetch" in found.remedy
+
+
+def test_a_file_from_the_future_and_a_server_of_another_time_are_findings(tmp_path):
+    assert check_clock([tmp_path], 1.0).ok
+    assert check_clock([tmp_path], -60.0).ok is False
+    (tmp_path / "later").touch()
+    os.utime(tmp_path / "later", (time.time() + 500,) * 2)
+    found = check_clock([tmp_path])
+    assert found.ok is False
+    assert "500 s in its future" in found.said or "499 s in its future" in found.said
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """A server of another version."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'"3.0.0"')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_of_another_version_and_none_at_all_are_findings():
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            found, ahead_s = check_server(f"http://127.0.0.1:{server.server_port}/api", None)
+        finally:
+            server.shutdown()
+            thread.join()
+        port = server.server_port
+    assert found.ok is False
+    assert "Prefect 3.0.0; here 3." in found.said
+    assert ahead_s is not None
+    assert abs(ahead_s) < 60
+    gone, _ = check_server(f"http://127.0.0.1:{port}/api", None)
+    assert gone.ok is False
+    assert "refused" in gone.said
+
+
+@pytest.mark.parametrize("command", ["run", "worker"])
+def test_a_server_that_does_not_answer_is_an_error_with_its_address_and_no_trace(tmp_path, command):
+    port = free_port()
+    environment = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
+    words = ["run", "demo", "--store", str(tmp_path)] if command == "run" else ["worker"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"no Prefect server answers at http://127.0.0.1:{port}/api" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_without_a_server_or_with_no_room_for_a_run_is_refused(capsys, monkeypatch):
+    assert main(["worker"]) == 2
+    assert "PREFECT_API_URL is not set" in capsys.readouterr().err
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert main(["worker", "--limit", "0"]) == 2
+    assert "at least 1 run" in capsys.readouterr().err
