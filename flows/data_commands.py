@@ -63,7 +63,7 @@ def import_weights(arguments: argparse.Namespace) -> int:
 
 def _build(node: Node, arguments: argparse.Namespace) -> int:
     store = Store(arguments.store)
-    memo = Memo(store.root / ".sources.json")
+    memo = Memo(store.root / ".sources.sqlite")
     with Console(reasons={}) as console:
         artifact, built = build_node(node, {}, store, memo, RunOptions(), console)
     store.save_memo()

@@ -3,8 +3,9 @@
 Imports neither torch nor Prefect, and changes nothing in the store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from pgolf.artifact import Artifact, Damaged, Store
@@ -37,11 +38,12 @@ class Step:
 
 def make_plan(nodes: Sequence[Node], store: Store, memo: Memo) -> tuple[Step, ...]:
     """One step per node, in order. Raises DataError when an input file cannot be read."""
-    records = list(store.records())
+    # Of the stages that have to run alone: a store of many runs holds many records.
+    records_of = cache(lambda stage: list(store.records(stage)))
     artifacts: dict[str, Artifact] = {}
     steps: list[Step] = []
     for node in nodes:
-        step = _step(node, artifacts, store, memo, records)
+        step = _step(node, artifacts, store, memo, records_of)
         if step.artifact is not None:
             artifacts[node.name] = step.artifact
         steps.append(step)
@@ -65,11 +67,16 @@ def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
         )
 
 
-def _step(node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Memo, records: Sequence[Record]) -> Step:
-    same_stage = [record for record in records if record.stage == node.stage.name]
+def _step(
+    node: Node,
+    artifacts: Mapping[str, Artifact],
+    store: Store,
+    memo: Memo,
+    records_of: Callable[[str], list[Record]],
+) -> Step:
     waiting = [parent for parent in node.parents if parent not in artifacts]
     if waiting:
-        nearest = _latest(same_stage, node)
+        nearest = _latest(records_of(node.stage.name), node)
         expected_s = nearest.wall_s if nearest else None
         reasons = tuple(f"depends on {parent}" for parent in waiting)
         return Step(node=node, action="depends", reasons=reasons, expected_s=expected_s)
@@ -78,9 +85,9 @@ def _step(node: Node, artifacts: Mapping[str, Artifact], store: Store, memo: Mem
     if isinstance(found, Artifact):
         return Step(node=node, action="reuse", reasons=(), expected_s=found.record.wall_s, artifact=found)
     if isinstance(found, Damaged):
-        nearest, reasons = _latest(same_stage, node), (found.why,)
+        nearest, reasons = _latest(records_of(node.stage.name), node), (found.why,)
     else:
-        nearest, reasons = _why_new(key, node, same_stage)
+        nearest, reasons = _why_new(key, node, records_of(node.stage.name))
     return Step(node=node, action="run", reasons=reasons, expected_s=nearest.wall_s if nearest else None)
 
 

@@ -68,28 +68,29 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
         for path in store.artifacts()
         if path.name not in needed
     ]
-    quarantine = store.root / QUARANTINE
-    if quarantine.is_dir():
-        found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in sorted(quarantine.iterdir())]
-    partial = store.root / PARTIAL
-    if partial.is_dir():
-        found += [
-            Garbage(path, _size_bytes(path), "unfinished work; the next run of it would go on from there")
-            for path in sorted(partial.iterdir())
-            if path.is_dir() and not any(_writer_lives(tmp) for tmp in store.root.glob(f".tmp-{path.name}-*"))
-        ]
+    found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in _inside(store.root / QUARANTINE)]
+    found += [
+        Garbage(path, _size_bytes(path), "unfinished work; the next run of it would go on from there")
+        for path in _inside(store.root / PARTIAL)
+        if path.is_dir() and not store.is_held(path.name)
+    ]
     found += [
         Garbage(path, _size_bytes(path), "left over from a killed run")
-        for path in sorted(store.root.glob(".tmp-*"))
-        if path.is_dir() and not _writer_lives(path)
+        for path in _inside(store.root)
+        if path.name.startswith(".tmp-") and path.is_dir() and not store.is_held(_written_by(path))
     ]
     return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What lies in a folder of the store, sorted; nothing where a link leads out of it."""
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
 def refuse_while_building(store: Store) -> None:
     """Raise StoreError when a run is writing to the store: what it has built but not yet filed would look unused."""
     for path in store.root.glob(".tmp-*"):
-        if _writer_lives(path):
+        if store.is_held(_written_by(path)):
             raise StoreError(f"{path.name} is being written by a run; delete when no run uses {store.root}")
 
 
@@ -97,7 +98,10 @@ def delete(garbage_found: Sequence[Garbage]) -> None:
     """Remove the folders. Raises StoreError naming the first that cannot be removed."""
     for item in garbage_found:
         try:
-            shutil.rmtree(item.path)
+            if item.path.is_dir() and not item.path.is_symlink():
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink()
         except OSError as error:
             raise StoreError(f"{item.path} cannot be removed: {error.strerror}") from None
 
@@ -120,9 +124,10 @@ def adopt(
     wanted = canonical(key.fields())
     assert isinstance(wanted, dict)
     record = _candidate(node, store, wanted, source)
-    old = store.inspect(store.root / record.folder)
-    if isinstance(old, Damaged):
-        raise StoreError(f"{record.folder} cannot be adopted: {old.why}")
+    old = store.fetch(Artifact(store.root / record.folder, record))
+    checked = store.inspect(old.path)
+    if isinstance(checked, Damaged):
+        raise StoreError(f"{record.folder} cannot be adopted: {checked.why}")
     changed = tuple(differences(record.key, wanted))
     adoption = Adoption(
         source=record.folder,
@@ -144,13 +149,14 @@ def adopt(
             store.quarantine(found)
         # Made when and where the source was made: a copy's seconds would pass for the stage's.
         about = record.model_dump(include={"wall_s", "started_utc", "host", "gpu", "git_commit"})
-        return store.publish(
+        adopted = store.publish(
             key, stage=node.stage, write=write, node=node.name, parents=record.parents, adopted=adoption, **about
         )
+        return store.share(adopted)
 
 
 def _candidate(node: Node, store: Store, wanted: dict[str, Any], source: str | None) -> Record:
-    records = [record for record in store.records() if record.stage == node.stage.name]
+    records = list(store.records(node.stage.name))
     if source is not None:
         records = [record for record in records if record.folder == source]
         if not records:
@@ -180,6 +186,6 @@ def _size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def _writer_lives(path: Path) -> bool:
-    pid = path.name.rsplit("-", 1)[-1]
-    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+def _written_by(path: Path) -> str:
+    """The lock under which a temporary folder is written: a process id would say nothing on another host."""
+    return path.name.removeprefix(".tmp-").rpartition("-")[0]

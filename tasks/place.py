@@ -40,7 +40,7 @@ class Place(BaseModel):
 
     def memo(self) -> Memo:
         """Remembered digests of files outside the store."""
-        return Memo(self.store.absolute() / ".sources.json")
+        return Memo(self.store.absolute() / ".sources.sqlite")
 
     def sources(self) -> Sources:
         """The recipe's own files."""

@@ -28,7 +28,7 @@ def ran(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     recipe = tiny_recipe()
     nodes = pipeline(recipe, write_documents(folder))
-    artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "store" / ".sources.json"), RunOptions())
+    artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "store" / ".sources.sqlite"), RunOptions())
     built = dict.fromkeys(artifacts, 1.0)
     outcome_of(recipe, nodes, artifacts, folder / "results", built=built).file(folder / "results")
     return folder
