@@ -8,7 +8,6 @@ the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished s
 import errno
 import fcntl
 import importlib
-import json
 import os
 import shutil
 import subprocess
@@ -166,6 +165,13 @@ class Store:
             os.close(descriptor)
         return False
 
+    def held(self) -> Iterator[str]:
+        """Names of outputs that somebody is building."""
+        for path in self.root.glob(".tmp-*"):
+            folder = written_by(path)
+            if self.is_held(folder):
+                yield folder
+
     @contextmanager
     def lock(self, key: StageKey, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the key's lock; the kernel releases it when the holder dies. `on_wait` is called if we must wait."""
@@ -248,7 +254,7 @@ class Store:
                 **_provenance(made, started, time.perf_counter() - clock) | about,
             )
             record = record.model_copy(update={"checksum": record.content_digest()})
-            write_synced(temporary / RECORD_FILE, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+            write_synced(temporary / RECORD_FILE, record.to_bytes())
             sync_folder(temporary)
             temporary.rename(self.root / key.folder)
             sync_folder(self.root)
@@ -335,6 +341,11 @@ def build_once(
         with store.scratch(key) as scratch:
             artifact = store.publish(key, stage=stage, write=write, node=node, parents=dict(parents))
         return store.share(artifact), True
+
+
+def written_by(path: Path) -> str:
+    """The output whose lock guards a temporary folder: a process id would say nothing on another host."""
+    return path.name.removeprefix(".tmp-").rpartition("-")[0]
 
 
 def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class Record(BaseModel):
         """Digest of everything in the record but the checksum itself."""
         return digest(self.model_dump(mode="json", exclude={"checksum"}))
 
+    def to_bytes(self) -> bytes:
+        """What stands in `record.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1).encode()
+
     @property
     def stage(self) -> str:
         """Name of the stage that made it."""
@@ -126,7 +130,9 @@ def refuse_unsafe(name: str) -> str:
     """
     parts = name.split("/")
     if len(name) > 1000 or not all(_PLAIN_PART.fullmatch(part) for part in parts) or name == RECORD_FILE:
-        raise StoreError(f"{RECORD_FILE} names {name[:200]!r}, a path outside its folder or one that no output may have")
+        raise StoreError(
+            f"{RECORD_FILE} names {name[:200]!r}, a path outside its folder or one that no output may have"
+        )
     return name
 
 

@@ -1,5 +1,6 @@
-"""A table of remembered facts in one SQLite file, for several processes at once. Losing it costs time, never correctness:
-a file that is damaged, locked for long or not writable is as good as none.
+"""A table of remembered facts in one SQLite file, for several processes at once.
+
+Losing it costs time, never correctness: a file that is damaged, locked for long or not writable is as good as none.
 """
 
 import sqlite3

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store
+from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store, written_by
 from pgolf.content import Memo
 from pgolf.errors import StoreError
 from pgolf.fingerprint import canonical
@@ -17,6 +17,7 @@ from pgolf.pipeline import Node, key_of
 from pgolf.plan import differences
 from pgolf.record import Adoption, Record
 from pgolf.run import Made
+from pgolf.shared_store import SharedStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +31,25 @@ class Checked:
 
 def verify(store: Store) -> Iterator[Checked]:
     """Hash every file of every output again and compare with the records. Raises StoreError where there is no store."""
-    if not store.root.is_dir():
+    if not store.root.is_dir() and not isinstance(store, SharedStore):
         raise StoreError(f"there is no store at {store.root}; name it with --store")
     for path in store.artifacts():
         found = store.inspect(path, trust=False)
         yield Checked(path.name, _size_bytes(path), found.why if isinstance(found, Damaged) else None)
+    if isinstance(store, SharedStore):
+        for folder, size_bytes, why in store.check_all():
+            yield Checked(f"{store.remote.url}/{folder}", size_bytes, why)
     store.save_memo()
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A folder that nothing refers to, and why it may go."""
+    """A folder that nothing refers to, and why it may go; or the objects below a prefix of an object store."""
 
     path: Path
     size_bytes: int
     why: str
+    objects: str = ""
 
 
 def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
@@ -55,6 +60,8 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
     and would make them again.
     """
     records = {record.folder: record for record in store.records()}
+    if isinstance(store, SharedStore):  # and what could not be uploaded yet
+        records |= {record.folder: record for record in Store.records(store)}
     needed: set[str] = set()
     waiting = [folder for folder in kept if folder in records]
     while waiting:
@@ -77,8 +84,10 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
     found += [
         Garbage(path, _size_bytes(path), "left over from a killed run")
         for path in _inside(store.root)
-        if path.name.startswith(".tmp-") and path.is_dir() and not store.is_held(_written_by(path))
+        if path.name.startswith(".tmp-") and path.is_dir() and not store.is_held(written_by(path))
     ]
+    if isinstance(store, SharedStore):
+        found += [Garbage(Path(prefix), size, why, prefix) for prefix, size, why in store.unneeded(needed)]
     return found
 
 
@@ -89,14 +98,17 @@ def _inside(folder: Path) -> list[Path]:
 
 def refuse_while_building(store: Store) -> None:
     """Raise StoreError when a run is writing to the store: what it has built but not yet filed would look unused."""
-    for path in store.root.glob(".tmp-*"):
-        if store.is_held(_written_by(path)):
-            raise StoreError(f"{path.name} is being written by a run; delete when no run uses {store.root}")
+    for folder in store.held():
+        raise StoreError(f"{folder} is being written by a run; delete when no run uses {store.root}")
 
 
-def delete(garbage_found: Sequence[Garbage]) -> None:
-    """Remove the folders. Raises StoreError naming the first that cannot be removed."""
+def delete(store: Store, garbage_found: Sequence[Garbage]) -> None:
+    """Remove the folders and objects. Raises StoreError naming the first that cannot be removed."""
     for item in garbage_found:
+        if item.objects:
+            assert isinstance(store, SharedStore)
+            store.remove(item.objects)
+            continue
         try:
             if item.path.is_dir() and not item.path.is_symlink():
                 shutil.rmtree(item.path)
@@ -184,8 +196,3 @@ def _user() -> str:
 
 def _size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-
-
-def _written_by(path: Path) -> str:
-    """The lock under which a temporary folder is written: a process id would say nothing on another host."""
-    return path.name.removeprefix(".tmp-").rpartition("-")[0]
