@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = ("counts", "impossibility", "score", "grid", "sweep", "compress", "codecs", "start", "train_step")
+BENCHMARKS = ("counts", "impossibility", "score", "grid", "sweep", "compress", "codecs", "start", "store", "train_step")
 HEAD = """# Benchmarks
 
 Written by `make bench`. Every ratio is between two things measured in turns in the same run on the same machine;
