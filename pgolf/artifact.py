@@ -129,19 +129,29 @@ class Store:
 
     def artifacts(self) -> Iterator[Path]:
         """Folders of the store that look like outputs, sorted by name."""
-        if not self.root.is_dir():
-            return
-        for path in sorted(self.root.iterdir()):
-            if FOLDER_PATTERN.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-                yield path
+        for folder in self._folders():
+            yield self.root / folder
+
+    def _folders(self, stage: str | None = None) -> list[str]:
+        start = "" if stage is None else f"{stage}-"
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(
+                    entry.name
+                    for entry in entries
+                    if entry.name.startswith(start)
+                    and FOLDER_PATTERN.fullmatch(entry.name)
+                    and entry.is_dir(follow_symlinks=False)
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def records(self, stage: str | None = None) -> Iterator[Record]:
         """Readable records of the store or of one stage, their files unverified, sorted by folder name."""
         wanted = {}
-        for path in self.artifacts():
-            if stage is None or path.name.rpartition("-")[0] == stage:
-                with suppress(OSError):
-                    wanted[path.name] = spelled(signature(path / RECORD_FILE))
+        for folder in self._folders(stage):
+            with suppress(OSError):
+                wanted[folder] = spelled(signature(f"{self.root}/{folder}/{RECORD_FILE}"))
         yield from self._index.records(wanted, self._read, stage=stage)
 
     def _read(self, folder: str) -> Record | None:

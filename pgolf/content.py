@@ -29,9 +29,9 @@ def sha256_file(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def signature(path: Path) -> Signature:
+def signature(path: Path | str) -> Signature:
     """(size, mtime, ctime, inode) of a file, times in nanoseconds."""
-    stat = path.stat()
+    stat = os.stat(path)
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 

@@ -31,7 +31,7 @@ STORE = {
     f"pgolf.{name}"
     for name in (
         *("artifact", "build", "bundle", "export", "listen", "outcome", "pipeline", "plan", "preflight", "recipe"),
-        *("recipes", "record", "stages", "systems", "upkeep"),
+        *("recipes", "record", "record_index", "remote", "remote_lock", "shared_store", "stages", "systems", "upkeep"),
     )
 }  # fmt: skip
 IMPORTS_BY_CALL = ("pgolf", "pgolf.artifact")  # lazy exports; the entry module of a stage that has to run
