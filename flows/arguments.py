@@ -9,7 +9,7 @@ from typing import Any
 from pgolf.artifact import Store
 from pgolf.errors import ConfigError
 from pgolf.recipe import Recipe
-from pgolf.remote import is_url
+from pgolf.remote import checked_url, is_url
 from tasks.place import Place
 
 
@@ -139,7 +139,11 @@ def _store_fields(arguments: argparse.Namespace) -> dict[str, Any]:
             if getattr(arguments, option) is not None:
                 raise ConfigError(f"--{option.replace('_', '-')} is for a --store at an URL; {store} is a folder")
         return {"store": store.absolute()}
-    fields: dict[str, Any] = {"remote": store, "store": None if arguments.cache is None else arguments.cache.absolute()}
+    # Checked before it is a field: messages about fields show what was given.
+    fields: dict[str, Any] = {
+        "remote": checked_url(store),
+        "store": None if arguments.cache is None else arguments.cache.absolute(),
+    }
     if arguments.cache_limit is not None:
         fields["cache_limit_bytes"] = size_bytes_of(arguments.cache_limit)
     return {name: value for name, value in fields.items() if value is not None}

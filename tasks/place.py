@@ -20,7 +20,8 @@ from pgolf.shared_store import SharedStore
 class Place(BaseModel):
     """Folders and devices of the machine that runs the stages; relative paths start at its working directory."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An address may hold credentials by mistake, and messages would show them.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     store: Path = Field(
         Path("artifacts"), description="Folder of the artifact store; or its address, s3://bucket/prefix"

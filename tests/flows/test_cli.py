@@ -15,6 +15,7 @@ from pgolf.content import Memo
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import pipeline
 from pgolf.run import RunOptions
+from tasks.place import Place
 from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
@@ -141,6 +142,18 @@ def test_a_store_that_cannot_be_one_is_refused(options, says, capsys, tmp_path, 
         assert says in told
         assert "secret" not in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("field", ["store", "remote"])
+def test_a_place_takes_an_address_and_shows_no_credentials(field, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = Place.model_validate({field: "s3://bucket/prefix/"})
+    assert place.remote == "s3://bucket/prefix"
+    assert place.store.parent == tmp_path / "pgolf"
+    assert Place.model_validate_json(place.model_dump_json()) == place
+    with pytest.raises(ValueError, match="holds credentials") as refused:
+        Place.model_validate({field: "s3://key:secret@bucket/prefix"})
+    assert "secret" not in str(refused.value)
 
 
 def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, capsys, monkeypatch):
