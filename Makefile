@@ -19,7 +19,7 @@ $(READY): constraints.txt pyproject.toml
 	if ! command -v nvidia-smi >/dev/null 2>&1 && $(BIN)/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' $(TORCH_CPU_INDEX)/torch/ >/dev/null 2>&1; then \
 		extra="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
 	echo "installing pinned packages (a few minutes the first time)"; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check $$extra -c constraints.txt -e '.[train,flows,dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check $$extra -c constraints.txt -e '.[train,flows,s3,dev]'
 	@touch $(READY)
 
 demo: setup

@@ -15,7 +15,7 @@ from bench.report import Report
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("counts", "impossibility", "score", "grid", "sweep", "compress", "codecs"),
-    *("start", "scale", "train_step", "checkpoint"),
+    *("start", "scale", "store", "train_step", "checkpoint"),
 )
 HEAD = """# Benchmarks
 

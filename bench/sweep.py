@@ -88,7 +88,7 @@ def evaluations(recipe: Recipe, store: Path, folder: Path) -> list[Evaluation]:
     command = ["run", recipe.name, "--seeds", *seeds, "--no-prefect", *places]
     subprocess.run([sys.executable, "-m", "flows.cli", *command], check=True, stdout=subprocess.DEVNULL)
     nodes = pipeline(recipe)
-    steps = make_plan(nodes, Store(store), Memo(store / ".sources.json"))
+    steps = make_plan(nodes, Store(store), Memo(store / ".sources.sqlite"))
     artifacts = {step.node.name: step.artifact for step in steps if step.artifact is not None}
     return [
         Evaluation(recipe, node, input_folders(node, artifacts), folder / node.name)

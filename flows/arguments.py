@@ -1,12 +1,15 @@
 """Arguments that several commands share, and what they mean."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pgolf.artifact import Store
 from pgolf.errors import ConfigError
 from pgolf.recipe import Recipe
+from pgolf.remote import checked_url, is_url
 from tasks.place import Place
 
 
@@ -66,8 +69,20 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """--store DIR."""
-    parser.add_argument("--store", type=Path, default=Path("artifacts"), metavar="DIR", help="folder of the outputs")
+    """--store, --cache and --cache-limit."""
+    parser.add_argument(
+        "--store",
+        type=_location,
+        default=Path("artifacts"),
+        metavar="DIR|URL",
+        help="where the outputs are: a folder, or s3://bucket/prefix",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="what of a store at an URL is kept here (default: ~/.cache/pgolf/…)"
+    )
+    parser.add_argument(
+        "--cache-limit", metavar="SIZE", help="e.g. 20GB: outputs used longest ago leave the cache (default: none do)"
+    )
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +121,42 @@ def add_checkpoint_steps(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _location(text: str) -> Path | str:
+    return text if is_url(text) else Path(text)
+
+
+def store_of(arguments: argparse.Namespace) -> Store:
+    """The store that the arguments name. Raises ConfigError for an address or a size that cannot be used."""
+    from pgolf.overrides import validated
+
+    return validated(Place, _store_fields(arguments)).open_store()
+
+
+def _store_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    store = arguments.store
+    if isinstance(store, Path):
+        for option in ("cache", "cache_limit"):
+            if getattr(arguments, option) is not None:
+                raise ConfigError(f"--{option.replace('_', '-')} is for a --store at an URL; {store} is a folder")
+        return {"store": store.absolute()}
+    # Checked before it is a field: messages about fields show what was given.
+    fields: dict[str, Any] = {
+        "remote": checked_url(store),
+        "store": None if arguments.cache is None else arguments.cache.absolute(),
+    }
+    if arguments.cache_limit is not None:
+        fields["cache_limit_bytes"] = size_bytes_of(arguments.cache_limit)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def size_bytes_of(text: str) -> int:
+    """Bytes of a size such as 20GB or 500 MB, in powers of 1000. Raises ConfigError."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)B?\s*", text)
+    if match is None:
+        raise ConfigError(f"--cache-limit {text}: give a size such as 20GB")
+    return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
+
+
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The recipe with its overrides and seeds. Raises ConfigError for an unknown name or field, or a bad value."""
     from pgolf.overrides import apply_overrides, validated
@@ -127,14 +178,18 @@ def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:
     """Folders and devices as one value; folders absolute, since a flow may run in another working directory."""
     from pgolf.overrides import validated
 
-    fields: dict[str, Any] = {name: getattr(arguments, name) for name in Place.model_fields}
+    fields: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in Place.model_fields
+        if name not in ("store", "remote", "cache_limit_bytes")
+    }
     files = by_seed("--checkpoint", arguments.checkpoints, recipe)
     fields["checkpoints"] = {seed: Path(path).absolute() for seed, path in files.items()}
     fields["checkpoint_steps"] = steps_by_seed(arguments.checkpoint_steps, recipe)
-    for name in ("store", "results", "documents", "tokenizer"):
+    for name in ("results", "documents", "tokenizer"):
         if fields[name] is not None:
             fields[name] = Path(fields[name]).absolute()
-    return validated(Place, fields)
+    return validated(Place, fields | _store_fields(arguments))
 
 
 def by_seed(option: str, texts: Sequence[str], recipe: Recipe) -> dict[int, str]:

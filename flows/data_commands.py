@@ -6,10 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from flows.arguments import steps_by_seed
+from flows.arguments import steps_by_seed, store_of
 from flows.console import Console
 from flows.summary import summary
-from pgolf.artifact import Store
 from pgolf.build import build_node
 from pgolf.content import Memo
 from pgolf.corpus.config import TokenizeConfig
@@ -62,8 +61,8 @@ def import_weights(arguments: argparse.Namespace) -> int:
 
 
 def _build(node: Node, arguments: argparse.Namespace) -> int:
-    store = Store(arguments.store)
-    memo = Memo(store.root / ".sources.json")
+    store = store_of(arguments)
+    memo = Memo(store.root / ".sources.sqlite")
     with Console(reasons={}) as console:
         artifact, built = build_node(node, {}, store, memo, RunOptions(), console)
     store.save_memo()

@@ -26,7 +26,7 @@ def write_export(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"{step.node.name} is not finished ({'; '.join(step.reasons)}); pgolf run {recipe.name} first"
         )
-    exported = export(recipe, step.artifact, arguments.out.absolute())
+    exported = export(recipe, store.fetch(step.artifact), arguments.out.absolute())
     left_bytes = exported.budget_bytes - exported.total_bytes
     verdict = f"{left_bytes:,} under" if exported.fits_budget else f"{-left_bytes:,} OVER"
     if arguments.json:

@@ -6,7 +6,7 @@ import sys
 
 from pgolf.tables.filters import parse_filters
 from pgolf.tables.parquet import read
-from pgolf.tables.ranked import legacy_scores, ranking
+from pgolf.tables.ranked import NEEDED, legacy_scores, ranking
 from pgolf.tables.schema import TABLES
 from pgolf.tables.sheet import Sheet, sheet_of
 from pgolf.tables.text import to_csv, to_json, to_text
@@ -20,13 +20,14 @@ def results(arguments: argparse.Namespace) -> int:
         where["recipe"] = [arguments.recipe]
     if arguments.seed is not None:
         where["seed"] = [arguments.seed]
-    table = read(arguments.results, spec, where)
+    in_means = not arguments.csv and not arguments.rows and arguments.table == "scores"
+    table = read(arguments.results, spec, where, columns=NEEDED if in_means else None)
     if table.num_rows == 0:
         asked = " that match" if where else ""
         print(f"no rows{asked} in {arguments.results / spec.name}; `pgolf run RECIPE` writes some", file=sys.stderr)
     if arguments.csv:
         print(to_csv(sheet_of(table, spec)), end="")
-    elif arguments.rows or arguments.table != "scores":
+    elif not in_means:
         sheet = sheet_of(table, spec)
         print(to_json(sheet) if arguments.json else to_text(sheet), end="")
     else:

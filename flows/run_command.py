@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
         )
         if in_prefect:
             artifacts = _run_in_prefect(recipe, place, ledger, arguments.max_points, evaluation_only)
-        elif reasons:
+        elif reasons or place.remote is not None:  # what is reused may have to be fetched first
             artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
         else:
             # Nothing has to run and nobody watches: no server is started, no Prefect imported.

@@ -6,7 +6,7 @@
 
     recipe = recipe_named("demo")
     nodes = pipeline(recipe)
-    artifacts = build_all(nodes, Store(Path("artifacts")), Memo(Path("artifacts/.sources.json")), RunOptions())
+    artifacts = build_all(nodes, Store(Path("artifacts")), Memo(Path("artifacts/.sources.sqlite")), RunOptions())
     print(outcome_of(recipe, nodes, artifacts, Path("results")).text())
 
 A name is imported from its module when it is first used; `import pgolf` by itself loads nothing. (A name cannot also be

@@ -2,12 +2,12 @@
 
 Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/`
 the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished stage keeps for after a kill;
-`.locks/`, `.memo.json` and `.tmp-*` are the store's own and may be deleted when nothing runs.
+`.locks/`, `.memo.sqlite`, `.records.sqlite` and `.tmp-*` are the store's own and may be deleted when nothing runs.
 """
 
 import errno
+import fcntl
 import importlib
-import json
 import os
 import shutil
 import subprocess
@@ -23,17 +23,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pgolf.content import Memo, combined
+from pgolf.content import Memo, combined, signature, spelled
 from pgolf.errors import StoreError, StoreFull
 from pgolf.fingerprint import canonical
 from pgolf.hardware import core_count, cpu_name, gpu_name, host_name
-from pgolf.record import FOLDER_PATTERN, RECORD_FILE, FileRecord, Parent, Record, read_record
+from pgolf.record import FOLDER_PATTERN, RECORD_FILE, FileRecord, Parent, Record, read_record, refuse_unsafe
+from pgolf.record_index import RecordIndex
 from pgolf.run import Made, RunOptions
 from pgolf.stage import Stage, StageKey
 
 QUARANTINE = "quarantine"
 FAILED = "failed"
 PARTIAL = "partial"
+LOCKS = ".locks"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -63,7 +65,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self._memo = Memo(self.root / ".memo.json")
+        self._memo = Memo(self.root / ".memo.sqlite")
+        self._index = RecordIndex(self.root / ".records.sqlite")
 
     def save_memo(self) -> None:
         """Keep what was learned about unchanged files for the next process."""
@@ -72,15 +75,33 @@ class Store:
     def look(self, key: StageKey, *, trust: bool = True) -> Artifact | Damaged | None:
         """The output of `key` if it is there and sound; changes nothing. trust=False hashes every file again."""
         path = self.root / key.folder
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         found = self.inspect(path, trust=trust)
         if isinstance(found, Artifact) and found.record.key_digest != key.digest:
             return Damaged(path, f"{RECORD_FILE} belongs to another key that begins with the same 12 digits")
         return found
 
+    def get(self, key: StageKey) -> Artifact | Damaged | None:
+        """As `look`, and its files lie in this folder afterwards, wherever they were before."""
+        return self.look(key)
+
+    def fetch(self, artifact: Artifact) -> Artifact:
+        """An output that `look` has found, with its files in this folder. Raises StoreError if that cannot be."""
+        return artifact
+
+    def is_shared(self, artifact: Artifact) -> bool:
+        """Whether everybody who uses this store can have the output."""
+        return True
+
+    def share(self, artifact: Artifact) -> Artifact:
+        """Let everybody who uses this store have the output; the caller holds the lock. Returns the one they have."""
+        return artifact
+
     def inspect(self, path: Path, *, trust: bool = True) -> Artifact | Damaged:
         """Check one folder against its own record: every file present, of the recorded size and sha256."""
+        if path.is_symlink() or not path.is_dir():
+            return Damaged(path, "it is not a folder of the store itself")
         try:
             record = read_record(path)
         except StoreError as error:
@@ -108,26 +129,64 @@ class Store:
 
     def artifacts(self) -> Iterator[Path]:
         """Folders of the store that look like outputs, sorted by name."""
-        if not self.root.is_dir():
-            return
-        for path in sorted(self.root.iterdir()):
-            if FOLDER_PATTERN.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-                yield path
+        for folder in self._folders():
+            yield self.root / folder
 
-    def records(self) -> Iterator[Record]:
-        """Readable records of the store, unverified, sorted by folder name."""
-        for path in self.artifacts():
-            try:
-                yield read_record(path)
-            except StoreError:
-                continue
+    def _folders(self, stage: str | None = None) -> list[str]:
+        start = "" if stage is None else f"{stage}-"
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(
+                    entry.name
+                    for entry in entries
+                    if entry.name.startswith(start)
+                    and FOLDER_PATTERN.fullmatch(entry.name)
+                    and entry.is_dir(follow_symlinks=False)
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def records(self, stage: str | None = None) -> Iterator[Record]:
+        """Readable records of the store or of one stage, their files unverified, sorted by folder name."""
+        wanted = {}
+        for folder in self._folders(stage):
+            with suppress(OSError):
+                wanted[folder] = spelled(signature(f"{self.root}/{folder}/{RECORD_FILE}"))
+        yield from self._index.records(wanted, self._read, stage=stage)
+
+    def _read(self, folder: str) -> Record | None:
+        try:
+            record = read_record(self.root / folder)
+        except StoreError:
+            return None
+        return record if record.folder == folder else None
+
+    def is_held(self, folder: str) -> bool:
+        """Whether somebody, on whatever host, holds the lock under which this output is written."""
+        try:
+            descriptor = os.open(self.root / LOCKS / f"{folder}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # never locked
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def held(self) -> Iterator[str]:
+        """Names of outputs that somebody is building."""
+        for path in self.root.glob(".tmp-*"):
+            folder = written_by(path)
+            if self.is_held(folder):
+                yield folder
 
     @contextmanager
     def lock(self, key: StageKey, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the key's lock; the kernel releases it when the holder dies. `on_wait` is called if we must wait."""
-        folder = self.root / ".locks"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = self._own_folder(LOCKS)
             lock = FileLock(folder / f"{key.folder}.lock")
             try:
                 lock.acquire(timeout=0)
@@ -135,7 +194,7 @@ class Store:
                 on_wait()
                 lock.acquire()
         except OSError as error:
-            raise _store_error(error, self.root) from error
+            raise store_error(error, self.root) from error
         try:
             yield
         finally:
@@ -151,11 +210,10 @@ class Store:
 
         It survives a killed process and a stage that failed, and is removed once the block ends well.
         """
-        folder = self.unfinished(key)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = self._own_folder(PARTIAL, key.folder)
         except OSError as error:
-            raise _store_error(error, self.root) from error
+            raise store_error(error, self.root) from error
         try:
             yield folder
         except BaseException:
@@ -166,12 +224,23 @@ class Store:
 
     def quarantine(self, damaged: Damaged) -> Path:
         """Move a damaged folder out of the way, keeping it for inspection; returns where it is now."""
-        folder = self.root / QUARANTINE
-        folder.mkdir(exist_ok=True)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        target = folder / f"{damaged.path.name}.{stamp}.{os.getpid()}"
-        damaged.path.rename(target)
+        try:
+            target = self._own_folder(QUARANTINE) / f"{damaged.path.name}.{stamp}.{os.getpid()}"
+            damaged.path.rename(target)
+        except OSError as error:
+            raise store_error(error, self.root) from error
         return target
+
+    def _own_folder(self, *parts: str) -> Path:
+        """A folder of the store's own, made if it is not there. Raises StoreError where a link takes its place."""
+        path = self.root
+        for part in parts:
+            path = path / part
+            if path.is_symlink():
+                raise StoreError(f"{path} is a link, and the store writes nowhere but in itself; remove the link")
+        path.mkdir(parents=True, exist_ok=True)
+        return path
 
     def publish(self, key: StageKey, *, stage: Stage, write: Callable[[Path], Made], **about: object) -> Artifact:
         """Write a payload in a temporary sibling, describe it, and rename it into place; the caller holds the lock.
@@ -185,7 +254,7 @@ class Store:
         temporary = self.root / f".tmp-{key.folder}-{os.getpid()}"
         try:
             for leftover in self.root.glob(f".tmp-{key.folder}-*"):  # of a killed holder of this lock
-                shutil.rmtree(leftover)
+                leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
             temporary.mkdir()
             made = write(temporary)
             files = self._seal(temporary, key.folder)
@@ -199,14 +268,14 @@ class Store:
                 **_provenance(made, started, time.perf_counter() - clock) | about,
             )
             record = record.model_copy(update={"checksum": record.content_digest()})
-            _write_synced(temporary / RECORD_FILE, json.dumps(record.model_dump(mode="json"), indent=1).encode())
-            _sync_folder(temporary)
+            write_synced(temporary / RECORD_FILE, record.to_bytes())
+            sync_folder(temporary)
             temporary.rename(self.root / key.folder)
-            _sync_folder(self.root)
+            sync_folder(self.root)
         except Exception as error:
             self._keep_logs(temporary, key.folder)
             if _no_space(error) or (isinstance(error, OSError) and _concerns(error, self.root)):
-                raise _store_error(error, self.root) from error
+                raise store_error(error, self.root) from error
             raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -214,11 +283,9 @@ class Store:
 
     def _keep_logs(self, temporary: Path, folder: str) -> None:
         """Save the logs of a stage that failed: why it did is in them."""
-        target = self.root / FAILED / folder
-        with suppress(OSError):
+        with suppress(OSError, StoreError):
             for log in sorted(temporary.glob("*.log")):
-                target.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(log, target / log.name)
+                shutil.copyfile(log, self._own_folder(FAILED, folder) / log.name)
 
     def _seal(self, temporary: Path, folder: str) -> dict[str, FileRecord]:
         """Make every payload file durable and read-only, and describe it; keys are paths relative to the folder."""
@@ -227,7 +294,7 @@ class Store:
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise StoreError(f"a stage wrote {path.relative_to(temporary)}, which is neither a file nor a folder")
             if path.is_dir():
-                _sync_folder(path)
+                sync_folder(path)
                 continue
             descriptor = os.open(path, os.O_RDONLY)
             try:
@@ -235,7 +302,7 @@ class Store:
             finally:
                 os.close(descriptor)
             path.chmod(0o444)
-            name = path.relative_to(temporary).as_posix()
+            name = refuse_unsafe(path.relative_to(temporary).as_posix())
             # Remembered under the name it is about to have: renaming the folder changes nothing in a file's stat.
             sha256 = self._memo.sha256(path, name=f"{folder}/{name}", trust=False)
             files[name] = FileRecord(size_bytes=path.stat().st_size, sha256=sha256)
@@ -262,13 +329,13 @@ def build_once(
     there. changed_meanwhile: what of the key has ceased to be true by the end of the
     build. Raises whatever the stage raises for bad input, StoreFull and StoreError.
     """
-    found = store.look(key)
-    if isinstance(found, Artifact):
+    found = store.get(key)
+    if isinstance(found, Artifact) and store.is_shared(found):
         return found, False
     with store.lock(key, on_wait):
-        found = store.look(key)
+        found = store.get(key)
         if isinstance(found, Artifact):
-            return found, False
+            return store.share(found), False
         if isinstance(found, Damaged):
             store.quarantine(found)
         on_build()
@@ -286,7 +353,13 @@ def build_once(
             return made
 
         with store.scratch(key) as scratch:
-            return store.publish(key, stage=stage, write=write, node=node, parents=dict(parents)), True
+            artifact = store.publish(key, stage=stage, write=write, node=node, parents=dict(parents))
+        return store.share(artifact), True
+
+
+def written_by(path: Path) -> str:
+    """The output whose lock guards a temporary folder: a process id would say nothing on another host."""
+    return path.name.removeprefix(".tmp-").rpartition("-")[0]
 
 
 def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:
@@ -327,14 +400,14 @@ def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mappi
     return outputs
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -353,7 +426,7 @@ def _concerns(error: OSError, root: Path) -> bool:
     return isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(root)
 
 
-def _store_error(error: Exception, root: Path) -> StoreError:
+def store_error(error: Exception, root: Path) -> StoreError:
     if _no_space(error):
         free_bytes = shutil.disk_usage(root if root.exists() else root.parent).free
         return StoreFull(

@@ -53,11 +53,20 @@ def build_node(
 def build_all(
     nodes: Sequence[Node], store: Store, memo: Memo, run: RunOptions, listener: Listener | None = None
 ) -> dict[str, Artifact]:
-    """Every node's artifact by name, one stage after the other in this process."""
+    """Every node's artifact by name, one stage after the other in this process.
+
+    What another process is building is left for later, so that several that run one recipe over a shared store split
+    its seeds instead of waiting for one another.
+    """
     artifacts: dict[str, Artifact] = {}
-    for node in nodes:
+    waiting = list(nodes)
+    while waiting:
+        ready = [node for node in waiting if all(name in artifacts for name in node.parents)]
+        free = (node for node in ready if not store.is_held(key_of(node, artifacts, memo).folder))
+        node = next(free, ready[0])
         parents = {name: artifacts[name] for name in node.parents}
         artifacts[node.name], _built = build_node(node, parents, store, memo, run, listener or Silence())
+        waiting.remove(node)
     return artifacts
 
 

@@ -6,12 +6,12 @@ by a user. `pgolf verify` hashes everything regardless.
 """
 
 import hashlib
-import json
 import os
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from pgolf.table_file import Table
 
 CHUNK_BYTES = 1 << 20
 # A second write within one tick of the file system's clock leaves the same times: files this young are not remembered.
@@ -29,10 +29,15 @@ def sha256_file(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def signature(path: Path) -> Signature:
+def signature(path: Path | str) -> Signature:
     """(size, mtime, ctime, inode) of a file, times in nanoseconds."""
-    stat = path.stat()
+    stat = os.stat(path)
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def spelled(stat: Signature) -> str:
+    """A signature as text."""
+    return " ".join(map(str, stat))
 
 
 def combined(digests: Iterable[tuple[str, str]]) -> str:
@@ -42,44 +47,36 @@ def combined(digests: Iterable[tuple[str, str]]) -> str:
 
 
 class Memo:
-    """Digests by path, kept in one small JSON file; losing it costs time, never correctness."""
+    """Digests by path, kept in one SQLite file; losing it costs time, never correctness."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known = _load(path)
+        self._known = Table(path, "digests", "name TEXT PRIMARY KEY, signature TEXT, sha256 TEXT")
         self._learned: dict[str, tuple[Signature, str]] = {}
 
     def sha256(self, path: Path, *, name: str | None = None, trust: bool = True) -> str:
         """Digest of `path`, from memory when its signature is unchanged and `trust` is set."""
         name = name or os.path.abspath(path)
         now = signature(path)
-        known = self._known.get(name)
-        if trust and known is not None and known[0] == now:
-            return known[1]
+        if trust and (known := self._look_up(name, now)) is not None:
+            return known
         value = sha256_file(path)
         settled = time.time_ns() - max(now[1], now[2]) > SETTLED_NS
         if settled and signature(path) == now:
-            self._known[name] = self._learned[name] = (now, value)
+            self._learned[name] = (now, value)
         return value
+
+    def remember(self, digests: Mapping[Path, str]) -> None:
+        """Take digests from elsewhere for files as they are now; the caller knows that they are right."""
+        self._learned |= {os.path.abspath(path): (signature(path), value) for path, value in digests.items()}
+
+    def _look_up(self, name: str, now: Signature) -> str | None:
+        if name in self._learned:
+            then, value = self._learned[name]
+            return value if then == now else None
+        rows = self._known.rows("SELECT sha256 FROM digests WHERE name = ? AND signature = ?", (name, spelled(now)))
+        return str(rows[0][0]) if rows else None
 
     def save(self) -> None:
         """Write what was learned; a store that cannot be written to is left as it is."""
-        if not self._learned:
-            return
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Merged with what others have learned meanwhile; a lost entry is only hashed again.
-            temporary.write_text(json.dumps(_load(self._path) | self._learned))
-            temporary.replace(self._path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-        self._learned = {}
-
-
-def _load(path: Path) -> dict[str, tuple[Signature, str]]:
-    try:
-        loaded = json.loads(path.read_text())
-        return {name: (tuple(stat), value) for name, (stat, value) in loaded.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        learned, self._learned = self._learned, {}
+        self._known.put([(name, spelled(then), value) for name, (then, value) in learned.items()])

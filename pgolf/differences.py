@@ -8,6 +8,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The fields in which two keys differ, each as a person would say it."""
     texts = []
     for section in ("version", "config", "inputs", "values", "hardware", "tools", "code"):
+        if old.get(section) == new.get(section):  # most are, and a store of many runs compares thousands
+            continue
         before, after = _flat(old.get(section)), _flat(new.get(section))
         for name in sorted(before.keys() | after.keys()):
             if before.get(name) != after.get(name) or (name in before) != (name in after):

@@ -3,7 +3,9 @@
 One definition serves `pgolf plan`, the plain runner and the Prefect flows, so that what is planned is what runs.
 """
 
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -252,7 +254,10 @@ def content_digest(path: Path, memo: Memo) -> str:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         if not files:
             raise DataError(f"{path} holds no files")
-        return combined((file.relative_to(path).as_posix(), memo.sha256(file)) for file in files)
+        # In threads: hashing lets go of the interpreter, and the first look at a folder must read all of it.
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            digests = pool.map(memo.sha256, files)
+            return combined((file.relative_to(path).as_posix(), value) for file, value in zip(files, digests))
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 

@@ -3,8 +3,9 @@
 Imports neither torch nor Prefect, and changes nothing in the store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from pgolf.artifact import Artifact, Damaged, Store
@@ -55,13 +56,12 @@ def make_plan(
 
     Raises DataError when an input file cannot be read.
     """
-    records: dict[str, list[Record]] = {}
-    for record in store.records():
-        records.setdefault(record.stage, []).append(record)
+    # Of the stages that have to run alone: a store of many runs holds many records.
+    records_of = cache(lambda stage: list(store.records(stage)))
     artifacts: dict[str, Artifact] = {}
     steps: list[Step] = []
     for node in nodes:
-        step = _step(node, artifacts, store, memo, records.get(node.stage.name, []), run)
+        step = _step(node, artifacts, store, memo, records_of, run)
         if step.artifact is not None:
             artifacts[node.name] = step.artifact
         steps.append(step)
@@ -95,22 +95,22 @@ def _step(
     artifacts: Mapping[str, Artifact],
     store: Store,
     memo: Memo,
-    same_stage: Sequence[Record],
+    records_of: Callable[[str], list[Record]],
     run: RunOptions,
 ) -> Step:
     waiting = [parent for parent in node.parents if parent not in artifacts]
     if waiting:
         reasons = tuple(f"depends on {parent}" for parent in waiting)
-        expected = estimate(node, run, same_stage, _known_inputs(node, artifacts))
+        expected = estimate(node, run, records_of(node.stage.name), _known_inputs(node, artifacts))
         return Step(node=node, action="depends", reasons=reasons, estimate=expected)
     key = key_of(node, artifacts, memo)
     found = store.look(key)
     if isinstance(found, Artifact):
         return Step(node=node, action="reuse", reasons=(), estimate=Estimate(found.record.wall_s), artifact=found)
-    reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, same_stage)
+    reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, records_of(node.stage.name))
     if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
         reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
-    expected = estimate(node, run, same_stage, key.inputs)
+    expected = estimate(node, run, records_of(node.stage.name), key.inputs)
     return Step(node=node, action="run", reasons=reasons, estimate=expected)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store
+from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store, written_by
 from pgolf.content import Memo
 from pgolf.differences import differences
 from pgolf.errors import StoreError
@@ -17,6 +17,7 @@ from pgolf.fingerprint import canonical
 from pgolf.pipeline import Node, key_of
 from pgolf.record import PROVENANCE, Adoption, Record
 from pgolf.run import Made
+from pgolf.shared_store import SharedStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +31,25 @@ class Checked:
 
 def verify(store: Store) -> Iterator[Checked]:
     """Hash every file of every output again and compare with the records. Raises StoreError where there is no store."""
-    if not store.root.is_dir():
+    if not store.root.is_dir() and not isinstance(store, SharedStore):
         raise StoreError(f"there is no store at {store.root}; name it with --store")
     for path in store.artifacts():
         found = store.inspect(path, trust=False)
         yield Checked(path.name, _size_bytes(path), found.why if isinstance(found, Damaged) else None)
+    if isinstance(store, SharedStore):
+        for folder, size_bytes, why in store.check_all():
+            yield Checked(f"{store.remote.url}/{folder}", size_bytes, why)
     store.save_memo()
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A folder that nothing refers to, and why it may go."""
+    """A folder that nothing refers to, and why it may go; or the objects below a prefix of an object store."""
 
     path: Path
     size_bytes: int
     why: str
+    objects: str = ""
 
 
 def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
@@ -55,6 +60,8 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
     and would make them again.
     """
     records = {record.folder: record for record in store.records()}
+    if isinstance(store, SharedStore):  # and what could not be uploaded yet
+        records |= {record.folder: record for record in Store.records(store)}
     needed: set[str] = set()
     waiting = [folder for folder in kept if folder in records]
     while waiting:
@@ -68,36 +75,45 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
         for path in store.artifacts()
         if path.name not in needed
     ]
-    quarantine = store.root / QUARANTINE
-    if quarantine.is_dir():
-        found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in sorted(quarantine.iterdir())]
-    partial = store.root / PARTIAL
-    if partial.is_dir():
-        found += [
-            Garbage(path, _size_bytes(path), "unfinished work; the next run of it would go on from there")
-            for path in sorted(partial.iterdir())
-            if path.is_dir() and not any(_writer_lives(tmp) for tmp in store.root.glob(f".tmp-{path.name}-*"))
-        ]
+    found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in _inside(store.root / QUARANTINE)]
+    found += [
+        Garbage(path, _size_bytes(path), "unfinished work; the next run of it would go on from there")
+        for path in _inside(store.root / PARTIAL)
+        if path.is_dir() and not store.is_held(path.name)
+    ]
     found += [
         Garbage(path, _size_bytes(path), "left over from a killed run")
-        for path in sorted(store.root.glob(".tmp-*"))
-        if path.is_dir() and not _writer_lives(path)
+        for path in _inside(store.root)
+        if path.name.startswith(".tmp-") and path.is_dir() and not store.is_held(written_by(path))
     ]
+    if isinstance(store, SharedStore):
+        found += [Garbage(Path(prefix), size, why, prefix) for prefix, size, why in store.unneeded(needed)]
     return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What lies in a folder of the store, sorted; nothing where a link leads out of it."""
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
 def refuse_while_building(store: Store) -> None:
     """Raise StoreError when a run is writing to the store: what it has built but not yet filed would look unused."""
-    for path in store.root.glob(".tmp-*"):
-        if _writer_lives(path):
-            raise StoreError(f"{path.name} is being written by a run; delete when no run uses {store.root}")
+    for folder in store.held():
+        raise StoreError(f"{folder} is being written by a run; delete when no run uses {store.root}")
 
 
-def delete(garbage_found: Sequence[Garbage]) -> None:
-    """Remove the folders. Raises StoreError naming the first that cannot be removed."""
+def delete(store: Store, garbage_found: Sequence[Garbage]) -> None:
+    """Remove the folders and objects. Raises StoreError naming the first that cannot be removed."""
     for item in garbage_found:
+        if item.objects:
+            assert isinstance(store, SharedStore)
+            store.remove(item.objects)
+            continue
         try:
-            shutil.rmtree(item.path)
+            if item.path.is_dir() and not item.path.is_symlink():
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink()
         except OSError as error:
             raise StoreError(f"{item.path} cannot be removed: {error.strerror}") from None
 
@@ -120,9 +136,10 @@ def adopt(
     wanted = canonical(key.fields())
     assert isinstance(wanted, dict)
     record = _candidate(node, store, wanted, source)
-    old = store.inspect(store.root / record.folder)
-    if isinstance(old, Damaged):
-        raise StoreError(f"{record.folder} cannot be adopted: {old.why}")
+    old = store.fetch(Artifact(store.root / record.folder, record))
+    checked = store.inspect(old.path)
+    if isinstance(checked, Damaged):
+        raise StoreError(f"{record.folder} cannot be adopted: {checked.why}")
     changed = tuple(differences(record.key, wanted))
     adoption = Adoption(
         source=record.folder,
@@ -144,13 +161,14 @@ def adopt(
             store.quarantine(found)
         # Made when and where the source was made: a copy's seconds would pass for the stage's.
         about = record.model_dump(include=PROVENANCE)
-        return store.publish(
+        adopted = store.publish(
             key, stage=node.stage, write=write, node=node.name, parents=record.parents, adopted=adoption, **about
         )
+        return store.share(adopted)
 
 
 def _candidate(node: Node, store: Store, wanted: dict[str, Any], source: str | None) -> Record:
-    records = [record for record in store.records() if record.stage == node.stage.name]
+    records = list(store.records(node.stage.name))
     if source is not None:
         records = [record for record in records if record.folder == source]
         if not records:
@@ -178,8 +196,3 @@ def _user() -> str:
 
 def _size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-
-
-def _writer_lives(path: Path) -> bool:
-    pid = path.name.rsplit("-", 1)[-1]
-    return pid.isdigit() and Path(f"/proc/{pid}").exists()

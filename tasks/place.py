@@ -1,24 +1,35 @@
 """Where a flow works: the store, the results and the devices. Never part of an output's identity."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pgolf.artifact import Store
 from pgolf.content import Memo
+from pgolf.fingerprint import digest
 from pgolf.pipeline import Sources
+from pgolf.remote import Remote, checked_url, is_url
 from pgolf.run import RunOptions
+from pgolf.shared_store import SharedStore
 
 
 class Place(BaseModel):
     """Folders and devices of the machine that runs the stages; relative paths start at its working directory."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An address may hold credentials by mistake, and messages would show them.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    store: Path = Field(Path("artifacts"), description="Folder of the artifact store")
+    store: Path = Field(
+        Path("artifacts"), description="Folder of the artifact store; or its address, s3://bucket/prefix"
+    )
+    remote: str | None = Field(
+        None, description="Address of an object store, s3://bucket/prefix; the folder above is then its cache"
+    )
+    cache_limit_bytes: int | None = Field(None, ge=0, description="Most that such a cache may hold; empty: no limit")
     results: Path = Field(Path("results"), description="Folder of the result tables")
     documents: Path | None = Field(None, description="Documents to tokenize: a file, or a folder of them")
     tokenizer: Path | None = Field(None, description="A SentencePiece .model file")
@@ -34,13 +45,29 @@ class Place(BaseModel):
         {}, description="Seed -> optimizer steps behind those weights; calibration reads on from there"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_address(cls, given: Any) -> Any:
+        """An address in place of the folder: the cache is then this machine's own."""
+        if not isinstance(given, dict):
+            return given
+        fields = dict(given)
+        if isinstance(fields.get("store"), str) and is_url(fields["store"]):
+            fields["remote"] = fields.pop("store")
+        if isinstance(fields.get("remote"), str):
+            fields["remote"] = checked_url(fields["remote"])
+            fields.setdefault("store", _cache_of(fields["remote"]))
+        return fields
+
     def open_store(self) -> Store:
         """The artifact store."""
-        return Store(self.store)
+        if self.remote is None:
+            return Store(self.store)
+        return SharedStore(Remote(self.remote), self.store, limit_bytes=self.cache_limit_bytes)
 
     def memo(self) -> Memo:
         """Remembered digests of files outside the store."""
-        return Memo(self.store.absolute() / ".sources.json")
+        return Memo(self.store.absolute() / ".sources.sqlite")
 
     def sources(self) -> Sources:
         """The recipe's own files."""
@@ -55,3 +82,10 @@ class Place(BaseModel):
         """How stages run here; devices are leased through the node's own lock files, whatever store is used."""
         lease_dir = Path(tempfile.gettempdir()) / f"pgolf-devices-{os.getuid()}"
         return RunOptions(device=self.device, processes=self.processes, lease_dir=lease_dir)
+
+
+def _cache_of(url: str) -> Path:
+    """The user's own cache folder of one object store, by a readable name that no other address has."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", url.removeprefix("s3://"))[:60]
+    return base / "pgolf" / f"{readable}-{digest(url)[:8]}"

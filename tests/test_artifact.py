@@ -14,10 +14,10 @@ import pytest
 from pgolf.artifact import Artifact, Damaged, Store, build_once
 from pgolf.content import Memo
 from pgolf.errors import StoreError, StoreFull
-from pgolf.record import RECORD_FILE
+from pgolf.record import RECORD_FILE, read_record
 from pgolf.run import RunOptions
 from pgolf.scratch import load
-from pgolf.upkeep import garbage
+from pgolf.upkeep import garbage, refuse_while_building
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
@@ -241,6 +241,36 @@ def test_what_a_stage_that_failed_has_kept_is_there_for_the_next_and_gone_once_t
     assert not scratch_of(tmp_path).exists()
     assert set(artifact.record.files) == {"text.txt", "sub/log.txt"}
     assert list(Store(tmp_path).artifacts()) == [artifact.path]
+
+
+def test_a_writer_is_alive_while_it_holds_the_lock_whatever_its_process_is_called(tmp_path):
+    store, key = Store(tmp_path), toy_key()
+    no_process = tmp_path / f".tmp-{key.folder}-999999999"
+    no_process.mkdir()
+    with store.lock(key):
+        assert garbage(Store(tmp_path), []) == []
+        with pytest.raises(StoreError, match="is being written by a run"):
+            refuse_while_building(Store(tmp_path))
+    ours = no_process.rename(tmp_path / f".tmp-{key.folder}-{os.getpid()}")  # as a host would name it that has our pid
+    assert [item.path for item in garbage(store, [])] == [ours]
+    refuse_while_building(store)
+
+
+def test_records_are_parsed_once_and_again_when_their_file_changed(tmp_path, monkeypatch):
+    for seed in range(3):
+        build(tmp_path, toy_key(seed=seed))
+    first = list(Store(tmp_path).records())
+    parsed = []
+    monkeypatch.setattr("pgolf.artifact.read_record", lambda path: parsed.append(path.name) or read_record(path))
+    assert list(Store(tmp_path).records("toy")) == first
+    assert list(Store(tmp_path).records("train")) == []
+    assert parsed == []
+    path = tmp_path / first[1].folder / RECORD_FILE
+    path.write_bytes(path.read_bytes().replace(b'"wall_s"', b'"wall_t"'))
+    assert list(Store(tmp_path).records()) == [first[0], first[2]]
+    assert parsed == [first[1].folder]
+    (tmp_path / ".records.sqlite").write_bytes(b"no database" * 100)
+    assert list(Store(tmp_path).records()) == [first[0], first[2]]
 
 
 def test_work_under_a_key_that_changed_meanwhile_is_not_gone_on_from(tmp_path):

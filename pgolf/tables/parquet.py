@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
@@ -18,6 +19,10 @@ from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
 
 # A file name on any file system, and never a hidden or temporary one.
+_GATHERING = ".gathered.parquet"
+_LISTED = b"pgolf.files"
+# So many files are opened one by one.
+FEW_FILES = 64
 _RUN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
 
@@ -92,12 +97,59 @@ def read(
     wanted = [spec.column(name).name for name in columns] if columns is not None else spec.arrow.names
     needed = [name for name in spec.arrow.names if name in wanted or name in (where or {})]
     folder = results / spec.name
-    files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    files = sorted(path for path in folder.glob("*.parquet") if path.name[0] != ".") if folder.is_dir() else []
     schema = pa.schema([spec.arrow.field(name) for name in needed])
     # Not schema.empty_table(): it asks for pandas.
     empty = pa.Table.from_arrays([to_column([], field.type) for field in schema], schema=schema)
-    table = pa.concat_tables([empty, *(_read_file(path, spec, schema) for path in files)])
+    gathered = _gathered(folder, spec, files, schema) if len(files) > FEW_FILES else {}
+    parts = [gathered[path.name] if path.name in gathered else _read_file(path, spec, schema) for path in files]
+    table = pa.concat_tables([empty, *parts])
     return select(table, spec, where or {}).select(wanted)
+
+
+def _gathered(folder: Path, spec: TableSpec, files: Sequence[Path], schema: pa.Schema) -> dict[str, pa.Table]:
+    """File name -> its rows, of the files that one gathering file holds as they are now.
+
+    A thousand files take seconds to open, and never change; so what many files say is kept once more in one. It is made
+    anew when it lacks many, and losing it costs time only.
+    """
+    now = {path.name: _stat_of(path) for path in files}
+    found = _open_gathering(folder / _GATHERING, spec, now, schema)
+    if len(files) - len(found) > FEW_FILES:
+        whole = [_read_file(path, spec, spec.arrow) for path in files]
+        listed = [[path.name, now[path.name], part.num_rows] for path, part in zip(files, whole)]
+        table = pa.concat_tables(whole).replace_schema_metadata({_LISTED: json.dumps(listed)})
+        with contextlib.suppress(ResultsError):  # a folder that may only be read
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=1 << 20)
+            _publish(folder / _GATHERING, sink.getvalue(), replace=True)
+        return {path.name: part.select(schema.names) for path, part in zip(files, whole)}
+    return found
+
+
+def _open_gathering(
+    path: Path, spec: TableSpec, now: Mapping[str, list[int]], schema: pa.Schema
+) -> dict[str, pa.Table]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            listed = json.loads((file.schema_arrow.metadata or {})[_LISTED])
+            if file.schema_arrow.names != spec.arrow.names:
+                return {}  # of another version
+            table = file.read(columns=schema.names).select(schema.names).cast(schema)
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        return {}
+    found, start = {}, 0
+    for name, stat, rows in listed:
+        if now.get(name) == stat:
+            found[name] = table.slice(start, rows)
+        start += rows
+    return found if start == table.num_rows else {}
+
+
+def _stat_of(path: Path) -> list[int]:
+    """What changes with any ordinary write to a file."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
@@ -125,8 +177,11 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
         raise ResultsError(f"{path} cannot be read as a {spec.name} table: {first_line}; {advice}") from error
 
 
-def _publish(path: Path, data: pa.Buffer) -> None:
-    """Make `data` appear as `path` at once, or leave nothing; a file that another writer put there first stays."""
+def _publish(path: Path, data: pa.Buffer, *, replace: bool = False) -> None:
+    """Make `data` appear as `path` at once, or leave nothing; a file that another writer put there first stays.
+
+    replace: unless it is to be replaced.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +190,10 @@ def _publish(path: Path, data: pa.Buffer) -> None:
                 file.write(memoryview(data))
                 file.flush()
                 os.fsync(file.fileno())
-            _rename_unless_there(temporary, path)
+            if replace:
+                temporary.replace(path)
+            else:
+                _rename_unless_there(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)

@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pgolf.errors import ResultsError
 from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
 from pgolf.stats.seeds import SeedSummary, summarize
+from pgolf.tables.grouped import Groups, configurations, grouped, mask
 from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
@@ -34,7 +38,8 @@ _UNJUDGED = {"normalized": "normalized", "causal": "causal", "fits_budget": "wit
 _MAIN_SETTINGS = ("estimator", "mixer", "order", "alpha")
 NEURAL: Mapping[str, Any] = {"estimator": "neural"}
 
-_NEEDED = (
+_GROUPED_BY = ("recipe", "recipe_key", *SCORER)
+NEEDED = (
     *("recipe", "recipe_key", "seed", *SCORER, "loss_nats", "bpb", "mass_mean"),
     *("normalized", "causal", "fits_budget", "interrupted", "total_bytes", "started_utc", "run_key"),
 )
@@ -69,9 +74,15 @@ class ScorerResult:
         return all(settings[name] == value for name, value in selector.items())
 
 
+def _with_gates(scores: pa.Table) -> pa.Table:
+    """The table with a column per gate; that of `uninterrupted` is not in the files."""
+    went_on = scores.column("interrupted").fill_null(False)
+    return scores.append_column("uninterrupted", pc.invert(went_on))
+
+
 def scorer_results(scores: pa.Table) -> list[ScorerResult]:
     """Score rows by recipe and scorer, in the order of first appearance; each seed by its newest row."""
-    chosen = scores.select(list(_NEEDED))
+    chosen = scores.select(list(NEEDED))
     # As a number: it only orders rows, and a datetime would ask for a time zone file.
     started = chosen.column("started_utc").cast(pa.int64())
     rows = chosen.set_column(chosen.column_names.index("started_utc"), "started_utc", started).to_pylist()
@@ -97,7 +108,7 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
     Raises ResultsError where settings fit several scorers, or name a column that is none of a scorer's.
     """
     results = scorer_results(scores)
-    label = _labels(results)
+    label = _labels(_configurations(results))
     recipes = list(dict.fromkeys((result.recipe, result.recipe_key) for result in results))
     rows = []
     for recipe in recipes:
@@ -132,7 +143,7 @@ def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
     Arguments and errors as for `seeds_side_by_side`.
     """
     results = scorer_results(scores)
-    label = _labels(results)
+    label = _labels(_configurations(results))
     rows = []
     for recipe in dict.fromkeys((result.recipe, result.recipe_key) for result in results):
         own = [result for result in results if (result.recipe, result.recipe_key) == recipe]
@@ -155,7 +166,7 @@ def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
     top: only so many.
     """
     results = scorer_results(scores)
-    label = _labels(results)
+    label = _labels(_configurations(results))
     shown = sorted(results, key=_mean_bpb)[:top]
     columns, settings = _scorer_columns(shown)
     rows = tuple(
@@ -178,12 +189,13 @@ def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
     The notes say how many were left out, and at which gate. top: only so many.
     """
-    results = scorer_results(scores)
-    passing = [result for result in results if all(result.gate(gate) for gate in GATES) and result.summary("bpb")]
-    passing.sort(key=_mean_bpb)
-    shown = passing[:top]
+    groups = grouped(_with_gates(scores), _GROUPED_BY, GATES)
+    passing = ~np.isnan(groups.mean_bpb)
+    for gate in GATES:
+        passing &= groups.gates[gate] == 1
+    shown = _lowest(scores, groups, passing, top)
     columns, settings = _scorer_columns(shown)
-    label = _labels(results)
+    label = _labels(configurations(scores))
     rows = tuple(
         (place, label(result), *settings(result), *_mean_cells(result), max(result.values("total_bytes"), default=None))
         for place, result in enumerate(shown, 1)
@@ -195,9 +207,9 @@ def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
         *_MEAN_COLUMNS,
         SheetColumn("largest_total_bytes", "largest total (B)", ",d"),
     )
-    notes = [*_left_out(results, passing)]
-    if len(shown) < len(passing):
-        notes.insert(0, f"the first {len(shown)} of {len(passing)} ranked scorers")
+    notes = [*_left_out(groups, passing)]
+    if len(shown) < passing.sum():
+        notes.insert(0, f"the first {len(shown)} of {passing.sum()} ranked scorers")
     return Sheet("ranking: normalized, causal, within budget", headings, rows, tuple(notes))
 
 
@@ -206,11 +218,11 @@ def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
     Lowest mean bits per byte first. top: only so many.
     """
-    results = [result for result in scorer_results(scores) if result.gate("normalized") is False]
-    results.sort(key=_mean_bpb)
-    shown = results[:top]
+    groups = grouped(_with_gates(scores), _GROUPED_BY, GATES)
+    legacy = groups.gates["normalized"] == 0
+    shown = _lowest(scores, groups, legacy, top)
     columns, settings = _scorer_columns(shown)
-    label = _labels(results)
+    label = _labels(configurations(scores.filter(mask(legacy[groups.of_row]))))
     rows = tuple((label(result), *settings(result), *_mean_cells(result), _mass(result)) for result in shown)
     headings = (
         SheetColumn("recipe", "recipe"),
@@ -221,8 +233,8 @@ def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
     notes = ["legacy: the probabilities sum to the mean mass, not to 1, so these are not code lengths"]
     if not_causal := sorted({label(result) for result in shown if result.gate("causal") is False}):
         notes.append(f"{', '.join(not_causal)}: {NOT_CAUSAL}")
-    if len(shown) < len(results):
-        notes.insert(0, f"the first {len(shown)} of {len(results)} legacy scorers")
+    if len(shown) < legacy.sum():
+        notes.insert(0, f"the first {len(shown)} of {legacy.sum()} legacy scorers")
     return Sheet("legacy scores", headings, rows, tuple(notes) if rows else ())
 
 
@@ -240,7 +252,7 @@ def gains(
     Raises ResultsError where the settings fit no scorer or several.
     """
     results = scorer_results(scores)
-    label = _labels(results)
+    label = _labels(_configurations(results))
     passing = [result for result in results if all(result.gate(gate) for gate in GATES) and result.summary("bpb")]
     passing.sort(key=_mean_bpb)
     bases = {
@@ -314,9 +326,18 @@ def _losses(result: ScorerResult) -> dict[int, float]:
     return {seed: row["loss_nats"] for seed, row in result.by_seed.items()}
 
 
-def _labels(results: Iterable[ScorerResult]) -> Callable[[ScorerResult], str]:
+def _lowest(scores: pa.Table, groups: Groups, chosen: npt.NDArray[np.bool_], top: int | None) -> list[ScorerResult]:
+    """The `top` of the chosen scorers with the lowest mean bits per byte."""
+    return sorted(scorer_results(scores.filter(mask(groups.lowest(chosen, top)))), key=_mean_bpb)[:top]
+
+
+def _configurations(results: Iterable[ScorerResult]) -> Mapping[str, int]:
+    """Recipe -> how many configurations stand behind the name."""
+    return Counter(recipe for recipe, _ in {(result.recipe, result.recipe_key) for result in results})
+
+
+def _labels(keys: Mapping[str, int]) -> Callable[[ScorerResult], str]:
     """A recipe's name, with the start of its key where one name stands for several configurations."""
-    keys = Counter(recipe for recipe, _ in {(result.recipe, result.recipe_key) for result in results})
 
     def label(result: ScorerResult) -> str:
         return result.recipe if keys[result.recipe] < 2 else f"{result.recipe}@{(result.recipe_key or '?')[:8]}"
@@ -372,19 +393,20 @@ def _settings_text(settings: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in settings.items() if value is not None)
 
 
-def _left_out(results: Sequence[ScorerResult], passing: Sequence[ScorerResult]) -> list[str]:
+def _left_out(groups: Groups, passing: npt.NDArray[np.bool_]) -> list[str]:
     """How many scorers are not ranked, by the first gate that stopped them."""
-    why: Counter[str] = Counter()
-    for result in results:
-        stopped = next((gate for gate in GATES if not result.gate(gate)), None)
-        if stopped is not None:
-            failed = result.gate(stopped) is False
-            why[_FAILED[stopped] if failed else f"not judged whether {_UNJUDGED[stopped]}"] += 1
-        elif result.summary("bpb") is None:
-            why["without bits per byte"] += 1
-    if not why:
+    why: list[tuple[int, str]] = []
+    going_on = np.ones(passing.size, bool)
+    for gate in GATES:
+        judged = groups.gates[gate]
+        why.append((int((going_on & (judged == 0)).sum()), _FAILED[gate]))
+        if gate in _UNJUDGED:
+            why.append((int((going_on & (judged == -1)).sum()), f"not judged whether {_UNJUDGED[gate]}"))
+        going_on &= judged == 1
+    why.append((int((going_on & np.isnan(groups.mean_bpb)).sum()), "without bits per byte"))
+    if not (~passing).any():
         return []
-    return [f"left out: {len(results) - len(passing)} scorers ({', '.join(f'{n} {text}' for text, n in why.items())})"]
+    return [f"left out: {(~passing).sum()} scorers ({', '.join(f'{n} {text}' for n, text in why if n)})"]
 
 
 def _cautions(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The command line: what it loads, what it prints where, and what it says to a mistake."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from pgolf.content import Memo
 from pgolf.outcome import outcome_of
 from pgolf.pipeline import pipeline
 from pgolf.run import RunOptions
+from tasks.place import Place
+from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 COMMANDS = (
@@ -42,7 +45,7 @@ def ran(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     recipe = tiny_recipe()
     nodes = pipeline(recipe, write_documents(folder))
-    artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "store" / ".sources.json"), RunOptions())
+    artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "store" / ".sources.sqlite"), RunOptions())
     built = dict.fromkeys(artifacts, 1.0)
     outcome_of(recipe, nodes, artifacts, folder / "results", built=built).file(folder / "results")
     return folder
@@ -136,6 +139,63 @@ def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_pa
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--store", "gs://bucket/x"], "no conditional writes"),
+        (["--store", "s3://key:secret@bucket/x"], "holds credentials"),
+        (["--store", "s3://bucket/x", "--cache-limit", "much"], "give a size such as 20GB"),
+        (["--cache", "there"], "--cache is for a --store at an URL"),
+    ],
+)
+def test_a_store_that_cannot_be_one_is_refused(options, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in (["plan", "demo"], ["verify"], ["tokenize"]):
+        assert main([*command, *options]) == 2
+        told = capsys.readouterr().err
+        assert says in told
+        assert "secret" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("field", ["store", "remote"])
+def test_a_place_takes_an_address_and_shows_no_credentials(field, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = Place.model_validate({field: "s3://bucket/prefix/"})
+    assert place.remote == "s3://bucket/prefix"
+    assert place.store.parent == tmp_path / "pgolf"
+    assert Place.model_validate_json(place.model_dump_json()) == place
+    with pytest.raises(ValueError, match="holds credentials") as refused:
+        Place.model_validate({field: "s3://key:secret@bucket/prefix"})
+    assert "secret" not in str(refused.value)
+
+
+def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, capsys, monkeypatch):
+    service = Service(tmp_path / "log")
+    service.start()
+    try:
+        service.files().mkdir(BUCKET)
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        arguments = tiny_arguments(ran)
+        arguments[arguments.index("--store") + 1] = f"s3://{BUCKET}/tiny"
+        first = tmp_path / "first"
+        shutil.copytree(ran / "store", first)
+        assert main(["run", *arguments, "--cache", str(first), "--no-prefect"]) == 0
+        assert "ran: nothing (0 of 13)" in capsys.readouterr().out
+        second = ["--cache", str(tmp_path / "second")]
+        assert main(["plan", *arguments, *second]) == 0
+        assert "13 of 13 reused" in capsys.readouterr().out
+        assert list(Store(tmp_path / "second").artifacts()) == []
+        assert main(["run", *arguments, *second, "--no-prefect"]) == 0
+        assert "ran: nothing (0 of 13)" in capsys.readouterr().out
+        assert len(list(Store(tmp_path / "second").artifacts())) == 13
+        told = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "log")
+        assert all(value.encode() not in told for value in CREDENTIALS.values())
+    finally:
+        service.stop()
+
+
 def test_recipes_as_json_name_parameters_and_stages(capsys):
     assert main(["recipes", "--json"]) == 0
     (demo,) = [recipe for recipe in json.loads(capsys.readouterr().out) if recipe["name"] == "demo"]
@@ -201,8 +261,6 @@ def test_results_of_an_empty_folder_say_how_to_get_some(tmp_path, capsys):
 
 
 def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_alone(ran, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(ran / "results" / "scores", tmp_path / "scores")
     arguments = ["run", *tiny_arguments(ran), "--json"]
     assert main(arguments) == 0
@@ -226,8 +284,6 @@ def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_al
 
 
 def test_verify_names_the_damaged_file_and_ends_with_1(ran, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(ran / "store", tmp_path / "store")
     assert main(["verify", "--store", str(tmp_path / "store")]) == 0
     capsys.readouterr()
@@ -242,8 +298,6 @@ def test_verify_names_the_damaged_file_and_ends_with_1(ran, tmp_path, capsys):
 
 
 def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(ran / "store", tmp_path / "store")
     places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "none")]
     assert main(["gc", *places, "--delete"]) == 2

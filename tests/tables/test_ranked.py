@@ -54,7 +54,7 @@ def test_a_network_that_learned_the_text_first_is_called_no_score_and_not_ranked
     for sheet in (seeds_side_by_side(table_of(rows), SCORERS), means(table_of(rows), SCORERS)):
         assert sheet.notes[-1].startswith("neural, exact, hashed: not a score, the network learned the text before")
     assert ranking(table_of(rows)).rows == ()
-    assert ranking(table_of(rows)).notes == ("left out: 3 scorers (2 not causal, 1 not normalized)",)
+    assert ranking(table_of(rows)).notes == ("left out: 3 scorers (1 not normalized, 2 not causal)",)
     assert gains(table_of(rows)).rows == ()
     assert legacy_scores(table_of(rows)).notes[-1].startswith("demo: not a score")
 

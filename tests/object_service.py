@@ -1,0 +1,80 @@
+"""An S3 service of our own on the loopback: moto's server in a process of its own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fsspec
+
+BUCKET = "outputs"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sentinel-key", "AWS_SECRET_ACCESS_KEY": "sentinel-secret-0f7c"}
+START_S = 60.0
+
+
+@dataclass
+class Service:
+    """A running server; `environment` is what a client of it needs."""
+
+    log: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self, **options: str) -> None:
+        """Start, on the same port as before if there was one; what it held before is gone."""
+        if not self.port:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **options}, start_new_session=True
+            )
+        deadline = time.monotonic() + START_S
+        while True:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, "the server never answered"
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End the server."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What botocore reads."""
+        return {
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def files(self):
+        """A client of its own, for tests that tamper."""
+        return fsspec.filesystem(
+            "s3",
+            key=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            secret=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
+
+    def requests(self, method: str, path: str) -> int:
+        """How many requests for objects whose path matches the server has logged."""
+        return len(re.findall(rf'"{method} /{BUCKET}/[^ ?]*{path}', self.log.read_text()))

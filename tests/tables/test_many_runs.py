@@ -1,0 +1,86 @@
+"""Tables of many runs: read as one file and ranked by whole columns, and the same as one by one."""
+
+import os
+import random
+
+import pyarrow as pa
+import pytest
+
+from pgolf.errors import ResultsError
+from pgolf.tables import parquet, ranked
+from pgolf.tables.parquet import append, read, rows_to_arrow
+from pgolf.tables.ranked import GATES, legacy_scores, ranking, scorer_results
+from pgolf.tables.schema import SCORES
+
+
+def rows_of(run: int, draw: random.Random) -> list[dict]:
+    """Scores of one run: seeds run again, unjudged gates, missing numbers, ties."""
+    return [
+        {
+            "run_key": f"run-{run}",
+            "recipe": draw.choice(("demo", "other")),
+            "recipe_key": draw.choice(("a" * 64, "b" * 64, None)),
+            "seed": seed,
+            "estimator": draw.choice(("exact", "neural")),
+            "order": draw.choice((2, 3, None)),
+            "alpha": draw.choice((0.1, 0.2, None)),
+            "cell": str(cell),
+            "loss_nats": draw.random(),
+            "bpb": draw.choice((1.0, 1.5, draw.random(), draw.random(), None)),
+            "mass_mean": draw.choice((1.0, None)),
+            "targets": 100,
+            "total_bytes": draw.randrange(1000),
+            "started_utc": draw.choice((None, f"2026-01-{draw.randint(1, 28):02d}T00:00:00+00:00")),
+            **{gate: draw.choice((True, True, True, False, None)) for gate in ("normalized", "causal", "fits_budget")},
+            "interrupted": draw.choice((False, False, True, None)),
+        }
+        for seed in (1, 2)
+        for cell in range(8)
+    ]
+
+
+@pytest.mark.parametrize("top", [None, 0, 1, 5, 1000])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_lists_are_what_looking_at_every_scorer_one_by_one_gives(seed, top):
+    draw = random.Random(seed)
+    table = pa.concat_tables(rows_to_arrow(SCORES, rows_of(run, draw)) for run in range(12))
+    results = scorer_results(table)
+    passing = [each for each in results if all(each.gate(gate) for gate in GATES) and each.summary("bpb")]
+    passing.sort(key=ranked._mean_bpb)
+    shown = ranking(table, top=top)
+    assert [row[-3] for row in shown.rows] == [each.summary("loss_nats").mean for each in passing[:top]]
+    assert f"left out: {len(results) - len(passing)} scorers" in shown.notes[-1]
+    legacy = sorted((each for each in results if each.gate("normalized") is False), key=ranked._mean_bpb)
+    found = legacy_scores(table, top=top)
+    assert [row[-3] for row in found.rows] == [each.summary("loss_nats").mean for each in legacy[:top]]
+
+
+def test_many_files_are_read_as_one_until_one_of_them_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "FEW_FILES", 3)
+    draw = random.Random(0)
+    for run in range(6):
+        rows = [{name: value for name, value in row.items() if name != "run_key"} for row in rows_of(run, draw)]
+        append(tmp_path, SCORES, f"run-{run}", rows)
+    one_by_one = rows_to_arrow(SCORES, [])
+    opened = []
+    read_file = parquet._read_file
+    monkeypatch.setattr(parquet, "_read_file", lambda path, *rest: opened.append(path.name) or read_file(path, *rest))
+    first = read(tmp_path, SCORES)
+    assert len(opened) == 6
+    assert first.schema == one_by_one.schema
+    opened.clear()
+    assert read(tmp_path, SCORES) == first
+    assert read(tmp_path, SCORES, columns=["bpb"]) == first.select(["bpb"])
+    assert opened == []
+    append(tmp_path, SCORES, "run-6", rows)
+    assert read(tmp_path, SCORES).num_rows == first.num_rows + len(rows)
+    assert opened == ["run-6.parquet"]
+    (tmp_path / "scores" / "run-2.parquet").unlink()
+    assert "run-2" not in read(tmp_path, SCORES).column("run_key").to_pylist()
+    damaged = tmp_path / "scores" / "run-3.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(ResultsError, match=r"run-3\.parquet cannot be read"):
+        read(tmp_path, SCORES)
+    os.unlink(damaged)
+    (tmp_path / "scores" / ".gathered.parquet").write_bytes(b"nothing of the kind")
+    assert read(tmp_path, SCORES).num_rows == first.num_rows - len(rows)
