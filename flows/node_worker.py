@@ -22,7 +22,7 @@ from prefect.states import Cancelling
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.ending import children, terminate
-from flows.settling import Process, crash, settle, watch_heartbeats
+from flows.settling import Process, crash, settle, unfinished_runs, watch_heartbeats
 from pgolf.errors import ConfigError
 
 LOOK_EVERY_S = 5.0
@@ -35,14 +35,13 @@ _log = logging.getLogger("pgolf.worker")
 
 
 class NodeWorker(ProcessWorker, abc.ABC):  # ABC: it is not to replace Prefect's under the name "process"
-    """Knows which runs it has started, and takes no new ones once it is stopping."""
+    """Knows which runs it has running, and takes no new ones once it is stopping."""
 
     def __init__(self, pool: str, limit: int) -> None:
         super().__init__(
             work_pool_name=pool, name=Process.here().worker_name(), limit=limit, create_pool_if_not_found=False
         )
         self.stopping = False
-        self.started: set[UUID] = set()
         self.running: set[UUID] = set()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
@@ -53,7 +52,6 @@ class NodeWorker(ProcessWorker, abc.ABC):  # ABC: it is not to replace Prefect's
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: Any = None
     ) -> ProcessWorkerResult:
         """As Prefect's, remembered."""
-        self.started.add(flow_run.id)
         self.running.add(flow_run.id)
         try:
             return await super().run(flow_run, configuration, task_status)
@@ -95,7 +93,7 @@ async def serve(pool: str, limit: int) -> None:
             task.cancel()
         ends = await asyncio.gather(working, looking, stop, return_exceptions=True)
         await asyncio.to_thread(_end_children)
-        await asyncio.to_thread(_settle_own, worker.started)
+        await asyncio.to_thread(_settle_own, worker.name)
     if isinstance(ends[0], Exception):
         raise ends[0]
 
@@ -136,14 +134,13 @@ def _settle() -> int:
         return settle(client)
 
 
-def _settle_own(started: set[UUID]) -> None:
-    """Our runs have no process any more: none of their states may stay unfinished."""
+def _settle_own(name: str) -> None:
+    """Our runs have no process any more, or never got one: none of their states may stay unfinished."""
     try:
         with get_client(sync_client=True) as client:
-            for flow_run_id in started:
-                state = client.read_flow_run(flow_run_id).state
-                if state is None or not state.is_final():
-                    crash(client, flow_run_id, "its worker was stopped; finished stages are kept, run it again")
+            for flow_run in unfinished_runs(client):
+                if flow_run.labels.get("prefect.worker.name") == name:
+                    crash(client, flow_run.id, "its worker was stopped; finished stages are kept, run it again")
             time.sleep(2.0)  # what tasks have reported last is then in the database
             settle(client, after_s=0.0)
     except httpx.HTTPError as error:

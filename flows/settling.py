@@ -99,9 +99,8 @@ def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int
     Returns how many states were set. Raises httpx errors where the server does not answer.
     """
     ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
-    unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)))
     settled: set[UUID] = set()
-    for flow_run in client.read_flow_runs(flow_filter=ours, flow_run_filter=unfinished):
+    for flow_run in unfinished_runs(client):
         # A worker that lives reports the end of its runs itself: as cancelled, where that is what happened.
         worker = Process.of_worker(flow_run.labels.get("prefect.worker.name"))
         known = [process for process in (Process.of_flow(flow_run.labels), worker) if process is not None]
@@ -126,6 +125,14 @@ def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int
             client.set_task_run_state(task_run.id, Crashed(message="its flow run has ended without it"), force=True)
             settled.add(task_run.id)
     return len(settled)
+
+
+def unfinished_runs(client: SyncPrefectClient) -> list[FlowRun]:
+    """Runs of our flows that are not final."""
+    return client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=FLOWS)),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED))),
+    )
 
 
 def crash(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> None:

@@ -4,7 +4,6 @@ A worker's runs are held in training by ranks that ignore SIGTERM; the last work
 """
 
 import signal
-import time
 
 import pytest
 
@@ -57,9 +56,7 @@ def begin(service: Service, work: Work):
 def test_kill_9_of_the_command_line_is_settled_by_the_worker_of_the_same_machine(service, silent, work):
     assert service.flow_run(silent[1])["state_type"] == "RUNNING"
     run = killed_command(service, work)
-    began = time.monotonic()
     end = service.final(run)
-    print("cli final", time.monotonic() - began)
     assert end["state_type"] == "CRASHED"
     assert "is gone without having reported an end" in end["state"]["message"]
 
@@ -68,21 +65,16 @@ def test_kill_9_of_the_worker_ends_its_flow_and_ranks_and_all_states_are_final(s
     run, below = begin(service, work)
     service.worker.kill()
     service.worker.wait()
-    began = time.monotonic()
     assert_gone(below)
-    print("worker killed: gone", time.monotonic() - began)
     assert service.devices_are_free()
     service.worker = service.start_worker("worker-2", "--limit", "2")
     assert service.final(run)["state_type"] == "CRASHED"
-    print("worker killed: final", time.monotonic() - began)
 
 
 def test_a_worker_told_to_stop_cancels_its_run_and_leaves_no_process_and_no_open_state(service, work):
     run, below = begin(service, work)
-    began = time.monotonic()
     service.worker.send_signal(signal.SIGTERM)
     assert service.worker.wait(timeout=100) == 0
-    print("worker sigterm: ended", time.monotonic() - began)
     assert_gone(below, within_s=1)
     assert service.devices_are_free()
     assert service.final(run, within_s=1)["state_type"] == "CANCELLED"
