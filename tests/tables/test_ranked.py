@@ -64,7 +64,7 @@ def test_one_seed_whose_clocked_training_was_interrupted_keeps_its_scorers_out_a
         row["interrupted"] = True
     table = table_of(rows)
     assert ranking(table).rows == ()
-    assert ranking(table).notes == ("left out: 3 scorers (2 interrupted, 1 not normalized)",)
+    assert ranking(table).notes == ("left out: 3 scorers (1 not normalized, 2 interrupted)",)
     assert gains(table).rows == ()
     assert {row["uninterrupted"] for row in records(scorer_means(table))} == {False}
     for sheet in (seeds_side_by_side(table, SCORERS), means(table, SCORERS)):
