@@ -108,6 +108,14 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         help="published weights (final_model.pt) instead of training; may be repeated, once per seed",
     )
     add_checkpoint_steps(parser)
+    parser.add_argument(
+        "--checkpoint-every",
+        dest="checkpoint_every_s",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how often an unfinished training is kept for after a kill (default: %(default)s; 0: never)",
+    )
 
 
 def add_checkpoint_steps(parser: argparse.ArgumentParser) -> None:

@@ -40,6 +40,9 @@ class Place(BaseModel):
         le=8,
         description="Ranks per training and scoring, one GPU each; 0: all GPUs (that share a step evenly)",
     )
+    checkpoint_every_s: float = Field(
+        60.0, ge=0, description="Seconds between two checkpoints of an unfinished training; 0: none are kept"
+    )
     checkpoints: dict[int, Path] = Field({}, description="Seed -> file of weights that takes the place of training")
     checkpoint_steps: dict[int, Annotated[int, Field(ge=0)]] = Field(
         {}, description="Seed -> optimizer steps behind those weights; calibration reads on from there"
@@ -81,7 +84,12 @@ class Place(BaseModel):
     def run_options(self) -> RunOptions:
         """How stages run here; devices are leased through the node's own lock files, whatever store is used."""
         lease_dir = Path(tempfile.gettempdir()) / f"pgolf-devices-{os.getuid()}"
-        return RunOptions(device=self.device, processes=self.processes, lease_dir=lease_dir)
+        return RunOptions(
+            device=self.device,
+            processes=self.processes,
+            lease_dir=lease_dir,
+            checkpoint_every_s=self.checkpoint_every_s,
+        )
 
 
 def _cache_of(url: str) -> Path:
