@@ -70,9 +70,7 @@ def test_kill_9_of_the_flow_and_a_cancel_leave_no_rank_and_final_states(service,
     assert service.devices_are_free()
 
 
-def test_a_server_killed_and_restarted_in_mid_flow_changes_nothing_and_reruns_end_with_undisturbed_bytes(
-    service, works
-):
+def test_a_server_killed_and_restarted_in_mid_flow_changes_nothing_and_reruns_end_with_the_same_bytes(service, works):
     [run] = begin(service, works[:1])
     service.server.kill()
     service.server.wait()
