@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pgolf.closure import import_closure, strip_prose
+from pgolf.closure import import_closure, strip_prose, syntax_tree
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.recipe import Recipe
 
@@ -95,7 +95,7 @@ def _packed(text: str) -> str:
 @lru_cache(maxsize=4096)
 def _bare_code(source: bytes) -> str:
     """A module as a machine needs it."""
-    return ast.unparse(_ForMachines().visit(strip_prose(ast.parse(source))))
+    return ast.unparse(_ForMachines().visit(strip_prose(syntax_tree(source))))
 
 
 class _ForMachines(ast.NodeTransformer):

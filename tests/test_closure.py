@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pgolf.errors
-from pgolf.closure import BYTES_NEUTRAL, code_digests, import_closure, module_digest
+from pgolf.closure import BYTES_NEUTRAL, code_digests, import_closure, module_digest, syntax_tree
 from pgolf.errors import ConfigError
 
 
@@ -235,3 +235,15 @@ def test_our_own_package_can_be_read_and_reading_imports_nothing():
         "assert not {'torch', 'numpy', 'prefect', 'pydantic'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_a_tree_is_parsed_again_where_another_threads_parsing_got_in_the_way(monkeypatch):
+    parse, refusals = ast.parse, iter((True, True, False))
+
+    def crossed(source):
+        if next(refusals):
+            raise SystemError("AST constructor recursion depth mismatch (before=57, after=74)")
+        return parse(source)
+
+    monkeypatch.setattr(ast, "parse", crossed)
+    assert ast.dump(syntax_tree(b"x = 1")) == ast.dump(parse("x = 1"))

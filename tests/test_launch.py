@@ -52,7 +52,8 @@ def ranks(tmp_path):
 
 def living(folder: Path) -> list[int]:
     """Pids of ranks that still run (a killed one may be a zombie until init collects it)."""
-    pids = [int(path.read_text()) for path in folder.glob("pid-*")]
+    # A rank whose file is there and still empty is about to write its pid.
+    pids = [int(text) for path in folder.glob("pid-*") if (text := path.read_text())]
     alive = []
     for pid in pids:
         try:

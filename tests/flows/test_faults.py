@@ -176,7 +176,7 @@ def test_a_full_disk_stops_with_advice_and_publishes_nothing_half_written(tmp_pa
         assert all(not hasattr(store.inspect(path), "why") for path in store.artifacts())
         assert list((disk / "store").glob(".tmp-*")) == []
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_store_made_read_only_stops_with_advice_and_once_writable_a_rerun_completes(tmp_path, reference):
@@ -215,7 +215,7 @@ def test_a_store_made_read_only_stops_with_advice_and_once_writable_a_rerun_comp
         assert final.returncode == 0, errors
         assert outputs(disk) == reference
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_path, reference):
