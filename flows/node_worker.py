@@ -22,8 +22,9 @@ from prefect.states import Cancelling
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.ending import children, terminate
-from flows.settling import Process, crash, settle, unfinished_runs, watch_heartbeats
+from flows.settling import crash, settle, unfinished_runs, watch_heartbeats, worker_name
 from pgolf.errors import ConfigError
+from pgolf.process import Process
 
 LOOK_EVERY_S = 5.0
 # Prefect gives a cancelled process 30 s before it kills it, and looks for cancelled runs every few seconds.
@@ -39,7 +40,7 @@ class NodeWorker(ProcessWorker, abc.ABC):  # ABC: it is not to replace Prefect's
 
     def __init__(self, pool: str, limit: int) -> None:
         super().__init__(
-            work_pool_name=pool, name=Process.here().worker_name(), limit=limit, create_pool_if_not_found=False
+            work_pool_name=pool, name=worker_name(Process.here()), limit=limit, create_pool_if_not_found=False
         )
         self.stopping = False
         self.running: set[UUID] = set()

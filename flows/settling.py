@@ -9,10 +9,9 @@ import os
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -34,8 +33,8 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.states import Crashed
 
-from pgolf.hardware import host_name
 from pgolf.parent_death import die_with_parent
+from pgolf.process import Process
 
 FLOWS = ["record", "sweep"]
 AUTOMATION = "pgolf: crash runs without a heartbeat"
@@ -47,50 +46,31 @@ _UNFINISHED = [state for state in StateType if state not in TERMINAL_STATES]
 _WORKER_NAME = re.compile(r"pgolf (?P<host>\S+) boot (?P<boot>\S+) pids (?P<pids>\d+) pid (?P<pid>\d+) at (?P<at>\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process named so that it cannot be taken for another: host, boot, pid namespace, pid and start time."""
+def labels_of(process: Process) -> dict[str, str]:
+    """A process as labels of a flow run."""
+    return {f"pgolf.{name}": str(value) for name, value in asdict(process).items()}
 
-    host: str
-    boot: str
-    pids: str
-    pid: str
-    at: str
 
-    @classmethod
-    def here(cls) -> Self:
-        """This process."""
-        pid = os.getpid()
-        return cls(host_name(), _boot_id(), str(os.stat("/proc/self/ns/pid").st_ino), str(pid), _start_time(pid) or "")
+def process_of_flow(labels: Mapping[str, Any]) -> Process | None:
+    """The process that runs a flow, from the labels it has put on its run."""
+    told = {name.removeprefix("pgolf."): str(value) for name, value in labels.items() if name.startswith("pgolf.")}
+    whole = told.keys() >= {field.name for field in fields(Process)} and told["pid"].isdecimal()
+    return _process(told) if whole else None
 
-    @classmethod
-    def of_flow(cls, labels: Mapping[str, Any]) -> Self | None:
-        """The process that runs the flow, from the labels it has put on its run."""
-        fields = {name: str(labels[f"pgolf.{name}"]) for name in cls.__slots__ if f"pgolf.{name}" in labels}
-        return cls(**fields) if len(fields) == len(cls.__slots__) else None
 
-    @classmethod
-    def of_worker(cls, name: object) -> Self | None:
-        """The worker of that name, if it is one of ours."""
-        worker = _WORKER_NAME.fullmatch(str(name))
-        return cls(**worker.groupdict()) if worker else None
+def worker_name(process: Process) -> str:
+    """A process as the name of a worker, which Prefect puts on every run that the worker takes."""
+    return f"pgolf {process.host} boot {process.boot} pids {process.pids} pid {process.pid} at {process.at}"
 
-    def labels(self) -> dict[str, str]:
-        """The same as labels of a flow run."""
-        return {f"pgolf.{name}": getattr(self, name) for name in self.__slots__}
 
-    def worker_name(self) -> str:
-        """The same as the name of a worker, which Prefect puts on every run that the worker takes."""
-        return f"pgolf {self.host} boot {self.boot} pids {self.pids} pid {self.pid} at {self.at}"
+def process_of_worker(name: object) -> Process | None:
+    """The worker of that name, if it is one of ours."""
+    worker = _WORKER_NAME.fullmatch(str(name))
+    return _process(worker.groupdict()) if worker else None
 
-    def is_gone(self) -> bool:
-        """Whether it has certainly ended; False for processes that cannot be seen from here."""
-        here = Process.here()
-        if self.host != here.host:
-            return False
-        if self.boot != here.boot:
-            return True
-        return self.pids == here.pids and _start_time(int(self.pid)) != self.at
+
+def _process(told: Mapping[str, str]) -> Process:
+    return Process(told["host"], told["boot"], told["pids"], int(told["pid"]), told["at"])
 
 
 def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int:
@@ -102,9 +82,9 @@ def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int
     settled: set[UUID] = set()
     for flow_run in unfinished_runs(client):
         # A worker that lives reports the end of its runs itself: as cancelled, where that is what happened.
-        worker = Process.of_worker(flow_run.labels.get("prefect.worker.name"))
-        known = [process for process in (Process.of_flow(flow_run.labels), worker) if process is not None]
-        if known and all(process.is_gone() for process in known):
+        worker = process_of_worker(flow_run.labels.get("prefect.worker.name"))
+        known = [process for process in (process_of_flow(flow_run.labels), worker) if process is not None]
+        if known and all(process.is_gone for process in known):
             process = known[0]
             what = f"process {process.pid} on {process.host} is gone without having reported an end"
             crash(client, flow_run.id, f"{what}; finished stages are kept, run it again to go on")
@@ -145,9 +125,9 @@ def end_with_worker() -> None:
 
     Nothing happens in a process that no worker of ours has started.
     """
-    worker = Process.of_worker(os.environ.get("PREFECT__WORKER_NAME"))
+    worker = process_of_worker(os.environ.get("PREFECT__WORKER_NAME"))
     if worker is not None:
-        die_with_parent(int(worker.pid), signal.SIGTERM)
+        die_with_parent(worker.pid, signal.SIGTERM)
 
 
 def note_process() -> None:
@@ -160,7 +140,7 @@ def note_process() -> None:
         return
     try:
         with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(context.flow_run.id, {**Process.here().labels()})
+            client.update_flow_run_labels(context.flow_run.id, {**labels_of(Process.here())})
             settle(client)
     except httpx.HTTPError as error:
         get_run_logger().warning("the server does not answer (%s): a kill of this run may leave it Running", error)
@@ -195,16 +175,3 @@ def watch_heartbeats(client: SyncPrefectClient) -> None:
             actions=[action],
         )
     )
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot; None for one that is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]

@@ -119,7 +119,9 @@ def data(snapshot: Snapshot) -> dict[str, object]:
 
     def told(status: Status) -> dict[str, object]:
         return {
-            **status.model_dump(mode="json", exclude={"machine", "process_start"}),
+            **status.model_dump(mode="json", exclude={"process"}),
+            "host": status.process.host,
+            "pid": status.process.pid,
             "share": status.share,
             "left_s": status.left_s,
             "units_per_s": status.units_per_s,
@@ -235,14 +237,14 @@ def _is_told(fact: str) -> bool:
 
 
 def _where(status: Status, now_s: float) -> str:
-    return f"{status.host}, pid {status.pid}, for {span(now_s - status.began_s)}"
+    return f"{status.process.host}, pid {status.process.pid}, for {span(now_s - status.began_s)}"
 
 
 def _what_for(status: Status, snapshot: Snapshot) -> str:
     """Whom a waiting stage waits for."""
     builder = next((other for other in snapshot.building if other.folder == status.folder), None)
     by = (
-        f"another process builds it ({builder.host}, pid {builder.pid})"
+        f"another process builds it ({builder.process.host}, pid {builder.process.pid})"
         if builder
         else "another process holds its lock"
     )
@@ -252,7 +254,7 @@ def _what_for(status: Status, snapshot: Snapshot) -> str:
 def _gone(status: Status, now_s: float) -> str:
     far = f" at {_how_far(status)}" if status.reported_s is not None else ""
     return (
-        f"ended without a word{far}: process {status.pid} on {status.host} is gone, last heard of "
+        f"ended without a word{far}: process {status.process.pid} on {status.process.host} is gone, last heard of "
         f"{span(now_s - status.written_s)} ago"
     )
 

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -20,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pgolf.artifact import Artifact
 from pgolf.gpu_peak import peak_flops
-from pgolf.hardware import gpu_name, host_name, on_gpu, ranks_for
+from pgolf.hardware import gpu_name, on_gpu, ranks_for
 from pgolf.model.flops import training_flops_per_token
 from pgolf.pipeline import Node
+from pgolf.process import Process
 from pgolf.run import Fact, Progress, RunOptions
 from pgolf.train.config import TrainStageConfig
 
@@ -45,8 +45,8 @@ class Training(BaseModel):
 class Status(BaseModel):
     """One stage that is being built, or waited for while another process builds it; times in seconds since 1970.
 
-    machine and process_start tell its process from a later one of the same number. first_*: the first report, before
-    which a resumed stage had done `first_done`. note: the last line of a log before the first report.
+    first_*: the first report, before which a resumed stage had done `first_done`. note: the last line of a log before
+    the first report.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -55,10 +55,7 @@ class Status(BaseModel):
     node: str
     stage: str
     state: Literal["building", "waiting"]
-    host: str
-    machine: str
-    pid: int
-    process_start: int
+    process: Process
     began_s: float
     written_s: float
     note: str = ""
@@ -75,7 +72,7 @@ class Status(BaseModel):
     @property
     def is_gone(self) -> bool:
         """Whether its process has ended without a word, as far as this machine can tell: of others it cannot."""
-        return self.machine == this_machine() and _start_of(self.pid) != self.process_start
+        return self.process.is_gone
 
     @property
     def share(self) -> float | None:
@@ -183,10 +180,7 @@ class StatusFile:
             node=node.name,
             stage=node.stage.name,
             state=state,
-            host=host_name(),
-            machine=this_machine(),
-            pid=os.getpid(),
-            process_start=_start_of(os.getpid()) or 0,
+            process=Process.here(),
             began_s=now_s,
             written_s=now_s,
             training=_training(node, self._run),
@@ -232,17 +226,6 @@ def forget_the_gone(root: Path) -> int:
     return removed
 
 
-@cache
-def this_machine() -> str:
-    """Where a process number means what it means here: host, boot and process namespace."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        namespace = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return host_name()
-    return f"{host_name()}/{boot}/{namespace}"
-
-
 def _training(node: Node, run: RunOptions) -> Training | None:
     if not isinstance(node.config, TrainStageConfig):
         return None
@@ -254,18 +237,6 @@ def _training(node: Node, run: RunOptions) -> Training | None:
         gpu=gpu_name() if on_gpu(run) else None,
         ranks=ranks_for(run, train.spans_per_step),
     )
-
-
-def _start_of(pid: int) -> int | None:
-    """When the kernel started a process, in its ticks since boot; None where it does not run, or only waits to be
-    reaped.
-    """
-    try:
-        # The name before the last bracket may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _files(folder: Path, beginning: str) -> Iterator[Path]:

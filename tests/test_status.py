@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pgolf.gpu_peak import peak_flops
 from pgolf.model.flops import training_flops_per_token
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pipeline import Node
+from pgolf.process import Process
 from pgolf.run import Progress, RunOptions
 from pgolf.stages import MIX, TRAIN
 from pgolf.status import RUNNING, Status, StatusFile, Training, forget_the_gone, statuses
@@ -45,7 +47,12 @@ def test_a_stage_is_there_while_it_runs_and_its_file_is_gone_afterwards(tmp_path
         clock[0] += 2
         file.line(NODE, "waiting for 1 of gpu-0, for 60 s")
         (status,) = statuses(tmp_path)
-        assert (status.node, status.pid, status.state, status.is_gone) == ("mix[7]", os.getpid(), "building", False)
+        assert (status.node, status.process.pid, status.state, status.is_gone) == (
+            "mix[7]",
+            os.getpid(),
+            "building",
+            False,
+        )
         assert status.note == "waiting for 1 of gpu-0, for 60 s"
         assert status.share is status.left_s is None
         clock[0] += 2
@@ -103,6 +110,7 @@ import os, signal, sys
 from pathlib import Path
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pipeline import Node
+from pgolf.process import Process
 from pgolf.run import RunOptions
 from pgolf.stages import MIX
 from pgolf.status import StatusFile
@@ -128,8 +136,8 @@ def test_a_later_process_of_the_same_number_is_another(tmp_path):
         file.building(NODE)
         (status,) = statuses(tmp_path)
         assert not status.is_gone
-        assert status.model_copy(update={"process_start": status.process_start - 1}).is_gone
-        elsewhere = {"machine": "other/boot/1", "process_start": 0}
+        assert status.model_copy(update={"process": replace(status.process, at="1")}).is_gone
+        elsewhere = {"process": replace(status.process, host="other", at="1")}
         assert not status.model_copy(update=elsewhere).is_gone, "of other machines nobody here can tell"
 
 
@@ -148,10 +156,7 @@ def training(**about: object) -> Status:
         node="train[1]",
         stage="train",
         state="building",
-        host="node-1",
-        machine="node-1",
-        pid=1,
-        process_start=1,
+        process=Process("node-1", "b", "1", 1, "1"),
         began_s=0,
         written_s=0,
         **about,

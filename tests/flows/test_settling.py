@@ -1,47 +1,17 @@
-"""When a process counts as gone: never while it may live, and never because its pid has come again."""
+"""A process as labels of a flow run and as a worker's name, and back."""
 
-import os
-import subprocess
-import sys
-from dataclasses import replace
-
-import pytest
-
-from flows.settling import Process, _start_time
+from flows.settling import labels_of, process_of_flow, process_of_worker, worker_name
+from pgolf.process import Process
 
 
-@pytest.fixture(scope="module")
-def here() -> Process:
-    return Process.here()
-
-
-def test_this_process_lives_and_survives_labels_and_a_workers_name(here):
-    assert not here.is_gone()
-    assert Process.of_flow({**here.labels(), "prefect.flow.id": "x"}) == here
-    assert Process.of_worker(here.worker_name()) == here
+def test_a_process_survives_labels_and_a_workers_name():
+    here = Process.here()
+    assert process_of_flow({**labels_of(here), "prefect.flow.id": "x"}) == here
+    assert process_of_worker(worker_name(here)) == here
 
 
 def test_what_is_no_process_of_ours_is_none():
-    assert Process.of_flow({"pgolf.pid": "1"}) is None
+    assert process_of_flow({"pgolf.pid": "1"}) is None
+    assert process_of_flow({**labels_of(Process.here()), "pgolf.pid": "one"}) is None
     for name in (None, "", "ProcessWorker 1b2c", "pgolf vm"):
-        assert Process.of_worker(name) is None
-
-
-def test_a_pid_that_has_come_again_is_another_process(here):
-    assert replace(here, at="1").is_gone()
-
-
-def test_an_earlier_boot_of_this_host_is_gone_and_another_host_or_container_is_unknown(here):
-    assert replace(here, boot="00000000").is_gone()
-    assert not replace(here, host="elsewhere", pid="999999999").is_gone()
-    assert not replace(here, pids="1", pid="999999999").is_gone()
-
-
-def test_an_ended_child_is_gone_even_before_it_is_waited_for(here):
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    process = replace(here, pid=str(child.pid), at=_start_time(child.pid) or "")
-    assert not process.is_gone()
-    child.kill()
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert process.is_gone()
-    child.communicate()
+        assert process_of_worker(name) is None

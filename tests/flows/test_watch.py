@@ -17,6 +17,7 @@ from rich.console import Console
 from flows.cli import main
 from flows.watch_command import Snapshot, lines, screen, span
 from pgolf.artifact import Store, build_once
+from pgolf.process import Process
 from pgolf.run import RunOptions
 from pgolf.status import Status, Training
 from tests.toy_stage import TOY, ToyConfig, toy_key
@@ -25,9 +26,9 @@ H100 = "NVIDIA H100 80GB HBM3"
 NOW_S = 1_000_000.0
 
 
-def status(node: str, **about: object) -> Status:
-    fields = {"folder": f"{node.split('[')[0]}-0123456789ab", "state": "building", "host": "node-1", "machine": "m"}
-    times = {"began_s": NOW_S - 400, "written_s": NOW_S, "process_start": 1, "pid": 4242}
+def status(node: str, *, pid: int = 4242, **about: object) -> Status:
+    fields = {"folder": f"{node.split('[')[0]}-0123456789ab", "state": "building"}
+    times = {"began_s": NOW_S - 400, "written_s": NOW_S, "process": Process("node-1", "b", "1", pid, "1")}
     return Status(node=node, stage=node.split("[")[0], **{**fields, **times, **about})
 
 
