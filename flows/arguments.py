@@ -8,6 +8,7 @@ from typing import Any
 
 from pgolf.artifact import Store
 from pgolf.errors import ConfigError
+from pgolf.grid_text import MOST_POINTS
 from pgolf.recipe import Recipe
 from pgolf.remote import checked_url, is_url
 from tasks.place import Place
@@ -47,7 +48,7 @@ def add_max_points(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-points",
         type=int,
-        default=10_000,
+        default=MOST_POINTS,
         metavar="N",
         help="refuse a grid of more points (default: %(default)s)",
     )
@@ -137,10 +138,11 @@ def store_of(arguments: argparse.Namespace) -> Store:
     """The store that the arguments name. Raises ConfigError for an address or a size that cannot be used."""
     from pgolf.overrides import validated
 
-    return validated(Place, _store_fields(arguments)).open_store()
+    return validated(Place, store_fields(arguments)).open_store()
 
 
-def _store_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+def store_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a `Place` that say where the outputs are; errors as for `store_of`."""
     store = arguments.store
     if isinstance(store, Path):
         for option in ("cache", "cache_limit"):
@@ -197,7 +199,7 @@ def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:
     for name in ("results", "documents", "tokenizer"):
         if fields[name] is not None:
             fields[name] = Path(fields[name]).absolute()
-    return validated(Place, fields | _store_fields(arguments))
+    return validated(Place, fields | store_fields(arguments))
 
 
 def by_seed(option: str, texts: Sequence[str], recipe: Recipe) -> dict[int, str]:

@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.arguments import store_fields
+from pgolf.errors import PgolfError
 from pgolf.node_checks import (
     FETCH,
     Check,
@@ -27,9 +29,11 @@ from pgolf.node_checks import (
     check_store,
     check_versions,
 )
+from pgolf.overrides import validated
 from pgolf.pipeline import pipeline
 from pgolf.plan import Step, make_plan
 from pgolf.recipe import Recipe
+from pgolf.remote import Remote
 from tasks.place import Place
 
 MARKS = {True: "✓", False: "✗", None: "-"}
@@ -52,8 +56,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     """In the order in which a new node is set up."""
-    store = arguments.store.absolute()
-    place = Place(store=store, documents=arguments.documents and arguments.documents.absolute())
+    documents = arguments.documents and arguments.documents.absolute()
+    place = validated(Place, {**store_fields(arguments), "documents": documents})
+    store = place.store
     recipe = _recipe(arguments)
     yield check_python()
     yield check_versions(ROOT / "constraints.txt")
@@ -63,6 +68,8 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     assert lease_dir is not None
     yield from check_gpus(lease_dir)
     yield check_store(store)
+    if place.remote is not None:
+        yield check_object_store(place.remote)
     if recipe is None:
         yield from check_space(store)
     else:
@@ -77,6 +84,15 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
         # Without its data the recipe has no plan, and every output counts as needed.
         yield from check_space(store, recipe, steps() if data.ok or data.remedy == FETCH else ())
     yield check_clock([store, ROOT], ahead_s)
+
+
+def check_object_store(url: str) -> Check:
+    """Whether the service answers, and takes these credentials."""
+    try:
+        Remote(url).size_bytes("records/none.json")
+    except PgolfError as error:
+        return Check("object store", False, str(error), "set what it names, then run this again")
+    return Check("object store", True, f"{url} answers")
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe | None:

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from flows.arguments import store_of
 from flows.summary import short, summary
 from pgolf.artifact import Artifact, Store
 from pgolf.errors import ConfigError, StoreError
@@ -82,7 +83,8 @@ def watch(arguments: argparse.Namespace) -> int:
     every_s = arguments.every
     if every_s is not None and not (math.isfinite(every_s) and every_s > 0):
         raise ConfigError(f"--every is {every_s}; give seconds above 0, such as 5")
-    watcher = Watcher(arguments.store)
+    # Of an object store its cache is what this machine works in; others have theirs.
+    watcher = Watcher(store_of(arguments).root)
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     try:
         if arguments.once:
@@ -98,14 +100,14 @@ def watch(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _live(watcher: Watcher, store: Path, console: Console, every_s: float) -> None:
+def _live(watcher: Watcher, store: Path | str, console: Console, every_s: float) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(screen(watcher.look(), store), refresh=True)
             time.sleep(every_s)
 
 
-def _print(snapshot: Snapshot, store: Path, console: Console, *, as_json: bool) -> None:
+def _print(snapshot: Snapshot, store: Path | str, console: Console, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(data(snapshot)), flush=True)
     elif console.is_terminal:
@@ -164,7 +166,7 @@ def lines(snapshot: Snapshot) -> list[str]:
     return said
 
 
-def screen(snapshot: Snapshot, store: Path) -> RenderableType:
+def screen(snapshot: Snapshot, store: Path | str) -> RenderableType:
     """The snapshot as one screen."""
     now_s = snapshot.now_s
     clock = time.strftime("%H:%M:%S", time.localtime(now_s))

@@ -216,3 +216,16 @@ def test_a_worker_without_a_server_or_with_no_room_for_a_run_is_refused(capsys, 
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert main(["worker", "--limit", "0"]) == 2
     assert "at least 1 run" in capsys.readouterr().err
+
+
+def test_an_object_store_is_asked_and_what_it_lacks_is_said(tmp_path, capsys, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"AWS_EC2_METADATA_DISABLED": "true", "HOME": tmp_path, "XDG_CACHE_HOME": tmp_path}.items():
+        monkeypatch.setenv(name, str(value))
+    assert main(["doctor", "--store", "s3://bucket/x", "--json"]) == 1
+    (found,) = (check for check in json.loads(capsys.readouterr().out) if check["name"] == "object store")
+    assert found["ok"] is False
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in found["said"]
+    assert main(["doctor", "--store", "gs://bucket/x"]) == 2
+    assert "a store is a folder or s3://bucket/prefix" in capsys.readouterr().err

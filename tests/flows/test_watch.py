@@ -87,7 +87,7 @@ def test_a_time_reads_as_a_person_says_it(seconds, text):
     assert span(seconds) == text
 
 
-def test_once_shows_what_finished_last_in_text_and_json(tmp_path, capsys):
+def test_once_shows_what_finished_last_in_text_and_json(tmp_path, capsys, monkeypatch):
     assert main(["watch", "--once", "--store", str(tmp_path / "none")]) == 0
     assert "nothing is running\n" in capsys.readouterr().out
     build_once(Store(tmp_path), TOY, toy_key(), node="toy", inputs={}, parents={}, run=RunOptions())
@@ -96,6 +96,8 @@ def test_once_shows_what_finished_last_in_text_and_json(tmp_path, capsys):
     assert main(["watch", "--once", "--json", "--store", str(tmp_path)]) == 0
     (finished,) = json.loads(capsys.readouterr().out)["finished"]
     assert (finished["node"], finished["folder"]) == ("toy", toy_key(ToyConfig()).folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["watch", "--once", "--store", "s3://bucket/x"]) == 0, "what this machine runs, by its cache"
     assert main(["watch", "--every", "0"]) == 2
     assert "give seconds above 0" in capsys.readouterr().err
 
