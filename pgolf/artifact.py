@@ -6,7 +6,6 @@ the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished s
 """
 
 import errno
-import fcntl
 import importlib
 import os
 import shutil
@@ -27,6 +26,7 @@ from pgolf.content import Memo, combined, signature, spelled
 from pgolf.errors import StoreError, StoreFull
 from pgolf.fingerprint import canonical
 from pgolf.hardware import core_count, cpu_name, gpu_name, host_name
+from pgolf.lease import is_locked
 from pgolf.record import FOLDER_PATTERN, RECORD_FILE, FileRecord, Parent, Record, read_record, refuse_unsafe
 from pgolf.record_index import RecordIndex
 from pgolf.run import Made, RunOptions
@@ -163,17 +163,7 @@ class Store:
 
     def is_held(self, folder: str) -> bool:
         """Whether somebody, on whatever host, holds the lock under which this output is written."""
-        try:
-            descriptor = os.open(self.root / LOCKS / f"{folder}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:  # never locked
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return is_locked(self.root / LOCKS / f"{folder}.lock")
 
     def held(self) -> Iterator[str]:
         """Names of outputs that somebody is building."""

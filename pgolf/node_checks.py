@@ -21,6 +21,7 @@ from pathlib import Path
 from pgolf.artifact import Store
 from pgolf.errors import PgolfError
 from pgolf.hardware import gpu_names
+from pgolf.lease import is_locked
 from pgolf.pipeline import Node
 from pgolf.plan import Step
 from pgolf.recipe import Recipe
@@ -100,7 +101,7 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
 
 
 def _check_leases(lease_dir: Path) -> Check:
-    held = [path.stem for path in sorted(lease_dir.glob("*.lock")) if path.stem != "queue" and not _is_free(path)]
+    held = [path.stem for path in sorted(lease_dir.glob("*.lock")) if path.stem != "queue" and is_locked(path)]
     if held:
         return Check(
             "leases", False, f"{', '.join(held)} leased ({lease_dir})", f"wait, or see `fuser -v {lease_dir}/*`"
@@ -224,20 +225,6 @@ def _kernel_is_synchronized() -> bool | None:
     except (AttributeError, OSError):
         return None
     return None if state < 0 else state != _NTP_TIME_ERROR
-
-
-def _is_free(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _run(*command: str) -> str | None:
