@@ -75,3 +75,8 @@ class ByteTable:
             spaces = self.leading_space[block[1:]] & ~self.boundary[block[:-1]]
             lengths[start : start + block.size - 1] = self.base_bytes[block[1:]] + spaces
         return lengths
+
+    def total_bytes(self, tokens: npt.NDArray[np.integer], target_T: npt.NDArray[np.int64]) -> int:
+        """Bytes of the targets at these places of a stream, from 1 on, each as often as it is named; needs one."""
+        first, last = int(target_T.min()), int(target_T.max())
+        return int(self.target_bytes(tokens[first - 1 : last + 1])[target_T - first].sum())

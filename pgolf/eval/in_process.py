@@ -107,9 +107,7 @@ class _Totals:
             trace = piece.trace(self.text.plan, orders)
             self.records += len(trace)
             self.nats += sum_nats(trace.loss_nats)
-            first, last = int(trace.target.min()), int(trace.target.max())
-            span_bytes = self.table.target_bytes(self.text.tokens[first - 1 : last + 1])
-            self.bytes += int(span_bytes[trace.target - first].sum())
+            self.bytes += self.table.total_bytes(self.text.tokens, trace.target)
             if piece.mean is not None:
                 self.means.append(piece.mean)
             yield trace

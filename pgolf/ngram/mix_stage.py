@@ -157,6 +157,4 @@ class _ByteSum:
 
     def add(self, trace: Trace) -> None:
         """Add a block of targets."""
-        first, last = int(trace.target.min()), int(trace.target.max())
-        lengths = self._table.target_bytes(self._tokens[first - 1 : last + 1])
-        self.total += int(lengths[trace.target - first].sum())
+        self.total += self._table.total_bytes(self._tokens, trace.target)

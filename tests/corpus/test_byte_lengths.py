@@ -111,3 +111,11 @@ def test_real_documents_count_the_bytes_of_their_normalized_text(real_data: Path
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     tokens = encode_stream(processor, documents)
     assert ByteTable.from_tokenizer(model).target_bytes(tokens).sum() == stream_bytes_by_text(processor, documents)
+
+
+def test_a_total_counts_each_target_as_often_as_it_is_named(tiny_model: Path) -> None:
+    table = ByteTable.from_tokenizer(tiny_model)
+    tokens = np.arange(4, 60)
+    lengths = table.target_bytes(tokens)
+    targets = np.array([7, 3, 3, 55])
+    assert table.total_bytes(tokens, targets) == sum(int(lengths[target - 1]) for target in targets)
