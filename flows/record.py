@@ -1,7 +1,8 @@
 """The whole chain for one recipe over its seeds: data, training, packing, scores, mixtures, statistics."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -57,11 +58,41 @@ TASKS = {
 
 # Less than the 30 s after which a Prefect worker kills what it has cancelled.
 STOP_GRACE_S = 20.0
+Function = TypeVar("Function", bound=Callable[..., Any])
 # What of a recipe is a parameter, in order.
 SECTIONS = tuple(name for name in Recipe.model_fields if name not in ("name", "description"))
 
 
+# What the UI's form says of each parameter; Prefect reads it from a flow's docstring.
+PARAMETER_TEXTS = """
+Args:
+    recipe: Name of a recipe, from `pgolf recipes`
+    seeds: One training run per seed; empty: the recipe's
+    fetch: The published data set, instead of tokenize; empty: the recipe's
+    tokenize: Documents to token shards, instead of fetch; empty: the recipe's
+    model: The network; empty: the recipe's
+    train: Optimizers, schedule, averaging; empty: the recipe's
+    calibrate: Tokens for the Hessians of quantization; empty: the recipe's
+    compress: Quantization and packing to the budget; empty: the recipe's
+    score: Sliding-window evaluation of the artifact; empty: the recipe's
+    estimators: n-gram count tables, published hashed ones (legacy) and exact ones; empty: the recipe's
+    count: n-gram counts; empty: the recipe's
+    hint: Tokens that tilted mixtures lean towards; empty: the recipe's
+    mix: The grid of mixtures; empty: the recipe's
+    headline: The mixture shown in the report, declared before anything is scored; empty: the recipe's
+    max_points: A grid of more points is refused
+    place: Folders and devices of the machine that runs it; relative paths begin in its PGOLF_HOME
+"""
+
+
+def with_parameter_texts(function: Function) -> Function:
+    """The function with PARAMETER_TEXTS at the end of its docstring."""
+    function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n{PARAMETER_TEXTS}"
+    return function
+
+
 @flow(name="record", flow_run_name="{recipe}")
+@with_parameter_texts
 def record(
     recipe: str = "demo",
     seeds: tuple[int, ...] | None = None,
@@ -84,30 +115,19 @@ def record(
 
     Each stage is a parameter of its own because Prefect merges a run's parameters over a deployment's at the top level
     only: one nested parameter would drop its other fields and train again. Returns a reference per stage output.
-    Raises ConfigError for a grid of more than max_points points. The texts below are those of the UI's form.
-
-    Args:
-        recipe: Name of a recipe, from `pgolf recipes`
-        seeds: One training run per seed; empty: the recipe's
-        fetch: The published data set, instead of tokenize; empty: the recipe's
-        tokenize: Documents to token shards, instead of fetch; empty: the recipe's
-        model: The network; empty: the recipe's
-        train: Optimizers, schedule, averaging; empty: the recipe's
-        calibrate: Tokens for the Hessians of quantization; empty: the recipe's
-        compress: Quantization and packing to the budget; empty: the recipe's
-        score: Sliding-window evaluation of the artifact; empty: the recipe's
-        estimators: n-gram count tables, published hashed ones (legacy) and exact ones; empty: the recipe's
-        count: n-gram counts; empty: the recipe's
-        hint: Tokens that tilted mixtures lean towards; empty: the recipe's
-        mix: The grid of mixtures; empty: the recipe's
-        headline: The mixture shown in the report, declared before anything is scored; empty: the recipe's
-        max_points: A grid of more points is refused
-        place: Folders and devices of the machine that runs it; relative paths begin in its PGOLF_HOME
+    Raises ConfigError for a grid of more than max_points points.
     """
     given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
+    return run_stages(asked_for(recipe, given, max_points), place)
+
+
+def asked_for(recipe: str, given: Sequence[Any], max_points: int) -> Recipe:
+    """The named recipe with what was given of SECTIONS in place of its own. Raises ConfigError for what does not fit,
+    and for a grid of more than max_points points.
+    """
     chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))
     refuse_large_grid(chosen, max_points)
-    return run_stages(chosen, place)
+    return chosen
 
 
 def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:

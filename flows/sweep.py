@@ -2,11 +2,11 @@
 
 from prefect import flow
 
-from flows.record import SECTIONS, run_stages
+from flows.record import asked_for, run_stages, with_parameter_texts
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.eval.config import ScoreConfig
-from pgolf.grid_text import MOST_POINTS, refuse_large_grid
+from pgolf.grid_text import MOST_POINTS
 from pgolf.model.config import ModelConfig
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.hint_config import HintConfig
@@ -16,13 +16,13 @@ from pgolf.pipeline import pipeline
 from pgolf.plan import make_plan, refuse_all_but_evaluation
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipe import Estimator, Headline
-from pgolf.recipes import recipe_named, with_sections
 from pgolf.train.config import TrainConfig
 from tasks.cache import Ref
 from tasks.place import Place
 
 
 @flow(name="sweep", flow_run_name="{recipe}")
+@with_parameter_texts
 def sweep(
     recipe: str = "demo",
     seeds: tuple[int, ...] | None = None,
@@ -44,30 +44,10 @@ def sweep(
     """Evaluate a named recipe's finished artifacts; a section that is given replaces the recipe's own as a whole.
 
     The sections before `score` say which artifacts are meant. Raises ConfigError, naming stages and reasons, when data
-    or weights would have to be made first, and for a grid of more than max_points points. The texts below are those of
-    the UI's form.
-
-    Args:
-        recipe: Name of a recipe, from `pgolf recipes`
-        seeds: One training run per seed; empty: the recipe's
-        fetch: The published data set, instead of tokenize; empty: the recipe's
-        tokenize: Documents to token shards, instead of fetch; empty: the recipe's
-        model: The network; empty: the recipe's
-        train: Optimizers, schedule, averaging; empty: the recipe's
-        calibrate: Tokens for the Hessians of quantization; empty: the recipe's
-        compress: Quantization and packing to the budget; empty: the recipe's
-        score: Sliding-window evaluation of the artifact; empty: the recipe's
-        estimators: n-gram count tables, published hashed ones (legacy) and exact ones; empty: the recipe's
-        count: n-gram counts; empty: the recipe's
-        hint: Tokens that tilted mixtures lean towards; empty: the recipe's
-        mix: The grid of mixtures; empty: the recipe's
-        headline: The mixture shown in the report, declared before anything is scored; empty: the recipe's
-        max_points: A grid of more points is refused
-        place: Folders and devices of the machine that runs it; relative paths begin in its PGOLF_HOME
+    or weights would have to be made first, and for a grid of more than max_points points.
     """
     given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
-    chosen = with_sections(recipe_named(recipe), dict(zip(SECTIONS, given, strict=True)))
-    refuse_large_grid(chosen, max_points)
+    chosen = asked_for(recipe, given, max_points)
     nodes = pipeline(chosen, place.sources(), place.run_options())
     refuse_all_but_evaluation(make_plan(nodes, place.open_store(), place.memo()))
     return run_stages(chosen, place)
