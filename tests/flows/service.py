@@ -19,7 +19,7 @@ import httpx
 from flows.settings import SETTINGS
 from pgolf.artifact import Store
 from pgolf.lease import lease
-from tests.flows.processes import command_of, descendants, is_running
+from tests.processes import command_of, descendants, is_running
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,7 +24,7 @@ from pgolf.tables.schema import SCORES
 from pgolf.train.checkpoint_record import read_record
 from pgolf.upkeep import garbage
 from tests.flows import build_program
-from tests.flows.processes import command_of, descendants, is_running
+from tests.processes import command_of, descendants, is_running
 from tests.tiny import tiny_arguments, write_documents
 
 START_S = 120.0

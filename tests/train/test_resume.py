@@ -14,6 +14,7 @@ import pytest
 
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE
+from tests.processes import command_of, descendants, is_running
 from tests.train import resume_program
 from tests.train.resume_program import STEPS
 from tests.train.runs import learnable_tokens, write_data
@@ -47,30 +48,7 @@ def finished(run, folder) -> tuple[list[str], bytes, dict]:
 
 def commands_below(pid: int) -> dict[int, str]:
     """pid -> command line of every process below `pid`."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            continue
-    found: dict[int, str] = {}
-    waiting = [pid]
-    while waiting:
-        parent = waiting.pop()
-        for child in (child for child, above in parents.items() if above == parent):
-            try:
-                found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            waiting.append(child)
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    return {below: command for below in descendants(pid) if (command := command_of(below))}
 
 
 def torchrun_of(commands: dict[int, str]) -> int:
