@@ -124,19 +124,23 @@ def _from_file(mix: MixConfig, path: Path) -> MixConfig:
         raise ConfigError(f"--grid-file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--grid-file {path} is not TOML: {error}") from None
-    for name, value in tables.items():
-        _known(name, TABLES, f"--grid-file {path}")
-        if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-            raise ConfigError(f"--grid-file {path}: write [[{name}]], which may be repeated")
     where = f"--grid-file {path}"
-    products = [_product(mix, table, f"{where}: product") for table in tables.get("product", [])]
+    listed = {_known(name, TABLES, where): _tables(value, name, where) for name, value in tables.items()}
+    products = [_product(mix, table, f"{where}: product") for table in listed.get("product", [])]
     bayes = []
-    for table in tables.get("bayes", []):
+    for table in listed.get("bayes", []):
         if (members := table.pop("member", None)) is not None:
-            table["members"] = [_product(mix, member, f"{where}: bayes.member") for member in members]
+            named = _tables(members, "bayes.member", where)
+            table["members"] = [_product(mix, member, f"{where}: bayes.member") for member in named]
         bayes.append(validated(BayesConfig, table, f"{where}: bayes"))
-    hedges = [validated(HedgeConfig, table, f"{where}: hedge") for table in tables.get("hedge", [])]
+    hedges = [validated(HedgeConfig, table, f"{where}: hedge") for table in listed.get("hedge", [])]
     return _mix(mix, products or [Product(mixers=())], {"bayes": bayes, "hedges": hedges})
+
+
+def _tables(value: Any, name: str, where: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise ConfigError(f"{where}: write [[{name}]], which may be repeated")
+    return value
 
 
 def _mix(mix: MixConfig, products: Sequence[Product], others: Mapping[str, Any]) -> MixConfig:

@@ -127,7 +127,7 @@ class Outcome:
 
     def _interrupted(self) -> str:
         """One line per seed whose training by the clock had been killed."""
-        seeds = sorted({row["seed"] for row in self.scores.to_pylist() if row["interrupted"]})
+        seeds = sorted({row["seed"] for row in self._rows("seed", "interrupted") if row["interrupted"]})
         return "".join(
             f"interrupted: the training of seed {seed}, which stops by the clock, was killed and went on; "
             "its rows are marked and not ranked\n"

@@ -21,7 +21,7 @@ from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.errors import ConfigError, DataError
-from pgolf.hardware import cpu_name, gpu_names, ranks_for
+from pgolf.hardware import cpu_name, gpu_names, on_gpu, ranks_for
 from pgolf.model.import_config import ImportConfig
 from pgolf.overrides import validated
 from pgolf.recipe import Recipe
@@ -220,9 +220,8 @@ def _seed_nodes(
 
 def _clock_hardware(recipe: Recipe, run: RunOptions) -> dict[str, Any]:
     """What a run that stops by the clock depends on beside its key: how much it gets done in the time."""
-    on_gpu = run.device == "cuda" or (run.device == "auto" and bool(gpu_names()))
     return {
-        "device": gpu_names()[0] if on_gpu and gpu_names() else cpu_name(),
+        "device": gpu_names()[0] if on_gpu(run) and gpu_names() else cpu_name(),
         "processes": ranks_for(run, recipe.train.spans_per_step),
         "torch": metadata.version("torch"),
     }

@@ -6,6 +6,7 @@ Position and target as in `pgolf.eval.windows`. Arrays are int64.
 import numpy as np
 import numpy.typing as npt
 
+from pgolf.eval.chunks import shares
 from pgolf.eval.windows import Int64Array
 
 
@@ -22,6 +23,5 @@ def document_borders(tokens: npt.NDArray[np.uint16], bos_id: int) -> Int64Array:
 
 def document_shares(borders: Int64Array, parts: int) -> Int64Array:
     """Borders [parts + 1] of contiguous shares of the documents, of about as many targets each."""
-    wanted = borders[-1] * np.arange(parts + 1, dtype=np.int64) // parts
-    found: Int64Array = np.searchsorted(borders, wanted)
+    found: Int64Array = np.searchsorted(borders, shares(int(borders[-1]), parts))
     return found

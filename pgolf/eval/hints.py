@@ -4,6 +4,7 @@ hints.arrow has a row per record in the order of the trace and, per order n, a c
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def read_hints(path: Path, *, records: int, vocab_size: int, stream: str) -> Hin
     records, stream: how many records it has, and the digest of its tokens. Raises DataError for a file that is none,
     holds tokens the network does not know, or belongs to other records or other tokens.
     """
-    table = _opened(path).read_all()
-    orders = _orders(table.schema, path)
+    orders = hint_orders(path)
+    # Of three columns per order the two counts are for the mixtures; at full size they would be gigabytes.
+    table = _opened(path, [f"hint_{order}" for order in orders]).read_all()
     found = (table.schema.metadata or {}).get(STREAM_KEY, b"").decode()
     if found != stream:
         raise DataError(
@@ -45,7 +47,9 @@ def read_hints(path: Path, *, records: int, vocab_size: int, stream: str) -> Hin
             f"{path} has hints for {table.num_rows:,} records, this evaluation has {records:,}; give score and hint "
             "the same window, stride and tail"
         )
-    tokens = np.stack([table.column(f"hint_{order}").to_numpy().astype(np.int32) for order in orders], axis=1)
+    tokens = np.stack(
+        [table.column(f"hint_{order}").to_numpy().astype(np.int32, copy=False) for order in orders], axis=1
+    )
     if tokens.size and not -1 <= tokens.min() <= tokens.max() < vocab_size:
         raise DataError(
             f"{path} has hints from {tokens.min()} to {tokens.max()}, tokens go from 0 to {vocab_size - 1}, and -1 is "
@@ -59,9 +63,14 @@ def hint_orders(path: Path) -> tuple[int, ...]:
     return _orders(_opened(path).schema, path)
 
 
-def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
+def _opened(path: Path, columns: Sequence[str] | None = None) -> pa.ipc.RecordBatchFileReader:
+    """The file, or some of its columns."""
     try:
-        return pa.ipc.open_file(pa.OSFile(str(path), "rb"))
+        file = pa.ipc.open_file(pa.OSFile(str(path), "rb"))
+        if columns is None:
+            return file
+        wanted = [file.schema.get_field_index(name) for name in columns]
+        return pa.ipc.open_file(pa.OSFile(str(path), "rb"), options=pa.ipc.IpcReadOptions(included_fields=wanted))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as hints: {error}; make the hints again") from error
 

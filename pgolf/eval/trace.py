@@ -162,14 +162,6 @@ def trace_is_causal(path: Path) -> bool:
     return _metadata(path, CAUSAL_KEY, "whether it is causal") == b"true"
 
 
-def trace_stream(path: Path) -> str:
-    """Digest of the tokens a trace was scored on (`pgolf.corpus.shards.stream_digest`).
-
-    Raises DataError for a file that is no trace, or one that does not say.
-    """
-    return _metadata(path, STREAM_KEY, "which tokens it was scored on").decode()
-
-
 def _metadata(path: Path, key: bytes, what: str) -> bytes:
     with _opened(path, mapped=True) as file:
         metadata: dict[bytes, bytes] = file.schema.metadata or {}

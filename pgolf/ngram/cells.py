@@ -83,8 +83,7 @@ def check_orders(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted
 
     counted: estimator -> its orders; hinted: orders of the hints, None where there are none.
     """
-    listed = [product for mixture in config.bayes for product in mixture.members or ()]
-    for product in (*config.products, *listed):
+    for product in config.every_product:
         if set(product.mixers) - {"tilt"}:
             for name in _tables(product, counted):
                 _orders(product, counted[name], f"{name} counts")
@@ -98,9 +97,8 @@ def count_points(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted
     counted: estimator -> its orders. Points that two products share, and members of Bayes mixtures that are points of
     the grid as well, count twice.
     """
-    listed = [product for mixture in config.bayes for product in mixture.members or ()]
     total = 1 + len(config.bayes) + len(config.hedges)
-    for product in (*config.products, *listed):
+    for product in config.every_product:
         for mixer in product.mixers:
             values = 1
             for name in USES[mixer]:

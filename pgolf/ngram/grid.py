@@ -18,7 +18,8 @@ Shapes: T records of a unit, K of them matched by a rule, O orders, A weights, P
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -217,13 +218,8 @@ class _Matches:
         self, rule: HintRule
     ) -> tuple[npt.NDArray[np.int64], Float64Array, Float64Array, npt.NDArray[np.bool_]]:
         """(places, p(hint), 1 - p(hint), hint is target) of the targets with a hint; valid until the next."""
-        hints = self.unit.hints
-        assert hints is not None
         size = loops.match_hints(
-            np.stack(hints.context),
-            np.stack(hints.count),
-            np.stack(hints.is_target),
-            np.stack(hints.logp),
+            *self._hints,
             rule.row,
             rule.min_count,
             rule.confidence,
@@ -233,6 +229,13 @@ class _Matches:
         )
         logp_K = self._p_K[:size]
         return self._index_K[:size], np.exp(logp_K), -np.expm1(logp_K), self._hit_K[:size]
+
+    @cached_property
+    def _hints(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """Contexts' counts, hints' counts, hint is target and ln p(hint), [O, T] each."""
+        hints = self.unit.hints
+        assert hints is not None
+        return np.stack(hints.context), np.stack(hints.count), np.stack(hints.is_target), np.stack(hints.logp)
 
     def sigmoid(self, shape: tuple[float, float]) -> npt.NDArray[np.float32]:
         """σ of the entropies, by (slope, threshold)."""
@@ -268,12 +271,18 @@ class Grid:
         self._work = _Work(dict(enumerate(self.cells)), counts, hinted)
         place = {cell: number for number, cell in enumerate(self.cells)}
         self._members = [np.array([place[cell] for cell in listed], np.int64) for _, listed in bayes]
-        # By the mixtures' place: those whose weights have to be followed from target to target.
-        self._streams: dict[int, tuple[_Work, Sharing]] = {}
+        # By the mixtures' place: those whose weights have to be followed from target to target; and those of the same
+        # members together, because making the members' probabilities is most of the work.
+        self._streams: dict[int, Sharing] = {}
+        alike: dict[tuple[Cell, ...], list[Sharing]] = {}
         for number, (config, listed) in enumerate(bayes):
             if config.share_rate or config.chunk_targets > 1:
                 sharing = Sharing(len(listed), share_rate=config.share_rate, chunk_targets=config.chunk_targets)
-                self._streams[number] = (_Work(dict(enumerate(listed)), counts, hinted), sharing)
+                self._streams[number] = sharing
+                alike.setdefault(tuple(listed), []).append(sharing)
+        self._followed = [
+            (_Work(dict(enumerate(listed)), counts, hinted), sharings) for listed, sharings in alike.items()
+        ]
         self._loss_nats = np.zeros(len(self.cells))
         self._matched = np.zeros(len(self.cells), np.int64)
 
@@ -299,7 +308,7 @@ class Grid:
         found = []
         for number, members in enumerate(self._members):
             if number in self._streams:
-                sharing = self._streams[number][1]
+                sharing = self._streams[number]
                 found.append(Mixed(sharing.loss_nats, sharing.shares()))
             else:
                 loss_nats_K = self._loss_nats[members]
@@ -309,7 +318,7 @@ class Grid:
     def state(self) -> dict[str, npt.NDArray[np.generic]]:
         """All sums as they are between two units, by name."""
         found: dict[str, npt.NDArray[np.generic]] = {"loss_nats": self._loss_nats, "matched": self._matched}
-        for number, (_, sharing) in self._streams.items():
+        for number, sharing in self._streams.items():
             found |= {f"{number}.{name}": array for name, array in sharing.state().items()}
         return found
 
@@ -317,7 +326,7 @@ class Grid:
         """Go on from what `state` gave."""
         self._loss_nats[:] = state["loss_nats"]
         self._matched[:] = state["matched"]
-        for number, (_, sharing) in self._streams.items():
+        for number, sharing in self._streams.items():
             sharing.restore({name: state[f"{number}.{name}"].astype(np.float64) for name in sharing.state()})
 
     def _steps(
@@ -325,11 +334,11 @@ class Grid:
     ) -> Iterator[Callable[[], Callable[[], None]]]:
         """The work in order: each step is done by any thread and returns what is then done in order by one."""
         for unit in units:
-            for work, sharing in self._streams.values():
+            for work, sharings in self._followed:
                 columns = padded(len(work.cells))
                 records = max(1, SLICE_PROBABILITIES // columns)
                 for first in range(0, len(unit), records):
-                    yield partial(_slice, unit.part(slice(first, first + records)), work, sharing, columns)
+                    yield partial(_slice, unit.part(slice(first, first + records)), work, sharings, columns)
             yield partial(self._unit, unit, after_unit)
 
     def _unit(self, unit: Unit, after_unit: Callable[[Unit], None]) -> Callable[[], None]:
@@ -343,8 +352,14 @@ class Grid:
         return take
 
 
-def _slice(unit: Unit, work: _Work, sharing: Sharing, columns: int) -> Callable[[], None]:
-    return partial(sharing.add, _member_probabilities(unit, work, columns))
+def _slice(unit: Unit, work: _Work, sharings: Sequence[Sharing], columns: int) -> Callable[[], None]:
+    probability_TP = _member_probabilities(unit, work, columns)
+
+    def take() -> None:
+        for sharing in sharings:
+            sharing.add(probability_TP)
+
+    return take
 
 
 def _scores(unit: Unit, work: _Work) -> Scores:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import stream_digest, validation_tokens
+from pgolf.eval.hints import HINTS_FILE
 from pgolf.eval.trace import STREAM_KEY
 from pgolf.ngram.blocks import write_blocks
 from pgolf.ngram.exact import exact_runs
@@ -28,7 +29,6 @@ from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.runs import plan_of
 from pgolf.run import Made, Progress, RunOptions
 
-HINTS_FILE = "hints.arrow"
 CONFIG_KEY = b"pgolf.hint_config"
 
 

@@ -28,6 +28,11 @@ class MixConfig(Product):
         own = Product.model_validate({name: getattr(self, name) for name in Product.model_fields})
         return (own, *self.also)
 
+    @property
+    def every_product(self) -> tuple[Product, ...]:
+        """The products of the grid, and those that Bayes mixtures name as their members."""
+        return (*self.products, *(product for mixture in self.bayes for product in mixture.members or ()))
+
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
         for name in ("also", "bayes", "hedges"):

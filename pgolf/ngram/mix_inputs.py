@@ -1,11 +1,9 @@
 """What a grid is mixed from: a trace, count stages and hints of the same tokens, record by record; checked on the way.
 
-hints.arrow, Arrow IPC: one row per record, in the order of the trace; per order n `hint_<n>` int32 (-1: none),
-`context_<n>` and `count_<n>` uint32. The trace then has ln q(hint) per order.
+With hints (`pgolf.ngram.hint`) the trace has ln q(hint) per order.
 """
 
 import itertools
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,17 +16,18 @@ import pyarrow as pa
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import stream_digest, validation_tokens
 from pgolf.errors import DataError
+from pgolf.eval.hints import HINTS_FILE
 from pgolf.eval.trace import STREAM_KEY, Trace, count_records, iterate_trace, read_plan
 from pgolf.eval.windows import WindowPlan
 from pgolf.ngram.count import COUNTS_FILE, CountFile, open_counts
 from pgolf.ngram.grid import UNIT_RECORDS, Hints, Unit
+from pgolf.ngram.hint import CONFIG_KEY, columns_of
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.runs import plan_of
 
 TRACE_FILE = "trace.arrow"
-HINTS_FILE = "hints.arrow"
 COUNTS_ROLE = "counts."
 HINTS_ROLE = "hints"
-HINT_CONFIG_KEY = b"pgolf.hint_config"
 
 # Where the hint is the target, its log-probability is minus the loss: both are float32 of the same logits, of up to a
 # few hundred nats.
@@ -195,14 +194,13 @@ class _HintFile:
                 self.records = sum(reader.get_batch(n).num_rows for n in range(reader.num_record_batches))
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{path} cannot be read as hints: {error}; take the hints again") from error
-        described = _metadata(path).get(HINT_CONFIG_KEY)
+        described = _metadata(path).get(CONFIG_KEY)
         if described is None:
             raise DataError(f"{path} does not say how its hints were taken; take them again to write it anew")
-        # What tells these hints from others: shown in the rows, and decided by the stage that took them.
-        self.config: dict[str, Any] = json.loads(described)
-        self.orders = tuple(int(name.removeprefix("hint_")) for name in names if name.startswith("hint_"))
-        wanted = {f"{kind}_{order}" for order in self.orders for kind in ("hint", "context", "count")}
-        if not self.orders or set(names) != wanted or list(self.orders) != sorted(self.orders):
+        # What tells these hints from others: shown in the rows.
+        self.config = HintConfig.model_validate_json(described)
+        self.orders = self.config.orders
+        if names != [name for name, _kind in columns_of(self.orders)]:
             raise DataError(f"{path} has columns {', '.join(names)}, which are not those of hints; take them again")
 
     def blocks(self) -> Iterator[dict[str, npt.NDArray[Any]]]:

@@ -20,6 +20,7 @@ from pgolf.ngram.dirichlet import dirichlet_mass
 from pgolf.ngram.grid import Mixed, Totals, rule_of
 from pgolf.ngram.hedge_config import HedgeConfig
 from pgolf.ngram.hedge_pass import HedgeTotals
+from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mass import MassSample
 from pgolf.ngram.mix import adaptive_alpha, first_hit, legacy_mass
 from pgolf.run import Fact
@@ -76,19 +77,16 @@ class EntropyAt:
         self._seen += len(trace)
 
 
-def settings_of(cell: Cell, counts: Mapping[str, CountConfig], hints: Mapping[str, Any] | None) -> Row:
-    """What sets a scorer apart, without nulls: its columns, and what else of the counts or hints it is made from.
-
-    hints: the config of the hint stage as plain data.
-    """
+def settings_of(cell: Cell, counts: Mapping[str, CountConfig], hints: HintConfig | None) -> Row:
+    """What sets a scorer apart, without nulls: its columns, and what else of the counts or hints it is made from."""
     settings = asdict(cell)
     if cell.counts is not None:
         config = counts[cell.counts]
         settings |= _of_counts(config.model_dump(mode="json", exclude_defaults=True), config.granularity, config.ranks)
         settings |= _shorter(cell, config.orders)
     elif cell.estimator == "hint" and hints is not None:
-        settings |= _of_counts(hints, hints.get("granularity", 1), hints.get("ranks", 1))
-        settings |= _shorter(cell, hints.get("orders", ()))
+        settings |= _of_counts(hints.model_dump(mode="json"), hints.granularity, hints.ranks)
+        settings |= _shorter(cell, hints.orders)
     if cell.tilt_gamma == 0.0:
         del settings["tilt_gamma"]
     return {name: value for name, value in settings.items() if value is not None}

@@ -116,7 +116,8 @@ def _render(picture: Picture, facts: RunFacts, paint: Paint) -> dict[str, bytes]
 class Board:
     """A figure with a score panel per family, the mass of each legacy one below it, and room for the caption.
 
-    heights_in: of the grid's rows; the caption is in the last one. width_in: of a column.
+    heights_in: of the grid's rows; the caption is in the last one. caption_width_in,
+    title_width_in: room for their lines.
     """
 
     figure: Figure
@@ -210,6 +211,11 @@ def notes_of(picture: Picture, facts: RunFacts) -> list[str]:
         notes.append("One seed: how much the points vary from training to training is not known.")
     if facts.over_budget:
         notes.append(f"Over the byte budget, so nothing here can be ranked: seed {facts.over_budget}.")
+    if facts.interrupted:
+        notes.append(
+            "A training that stops by the clock was killed and went on, so nothing here can be ranked: seed "
+            f"{facts.interrupted}."
+        )
     settings = [f"{words(name)} {_text(value)}" for name, value in picture.fixed.items() if name != "counts"]
     if settings:
         notes.append(f"All points: {', '.join(settings)}.")

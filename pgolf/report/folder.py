@@ -1,9 +1,11 @@
 """A run's pictures on disk: results/figures/<run key>/, all of them at once or none."""
 
 import errno
+import glob
 import os
 import secrets
 import shutil
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | 
     # Here, because it takes half a second that a run with nothing to draw should not wait for.
     from pgolf.report.figures import draw
 
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = folder.with_name(f"{_beginning(folder)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         try:
             _clear_up(folder)
@@ -64,11 +66,16 @@ def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | 
 
 
 def _clear_up(folder: Path) -> None:
-    """Remove what killed writers of this folder have left."""
-    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
-        writer = left.name.removeprefix(f".{folder.name}.").partition("-")[0]
+    """Remove what killed writers of this folder on this host have left; of others a process number says nothing."""
+    for left in folder.parent.glob(f"{glob.escape(_beginning(folder))}*.tmp"):
+        writer = left.name.removeprefix(_beginning(folder)).partition("-")[0]
         if not Path(f"/proc/{writer}").exists():
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _beginning(folder: Path) -> str:
+    """How the names of temporary folders made on this host begin."""
+    return f".{folder.name}.{socket.gethostname()}."
 
 
 def _put(temporary: Path, folder: Path, *, again: bool) -> None:

@@ -21,6 +21,7 @@ class RunFacts:
     device: str
     dates: str
     over_budget: str
+    interrupted: str
     network_bpb: SeedSummary | None
     nats_per_token_per_bpb: float | None
 
@@ -41,7 +42,10 @@ def facts_of(scores: pa.Table, results: list[ScorerResult]) -> RunFacts:
     """The facts of a run's score rows, and of the scorers made of them."""
     neural = next((result for result in results if result.scorer[0] == "neural"), None)
     seeds = sorted({seed for result in results for seed in result.by_seed})
-    over = sorted({seed for result in results for seed, row in result.by_seed.items() if row["fits_budget"] is False})
+    over, interrupted = (
+        sorted({seed for result in results for seed, row in result.by_seed.items() if row[gate] is False})
+        for gate in ("fits_budget", "uninterrupted")
+    )
     targets, text_bytes = _only(scores, "targets"), _only(scores, "bytes")
     ratio = None
     if neural is not None:
@@ -57,6 +61,7 @@ def facts_of(scores: pa.Table, results: list[ScorerResult]) -> RunFacts:
         device=", ".join(sorted({gpu or "CPU" for gpu in scores.column("gpu").to_pylist()})),
         dates=_dates(scores),
         over_budget=", ".join(map(str, over)),
+        interrupted=", ".join(map(str, interrupted)),
         network_bpb=None if neural is None else neural.summary("bpb"),
         nats_per_token_per_bpb=ratio,
     )

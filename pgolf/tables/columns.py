@@ -34,11 +34,11 @@ def to_column(values: Sequence[Any], kind: pa.DataType) -> "pa.Array[Any]":
         encoded = [b"" if value is None else value.encode() for value in checked]
         data = [_offsets([len(text) for text in encoded]), pa.py_buffer(b"".join(encoded))]
     elif kind.equals(YES_NO):
-        data = [_bits(np.array([bool(value) for value in checked], np.bool_))]
+        data = [bits_of(np.array([bool(value) for value in checked], np.bool_))]
     else:
         dtype = np.float64 if kind.equals(REAL) else np.int64
         data = [pa.py_buffer(np.array([0 if value is None else value for value in checked], dtype).tobytes())]
-    return pa.Array.from_buffers(kind, len(checked), [_bits(valid), *data], int((~valid).sum()))
+    return pa.Array.from_buffers(kind, len(checked), [bits_of(valid), *data], int((~valid).sum()))
 
 
 def _all_checked(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
@@ -123,10 +123,10 @@ def _map_column(values: Sequence[list[tuple[str, float]] | None]) -> "pa.Array[A
     entries = pa.StructArray.from_arrays([names, seconds], fields=fields)
     starts = _offsets([len(value or ()) for value in values])
     nulls = int((~valid).sum())
-    return pa.Array.from_buffers(SECONDS_BY_PHASE, len(values), [_bits(valid), starts], nulls, children=[entries])
+    return pa.Array.from_buffers(SECONDS_BY_PHASE, len(values), [bits_of(valid), starts], nulls, children=[entries])
 
 
-def _bits(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
+def bits_of(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
     """One bit per flag, the first in the lowest, as Arrow keeps them."""
     return pa.py_buffer(np.packbits(flags, bitorder="little").tobytes())
 

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pgolf.tables.columns import bits_of
+
 # Means are summed in another order here than where they are shown: those so close are told apart there.
 _CLOSE = 1e-9
 
@@ -91,7 +93,7 @@ def places(rows: Whole) -> pa.Array:
 
 def mask(rows: npt.NDArray[np.bool_]) -> pa.Array:
     """Rows to keep, for `filter`."""
-    return pa.Array.from_buffers(pa.bool_(), rows.size, [None, pa.py_buffer(np.packbits(rows, bitorder="little"))])
+    return pa.Array.from_buffers(pa.bool_(), rows.size, [None, bits_of(rows)])
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Whole, int]:

@@ -1,4 +1,7 @@
-"""Result tables on disk: results/<table>/<run key>.parquet, one file per run, never changed once written."""
+"""Result tables on disk: results/<table>/<run key>.parquet, one file per run, never changed once written.
+
+Beside many of them lies `.gathered.parquet`, made from them and safe to delete.
+"""
 
 import contextlib
 import errno
@@ -18,11 +21,11 @@ from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
 
-# A file name on any file system, and never a hidden or temporary one.
 _GATHERING = ".gathered.parquet"
 _LISTED = b"pgolf.files"
 # So many files are opened one by one.
 FEW_FILES = 64
+# A file name on any file system, and never a hidden or temporary one.
 _RUN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
 

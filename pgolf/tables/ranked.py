@@ -210,7 +210,7 @@ def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
     notes = [*_left_out(groups, passing)]
     if len(shown) < passing.sum():
         notes.insert(0, f"the first {len(shown)} of {passing.sum()} ranked scorers")
-    return Sheet("ranking: normalized, causal, within budget", headings, rows, tuple(notes))
+    return Sheet("ranking: normalized, causal, within budget, not interrupted", headings, rows, tuple(notes))
 
 
 def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pgolf.corpus.shards import stream_digest
-from pgolf.ngram import blocks, hint, runs
+from pgolf.ngram import blocks, runs
 from pgolf.ngram.exact import exact_runs
 from pgolf.ngram.hint import columns_of, make
 from pgolf.ngram.hint_config import HintConfig
@@ -139,4 +139,3 @@ def test_the_stage_writes_the_same_bytes_again_with_other_threads(tmp_path, data
 def test_the_config_travels_as_json():
     config = HintConfig(orders=(3,), granularity="segment")
     assert HintConfig.model_validate_json(json.dumps(config.model_dump(mode="json"))) == config
-    assert hint.HINTS_FILE == "hints.arrow"
