@@ -1,20 +1,62 @@
 """In what two stage keys differ, each field as a person would say it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from pgolf.record import Record
+
+SECTIONS = ("version", "config", "inputs", "values", "hardware", "tools", "code")
+_MISSING = object()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The fields in which two keys differ, each as a person would say it."""
-    texts = []
-    for section in ("version", "config", "inputs", "values", "hardware", "tools", "code"):
-        if old.get(section) == new.get(section):  # most are, and a store of many runs compares thousands
-            continue
-        before, after = _flat(old.get(section)), _flat(new.get(section))
-        for name in sorted(before.keys() | after.keys()):
-            if before.get(name) != after.get(name) or (name in before) != (name in after):
-                texts.append(_say(section, name, before.get(name), after.get(name)))
-    return texts
+    return _Compared(new, SECTIONS).texts(old)
+
+
+def nearest(
+    records: Iterable[Record],
+    wanted: Mapping[str, Any],
+    rank: Callable[[Record], Any],
+    *,
+    sections: Sequence[str] = SECTIONS,
+) -> tuple[Record, list[str]] | None:
+    """The record whose key differs from `wanted` in the fewest fields, the highest by rank among equals, and how.
+
+    sections: the parts of the key that are compared. None without records.
+    """
+    compared = _Compared(wanted, sections)
+    counted = [(len(compared.fields(record.key)), record) for record in records]
+    fewest = min((count for count, _ in counted), default=None)
+    if fewest is None:
+        return None
+    best = max((record for count, record in counted if count == fewest), key=rank)
+    return best, compared.texts(best.key)
+
+
+class _Compared:
+    """One key that many are held against: a store of many runs asks for thousands of earlier ones."""
+
+    def __init__(self, key: Mapping[str, Any], sections: Sequence[str]) -> None:
+        self.key, self.sections = key, sections
+        self.flat = {section: _flat(key.get(section)) for section in sections}
+
+    def fields(self, old: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
+        """(section, name, before, after) of every field that differs, None for one that is missing."""
+        changed = []
+        for section in self.sections:
+            if old.get(section) == self.key.get(section):  # most are
+                continue
+            before, after = _flat(old.get(section)), self.flat[section]
+            for name in before.keys() | after.keys():
+                if before.get(name, _MISSING) != after.get(name, _MISSING):
+                    changed.append((section, name, before.get(name), after.get(name)))
+        return changed
+
+    def texts(self, old: Mapping[str, Any]) -> list[str]:
+        order = {section: place for place, section in enumerate(self.sections)}
+        changed = sorted(self.fields(old), key=lambda field: (order[field[0]], field[1]))
+        return [_say(*field) for field in changed]
 
 
 def _say(section: str, name: str, before: Any, after: Any) -> str:
@@ -27,14 +69,19 @@ def _say(section: str, name: str, before: Any, after: Any) -> str:
     return f"{label} {_short(before)} → {_short(after)}"
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        flat = {}
+def _flat(value: Any) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    _flatten(value, "", flat)
+    return flat
+
+
+def _flatten(value: Any, prefix: str, flat: dict[str, Any]) -> None:
+    if isinstance(value, dict):
         for name, item in value.items():
             # Module names hold dots of their own; only the config nests.
-            flat.update(_flat(item, f"{prefix}.{name}" if prefix else str(name)))
-        return flat
-    return {prefix: value}
+            _flatten(item, f"{prefix}.{name}" if prefix else name, flat)
+    else:
+        flat[prefix] = value
 
 
 def _short(value: Any) -> str:

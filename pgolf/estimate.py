@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgolf.differences import differences
+from pgolf.differences import nearest
 from pgolf.eval.config import ScoreConfig
 from pgolf.fingerprint import canonical
 from pgolf.hardware import core_count, cpu_name, gpu_name, gpu_names, on_gpu, ranks_for
@@ -85,25 +85,23 @@ def estimate(node: Node, run: RunOptions, records: Sequence[Record], known_input
         record = max(same, key=lambda record: _nearness(record, node, known_inputs))
         return Estimate(record.wall_s, _other_inputs(record, known_inputs))
     limit_s = node.config.train.clock_limit_s if isinstance(node.config, TrainStageConfig) else None
-    if not comparable:
+    found = nearest(
+        comparable, {"config": wanted}, lambda record: _nearness(record, node, known_inputs), sections=("config",)
+    )
+    if found is None:
         if limit_s is not None:
             return Estimate(limit_s, "its clock limit; start-up not known here")
         return Estimate(None, _why_none(records))
-    apart = [(differences({"config": record.key.get("config")}, {"config": wanted}), record) for record in comparable]
-    fewest = min(len(changed) for changed, _record in apart)
-    changed, record = max(
-        ((changed, record) for changed, record in apart if len(changed) == fewest),
-        key=lambda pair: _nearness(pair[1], node, known_inputs),
-    )
-    nearest = f"nearest config: {_shown(changed)}"
+    record, changed = found
+    note = f"nearest config: {_shown(changed)}"
     if limit_s is not None:
         start_s = max(0.0, record.wall_s - record.phases_s.get("train", record.wall_s))
-        return Estimate(round(limit_s + start_s, 3), f"its clock limit and {start_s:.1f} s of start-up; {nearest}")
-    return Estimate(record.wall_s, "; ".join(filter(None, (nearest, _other_inputs(record, known_inputs)))))
+        return Estimate(round(limit_s + start_s, 3), f"its clock limit and {start_s:.1f} s of start-up; {note}")
+    return Estimate(record.wall_s, "; ".join(filter(None, (note, _other_inputs(record, known_inputs)))))
 
 
 def _made_on(record: Record, here: Hardware) -> bool:
-    if "resumed_at_step" in record.facts:
+    if "resumed_at_step" in record.facts or "resumed_at_record" in record.facts:
         return False  # its seconds are those of the last part alone
     there = Hardware.of(record)
     return there is not None and there.is_like(here)

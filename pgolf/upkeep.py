@@ -11,7 +11,7 @@ from typing import Any
 
 from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store, written_by
 from pgolf.content import Memo
-from pgolf.differences import differences
+from pgolf.differences import differences, nearest
 from pgolf.errors import StoreError
 from pgolf.fingerprint import canonical
 from pgolf.pipeline import Node, key_of
@@ -175,10 +175,11 @@ def _candidate(node: Node, store: Store, wanted: dict[str, Any], source: str | N
             raise StoreError(f"the store has no {node.stage.name} output named {source}; `pgolf verify` lists them")
     same = [record for record in records if _same_but_for_code(record.key, wanted)]
     if not same:
-        nearest = min((differences(record.key, wanted) for record in records), key=len, default=["never built"])
+        found = nearest(records, wanted, lambda record: record.started_utc)
+        changed = found[1] if found is not None else ["never built"]
         raise StoreError(
             f"no {node.stage.name} output differs from {node.name} in code alone; the nearest differs in: "
-            + "; ".join(nearest[:4])
+            + "; ".join(changed[:4])
         )
     return max(same, key=lambda record: record.started_utc)
 
