@@ -30,14 +30,13 @@ def machine(monkeypatch):
 
 
 def record(stage, config, wall_s, *, inputs=None, **about):
-    fields = {"gpu": None, "cpu": "EPYC", "cores": 64, "ranks": 1, "phases_s": {}, "node": "a[1]"} | about
+    fields = {"gpu": None, "cpu": "EPYC", "cores": 64, "ranks": 1, "phases_s": {}, "facts": {}, "node": "a[1]"} | about
     key = {"stage": stage.name, "config": canonical(config), "inputs": inputs or {}}
     return Record(
         key_digest="0" * 64,
         key=key,
         outputs={},
         files={},
-        facts={},
         wall_s=wall_s,
         **{"started_utc": "2026-01-01T00:00:00+00:00", "host": "node-1", "git_commit": None, "parents": {}} | fields,
     )
@@ -94,9 +93,15 @@ def test_the_checksum_of_an_older_record_holds():
 
 
 def test_a_training_that_went_on_after_a_kill_is_no_measure():
-    resumed = record(TRAIN, STEPS, 3, gpu=H100, ranks=8).model_copy(update={"facts": {"resumed_at_step": 90}})
+    resumed = record(TRAIN, STEPS, 3, gpu=H100, ranks=8, facts={"resumed_at_step": 90})
     assert estimate(train_node(STEPS), GPU, [resumed], {}).seconds is None
     assert estimate(train_node(STEPS), GPU, [resumed, record(TRAIN, STEPS, 50, gpu=H100, ranks=8)], {}) == Estimate(50)
+
+
+def test_a_mix_that_went_on_after_a_kill_is_no_measure():
+    resumed = record(MIX, MixConfig(), 3, facts={"resumed_at_record": 40})
+    assert estimate(MIX_NODE, CPU, [resumed], {}).seconds is None
+    assert estimate(MIX_NODE, CPU, [resumed, record(MIX, MixConfig(), 9)], {}) == Estimate(9)
 
 
 def test_downloads_take_as_long_on_any_machine():
