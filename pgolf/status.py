@@ -5,7 +5,6 @@ was killed leaves its file behind: whoever reads it on the same machine sees tha
 holder of the key's lock removes it. Nothing is ever decided by these files; a store without them works the same.
 """
 
-import json
 import os
 import secrets
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from pgolf.artifact import Artifact
 from pgolf.gpu_peak import peak_flops
@@ -251,6 +250,6 @@ def _files(folder: Path, beginning: str) -> Iterator[Path]:
 
 def _read(path: Path) -> Status | None:
     try:
-        return Status.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError, ValidationError):
+        return Status.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None

@@ -15,6 +15,7 @@ from pgolf.model.checkpoint import load_checkpoint
 from pgolf.model.published import read_published
 from pgolf.record import RECORD_FILE, parse_record, read_record
 from pgolf.run import Made, RunOptions
+from pgolf.status import RUNNING, forget_the_gone, statuses
 from pgolf.upkeep import delete, garbage
 from tests.toy_stage import TOY, toy_key
 
@@ -77,6 +78,17 @@ def test_two_names_for_one_file_are_refused(data, names):
 def test_what_is_no_record_is_an_error_and_no_crash(content):
     with pytest.raises(StoreError):
         parse_record(content)
+
+
+NESTED = b"[" * 100_000
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"{}", NESTED, b'{"facts": ' + NESTED, b'{"node": ' * 100_000])
+def test_what_is_no_status_is_left_out_and_no_crash(tmp_path, content):
+    (tmp_path / RUNNING).mkdir()
+    (tmp_path / RUNNING / "toy-0123456789ab.01234567.json").write_bytes(content)
+    assert statuses(tmp_path) == []
+    assert forget_the_gone(tmp_path) == 0
 
 
 @pytest.mark.parametrize("change", [{"wall_s": float("nan")}, {"facts": {"x": float("inf")}}])
