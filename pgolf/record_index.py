@@ -52,26 +52,36 @@ class RecordIndex:
         return {folder: (signature, code, body) for folder, signature, code, body in rows}
 
     def _decoded(self, code: str, body: str, codes: dict[str, Any]) -> Record | None:
-        if code not in codes:
-            rows = self._codes.rows("SELECT body FROM codes WHERE name = ?", (code,))
-            codes[code] = json.loads(rows[0][0]) if rows else None
-        if codes[code] is None:
-            return None
+        """The record that a row spells; None where the row, or the code it names, is damaged."""
         try:
+            if code not in codes:
+                codes[code] = self._code(code)
             record = Record.model_validate_json(body)
-        except ValueError:
+        except (ValueError, RecursionError):
+            return None
+        if codes[code] is None:
             return None
         record.key["code"] = codes[code]
         return record
+
+    def _code(self, name: str) -> Any:
+        for (body,) in self._codes.rows("SELECT body FROM codes WHERE name = ?", (name,)):
+            if isinstance(body, str) and _name_of(body) == name:
+                return json.loads(body)
+        return None
 
     def _learn(self, learned: list[tuple[str, Record]]) -> None:
         codes, rows = {}, []
         for signature, record in learned:
             code = json.dumps(record.key.get("code"), sort_keys=True)
-            name = hashlib.sha256(code.encode()).hexdigest()
+            name = _name_of(code)
             codes[name] = code
             data = record.model_dump(mode="json")
             data["key"] = {part: value for part, value in record.key.items() if part != "code"}
             rows.append((record.folder, record.stage, signature, name, json.dumps(data)))
         self._codes.put(list(codes.items()))
         self._records.put(rows)
+
+
+def _name_of(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -271,6 +273,18 @@ def test_records_are_parsed_once_and_again_when_their_file_changed(tmp_path, mon
     assert parsed == [first[1].folder]
     (tmp_path / ".records.sqlite").write_bytes(b"no database" * 100)
     assert list(Store(tmp_path).records()) == [first[0], first[2]]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "5", '{"toy": "1"}', "[" * 100_000, b"\xff", None])
+@pytest.mark.parametrize("table", ["codes", "records"])
+def test_a_damaged_index_of_records_is_read_past_and_mended(tmp_path, monkeypatch, table, damage):
+    build(tmp_path)
+    first = list(Store(tmp_path).records())
+    with closing(sqlite3.connect(tmp_path / ".records.sqlite")) as index, index:
+        index.execute(f"UPDATE {table} SET body = ?", (damage,))
+    assert list(Store(tmp_path).records()) == first
+    monkeypatch.setattr("pgolf.artifact.read_record", lambda path: pytest.fail(f"{path} was read again"))
+    assert list(Store(tmp_path).records()) == first
 
 
 def test_work_under_a_key_that_changed_meanwhile_is_not_gone_on_from(tmp_path):
