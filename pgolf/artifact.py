@@ -172,6 +172,12 @@ class Store:
             if self.is_held(folder):
                 yield folder
 
+    def leftovers(self) -> Iterator[Path]:
+        """Temporary folders of writers that are no more."""
+        for path in sorted(self.root.glob(".tmp-*")):
+            if path.is_dir() and not self.is_held(written_by(path)):
+                yield path
+
     @contextmanager
     def lock(self, key: StageKey, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the key's lock; the kernel releases it when the holder dies. `on_wait` is called if we must wait."""
@@ -349,7 +355,7 @@ def build_once(
 
 def written_by(path: Path) -> str:
     """The output whose lock guards a temporary folder: a process id would say nothing on another host."""
-    return path.name.removeprefix(".tmp-").rpartition("-")[0]
+    return path.name.removeprefix(".tmp-").removeprefix(".get-").rpartition("-")[0]
 
 
 def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:

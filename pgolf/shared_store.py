@@ -17,9 +17,20 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pgolf.artifact import LOCKS, QUARANTINE, Artifact, Damaged, Store, store_error, sync_folder, write_synced
+from pgolf.artifact import (
+    LOCKS,
+    QUARANTINE,
+    Artifact,
+    Damaged,
+    Store,
+    store_error,
+    sync_folder,
+    write_synced,
+    written_by,
+)
 from pgolf.errors import StoreError, StoreFull
 from pgolf.hardware import host_name
+from pgolf.lease import is_locked
 from pgolf.record import FOLDER_PATTERN, MOST_RECORD_BYTES, RECORD_FILE, Record, parse_record
 from pgolf.record_index import RecordIndex
 from pgolf.remote import Changed, Remote
@@ -183,6 +194,13 @@ class SharedStore(Store):
             if is_held(self.remote, f"locks/{name}"):
                 yield name.removesuffix(".json")
 
+    def leftovers(self) -> Iterator[Path]:
+        """As in `Store`, and of killed downloads."""
+        yield from super().leftovers()
+        for path in sorted(self.root.glob(".get-*")):
+            if path.is_dir() and not is_locked(self._receiving_lock(written_by(path))):
+                yield path
+
     def unneeded(self, needed: Set[str]) -> Iterator[tuple[str, int, str]]:
         """What of the object store may go: the prefix of its objects, bytes, and why."""
         sizes: dict[str, int] = {}
@@ -223,13 +241,8 @@ class SharedStore(Store):
             there = self._record_there(folder)
             if isinstance(there, Record):
                 size_bytes = sum(file.size_bytes for file in there.files.values())
-                temporary = self._own_folder(f".get-check-{os.getpid()}")
-                try:
+                with self._receiving(folder) as temporary:
                     there = self._download(there, temporary)
-                except OSError as error:
-                    raise store_error(error, self.root) from error
-                finally:
-                    shutil.rmtree(temporary, ignore_errors=True)
             yield folder, size_bytes, there.why if isinstance(there, Damaged) else None
 
     def _record_name(self, folder: str) -> str:
@@ -257,7 +270,7 @@ class SharedStore(Store):
         """The output of `record` in the cache folder, downloaded if it is not there yet."""
         path = self.root / record.folder
         self._use(record.folder)
-        with FileLock(self._own_folder(LOCKS) / f"{record.folder}.get.lock"):
+        with self._receiving(record.folder) as temporary:
             if os.path.lexists(path):
                 here = self.inspect(path)
                 if isinstance(here, Artifact) and here.record.checksum == record.checksum:
@@ -266,25 +279,40 @@ class SharedStore(Store):
                     return here
                 super().quarantine(here if isinstance(here, Damaged) else Damaged(path, "another one was shared"))
             self._evict(for_bytes=sum(file.size_bytes for file in record.files.values()))
-            temporary = self.root / f".get-{record.folder}"
-            shutil.rmtree(temporary, ignore_errors=True)
-            try:
-                temporary.mkdir()
-                damaged = self._download(record, temporary)
-                if damaged is not None:
-                    self._seen[record.folder] = damaged
-                    return damaged
-                write_synced(temporary / RECORD_FILE, record.to_bytes())
-                sync_folder(temporary)
-                temporary.rename(path)
-                sync_folder(self.root)
-            except OSError as error:
-                raise store_error(error, self.root) from error
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+            damaged = self._download(record, temporary)
+            if damaged is not None:
+                self._seen[record.folder] = damaged
+                return damaged
+            write_synced(temporary / RECORD_FILE, record.to_bytes())
+            sync_folder(temporary)
+            temporary.rename(path)
+            sync_folder(self.root)
         return Artifact(path, record)
 
+    @contextmanager
+    def _receiving(self, folder: str) -> Iterator[Path]:
+        """Hold the lock of an output's downloads; gives a name for a folder to download to, gone after the block.
+
+        Raises StoreError for what this machine's disk refuses.
+        """
+        try:
+            self._own_folder(LOCKS)
+            with FileLock(self._receiving_lock(folder)):
+                for leftover in self.root.glob(f".get-{folder}-*"):  # of a killed holder of this lock
+                    leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
+                temporary = self.root / f".get-{folder}-{os.getpid()}"
+                try:
+                    yield temporary
+                finally:
+                    shutil.rmtree(temporary, ignore_errors=True)
+        except OSError as error:
+            raise store_error(error, self.root) from error
+
+    def _receiving_lock(self, folder: str) -> Path:
+        return self.root / LOCKS / f"{folder}.get.lock"
+
     def _download(self, record: Record, to: Path) -> Damaged | None:
+        to.mkdir()
         path = self.root / record.folder
         wanted_bytes = sum(file.size_bytes for file in record.files.values())
         if wanted_bytes > (free_bytes := shutil.disk_usage(self.root).free):

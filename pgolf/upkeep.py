@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store, written_by
+from pgolf.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store
 from pgolf.content import Memo
 from pgolf.differences import differences, nearest
 from pgolf.errors import StoreError
@@ -81,11 +81,7 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
         for path in _inside(store.root / PARTIAL)
         if path.is_dir() and not store.is_held(path.name)
     ]
-    found += [
-        Garbage(path, _size_bytes(path), "left over from a killed run")
-        for path in _inside(store.root)
-        if path.name.startswith(".tmp-") and path.is_dir() and not store.is_held(written_by(path))
-    ]
+    found += [Garbage(path, _size_bytes(path), "left over from a killed process") for path in store.leftovers()]
     if isinstance(store, SharedStore):
         found += [Garbage(Path(prefix), size, why, prefix) for prefix, size, why in store.unneeded(needed)]
     return found

@@ -235,6 +235,48 @@ def test_the_lock_of_a_killed_holder_goes_to_exactly_one_taker(service, url, tmp
     assert not is_held(remote, name)
 
 
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from pgolf.remote import Remote
+from pgolf.shared_store import SharedStore
+from tests.toy_stage import toy_key
+class Slow(Remote):
+    def download(self, name, path):
+        super().download(name, path)
+        print("one file", flush=True)
+        sys.stdin.readline()
+SharedStore(Slow(sys.argv[1]), Path(sys.argv[2])).get(toy_key())
+"""
+
+
+def test_what_a_killed_download_leaves_is_garbage_and_a_running_one_is_not(service, url, tmp_path):
+    ours, _ = build(store_at(url, tmp_path / "one"))
+    cache = tmp_path / "two"
+    process = subprocess.Popen(
+        [sys.executable, "-c", DOWNLOAD, url, str(cache)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **service.environment},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"one file\n"
+    store = store_at(url, cache)
+    assert garbage(store, [ours.path.name]) == []
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    [left] = garbage(store, [ours.path.name])
+    assert left.path == cache / f".get-{ours.path.name}-{process.pid}"
+    assert left.why == "left over from a killed process"
+    again = store.get(toy_key())
+    assert isinstance(again, Artifact)
+    assert payload(again) == payload(ours)
+    assert garbage(store, [ours.path.name]) == [], "whoever downloads it next removes what is left"
+    left.path.mkdir()
+    delete(store, garbage(store, [ours.path.name]))
+    assert not left.path.exists()
+
+
 def test_a_conditional_write_needs_what_it_saw(url):
     remote = Remote(url)
     first = remote.write("a", b"1", instead_of=Remote.ABSENT)
