@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -202,7 +203,7 @@ def check_clock(folders: Sequence[Path], ahead_s: float | None = None) -> Check:
     time.sleep(0.2)
     jump_s = (time.time() - wall_s) - (time.monotonic() - steady_s)
     now_s = time.time()
-    newest = max((p.stat().st_mtime for f in folders if f.is_dir() for p in f.iterdir() if p.exists()), default=now_s)
+    newest = max((changed_s for folder in folders for changed_s in _changes_s(folder)), default=now_s)
     said = f"{time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(now_s))}"
     remedy = "set the clock (`timedatectl set-ntp true`, or chrony), then look again"
     if abs(jump_s) > 0.05:
@@ -217,6 +218,17 @@ def check_clock(folders: Sequence[Path], ahead_s: float | None = None) -> Check:
     synced = _kernel_is_synchronized()
     ntp = {True: "kept by NTP", False: "the kernel says that nothing keeps it", None: "NTP unknown"}[synced]
     return Check("clock", True, f"{said}; {compared}; {ntp}")
+
+
+def _changes_s(folder: Path) -> Iterator[float]:
+    """When what lies in the folder was last changed; what cannot be looked at, or has just gone, is left out."""
+    try:
+        paths = list(folder.iterdir())
+    except OSError:
+        return
+    for path in paths:
+        with suppress(OSError):
+            yield path.stat().st_mtime
 
 
 def _kernel_is_synchronized() -> bool | None:

@@ -165,6 +165,15 @@ def test_a_file_from_the_future_and_a_server_of_another_time_are_findings(tmp_pa
     assert "500 s in its future" in found.said or "499 s in its future" in found.said
 
 
+def test_files_that_cannot_be_looked_at_say_nothing_about_the_clock(tmp_path, monkeypatch):
+    (tmp_path / "to-itself").symlink_to(tmp_path / "to-itself")
+    (tmp_path / "seen").touch()
+    assert check_clock([tmp_path, tmp_path / "none", tmp_path / "seen"]).ok
+    # As for a folder whose permissions forbid it, or that goes meanwhile; the tests may run as root.
+    monkeypatch.setattr(Path, "iterdir", lambda path: os.listdir(path / "gone"))
+    assert check_clock([tmp_path]).ok
+
+
 class Answer(http.server.BaseHTTPRequestHandler):
     """A server of another version."""
 
