@@ -28,6 +28,7 @@ from pgolf.node_checks import (
     check_space,
     check_store,
     check_versions,
+    needs,
 )
 from pgolf.overrides import validated
 from pgolf.pipeline import pipeline
@@ -58,7 +59,7 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     """In the order in which a new node is set up."""
     documents = arguments.documents and arguments.documents.absolute()
     place = validated(Place, {**store_fields(arguments), "documents": documents})
-    store = place.store
+    option = "--store" if place.remote is None else "--cache"
     recipe = _recipe(arguments)
     yield check_python()
     yield check_versions(ROOT / "constraints.txt")
@@ -67,23 +68,32 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     lease_dir = place.run_options().lease_dir
     assert lease_dir is not None
     yield from check_gpus(lease_dir)
-    yield check_store(store)
+    yield check_store(place.store, option)
     if place.remote is not None:
         yield check_object_store(place.remote)
     if recipe is None:
-        yield from check_space(store)
+        yield from check_space(place.store, option=option)
     else:
+        yield from _recipe_checks(recipe, place, option)
+    yield check_clock([place.store, ROOT], ahead_s)
 
-        @cache
-        def steps() -> tuple[Step, ...]:
-            nodes = pipeline(recipe, place.sources(), place.run_options())
-            return make_plan(nodes, place.open_store(), place.memo())
 
-        data = check_data(steps)
-        yield data
-        # Without its data the recipe has no plan, and every output counts as needed.
-        yield from check_space(store, recipe, steps() if data.ok or data.remedy == FETCH else ())
-    yield check_clock([store, ROOT], ahead_s)
+def _recipe_checks(recipe: Recipe, place: Place, option: str) -> Iterator[Check]:
+    """Whether this node has the recipe's data, and room for what is still to be made."""
+    store = cache(place.open_store)
+
+    @cache
+    def steps() -> tuple[Step, ...]:
+        nodes = pipeline(recipe, place.sources(), place.run_options())
+        return make_plan(nodes, store(), place.memo())
+
+    data = check_data(steps)
+    yield data
+    if data.ok or data.remedy == FETCH:
+        yield from check_space(place.store, needs(steps(), recipe, store()), option=option)
+    else:
+        unknown = "mend the data first, then run this again to compare with what the recipe needs"
+        yield from check_space(place.store, option=option, unknown=unknown)
 
 
 def check_object_store(url: str) -> Check:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from pgolf.artifact import Store
 from pgolf.errors import PgolfError
 from pgolf.hardware import gpu_names
 from pgolf.lease import is_locked
+from pgolf.model.size import parameter_count
 from pgolf.pipeline import Node
 from pgolf.plan import Step
 from pgolf.recipe import Recipe
+from pgolf.record import Record
 
 FREE_TMP_BYTES = 1_000_000_000
 WRONG_CLOCK_S = 5.0
@@ -110,14 +113,17 @@ def _check_leases(lease_dir: Path) -> Check:
     return Check("leases", True, f"no device is leased ({lease_dir})")
 
 
-def check_store(store: Path) -> Check:
-    """Write to the store's folder, and lock a file there twice, which must fail the second time."""
-    there = store if store.is_dir() else _nearest_folder(store)
+def check_store(folder: Path, option: str = "--store") -> Check:
+    """Write to the store's folder, and lock a file there twice, which must fail the second time.
+
+    option: what names the folder.
+    """
+    there = _nearest_folder(folder)
     probe = there / f".doctor-{os.getpid()}"
     try:
         descriptors = [os.open(probe, os.O_RDWR | os.O_CREAT, 0o600) for _ in range(2)]
     except OSError as error:
-        return Check("store", False, f"{there}: {error.strerror}", "make it writable, or choose another --store")
+        return Check("store", False, f"{there}: {error.strerror}", f"make it writable, or choose another {option}")
     try:
         os.write(descriptors[0], b"pgolf")
         os.fsync(descriptors[0])
@@ -126,10 +132,10 @@ def check_store(store: Path) -> Check:
             fcntl.flock(descriptors[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return Check("store", True, f"{there} can be written, and flock works")
-        remedy = "mount it with locks (NFS: local_lock=none, Lustre: -o flock), or choose another --store"
+        remedy = f"mount it with locks (NFS: local_lock=none, Lustre: -o flock), or choose another {option}"
         return Check("store", False, f"{there}: two locks of one file at once", remedy)
     except OSError as error:
-        remedy = "free space, or choose another --store on a file system with flock"
+        remedy = f"free space, or choose another {option} on a file system with flock"
         return Check("store", False, f"{there}: {error.strerror}", remedy)
     finally:
         for descriptor in descriptors:
@@ -137,46 +143,76 @@ def check_store(store: Path) -> Check:
         probe.unlink()
 
 
-def check_space(store: Path, recipe: Recipe | None = None, steps: Sequence[Step] = ()) -> Iterator[Check]:
-    """Free bytes where the store and the temporary files lie, against what is still to be made."""
-    there = _nearest_folder(store)
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one output will take; is_estimate: from the configs, where none of its kind was made before."""
+
+    size_bytes: int
+    is_estimate: bool
+
+
+def needs(steps: Sequence[Step], recipe: Recipe, store: Store) -> list[Need]:
+    """What the plan's outputs will take in the store's folder: those that run, and those that are not here yet."""
+    records_of = cache(lambda stage: list(store.records(stage)))
+    found = []
+    for step in steps:
+        if step.artifact is None:
+            found.append(_expected(step.node, recipe, records_of(step.node.stage.name)))
+        elif not step.artifact.path.exists():
+            found.append(Need(step.artifact.record.size_bytes, False))
+    return found
+
+
+def check_space(
+    folder: Path,
+    needed: Sequence[Need] | None = None,
+    *,
+    option: str = "--store",
+    unknown: str = "name a recipe to compare with what it needs",
+) -> Iterator[Check]:
+    """Free bytes where the outputs and the temporary files lie, against what is still to come there.
+
+    option: what names the folder. unknown: what to do where nobody knows what is needed (needed is None).
+    """
+    there = _nearest_folder(folder)
     free = shutil.disk_usage(there).free
-    if recipe is None:
-        yield Check("disk", None, f"{_gb(free)} free in {there}", "name a recipe to compare with what it needs")
+    said = f"{_gb(free)} free in {there}"
+    if needed is None:
+        yield Check("disk", None, said, unknown)
     else:
-        sizes = [_expected_bytes(step.node, recipe, Store(store)) for step in steps if step.action != "reuse"]
-        need = sum(size for size, _ in sizes)
-        guessed = sum(is_estimate for _, is_estimate in sizes)
-        said = f"{_gb(free)} free in {there}, about {_gb(need)} needed for {len(sizes)} outputs"
-        said += f" ({guessed} by an estimate, the others as they were before)" if guessed else ""
-        yield Check("disk", free > need, said, "" if free > need else "free space, `pgolf gc`, or another --store")
+        need = sum(one.size_bytes for one in needed)
+        guessed = sum(one.is_estimate for one in needed)
+        said += f", about {_gb(need)} needed for {len(needed)} outputs"
+        others = ", the others as they were before" if guessed < len(needed) else ""
+        said += f" ({guessed} by an estimate{others})" if guessed else ""
+        remedy = f"free space{', `pgolf gc`' if option == '--store' else ''}, or another {option}"
+        yield Check("disk", free > need, said, "" if free > need else remedy)
     tmp = Path(tempfile.gettempdir())
     free = shutil.disk_usage(tmp).free
     fine = free >= FREE_TMP_BYTES
     yield Check("tmp", fine, f"{_gb(free)} free in {tmp}", "" if fine else "free 1 GB there, or set TMPDIR")
 
 
-def _expected_bytes(node: Node, recipe: Recipe, store: Store) -> tuple[int, bool]:
-    """Size of the node's latest output, else an estimate from the configs; and whether it is an estimate."""
-    earlier = [record for record in store.records() if record.node == node.name]
+def _expected(node: Node, recipe: Recipe, records: Sequence[Record]) -> Need:
+    """Size of the node's latest output, else an estimate from the configs. records: of its stage."""
+    earlier = [record for record in records if record.node == node.name]
     if earlier:
-        latest = max(earlier, key=lambda record: record.started_utc)
-        return sum(file.size_bytes for file in latest.files.values()), False
+        return Need(max(earlier, key=lambda record: record.started_utc).size_bytes, False)
     model, orders = recipe.model, len(recipe.count.orders)
     tokens = VAL_TOKENS if recipe.fetch else OTHER_TOKENS
-    matrices = model.layers * (4 * model.width**2 + 2 * model.width * model.mlp_width)
+    weights = 4 * parameter_count(model)
     estimates = {
         "fetch": SHARD_BYTES * (recipe.fetch.train_shards + 1) if recipe.fetch else 0,
         "tokenize": 2 * OTHER_TOKENS,
-        "train": 4 * (matrices + model.vocab_size * model.width),
-        "import": 4 * (matrices + model.vocab_size * model.width),
+        "train": weights,
+        "import": weights,
         "calibrate": 4 * model.layers * (4 * model.width**2 + model.mlp_width**2),
         "compress": 2 * recipe.compress.budget_bytes,
         "score": 16 * tokens,
         "count": 8 * orders * tokens,
         "hint": 16 * tokens,
     }
-    return estimates.get(node.stage.name, 10_000_000), True
+    return Need(estimates.get(node.stage.name, 10_000_000), True)
 
 
 def check_data(steps: Callable[[], Sequence[Step]]) -> Check:
@@ -188,9 +224,7 @@ def check_data(steps: Callable[[], Sequence[Step]]) -> Check:
     if data.artifact is not None:
         return Check("data", True, f"in the store: {data.artifact.path.name}")
     if data.node.stage.name == "fetch":
-        return Check(
-            "data", False, "not in the store, and published shards are fetched over the network", "pgolf fetch"
-        )
+        return Check("data", False, "not in the store, and published shards are fetched over the network", FETCH)
     return Check("data", True, "not in the store yet; tokenized here from documents that are present")
 
 

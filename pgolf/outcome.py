@@ -374,7 +374,7 @@ def stage_rows(
                 "folder": record.folder,
                 "built": mine,
                 "reason": reasons.get(node.name) if mine else None,
-                "size_bytes": sum(file.size_bytes for file in record.files.values()),
+                "size_bytes": record.size_bytes,
                 "wall_s": record.wall_s if mine else None,
                 "phases_s": record.phases_s if mine else None,
                 "host": record.host,

@@ -95,6 +95,11 @@ class Record(BaseModel):
         return str(self.key.get("stage"))
 
     @property
+    def size_bytes(self) -> int:
+        """Bytes of all payload files."""
+        return sum(file.size_bytes for file in self.files.values())
+
+    @property
     def folder(self) -> str:
         """Name of the output's folder in the store."""
         return f"{self.stage}-{self.key_digest[:12]}"

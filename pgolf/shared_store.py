@@ -240,7 +240,7 @@ class SharedStore(Store):
                 continue
             there = self._record_there(folder)
             if isinstance(there, Record):
-                size_bytes = sum(file.size_bytes for file in there.files.values())
+                size_bytes = there.size_bytes
                 with self._receiving(folder) as temporary:
                     there = self._download(there, temporary)
             yield folder, size_bytes, there.why if isinstance(there, Damaged) else None
@@ -278,7 +278,7 @@ class SharedStore(Store):
                         os.utime(path)
                     return here
                 super().quarantine(here if isinstance(here, Damaged) else Damaged(path, "another one was shared"))
-            self._evict(for_bytes=sum(file.size_bytes for file in record.files.values()))
+            self._evict(for_bytes=record.size_bytes)
             damaged = self._download(record, temporary)
             if damaged is not None:
                 self._seen[record.folder] = damaged
@@ -314,7 +314,7 @@ class SharedStore(Store):
     def _download(self, record: Record, to: Path) -> Damaged | None:
         to.mkdir()
         path = self.root / record.folder
-        wanted_bytes = sum(file.size_bytes for file in record.files.values())
+        wanted_bytes = record.size_bytes
         if wanted_bytes > (free_bytes := shutil.disk_usage(self.root).free):
             raise StoreFull(
                 f"{record.folder} has {wanted_bytes:,} bytes, {self.root} {free_bytes:,} free; free space, or choose "
@@ -370,7 +370,7 @@ class SharedStore(Store):
         for record in super().records():
             with suppress(OSError):
                 used_s = (self.root / record.folder).stat().st_mtime
-                kept.append((used_s, sum(file.size_bytes for file in record.files.values()), record))
+                kept.append((used_s, record.size_bytes, record))
         over_bytes = sum(size for _, size, _ in kept) + for_bytes - self._limit_bytes
         for _used_s, size_bytes, record in sorted(kept, key=lambda item: item[0]):
             if over_bytes <= 0:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ import pytest
 from flows.cli import main
 from flows.doctor_command import check_server
 from pgolf import node_checks
-from pgolf.artifact import Store
+from pgolf.artifact import Artifact, Store, build_once
 from pgolf.content import Memo
+from pgolf.estimate import Estimate
 from pgolf.node_checks import (
+    Need,
     check_clock,
     check_data,
     check_gpus,
@@ -25,11 +28,14 @@ from pgolf.node_checks import (
     check_space,
     check_store,
     check_versions,
+    needs,
 )
-from pgolf.pipeline import Sources, pipeline
-from pgolf.plan import make_plan
+from pgolf.pipeline import Node, Sources, pipeline
+from pgolf.plan import Step, make_plan
 from pgolf.recipes import recipe_named
+from pgolf.run import RunOptions
 from tests.flows.service import free_port
+from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
 @pytest.fixture(autouse=True)
@@ -124,19 +130,43 @@ def test_a_read_only_store_is_a_finding(tmp_path):
     assert "Read-only file system" in found.said
 
 
+class Full:
+    free = 1_000_000
+
+
 def test_disk_space_is_compared_with_what_the_recipe_still_needs(tmp_path, monkeypatch):
-    recipe = recipe_named("demo")
-    steps = make_plan(pipeline(recipe, Sources()), Store(tmp_path), Memo(tmp_path / "memo"))
-    disk, _ = check_space(tmp_path, recipe, steps)
+    recipe, store = recipe_named("demo"), Store(tmp_path)
+    needed = needs(make_plan(pipeline(recipe, Sources()), store, Memo(tmp_path / "memo")), recipe, store)
+    disk, _ = check_space(tmp_path, needed)
     assert disk.ok
-
-    class Full:
-        free = 1_000_000
-
     monkeypatch.setattr(node_checks.shutil, "disk_usage", lambda _path: Full)
-    disk, tmp = check_space(tmp_path, recipe, steps)
+    disk, tmp = check_space(tmp_path, needed)
     assert (disk.ok, tmp.ok) == (False, False)
     assert disk.said.startswith("0.0 GB free")
+    assert disk.remedy == "free space, `pgolf gc`, or another --store"
+
+
+def test_of_a_cache_the_remedy_is_another_cache_and_not_to_collect_what_others_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(node_checks.shutil, "disk_usage", lambda _path: Full)
+    disk, _ = check_space(tmp_path, [Need(2_000_000, is_estimate=True)], option="--cache")
+    assert disk.remedy == "free space, or another --cache"
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    assert check_store(tmp_path, "--cache").remedy.endswith("or choose another --cache")
+
+
+def test_earlier_outputs_say_what_is_needed_and_so_do_shared_ones_that_are_not_here(tmp_path):
+    recipe, store = recipe_named("demo"), Store(tmp_path / "store")
+    toy, _ = build_once(store, TOY, toy_key(), node="toy", inputs={}, parents={}, run=RunOptions())
+    size_bytes = sum((toy.path / name).stat().st_size for name in ("text.txt", "sub/log.txt"))
+    node = Node(name="toy", stage=TOY, config=ToyConfig())
+    here = Step(node=node, action="reuse", reasons=(), estimate=Estimate(None), artifact=toy)
+    assert needs([here], recipe, store) == []
+    elsewhere = replace(here, artifact=Artifact(tmp_path / "cache" / toy.path.name, toy.record))
+    assert needs([elsewhere], recipe, store) == [Need(size_bytes, is_estimate=False)]
+    again = replace(here, action="run", artifact=None)
+    assert needs([again], recipe, store) == [Need(size_bytes, is_estimate=False)]
+    (never,) = needs([replace(again, node=replace(node, name="other"))], recipe, store)
+    assert never.is_estimate
 
 
 def test_missing_documents_are_a_finding_with_the_error_of_a_run(tmp_path, capsys):
@@ -145,6 +175,8 @@ def test_missing_documents_are_a_finding_with_the_error_of_a_run(tmp_path, capsy
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["data"]["ok"] is False
     assert "documents" in checks["data"]["said"]
+    assert checks["disk"]["ok"] is None
+    assert "needed" not in checks["disk"]["said"]
 
 
 def test_published_data_that_is_not_there_is_a_finding(tmp_path):
@@ -153,6 +185,13 @@ def test_published_data_that_is_not_there_is_a_finding(tmp_path):
     found = check_data(lambda: steps)
     assert found.ok is False
     assert "pgolf fetch" in found.remedy
+
+
+def test_without_its_published_data_a_recipe_still_says_what_it_needs(tmp_path, capsys):
+    main(["doctor", "pr715", "--store", str(tmp_path), "--json"])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["data"]["ok"] is False
+    assert "outputs (15 by an estimate" in checks["disk"]["said"]
 
 
 def test_a_file_from_the_future_and_a_server_of_another_time_are_findings(tmp_path):
