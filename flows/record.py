@@ -21,7 +21,7 @@ from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline import Node, pipeline
-from pgolf.plan import make_plan, reasons_of
+from pgolf.plan import make_plan, reasons_of, refuse_all_but_evaluation
 from pgolf.preflight import check_machine
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipe import Estimator, Headline, Recipe
@@ -130,12 +130,17 @@ def asked_for(recipe: str, given: Sequence[Any], max_points: int) -> Recipe:
     return chosen
 
 
-def run_stages(recipe: Recipe, place: Place) -> dict[str, Ref]:
-    """Submit every stage as its inputs come to exist, then file the results. Raises the first stage's failure."""
+def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -> dict[str, Ref]:
+    """Submit every stage as its inputs come to exist, then file the results. Raises the first stage's failure.
+
+    evaluation_only: raises ConfigError, before any work, when more than that would have to run.
+    """
     end_with_worker()
     note_process()
     nodes = pipeline(recipe, place.sources(), place.run_options())
     steps = make_plan(nodes, place.open_store(), place.memo())
+    if evaluation_only:
+        refuse_all_but_evaluation(steps)
     check_machine(steps, place.run_options())
     ledger = Ledger(LISTENER.get())
     token = LISTENER.set(ledger)

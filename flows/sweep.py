@@ -12,8 +12,6 @@ from pgolf.ngram.config import CountConfig
 from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
-from pgolf.pipeline import pipeline
-from pgolf.plan import make_plan, refuse_all_but_evaluation
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipe import Estimator, Headline
 from pgolf.train.config import TrainConfig
@@ -47,7 +45,4 @@ def sweep(
     or weights would have to be made first, and for a grid of more than max_points points.
     """
     given = (seeds, fetch, tokenize, model, train, calibrate, compress, score, estimators, count, hint, mix, headline)
-    chosen = asked_for(recipe, given, max_points)
-    nodes = pipeline(chosen, place.sources(), place.run_options())
-    refuse_all_but_evaluation(make_plan(nodes, place.open_store(), place.memo()))
-    return run_stages(chosen, place)
+    return run_stages(asked_for(recipe, given, max_points), place, evaluation_only=True)
