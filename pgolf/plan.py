@@ -52,9 +52,9 @@ def make_plan(
     nodes: Sequence[Node],
     store: Store,
     memo: Memo,
-    run: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    run: RunOptions | None = None,
 ) -> tuple[Step, ...]:
-    """One step per node, in order. run: how the stages would be run here, for the seconds to expect.
+    """One step per node, in order. run: how the stages would be run here, for the seconds to expect; None: not asked.
 
     Raises DataError when an input file cannot be read.
     """
@@ -111,13 +111,16 @@ def _step(
     store: Store,
     memo: Memo,
     records_of: Callable[[str], list[Record]],
-    run: RunOptions,
+    run: RunOptions | None,
 ) -> Step:
+    def expected(known_inputs: Mapping[str, str]) -> Estimate:
+        # Not asked for, it would read the records of every stage that depends on another.
+        return estimate(node, run, records_of(node.stage.name), known_inputs) if run else Estimate(None)
+
     waiting = [parent for parent in node.parents if parent not in artifacts]
     if waiting:
         reasons = tuple(f"depends on {parent}" for parent in waiting)
-        expected = estimate(node, run, records_of(node.stage.name), _known_inputs(node, artifacts))
-        return Step(node=node, action="depends", reasons=reasons, estimate=expected)
+        return Step(node=node, action="depends", reasons=reasons, estimate=expected(_known_inputs(node, artifacts)))
     key = key_of(node, artifacts, memo)
     found = store.look(key)
     if isinstance(found, Artifact):
@@ -125,8 +128,7 @@ def _step(
     reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, records_of(node.stage.name))
     if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
         reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
-    expected = estimate(node, run, records_of(node.stage.name), key.inputs)
-    return Step(node=node, action="run", reasons=reasons, estimate=expected)
+    return Step(node=node, action="run", reasons=reasons, estimate=expected(key.inputs))
 
 
 def _known_inputs(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, str]:

@@ -172,7 +172,8 @@ def test_a_new_seed_trains_that_seed_alone(ran, tmp_path):
     ],
 )
 def test_the_plan_names_the_field_that_changed(ran, tmp_path, override, node, reason):
-    steps = make_plan(pipeline(tiny_recipe(override), ran.sources), Store(ran.root / "store"), Memo(tmp_path / "memo"))
+    nodes = pipeline(tiny_recipe(override), ran.sources)
+    steps = make_plan(nodes, Store(ran.root / "store"), Memo(tmp_path / "memo"), RunOptions())
     step = next(step for step in steps if step.node.name == node)
     assert (step.action, step.reasons) == ("run", (reason,))
     assert step.expected_s is not None
@@ -208,12 +209,22 @@ def test_seconds_are_expected_of_the_machine_that_took_them(ran, tmp_path):
     (record,) = [record for record in store.records() if record.node == "train[1]"]
     assert (record.cpu, record.cores, record.ranks, record.gpu) == (cpu_name(), core_count(), 1, None)
     nodes = pipeline(tiny_recipe("seeds=1,3"), ran.sources)
-    here = {step.node.name: step for step in make_plan(nodes, store, Memo(tmp_path / "memo"))}
+    here = {step.node.name: step for step in make_plan(nodes, store, Memo(tmp_path / "memo"), RunOptions())}
     assert here["train[3]"].estimate in [Estimate(known.wall_s) for known in store.records() if known.stage == "train"]
     two = RunOptions(device="cpu", processes=2)
     elsewhere = {step.node.name: step for step in make_plan(nodes, store, Memo(tmp_path / "memo"), two)}
     assert elsewhere["train[3]"].expected_s is None
     assert elsewhere["train[3]"].estimate.note.startswith(f"last ran on {cpu_name()}, {core_count()} cores: ")
+
+
+def test_a_plan_that_nobody_asks_for_seconds_reads_no_records_of_what_depends_on_others(ran, tmp_path, monkeypatch):
+    store, asked = Store(ran.root / "store"), []
+    records = store.records
+    monkeypatch.setattr(store, "records", lambda stage: asked.append(stage) or records(stage))
+    steps = make_plan(pipeline(tiny_recipe("seeds=1,3"), ran.sources), store, Memo(tmp_path / "memo"))
+    assert [step.node.name for step in steps if step.action == "run"] == ["train[3]"]
+    assert asked == ["train"]
+    assert [step.expected_s for step in steps if step.action != "reuse"] == [None] * 5
 
 
 def test_changed_documents_run_everything_that_reads_them(ran, tmp_path):
