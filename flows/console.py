@@ -52,9 +52,9 @@ class Console:
         """One plain line."""
         self._rich.print(text, markup=False)
 
-    def waiting(self, node: Node) -> None:
-        """Say that we wait for another process."""
-        self.say(f"… {node.name:<16} another process is building it; waiting")
+    def waiting(self, node: Node, what: str) -> None:
+        """Say what we wait for."""
+        self.say(f"… {node.name:<16} {what}")
 
     def building(self, node: Node) -> None:
         """Say why it runs."""

@@ -243,14 +243,14 @@ def _where(status: Status, now_s: float) -> str:
 
 
 def _what_for(status: Status, snapshot: Snapshot) -> str:
-    """Whom a waiting stage waits for."""
+    """Whom or what a waiting stage waits for."""
     builder = next((other for other in snapshot.building if other.folder == status.folder), None)
-    by = (
-        f"another process builds it ({builder.process.host}, pid {builder.process.pid})"
+    what = (
+        f"waits: another process builds it ({builder.process.host}, pid {builder.process.pid})"
         if builder
-        else "another process holds its lock"
+        else status.note or "waits: another process holds its lock"
     )
-    return f"waits: {by}; {_where(status, snapshot.now_s)}"
+    return f"{what}; {_where(status, snapshot.now_s)}"
 
 
 def _gone(status: Status, now_s: float) -> str:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -26,7 +27,7 @@ from pgolf.content import Memo, combined, signature, spelled
 from pgolf.errors import StoreError, StoreFull
 from pgolf.fingerprint import canonical
 from pgolf.hardware import core_count, cpu_name, gpu_name, host_name
-from pgolf.lease import is_locked
+from pgolf.lease import is_locked, lease
 from pgolf.record import FOLDER_PATTERN, RECORD_FILE, FileRecord, Parent, Record, read_record, refuse_unsafe
 from pgolf.record_index import RecordIndex
 from pgolf.run import Made, RunOptions
@@ -37,6 +38,8 @@ FAILED = "failed"
 PARTIAL = "partial"
 LOCKS = ".locks"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# How often a stage that queues for devices looks whether somebody else has begun to build it.
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,10 @@ class Store:
 
     @contextmanager
     def lock(self, key: StageKey, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the key's lock; the kernel releases it when the holder dies. `on_wait` is called if we must wait."""
+        """Hold the key's lock; the kernel releases it when the holder dies.
+
+        on_wait: called before we wait; what it raises keeps us from waiting.
+        """
         try:
             folder = self._own_folder(LOCKS)
             lock = FileLock(folder / f"{key.folder}.lock")
@@ -315,6 +321,7 @@ def build_once(
     parents: Mapping[str, Parent],
     run: RunOptions,
     on_wait: Callable[[], None] = lambda: None,
+    on_queue: Callable[[str], None] = lambda _text: None,
     on_build: Callable[[], None] = lambda: None,
     changed_meanwhile: Callable[[], list[str]] = list,
 ) -> tuple[Artifact, bool]:
@@ -322,35 +329,92 @@ def build_once(
 
     Two processes that ask for one key build it once: the second waits for the first's lock and reuses. A damaged output
     is moved to quarantine and built again. What a killed build has kept in its scratch folder, the next one finds
-    there. changed_meanwhile: what of the key has ceased to be true by the end of the
-    build. Raises whatever the stage raises for bad input, StoreFull and StoreError.
+    there. on_wait: called before a wait for another that builds it; what it raises ends the call. on_queue: hears which
+    devices are waited for. changed_meanwhile: what of the key has ceased to be true by the end of the build. Raises
+    whatever the stage raises for bad input, StoreFull and StoreError.
+
+    A stage's devices come first, then its lock, so that one which only queues for a device keeps nobody else from
+    building it. Nobody waits in a circle: who waits for devices holds no lock, and who waits for a lock holds no
+    devices, because a lock that is not free at once gives them back. Whoever has both waits for nobody.
     """
-    found = store.get(key)
-    if isinstance(found, Artifact) and store.is_shared(found):
-        return found, False
-    with store.lock(key, on_wait):
+
+    def build() -> tuple[Artifact, bool]:
+        entry = importlib.import_module(stage.entry)
+        with _leased(entry, key, run, on_queue, _leaves_queue(store, key)) as placed, store.lock(key, _give_way):
+            found = store.get(key)
+            if isinstance(found, Artifact):
+                return store.share(found), False
+            if isinstance(found, Damaged):
+                store.quarantine(found)
+            on_build()
+
+            def write(out: Path) -> Made:
+                made = entry.make(key.config, inputs, out, replace(placed, scratch=scratch), **key.values)
+                assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
+                if changed := changed_meanwhile():
+                    shutil.rmtree(scratch, ignore_errors=True)
+                    raise StoreError(
+                        f"{node} was not kept: while it was being built, {'; '.join(changed)}. Its bytes may be of "
+                        "neither the old nor the new; run again"
+                    )
+                return made
+
+            with store.scratch(key) as scratch:
+                artifact = store.publish(key, stage=stage, write=write, node=node, parents=dict(parents))
+            return store.share(artifact), True
+
+    while True:
         found = store.get(key)
-        if isinstance(found, Artifact):
-            return store.share(found), False
-        if isinstance(found, Damaged):
-            store.quarantine(found)
-        on_build()
-        make = importlib.import_module(stage.entry).make
+        if isinstance(found, Artifact) and store.is_shared(found):
+            return found, False
+        if isinstance(found, Artifact) or store.is_held(key.folder):
+            with store.lock(key, on_wait):
+                found = store.get(key)
+                if isinstance(found, Artifact):
+                    return store.share(found), False
+        with suppress(_BuiltElsewhere):
+            return build()
 
-        def write(out: Path) -> Made:
-            made = make(key.config, inputs, out, replace(run, scratch=scratch), **key.values)
-            assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
-            if changed := changed_meanwhile():
-                shutil.rmtree(scratch, ignore_errors=True)
-                raise StoreError(
-                    f"{node} was not kept: while it was being built, {'; '.join(changed)}. Its bytes may be of neither "
-                    "the old nor the new; run again"
-                )
-            return made
 
-        with store.scratch(key) as scratch:
-            artifact = store.publish(key, stage=stage, write=write, node=node, parents=dict(parents))
-        return store.share(artifact), True
+class _BuiltElsewhere(Exception):
+    """Somebody else holds the key's lock."""
+
+
+def _give_way() -> None:
+    raise _BuiltElsewhere
+
+
+def _leaves_queue(store: Store, key: StageKey) -> Callable[[], None]:
+    """To be called while a stage queues for devices: raises _BuiltElsewhere once another has begun to build it."""
+    looked_s = time.monotonic()
+
+    def look() -> None:
+        nonlocal looked_s
+        if time.monotonic() - looked_s < _LOOK_EVERY_S:
+            return
+        with suppress(StoreError):  # an object store that does not answer: there is time to ask again
+            if store.is_held(key.folder):
+                raise _BuiltElsewhere
+        looked_s = time.monotonic()
+
+    return look
+
+
+@contextmanager
+def _leased(
+    entry: ModuleType,
+    key: StageKey,
+    run: RunOptions,
+    on_queue: Callable[[str], None],
+    while_waiting: Callable[[], None],
+) -> Iterator[RunOptions]:
+    """The options with a lease of the devices that the stage needs; as they are for a stage that needs none."""
+    names, count = entry.devices(key.config, run) if hasattr(entry, "devices") else ((), 0)
+    if count == 0:
+        yield run
+        return
+    with lease(run.lease_dir, names, count, log_line=on_queue, while_waiting=while_waiting) as leased:
+        yield replace(run, lease=leased)
 
 
 def written_by(path: Path) -> str:
@@ -361,8 +425,7 @@ def written_by(path: Path) -> str:
 def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:
     """Where, when and how long, for the record; a GPU only if the stage says that it used one."""
     return {
-        # Waiting for a device says nothing about how long the stage takes.
-        "wall_s": round(took_s - made.phases_s.get("wait", 0.0), 3),
+        "wall_s": round(took_s, 3),
         "started_utc": started.isoformat(timespec="seconds"),
         "host": host_name(),
         "gpu": _gpu_of(made),

@@ -1,6 +1,7 @@
 """Making the outputs of a recipe: one node, or all of them one after the other. Prefect is not needed for either."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from pgolf.artifact import Artifact, Store, build_once
@@ -20,11 +21,19 @@ def build_node(
     memo: Memo,
     run: RunOptions,
     listener: Listener,
+    *,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> tuple[Artifact, bool]:
     """The node's artifact, reused or built now, and whether it was built. parents: node name -> artifact.
 
-    Raises what the stage raises for bad input (`PgolfError`), StoreFull and StoreError.
+    on_wait: called before a wait for another that builds it; what it raises ends the call. Raises what the stage raises
+    for bad input (`PgolfError`), StoreFull and StoreError.
     """
+
+    def wait() -> None:
+        on_wait()
+        told.waiting(node, "another process is building it; waiting")
+
     key = key_of(node, parents, memo)
     with StatusFile(store.root, key.folder, run) as status:
         told = Both(listener, status)
@@ -40,7 +49,8 @@ def build_node(
                 report=lambda progress: told.progress(node, progress),
                 log_line=lambda line: told.line(node, line),
             ),
-            on_wait=lambda: told.waiting(node),
+            on_wait=wait,
+            on_queue=lambda text: told.waiting(node, text),
             on_build=lambda: told.building(node),
             changed_meanwhile=lambda: differences(
                 key.fields(), key_of(node, parents, memo, code=read_code(node)).fields()
@@ -62,12 +72,27 @@ def build_all(
     waiting = list(nodes)
     while waiting:
         ready = [node for node in waiting if all(name in artifacts for name in node.parents)]
-        free = (node for node in ready if not store.is_held(key_of(node, artifacts, memo).folder))
-        node = next(free, ready[0])
+        free = next((node for node in ready if not store.is_held(key_of(node, artifacts, memo).folder)), None)
+        node = free or ready[0]
         parents = {name: artifacts[name] for name in node.parents}
-        artifacts[node.name], _built = build_node(node, parents, store, memo, run, listener or Silence())
-        waiting.remove(node)
+        with suppress(_BuiltElsewhere):  # begun by another meanwhile: look again what is free
+            artifacts[node.name], _built = build_node(
+                node, parents, store, memo, run, listener or Silence(), on_wait=_look_again if free else _wait
+            )
+            waiting.remove(node)
     return artifacts
+
+
+class _BuiltElsewhere(Exception):
+    """Another process has begun to build what we have chosen."""
+
+
+def _look_again() -> None:
+    raise _BuiltElsewhere
+
+
+def _wait() -> None:
+    """Nothing else is left to do."""
 
 
 def _parents(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, Parent]:

@@ -10,36 +10,35 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from pgolf.run import Lease
 
 _POLL_S = 0.1
 _REMIND_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """devices: the names that were leased. descriptors: open lock files, for the child to inherit."""
-
-    devices: tuple[str, ...]
-    descriptors: tuple[int, ...]
-
-
 @contextmanager
 def lease(
-    folder: Path | None, devices: Sequence[str], count: int, *, log_line: Callable[[str], None]
+    folder: Path | None,
+    devices: Sequence[str],
+    count: int,
+    *,
+    log_line: Callable[[str], None],
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Lease]:
     """Hold `count` of `devices` inside the block, waiting for as long as it takes; `folder` None takes them unasked.
 
     A device is `<name>.lock` in `folder`. Those who wait form one queue, so a lease of many devices is not overtaken
-    for ever by leases of one, and two that each hold half of the node cannot exist.
+    for ever by leases of one, and two that each hold half of the node cannot exist. while_waiting: called several times
+    a second until they are there; what it raises ends the wait, and nothing is held.
     """
     assert 1 <= count <= len(devices), f"{count} of {len(devices)} devices asked for"
     if folder is None:
-        yield Lease(tuple(devices[:count]), ())
+        yield Lease(tuple(devices[:count]))
         return
     folder.mkdir(parents=True, exist_ok=True)
-    waiting = _Waiting(f"waiting for {count} of {', '.join(devices)} (locks in {folder})", log_line)
+    waiting = _Waiting(f"waiting for {count} of {', '.join(devices)} (locks in {folder})", log_line, while_waiting)
     with ExitStack() as held:
         taken: dict[str, int] = {}
         with ExitStack() as queue:
@@ -77,11 +76,12 @@ def is_locked(path: Path) -> bool:
 class _Waiting:
     """Sleeps between tries and says so at once and then once a minute."""
 
-    def __init__(self, message: str, log_line: Callable[[str], None]) -> None:
-        self.message, self.log_line = message, log_line
+    def __init__(self, message: str, log_line: Callable[[str], None], look: Callable[[], None]) -> None:
+        self.message, self.log_line, self.look = message, log_line, look
         self.began_s = self.said_s = 0.0
 
     def sleep(self) -> None:
+        self.look()
         now_s = time.monotonic()
         if not self.began_s:
             self.began_s = self.said_s = now_s

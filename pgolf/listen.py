@@ -13,8 +13,8 @@ from pgolf.run import Progress
 class Listener(Protocol):
     """Hears about nodes from several threads at once. Only `building` may raise, to keep a stage from beginning."""
 
-    def waiting(self, node: Node) -> None:
-        """Another process builds this output; we wait for it."""
+    def waiting(self, node: Node, what: str) -> None:
+        """We wait, for another process that builds this output or for devices; `what` says so."""
 
     def building(self, node: Node) -> None:
         """The stage begins to run."""
@@ -41,9 +41,9 @@ class Ledger:
         self.built: dict[str, float] = {}
         self.heard: set[str] = set()
 
-    def waiting(self, node: Node) -> None:
+    def waiting(self, node: Node, what: str) -> None:
         """Passed on."""
-        self._inner.waiting(node)
+        self._inner.waiting(node, what)
 
     def building(self, node: Node) -> None:
         """Remembered with the time, and passed on. Raises Stopped after `stop`."""
@@ -90,10 +90,10 @@ class Both:
     def __init__(self, first: Listener, second: Listener) -> None:
         self._first, self._second = first, second
 
-    def waiting(self, node: Node) -> None:
+    def waiting(self, node: Node, what: str) -> None:
         """Passed on."""
-        self._first.waiting(node)
-        self._second.waiting(node)
+        self._first.waiting(node, what)
+        self._second.waiting(node, what)
 
     def building(self, node: Node) -> None:
         """Passed on; where the first raises, the second does not hear of it."""
@@ -119,7 +119,7 @@ class Both:
 class Silence:
     """A listener that ignores everything."""
 
-    def waiting(self, node: Node) -> None:
+    def waiting(self, node: Node, what: str) -> None:
         """Ignored."""
 
     def building(self, node: Node) -> None:

@@ -27,6 +27,14 @@ def ignore_progress(_progress: Progress) -> None:
     """The default listener: says nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """devices: the names that were leased. descriptors: open lock files, for the child to inherit."""
+
+    devices: tuple[str, ...]
+    descriptors: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """Where and how a stage runs. Nothing here may change the bytes of an output.
@@ -34,7 +42,8 @@ class RunOptions:
     device: "auto" takes CUDA where there is one. processes: ranks started by torchrun (0: one per GPU, in training as
     far as they share a step evenly; one on a CPU). threads: CPU threads per process (0: in training one, in scoring
     its share of the cores, in a stage that is one process all of them).
-    lease_dir: folder of the node's device lock files. scratch: where the stage may keep unfinished work for after a
+    lease_dir: folder of the node's device lock files. lease: what was leased there for a stage that needs devices; None
+    takes them unasked. scratch: where the stage may keep unfinished work for after a
     kill (`pgolf.scratch`); None: nowhere. checkpoint_every_s: seconds between two checkpoints of a training (0: never).
     """
 
@@ -44,6 +53,7 @@ class RunOptions:
     log_every_steps: int = 10
     timeout_s: float | None = None
     lease_dir: Path | None = None
+    lease: Lease | None = None
     scratch: Path | None = None
     checkpoint_every_s: float = 60.0
     report: Callable[[Progress], None] = ignore_progress

@@ -42,10 +42,10 @@ class Training(BaseModel):
 
 
 class Status(BaseModel):
-    """One stage that is being built, or waited for while another process builds it; times in seconds since 1970.
+    """One stage that is being built, or that waits for devices or another process; times in seconds since 1970.
 
-    first_*: the first report, before which a resumed stage had done `first_done`. note: the last line of a log before
-    the first report.
+    first_*: the first report, before which a resumed stage had done `first_done`. note: what it waits for, or the last
+    line of a log before the first report.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -133,9 +133,9 @@ class StatusFile:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def waiting(self, node: Node) -> None:
-        """Another process builds it."""
-        self._begin(node, "waiting")
+    def waiting(self, node: Node, what: str) -> None:
+        """Another process builds it, or it queues for devices."""
+        self._begin(node, "waiting", what)
 
     def building(self, node: Node) -> None:
         """The stage begins; the caller holds the key's lock, so whoever else claims to build it is no more."""
@@ -171,7 +171,7 @@ class StatusFile:
     def done(self, _node: Node, _artifact: Artifact, *, built: bool) -> None:
         """Nothing to tell: the record says more."""
 
-    def _begin(self, node: Node, state: Literal["building", "waiting"]) -> None:
+    def _begin(self, node: Node, state: Literal["building", "waiting"], note: str = "") -> None:
         now_s = time.time()
         self._written = float("-inf")
         self._status = Status(
@@ -180,8 +180,9 @@ class StatusFile:
             stage=node.stage.name,
             state=state,
             process=Process.here(),
-            began_s=now_s,
+            began_s=self._status.began_s if self._status is not None and self._status.state == state else now_s,
             written_s=now_s,
+            note=note,
             training=_training(node, self._run),
         )
         self._write()

@@ -28,10 +28,10 @@ class TaskListener:
         self._progress_id: UUID | None = None
         self._updated = 0.0
 
-    def waiting(self, node: Node) -> None:
+    def waiting(self, node: Node, what: str) -> None:
         """Log and forward."""
-        self._log.info("%s: another process is building it; waiting", node.name)
-        self._console.waiting(node)
+        self._log.info("%s: %s", node.name, what)
+        self._console.waiting(node, what)
 
     def building(self, node: Node) -> None:
         """Log, open the progress artifact, forward."""

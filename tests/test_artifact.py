@@ -16,6 +16,7 @@ import pytest
 from pgolf.artifact import Artifact, Damaged, Store, build_once
 from pgolf.content import Memo
 from pgolf.errors import StoreError, StoreFull
+from pgolf.lease import lease
 from pgolf.record import RECORD_FILE, read_record
 from pgolf.run import RunOptions
 from pgolf.scratch import load
@@ -23,8 +24,8 @@ from pgolf.upkeep import garbage, refuse_while_building
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
-def build(root: Path, key=None, **hooks) -> tuple[Artifact, bool]:
-    return build_once(Store(root), TOY, key or toy_key(), node="toy", inputs={}, parents={}, run=RunOptions(), **hooks)
+def build(root: Path, key=None, *, run: RunOptions = RunOptions(), **hooks) -> tuple[Artifact, bool]:  # noqa: B008
+    return build_once(Store(root), TOY, key or toy_key(), node="toy", inputs={}, parents={}, run=run, **hooks)
 
 
 def payload(artifact: Artifact) -> dict[str, bytes]:
@@ -133,6 +134,60 @@ def test_two_threads_build_one_key_once_and_the_second_says_that_it_waits(tmp_pa
         thread.join()
     assert sorted(built for _, built in results) == [False, True]
     assert waited == [1]
+
+
+def test_who_queues_for_a_device_keeps_nobody_from_building_and_leaves_the_queue_for_what_another_begins(tmp_path):
+    """Two nodes on one store: the devices of the first are taken, the second has its own."""
+    key = toy_key(ToyConfig(repeat=40), dawdle_s=0.05)
+    here, there = (RunOptions(device="cuda", lease_dir=tmp_path / name) for name in ("here", "there"))
+    results, heard, waits = [], [], []
+
+    def queue():
+        hooks = {"on_queue": heard.append, "on_wait": lambda: waits.append(toy_is_free(there))}
+        results.append(build(tmp_path / "store", key, run=here, **hooks))
+
+    with lease(here.lease_dir, ["toy-0"], 1, log_line=pytest.fail):
+        queued = threading.Thread(target=queue)
+        queued.start()
+        while not heard:
+            time.sleep(0.01)
+        artifact, built = build(tmp_path / "store", key, run=there)
+        assert built
+        queued.join(timeout=30)
+    assert [(found.record, again) for found, again in results] == [(artifact.record, False)]
+    assert heard == [f"waiting for 1 of toy-0 (locks in {here.lease_dir})"]
+    assert waits == [False], "the other was building, on its device"
+
+
+def test_who_finds_the_lock_taken_gives_the_device_back_before_waiting(tmp_path, monkeypatch):
+    key, here = toy_key(), RunOptions(device="cuda", lease_dir=tmp_path / "leases")
+    is_held = Store.is_held
+    answers = [False]  # the other takes the lock between this look and our try
+    monkeypatch.setattr(Store, "is_held", lambda self, folder: answers.pop() if answers else is_held(self, folder))
+    free, results = [], []
+
+    def wait():
+        results.append(build(tmp_path, key, run=here, on_wait=lambda: free.append(toy_is_free(here))))
+
+    with Store(tmp_path).lock(key):
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        while not free:
+            time.sleep(0.01)
+    waiter.join(timeout=30)
+    assert free == [True]
+    assert [built for _, built in results] == [True], "the other gave it up"
+
+
+def toy_is_free(run: RunOptions) -> bool:
+    def busy(_line: str) -> None:
+        raise BlockingIOError
+
+    try:
+        with lease(run.lease_dir, ["toy-0"], 1, log_line=busy):
+            return True
+    except BlockingIOError:
+        return False
 
 
 CHILD = """

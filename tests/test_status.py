@@ -144,7 +144,7 @@ def test_a_later_process_of_the_same_number_is_another(tmp_path):
 def test_those_who_wait_keep_files_of_their_own(tmp_path):
     with StatusFile(tmp_path, KEY, RunOptions()) as builder, StatusFile(tmp_path, KEY, RunOptions()) as other:
         builder.building(NODE)
-        other.waiting(NODE)
+        other.waiting(NODE, "another process is building it; waiting")
         assert [status.state for status in statuses(tmp_path)] == ["building", "waiting"]
         builder.building(NODE)
         assert sorted(status.state for status in statuses(tmp_path)) == ["building", "waiting"]

@@ -28,6 +28,11 @@ def toy_key(config: ToyConfig | None = None, **values: object) -> StageKey:
     )
 
 
+def devices(_config: ToyConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
+    """One of one device, where it is to run on CUDA."""
+    return ("toy-0",), int(run.device == "cuda")
+
+
 def make(
     config: ToyConfig,
     inputs: Mapping[str, Path],

@@ -15,12 +15,20 @@ from pgolf.eval.job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.pieces import PIECES_FILE, joined_pieces
 from pgolf.eval.scoring import cpu_threads, open_text
 from pgolf.hardware import gpu_names
-from pgolf.lease import lease
-from pgolf.run import Made, RunOptions
+from pgolf.run import Lease, Made, RunOptions
 from pgolf.train.devices import devices_for
 from pgolf.train.run_job import run_job
 
 LOG_FILE = "score.log"
+
+
+def devices(config: ScoreConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
+    """Names of the devices that ranks can take here, and how many of them this scoring needs: on a CPU alone, none."""
+    run = _placed(config, run)
+    if not _on_ranks(run):
+        return (), 0
+    _kind, names = devices_for(run)
+    return names, min(run.processes, len(names))
 
 
 def make(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
@@ -34,38 +42,43 @@ def make(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     packed file that cannot be decoded, NonFiniteLoss where test-time training diverges, LaunchError for a rank that
     died or ran out of time.
     """
+    run = _placed(config, run)
+    return (_score_on_ranks if _on_ranks(run) else score_in_process)(config, inputs, out, run)
+
+
+def _placed(config: ScoreConfig, run: RunOptions) -> RunOptions:
+    """The options with the device and the number of ranks that it comes to."""
     device = device_for(config, run)
     default = max(1, len(gpu_names())) if device == "cuda" else 1
-    run = replace(run, device=device, processes=run.processes or default)
-    if device == "cpu" and run.processes == 1:
-        return score_in_process(config, inputs, out, run)
-    return _score_on_ranks(config, inputs, out, run)
+    return replace(run, device=device, processes=run.processes or default)
+
+
+def _on_ranks(run: RunOptions) -> bool:
+    return run.device == "cuda" or run.processes > 1
 
 
 def _score_on_ranks(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
     began_s = time.perf_counter()
-    device, devices = devices_for(run)
+    device, names = devices_for(run)
     text = open_text(config, inputs["data"])
     threads = cpu_threads(run.threads, run.processes) if device == "cpu" else 1
     job = Job(config=config, inputs=dict(inputs), out=out, device=device, threads=threads)
     checked_s = time.perf_counter()
-    with lease(run.lease_dir, devices, min(run.processes, len(devices)), log_line=run.log_line) as leased:
-        leased_s = time.perf_counter()
-        run_job(
-            rank_program.__name__,
-            job,
-            run,
-            leased,
-            log_path=out / LOG_FILE,
-            on_progress=lambda told: report_progress(run, told["done"], told["total"], told["facts"]),
-            is_last=lambda told: bool(told["done"] == told["total"]),
-        )
+    run_job(
+        rank_program.__name__,
+        job,
+        run,
+        run.lease or Lease(names[: run.processes]),
+        log_path=out / LOG_FILE,
+        on_progress=lambda told: report_progress(run, told["done"], told["total"], told["facts"]),
+        is_last=lambda told: bool(told["done"] == told["total"]),
+    )
     ran_s = time.perf_counter()
     facts = write_outputs(config, inputs, text, joined_pieces(out, run.processes), out)
     ledger = Ledger.model_validate_json((out / LEDGER_FILE).read_bytes())
     for path in (out / LEDGER_FILE, *(out / PIECES_FILE.format(rank=rank) for rank in range(run.processes))):
         path.unlink()
-    phases_s = {"check": checked_s - began_s, "wait": leased_s - checked_s, **ledger.phases_s}
-    phases_s["launch"] = ran_s - leased_s - sum(ledger.phases_s.values())
+    phases_s = {"check": checked_s - began_s, **ledger.phases_s}
+    phases_s["launch"] = ran_s - checked_s - sum(ledger.phases_s.values())
     phases_s["join"] = time.perf_counter() - ran_s
     return Made(phases_s=phases_s, facts={**facts, "device": device, "processes": run.processes, **ledger.facts})

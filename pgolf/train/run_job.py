@@ -9,9 +9,8 @@ from typing import Any, Literal
 from pgolf import errors
 from pgolf.errors import LaunchError, PgolfError
 from pgolf.launch import run_ranks
-from pgolf.lease import Lease
 from pgolf.rank_job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
-from pgolf.run import RunOptions
+from pgolf.run import Lease, RunOptions
 
 _REPORT_EVERY_S = 0.25
 

@@ -13,14 +13,20 @@ from pgolf.corpus.shards import read_shard
 from pgolf.errors import ConfigError, TrainingError
 from pgolf.fingerprint import digest
 from pgolf.hardware import cpu_name, ranks_for, refuse_uneven
-from pgolf.lease import Lease, lease
-from pgolf.run import Fact, Made, Progress, RunOptions
+from pgolf.run import Fact, Lease, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
 from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, sound_record
 from pgolf.train.config import TrainConfig, TrainStageConfig
 from pgolf.train.devices import devices_for
 from pgolf.train.job import LEDGER_FILE, LOG_FILE, CheckpointPlace, Job, Ledger, Reached
 from pgolf.train.run_job import run_job
+
+
+def devices(config: TrainStageConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
+    """Names of the devices that ranks can take here, and how many of them this training needs."""
+    processes = ranks_for(run, config.train.spans_per_step)
+    _kind, names = devices_for(replace(run, processes=processes))
+    return names, min(processes, len(names))
 
 
 def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
@@ -35,10 +41,9 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     began_s = time.perf_counter()
     run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
     refuse_uneven(run.processes, config.train.spans_per_step)
-    device, devices = devices_for(run)
+    device, names = devices_for(run)
     dataset = open_dataset(inputs["data"])
     _check_tokens(dataset, config)
-    checked_s = time.perf_counter()
     # On a CPU one thread a rank: measured, two threads train this network slower than one (their barriers), two ranks
     # or two seeds side by side twice as fast; and the bytes do not depend on how many cores a machine has.
     threads = run.threads or (1 if device == "cpu" else max(1, (os.cpu_count() or 1) // run.processes))
@@ -51,12 +56,11 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
         threads=threads,
         log_every_steps=run.log_every_steps,
     )
-    with lease(run.lease_dir, devices, min(run.processes, len(devices)), log_line=run.log_line) as leased:
-        leased_s = time.perf_counter()
-        job = job.model_copy(update={"checkpoints": _checkpoints(job, run, dataset)})
-        ledger = _run_job(job, run, leased)
-    ranks_s = time.perf_counter() - leased_s
-    phases_s = {"check": checked_s - began_s, "wait": leased_s - checked_s, **ledger.phases_s}
+    checked_s = time.perf_counter()
+    job = job.model_copy(update={"checkpoints": _checkpoints(job, run, dataset)})
+    ledger = _run_job(job, run, run.lease or Lease(names[: run.processes]))
+    ranks_s = time.perf_counter() - checked_s
+    phases_s = {"check": checked_s - began_s, **ledger.phases_s}
     phases_s["launch"] = ranks_s - sum(ledger.phases_s.values())
     return Made(
         phases_s={phase: round(seconds, 3) for phase, seconds in phases_s.items()},

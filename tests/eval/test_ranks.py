@@ -1,6 +1,7 @@
 """The stage on 1, 2 and 3 real ranks under torchrun: the same bytes, and what a rank cannot do is said by the stage."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,10 @@ import torch
 from pgolf.corpus.shards import stream_digest
 from pgolf.errors import DataError, NonFiniteLoss
 from pgolf.eval.pieces import joined_pieces
-from pgolf.eval.score import make
+from pgolf.eval.score import devices, make
 from pgolf.eval.trace import STREAM_KEY, read_trace
 from pgolf.eval.windows import plan_windows
+from pgolf.hardware import core_count
 from pgolf.launch import run_ranks
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.pack.compress import make as compress
@@ -104,16 +106,18 @@ def test_the_stage_on_ranks_writes_the_files_of_the_stage_without(inputs, tmp_pa
     config = {"tail": "repeat", "batch_means": {"chunk_tokens": 48, "ranks": 2, "windows": 2}}
     alone, here = score(tmp_path, config, inputs)
     reports, logged = [], []
-    options = {"report": reports.append, "log_line": logged.append, "lease_dir": tmp_path / "leases"}
+    options = {"report": reports.append, "log_line": logged.append}
     made, out = score(tmp_path, config, inputs, processes=2, **options)
     assert {path.name for path in here.iterdir()} == {"trace.arrow", "batches.arrow"}
     assert {path.name for path in out.iterdir()} == {"trace.arrow", "batches.arrow", "score.log"}
     for name in ("trace.arrow", "batches.arrow"):
         assert (out / name).read_bytes() == (here / name).read_bytes()
     assert made.facts == {**alone.facts, "processes": 2}
-    assert made.phases_s.keys() == {"check", "wait", "load", "score", "launch", "join"}
+    assert made.phases_s.keys() == {"check", "load", "score", "launch", "join"}
     assert (reports[-1].stage, reports[-1].done) == ("score", reports[-1].total)
-    assert (tmp_path / "leases/cpu-0.lock").exists()
+    alone_options = RunOptions(threads=1)
+    assert devices(rank_program.config_of(config), alone_options)[1] == 0
+    assert devices(rank_program.config_of(config), replace(alone_options, processes=2))[1] == min(2, core_count())
 
 
 def test_a_trace_with_hints_says_which_tokens_it_is_of(tmp_path, toy_data, packed):

@@ -108,9 +108,9 @@ class Service:
         eventually(answers, "the server answers")
         return server
 
-    def start_worker(self, name: str = "worker", *options: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, name: str = "worker", *options: str, **more: str) -> subprocess.Popen[bytes]:
         """A worker that has begun to work."""
-        worker = self.start(name, str(BIN / "pgolf"), "worker", *options)
+        worker = self.start(name, str(BIN / "pgolf"), "worker", *options, **more)
 
         def works() -> bool:
             assert worker.poll() is None, self.log(name)[-3000:]

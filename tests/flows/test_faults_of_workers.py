@@ -80,21 +80,38 @@ def test_a_worker_told_to_stop_cancels_its_run_and_leaves_no_process_and_no_open
     assert service.final(run, within_s=1)["state_type"] == "CANCELLED"
 
 
-def test_two_workers_asked_for_the_same_recipe_at_once_build_each_output_once(service, work, tmp_path):
-    workers = [service.start_worker(f"worker-{i}", "--limit", "1") for i in (3, 4)]
-    fresh = Work(tmp_path / "fresh")
-    runs = [service.run_flow("record", fresh.parameters()) for _ in range(2)]
+def test_two_workers_with_a_device_each_split_the_seeds_of_one_recipe_and_build_each_output_once(service, tmp_path):
+    """Homes of their own and one store: the second is asked while the first trains one seed and queues for two more."""
+    workers = []
+    for i in (3, 4):
+        (tmp_path / f"home-{i}" / "tmp").mkdir(parents=True)
+        own = {"HOME": str(tmp_path / f"home-{i}"), "TMPDIR": str(tmp_path / f"home-{i}" / "tmp")}
+        workers.append(service.start_worker(f"worker-{i}", "--limit", "1", PGOLF_TEST_CORES="1", **own))
+    fresh = Work(tmp_path / "fresh", ("seeds=1,2,3",))
+    fresh.hold()
+    runs = [service.run_flow("record", fresh.parameters())]
+    fresh.wait_until_held()
+    runs.append(service.run_flow("record", fresh.parameters()))
+    eventually(lambda: len(fresh.held_ranks()) == 2, "both workers train a seed")
+    below = [descendants(worker.pid) for worker in workers]
+    assert [len(of_one & set(fresh.held_ranks())) for of_one in below] == [1, 1]
+    fresh.release()
     assert [service.final(run)["state_type"] for run in runs] == ["COMPLETED", "COMPLETED"]
-    names = {service.flow_run(run)["labels"]["prefect.worker.name"] for run in runs}
-    assert len(names) == 2
-    built = [line for i in (3, 4) for line in service.log(f"worker-{i}").splitlines() if ": built " in line]
-    nodes = [line.partition(": built ")[0].rpartition(" ")[2] for line in built]
-    assert sorted(nodes) == sorted(fresh.outputs())
+    built = [built_by(service.log(f"worker-{i}")) for i in (3, 4)]
+    assert sorted(built[0] + built[1]) == sorted(fresh.outputs())
     assert fresh.made_once()
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
     assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
-    service.undisturbed = fresh.outputs()
+    service.undisturbed = {
+        node: outputs for node, outputs in fresh.outputs().items() if not node.endswith(("2]", "3]"))
+    }
+
+
+def built_by(log: str) -> list[str]:
+    """The nodes that a worker's runs have built."""
+    lines = [line for line in log.splitlines() if ": built " in line]
+    return [line.partition(": built ")[0].rpartition(" ")[2] for line in lines]
 
 
 def test_a_machine_that_falls_silent_has_its_run_crashed_and_the_rerun_ends_with_undisturbed_bytes(service, silent):

@@ -1,19 +1,21 @@
 """The stage as the store calls it, with a real torchrun, and everything it refuses before starting one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from pgolf.errors import ConfigError, DataError, NonFiniteLoss, ShardError
+from pgolf.hardware import core_count
 from pgolf.model.checkpoint import build_model, load_checkpoint
 from pgolf.run import RunOptions
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE, Job, Ledger
 from pgolf.train.rank import run
 from pgolf.train.ranks import Ranks
-from pgolf.train.stage import make
+from pgolf.train.stage import devices, make
 from tests.train.runs import TINY, learnable_tokens, with_train, write_data
 
 # AdamW's first steps are nearly the sign of the gradient, and so pass the rounding of a table's bfloat16 gradient on at
@@ -53,9 +55,7 @@ def made_by(config, data, out, options=CPU, seed=7):
 def test_one_rank_under_torchrun_gives_the_bytes_of_the_same_run_without(data, alone, tmp_path):
     """And the stage tells what the console and the store need."""
     reports, lines = [], []
-    options = RunOptions(
-        device="cpu", threads=1, log_every_steps=2, lease_dir=tmp_path / "leases", report=reports.append
-    )
+    options = RunOptions(device="cpu", threads=1, log_every_steps=2, report=reports.append)
     made = made_by(SMOOTH, data, tmp_path / "out", options)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE]
     assert (tmp_path / "out" / CHECKPOINT_FILE).read_bytes() == (alone / CHECKPOINT_FILE).read_bytes()
@@ -68,12 +68,17 @@ def test_one_rank_under_torchrun_gives_the_bytes_of_the_same_run_without(data, a
     assert made.facts["steps"] == 6
     assert made.facts["tokens"] == 6 * 256
     assert made.facts["train_loss_nats"] == round(losses(tmp_path / "out")[-1], 4)
-    assert {"check", "wait", "launch", "init", "train", "save"} == set(made.phases_s)
+    assert {"check", "launch", "init", "train", "save"} == set(made.phases_s)
     assert (reports[-1].stage, reports[-1].done, reports[-1].total, reports[-1].unit) == ("train", 6, 6, "step")
     assert reports[-1].facts["loss_nats"] == pytest.approx(losses(tmp_path / "out")[-1])
-    assert (tmp_path / "leases/cpu-0.lock").exists()
     assert "@progress" not in (tmp_path / "out" / LOG_FILE).read_text()
     assert lines == []
+
+
+def test_a_training_needs_a_core_or_a_gpu_per_rank():
+    cores = tuple(f"cpu-{i}" for i in range(core_count()))
+    assert devices(SMOOTH, CPU) == (cores, 1)
+    assert devices(SMOOTH, replace(CPU, processes=2)) == (cores, min(2, len(cores)))
 
 
 def test_two_ranks_follow_the_losses_of_one(data, alone, tmp_path):

@@ -1,7 +1,7 @@
 """On the PYTHONPATH of a test's processes: training ranks ignore SIGTERM and pause for as long as a test wants.
 
 A rank pauses after its first report of progress while there is a file `hold` beside the store, and says so in a file
-`held-<pid>` there. PGOLF_TEST_HOST: the name that the machine goes by.
+`held-<pid>` there. PGOLF_TEST_HOST: the name that the machine goes by. PGOLF_TEST_CORES: how many it has.
 """
 
 import os
@@ -31,5 +31,7 @@ def hold_ranks() -> None:
 
 if "-m" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("-m") + 1] == "pgolf.train.__main__":
     hold_ranks()
+if os.environ.get("PGOLF_TEST_CORES"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(os.environ["PGOLF_TEST_CORES"])])
 if os.environ.get("PGOLF_TEST_HOST"):
     socket.gethostname = lambda: os.environ["PGOLF_TEST_HOST"]
