@@ -8,7 +8,7 @@ from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import TokenStream
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.init import initial_model
-from pgolf.rank_job import print_progress
+from pgolf.rank_job import print_line, print_progress
 from pgolf.train.config import TrainConfig
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss, Reached
 from pgolf.train.loop import StepReport, prime, train
@@ -100,7 +100,7 @@ class _StepLog:
         self.losses = losses
         self.printed_steps, self.printed_s = (0, 0.0) if start is None else (start.steps, start.elapsed_s)
         if start is not None:
-            print(f"resumed at step {start.steps} of {config.steps}, {start.elapsed_s:.1f} s", flush=True)
+            print_line(f"resumed at step {start.steps} of {config.steps}, {start.elapsed_s:.1f} s")
 
     def take(self, report: StepReport) -> None:
         step, total = report.steps_done, self.config.steps
@@ -111,11 +111,10 @@ class _StepLog:
         tokens_per_s = self.config.tokens_per_step / step_s
         self.printed_steps, self.printed_s = step, report.elapsed_s
         self.losses.append(LoggedLoss(step=step, loss_nats=report.loss_nats, elapsed_s=round(report.elapsed_s, 3)))
-        print(
+        print_line(
             f"step {step}/{total}  loss {report.loss_nats:.4f} nats  grad norm {report.gradient_norm:.3f}  "
             f"rates x{report.rate_scale:.3f}  {report.elapsed_s:.1f} s  {1e3 * step_s:.0f} ms/step  "
-            f"{tokens_per_s:,.0f} tokens/s",
-            flush=True,
+            f"{tokens_per_s:,.0f} tokens/s"
         )
         progress = {
             "step": step,
