@@ -5,7 +5,7 @@ import time
 import torch
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import TokenStream
+from pgolf.corpus.shards import training_stream
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.init import initial_model
 from pgolf.rank_job import print_line, print_progress
@@ -31,8 +31,7 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     phases = _Phases()
     dataset = open_dataset(job.data)
-    stream = TokenStream(dataset.train_shards, vocab_size=job.config.model.vocab_size)
-    spans = SpanReader(stream, config)
+    spans = SpanReader(training_stream(dataset, vocab_size=job.config.model.vocab_size), config)
     model = initial_model(job.config.model, job.seed).to(device)
     phases.end("init")
     loss = network_loss(model, config, device)

@@ -135,6 +135,19 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
         made_by(TINY, data, tmp_path / "out")
 
 
+def test_data_for_scoring_alone_is_refused_before_anything_is_started(tmp_path):
+    data = write_data(tmp_path / "data", [learnable_tokens(100)])
+    (shard,) = data.rglob("fineweb_train_*.bin")
+    shard.unlink()
+    manifest = (data / "manifest.json").read_text()
+    (data / "manifest.json").write_text(manifest.replace('"files_train": 1', '"files_train": 0'))
+    with pytest.raises(
+        DataError, match=r"data: holds no train shards, only 1 to validate on; training and calibration"
+    ):
+        made_by(TINY, data, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_folder_without_data_is_refused(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(DataError, match="this is not a data folder"):
