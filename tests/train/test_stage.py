@@ -1,6 +1,7 @@
 """The stage as the store calls it, with a real torchrun, and everything it refuses before starting one."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -74,6 +75,31 @@ def test_one_rank_under_torchrun_gives_the_bytes_of_the_same_run_without(data, a
     assert (tmp_path / "leases/cpu-0.lock").exists()
     assert "@progress" not in (tmp_path / "out" / LOG_FILE).read_text()
     assert lines == []
+
+
+class SlowKeeper:
+    """Keeps nothing, and takes its time before the first step."""
+
+    start, losses = None, []
+
+    def restore(self, state):
+        time.sleep(0.3)
+
+    def is_due(self, elapsed_s):
+        return False
+
+
+def test_the_training_clock_is_the_one_that_stops_the_run_and_counts_steps_alone(data, tmp_path):
+    job = Job(config=TINY, seed=7, data=data, out=tmp_path, device="cpu", threads=1, log_every_steps=1)
+    threads = torch.get_num_threads()
+    try:
+        run(job, Ranks(), torch.device("cpu"), SlowKeeper())
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+    ledger = Ledger.model_validate_json((tmp_path / LEDGER_FILE).read_bytes())
+    assert ledger.losses[-1].elapsed_s == round(ledger.train_clock_s, 3)
+    assert ledger.train_clock_s < ledger.phases_s["train"] - 0.29
 
 
 def test_two_ranks_follow_the_losses_of_one(data, alone, tmp_path):
