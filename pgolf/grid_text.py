@@ -68,7 +68,7 @@ def with_grid(recipe: Recipe, texts: Sequence[str], file: Path | None) -> tuple[
     mix, granularity = (_from_file(recipe.mix, file), None) if file else _from_texts(recipe.mix, texts)
     count = recipe.count.model_dump()
     said = []
-    wanted = {order for product in mix.products if _counts(product) for order in product.orders or ()}
+    wanted = {order for product in mix.every_product if _counts(product) for order in product.orders or ()}
     if recipe.estimators and (missing := sorted(wanted - set(recipe.count.orders))):
         count["orders"] = sorted(wanted | set(recipe.count.orders))
         said.append(

@@ -42,7 +42,7 @@ def explained(work: Callable[[], None], out: Path, rank: int) -> int:
     try:
         work()
     except PgolfError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
+        print_line(f"{type(error).__name__}: {error}")
         failure = Failure(kind=type(error).__name__, message=str(error))
         (out / FAILURE_FILE.format(rank=rank)).write_text(failure.model_dump_json())
         return 1
@@ -51,6 +51,12 @@ def explained(work: Callable[[], None], out: Path, rank: int) -> int:
 
 def print_progress(facts: Mapping[str, Any]) -> None:
     """Tell the stage how far this rank, which should be rank 0, has come."""
-    # In one write, end of line included: torchrun passes on what it finds of a line that is still being written.
-    sys.stdout.write(f"{PROGRESS_MARK}{json.dumps(facts)}\n")
+    print_line(f"{PROGRESS_MARK}{json.dumps(facts)}")
+
+
+def print_line(line: str) -> None:
+    """Say something in a rank's log, which the stage reads line by line."""
+    # In one write, end of line included: torchrun passes on what it finds of a line that is still being written, and
+    # another thread's may come between. `print` writes twice.
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -81,6 +81,14 @@ def test_a_file_is_products_and_mixtures(tmp_path):
     assert [cell.estimator for cell in cells(recipe)] == ["neural"]
 
 
+def test_orders_that_only_a_member_of_a_mixture_asks_for_are_counted(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text('[[bayes]]\n[[bayes.member]]\nk = 4\norder = "2..7"\nestimator = "exact"\n')
+    recipe, said = with_grid(DEMO, [], path)
+    assert recipe.count.orders == (2, 3, 4, 5, 6, 7)
+    assert said == ("orders 6, 7 were not counted: count.orders is now 2, 3, 4, 5, 6, 7",)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -90,6 +90,19 @@ def validation_tokens(dataset: Dataset, *, window: int) -> Tokens:
     return tokens[: windows * window + 1]
 
 
+def training_stream(dataset: Dataset, *, vocab_size: int) -> "TokenStream":
+    """The training stream: all train shards in name order, over and over.
+
+    Raises DataError for data without train shards, which are enough to score alone, and ShardError for a bad shard.
+    """
+    if not dataset.train_shards:
+        raise DataError(
+            f"{dataset.folder}: holds no train shards, only {len(dataset.val_shards)} to validate on; training and "
+            "calibration need some, so tokenize documents or fetch shards to train on"
+        )
+    return TokenStream(dataset.train_shards, vocab_size=vocab_size)
+
+
 def stream_digest(tokens: Tokens) -> str:
     """sha256 of a stream's tokens as little-endian uint16, 64 hex digits: what traces and counts say they are of."""
     return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<u2").data).hexdigest()
@@ -110,8 +123,7 @@ class TokenStream:
     """
 
     def __init__(self, shards: Sequence[Path], *, vocab_size: int | None = None) -> None:
-        if not shards:
-            raise DataError("a token stream needs at least one shard, got none")
+        assert shards, "a stream of no shards never ends and never begins"
         self._paths = tuple(shards)
         self._vocab_size = vocab_size
         self._shards = [read_shard(path) for path in self._paths]

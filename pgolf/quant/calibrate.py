@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgolf.corpus.dataset import Dataset, open_dataset
-from pgolf.corpus.shards import TokenStream
+from pgolf.corpus.shards import training_stream
 from pgolf.errors import DataError
 from pgolf.model.checkpoint import Checkpoint, build_model, load_checkpoint
 from pgolf.model.tensor_file import save_tensors
@@ -69,7 +69,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
 
 def calibration_batches(config: CalibrateConfig, dataset: Dataset, position: int) -> Iterator[Tensor]:
     """int64 token batches [sequences, sequence_length]: the first span of each global batch from `position` on."""
-    stream = TokenStream(dataset.train_shards, vocab_size=dataset.vocab_size)
+    stream = training_stream(dataset, vocab_size=dataset.vocab_size)
     for batch in range(config.batches):
         stream.seek(position + batch * config.spans * (config.span_tokens + 1))
         tokens = stream.take(config.span_tokens).astype("int64")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pgolf.model.tensor_file import load_tensors, save_tensors
+from pgolf.rank_job import print_line
 from pgolf.scratch import save
 from pgolf.train.checkpoint_record import (
     PART_FILE,
@@ -126,7 +127,7 @@ class Checkpoints:
         own = self._writing.result()
         self._writing = None
         if isinstance(own, str):
-            print(f"no checkpoint after step {self._next.steps}: {own}; training goes on", flush=True)
+            print_line(f"no checkpoint after step {self._next.steps}: {own}; training goes on")
         parts = self._gathered(own)
         if self.ranks.rank > 0:
             return
@@ -173,7 +174,7 @@ def _recorded(record: CheckpointRecord, folder: Path) -> None:
         save(folder / RECORD_FILE, record.model_dump_json().encode())
     except OSError as error:
         _remove(folder / name for name in record.files)
-        print(f"no checkpoint after step {record.steps}: {error.strerror}; training goes on", flush=True)
+        print_line(f"no checkpoint after step {record.steps}: {error.strerror}; training goes on")
         return
     # Those of later ones may be being written.
     _remove(path for path in folder.glob(PART_FILES) if path.name < min(record.files))

@@ -59,9 +59,10 @@ class Reached(BaseModel):
 
 
 class Ledger(BaseModel):
-    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase; `train` is the timed part.
+    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase.
 
-    train_clock_s: that part, with what it took before the last kill. resumed_at: steps at which it went on after one.
+    train_clock_s: the slowest rank's seconds from before the first step until the device had finished the last, which
+    set rates and stop; with what it took before the last kill. resumed_at: steps at which it went on after one.
     interrupted: it stopped by the clock and went on after a kill, so what it reached is no run of that clock.
     """
 

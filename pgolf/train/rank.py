@@ -5,10 +5,10 @@ import time
 import torch
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import TokenStream
+from pgolf.corpus.shards import training_stream
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.init import initial_model
-from pgolf.rank_job import print_progress
+from pgolf.rank_job import print_line, print_progress
 from pgolf.train.config import TrainConfig
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss, Reached
 from pgolf.train.loop import StepReport, prime, train
@@ -31,8 +31,7 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     phases = _Phases()
     dataset = open_dataset(job.data)
-    stream = TokenStream(dataset.train_shards, vocab_size=job.config.model.vocab_size)
-    spans = SpanReader(stream, config)
+    spans = SpanReader(training_stream(dataset, vocab_size=job.config.model.vocab_size), config)
     model = initial_model(job.config.model, job.seed).to(device)
     phases.end("init")
     loss = network_loss(model, config, device)
@@ -70,7 +69,7 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
         threads=job.threads,
         torch_version=torch.__version__,
         phases_s=phases.seconds,
-        train_clock_s=round(phases.seconds["train"] + (0.0 if start is None else start.elapsed_s), 3),
+        train_clock_s=trained.elapsed_s,
         resumed_at=resumed_at(start),
         interrupted=start is not None and config.clock_limit_s is not None,
         losses=losses,
@@ -100,7 +99,7 @@ class _StepLog:
         self.losses = losses
         self.printed_steps, self.printed_s = (0, 0.0) if start is None else (start.steps, start.elapsed_s)
         if start is not None:
-            print(f"resumed at step {start.steps} of {config.steps}, {start.elapsed_s:.1f} s", flush=True)
+            print_line(f"resumed at step {start.steps} of {config.steps}, {start.elapsed_s:.1f} s")
 
     def take(self, report: StepReport) -> None:
         step, total = report.steps_done, self.config.steps
@@ -111,11 +110,10 @@ class _StepLog:
         tokens_per_s = self.config.tokens_per_step / step_s
         self.printed_steps, self.printed_s = step, report.elapsed_s
         self.losses.append(LoggedLoss(step=step, loss_nats=report.loss_nats, elapsed_s=round(report.elapsed_s, 3)))
-        print(
+        print_line(
             f"step {step}/{total}  loss {report.loss_nats:.4f} nats  grad norm {report.gradient_norm:.3f}  "
             f"rates x{report.rate_scale:.3f}  {report.elapsed_s:.1f} s  {1e3 * step_s:.0f} ms/step  "
-            f"{tokens_per_s:,.0f} tokens/s",
-            flush=True,
+            f"{tokens_per_s:,.0f} tokens/s"
         )
         progress = {
             "step": step,

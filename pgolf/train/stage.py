@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pgolf.corpus.dataset import Dataset, open_dataset
-from pgolf.corpus.shards import read_shard
+from pgolf.corpus.shards import read_shard, training_stream
 from pgolf.errors import ConfigError, TrainingError
 from pgolf.fingerprint import digest
 from pgolf.hardware import cpu_name, ranks_for, refuse_uneven
@@ -85,6 +85,7 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
             f"model.vocab_size is {vocab_size}, the tokenizer of {dataset.folder} has {dataset.vocab_size} pieces; "
             f"set model.vocab_size to {dataset.vocab_size}"
         )
+    training_stream(dataset, vocab_size=vocab_size)  # there is one, of whole shards
     reach = config.train.steps * config.train.stream_tokens_per_step
     for shard in dataset.train_shards:
         if reach <= 0:

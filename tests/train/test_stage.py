@@ -1,6 +1,7 @@
 """The stage as the store calls it, with a real torchrun, and everything it refuses before starting one."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,31 @@ def test_a_training_needs_a_core_or_a_gpu_per_rank():
     assert devices(SMOOTH, replace(CPU, processes=2)) == (cores, min(2, len(cores)))
 
 
+class SlowKeeper:
+    """Keeps nothing, and takes its time before the first step."""
+
+    start, losses = None, []
+
+    def restore(self, state):
+        time.sleep(0.3)
+
+    def is_due(self, elapsed_s):
+        return False
+
+
+def test_the_training_clock_is_the_one_that_stops_the_run_and_counts_steps_alone(data, tmp_path):
+    job = Job(config=TINY, seed=7, data=data, out=tmp_path, device="cpu", threads=1, log_every_steps=1)
+    threads = torch.get_num_threads()
+    try:
+        run(job, Ranks(), torch.device("cpu"), SlowKeeper())
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+    ledger = Ledger.model_validate_json((tmp_path / LEDGER_FILE).read_bytes())
+    assert ledger.losses[-1].elapsed_s == round(ledger.train_clock_s, 3)
+    assert ledger.train_clock_s < ledger.phases_s["train"] - 0.29
+
+
 def test_two_ranks_follow_the_losses_of_one(data, alone, tmp_path):
     """The same spans in sums of another order; a table's gradient is rounded to 8 bits in each of them."""
     lines = []
@@ -138,6 +164,19 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
     data = write_data(tmp_path / "data", [learnable_tokens(2000)], vocab_size=64)
     with pytest.raises(ConfigError, match=r"model.vocab_size is 32, .* has 64 pieces; set model.vocab_size to 64"):
         made_by(TINY, data, tmp_path / "out")
+
+
+def test_data_for_scoring_alone_is_refused_before_anything_is_started(tmp_path):
+    data = write_data(tmp_path / "data", [learnable_tokens(100)])
+    (shard,) = data.rglob("fineweb_train_*.bin")
+    shard.unlink()
+    manifest = (data / "manifest.json").read_text()
+    (data / "manifest.json").write_text(manifest.replace('"files_train": 1', '"files_train": 0'))
+    with pytest.raises(
+        DataError, match=r"data: holds no train shards, only 1 to validate on; training and calibration"
+    ):
+        made_by(TINY, data, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_without_data_is_refused(tmp_path):
