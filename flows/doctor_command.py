@@ -32,7 +32,7 @@ from pgolf.node_checks import (
 )
 from pgolf.overrides import validated
 from pgolf.pipeline import pipeline
-from pgolf.plan import Step, make_plan
+from pgolf.plan import GLANCE_BYTES, Step, make_plan
 from pgolf.recipe import Recipe
 from pgolf.remote import Remote
 from tasks.place import Place
@@ -85,7 +85,7 @@ def _recipe_checks(recipe: Recipe, place: Place, option: str) -> Iterator[Check]
     @cache
     def steps() -> tuple[Step, ...]:
         nodes = pipeline(recipe, place.sources(), place.run_options())
-        return make_plan(nodes, store(), place.memo())
+        return make_plan(nodes, store(), place.memo(), most_read_bytes=GLANCE_BYTES)
 
     data = check_data(steps)
     yield data

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flows.arguments import place_of, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline import pipeline
-from pgolf.plan import Step, expected_wall_s, make_plan
+from pgolf.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
 from pgolf.run import RunOptions
 
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
@@ -23,7 +23,7 @@ def plan(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
     store, memo, run = place.open_store(), place.memo(), place.run_options()
-    steps = make_plan(pipeline(recipe, place.sources(), run), store, memo, run)
+    steps = make_plan(pipeline(recipe, place.sources(), run), store, memo, run, most_read_bytes=GLANCE_BYTES)
     if store.root.is_dir():
         store.save_memo()
         memo.save()

@@ -7,6 +7,7 @@ the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished s
 
 import errno
 import importlib
+import math
 import os
 import shutil
 import subprocess
@@ -44,10 +45,14 @@ _LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A complete, verified output of a stage: its folder and its record."""
+    """A complete, verified output of a stage: its folder and its record.
+
+    unverified_bytes: in files of the recorded size whose content was not read, as the caller asked.
+    """
 
     path: Path
     record: Record
+    unverified_bytes: int = 0
 
     @property
     def outputs(self) -> Mapping[str, str]:
@@ -75,12 +80,12 @@ class Store:
         """Keep what was learned about unchanged files for the next process."""
         self._memo.save()
 
-    def look(self, key: StageKey, *, trust: bool = True) -> Artifact | Damaged | None:
-        """The output of `key` if it is there and sound; changes nothing. trust=False hashes every file again."""
+    def look(self, key: StageKey, *, most_read_bytes: float = math.inf) -> Artifact | Damaged | None:
+        """The output of `key` if it is there and sound; changes nothing. most_read_bytes: as for `inspect`."""
         path = self.root / key.folder
         if not os.path.lexists(path):
             return None
-        found = self.inspect(path, trust=trust)
+        found = self.inspect(path, most_read_bytes=most_read_bytes)
         if isinstance(found, Artifact) and found.record.key_digest != key.digest:
             return Damaged(path, f"{RECORD_FILE} belongs to another key that begins with the same 12 digits")
         return found
@@ -101,8 +106,12 @@ class Store:
         """Let everybody who uses this store have the output; the caller holds the lock. Returns the one they have."""
         return artifact
 
-    def inspect(self, path: Path, *, trust: bool = True) -> Artifact | Damaged:
-        """Check one folder against its own record: every file present, of the recorded size and sha256."""
+    def inspect(self, path: Path, *, trust: bool = True, most_read_bytes: float = math.inf) -> Artifact | Damaged:
+        """Check one folder against its own record: every file present, of the recorded size and sha256.
+
+        trust: files that have not been touched since they were last hashed are not hashed again. most_read_bytes: where
+        more would have to be hashed, nothing is, and the output is known by its files' sizes alone.
+        """
         if path.is_symlink() or not path.is_dir():
             return Damaged(path, "it is not a folder of the store itself")
         try:
@@ -112,18 +121,35 @@ class Store:
         if record.folder != path.name:
             return Damaged(path, f"{RECORD_FILE} belongs to {record.folder}")
         for name, file in sorted(record.files.items()):
-            wrong = self._wrong_with(path / name, file, trust)
-            if wrong:
+            if wrong := self._wrong_size(path / name, file):
+                return Damaged(path, f"file {name} {wrong}")
+        unread_bytes = 0 if most_read_bytes == math.inf else self._unread_bytes(path, record)
+        if unread_bytes > most_read_bytes:
+            return Artifact(path, record, unverified_bytes=unread_bytes)
+        for name, file in sorted(record.files.items()):
+            if wrong := self._wrong_content(path / name, file, trust):
                 return Damaged(path, f"file {name} {wrong}")
         return Artifact(path, record)
 
-    def _wrong_with(self, path: Path, file: FileRecord, trust: bool) -> str | None:
+    def _unread_bytes(self, path: Path, record: Record) -> int:
+        try:
+            return sum(self._memo.unread_bytes(path / name, name=f"{path.name}/{name}") for name in record.files)
+        except OSError:
+            return 0  # found again, and named, by who reads them
+
+    def _wrong_size(self, path: Path, file: FileRecord) -> str | None:
         try:
             if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(self.root.resolve()):
                 return "missing" if not path.exists() else "is not a plain file of the store"
             size_bytes = path.stat().st_size
             if size_bytes != file.size_bytes:
                 return f"has {size_bytes:,} bytes, recorded {file.size_bytes:,}"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        return None
+
+    def _wrong_content(self, path: Path, file: FileRecord, trust: bool) -> str | None:
+        try:
             if self._memo.sha256(path, name=str(path.relative_to(self.root)), trust=trust) != file.sha256:
                 return "altered"
         except OSError as error:

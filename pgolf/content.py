@@ -65,6 +65,11 @@ class Memo:
             self._learned[name] = (now, value)
         return value
 
+    def unread_bytes(self, path: Path, *, name: str | None = None) -> int:
+        """What `sha256` would have to read of a file: nothing, or all of it."""
+        now = signature(path)
+        return 0 if self._look_up(name or os.path.abspath(path), now) is not None else now[0]
+
     def remember(self, digests: Mapping[Path, str]) -> None:
         """Take digests from elsewhere for files as they are now; the caller knows that they are right."""
         self._learned |= {os.path.abspath(path): (signature(path), value) for path, value in digests.items()}

@@ -6,6 +6,7 @@ One definition serves `pgolf plan`, the plain runner and the Prefect flows, so t
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -247,16 +248,54 @@ def stage_code(entry: str) -> Mapping[str, str]:
 
 def content_digest(path: Path, memo: Memo) -> str:
     """Digest of a file, or of all files under a folder by relative name. Raises DataError if one cannot be read."""
-    try:
+    with _readable(path):
         if path.is_file():
             return memo.sha256(path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        if not files:
-            raise DataError(f"{path} holds no files")
+        files = _files(path)
         # In threads: hashing lets go of the interpreter, and the first look at a folder must read all of it.
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             digests = pool.map(memo.sha256, files)
             return combined((file.relative_to(path).as_posix(), value) for file, value in zip(files, digests))
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Files from outside that were never read, or have changed since."""
+
+    path: Path
+    files: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        files = "" if self.files == 1 else f"{self.files:,} files of "
+        return f"{self.path}: {files}{self.size_bytes / 1e9:,.1f} GB not read yet"
+
+
+def unread(node: Node, memo: Memo) -> tuple[Unread, ...]:
+    """What `key_of` would have to read of the node's files from outside. Raises DataError as `content_digest`."""
+    found = []
+    for source in node.inputs.values():
+        if isinstance(source, External):
+            with _readable(source.path):
+                files = [source.path] if source.path.is_file() else _files(source.path)
+                sizes = [size for file in files if (size := memo.unread_bytes(file))]
+            if sizes:
+                found.append(Unread(source.path, len(sizes), sum(sizes)))
+    return tuple(found)
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if not files:
+        raise DataError(f"{folder} holds no files")
+    return files
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """An error of the system inside becomes a DataError that names the file."""
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 

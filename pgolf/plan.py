@@ -4,6 +4,7 @@ Imports neither torch nor Prefect, and changes nothing in the store.
 """
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pgolf.errors import ConfigError
 from pgolf.estimate import Estimate, estimate
 from pgolf.fingerprint import canonical
 from pgolf.makespan import makespan_s, pools, work_of
-from pgolf.pipeline import Link, Node, key_of
+from pgolf.pipeline import Link, Node, key_of, unread
 from pgolf.record import Record
 from pgolf.run import RunOptions
 from pgolf.stage import StageKey
@@ -26,11 +27,13 @@ from pgolf.train.checkpoint_record import read_record
 
 Action = Literal["reuse", "run", "depends"]
 MOST_REASONS = 6
+# About half a second. What `make_plan` may read for people who only ask.
+GLANCE_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One line of a plan. `depends`: runs if the stages before it yield other bytes than last time.
+    """One line of a plan. `depends`: runs if the stages or files before it hold other bytes than last time.
 
     reasons: one text per changed field, empty for a reuse. estimate: how long it takes here, as `pgolf.estimate` says;
     of a reuse, how long it took. artifact: what is reused.
@@ -53,9 +56,13 @@ def make_plan(
     store: Store,
     memo: Memo,
     run: RunOptions | None = None,
+    *,
+    most_read_bytes: float = math.inf,
 ) -> tuple[Step, ...]:
     """One step per node, in order. run: how the stages would be run here, for the seconds to expect; None: not asked.
 
+    A file from outside is known by its content, and read where it was not read before. most_read_bytes: stages with
+    more of that than this are left open, and what rests on them; of outputs with more, the content is not verified.
     Raises DataError when an input file cannot be read.
     """
     # Of the stages that have to run alone: a store of many runs holds many records.
@@ -64,7 +71,7 @@ def make_plan(
     steps: list[Step] = []
     with _no_collection():
         for node in nodes:
-            step = _step(node, artifacts, store, memo, records_of, run)
+            step = _step(node, artifacts, store, memo, records_of, run, most_read_bytes)
             if step.artifact is not None:
                 artifacts[node.name] = step.artifact
             steps.append(step)
@@ -112,19 +119,24 @@ def _step(
     memo: Memo,
     records_of: Callable[[str], list[Record]],
     run: RunOptions | None,
+    most_read_bytes: float,
 ) -> Step:
     def expected(known_inputs: Mapping[str, str]) -> Estimate:
         # Not asked for, it would read the records of every stage that depends on another.
         return estimate(node, run, records_of(node.stage.name), known_inputs) if run else Estimate(None)
 
-    waiting = [parent for parent in node.parents if parent not in artifacts]
-    if waiting:
-        reasons = tuple(f"depends on {parent}" for parent in waiting)
+    reasons = tuple(f"depends on {parent}" for parent in node.parents if parent not in artifacts)
+    if most_read_bytes < math.inf:
+        new = unread(node, memo)
+        if sum(part.size_bytes for part in new) > most_read_bytes:
+            reasons = (*reasons, *(f"{part}; whether they are known shows when a run reads them" for part in new))
+    if reasons:
         return Step(node=node, action="depends", reasons=reasons, estimate=expected(_known_inputs(node, artifacts)))
     key = key_of(node, artifacts, memo)
-    found = store.look(key)
+    found = store.look(key, most_read_bytes=most_read_bytes)
     if isinstance(found, Artifact):
-        return Step(node=node, action="reuse", reasons=(), estimate=Estimate(found.record.wall_s), artifact=found)
+        note = f"{found.unverified_bytes / 1e9:,.1f} GB of it not verified yet" if found.unverified_bytes else ""
+        return Step(node=node, action="reuse", reasons=(), estimate=Estimate(found.record.wall_s, note), artifact=found)
     reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, records_of(node.stage.name))
     if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
         reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")

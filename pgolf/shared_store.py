@@ -7,6 +7,7 @@ first: whatever happens to the service, what was made is kept.
 """
 
 import fcntl
+import math
 import os
 import shutil
 import time
@@ -55,9 +56,9 @@ class SharedStore(Store):
         self._seen: dict[str, Record | Damaged | None] = {}
         self._leases: dict[str, Held] = {}
 
-    def look(self, key: StageKey, *, trust: bool = True) -> Artifact | Damaged | None:
+    def look(self, key: StageKey, *, most_read_bytes: float = math.inf) -> Artifact | Damaged | None:
         """As in `Store`; an output that only the object store has is judged by its record, its files as they come."""
-        here = super().look(key, trust=trust)
+        here = super().look(key, most_read_bytes=most_read_bytes)
         if isinstance(here, Artifact):
             self._use(key.folder)
             return here

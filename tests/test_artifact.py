@@ -1,7 +1,9 @@
 """The store: complete or absent, verified whenever opened, built once, and never harmed by a killed writer."""
 
 import json
+import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -249,6 +251,27 @@ def test_an_untouched_file_is_hashed_once_and_a_touched_one_again(tmp_path, monk
     path.write_bytes(b"y")
     memo.sha256(path)
     assert hashed == ["big.bin", "big.bin"]
+
+
+def test_a_look_that_may_read_little_knows_a_large_output_by_its_files_sizes_and_says_so(tmp_path):
+    artifact, _ = build(tmp_path / "store")
+    copy = tmp_path / "copy"
+    shutil.copytree(artifact.path, copy / artifact.path.name)
+    file = next(path for path in sorted((copy / artifact.path.name).iterdir()) if path.name in artifact.record.files)
+    file.chmod(0o644)
+    file.write_bytes(bytes(file.stat().st_size))
+    store, size_bytes = Store(copy), artifact.record.size_bytes
+    glance = store.look(toy_key(), most_read_bytes=size_bytes - 1)
+    assert isinstance(glance, Artifact)
+    assert glance.unverified_bytes == size_bytes
+    for most_read_bytes in (size_bytes, math.inf):
+        assert "altered" in store.look(toy_key(), most_read_bytes=most_read_bytes).why
+    file.write_bytes(b"")
+    assert "has 0 bytes" in store.look(toy_key(), most_read_bytes=0).why
+    time.sleep(0.06)  # older than SETTLED_NS
+    store = Store(tmp_path / "store")
+    assert store.look(toy_key()) == artifact
+    assert store.look(toy_key(), most_read_bytes=0) == artifact
 
 
 def test_a_broken_memo_costs_time_only(tmp_path):

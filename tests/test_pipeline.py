@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +232,21 @@ def test_changed_documents_run_everything_that_reads_them(ran, tmp_path):
     steps = make_plan(pipeline(tiny_recipe(), sources), Store(ran.root / "store"), Memo(tmp_path / "memo"))
     assert steps[0].reasons == ("input documents changed",)
     assert {step.action for step in steps[1:]} == {"depends"}
+
+
+def test_a_plan_that_may_read_little_leaves_open_what_is_new_and_large(ran, tmp_path, monkeypatch):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for number in range(2):
+        with (documents / f"{number}.jsonl").open("wb") as file:
+            file.truncate(50 * 10**9)  # without a block on the disk
+    monkeypatch.setattr("pgolf.content.sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    nodes = pipeline(tiny_recipe(), replace(ran.sources, documents=documents))
+    steps = make_plan(nodes, Store(ran.root / "store"), Memo(tmp_path / "memo"), most_read_bytes=10**6)
+    assert {step.action for step in steps} == {"depends"}
+    (reason,) = steps[0].reasons
+    assert reason.startswith(f"{documents}: 2 files of 100.0 GB not read yet; ")
+    assert steps[1].reasons == ("depends on data",)
 
 
 def test_the_same_documents_elsewhere_are_the_same_input(ran, tmp_path):

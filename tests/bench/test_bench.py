@@ -10,9 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import checkpoint, codecs, compress, counts, grid, scale, score, start, sweep, train_step
+from bench import checkpoint, codecs, compress, counts, grid, scale, score, start, store, sweep, train_step
 from bench.report import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
+from flows.cli import main as cli_main
 from pgolf.eval.config import ScoreConfig
 from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.flops import training_flops_per_token
@@ -120,6 +121,22 @@ def test_the_start_benchmark_prints_the_ratios_of_whole_processes(monkeypatch, c
     units = {line.name: line.unit for line in report.lines}
     assert units["pgolf plan: over python -c pass"] == units["pgolf run, all reused: over python -c pass"] == "times"
     assert units["pgolf plan"] == units["pgolf run, all reused"] == units['python -c "import pgolf"'] == "s"
+
+
+def test_the_store_benchmark_plans_over_made_up_runs_and_over_files_that_nobody_has_read(tmp_path, monkeypatch, capsys):
+    plans = []
+
+    def run(command):
+        assert cli_main([*command[len(store.PGOLF) :], *(["--json"] if "plan" in command else [])]) == 0
+        plans.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(store, "run", run)
+    lines = {line.name: line for line in store.measure(tmp_path, runs=2, sparse_gb=0.3, repeats=1)}
+    assert lines["plan, 0.3 GB of documents never read"].target == "<= 2"
+    assert all(line.spread.median > 0 for line in lines.values())
+    actions = [{step["action"] for step in json.loads(text)["steps"]} for text in plans if text.startswith("{")]
+    changed = {"reuse", "run", "depends"}
+    assert actions == [changed, {"reuse"}, {"reuse"}, changed, {"depends"}, {"run", "depends"}]
 
 
 def test_the_scale_benchmark_sweeps_both_ways_and_counts_what_is_left(tmp_path, monkeypatch, capsys):
