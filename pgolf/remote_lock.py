@@ -35,7 +35,7 @@ def remote_lock(
     At the end the object says that it is free; whoever publishes what the lock guarded may remove it.
     """
     token = secrets.token_hex(8)
-    etag = _take(remote, name, _body(holder, token, 0, lease_s), lease_s, on_wait)
+    etag = _take(remote, name, holder, token, lease_s, on_wait)
     held, ended = Held(), threading.Event()
     latest = [etag]
 
@@ -73,21 +73,24 @@ def is_held(remote: Remote, name: str) -> bool:
     return found is not None and not _is_free(found[0])
 
 
-def _take(remote: Remote, name: str, body: bytes, lease_s: float, on_wait: Callable[[], None]) -> str:
+def _take(remote: Remote, name: str, holder: str, token: str, lease_s: float, on_wait: Callable[[], None]) -> str:
     seen, since_s, waited = "", time.monotonic(), False
     while True:
         found = remote.read(name, most_bytes=_MOST_BYTES)
-        with suppress(Changed):
-            if found is None:
-                return remote.write(name, body, instead_of=Remote.ABSENT)
-            content, etag = found
-            if etag != seen:
-                seen, since_s = etag, time.monotonic()
-            if _is_free(content) or time.monotonic() - since_s >= _lease_s(content, lease_s):
-                return remote.write(name, body, instead_of=etag)
-            if not waited:
-                waited = True
-                on_wait()
+        content, etag = found or (b"", "")
+        if etag != seen:
+            seen, since_s = etag, time.monotonic()
+        if found is None or _is_free(content) or time.monotonic() - since_s >= _lease_s(content, lease_s):
+            try:
+                ours = _body(holder, token, 0, lease_s)
+                return remote.write(name, ours, instead_of=Remote.ABSENT if found is None else etag)
+            except Changed:
+                # Our own write may have arrived although its answer did not, and been tried again.
+                if (taken := _etag_if(remote, name, token)) is not None:
+                    return taken
+        elif not waited:
+            waited = True
+            on_wait()
         time.sleep(min(lease_s / 8, 2.0))
 
 
