@@ -60,7 +60,7 @@ class Remote:
                 return None
             except OSError as error:
                 if _code(error) in ("InvalidRange", "416"):  # an empty object has no first byte
-                    return b"", ""
+                    return b"", str(self._call("head_object", Key=self._key(name))["ETag"])
                 raise
             return self._body(got), str(got["ETag"])
 

@@ -9,9 +9,10 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from pgolf.errors import StoreError
 from pgolf.remote import Changed, Remote
@@ -100,22 +101,28 @@ def _body(holder: str, token: str, turn: int, lease_s: float) -> bytes:
     return json.dumps(said).encode()
 
 
+def _said(content: bytes) -> Mapping[str, Any]:
+    """What a lock object says; nothing where it is none, for anybody may have written it."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(content)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def _is_free(content: bytes) -> bool:
-    with suppress(ValueError, AttributeError):
-        return bool(json.loads(content).get("turn") == -1)
-    return False
+    return bool(_said(content).get("turn") == -1)
 
 
 def _lease_s(content: bytes, ours_s: float) -> float:
     """How long its holder lets it stand; what cannot be read gets our own time."""
-    with suppress(ValueError, AttributeError, TypeError):
-        return min(max(ours_s, float(json.loads(content)["lease_s"])), 600.0)  # NaN is not above ours
+    with suppress(ValueError, TypeError):
+        return min(max(ours_s, float(_said(content).get("lease_s", ours_s))), 600.0)  # NaN is not above ours
     return ours_s
 
 
 def _etag_if(remote: Remote, name: str, token: str) -> str | None:
-    with suppress(StoreError, ValueError, AttributeError):
+    with suppress(StoreError):
         found = remote.read(name, most_bytes=_MOST_BYTES)
-        if found is not None and json.loads(found[0]).get("token") == token:
+        if found is not None and _said(found[0]).get("token") == token:
             return found[1]
     return None

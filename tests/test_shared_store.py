@@ -290,6 +290,16 @@ def test_a_conditional_write_needs_what_it_saw(url):
     assert remote.read("a", most_bytes=10) == (b"2", second)
 
 
+@pytest.mark.parametrize("content", [b"", b"[" * 4000, b"null", b'{"lease_s": {}}'])
+def test_a_lock_object_that_says_nothing_is_taken_when_a_lease_is_over(url, content):
+    remote = Remote(url)
+    remote.write("locks/a", content, instead_of=Remote.ABSENT)
+    began_s = time.monotonic()
+    with remote_lock(remote, "locks/a", holder="we", lease_s=0.4, on_wait=lambda: None):
+        assert time.monotonic() - began_s >= 0.4
+        assert is_held(remote, "locks/a")
+
+
 class AnswerLost(Remote):
     """Its first write arrives, the answer does not, and the client's second try finds the first one's object."""
 
