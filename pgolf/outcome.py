@@ -280,9 +280,11 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
         "host": mix.host,
         "started_utc": mix.started_utc,
     }
+    # A mix that went on after a kill has taken the killed run's seconds too.
+    mix_s = mix.wall_s + mix.phases_s.get("before", 0.0)
     rows = []
     for cell in cells:
-        mixing_s = 0.0 if cell["estimator"] == "neural" else counting_s.get(cell["estimator"], 0.0) + mix.wall_s
+        mixing_s = 0.0 if cell["estimator"] == "neural" else counting_s.get(cell["estimator"], 0.0) + mix_s
         clock = {
             "eval_clock_s": score.wall_s + mixing_s,
             "within_eval_clock": score.wall_s + mixing_s <= CLOCK_LIMIT_S,

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from pgolf.errors import ConfigError, StoreError
 
 _PART_BYTES = 64 << 20
-_ABSENT = object()
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -29,7 +28,7 @@ class Remote:
     Every method raises StoreError, with what to do, where the service refuses or cannot be reached.
     """
 
-    ABSENT = _ABSENT
+    ABSENT = object()
 
     def __init__(self, url: str) -> None:
         self.url = checked_url(url)
@@ -61,24 +60,22 @@ class Remote:
                 return None
             except OSError as error:
                 if _code(error) in ("InvalidRange", "416"):  # an empty object has no first byte
-                    return b"", ""
+                    return b"", str(self._call("head_object", Key=self._key(name))["ETag"])
                 raise
             return self._body(got), str(got["ETag"])
 
-    def write(self, name: str, content: bytes, *, instead_of: object = None) -> str:
+    def write(self, name: str, content: bytes, *, instead_of: object) -> str:
         """Write a small object whole; returns its ETag.
 
         instead_of: an ETag, or ABSENT. Raises Changed where something else is there.
         """
-        condition = {} if instead_of is None else {"IfNoneMatch": "*"} if instead_of is _ABSENT else {}
-        if isinstance(instead_of, str):
-            condition = {"IfMatch": instead_of}
+        condition = {"IfNoneMatch": "*"} if instead_of is self.ABSENT else {"IfMatch": instead_of}
         with self._telling(f"write {name}"):
             try:
                 put = self._call("put_object", Key=self._key(name), Body=content, **condition)
             except OSError as error:
                 # 409: another conditional write of it is under way. 404: what was to be replaced is gone.
-                if condition and _code(error) in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
+                if _code(error) in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
                     raise Changed(name) from None
                 if "IfMatch" in condition and _code(error) in ("NoSuchKey", "404"):
                     raise Changed(name) from None

@@ -9,9 +9,10 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from pgolf.errors import StoreError
 from pgolf.remote import Changed, Remote
@@ -35,7 +36,7 @@ def remote_lock(
     At the end the object says that it is free; whoever publishes what the lock guarded may remove it.
     """
     token = secrets.token_hex(8)
-    etag = _take(remote, name, _body(holder, token, 0, lease_s), lease_s, on_wait)
+    etag = _take(remote, name, holder, token, lease_s, on_wait)
     held, ended = Held(), threading.Event()
     latest = [etag]
 
@@ -73,21 +74,24 @@ def is_held(remote: Remote, name: str) -> bool:
     return found is not None and not _is_free(found[0])
 
 
-def _take(remote: Remote, name: str, body: bytes, lease_s: float, on_wait: Callable[[], None]) -> str:
+def _take(remote: Remote, name: str, holder: str, token: str, lease_s: float, on_wait: Callable[[], None]) -> str:
     seen, since_s, waited = "", time.monotonic(), False
     while True:
         found = remote.read(name, most_bytes=_MOST_BYTES)
-        with suppress(Changed):
-            if found is None:
-                return remote.write(name, body, instead_of=Remote.ABSENT)
-            content, etag = found
-            if etag != seen:
-                seen, since_s = etag, time.monotonic()
-            if _is_free(content) or time.monotonic() - since_s >= _lease_s(content, lease_s):
-                return remote.write(name, body, instead_of=etag)
-            if not waited:
-                waited = True
-                on_wait()
+        content, etag = found or (b"", "")
+        if etag != seen:
+            seen, since_s = etag, time.monotonic()
+        if found is None or _is_free(content) or time.monotonic() - since_s >= _lease_s(content, lease_s):
+            try:
+                ours = _body(holder, token, 0, lease_s)
+                return remote.write(name, ours, instead_of=Remote.ABSENT if found is None else etag)
+            except Changed:
+                # Our own write may have arrived although its answer did not, and been tried again.
+                if (taken := _etag_if(remote, name, token)) is not None:
+                    return taken
+        elif not waited:
+            waited = True
+            on_wait()
         time.sleep(min(lease_s / 8, 2.0))
 
 
@@ -97,22 +101,28 @@ def _body(holder: str, token: str, turn: int, lease_s: float) -> bytes:
     return json.dumps(said).encode()
 
 
+def _said(content: bytes) -> Mapping[str, Any]:
+    """What a lock object says; nothing where it is none, for anybody may have written it."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(content)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def _is_free(content: bytes) -> bool:
-    with suppress(ValueError, AttributeError):
-        return bool(json.loads(content).get("turn") == -1)
-    return False
+    return bool(_said(content).get("turn") == -1)
 
 
 def _lease_s(content: bytes, ours_s: float) -> float:
     """How long its holder lets it stand; what cannot be read gets our own time."""
-    with suppress(ValueError, AttributeError, TypeError):
-        return min(max(ours_s, float(json.loads(content)["lease_s"])), 600.0)  # NaN is not above ours
+    with suppress(ValueError, TypeError):
+        return min(max(ours_s, float(_said(content).get("lease_s", ours_s))), 600.0)  # NaN is not above ours
     return ours_s
 
 
 def _etag_if(remote: Remote, name: str, token: str) -> str | None:
-    with suppress(StoreError, ValueError, AttributeError):
+    with suppress(StoreError):
         found = remote.read(name, most_bytes=_MOST_BYTES)
-        if found is not None and json.loads(found[0]).get("token") == token:
+        if found is not None and _said(found[0]).get("token") == token:
             return found[1]
     return None

@@ -65,7 +65,8 @@ class Made:
     """What a stage says about what it has just made.
 
     digests: named outputs whose identity is not their files' bytes (compress: `weights`, the decoded tensors).
-    phases_s: wall seconds by phase. facts: what the console line and the tables show.
+    phases_s: wall seconds by phase; `before`: of killed runs that this one went on from. facts: what the console line
+    and the tables show.
     """
 
     digests: Mapping[str, str] = field(default_factory=dict)

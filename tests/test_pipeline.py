@@ -305,6 +305,24 @@ def test_the_neural_row_is_the_traces_own_mean(ran, tmp_path):
     assert neural["loss_nats"] == pytest.approx(total / neural["targets"], rel=1e-12)
 
 
+def test_a_mix_that_went_on_after_a_kill_has_the_killed_runs_seconds_on_its_clock(ran, tmp_path):
+    def clocks(before_s: float) -> dict[str, tuple[float, bool]]:
+        mix = ran.artifacts["mix[1]"]
+        phases_s = {**mix.record.phases_s, "before": before_s}
+        resumed = replace(mix, record=mix.record.model_copy(update={"phases_s": phases_s}))
+        recipe, nodes, artifacts = untouched(ran)
+        scores = outcome_of(recipe, nodes, artifacts | {"mix[1]": resumed}, tmp_path).scores.to_pylist()
+        rows = [row for row in scores if row["seed"] == 1]
+        return {row["cell"]: (row["eval_clock_s"], row["within_eval_clock"]) for row in rows}
+
+    at_once, resumed = clocks(0.0), clocks(600.0)
+    assert all(within for _, within in at_once.values())
+    for cell, (clock_s, within) in resumed.items():
+        alone = cell == '{"estimator": "neural"}'  # which needs no mix
+        assert within == alone
+        assert clock_s == pytest.approx(at_once[cell][0] + (0.0 if alone else 600.0), abs=1e-6)
+
+
 def test_gc_keeps_what_results_refer_to_with_all_it_was_made_from(ran, tmp_path):
     shutil.copytree(ran.root / "store", tmp_path / "store")
     store = Store(tmp_path / "store")

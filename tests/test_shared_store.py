@@ -290,6 +290,43 @@ def test_a_conditional_write_needs_what_it_saw(url):
     assert remote.read("a", most_bytes=10) == (b"2", second)
 
 
+@pytest.mark.parametrize("content", [b"", b"[" * 4000, b"null", b'{"lease_s": {}}'])
+def test_a_lock_object_that_says_nothing_is_taken_when_a_lease_is_over(url, content):
+    remote = Remote(url)
+    remote.write("locks/a", content, instead_of=Remote.ABSENT)
+    began_s = time.monotonic()
+    with remote_lock(remote, "locks/a", holder="we", lease_s=0.4, on_wait=lambda: None):
+        assert time.monotonic() - began_s >= 0.4
+        assert is_held(remote, "locks/a")
+
+
+class AnswerLost(Remote):
+    """Its first write arrives, the answer does not, and the client's second try finds the first one's object."""
+
+    lost = False
+
+    def write(self, name: str, content: bytes, *, instead_of: object) -> str:
+        etag = super().write(name, content, instead_of=instead_of)
+        if not self.lost:
+            self.lost = True
+            super().write(name, content, instead_of=instead_of)
+        return etag
+
+
+@pytest.mark.parametrize("before", [None, b'{"turn": -1}'])
+def test_a_lock_whose_answer_was_lost_is_known_as_our_own_at_once(url, before):
+    remote = AnswerLost(url)
+    if before is not None:
+        Remote(url).write("locks/a", before, instead_of=Remote.ABSENT)
+    waited: list[bool] = []
+    with remote_lock(remote, "locks/a", holder="we", lease_s=600.0, on_wait=lambda: waited.append(True)) as held:
+        assert remote.lost
+        assert is_held(remote, "locks/a")
+        assert not held.lost.is_set()
+    assert waited == []
+    assert not is_held(remote, "locks/a")
+
+
 def test_a_holder_that_lost_its_lease_shares_nothing_and_takes_what_the_other_made(service, url, tmp_path):
     store, key = store_at(url, tmp_path / "one", lease_s=0.4), toy_key()
 

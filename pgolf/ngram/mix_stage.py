@@ -5,8 +5,9 @@ the mean over the scored targets, as in the results tables, `loss_sum_nats` the 
 scorer is null. Legacy cells are complete rows: `normalized` tells them apart, and `mass_mean` says what they hand out
 in total, where a distribution has 1.
 
-A killed mix goes on behind the last unit whose sums it has kept, and writes the same bytes. Hedge mixtures begin again:
-their tables are far larger than what is saved by keeping them.
+A killed mix goes on behind the last unit whose sums it has kept, and writes the same bytes; the phase `before` holds
+the seconds of the runs that were killed. Hedge mixtures begin again: their tables are far larger than what is saved by
+keeping them.
 """
 
 import os
@@ -77,7 +78,7 @@ def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptio
     hedges = _hedges(config.hedges, inputs["trace"], files) if config.hedges else None
     listeners = [target_bytes.add, entropy_nats.add, *([hedges.add] if hedges else [])]
     of = {"config": config, "stream": files.stream, "records": files.records, "unit": UNIT_RECORDS}
-    progress = MixProgress(run.scratch, of)
+    progress = MixProgress(run.scratch, of, began_s=started)
     resumed_at = _run(grid, files.units(listeners), files.records, progress, run)
 
     def settings(listed: Sequence[Cell]) -> list[dict[str, Fact]]:
@@ -102,7 +103,7 @@ def make(config: MixConfig, inputs: Mapping[str, Path], out: Path, run: RunOptio
     columns = [pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS]
     pq.write_table(pa.table(columns, schema=pa.schema(COLUMNS)), out / CELLS_FILE, compression="zstd")
     return Made(
-        phases_s={"mix": time.perf_counter() - started},
+        phases_s={"mix": time.perf_counter() - started, **({"before": progress.before_s} if resumed_at else {})},
         facts={"cells": len(rows), "token_points": files.records * len(rows), **best_facts(rows), **facts},
     )
 

@@ -210,7 +210,12 @@ STAGES = TableSpec(
         Column("reason", TEXT, "", "why it was built"),
         Column("size_bytes", WHOLE, "B", "all files of the output"),
         Column("wall_s", REAL, "s", "time this run spent on the stage; null where it was reused"),
-        Column("phases_s", SECONDS_BY_PHASE, "s", "wall_s by phase"),
+        Column(
+            "phases_s",
+            SECONDS_BY_PHASE,
+            "s",
+            "wall_s by phase; `before` comes on top: killed runs that it went on from",
+        ),
         Column("processes", WHOLE, "", "ranks"),
         Column("device", TEXT, "", "cpu or cuda"),
         HOST,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from functools import partial
 
 import numpy as np
@@ -479,3 +480,32 @@ def test_a_mix_that_was_interrupted_goes_on_and_writes_the_same_bytes(hinted, tm
     path.write_bytes(content)
     made = mix_stage.make(GRID, hinted, folders["broken"], resumed)
     assert "resumed_at_record" not in made.facts
+
+
+def test_a_mix_that_was_killed_twice_says_how_long_all_of_its_runs_took(hinted, tmp_path, monkeypatch):
+    monkeypatch.setattr(mix_inputs, "UNIT_RECORDS", 256)
+    monkeypatch.setattr(mix_progress, "SAVE_EVERY_S", 0.0)
+    keep, kept_s = mix_progress.MixProgress.keep, []
+
+    def keep_twice(self, records, sums):
+        if len(kept_s) == 2:
+            raise Killed
+        time.sleep(0.05)
+        keep(self, records, sums)
+        kept_s.append(time.perf_counter())
+
+    least_s, most_s = 0.0, 0.0
+    run = RunOptions(scratch=tmp_path, threads=1)
+    monkeypatch.setattr(mix_progress.MixProgress, "keep", keep_twice)
+    for _ in range(2):
+        began_s = time.perf_counter()
+        kept_s.clear()
+        with pytest.raises(Killed):
+            mix_stage.make(GRID, hinted, tmp_path, run)
+        least_s += kept_s[1] - kept_s[0]
+        most_s += kept_s[1] - began_s
+    monkeypatch.setattr(mix_progress.MixProgress, "keep", keep)
+    made = mix_stage.make(GRID, hinted, tmp_path, run)
+    assert made.facts["resumed_at_record"] == 4 * 256
+    assert 0.1 < least_s <= made.phases_s["before"] <= most_s
+    assert set(mix_stage.make(GRID, hinted, tmp_path, RunOptions()).phases_s) == {"mix"}
