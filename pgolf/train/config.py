@@ -24,7 +24,7 @@ class TrainConfig(StageConfig):
 
     steps: int = Field(default=20_000, ge=1, description="stop after this many optimizer steps at the latest")
     clock_limit_s: float | None = Field(
-        default=600.0, gt=0, description="stop before the step that would pass this; null: by steps alone, reproducibly"
+        default=600.0, gt=0, description="stop when training has taken this long; null: by steps alone, reproducibly"
     )
     warmdown_steps: int = Field(default=3_000, ge=0, description="last steps, or their time, in which rates fall to 0")
     priming_steps: int = Field(

@@ -1,8 +1,8 @@
 """One optimizer step, and the run made of them.
 
-Source: order of events and arithmetic of PR #715. It differs in three places, on purpose: the clock that scales the
-rates is the slowest rank's on all ranks (the originals' ranks use their own and drift apart), the run ends before the
-step that would pass the clock's limit (the originals' after it), and a loss that is not finite stops the run.
+Source: order of events and arithmetic of PR #715. It differs in two places, on purpose: the clock that scales the
+rates is the slowest rank's on all ranks (the originals' ranks use their own and drift apart), and a loss that is not
+finite stops the run.
 """
 
 import math
@@ -25,10 +25,6 @@ from pgolf.train.ranks import Ranks
 from pgolf.train.schedule import muon_momentum, rate_scale
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, TrainingState
-
-# A step is expected to take as long as the longest of so many before it. One of more is longer than all of them with a
-# chance of one in a thousand, and one that waited for a disk minutes ago no longer counts.
-_PACE_STEPS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +99,15 @@ def train(
     lag: int = 0,
     keeper: Keeper | None = None,
 ) -> Trained:
-    """Train `model` in place until the steps are done or the clock leaves no room for one, and return its averaged
-    weights. At least `lag` + 1 steps are done.
+    """Train `model` in place until steps or clock run out, and return its averaged weights.
 
     From stream position 0, or from where `keeper` puts it; what is kept is kept when the device has nothing in flight.
 
     clock_s: seconds from any fixed moment; read once before the first step and once after each, when the device has
     finished it. loss: `network_loss`; None: `model.loss`. lag: steps that are launched before the host waits for one,
-    so that the device never waits for the host; weights and reports are the same. Raises NonFiniteLoss, on every rank
-    in the same step, with lag 0 before the step has touched the weights; and TrainingError where no snapshot was taken
-    for the mean of them.
+    so that the device never waits for the host; weights and reports are the same, but a run that stops by the clock
+    does `lag` steps more. Raises NonFiniteLoss, on every rank in the same step, with lag 0 before the step has touched
+    the weights; and TrainingError where no snapshot was taken for the mean of them.
     """
     model.train()
     device = model.tok_emb.weight.device
@@ -122,8 +117,6 @@ def train(
     if keeper is not None:
         keeper.restore(state)
     launched: deque[_Launched] = deque()
-    took_s: deque[float] = deque(maxlen=_PACE_STEPS)
-    limit_s = math.inf if config.clock_limit_s is None else config.clock_limit_s
     rounding, finished, elapsed_s = state.rounding, state.steps, state.elapsed_s
     if rounding:
         _round_in_training(model, config.late_qat_bits)
@@ -159,11 +152,9 @@ def train(
         while len(launched) > (0 if is_last or keeps else lag):
             oldest = launched.popleft()
             loss_nats, gradient_norm = oldest.finished()
-            before_s, elapsed_s = elapsed_s, ranks.largest(clock_s() - start_s)
-            took_s.append(elapsed_s - before_s)
+            elapsed_s = ranks.largest(clock_s() - start_s)
             finished = oldest.steps_done
-            # No further step where it would end after the limit, behind those on their way.
-            is_last = is_last or elapsed_s + (len(launched) + 1) * max(took_s) > limit_s
+            is_last = is_last or (config.clock_limit_s is not None and elapsed_s >= config.clock_limit_s)
             on_step(
                 StepReport(
                     steps_done=finished,

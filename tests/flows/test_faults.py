@@ -117,7 +117,7 @@ def test_a_training_by_the_clock_that_was_killed_goes_on_with_its_clock_and_is_m
     (trained,) = (record for record in store.records() if record.stage == "train")
     assert trained.facts["interrupted"] is True
     assert trained.facts["resumed_at_step"] == kept.steps
-    assert kept.elapsed_s < trained.facts["train_clock_s"] < 5.0 + trained.wall_s
+    assert 5.0 <= trained.facts["train_clock_s"] < 5.0 + trained.wall_s
     assert trained.facts["steps"] > kept.steps
     ledger = json.loads((tmp_path / "store" / trained.folder / "train.json").read_text())
     assert (ledger["interrupted"], ledger["resumed_at"]) == (True, [kept.steps])

@@ -146,8 +146,8 @@ def test_keeping_checkpoints_changes_nothing(data, tmp_path):
 
 
 def test_the_clock_goes_on_from_where_it_was(data, tmp_path):
-    """One second a step, limit 6.5: killed in step 4 with 3 s in the checkpoint, it does the same 6 steps."""
-    config = config_of(clock_limit_s=6.5)
+    """One second a step, limit 6: killed in step 4 after 4 s, with 3 s in the checkpoint. It does the same 6 steps."""
+    config = config_of(clock_limit_s=6.0)
     ticks = iter(range(100))
     whole, reports, _ = run(data, config, clock_s=lambda: float(next(ticks)))
     run(data, config, tmp_path / "kept", killed_in=4)
