@@ -2,7 +2,8 @@
 
 Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/`
 the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished stage keeps for after a kill;
-`.locks/`, `.memo.sqlite`, `.records.sqlite` and `.tmp-*` are the store's own and may be deleted when nothing runs.
+`.locks/`, `.running/`, `.memo.sqlite`, `.records.sqlite`, `.sources.sqlite` and `.tmp-*`, in a cache of an object store
+also `.remote-records.sqlite` and `.get-*`, are the store's own and may be deleted when nothing runs.
 """
 
 import errno
@@ -322,8 +323,8 @@ def build_once(
 
     Two processes that ask for one key build it once: the second waits for the first's lock and reuses. A damaged output
     is moved to quarantine and built again. What a killed build has kept in its scratch folder, the next one finds
-    there. changed_meanwhile: what of the key has ceased to be true by the end of the
-    build. Raises whatever the stage raises for bad input, StoreFull and StoreError.
+    there. changed_meanwhile: what of the key has ceased to be true by the end of the build. Raises whatever the stage
+    raises for bad input, StoreFull and StoreError.
     """
     found = store.get(key)
     if isinstance(found, Artifact) and store.is_shared(found):

@@ -56,7 +56,10 @@ class SharedStore(Store):
         self._leases: dict[str, Held] = {}
 
     def look(self, key: StageKey, *, trust: bool = True) -> Artifact | Damaged | None:
-        """As in `Store`; an output that only the object store has is judged by its record, its files as they come."""
+        """As in `Store`; an output that only the object store has is judged by its record, its files as they come.
+
+        What is in the folder stays there, whatever the cache's limit, until this process ends.
+        """
         here = super().look(key, trust=trust)
         if isinstance(here, Artifact):
             self._use(key.folder)
