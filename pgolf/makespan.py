@@ -7,10 +7,10 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pgolf.estimate import Hardware
 from pgolf.eval.config import ScoreConfig
 from pgolf.hardware import core_count, gpu_names
 from pgolf.pipeline import Node
+from pgolf.placement import Hardware
 from pgolf.run import RunOptions
 from pgolf.train.config import TrainStageConfig
 
@@ -28,7 +28,7 @@ class Work:
 
 def work_of(node: Node, seconds: float, run: RunOptions, pools: Mapping[str, int]) -> Work:
     """The node's work on a machine of these pools: training leases a device per rank, and so does scoring by ranks."""
-    here = Hardware.here(node, run)
+    here = Hardware.here(node.config, run)
     leases = isinstance(node.config, TrainStageConfig) or (
         isinstance(node.config, ScoreConfig) and (here.gpu is not None or here.ranks > 1)
     )

@@ -14,7 +14,7 @@ from pgolf.eval.in_process import device_for, report_progress, score_in_process,
 from pgolf.eval.job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.pieces import PIECES_FILE, joined_pieces
 from pgolf.eval.scoring import cpu_threads, open_text
-from pgolf.hardware import gpu_names
+from pgolf.hardware import scoring_ranks
 from pgolf.lease import lease
 from pgolf.run import Made, RunOptions
 from pgolf.train.devices import devices_for
@@ -35,8 +35,7 @@ def make(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     died or ran out of time.
     """
     device = device_for(config, run)
-    default = max(1, len(gpu_names())) if device == "cuda" else 1
-    run = replace(run, device=device, processes=run.processes or default)
+    run = replace(run, device=device, processes=scoring_ranks(run, on_gpus=device == "cuda"))
     if device == "cpu" and run.processes == 1:
         return score_in_process(config, inputs, out, run)
     return _score_on_ranks(config, inputs, out, run)
