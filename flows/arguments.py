@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pgolf.artifact import Store
 from pgolf.errors import ConfigError
 from pgolf.grid_text import MOST_POINTS
 from pgolf.recipe import Recipe
@@ -134,15 +133,15 @@ def _location(text: str) -> Path | str:
     return text if is_url(text) else Path(text)
 
 
-def store_of(arguments: argparse.Namespace) -> Store:
-    """The store that the arguments name. Raises ConfigError for an address or a size that cannot be used."""
+def store_place(arguments: argparse.Namespace, **fields: Any) -> Place:
+    """The place whose outputs the arguments name. Raises ConfigError for an address or a size that cannot be used."""
     from pgolf.overrides import validated
 
-    return validated(Place, store_fields(arguments)).open_store()
+    return validated(Place, {**store_fields(arguments), **fields})
 
 
 def store_fields(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of a `Place` that say where the outputs are; errors as for `store_of`."""
+    """The fields of a `Place` that say where the outputs are; errors as for `store_place`."""
     store = arguments.store
     if isinstance(store, Path):
         for option in ("cache", "cache_limit"):

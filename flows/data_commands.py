@@ -6,18 +6,16 @@ import shlex
 import sys
 from pathlib import Path
 
-from flows.arguments import steps_by_seed, store_of
+from flows.arguments import steps_by_seed, store_place
 from flows.console import Console
 from flows.summary import summary
 from pgolf.build import build_node
-from pgolf.content import Memo
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.overrides import apply_overrides, validated
 from pgolf.pipeline import Node, Sources, data_node, import_node
 from pgolf.recipe import Recipe
 from pgolf.recipes import recipe_named
-from pgolf.run import RunOptions
 
 
 def fetch(arguments: argparse.Namespace) -> int:
@@ -52,19 +50,26 @@ def import_weights(arguments: argparse.Namespace) -> int:
         checkpoint_steps=steps_by_seed(arguments.checkpoint_steps, recipe),
     )
     exit_code = _build(import_node(recipe, seed, sources), arguments)
-    again = [recipe.name, "--seeds", str(seed), "--checkpoint", str(arguments.file)]
-    again += [part for steps in arguments.checkpoint_steps for part in ("--checkpoint-steps", steps)]
-    again += [part for override in arguments.overrides for part in ("--set", override)]
-    again += ["--store", str(arguments.store)] if arguments.store != Path("artifacts") else []
-    print(f"go on with: pgolf run {shlex.join(again)}", file=sys.stderr)
+    print(f"go on with: pgolf {shlex.join(run_with(arguments, recipe.name, seed))}", file=sys.stderr)
     return exit_code
 
 
+def run_with(arguments: argparse.Namespace, recipe: str, seed: int) -> list[str]:
+    """The words of the `pgolf` command that runs a recipe on weights as they were imported with these arguments."""
+    again = ["run", recipe, "--seeds", str(seed), "--checkpoint", str(arguments.file)]
+    again += [part for steps in arguments.checkpoint_steps for part in ("--checkpoint-steps", steps)]
+    again += [part for override in arguments.overrides for part in ("--set", override)]
+    again += ["--store", str(arguments.store)] if arguments.store != Path("artifacts") else []
+    for option, value in (("--cache", arguments.cache), ("--cache-limit", arguments.cache_limit)):
+        again += [option, str(value)] if value is not None else []
+    return again
+
+
 def _build(node: Node, arguments: argparse.Namespace) -> int:
-    store = store_of(arguments)
-    memo = Memo(store.root / ".sources.sqlite")
+    place = store_place(arguments)
+    store, memo = place.open_store(), place.memo()
     with Console(reasons={}) as console:
-        artifact, built = build_node(node, {}, store, memo, RunOptions(), console)
+        artifact, built = build_node(node, {}, store, memo, place.run_options(), console)
     store.save_memo()
     memo.save()
     if arguments.json:

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.arguments import store_fields
+from flows.arguments import store_place
 from pgolf.errors import PgolfError
 from pgolf.node_checks import (
     FETCH,
@@ -30,12 +30,11 @@ from pgolf.node_checks import (
     check_versions,
     needs,
 )
-from pgolf.overrides import validated
 from pgolf.pipeline import pipeline
 from pgolf.plan import GLANCE_BYTES, Step, make_plan
 from pgolf.recipe import Recipe
 from pgolf.remote import Remote
-from tasks.place import Place
+from tasks.place import Place, lease_dir
 
 MARKS = {True: "✓", False: "✗", None: "-"}
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,16 +57,14 @@ def doctor(arguments: argparse.Namespace) -> int:
 def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     """In the order in which a new node is set up."""
     documents = arguments.documents and arguments.documents.absolute()
-    place = validated(Place, {**store_fields(arguments), "documents": documents})
+    place = store_place(arguments, documents=documents)
     option = "--store" if place.remote is None else "--cache"
     recipe = _recipe(arguments)
     yield check_python()
     yield check_versions(ROOT / "constraints.txt")
     server, ahead_s = check_server(os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING"))
     yield server
-    lease_dir = place.run_options().lease_dir
-    assert lease_dir is not None
-    yield from check_gpus(lease_dir)
+    yield from check_gpus(lease_dir())
     yield check_store(place.store, option)
     if place.remote is not None:
         yield check_object_store(place.remote)

@@ -35,34 +35,40 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
-    """Seconds of several stages: one after the other, and at best, side by side; how many are not known."""
+class Totals:
+    """Seconds of a plan. to_run: stages that run or may run, `unknown` of them without an estimate; the others take
+    `seconds` one after the other, and `wall_s` at best, side by side. reused_s: what the reused ones took.
+    """
 
-    steps: int
+    to_run: int
     seconds: float
     wall_s: float
     unknown: int
+    reused: int
+    reused_s: float
 
     @classmethod
-    def of(cls, steps: Sequence[Step], run: RunOptions) -> "Total":
-        """The total of these steps."""
-        known = [step.expected_s for step in steps if step.expected_s is not None]
-        wall_s = expected_wall_s(steps, run)
-        return cls(len(steps), round(sum(known), 3), round(wall_s, 3), len(steps) - len(known))
-
-
-def totals(steps: Sequence[Step], run: RunOptions) -> tuple[Total, Total]:
-    """Of what runs or may run, and of what is reused."""
-    reused = [step for step in steps if step.action == "reuse"]
-    return Total.of([step for step in steps if step.action != "reuse"], run), Total.of(reused, run)
+    def of(cls, steps: Sequence[Step], run: RunOptions) -> "Totals":
+        """The totals of a plan."""
+        todo = [step for step in steps if step.action != "reuse"]
+        known = [step.expected_s for step in todo if step.expected_s is not None]
+        saved = [step.expected_s or 0.0 for step in steps if step.action == "reuse"]
+        return cls(
+            to_run=len(todo),
+            seconds=round(sum(known), 3),
+            wall_s=round(expected_wall_s(todo, run), 3),
+            unknown=len(todo) - len(known),
+            reused=len(saved),
+            reused_s=round(sum(saved), 3),
+        )
 
 
 def plan_data(recipe: str, steps: Sequence[Step], run: RunOptions, price_per_hour: float | None) -> dict[str, object]:
     """The plan as plain data."""
-    todo, reused = totals(steps, run)
+    totals = Totals.of(steps, run)
 
-    def price(seconds: float) -> float | None:
-        return None if price_per_hour is None else round(seconds / 3600 * price_per_hour, 4)
+    def cost(seconds: float) -> float | None:
+        return None if price_per_hour is None else round(_cost(seconds, price_per_hour), 4)
 
     return {
         "recipe": recipe,
@@ -79,13 +85,13 @@ def plan_data(recipe: str, steps: Sequence[Step], run: RunOptions, price_per_hou
             }
             for step in steps
         ],
-        "expected_s": todo.seconds,
-        "expected_wall_s": todo.wall_s,
-        "nodes_without_estimate": todo.unknown,
-        "reused_s": reused.seconds,
-        "expected_cost": price(todo.seconds),
-        "expected_wall_cost": price(todo.wall_s),
-        "reused_cost": price(reused.seconds),
+        "expected_s": totals.seconds,
+        "expected_wall_s": totals.wall_s,
+        "nodes_without_estimate": totals.unknown,
+        "reused_s": totals.reused_s,
+        "expected_cost": cost(totals.seconds),
+        "expected_wall_cost": cost(totals.wall_s),
+        "reused_cost": cost(totals.reused_s),
     }
 
 
@@ -97,24 +103,27 @@ def print_steps(steps: Sequence[Step], run: RunOptions, price_per_hour: float | 
         text = step.artifact.path.name if step.artifact else "; ".join(step.reasons)
         note = f"  ({step.estimate.note})" if step.estimate.note else ""
         print(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}{note}")
-    todo, reused = totals(steps, run)
-    print("; ".join(_sentences(todo, reused, price_per_hour)))
+    print("; ".join(_sentences(Totals.of(steps, run), price_per_hour)))
 
 
-def _sentences(todo: Total, reused: Total, price_per_hour: float | None) -> list[str]:
-    saves = f" (saves {reused.seconds:,.1f} s)" if reused.seconds else ""
-    said = [f"{reused.steps} of {todo.steps + reused.steps} reused{saves}"]
-    side_by_side = todo.wall_s < 0.99 * todo.seconds
-    if todo.unknown < todo.steps:
-        text = f"about {todo.seconds:,.1f} s to run"
-        text += f", {todo.wall_s:,.1f} s at best with stages side by side" if side_by_side else ""
-        text += f", and {todo.unknown} without a comparable earlier run" if todo.unknown else ""
+def _sentences(totals: Totals, price_per_hour: float | None) -> list[str]:
+    saves = f" (saves {totals.reused_s:,.1f} s)" if totals.reused_s else ""
+    said = [f"{totals.reused} of {totals.to_run + totals.reused} reused{saves}"]
+    side_by_side = totals.wall_s < 0.99 * totals.seconds
+    if totals.unknown < totals.to_run:
+        text = f"about {totals.seconds:,.1f} s to run"
+        text += f", {totals.wall_s:,.1f} s at best with stages side by side" if side_by_side else ""
+        text += f", and {totals.unknown} without a comparable earlier run" if totals.unknown else ""
         said.append(text)
-    elif todo.steps:
+    elif totals.to_run:
         said.append("no comparable earlier run to judge by")
     if price_per_hour is not None:
-        per_s = price_per_hour / 3600
-        least = f"{todo.wall_s * per_s:.2f} to " if side_by_side else ""
-        unknown = " and what is unknown" if todo.unknown else ""
-        said.append(f"cost {least}{todo.seconds * per_s:.2f}{unknown}, saved {reused.seconds * per_s:.2f}")
+        wall, whole, saved = (_cost(s, price_per_hour) for s in (totals.wall_s, totals.seconds, totals.reused_s))
+        least = f"{wall:.2f} to " if side_by_side else ""
+        unknown = " and what is unknown" if totals.unknown else ""
+        said.append(f"cost {least}{whole:.2f}{unknown}, saved {saved:.2f}")
     return said
+
+
+def _cost(seconds: float, price_per_hour: float) -> float:
+    return seconds / 3600 * price_per_hour

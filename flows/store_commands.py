@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from flows.arguments import place_of, recipe_of, store_of
+from flows.arguments import place_of, recipe_of, store_place
 from pgolf.artifact import Artifact
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline import pipeline
@@ -19,7 +19,7 @@ from pgolf.upkeep import verify as verify_store
 
 def verify(arguments: argparse.Namespace) -> int:
     """Hash everything; exit code 1 when something is damaged."""
-    checked = list(verify_store(store_of(arguments)))
+    checked = list(verify_store(store_place(arguments).open_store()))
     damaged = [item for item in checked if item.why is not None]
     if arguments.json:
         rows = [{"folder": item.folder, "size_bytes": item.size_bytes, "damage": item.why} for item in checked]
@@ -35,7 +35,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def gc(arguments: argparse.Namespace) -> int:
     """List what no result refers to; delete it only when asked."""
-    store = store_of(arguments)
+    store = store_place(arguments).open_store()
     if not (arguments.results / STAGES_TABLE.name).is_dir() and not arguments.without_results:
         raise ConfigError(
             f"{arguments.results} holds no result tables, so every output would count as unused; point --results at "

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.arguments import store_of
+from flows.arguments import store_place
 from flows.summary import short, summary
 from pgolf.artifact import Artifact, Store
 from pgolf.errors import ConfigError, StoreError
@@ -84,7 +84,7 @@ def watch(arguments: argparse.Namespace) -> int:
     if every_s is not None and not (math.isfinite(every_s) and every_s > 0):
         raise ConfigError(f"--every is {every_s}; give seconds above 0, such as 5")
     # Of an object store its cache is what this machine works in; others have theirs.
-    watcher = Watcher(store_of(arguments).root)
+    watcher = Watcher(store_place(arguments).store)
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     try:
         if arguments.once:

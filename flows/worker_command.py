@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.settings import apply_settings, calm_threads, server_configured
 from pgolf.errors import ConfigError
-from tasks.place import Place
+from tasks.place import lease_dir
 
 HOME = "PGOLF_HOME"
 
@@ -26,16 +26,14 @@ def worker(arguments: argparse.Namespace) -> int:
     calm_threads()
     # Where the deployments' pull step goes.
     os.environ.setdefault(HOME, str(Path(__file__).resolve().parents[1]))
-    lease_dir = Place().run_options().lease_dir
-    assert lease_dir is not None
-    lease_dir.mkdir(parents=True, exist_ok=True)
+    lease_dir().mkdir(parents=True, exist_ok=True)
 
     from flows.node_worker import prepare_server, serve
     from flows.reaching import configured_server
 
     with configured_server() as client:
         said = prepare_server(client, arguments.pool, arguments.limit)
-    print(f"{said}; leases in {lease_dir}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
+    print(f"{said}; leases in {lease_dir()}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
     asyncio.run(serve(arguments.pool, arguments.limit))
     print("stopped; finished stages are kept and will be reused", file=sys.stderr)
     return 0

@@ -2,7 +2,8 @@
 
 Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/`
 the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished stage keeps for after a kill;
-`.locks/`, `.memo.sqlite`, `.records.sqlite` and `.tmp-*` are the store's own and may be deleted when nothing runs.
+`.locks/`, `.running/`, `.memo.sqlite`, `.records.sqlite`, `.sources.sqlite` and `.tmp-*`, in a cache of an object store
+also `.remote-records.sqlite` and `.get-*`, are the store's own and may be deleted when nothing runs.
 """
 
 import errno

@@ -8,60 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgolf.differences import nearest
-from pgolf.eval.config import ScoreConfig
 from pgolf.fingerprint import canonical
-from pgolf.hardware import core_count, cpu_name, gpu_name, gpu_names, on_gpu, ranks_for
 from pgolf.pipeline import Node
-from pgolf.quant.config import CalibrateConfig
+from pgolf.placement import Hardware
 from pgolf.record import Record
 from pgolf.run import RunOptions
 from pgolf.stages import FETCH
 from pgolf.train.config import TrainStageConfig
 
 _SHOWN_CHANGES = 2
-_NO_GPU = "a GPU, which is not here"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hardware:
-    """What a stage's seconds depend on: a GPU and the number of ranks, or else a processor and its cores."""
-
-    gpu: str | None
-    cpu: str | None
-    cores: int | None
-    ranks: int
-
-    @classmethod
-    def of(cls, record: Record) -> "Hardware | None":
-        """What an output was made on; None where its record does not say."""
-        if record.ranks is None or (record.gpu is None and record.cpu is None):
-            return None
-        return cls(gpu=record.gpu, cpu=record.cpu, cores=record.cores, ranks=record.ranks)
-
-    @classmethod
-    def here(cls, node: Node, run: RunOptions) -> "Hardware":
-        """What the node would run on, on this machine."""
-        gpu, ranks = None, 1
-        if isinstance(node.config, TrainStageConfig):
-            gpu = (gpu_name() or _NO_GPU) if on_gpu(run) else None
-            ranks = ranks_for(run, node.config.train.spans_per_step)
-        elif isinstance(node.config, ScoreConfig):
-            gpu = (gpu_name() or _NO_GPU) if node.config.precision == "bfloat16" else None
-            ranks = run.processes or (max(1, len(gpu_names())) if gpu else 1)
-        elif isinstance(node.config, CalibrateConfig):
-            gpu = (gpu_name() or _NO_GPU) if on_gpu(run) else None
-        return cls(gpu=gpu, cpu=cpu_name(), cores=core_count(), ranks=ranks)
-
-    def is_like(self, other: "Hardware") -> bool:
-        """Whether a stage takes as long on both: of two with a GPU, processor and cores are not asked for."""
-        if self.gpu is not None or other.gpu is not None:
-            return (self.gpu, self.ranks) == (other.gpu, other.ranks)
-        return (self.cpu, self.cores, self.ranks) == (other.cpu, other.cores, other.ranks)
-
-    def __str__(self) -> str:
-        if self.gpu is not None:
-            return f"{self.ranks} x {self.gpu}"
-        return f"{self.cpu}, {self.cores} cores" + (f", {self.ranks} ranks" if self.ranks > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +32,7 @@ class Estimate:
 
 def estimate(node: Node, run: RunOptions, records: Sequence[Record], known_inputs: Mapping[str, str]) -> Estimate:
     """Expected seconds of a node here. records: of its stage. known_inputs: as in its key, so far as known."""
-    here = Hardware.here(node, run)
+    here = Hardware.here(node.config, run)
     comparable = [record for record in records if node.stage is FETCH or _made_on(record, here)]
     wanted = canonical(node.config)
     same = [record for record in comparable if record.key.get("config") == wanted]

@@ -58,6 +58,11 @@ def ranks_for(run: RunOptions, spans: int) -> int:
     return max((ranks for ranks in range(1, gpus + 1) if spans % ranks == 0), default=1)
 
 
+def scoring_ranks(run: RunOptions, *, on_gpus: bool) -> int:
+    """Ranks of a scoring: as asked for, else one per GPU, and one on a CPU."""
+    return run.processes or (max(1, len(gpu_names())) if on_gpus else 1)
+
+
 def refuse_uneven(ranks: int, spans: int) -> None:
     """Raises ConfigError unless `ranks` can share `spans` evenly."""
     if ranks < 1 or spans % ranks:

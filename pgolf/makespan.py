@@ -4,13 +4,13 @@ Stages that lease no device are taken to run side by side at full speed, so this
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pgolf.estimate import Hardware
 from pgolf.eval.config import ScoreConfig
 from pgolf.hardware import core_count, gpu_names
 from pgolf.pipeline import Node
+from pgolf.placement import Hardware
 from pgolf.run import RunOptions
 from pgolf.train.config import TrainStageConfig
 
@@ -26,23 +26,23 @@ class Work:
     devices: int = 0
 
 
-def work_of(node: Node, seconds: float, run: RunOptions) -> Work:
-    """The node's work on this machine: training leases a device per rank, and so does scoring by ranks."""
-    here = Hardware.here(node, run)
+def work_of(node: Node, seconds: float, run: RunOptions, pools: Mapping[str, int]) -> Work:
+    """The node's work on a machine of these pools: training leases a device per rank, and so does scoring by ranks."""
+    here = Hardware.here(node.config, run)
     leases = isinstance(node.config, TrainStageConfig) or (
         isinstance(node.config, ScoreConfig) and (here.gpu is not None or here.ranks > 1)
     )
     pool = ("gpu" if here.gpu else "cpu") if leases else ""
-    devices = min(here.ranks, pools()[pool]) if leases else 0
+    devices = min(here.ranks, pools[pool]) if leases else 0
     return Work(name=node.name, seconds=seconds, parents=node.parents, pool=pool, devices=devices)
 
 
-def pools() -> dict[str, int]:
+def pools_here() -> dict[str, int]:
     """Devices of this machine by the pool they are leased from."""
     return {"gpu": max(1, len(gpu_names())), "cpu": core_count()}
 
 
-def makespan_s(works: Sequence[Work], pools: dict[str, int]) -> float:
+def makespan_s(works: Sequence[Work], pools: Mapping[str, int]) -> float:
     """Seconds from the first start to the last end; parents that are not among `works` are there already.
 
     Those who wait for devices of a pool form one queue, in the order of `works`, as in `pgolf.lease`.

@@ -22,9 +22,9 @@ from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.errors import ConfigError, DataError
-from pgolf.hardware import cpu_name, gpu_names, on_gpu, ranks_for
 from pgolf.model.import_config import ImportConfig
 from pgolf.overrides import validated
+from pgolf.placement import Hardware
 from pgolf.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.stage import Stage, StageKey
@@ -135,14 +135,15 @@ def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
 
 
 def _train_node(recipe: Recipe, seed: int, run: RunOptions) -> Node:
+    config = TrainStageConfig(model=recipe.model, train=recipe.train)
     return Node(
         name=f"train[{seed}]",
         stage=TRAIN,
-        config=TrainStageConfig(model=recipe.model, train=recipe.train),
+        config=config,
         seed=seed,
         inputs={"data": Link("data", ("train",))},
         values={"seed": seed},
-        hardware=_clock_hardware(recipe, run) if recipe.train.clock_limit_s is not None else {},
+        hardware=_clock_hardware(config, run) if recipe.train.clock_limit_s is not None else {},
     )
 
 
@@ -219,13 +220,10 @@ def _seed_nodes(
     )
 
 
-def _clock_hardware(recipe: Recipe, run: RunOptions) -> dict[str, Any]:
+def _clock_hardware(config: TrainStageConfig, run: RunOptions) -> dict[str, Any]:
     """What a run that stops by the clock depends on beside its key: how much it gets done in the time."""
-    return {
-        "device": gpu_names()[0] if on_gpu(run) and gpu_names() else cpu_name(),
-        "processes": ranks_for(run, recipe.train.spans_per_step),
-        "torch": metadata.version("torch"),
-    }
+    here = Hardware.here(config, run)
+    return {"device": here.gpu or here.cpu, "processes": here.ranks, "torch": metadata.version("torch")}
 
 
 @cache

@@ -17,7 +17,7 @@ from pgolf.differences import nearest
 from pgolf.errors import ConfigError
 from pgolf.estimate import Estimate, estimate
 from pgolf.fingerprint import canonical
-from pgolf.makespan import makespan_s, pools, work_of
+from pgolf.makespan import makespan_s, pools_here, work_of
 from pgolf.pipeline import Link, Node, key_of, unread
 from pgolf.record import Record
 from pgolf.run import RunOptions
@@ -97,7 +97,8 @@ def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
 
 def expected_wall_s(steps: Sequence[Step], run: RunOptions) -> float:
     """Seconds until all of these are made, side by side as far as devices allow; what is unknown counts as nothing."""
-    return makespan_s([work_of(step.node, step.expected_s or 0.0, run) for step in steps], pools())
+    pools = pools_here()
+    return makespan_s([work_of(step.node, step.expected_s or 0.0, run, pools) for step in steps], pools)
 
 
 @contextmanager

@@ -57,7 +57,10 @@ class SharedStore(Store):
         self._leases: dict[str, Held] = {}
 
     def look(self, key: StageKey, *, most_read_bytes: float = math.inf) -> Artifact | Damaged | None:
-        """As in `Store`; an output that only the object store has is judged by its record, its files as they come."""
+        """As in `Store`; an output that only the object store has is judged by its record, its files as they come.
+
+        What is in the folder stays there, whatever the cache's limit, until this process ends.
+        """
         here = super().look(key, most_read_bytes=most_read_bytes)
         if isinstance(here, Artifact):
             self._use(key.folder)

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 from pgolf.artifact import Artifact
 from pgolf.gpu_peak import peak_flops
-from pgolf.hardware import gpu_name, on_gpu, ranks_for
 from pgolf.model.flops import training_flops_per_token
 from pgolf.pipeline import Node
+from pgolf.placement import Hardware
 from pgolf.process import Process
 from pgolf.run import Fact, Progress, RunOptions
 from pgolf.train.config import TrainStageConfig
@@ -229,13 +229,13 @@ def forget_the_gone(root: Path) -> int:
 def _training(node: Node, run: RunOptions) -> Training | None:
     if not isinstance(node.config, TrainStageConfig):
         return None
-    train = node.config.train
+    train, here = node.config.train, Hardware.here(node.config, run)
     return Training(
         steps=train.steps,
         clock_limit_s=train.clock_limit_s,
         flops_per_token=training_flops_per_token(node.config.model, train.sequence_length),
-        gpu=gpu_name() if on_gpu(run) else None,
-        ranks=ranks_for(run, train.spans_per_step),
+        gpu=here.gpu,
+        ranks=here.ranks,
     )
 
 

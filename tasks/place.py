@@ -82,14 +82,18 @@ class Place(BaseModel):
         )
 
     def run_options(self) -> RunOptions:
-        """How stages run here; devices are leased through the node's own lock files, whatever store is used."""
-        lease_dir = Path(tempfile.gettempdir()) / f"pgolf-devices-{os.getuid()}"
+        """How stages run here."""
         return RunOptions(
             device=self.device,
             processes=self.processes,
-            lease_dir=lease_dir,
+            lease_dir=lease_dir(),
             checkpoint_every_s=self.checkpoint_every_s,
         )
+
+
+def lease_dir() -> Path:
+    """Folder of the lock files through which this node's devices are leased, whatever store is used."""
+    return Path(tempfile.gettempdir()) / f"pgolf-devices-{os.getuid()}"
 
 
 def _cache_of(url: str) -> Path:

@@ -31,8 +31,8 @@ STORE = {
     f"pgolf.{name}"
     for name in (
         *("artifact", "build", "bundle", "differences", "estimate", "export", "gpu_peak", "listen", "makespan"),
-        *("node_checks", "outcome", "pipeline", "plan", "preflight", "process", "recipe", "recipes", "record"),
-        *("record_index", "remote", "remote_lock", "shared_store", "stages", "status", "systems", "upkeep"),
+        *("node_checks", "outcome", "pipeline", "placement", "plan", "preflight", "process", "recipe", "recipes"),
+        *("record", "record_index", "remote", "remote_lock", "shared_store", "stages", "status", "systems", "upkeep"),
     )
 }  # fmt: skip
 IMPORTS_BY_CALL = ("pgolf", "pgolf.artifact")  # lazy exports; the entry module of a stage that has to run

@@ -2,7 +2,6 @@
 
 import pytest
 
-from pgolf import estimate as estimate_module
 from pgolf.estimate import Estimate, estimate
 from pgolf.fingerprint import canonical
 from pgolf.ngram.mix_config import MixConfig
@@ -23,10 +22,8 @@ CLOCK = TrainStageConfig(train=TrainConfig(steps=100_000, clock_limit_s=600))
 def machine(monkeypatch):
     """A node with eight H100 and a processor of 64 cores."""
     monkeypatch.setattr("pgolf.hardware.gpu_names", lambda: (H100,) * 8)
-    monkeypatch.setattr(estimate_module, "gpu_names", lambda: (H100,) * 8)
-    monkeypatch.setattr(estimate_module, "gpu_name", lambda: H100)
-    monkeypatch.setattr(estimate_module, "cpu_name", lambda: "EPYC")
-    monkeypatch.setattr(estimate_module, "core_count", lambda: 64)
+    monkeypatch.setattr("pgolf.placement.cpu_name", lambda: "EPYC")
+    monkeypatch.setattr("pgolf.placement.core_count", lambda: 64)
 
 
 def record(stage, config, wall_s, *, inputs=None, **about):

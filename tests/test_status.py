@@ -203,7 +203,7 @@ def test_peaks_are_of_the_very_product(gpu, tera):
 
 
 def test_a_training_says_what_is_known_beforehand(tmp_path, monkeypatch):
-    monkeypatch.setattr(status_module, "gpu_name", lambda: H100)
+    monkeypatch.setattr("pgolf.placement.gpu_name", lambda: H100)
     config = TrainStageConfig(train=TrainConfig(steps=7))
     node = Node(name="train[1]", stage=TRAIN, config=config, seed=1)
     with StatusFile(tmp_path, "train-0123456789ab", RunOptions(device="cuda", processes=8)) as file:

@@ -14,7 +14,7 @@ from pgolf.eval.in_process import device_for, report_progress, score_in_process,
 from pgolf.eval.job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.pieces import PIECES_FILE, joined_pieces
 from pgolf.eval.scoring import cpu_threads, open_text
-from pgolf.hardware import gpu_names
+from pgolf.hardware import scoring_ranks
 from pgolf.run import Lease, Made, RunOptions
 from pgolf.train.devices import devices_for
 from pgolf.train.run_job import run_job
@@ -49,8 +49,7 @@ def make(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
 def _placed(config: ScoreConfig, run: RunOptions) -> RunOptions:
     """The options with the device and the number of ranks that it comes to."""
     device = device_for(config, run)
-    default = max(1, len(gpu_names())) if device == "cuda" else 1
-    return replace(run, device=device, processes=run.processes or default)
+    return replace(run, device=device, processes=scoring_ranks(run, on_gpus=device == "cuda"))
 
 
 def _on_ranks(run: RunOptions) -> bool:

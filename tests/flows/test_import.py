@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from flows.cli import main
+from flows.cli import main, parser
+from flows.data_commands import run_with
 from pgolf.artifact import Store
 from pgolf.build import build_all
 from pgolf.content import Memo
@@ -56,6 +57,15 @@ def test_an_import_holds_the_very_weights_of_the_file(name, tmp_path, capsys):
     assert checkpoint.state.keys() == expected.keys()
     assert all(torch.equal(checkpoint.state[tensor], expected[tensor]) for tensor in expected)
     assert checkpoint.facts["stream_position"] == str(16 * recipe_named(name).train.stream_tokens_per_step)
+
+
+def test_after_an_import_the_run_that_is_named_uses_the_same_store_and_cache():
+    where = ["--store", "s3://bucket/x", "--cache", "a folder", "--cache-limit", "20GB"]
+    imported = parser().parse_args(["import", "final_model.pt", "--recipe", "pr715", *where])
+    named = parser().parse_args(run_with(imported, "pr715", 7))
+    assert (named.recipe, named.seeds, named.checkpoints) == ("pr715", [7], ["final_model.pt"])
+    for option in ("store", "cache", "cache_limit"):
+        assert getattr(named, option) == getattr(imported, option)
 
 
 def test_an_imported_network_goes_through_every_stage_after_training(tmp_path):
