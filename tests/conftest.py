@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from flows.settings import calm_threads
+from tests.data_folder import write_tokenizer
 
 calm_threads()
 
@@ -22,3 +23,9 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("PGOLF_TEST_DATA names no folder of real FineWeb tokens")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def toy_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model of 340 pieces with the challenge's special ids."""
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")

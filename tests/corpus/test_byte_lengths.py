@@ -29,16 +29,16 @@ def encode_stream(processor: sentencepiece.SentencePieceProcessor, documents: li
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), min_size=1, max_size=5))
 @settings(max_examples=150, deadline=None)
-def test_target_bytes_sum_to_the_bytes_of_the_normalized_text(tiny_model: Path, documents: list[str]) -> None:
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(tiny_model))
+def test_target_bytes_sum_to_the_bytes_of_the_normalized_text(toy_tokenizer: Path, documents: list[str]) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(toy_tokenizer))
     tokens = encode_stream(processor, documents)
-    table = ByteTable.from_tokenizer(tiny_model)
+    table = ByteTable.from_tokenizer(toy_tokenizer)
     assert table.target_bytes(tokens).sum() == stream_bytes_by_text(processor, documents)
 
 
-def test_each_kind_of_piece_has_its_row(tiny_model: Path) -> None:
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(tiny_model))
-    table = ByteTable.from_tokenizer(tiny_model, vocab_size=400)
+def test_each_kind_of_piece_has_its_row(toy_tokenizer: Path) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(toy_tokenizer))
+    table = ByteTable.from_tokenizer(toy_tokenizer, vocab_size=400)
     assert table.base_bytes.dtype == np.int16
     assert len(table.base_bytes) == len(table.leading_space) == len(table.boundary) == 400
     pieces = processor.get_piece_size()
@@ -55,26 +55,26 @@ def test_each_kind_of_piece_has_its_row(tiny_model: Path) -> None:
         assert not table.boundary[row]
 
 
-def test_a_space_is_free_only_after_a_boundary(tiny_model: Path) -> None:
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(tiny_model))
-    table = ByteTable.from_tokenizer(tiny_model)
+def test_a_space_is_free_only_after_a_boundary(toy_tokenizer: Path) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(toy_tokenizer))
+    table = ByteTable.from_tokenizer(toy_tokenizer)
     space, byte = processor.piece_to_id("▁"), processor.piece_to_id("<0xE2>")
     assert table.leading_space[space]
     tokens = np.array([byte, space, BOS, space, space, byte, BOS, BOS], dtype=np.uint16)
     assert table.target_bytes(tokens).tolist() == [1, 0, 0, 1, 1, 0, 0]
 
 
-def test_padding_rows_do_not_change_any_count(tiny_model: Path) -> None:
+def test_padding_rows_do_not_change_any_count(toy_tokenizer: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, 280, 1000).astype(np.uint16)
-    plain = ByteTable.from_tokenizer(tiny_model).target_bytes(tokens)
-    assert np.array_equal(plain, ByteTable.from_tokenizer(tiny_model, vocab_size=2048).target_bytes(tokens))
+    plain = ByteTable.from_tokenizer(toy_tokenizer).target_bytes(tokens)
+    assert np.array_equal(plain, ByteTable.from_tokenizer(toy_tokenizer, vocab_size=2048).target_bytes(tokens))
 
 
 def test_counts_do_not_depend_on_the_block_they_are_computed_in(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    toy_tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = np.random.default_rng(0).integers(0, 280, 1000).astype(np.uint16)
-    table = ByteTable.from_tokenizer(tiny_model)
+    table = ByteTable.from_tokenizer(toy_tokenizer)
     whole = table.target_bytes(tokens)
     for block in (1, 7, 999, 1000):
         monkeypatch.setattr("pgolf.corpus.byte_lengths._BLOCK", block)
@@ -83,8 +83,8 @@ def test_counts_do_not_depend_on_the_block_they_are_computed_in(
 
 
 @pytest.mark.parametrize("length", [0, 1])
-def test_a_stream_without_targets_has_no_bytes(tiny_model: Path, length: int) -> None:
-    assert ByteTable.from_tokenizer(tiny_model).target_bytes(np.ones(length, dtype=np.uint16)).shape == (0,)
+def test_a_stream_without_targets_has_no_bytes(toy_tokenizer: Path, length: int) -> None:
+    assert ByteTable.from_tokenizer(toy_tokenizer).target_bytes(np.ones(length, dtype=np.uint16)).shape == (0,)
 
 
 def test_an_unreadable_tokenizer_is_named(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_real_documents_count_the_bytes_of_their_normalized_text(real_data: Path
     assert ByteTable.from_tokenizer(model).target_bytes(tokens).sum() == stream_bytes_by_text(processor, documents)
 
 
-def test_a_total_counts_each_target_as_often_as_it_is_named(tiny_model: Path) -> None:
-    table = ByteTable.from_tokenizer(tiny_model)
+def test_a_total_counts_each_target_as_often_as_it_is_named(toy_tokenizer: Path) -> None:
+    table = ByteTable.from_tokenizer(toy_tokenizer)
     tokens = np.arange(4, 60)
     lengths = table.target_bytes(tokens)
     targets = np.array([7, 3, 3, 55])

@@ -24,7 +24,7 @@ def test_shards_come_in_name_order_with_the_tokenizer(data_folder: Build) -> Non
     assert [path.name for path in dataset.train_shards] == [f"fineweb_train_{i:06d}.bin" for i in range(3)]
     assert [path.name for path in dataset.val_shards] == [f"fineweb_val_{i:06d}.bin" for i in range(2)]
     assert (dataset.name, dataset.vocab_size, dataset.bos_id) == ("toy", 340, 1)
-    assert dataset.tokenizer_model == folder / "tokenizers/tiny.model"
+    assert dataset.tokenizer_model == folder / "tokenizers/toy.model"
 
 
 def test_a_folder_without_manifest_says_how_to_make_one(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_a_partly_fetched_data_set_promises_only_what_was_fetched(data_folder: B
 
 def test_a_missing_tokenizer_is_named(data_folder: Build) -> None:
     folder = data_folder(train=[[1]], val=[[4]])
-    (folder / "tokenizers/tiny.model").unlink()
-    with pytest.raises(DataError, match=r"tiny\.model: tokenizer promised"):
+    (folder / "tokenizers/toy.model").unlink()
+    with pytest.raises(DataError, match=r"toy\.model: tokenizer promised"):
         open_dataset(folder)
 
 
@@ -75,7 +75,7 @@ def test_a_missing_tokenizer_is_named(data_folder: Build) -> None:
         (lambda m: m["datasets"][0]["stats"].update(files_val=0), "promises 0 val shards"),
         (lambda m: m["datasets"][0].update(path="../elsewhere"), "leaves the data folder"),
         (lambda m: m["datasets"][0].update(path="/etc"), "leaves the data folder"),
-        (lambda m: m["datasets"][0].update(tokenizer_name="other"), r"'other' without a model file \(listed: tiny\)"),
+        (lambda m: m["datasets"][0].update(tokenizer_name="other"), r"'other' without a model file \(listed: toy\)"),
         (lambda m: m["tokenizers"][0].update(model_path=None), "without a model file"),
     ],
 )

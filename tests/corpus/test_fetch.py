@@ -30,7 +30,7 @@ def shard_content(folder: Path, tokens: list[int]) -> bytes:
 
 @pytest.fixture
 def hub(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, toy_tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[HubServer]:
     """A published data set of 3 train and 2 val shards, beside another one."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
@@ -39,7 +39,7 @@ def hub(
     rng = np.random.default_rng(0)
     files = {TRAIN.format(i): shard_content(folder, rng.integers(1, 300, 5000).tolist()) for i in range(3)}
     files |= {VAL.format(i): shard_content(folder, rng.integers(1, 300, 700 - i).tolist()) for i in range(2)}
-    files["datasets/tokenizers/fineweb_340_bpe.model"] = tiny_model.read_bytes()
+    files["datasets/tokenizers/fineweb_340_bpe.model"] = toy_tokenizer.read_bytes()
     files["datasets/tokenizers/fineweb_340_bpe.vocab"] = b"<pad>\t0\n"
     entry = {
         "name": "fineweb10B_sp340",

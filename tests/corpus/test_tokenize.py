@@ -61,7 +61,7 @@ def shard_lists(folder: Path, split: str) -> list[list[int]]:
 @settings(max_examples=60, deadline=None)
 def test_shards_hold_what_one_document_at_a_time_gives(
     tmp_path_factory: pytest.TempPathFactory,
-    tiny_model: Path,
+    toy_tokenizer: Path,
     texts: list[str],
     shard_tokens: int,
     batch_characters: int,
@@ -69,7 +69,7 @@ def test_shards_hold_what_one_document_at_a_time_gives(
     number: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("tokenize")
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(tiny_model))
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(toy_tokenizer))
     config = TokenizeConfig(
         name="toy",
         tokenizer="given",
@@ -80,7 +80,7 @@ def test_shards_hold_what_one_document_at_a_time_gives(
         val_one_in=number + 1,
     )
     held_out = [in_validation(text, number + 1) if hashed else i < number for i, text in enumerate(texts)]
-    inputs = {"documents": write_jsonl(folder / "documents.jsonl", texts), "tokenizer": tiny_model}
+    inputs = {"documents": write_jsonl(folder / "documents.jsonl", texts), "tokenizer": toy_tokenizer}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokenize, "_BATCH_CHARACTERS", batch_characters)
         if all(held_out) or not any(held_out):
@@ -155,13 +155,13 @@ def test_a_run_killed_half_way_and_started_again_gives_the_same_bytes(tmp_path: 
     assert payload(tmp_path / "again") == payload(tmp_path / "whole")
 
 
-def test_what_is_held_out_by_content_does_not_depend_on_the_order(tmp_path: Path, tiny_model: Path) -> None:
+def test_what_is_held_out_by_content_does_not_depend_on_the_order(tmp_path: Path, toy_tokenizer: Path) -> None:
     texts = documents_of(200)
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(tiny_model))
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(toy_tokenizer))
     config = TokenizeConfig(tokenizer="given", vocab_size=len(processor), val_split="content_hash", val_one_in=10)
     held_out = []
     for name, order in (("a", texts), ("b", texts[::-1])):
-        inputs = {"documents": write_jsonl(tmp_path / f"{name}.jsonl", order), "tokenizer": tiny_model}
+        inputs = {"documents": write_jsonl(tmp_path / f"{name}.jsonl", order), "tokenizer": toy_tokenizer}
         make(config, inputs, tmp_path / name)
         split = {part: set() for part in ("val", "train")}
         for part, documents in split.items():
@@ -248,9 +248,9 @@ def test_a_split_without_documents_is_an_error(tmp_path: Path, config: TokenizeC
         make(config, inputs, tmp_path / "out")
 
 
-def test_a_given_tokenizer_must_have_the_vocabulary_the_config_names(tmp_path: Path, tiny_model: Path) -> None:
-    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(20)), "tokenizer": tiny_model}
-    with pytest.raises(TokenizerError, match=r"tiny\.model: 340 pieces, the config says vocab_size=1024"):
+def test_a_given_tokenizer_must_have_the_vocabulary_the_config_names(tmp_path: Path, toy_tokenizer: Path) -> None:
+    inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(20)), "tokenizer": toy_tokenizer}
+    with pytest.raises(TokenizerError, match=r"toy\.model: 340 pieces, the config says vocab_size=1024"):
         make(TokenizeConfig(tokenizer="given"), inputs, tmp_path / "out")
 
 

@@ -31,7 +31,7 @@ SAME_NATS = 2e-5
 
 
 def tokens_of(count=121, seed=3, starts=STARTS):
-    tokens = np.random.default_rng(seed).integers(4, 300, count).astype(np.uint16)
+    tokens = np.random.default_rng(seed).integers(4, 340, count).astype(np.uint16)
     tokens[list(starts)] = BOS
     return tokens
 
@@ -164,7 +164,7 @@ def test_the_networks_own_weights_stay(toy_network):
 
 
 def test_text_that_repeats_itself_is_learned_within_its_document(toy_network):
-    phrase = np.random.default_rng(1).integers(4, 300, 12)
+    phrase = np.random.default_rng(1).integers(4, 340, 12)
     tokens = np.concatenate([[BOS], np.tile(phrase, 20), [BOS], np.tile(phrase, 20)]).astype(np.uint16)
     learned, unlearned = scored(toy_network, tokens, lr=5e-3), scored(toy_network, tokens, lr=1e-12)
     late = slice(180, 240)

@@ -21,12 +21,13 @@ from pgolf.pack.compress import make as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.run import RunOptions
 from pgolf.train.ranks import Ranks
+from tests.arrow_files import rewrite, write_hints
 from tests.eval import rank_program
 from tests.eval.rank_program import CASES, STRIDE, WINDOW
 
 
 def tokens_of(count, seed=3):
-    tokens = np.random.default_rng(seed).integers(4, 300, count).astype(np.uint16)
+    tokens = np.random.default_rng(seed).integers(4, 340, count).astype(np.uint16)
     tokens[[start for start in (0, 31, 40, 90, 150) if start < count]] = 1
     return tokens
 
@@ -41,15 +42,12 @@ def packed(tmp_path_factory, toy_network):
     return model
 
 
-def write_hints(folder, tokens, records, **changes):
+def hints_for(folder, tokens, records):
+    """The role of the stage: a folder with random hints of orders 7 and 9."""
     folder.mkdir()
-    columns = {
-        f"hint_{n}": pa.array(np.random.default_rng(n).integers(-1, 300, records).astype(np.int32)) for n in (7, 9)
-    }
-    metadata = {b"pgolf.stream": stream_digest(tokens).encode()} | changes.pop("metadata", {})
-    table = pa.table({**columns, **changes}).replace_schema_metadata(metadata)
-    with pa.OSFile(str(folder / "hints.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    zeros = np.zeros(records)
+    columns = {n: (np.random.default_rng(n).integers(-1, 340, records), zeros, zeros) for n in (7, 9)}
+    write_hints(folder / "hints.arrow", columns, stream_digest(tokens))
     return folder
 
 
@@ -65,7 +63,7 @@ def inputs(packed, shared_data, tmp_path_factory):
     """The roles of the stage, with hints for the windows of the cases."""
     tokens = tokens_of(8 * WINDOW + 1)
     plan = plan_windows(8 * WINDOW, window=WINDOW, stride=STRIDE, tail="repeat")
-    hints = write_hints(tmp_path_factory.mktemp("hints") / "hints", tokens, plan.records)
+    hints = hints_for(tmp_path_factory.mktemp("hints") / "hints", tokens, plan.records)
     return {"model": packed, "data": shared_data(tokens), "hints": hints}
 
 
@@ -125,7 +123,7 @@ def test_a_trace_with_hints_says_which_tokens_it_is_of(tmp_path, toy_data, packe
     kept = tokens[: 3 * WINDOW + 1]
     inputs = {"model": packed, "data": toy_data(tokens)}
     _, plain = score(tmp_path, {}, inputs)
-    _, asked = score(tmp_path, {}, {**inputs, "hints": write_hints(tmp_path / "h", kept, 3 * WINDOW)})
+    _, asked = score(tmp_path, {}, {**inputs, "hints": hints_for(tmp_path / "h", kept, 3 * WINDOW)})
     for folder in (plain, asked):
         with pa.ipc.open_file(str(folder / "trace.arrow")) as file:
             assert file.schema.metadata[STREAM_KEY].decode() == stream_digest(kept)
@@ -135,19 +133,19 @@ def test_a_trace_with_hints_says_which_tokens_it_is_of(tmp_path, toy_data, packe
     np.testing.assert_array_equal(found.entropy_nats, without.entropy_nats)
 
 
-UNKNOWN = {"hint_7": pa.array([0] + [300] * 71, pa.int32()), "hint_9": pa.array([0] * 72, pa.int32())}
+UNKNOWN = {"hint_7": pa.array([0] + [340] * 71, pa.int32()), "hint_9": pa.array([0] * 72, pa.int32())}
 REFUSED = {
-    "another stream": ({"metadata": {b"pgolf.stream": b"0123456789abcdef"}}, "is of tokens 0123456789ab, the"),
-    "fewer records": ({"records": 70}, "has hints for 70 records, this evaluation has 72"),
-    "unknown tokens": (UNKNOWN, "has hints from 0 to 300, tokens go from 0 to 299"),
+    "another stream": ({"metadata": {STREAM_KEY: b"0123456789abcdef"}}, 72, "is of tokens 0123456789ab, the"),
+    "fewer records": ({}, 70, "has hints for 70 records, this evaluation has 72"),
+    "unknown tokens": ({"columns": UNKNOWN}, 72, "has hints from 0 to 340, tokens go from 0 to 339"),
 }
 
 
-@pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
-def test_hints_of_something_else_are_refused(tmp_path, toy_data, packed, changes, message):
+@pytest.mark.parametrize(("changes", "records", "message"), REFUSED.values(), ids=REFUSED)
+def test_hints_of_something_else_are_refused(tmp_path, toy_data, packed, changes, records, message):
     tokens = tokens_of(3 * WINDOW + 1)
-    changes = dict(changes)
-    hints = write_hints(tmp_path / "h", tokens, changes.pop("records", 3 * WINDOW), **changes)
+    hints = hints_for(tmp_path / "h", tokens, records)
+    rewrite(hints / "hints.arrow", **changes)
     with pytest.raises(DataError, match=message):
         score(tmp_path, {}, {"model": packed, "data": toy_data(tokens), "hints": hints})
 

@@ -35,7 +35,7 @@ SAME_NATS = 1e-5
 
 
 def random_tokens(count: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).integers(4, 300, count).astype(np.uint16)
+    return np.random.default_rng(seed).integers(4, 340, count).astype(np.uint16)
 
 
 def scored(model, tokens, *, window=WINDOW, stride=STRIDE, tail="once", batch_windows=4, threads=1) -> Trace:
@@ -115,7 +115,7 @@ def test_scoring_leaves_the_callers_thread_count_as_it_was(toy_network):
 def test_few_logits_at_a_time_give_the_same_scores(toy_network, monkeypatch):
     tokens = random_tokens(3 * WINDOW + 1)
     reference = scored(toy_network, tokens)
-    monkeypatch.setattr(forward_module, "LOGITS_AT_A_TIME", 5 * 300)
+    monkeypatch.setattr(forward_module, "LOGITS_AT_A_TIME", 5 * 340)
     chunked = scored(toy_network, tokens)
     np.testing.assert_allclose(chunked.loss_nats, reference.loss_nats, atol=SAME_NATS)
     np.testing.assert_allclose(chunked.entropy_nats, reference.entropy_nats, atol=SAME_NATS)
@@ -137,7 +137,7 @@ def test_altering_token_k_leaves_the_losses_before_it_and_entropies_up_to_it_unc
 def test_losses_of_all_tokens_at_a_place_are_a_distribution_of_the_recorded_entropy(toy_network):
     tokens = random_tokens(WINDOW + 1)
     losses = []
-    for token in range(300):
+    for token in range(340):
         tokens[-1] = token
         trace = scored(toy_network, tokens)
         losses.append(trace.loss_nats[-1])
@@ -179,7 +179,7 @@ def test_stage_reads_the_artifact_and_writes_trace_and_facts(
     np.testing.assert_array_equal(trace.target, expected.target)
     np.testing.assert_allclose(trace.loss_nats, expected.loss_nats, atol=SAME_NATS)
 
-    total_bytes = int(ByteTable.from_tokenizer(toy_tokenizer, vocab_size=300).target_bytes(kept).sum())
+    total_bytes = int(ByteTable.from_tokenizer(toy_tokenizer, vocab_size=340).target_bytes(kept).sum())
     nats = float(trace.loss_nats.astype(np.float64).sum())
     assert made.facts["targets"] == made.facts["records"] == 5 * WINDOW
     assert made.facts["bytes"] == total_bytes
@@ -192,7 +192,7 @@ def test_stage_reads_the_artifact_and_writes_trace_and_facts(
 def test_repeated_tail_counts_its_bytes_again(tmp_path, toy_data, toy_tokenizer, packed_toy):
     tokens = random_tokens(3 * WINDOW + 1)
     made, path = run_make(tmp_path, toy_data(tokens), tail="repeat")
-    lengths = ByteTable.from_tokenizer(toy_tokenizer, vocab_size=300).target_bytes(tokens)
+    lengths = ByteTable.from_tokenizer(toy_tokenizer, vocab_size=340).target_bytes(tokens)
     assert made.facts["records"] == len(read_trace(path)) == 3 * WINDOW + 2 * STRIDE
     assert made.facts["bytes"] == lengths.sum() + 2 * lengths[-STRIDE:].sum()
 
@@ -283,7 +283,7 @@ def test_validation_shorter_than_one_window_is_refused_in_numbers(tmp_path, toy_
 
 
 def test_data_of_a_larger_vocabulary_is_refused(tmp_path, toy_data, packed_toy):
-    with pytest.raises(DataError, match="vocabulary of 512, the packed network knows 300"):
+    with pytest.raises(DataError, match="vocabulary of 512, the packed network knows 340"):
         run_make(tmp_path, toy_data(random_tokens(2 * WINDOW + 1), vocab_size=512))
 
 

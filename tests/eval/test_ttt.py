@@ -35,7 +35,7 @@ SAME_NATS = 1e-5
 
 
 def random_tokens(count: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).integers(4, 300, count).astype(np.uint16)
+    return np.random.default_rng(seed).integers(4, 340, count).astype(np.uint16)
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from pgolf.ngram.mix_config import MixConfig
 from pgolf.ngram.product import Product
 from pgolf.ngram.tilt import confident_hit, tilted_loss
 from pgolf.run import RunOptions
-from tests.ngram.arrow_files import rewrite, stamp, write_hints
-from tests.ngram.conftest import VOCAB_SIZE
+from tests.arrow_files import rewrite, stamp, write_hints
+from tests.data_folder import VOCAB_SIZE
 from tests.oracles import ngram as oracle
 
 WINDOW, STRIDE, RANKS = 64, 16, 2
@@ -95,11 +95,11 @@ def rows_of(out):
     return pq.read_table(out / "cells.parquet").to_pylist()
 
 
-def test_rows_are_the_cells_evaluated_from_the_data(inputs, out, val_tokens, toy_model, tail):
+def test_rows_are_the_cells_evaluated_from_the_data(inputs, out, val_tokens, toy_tokenizer, tail):
     made = mix_stage.make(GRID, inputs, out, RunOptions())
     rows = rows_of(out)
     records = trace_module.read_trace(inputs["trace"] / "trace.arrow")
-    lengths = ByteTable.from_tokenizer(toy_model).target_bytes(val_tokens)
+    lengths = ByteTable.from_tokenizer(toy_tokenizer).target_bytes(val_tokens)
     total_bytes = int(lengths[records.target - 1].sum())
     assert len(rows) == made.facts["cells"] == 1 + 2 * (2 * 3 + 2 * 3 + 2)
     assert made.facts["token_points"] == len(rows) * len(records)

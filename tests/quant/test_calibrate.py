@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import write_shard
 from pgolf.errors import DataError, QuantizationError
 from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
 from pgolf.model.tensor_file import load_tensors
 from pgolf.quant import calibrate
 from pgolf.quant.config import CalibrateConfig
 from pgolf.run import Progress, RunOptions
+from tests.data_folder import write_data_folder
 from tests.pack.network import SMALL, random_state
 
 CONFIG = CalibrateConfig(batches=3, sequences=2, sequence_length=8, spans=4)
@@ -25,30 +25,10 @@ TRAIN_TOKENS = 500
 
 @pytest.fixture
 def inputs(tmp_path) -> dict[str, Path]:
-    data = tmp_path / "data"
-    shards = data / "datasets" / "toy"
-    shards.mkdir(parents=True)
-    (data / "tokenizers").mkdir()
-    (data / "tokenizers" / "toy.model").write_bytes(b"not read here")
     tokens = np.random.default_rng(0).integers(0, SMALL.vocab_size, TRAIN_TOKENS)
-    write_shard(shards / "fineweb_train_000000.bin", tokens[:300])
-    write_shard(shards / "fineweb_train_000001.bin", tokens[300:])
-    write_shard(shards / "fineweb_val_000000.bin", tokens[:50])
-    manifest = {
-        "version": "10B",
-        "tokenizers": [{"name": "toy", "model_path": "tokenizers/toy.model"}],
-        "datasets": [
-            {
-                "name": "toy",
-                "tokenizer_name": "toy",
-                "path": "datasets/toy",
-                "vocab_size": SMALL.vocab_size,
-                "bos_id": 1,
-                "stats": {"files_train": 2, "files_val": 1},
-            }
-        ],
-    }
-    (data / "manifest.json").write_text(json.dumps(manifest))
+    data = write_data_folder(
+        tmp_path / "data", train=[tokens[:300], tokens[300:]], val=[tokens[:50]], vocab_size=SMALL.vocab_size
+    )
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     save_checkpoint(

@@ -1,15 +1,15 @@
 """A data folder of random text and a network that trains on it in a second."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import TokenStream, write_shard
+from pgolf.corpus.shards import TokenStream
 from pgolf.model.config import ModelConfig
 from pgolf.train.config import TrainConfig, TrainStageConfig
 from pgolf.train.spans import SpanReader
+from tests.data_folder import write_data_folder
 
 VOCAB = 32
 
@@ -56,27 +56,5 @@ def spans_of(data: Path, config: TrainStageConfig) -> SpanReader:
 
 
 def write_data(folder: Path, train: list[np.ndarray], *, vocab_size: int = VOCAB) -> Path:
-    """The published layout; the tokenizer file is only there to be found."""
-    shards = folder / "datasets/toy"
-    shards.mkdir(parents=True)
-    (folder / "tokenizers").mkdir()
-    (folder / "tokenizers/toy.model").write_bytes(b"unused")
-    for index, tokens in enumerate(train):
-        write_shard(shards / f"fineweb_train_{index:06d}.bin", tokens)
-    write_shard(shards / "fineweb_val_000000.bin", train[0][:50] % vocab_size)
-    manifest = {
-        "version": "10B",
-        "tokenizers": [{"name": "toy", "vocab_size": vocab_size, "model_path": "tokenizers/toy.model"}],
-        "datasets": [
-            {
-                "name": "toy",
-                "tokenizer_name": "toy",
-                "path": "datasets/toy",
-                "vocab_size": vocab_size,
-                "bos_id": 1,
-                "stats": {"files_train": len(train), "files_val": 1},
-            }
-        ],
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    """A data folder of these training shards."""
+    return write_data_folder(folder, train=train, val=[train[0][:50] % vocab_size], vocab_size=vocab_size)
