@@ -14,7 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.flows.service import ROOT, START_S, Service, Work, assert_gone, descendants, parent_of, served
+from tests.flows.service import ROOT, START_S, Service, Work, assert_gone, parent_of, served
+from tests.processes import command_of, descendants
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -57,15 +58,26 @@ def test_kill_9_of_a_rank_or_of_torchrun_fails_the_run_with_its_reason(service, 
     assert service.devices_are_free()
 
 
-def test_kill_9_of_the_flow_and_a_cancel_leave_no_rank_and_final_states(service, works):
-    runs = begin(service, works)
-    flows = [service.flow_pid(run) for run in runs]
-    below = {pid for flow in flows for pid in (flow, *descendants(flow))}
-    assert len(below) >= 6
-    os.kill(flows[0], signal.SIGKILL)
-    service.ask(f"/flow_runs/{runs[1]}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    ends = [service.final(run) for run in runs]
-    assert [end["state_type"] for end in ends] == ["CRASHED", "CANCELLED"]
+def test_kill_9_of_the_flow_leaves_no_rank_and_a_final_state(service, works):
+    [run] = begin(service, works[:1])
+    flow = service.flow_pid(run)
+    below = {flow, *descendants(flow)}
+    assert len(below) >= 3
+    os.kill(flow, signal.SIGKILL)
+    assert service.final(run)["state_type"] == "CRASHED"
+    assert_gone(below)
+    assert service.devices_are_free()
+
+
+def test_a_cancel_ends_two_ranks_that_ignore_sigterm_and_the_state_is_final(service, tmp_path):
+    """Rank 0 pauses, rank 1 waits for it in an exchange."""
+    [run] = begin(service, [Work(tmp_path / "two", processes=2)])
+    flow = service.flow_pid(run)
+    below = {flow, *descendants(flow)}
+    ranks = [pid for pid in below if "-m pgolf.train" in command_of(pid) and "pgolf.launch" not in command_of(pid)]
+    assert len(ranks) == 2
+    service.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    assert service.final(run)["state_type"] == "CANCELLED"
     assert_gone(below)
     assert service.devices_are_free()
 
