@@ -134,15 +134,15 @@ class Service:
         user, _, password = self.auth.partition(":")
         return httpx.Client(base_url=self.url, timeout=30, auth=(user, password) if self.auth else None)
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+    def ask(self, path: str, body: Mapping[str, Any], *, method: str = "POST") -> Any:
         # 503: SQLite was locked; Prefect's own clients try again, too.
         for _ in range(20):
-            answer = self.api.post(path, json=body)
+            answer = self.api.request(method, path, json=body)
             if answer.status_code != 503:
                 break
             time.sleep(0.5)
         assert answer.is_success, answer.text
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def run_flow(self, flow: str, parameters: Mapping[str, Any]) -> UUID:
         """Ask for a run of a deployment through the API."""
