@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 
 from flows.settings import SETTINGS
-from pgolf.artifact import Store
+from pgolf.artifact import Artifact, Store
 from pgolf.lease import lease
 from tests.processes import command_of, descendants, is_running
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
@@ -263,6 +263,11 @@ class Work:
     def outputs(self) -> dict[str, dict[str, str]]:
         """Named outputs by node: what a rerun has to reproduce."""
         return {record.node: record.outputs for record in Store(self.folder / "store").records()}
+
+    def is_sound(self) -> bool:
+        """Whether every output that is there is whole."""
+        store = Store(self.folder / "store")
+        return all(isinstance(store.inspect(path, trust=False), Artifact) for path in store.artifacts())
 
     def made_once(self) -> bool:
         """Whether no node has two outputs, and nothing unfinished is left."""
