@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Set
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -16,9 +17,9 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Scheduled
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.ending import children, terminate
@@ -44,15 +45,23 @@ class NodeWorker(ProcessWorker, abc.ABC):  # ABC: it is not to replace Prefect's
         )
         self.stopping = False
         self.running: set[UUID] = set()
+        self.not_begun: set[UUID] = set()  # runs that we have taken and not started a process for
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """As Prefect's, until we stop."""
-        return [] if self.stopping else await super().get_and_submit_flow_runs()
+        if self.stopping:
+            return []
+        taken = await super().get_and_submit_flow_runs()
+        self.not_begun.update(flow_run.id for flow_run in taken if flow_run.id not in self.running)
+        return taken
 
     async def run(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: Any = None
     ) -> ProcessWorkerResult:
-        """As Prefect's, remembered."""
+        """As Prefect's, remembered; once we stop no process is started any more."""
+        if self.stopping:
+            await asyncio.Event().wait()  # until the worker ends, which gives the run back
+        self.not_begun.discard(flow_run.id)
         self.running.add(flow_run.id)
         try:
             return await super().run(flow_run, configuration, task_status)
@@ -94,7 +103,7 @@ async def serve(pool: str, limit: int) -> None:
             task.cancel()
         ends = await asyncio.gather(working, looking, stop, return_exceptions=True)
         await asyncio.to_thread(_end_children)
-        await asyncio.to_thread(_settle_own, worker.name)
+        await asyncio.to_thread(settle_own, worker.name, frozenset(worker.not_begun))
     if isinstance(ends[0], Exception):
         raise ends[0]
 
@@ -107,6 +116,7 @@ async def _keep_settling() -> None:
 
 
 async def _cancel_runs(worker: NodeWorker) -> None:
+    """Of those that have a process; no more come to have one."""
     deadline_s = time.monotonic() + CANCEL_WITHIN_S
     try:
         for flow_run_id in list(worker.running):
@@ -135,12 +145,17 @@ def _settle() -> int:
         return settle(client)
 
 
-def _settle_own(name: str) -> None:
-    """Our runs have no process any more, or never got one: none of their states may stay unfinished."""
+def settle_own(name: str, not_begun: Set[UUID]) -> None:
+    """Our runs have no process any more: their states become final. What never had one is given back to the pool."""
     try:
         with get_client(sync_client=True) as client:
             for flow_run in unfinished_runs(client):
-                if flow_run.labels.get("prefect.worker.name") == name:
+                claimed_by = flow_run.labels.get("prefect.worker.name")
+                if flow_run.id in not_begun:
+                    if flow_run.state_type == StateType.PENDING and claimed_by in (name, None):
+                        message = "its worker was stopped before it began; the next one takes it"
+                        client.set_flow_run_state(flow_run.id, Scheduled(message=message), force=True)
+                elif claimed_by == name:
                     crash(client, flow_run.id, "its worker was stopped; finished stages are kept, run it again")
             time.sleep(2.0)  # what tasks have reported last is then in the database
             settle(client, after_s=0.0)

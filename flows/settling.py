@@ -42,6 +42,8 @@ AUTOMATION = "pgolf: crash runs without a heartbeat"
 SILENCE_S = 90
 # What a finished run's tasks reported may still be on its way into the database.
 SETTLE_AFTER_S = 8
+# A worker says that a run is its own right after it has taken it.
+CLAIM_WITHIN_S = 60
 _UNFINISHED = [state for state in StateType if state not in TERMINAL_STATES]
 _WORKER_NAME = re.compile(r"pgolf (?P<host>\S+) boot (?P<boot>\S+) pids (?P<pids>\d+) pid (?P<pid>\d+) at (?P<at>\d+)")
 
@@ -73,21 +75,29 @@ def _process(told: Mapping[str, str]) -> Process:
     return Process(told["host"], told["boot"], told["pids"], int(told["pid"]), told["at"])
 
 
-def settle(client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S) -> int:
+def settle(
+    client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S, claim_within_s: float = CLAIM_WITHIN_S
+) -> int:
     """Crash the unfinished runs of dead processes of this machine, and tasks whose flow run ended `after_s` ago.
 
-    Returns how many states were set. Raises httpx errors where the server does not answer.
+    A run that was taken `claim_within_s` ago and that no worker and no process claims has lost them in between, and is
+    crashed, too. Returns how many states were set. Raises httpx errors where the server does not answer.
     """
     ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
     settled: set[UUID] = set()
     for flow_run in unfinished_runs(client):
         # A worker that lives reports the end of its runs itself: as cancelled, where that is what happened.
-        worker = process_of_worker(flow_run.labels.get("prefect.worker.name"))
+        worker_said = flow_run.labels.get("prefect.worker.name")
+        worker = process_of_worker(worker_said)
         known = [process for process in (process_of_flow(flow_run.labels), worker) if process is not None]
         if known and all(process.is_gone for process in known):
             process = known[0]
             what = f"process {process.pid} on {process.host} is gone without having reported an end"
-            crash(client, flow_run.id, f"{what}; finished stages are kept, run it again to go on")
+        elif not known and worker_said is None and _pending_for_s(flow_run) >= claim_within_s:
+            what = f"it was taken {claim_within_s:.0f} s ago by a worker that has not been heard of since"
+        else:
+            continue
+        if crash(client, flow_run.id, f"{what}; finished stages are kept, run it again to go on"):
             settled.add(flow_run.id)
     finished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[*TERMINAL_STATES])))
     left = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_UNFINISHED)))
@@ -115,9 +125,21 @@ def unfinished_runs(client: SyncPrefectClient) -> list[FlowRun]:
     )
 
 
-def crash(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> None:
-    """Set a flow run to Crashed, whatever it is in."""
+def _pending_for_s(flow_run: FlowRun) -> float:
+    """How long it has been taken and not begun; below 0 where that is not its state."""
+    state = flow_run.state
+    if state is None or state.type != StateType.PENDING:
+        return -1.0
+    return (datetime.now(UTC) - state.timestamp).total_seconds()
+
+
+def crash(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> bool:
+    """Set a flow run whose processes are gone to Crashed; False where the last they did was to report an end."""
+    state = client.read_flow_run(flow_run_id).state
+    if state is not None and state.is_final():
+        return False
     client.set_flow_run_state(flow_run_id, Crashed(message=message), force=True)
+    return True
 
 
 def end_with_worker() -> None:

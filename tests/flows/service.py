@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 
 from flows.settings import SETTINGS
-from pgolf.artifact import Store
+from pgolf.artifact import Artifact, Store
 from pgolf.lease import lease
 from tests.processes import command_of, descendants, is_running
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
@@ -134,15 +134,15 @@ class Service:
         user, _, password = self.auth.partition(":")
         return httpx.Client(base_url=self.url, timeout=30, auth=(user, password) if self.auth else None)
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+    def ask(self, path: str, body: Mapping[str, Any], *, method: str = "POST") -> Any:
         # 503: SQLite was locked; Prefect's own clients try again, too.
         for _ in range(20):
-            answer = self.api.post(path, json=body)
+            answer = self.api.request(method, path, json=body)
             if answer.status_code != 503:
                 break
             time.sleep(0.5)
         assert answer.is_success, answer.text
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def run_flow(self, flow: str, parameters: Mapping[str, Any]) -> UUID:
         """Ask for a run of a deployment through the API."""
@@ -263,6 +263,11 @@ class Work:
     def outputs(self) -> dict[str, dict[str, str]]:
         """Named outputs by node: what a rerun has to reproduce."""
         return {record.node: record.outputs for record in Store(self.folder / "store").records()}
+
+    def is_sound(self) -> bool:
+        """Whether every output that is there is whole."""
+        store = Store(self.folder / "store")
+        return all(isinstance(store.inspect(path, trust=False), Artifact) for path in store.artifacts())
 
     def made_once(self) -> bool:
         """Whether no node has two outputs, and nothing unfinished is left."""

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tests.flows.service import ROOT, START_S, Service, Work, assert_gone, descendants, parent_of, served
+from tests.flows.service import ROOT, START_S, Service, Work, assert_gone, parent_of, served
+from tests.processes import command_of, descendants
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -57,17 +60,67 @@ def test_kill_9_of_a_rank_or_of_torchrun_fails_the_run_with_its_reason(service, 
     assert service.devices_are_free()
 
 
-def test_kill_9_of_the_flow_and_a_cancel_leave_no_rank_and_final_states(service, works):
-    runs = begin(service, works)
-    flows = [service.flow_pid(run) for run in runs]
-    below = {pid for flow in flows for pid in (flow, *descendants(flow))}
-    assert len(below) >= 6
-    os.kill(flows[0], signal.SIGKILL)
-    service.ask(f"/flow_runs/{runs[1]}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    ends = [service.final(run) for run in runs]
-    assert [end["state_type"] for end in ends] == ["CRASHED", "CANCELLED"]
+def test_kill_9_of_the_flow_leaves_no_rank_and_a_final_state(service, works):
+    [run] = begin(service, works[:1])
+    flow = service.flow_pid(run)
+    below = {flow, *descendants(flow)}
+    assert len(below) >= 3
+    os.kill(flow, signal.SIGKILL)
+    assert service.final(run)["state_type"] == "CRASHED"
     assert_gone(below)
     assert service.devices_are_free()
+
+
+def test_a_cancel_ends_two_ranks_that_ignore_sigterm_and_the_state_is_final(service, tmp_path):
+    """Rank 0 pauses, rank 1 waits for it in an exchange."""
+    [run] = begin(service, [Work(tmp_path / "two", processes=2)])
+    flow = service.flow_pid(run)
+    below = {flow, *descendants(flow)}
+    ranks = [pid for pid in below if "-m pgolf.train" in command_of(pid) and "pgolf.launch" not in command_of(pid)]
+    assert len(ranks) == 2
+    service.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    assert service.final(run)["state_type"] == "CANCELLED"
+    assert_gone(below)
+    assert service.devices_are_free()
+
+
+@contextmanager
+def mounted(store: Path, options: str) -> Iterator[Callable[[str], None]]:
+    """A file system of its own for a store, and how to mount it anew."""
+    store.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(store)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"cannot mount a file system here: {done.stderr.decode().strip()}")
+    try:
+        yield lambda other: subprocess.run(["mount", "-o", f"remount,{other}", str(store)], check=True) and None
+    finally:
+        subprocess.run(["umount", "--lazy", str(store)], check=True)
+
+
+def test_a_full_disk_and_a_read_only_store_fail_the_run_with_what_to_do_and_the_rerun_completes(service, tmp_path):
+    full, read_only = Work(tmp_path / "full"), Work(tmp_path / "read-only")
+    with (
+        mounted(full.folder / "store", "size=96k") as mount_full,
+        mounted(read_only.folder / "store", "ro") as mount_read_only,
+    ):
+        runs = [service.run_flow("record", work.parameters()) for work in (full, read_only)]
+        ends = [service.final(run) for run in runs]
+        assert [end["state_type"] for end in ends] == ["FAILED", "FAILED"]
+        words = [end["state"]["message"] for end in ends]
+        assert "StoreFull: no space left for" in words[0]
+        assert "Free space (`pgolf gc --delete` removes" in words[0]
+        assert "StoreError: the store" in words[1]
+        assert "Read-only file system. Check --store and its permissions" in words[1]
+        assert full.is_sound()
+        assert full.made_once()
+        mount_full("size=64m")
+        mount_read_only("rw")
+        runs = [service.run_flow("record", work.parameters()) for work in (full, read_only)]
+        assert [service.final(run)["state_type"] for run in runs] == ["COMPLETED", "COMPLETED"]
+        assert full.outputs() == read_only.outputs()
+        assert full.made_once()
 
 
 def test_a_server_killed_and_restarted_in_mid_flow_changes_nothing_and_reruns_end_with_the_same_bytes(service, works):

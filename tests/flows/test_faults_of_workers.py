@@ -4,10 +4,18 @@ A worker's runs are held in training by ranks that ignore SIGTERM; the last work
 """
 
 import signal
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.flows.service import BIN, START_S, Service, Work, assert_gone, descendants, eventually, served
+from flows import node_worker, settling
+from flows.settling import labels_of
+from pgolf import process as process_module
+from pgolf.process import Process
+from tests.flows.service import BIN, FINAL, START_S, Service, Work, assert_gone, eventually, served
+from tests.processes import descendants
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -16,7 +24,7 @@ pytestmark = pytest.mark.timeout(400)
 def service(tmp_path_factory):
     with served(tmp_path_factory.mktemp("workers") / "service") as service:
         service.start_server()
-        service.worker = service.start_worker("worker-1", "--limit", "2")
+        service.worker = service.start_worker("worker-1", "--limit", "3")
         service.deploy()
         yield service
 
@@ -24,6 +32,11 @@ def service(tmp_path_factory):
 @pytest.fixture(scope="module")
 def work(tmp_path_factory) -> Work:
     return Work(tmp_path_factory.mktemp("work") / "w")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory) -> Work:
+    return Work(tmp_path_factory.mktemp("split") / "w", ("seeds=1,2,3",))
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +59,59 @@ def killed_command(service: Service, work: Work, **environment: str):
     return run_id
 
 
-def begin(service: Service, work: Work):
+def begin(service: Service, work: Work, last: Work):
+    """A run in training, one whose process is starting, one (of `last`) without a process yet, and all processes."""
     work.hold()
-    run = service.run_flow("record", work.parameters())
-    below = work.wait_until_held() | {service.flow_pid(run), service.worker.pid}
-    return run, below
+    last.hold()
+    training = service.run_flow("record", work.parameters())
+    below = work.wait_until_held() | {service.flow_pid(training), service.worker.pid}
+    known = len(descendants(service.worker.pid))
+    starting = service.run_flow("record", work.parameters())
+    eventually(lambda: len(descendants(service.worker.pid)) > known, "the second has a process")
+    taken = service.run_flow("record", last.parameters())
+    eventually(lambda: service.flow_run(taken)["state_type"] == "PENDING", "the third is taken")
+    assert service.flow_run(starting)["state_type"] == "PENDING"
+    return (training, starting, taken), below | descendants(service.worker.pid)
+
+
+def taken_run(service: Service, state: str, process: Process | None = None) -> UUID:
+    """A run of our flow that somebody has taken, without anybody there; with the labels of a process, if given."""
+    flow = service.ask("/flows/", {"name": "record"})["id"]
+    run = service.ask("/flow_runs/", {"flow_id": flow, "state": {"type": state}})["id"]
+    if process is not None:
+        service.ask(f"/flow_runs/{run}/labels", labels_of(process), method="PATCH")
+    return UUID(run)
+
+
+def test_a_run_that_reports_its_end_while_its_process_is_found_gone_keeps_that_end(service, monkeypatch):
+    elsewhere = Process("elsewhere", "00000000", "1", 7, "1")  # for the worker a machine that it cannot see
+    run = taken_run(service, "RUNNING", elsewhere)
+    monkeypatch.setattr(process_module, "host_name", lambda: elsewhere.host)
+    listed = settling.unfinished_runs
+
+    def list_then_complete(client):
+        found = listed(client)
+        assert run in [flow_run.id for flow_run in found]
+        service.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}})
+        return found
+
+    with SyncPrefectClient(service.url) as client:
+        monkeypatch.setattr(settling, "unfinished_runs", list_then_complete)
+        settling.settle(client)
+    assert service.flow_run(run)["state_type"] == "COMPLETED"
+
+
+def test_what_a_worker_took_and_nobody_has_claimed_becomes_final_or_goes_back_to_the_pool(service):
+    unclaimed, given_back = taken_run(service, "PENDING"), taken_run(service, "PENDING")
+    with SyncPrefectClient(service.url) as client, temporary_settings({PREFECT_API_URL: service.url}):
+        node_worker.settle_own("a worker that ends", {given_back})
+        settling.settle(client)
+        assert service.flow_run(unclaimed)["state_type"] == "PENDING", "its worker has a while to claim it"
+        settling.settle(client, claim_within_s=0.0)
+    assert service.flow_run(given_back)["state_type"] == "SCHEDULED"
+    end = service.flow_run(unclaimed)
+    assert end["state_type"] == "CRASHED"
+    assert "has not been heard of since; finished stages are kept, run it again" in end["state"]["message"]
 
 
 def test_kill_9_of_the_command_line_is_settled_by_the_worker_of_the_same_machine(service, silent, work):
@@ -61,50 +122,57 @@ def test_kill_9_of_the_command_line_is_settled_by_the_worker_of_the_same_machine
     assert "is gone without having reported an end" in end["state"]["message"]
 
 
-def test_kill_9_of_the_worker_ends_its_flow_and_ranks_and_all_states_are_final(service, work):
-    run, below = begin(service, work)
+def test_kill_9_of_the_worker_ends_its_flows_and_ranks_and_all_states_are_final(service, work):
+    runs, below = begin(service, work, last=work)
     service.worker.kill()
     service.worker.wait()
     assert_gone(below)
     assert service.devices_are_free()
-    service.worker = service.start_worker("worker-2", "--limit", "2")
-    assert service.final(run)["state_type"] == "CRASHED"
+    service.worker = service.start_worker("worker-2", "--limit", "3")
+    assert [service.final(run)["state_type"] for run in runs] == ["CRASHED"] * 3
 
 
-def test_a_worker_told_to_stop_cancels_its_run_and_leaves_no_process_and_no_open_state(service, work):
-    run, below = begin(service, work)
+def test_a_worker_told_to_stop_cancels_its_runs_and_leaves_no_process_and_no_open_state(service, work, split):
+    """What it had taken without a process yet goes back to the pool, unless it came to have one just then."""
+    (*runs, taken), below = begin(service, work, last=split)
     service.worker.send_signal(signal.SIGTERM)
     assert service.worker.wait(timeout=100) == 0
     assert_gone(below, within_s=1)
     assert service.devices_are_free()
-    assert service.final(run, within_s=1)["state_type"] == "CANCELLED"
+    assert [service.final(run, within_s=1)["state_type"] for run in runs] == ["CANCELLED"] * 2
+    state = service.flow_run(taken)["state_type"]
+    assert state in ("SCHEDULED", *FINAL)
+    service.given_back = taken if state == "SCHEDULED" else None
 
 
-def test_two_workers_with_a_device_each_split_the_seeds_of_one_recipe_and_build_each_output_once(service, tmp_path):
-    """Homes of their own and one store: the second is asked while the first trains one seed and queues for two more."""
+def test_two_workers_with_a_device_each_split_the_seeds_of_one_recipe_and_build_each_output_once(
+    service, split, tmp_path
+):
+    """Homes of their own and one store: the second is asked while the first trains one seed and queues for two more.
+
+    The first run is the one that a stopped worker has given back, if it has.
+    """
     workers = []
     for i in (3, 4):
         (tmp_path / f"home-{i}" / "tmp").mkdir(parents=True)
         own = {"HOME": str(tmp_path / f"home-{i}"), "TMPDIR": str(tmp_path / f"home-{i}" / "tmp")}
         workers.append(service.start_worker(f"worker-{i}", "--limit", "1", PGOLF_TEST_CORES="1", **own))
-    fresh = Work(tmp_path / "fresh", ("seeds=1,2,3",))
-    fresh.hold()
-    runs = [service.run_flow("record", fresh.parameters())]
-    fresh.wait_until_held()
-    runs.append(service.run_flow("record", fresh.parameters()))
-    eventually(lambda: len(fresh.held_ranks()) == 2, "both workers train a seed")
+    runs = [service.given_back or service.run_flow("record", split.parameters())]
+    split.wait_until_held()
+    runs.append(service.run_flow("record", split.parameters()))
+    eventually(lambda: len(split.held_ranks()) == 2, "both workers train a seed")
     below = [descendants(worker.pid) for worker in workers]
-    assert [len(of_one & set(fresh.held_ranks())) for of_one in below] == [1, 1]
-    fresh.release()
+    assert [len(of_one & set(split.held_ranks())) for of_one in below] == [1, 1]
+    split.release()
     assert [service.final(run)["state_type"] for run in runs] == ["COMPLETED", "COMPLETED"]
     built = [built_by(service.log(f"worker-{i}")) for i in (3, 4)]
-    assert sorted(built[0] + built[1]) == sorted(fresh.outputs())
-    assert fresh.made_once()
+    assert sorted(built[0] + built[1]) == sorted(split.outputs())
+    assert split.made_once()
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
     assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
     service.undisturbed = {
-        node: outputs for node, outputs in fresh.outputs().items() if not node.endswith(("2]", "3]"))
+        node: outputs for node, outputs in split.outputs().items() if not node.endswith(("2]", "3]"))
     }
 
 
