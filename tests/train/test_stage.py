@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,6 +101,14 @@ def test_the_training_clock_is_the_one_that_stops_the_run_and_counts_steps_alone
     ledger = Ledger.model_validate_json((tmp_path / LEDGER_FILE).read_bytes())
     assert ledger.losses[-1].elapsed_s == round(ledger.train_clock_s, 3)
     assert ledger.train_clock_s < ledger.phases_s["train"] - 0.29
+
+
+def test_a_run_by_the_clock_fills_its_seconds_with_its_last_step_and_never_before(data, tmp_path):
+    reports = []
+    config = with_train(steps=100_000, clock_limit_s=0.6)
+    made_by(config, data, tmp_path / "out", replace(CPU, log_every_steps=1, report=reports.append))
+    assert [(report.done, report.total) for report in reports] == [(0, 1)] * (len(reports) - 1) + [(1, 1)]
+    assert reports[-1].facts["step"] == Ledger.model_validate_json((tmp_path / "out" / LEDGER_FILE).read_bytes()).steps
 
 
 def test_two_ranks_follow_the_losses_of_one(data, alone, tmp_path):
