@@ -11,6 +11,7 @@ from pgolf.eval.config import ScoreConfig
 from pgolf.hardware import core_count, gpu_names
 from pgolf.pipeline import Node
 from pgolf.placement import Hardware
+from pgolf.quant.config import CalibrateConfig
 from pgolf.run import RunOptions
 from pgolf.train.config import TrainStageConfig
 
@@ -27,10 +28,12 @@ class Work:
 
 
 def work_of(node: Node, seconds: float, run: RunOptions, pools: Mapping[str, int]) -> Work:
-    """The node's work on a machine of these pools: training leases a device per rank, and so does scoring by ranks."""
+    """The node's work on a machine of these pools. Training leases a device per rank, and so does scoring by ranks;
+    calibration leases a GPU, and no core.
+    """
     here = Hardware.here(node.config, run)
     leases = isinstance(node.config, TrainStageConfig) or (
-        isinstance(node.config, ScoreConfig) and (here.gpu is not None or here.ranks > 1)
+        isinstance(node.config, ScoreConfig | CalibrateConfig) and (here.gpu is not None or here.ranks > 1)
     )
     pool = ("gpu" if here.gpu else "cpu") if leases else ""
     devices = min(here.ranks, pools[pool]) if leases else 0

@@ -24,7 +24,7 @@ IMPORT = Stage(
     outputs={"checkpoint": ("checkpoint.safetensors",)},
 )
 CALIBRATE = Stage(
-    name="calibrate", entry="pgolf.quant.calibrate", tools={"torch": 2}, outputs={"hessians": ("hessians.safetensors",)}
+    name="calibrate", entry="pgolf.quant.stage", tools={"torch": 2}, outputs={"hessians": ("hessians.safetensors",)}
 )
 COMPRESS = Stage(
     name="compress",

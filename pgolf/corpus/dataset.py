@@ -4,6 +4,7 @@ manifest.json · datasets/<name>/fineweb_{train,val}_%06d.bin · tokenizers/<nam
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ MANIFEST_VERSION = "10B"
 
 # The published file names say fineweb whatever the documents are; every reader of the format globs for them.
 SHARD_PREFIX = "fineweb"
+
+_MOST_SHARDS = 10**6  # of one split, by the six digits in their names
 
 Split = Literal["train", "val"]
 
@@ -52,17 +55,18 @@ def open_dataset(folder: Path) -> Dataset:
         )
     try:
         manifest = json.loads(manifest_path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{manifest_path}: not JSON ({error}); make the data folder again") from error
     try:
         dataset = _only_dataset(manifest, manifest_path)
         stats = dataset["stats"]
-        name, vocab_size, bos_id = str(dataset["name"]), int(dataset["vocab_size"]), int(dataset["bos_id"])
+        name, vocab_size, bos_id = str(dataset["name"]), whole_number(dataset, "vocab_size"), int(dataset["bos_id"])
         tokenizer_name = str(dataset["tokenizer_name"])
         data_path = inside(folder, dataset["path"], manifest_path)
         # A fetched folder may hold fewer train shards than were published; fetch says how many it took.
-        files_train = int(dataset.get("files_train_fetched", stats["files_train"]))
-        files_val = int(stats["files_val"])
+        fetched = "files_train_fetched"
+        files_train = whole_number(dataset, fetched) if fetched in dataset else whole_number(stats, "files_train")
+        files_val = whole_number(stats, "files_val")
         tokenizers = {str(entry["name"]): entry for entry in manifest["tokenizers"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, DataError):
@@ -79,7 +83,7 @@ def open_dataset(folder: Path) -> Dataset:
             f"(listed: {', '.join(sorted(tokenizers)) or 'none'}); bytes per token need a SentencePiece model"
         )
     tokenizer_model = inside(folder, model_path, manifest_path)
-    if not tokenizer_model.is_file():
+    if not os.path.isfile(tokenizer_model):  # Path.is_file raises for a name too long for the file system
         raise DataError(f"{tokenizer_model}: tokenizer promised by {manifest_path} is missing; make the folder again")
     return Dataset(
         folder=folder,
@@ -90,6 +94,14 @@ def open_dataset(folder: Path) -> Dataset:
         val_shards=_promised_shards(data_path, "val", files_val, manifest_path),
         tokenizer_model=tokenizer_model,
     )
+
+
+def whole_number(entry: Mapping[str, Any], name: str) -> int:
+    """A manifest's count. Raises KeyError where there is none, ValueError for anything but an integer from 0 on."""
+    value = entry[name]
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} is {value!r}, an integer from 0 on is expected")
+    return value
 
 
 def inside(folder: Path, relative: object, manifest_path: Path) -> Path:
@@ -115,17 +127,25 @@ def _only_dataset(manifest: Mapping[str, Any], manifest_path: Path) -> Mapping[s
 def _promised_shards(data_path: Path, split: Split, count: int, manifest_path: Path) -> tuple[Path, ...]:
     if count < (split == "val"):  # scoring alone needs no text to train on
         raise DataError(f"{manifest_path}: promises {count} {split} shards; there must be at least one")
-    promised = tuple(data_path / shard_name(split, index) for index in range(count))
-    missing = [path.name for path in promised if not path.is_file()]
+    if count > _MOST_SHARDS:
+        raise DataError(f"{manifest_path}: promises {count:,} {split} shards; names have room for {_MOST_SHARDS:,}")
+    try:
+        found = {path.name for path in data_path.glob(f"{SHARD_PREFIX}_{split}_*.bin") if path.is_file()}
+    except OSError as error:
+        raise DataError(
+            f"{data_path}: cannot be read ({error.strerror}); make or fetch the data folder again"
+        ) from None
+    promised = [shard_name(split, index) for index in range(count)]
+    missing = [name for name in promised if name not in found]
     if missing:
         raise DataError(
             f"{data_path}: {len(missing)} of {count} {split} shards are missing, the first is {missing[0]}; "
             "make or fetch the data folder again"
         )
-    strangers = sorted(set(data_path.glob(f"{SHARD_PREFIX}_{split}_*.bin")) - set(promised))
+    strangers = sorted(found.difference(promised))
     if strangers:
         raise DataError(
             f"{data_path}: {len(strangers)} {split} shards beyond the {count} of {manifest_path.name}, "
-            f"the first is {strangers[0].name}; remove them or make the folder again"
+            f"the first is {strangers[0]}; remove them or make the folder again"
         )
-    return promised
+    return tuple(data_path / name for name in promised)

@@ -26,7 +26,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 from huggingface_hub.utils.tqdm import tqdm
 
-from pgolf.corpus.dataset import MANIFEST_NAME, Split, inside, shard_name
+from pgolf.corpus.dataset import MANIFEST_NAME, Split, inside, shard_name, whole_number
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import read_shard
 from pgolf.corpus.tokenizer import load_tokenizer
@@ -133,11 +133,11 @@ def make(
     try:
         manifest = json.loads(manifest_path.read_bytes())
         dataset, tokenizer = _published(manifest, f"fineweb10B_{config.variant}", where)
-        stats = {name: int(dataset["stats"][name]) for name in ("files_val", "files_train", "tokens_val")}
+        stats = {name: whole_number(dataset["stats"], name) for name in ("files_val", "files_train", "tokens_val")}
         folder, tokenizer_files = str(dataset["path"]), [str(tokenizer["model_path"])]
         if tokenizer.get("vocab_path"):
             tokenizer_files.append(str(tokenizer["vocab_path"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, FetchError):
             raise
         raise FetchError(f"{where}: not a manifest as published ({type(error).__name__}: {error})") from error

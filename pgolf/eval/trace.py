@@ -18,15 +18,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pgolf.errors import DataError
+from pgolf.eval.blocks import Columns, write_blocks
 from pgolf.eval.windows import WindowPlan, plan_windows
 
 WINDOWS_KEY = b"pgolf.windows"
 CAUSAL_KEY = b"pgolf.causal"
 STREAM_KEY = b"pgolf.stream"
-
-# Rows of every record batch but the last. Fixed, so that the bytes of a trace depend on its rows alone and not on the
-# pieces it was written in; a multiple of any useful segment; 16 MiB at 16 bytes a row.
-BLOCK_RECORDS = 1 << 20
 
 COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("target", pa.int64()),
@@ -84,7 +81,6 @@ def write_trace(
     Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
     Raises DataError for a piece with columns of different lengths, or a number that is NaN or infinite.
     """
-    written = 0
     metadata = {CAUSAL_KEY: b"true" if causal else b"false"}
     if plan is not None:
         sizes = {"targets": plan.targets, "window": plan.window, "stride": plan.stride, "tail": plan.tail}
@@ -92,23 +88,30 @@ def write_trace(
     if stream is not None:
         metadata[STREAM_KEY] = stream.encode()
     schema = trace_schema(hint_orders).with_metadata(metadata)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for block in _reblocked(pieces, schema):
-            _check_finite(block, written)
-            writer.write_batch(pa.record_batch([pa.array(column) for column in block.columns()], schema=schema))
-            written += len(block)
-    return written
+    return write_blocks(path, schema, (_whole_columns(piece, schema) for piece in pieces), check=_check_finite)
 
 
-def _check_finite(block: Trace, before: int) -> None:
-    finite = np.ones(len(block), dtype=np.bool_)
-    for column in (block.loss_nats, block.entropy_nats, *block.hint_logp.values()):
+def _whole_columns(piece: Trace, schema: pa.Schema) -> list[npt.NDArray[Any]]:
+    columns = piece.columns()
+    if len(columns) != len(schema) or any(len(column) != len(piece) for column in columns):
+        lengths = ", ".join(f"{len(column):,}" for column in columns)
+        raise DataError(
+            f"a piece of the trace has columns of {lengths} rows for {', '.join(schema.names)}; each target needs "
+            "one number of each"
+        )
+    return columns
+
+
+def _check_finite(block: Columns, before: int) -> None:
+    target, loss_nats, entropy_nats, *_hints = block
+    finite = np.ones(len(target), dtype=np.bool_)
+    for column in block[1:]:
         finite &= np.isfinite(column)
     if not finite.all():
         row = int(np.argmin(finite))
         raise DataError(
-            f"record {before + row:,} (target {int(block.target[row]):,}) has loss {block.loss_nats[row]} and "
-            f"entropy {block.entropy_nats[row]} nats; the model gives no usable score there: check the checkpoint"
+            f"record {before + row:,} (target {int(target[row]):,}) has loss {loss_nats[row]} and "
+            f"entropy {entropy_nats[row]} nats; the model gives no usable score there: check the checkpoint"
         )
 
 
@@ -193,30 +196,3 @@ def _blocks(file: pa.ipc.RecordBatchFileReader) -> Iterator[Trace]:
     for number in range(file.num_record_batches):
         columns = file.get_batch(number).columns
         yield Trace.of([column.to_numpy(zero_copy_only=True) for column in columns], orders)
-
-
-def _reblocked(pieces: Iterable[Trace], schema: pa.Schema) -> Iterator[Trace]:
-    """Cut pieces of any lengths into blocks of BLOCK_RECORDS rows; the last block may be shorter."""
-    orders = _hint_orders(schema)
-    block = [np.empty(BLOCK_RECORDS, kind.to_pandas_dtype()) for kind in schema.types]
-    filled = 0
-    for piece in pieces:
-        columns = piece.columns()
-        if len(columns) != len(block) or any(len(column) != len(piece) for column in columns):
-            lengths = ", ".join(f"{len(column):,}" for column in columns)
-            raise DataError(
-                f"a piece of the trace has columns of {lengths} rows for {', '.join(schema.names)}; each target needs "
-                "one number of each"
-            )
-        done = 0
-        while done < len(piece):
-            take = min(BLOCK_RECORDS - filled, len(piece) - done)
-            for whole, column in zip(block, columns, strict=True):
-                whole[filled : filled + take] = column[done : done + take]
-            filled += take
-            done += take
-            if filled == BLOCK_RECORDS:
-                yield Trace.of(block, orders)
-                filled = 0
-    if filled:
-        yield Trace.of([whole[:filled] for whole in block], orders)

@@ -4,7 +4,6 @@ Indices: a stream x[0..N] holds N targets. The *position* p = 0..N-1 is read, th
 Arrays are int64.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,10 +48,6 @@ class WindowPlan:
         """Number of scored targets; more than `targets` only when the tail is repeated."""
         return int(self.first_record[-1])
 
-    def windows_of(self, rank: int) -> range:
-        """Window numbers of one rank."""
-        return range(int(self.rank_bounds[rank]), int(self.rank_bounds[rank + 1]))
-
     def records_of(self, rank: int) -> range:
         """Record numbers of one rank: its rows in a trace or a count table."""
         first, last = self.rank_bounds[rank], self.rank_bounds[rank + 1]
@@ -72,17 +67,6 @@ class WindowPlan:
         last_window = int(np.searchsorted(self.first_record, last, side="left"))
         offset = first - int(self.first_record[first_window])
         return self.record_targets(first_window, last_window)[offset : offset + last - first]
-
-    def segments_of(self, rank: int) -> tuple[Int64Array, Int64Array]:
-        """(first, last) target index, both scored, of each segment of one rank."""
-        own = slice(int(self.rank_bounds[rank]), int(self.rank_bounds[rank + 1]))
-        return self.score_from[own] + 1, self.end[own].copy()
-
-    def batches_of(self, rank: int, windows_per_batch: int) -> Iterator[range]:
-        """The rank's windows in consecutive batches; the last may be smaller."""
-        own = self.windows_of(rank)
-        for first in range(own.start, own.stop, windows_per_batch):
-            yield range(first, min(first + windows_per_batch, own.stop))
 
 
 def plan_windows(targets: int, *, window: int, stride: int, ranks: int = 1, tail: Tail = "once") -> WindowPlan:

@@ -2,15 +2,22 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
 
 MAX_ORDER = 17  # PR #511's longest context has 16 tokens
 
+
+def _rising(orders: tuple[int, ...]) -> tuple[int, ...]:
+    if list(orders) != sorted(set(orders)):
+        raise ConfigError(f"orders must rise strictly, got {orders}; write {tuple(sorted(set(orders)))}")
+    return orders
+
+
 Order = Annotated[int, Field(ge=2, le=MAX_ORDER)]
-Orders = Annotated[tuple[Order, ...], Field(min_length=1)]
+Orders = Annotated[tuple[Order, ...], Field(min_length=1), AfterValidator(_rising)]
 Primes = Literal["pr715", "pr761", "pr792"]
 Granularity = Literal["segment"] | Annotated[int, Field(ge=1)]
 
@@ -48,8 +55,6 @@ class VisibleConfig(StageConfig):
 
     @model_validator(mode="after")
     def _check_visible(self) -> Self:
-        if list(self.orders) != sorted(set(self.orders)):
-            raise ConfigError(f"orders must rise strictly, got {self.orders}; write {tuple(sorted(set(self.orders)))}")
         if self.stride > self.window:
             raise ConfigError(f"stride {self.stride} is longer than window {self.window}; targets would be left out")
         return self

@@ -23,9 +23,9 @@ import pyarrow as pa
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import stream_digest, validation_tokens
 from pgolf.errors import DataError
+from pgolf.eval.blocks import write_blocks
 from pgolf.eval.trace import STREAM_KEY
 from pgolf.eval.windows import WindowPlan
-from pgolf.ngram.blocks import write_blocks
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.exact import exact_runs
 from pgolf.ngram.hashed import HashedTable
@@ -77,7 +77,8 @@ def make(config: CountConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
 
     fields: list[tuple[str, pa.DataType]] = [(name, pa.uint32()) for name in column_names(config.orders)]
     schema = pa.schema(fields, metadata=metadata)
-    write_blocks(out / COUNTS_FILE, schema, columns(), records=plan.records, report=report)
+    written = write_blocks(out / COUNTS_FILE, schema, columns(), report=report)
+    assert written == plan.records, f"{written} of {plan.records} records were counted"
     sample = MassSample(
         np.concatenate([sample.record for sample in samples]),
         np.concatenate([sample.context for sample in samples], axis=1),

@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import stream_digest, validation_tokens
+from pgolf.eval.blocks import write_blocks
 from pgolf.eval.hints import HINTS_FILE
 from pgolf.eval.trace import STREAM_KEY
-from pgolf.ngram.blocks import write_blocks
 from pgolf.ngram.exact import exact_runs
 from pgolf.ngram.hint_config import HintConfig
 from pgolf.ngram.runs import plan_of
@@ -57,7 +57,8 @@ def make(config: HintConfig, inputs: Mapping[str, Path], out: Path, run: RunOpti
     def report(done: int) -> None:
         run.report(Progress(stage="hint", done=done, total=plan.records, unit="targets"))
 
-    write_blocks(out / HINTS_FILE, schema, columns(), records=plan.records, report=report)
+    written = write_blocks(out / HINTS_FILE, schema, columns(), report=report)
+    assert written == plan.records, f"{written} of {plan.records} records were counted"
     made = time.perf_counter()
     return Made(
         phases_s={"read": read - started, "hint": made - read},

@@ -71,8 +71,6 @@ class Product(StageConfig):
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        if self.orders is not None and list(self.orders) != sorted(set(self.orders)):
-            raise ConfigError(f"orders must rise strictly, got {self.orders}; write {tuple(sorted(set(self.orders)))}")
         for name in ("mixers", "estimators", *dict.fromkeys(name for names in USES.values() for name in names)):
             values = getattr(self, name) or ()
             if len(set(values)) != len(values):

@@ -84,11 +84,10 @@ def make(config: CompressConfig, inputs: Mapping[str, Path], out: Path, run: Run
 
 
 def _by_policy(quantizer: Quantizer, trials: Trials, checkpoint: Checkpoint) -> Trial | None:
-    if quantizer.config.policy == "allocate":
-        return allocated(quantizer, trials)
-    if quantizer.config.policy == "sdclip":
-        return clipped(quantizer, trials)
-    return first_that_fits(quantizer, trials, checkpoint.config.layers)
+    # Where all tensors stay in float16 there are no steps to choose, and one plan.
+    if quantizer.config.policy == "published" or not quantizer.quantized:
+        return first_that_fits(quantizer, trials, checkpoint.config.layers)
+    return allocated(quantizer, trials) if quantizer.config.policy == "allocate" else clipped(quantizer, trials)
 
 
 def _verified(path: Path, checkpoint: Checkpoint, stored: Mapping[str, Stored]) -> Mapping[str, Tensor]:

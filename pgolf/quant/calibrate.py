@@ -1,4 +1,4 @@
-"""The calibrate stage: Hessians of every linear map, measured on the training tokens after the last one trained on."""
+"""Calibration: Hessians of every linear map, measured on the training tokens after the last one trained on."""
 
 import time
 from collections.abc import Iterator, Mapping

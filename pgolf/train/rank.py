@@ -115,12 +115,12 @@ class _StepLog:
             f"rates x{report.rate_scale:.3f}  {report.elapsed_s:.1f} s  {1e3 * step_s:.0f} ms/step  "
             f"{tokens_per_s:,.0f} tokens/s"
         )
-        progress = {
+        facts = {
             "step": step,
             "loss_nats": report.loss_nats,
             "tokens_per_s": round(tokens_per_s),
             "elapsed_s": round(report.elapsed_s, 1),
         }
         if torch.cuda.is_available():
-            progress["gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
-        print_progress(progress)
+            facts["gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+        print_progress({"is_last": report.is_last, "facts": facts})

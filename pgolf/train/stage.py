@@ -1,10 +1,12 @@
 """The training stage: checks what can be checked beforehand, then has torchrun train."""
 
+import math
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -121,17 +123,25 @@ def _checkpoints(job: Job, run: RunOptions, dataset: Dataset) -> CheckpointPlace
 
 
 def _progress(
-    config: TrainConfig, step: int, elapsed_s: float, *, facts: Mapping[str, Fact] | None = None, note: str = ""
+    config: TrainConfig,
+    step: int,
+    elapsed_s: float,
+    *,
+    is_last: bool = False,
+    facts: Mapping[str, Fact] | None = None,
+    note: str = "",
 ) -> Progress:
-    limit_s = config.clock_limit_s
-    return Progress(
-        stage="train",
-        done=step if limit_s is None else int(elapsed_s),
-        total=config.steps if limit_s is None else int(limit_s),
-        unit="step" if limit_s is None else "second",
-        facts=facts or {},
-        note=note,
-    )
+    """By the clock the last step makes it whole, wherever within the limit it ends."""
+    if config.clock_limit_s is None:
+        done, total, unit = step, config.steps, "step"
+    else:
+        total, unit = math.ceil(config.clock_limit_s), "second"
+        done = total if is_last else min(int(elapsed_s), total - 1)
+    return Progress(stage="train", done=done, total=total, unit=unit, facts=facts or {}, note=note)
+
+
+def _reported(config: TrainConfig, facts: Mapping[str, Any], *, is_last: bool) -> Progress:
+    return _progress(config, facts["step"], facts["elapsed_s"], is_last=is_last, facts=facts)
 
 
 def _run_job(job: Job, run: RunOptions, leased: Lease) -> Ledger:
@@ -143,8 +153,8 @@ def _run_job(job: Job, run: RunOptions, leased: Lease) -> Ledger:
             run,
             leased,
             log_path=job.out / LOG_FILE,
-            on_progress=lambda facts: run.report(_progress(config, facts["step"], facts["elapsed_s"], facts=facts)),
-            is_last=lambda facts: bool(facts["step"] >= config.steps),
+            on_progress=lambda told: run.report(_reported(config, told["facts"], is_last=told["is_last"])),
+            is_last=lambda told: bool(told["is_last"]),
         )
     except TrainingError:
         if run.scratch is not None:

@@ -77,6 +77,13 @@ def test_a_missing_tokenizer_is_named(data_folder: Build) -> None:
         (lambda m: m["datasets"][0].update(path="/etc"), "leaves the data folder"),
         (lambda m: m["datasets"][0].update(tokenizer_name="other"), r"'other' without a model file \(listed: toy\)"),
         (lambda m: m["tokenizers"][0].update(model_path=None), "without a model file"),
+        (lambda m: m["tokenizers"][0].update(model_path="a" * 5000), "tokenizer promised by"),
+        (lambda m: m["datasets"][0].update(path="a" * 5000), "cannot be read|1 of 1 train shards are missing"),
+        (lambda m: m["datasets"][0].update(vocab_size=-5), "vocab_size is -5, an integer from 0 on"),
+        (lambda m: m["datasets"][0]["stats"].update(files_train=float("inf")), "files_train is inf"),
+        (lambda m: m["datasets"][0]["stats"].update(files_train=1.7), r"files_train is 1\.7"),
+        (lambda m: m["datasets"][0].update(files_train_fetched=True), "files_train_fetched is True"),
+        (lambda m: m["datasets"][0]["stats"].update(files_train=3_000_000), "names have room for 1,000,000"),
     ],
 )
 def test_a_malformed_manifest_is_a_data_error(data_folder: Build, edit: Callable[[dict], object], message: str) -> None:
@@ -89,6 +96,9 @@ def test_a_malformed_manifest_is_a_data_error(data_folder: Build, edit: Callable
 def test_a_manifest_that_is_not_json_is_a_data_error(data_folder: Build) -> None:
     folder = data_folder(train=[[1]], val=[[4]])
     (folder / "manifest.json").write_bytes(b"\xff{")
+    with pytest.raises(DataError, match="not JSON"):
+        open_dataset(folder)
+    (folder / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="not JSON"):
         open_dataset(folder)
     (folder / "manifest.json").write_text("[]")

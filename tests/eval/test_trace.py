@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from pgolf.errors import DataError
+from pgolf.eval.blocks import BLOCK_RECORDS
 from pgolf.eval.trace import (
-    BLOCK_RECORDS,
     COLUMNS,
     Trace,
     count_records,

@@ -32,7 +32,7 @@ def test_repeated_tail_is_the_published_loop(size, ranks):
     rows = windows_by_definition(*size)
     assert list(zip(plan.start, plan.end, plan.score_from, strict=True)) == rows
     assert plan.record_targets().tolist() == [j for _, end, first in rows for j in range(first + 1, end + 1)]
-    assert [plan.windows_of(r).start for r in range(ranks)] == [len(rows) * r // ranks for r in range(ranks)]
+    assert plan.rank_bounds.tolist() == [len(rows) * r // ranks for r in range(ranks + 1)]
 
 
 @given(sizes, st.integers(1, 9))
@@ -49,14 +49,13 @@ def test_tail_once_scores_every_target_once_in_order(size, ranks):
 def test_ranks_divide_windows_and_records(size, ranks, tail):
     targets, window, stride = size
     plan = plan_windows(targets, window=window, stride=stride, ranks=ranks, tail=tail)
-    windows = [w for r in range(ranks) for w in plan.windows_of(r)]
-    assert windows == list(range(plan.windows))
+    assert (plan.rank_bounds[0], plan.rank_bounds[-1]) == (0, plan.windows)
+    assert np.all(np.diff(plan.rank_bounds) >= 0)
     records = [k for r in range(ranks) for k in plan.records_of(r)]
     assert records == list(range(plan.records))
     for rank in range(ranks):
-        own = plan.windows_of(rank)
-        first, last = plan.segments_of(rank)
-        by_segment = [j for a, b in zip(first, last, strict=True) for j in range(a, b + 1)]
+        own = range(*plan.rank_bounds[rank : rank + 2])
+        by_segment = [j for k in own for j in range(plan.score_from[k] + 1, plan.end[k] + 1)]
         assert by_segment == plan.record_targets(own.start, own.stop).tolist()
         assert len(by_segment) == len(plan.records_of(rank))
 
@@ -78,21 +77,14 @@ def test_tail_once_leaves_the_rank_borders_where_the_published_plan_has_them(siz
     assert np.array_equal(once.rank_bounds, np.minimum(repeat.rank_bounds, once.windows))
 
 
-@given(st.integers(0, 50), st.integers(1, 20), st.integers(1, 20))
-def test_batches_cover_a_ranks_windows_in_order(extra, stride, windows_per_batch):
-    plan = plan_windows(200 + extra, window=20, stride=stride, ranks=3)
-    batches = list(plan.batches_of(1, windows_per_batch))
-    assert [w for batch in batches for w in batch] == list(plan.windows_of(1))
-    assert all(len(batch) == windows_per_batch for batch in batches[:-1])
-
-
 def test_full_validation_set_has_the_published_sizes():
     repeat = plan_windows(FULL_TARGETS, window=2048, stride=64, ranks=8, tail="repeat")
     assert repeat.windows == 969_088
     assert repeat.records == 62_023_616
-    assert [len(repeat.windows_of(r)) for r in range(8)] == [121_136] * 8
+    assert np.diff(repeat.rank_bounds).tolist() == [121_136] * 8
     assert [len(repeat.records_of(r)) for r in range(8)] == [7_754_688] + [7_752_704] * 7
-    assert [int(repeat.segments_of(r)[0][0]) for r in range(1, 8)] == [7_752_704 * r + 1_985 for r in range(1, 8)]
+    first_window = repeat.rank_bounds[1:-1]
+    assert (repeat.score_from[first_window] + 1).tolist() == [7_752_704 * r + 1_985 for r in range(1, 8)]
     assert np.count_nonzero(repeat.end == FULL_TARGETS) == 32
     once = plan_windows(FULL_TARGETS, window=2048, stride=64, ranks=8, tail="once")
     assert once.records == 62_021_632

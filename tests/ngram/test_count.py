@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from pgolf.corpus.shards import stream_digest
 from pgolf.errors import ConfigError, DataError
-from pgolf.eval import trace
-from pgolf.ngram import blocks, runs
+from pgolf.eval import blocks
 from pgolf.ngram import count as count_stage
+from pgolf.ngram import runs
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.count import CountFile, column_names, iterate_counts, make, open_counts
 from pgolf.ngram.exact import parts_of
@@ -281,10 +281,6 @@ def test_the_stage_writes_the_same_bytes_again_with_other_threads(tmp_path, data
         (tmp_path / str(threads)).mkdir()
         make(config, {"data": data_folder}, tmp_path / str(threads), RunOptions(threads=threads))
     assert (tmp_path / "1/counts.arrow").read_bytes() == (tmp_path / "3/counts.arrow").read_bytes()
-
-
-def test_counts_and_trace_share_their_block_size():
-    assert blocks.BLOCK_RECORDS == trace.BLOCK_RECORDS
 
 
 def test_a_file_that_is_no_counts_is_refused(tmp_path):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pgolf.corpus.shards import stream_digest
-from pgolf.ngram import blocks, runs
+from pgolf.eval import blocks
+from pgolf.ngram import runs
 from pgolf.ngram.exact import exact_runs
 from pgolf.ngram.hint import columns_of, make
 from pgolf.ngram.hint_config import HintConfig

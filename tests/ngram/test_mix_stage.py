@@ -12,10 +12,11 @@ import pytest
 from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.shards import stream_digest
 from pgolf.errors import ConfigError, DataError
+from pgolf.eval import blocks
 from pgolf.eval import trace as trace_module
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
-from pgolf.ngram import blocks, count, mix, mix_inputs, mix_progress, mix_stage
+from pgolf.ngram import count, mix, mix_inputs, mix_progress, mix_stage
 from pgolf.ngram.bayes_config import BayesConfig
 from pgolf.ngram.config import CountConfig
 from pgolf.ngram.dirichlet import dirichlet_loss, dirichlet_mass
@@ -177,8 +178,7 @@ def test_bytes_do_not_depend_on_threads_and_repeat(inputs, tmp_path):
 def test_blocks_of_trace_and_counts_are_walked_together(inputs, out, tmp_path, data_folder, monkeypatch, plan, digest):
     mix_stage.make(GRID, inputs, out, RunOptions())
     whole = rows_of(out)
-    for module in (trace_module, blocks):
-        monkeypatch.setattr(module, "BLOCK_RECORDS", 700)
+    monkeypatch.setattr(blocks, "BLOCK_RECORDS", 700)
     monkeypatch.setattr(mix_inputs, "UNIT_RECORDS", 300)
     trace = trace_module.read_trace(inputs["trace"] / "trace.arrow")
     pieced = {**inputs, "trace": tmp_path / "pieced trace", "counts.exact": tmp_path / "pieced counts"}

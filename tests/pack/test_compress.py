@@ -317,6 +317,21 @@ def test_gptq_gives_the_same_bytes_whatever_the_threads(checkpoint, tmp_path):
     assert files[0] == files[1] == files[2]
 
 
+@pytest.mark.parametrize("policy", ["sdclip", "allocate"])
+def test_where_all_tensors_stay_in_float16_every_policy_packs_what_the_published_one_packs(
+    checkpoint, tmp_path, policy
+):
+    plain = CONFIG.model_copy(update={"fp16_max_elements": 1 << 30})
+    inputs = {"hessians": hessians_for(random_state(), tmp_path / "hessians")}
+    _, published = run(checkpoint, plain, name="published")
+    made, out = run(checkpoint, plain.model_copy(update={"policy": policy}), inputs=inputs, name="other")
+    assert made.facts["fits"]
+    assert (out / "model.pgolf").read_bytes() == (published / "model.pgolf").read_bytes()
+    tight = plain.model_copy(update={"policy": policy, "budget_bytes": 2_000})
+    with pytest.raises(BudgetExceeded, match=r"no matrix has more than CompressConfig\.fp16_max_elements"):
+        run(checkpoint, tight, inputs=inputs, name="tight")
+
+
 def test_gptq_without_hessians_is_refused(checkpoint, tmp_path):
     config = CONFIG.model_copy(update={"method": "gptq"})
     with pytest.raises(ConfigError, match="add the calibrate stage"):

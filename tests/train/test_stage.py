@@ -107,6 +107,14 @@ def test_the_training_clock_is_the_one_that_stops_the_run_and_counts_steps_alone
     assert ledger.train_clock_s < ledger.phases_s["train"] - 0.29
 
 
+def test_a_run_by_the_clock_fills_its_seconds_with_its_last_step_and_never_before(data, tmp_path):
+    reports = []
+    config = with_train(steps=100_000, clock_limit_s=0.6)
+    made_by(config, data, tmp_path / "out", replace(CPU, log_every_steps=1, report=reports.append))
+    assert [(report.done, report.total) for report in reports] == [(0, 1)] * (len(reports) - 1) + [(1, 1)]
+    assert reports[-1].facts["step"] == Ledger.model_validate_json((tmp_path / "out" / LEDGER_FILE).read_bytes()).steps
+
+
 def test_two_ranks_follow_the_losses_of_one(data, alone, tmp_path):
     """The same spans in sums of another order; a table's gradient is rounded to 8 bits in each of them."""
     lines = []
