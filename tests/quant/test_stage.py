@@ -6,29 +6,25 @@ import pytest
 import torch
 
 from pgolf.errors import ConfigError
-from pgolf.lease import is_locked, lease
 from pgolf.quant import calibrate, stage
 from pgolf.quant.config import CalibrateConfig
-from pgolf.run import Made, RunOptions
+from pgolf.run import Lease, Made, RunOptions
 
 
-def test_on_a_node_with_gpus_it_holds_one_that_is_free_while_it_measures_and_no_other(tmp_path, monkeypatch):
+def test_on_a_node_with_gpus_it_needs_one_and_measures_on_the_one_it_is_given(tmp_path, monkeypatch):
     chosen = []
 
     def measure(_config, _inputs, _out, run):
         assert (run.device, chosen) == ("cuda", [1])
-        assert is_locked(tmp_path / "gpu-b.lock")
-        assert not is_locked(tmp_path / "gpu-c.lock")
-        return Made(phases_s={"measure": 1.0})
+        return Made()
 
-    monkeypatch.setattr(stage, "devices_for", lambda _run: ("cuda", ("gpu-a", "gpu-b", "gpu-c")))
+    gpus = ("gpu-a", "gpu-b", "gpu-c")
+    monkeypatch.setattr(stage, "devices_for", lambda _run: ("cuda", gpus))
     monkeypatch.setattr(torch.cuda, "device", lambda index: chosen.append(index) or nullcontext())
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(calibrate, "make", measure)
-    with lease(tmp_path, ("gpu-a",), 1, log_line=lambda _line: None):
-        made = stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(lease_dir=tmp_path))
-    assert made.phases_s.keys() == {"wait", "measure"}
-    assert not is_locked(tmp_path / "gpu-b.lock")
+    assert stage.devices(CalibrateConfig(), RunOptions()) == (gpus, 1)
+    stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(lease=Lease(("gpu-b",))))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
@@ -36,6 +32,6 @@ def test_cuda_is_refused_where_there_is_none_and_a_cpu_is_not_leased(tmp_path, m
     with pytest.raises(ConfigError, match=r"device cuda asked for, but torch .* sees none here"):
         stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(device="cuda"))
     monkeypatch.setattr(calibrate, "make", lambda _config, _inputs, _out, run: Made(facts={"device": run.device}))
-    made = stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(processes=99, lease_dir=tmp_path / "leases"))
+    made = stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(processes=99))
     assert made.facts == {"device": "cpu"}
-    assert not (tmp_path / "leases").exists()
+    assert stage.devices(CalibrateConfig(), RunOptions(processes=99)) == ((), 0)
