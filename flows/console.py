@@ -11,8 +11,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from flows.summary import short, summary
+from flows.summary import short, span, summary
 from pgolf.artifact import Artifact
+from pgolf.pace import left_s
 from pgolf.pipeline import Node
 from pgolf.run import Progress
 
@@ -84,7 +85,8 @@ class Console:
             if due:
                 self._spoken[node.name] = now
         if due:
-            left = _left(now - first_s, progress.done - first_done, progress.total - progress.done)
+            rest_s = left_s(now - first_s, progress.done - first_done, progress.total - progress.done)
+            left = f"{span(rest_s)} left  " if rest_s else ""
             self.say(f"  {node.name:<16} {progress.unit} {progress.done:,}/{progress.total:,}  {left}{facts}".rstrip())
 
     def line(self, node: Node, text: str) -> None:
@@ -97,11 +99,3 @@ class Console:
                 self._bars.remove_task(self._tasks.pop(node.name))
         took = f"{artifact.record.wall_s:.1f} s" if built else "from artifacts"
         self.say(f"✓ {node.name:<16} {summary(artifact)}  {took}")
-
-
-def _left(took_s: float, done: int, still: int) -> str:
-    """How long the rest takes at the speed so far; nothing where there is none yet."""
-    if took_s <= 0 or done <= 0 or still <= 0:
-        return ""
-    left_s = took_s * still / done
-    return f"{left_s:,.0f} s left  " if left_s < 600 else f"{left_s / 60:,.0f} min left  "

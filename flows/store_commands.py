@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 
 from flows.arguments import place_of, recipe_of, store_place
 from pgolf.artifact import Artifact
@@ -12,8 +13,8 @@ from pgolf.stages import STAGES
 from pgolf.status import forget_the_gone
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import STAGES as STAGES_TABLE
+from pgolf.upkeep import Garbage, delete, garbage, refuse_while_building
 from pgolf.upkeep import adopt as adopt_node
-from pgolf.upkeep import delete, garbage, refuse_while_building
 from pgolf.upkeep import verify as verify_store
 
 
@@ -35,7 +36,8 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def gc(arguments: argparse.Namespace) -> int:
     """List what no result refers to; delete it only when asked."""
-    store = store_place(arguments).open_store()
+    place = store_place(arguments)
+    store = place.open_store()
     if not (arguments.results / STAGES_TABLE.name).is_dir() and not arguments.without_results:
         raise ConfigError(
             f"{arguments.results} holds no result tables, so every output would count as unused; point --results at "
@@ -49,19 +51,28 @@ def gc(arguments: argparse.Namespace) -> int:
         refuse_while_building(store)
         delete(store, found)
         forget_the_gone(store.root)
-    total_bytes = sum(item.size_bytes for item in found)
     if arguments.json:
-        rows = [{"folder": item.path.name, "size_bytes": item.size_bytes, "why": item.why} for item in found]
+        rows = [
+            {"folder": item.name, "size_bytes": item.size_bytes, "why": item.why, "shared": item.is_shared}
+            for item in found
+        ]
+        total_bytes = sum(item.size_bytes for item in found)
         print(json.dumps({"deleted": arguments.delete, "size_bytes": total_bytes, "garbage": rows}, indent=2))
         return 0
+    what = "deleted" if arguments.delete else "would go"
     for item in found:
-        what = "deleted" if arguments.delete else "would go"
-        print(f"{what}  {item.path.name:<44} {item.size_bytes:>15,} B  {item.why}")
-    print(
-        f"{len(found)} folders, {total_bytes:,} bytes"
-        + ("" if arguments.delete or not found else "; --delete removes them")
-    )
+        where = "" if place.remote is None else "  shared" if item.is_shared else "  cache "
+        print(f"{what}{where}  {item.name:<44} {item.size_bytes:>15,} B  {item.why}")
+    said = _folders(found)
+    if place.remote is not None:
+        here, shared = ([item for item in found if item.is_shared is there] for there in (False, True))
+        said = f"in the cache {place.store} {_folders(here)}; in {place.remote}, for all who use it, {_folders(shared)}"
+    print(said + ("" if arguments.delete or not found else "; --delete removes them"))
     return 0
+
+
+def _folders(found: Sequence[Garbage]) -> str:
+    return f"{len(found)} folders, {sum(item.size_bytes for item in found):,} bytes"
 
 
 def adopt(arguments: argparse.Namespace) -> int:

@@ -29,6 +29,16 @@ def short(value: Fact) -> str:
     return value
 
 
+def span(seconds: float) -> str:
+    """A time as a person says it: 42 s, 3 min 05 s, 2 h 10 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
 def _first_facts(facts: Facts) -> str:
     return "  ".join(f"{name} {short(value)}" for name, value in list(facts.items())[:4])
 

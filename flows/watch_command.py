@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.arguments import store_place
-from flows.summary import short, summary
+from flows.summary import short, span, summary
 from pgolf.artifact import Artifact, Store
 from pgolf.errors import ConfigError, StoreError
 from pgolf.record import RECORD_FILE, read_record
@@ -276,13 +276,3 @@ def _finished(snapshot: Snapshot) -> Table:
             f"{span(snapshot.now_s - at_s)} ago",
         )
     return rows
-
-
-def span(seconds: float) -> str:
-    """A time as a person says it: 42 s, 3 min 05 s, 2 h 10 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -26,6 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pgolf.content import Memo, combined, signature, spelled
+from pgolf.durable import put, sync, write_synced
 from pgolf.errors import StoreError, StoreFull
 from pgolf.fingerprint import canonical
 from pgolf.hardware import core_count, cpu_name, gpu_name, host_name
@@ -298,9 +299,8 @@ class Store:
             )
             record = record.model_copy(update={"checksum": record.content_digest()})
             write_synced(temporary / RECORD_FILE, record.to_bytes())
-            sync_folder(temporary)
-            temporary.rename(self.root / key.folder)
-            sync_folder(self.root)
+            sync(temporary)
+            put(temporary, self.root / key.folder)
         except Exception as error:
             self._keep_logs(temporary, key.folder)
             if _no_space(error) or (isinstance(error, OSError) and _concerns(error, self.root)):
@@ -322,14 +322,9 @@ class Store:
         for path in sorted(temporary.rglob("*")):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise StoreError(f"a stage wrote {path.relative_to(temporary)}, which is neither a file nor a folder")
+            sync(path)
             if path.is_dir():
-                sync_folder(path)
                 continue
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
             path.chmod(0o444)
             name = refuse_unsafe(path.relative_to(temporary).as_posix())
             # Remembered under the name it is about to have: renaming the folder changes nothing in a file's stat.
@@ -484,21 +479,6 @@ def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mappi
         assert members, f"{stage.name} wrote no file for its output {output!r} ({', '.join(patterns)})"
         outputs[output] = combined(members)
     return outputs
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _no_space(error: BaseException) -> bool:

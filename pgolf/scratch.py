@@ -5,8 +5,9 @@ removes it once the output is published. Nothing in it is ever an input of anoth
 """
 
 import hashlib
-import os
 from pathlib import Path
+
+from pgolf.durable import put, write_synced
 
 _DIGEST_BYTES = 32
 
@@ -14,17 +15,8 @@ _DIGEST_BYTES = 32
 def save(path: Path, content: bytes) -> None:
     """Write `content` behind its sha256: whole and on the disk, or not at all, whenever the process is killed."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(hashlib.sha256(content).digest())
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_synced(unfinished, hashlib.sha256(content).digest(), content)
+    put(unfinished, path)
 
 
 def load(path: Path) -> bytes | None:

@@ -25,10 +25,9 @@ from pgolf.artifact import (
     Damaged,
     Store,
     store_error,
-    sync_folder,
-    write_synced,
     written_by,
 )
+from pgolf.durable import put, sync, write_synced
 from pgolf.errors import StoreError, StoreFull
 from pgolf.hardware import host_name
 from pgolf.lease import is_locked
@@ -288,9 +287,8 @@ class SharedStore(Store):
                 self._seen[record.folder] = damaged
                 return damaged
             write_synced(temporary / RECORD_FILE, record.to_bytes())
-            sync_folder(temporary)
-            temporary.rename(path)
-            sync_folder(self.root)
+            sync(temporary)
+            put(temporary, path)
         return Artifact(path, record)
 
     @contextmanager

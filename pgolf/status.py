@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pgolf.artifact import Artifact
 from pgolf.gpu_peak import peak_flops
 from pgolf.model.flops import training_flops_per_token
+from pgolf.pace import left_s
 from pgolf.pipeline import Node
 from pgolf.placement import Hardware
 from pgolf.process import Process
@@ -95,14 +96,11 @@ class Status(BaseModel):
         """Seconds to go from the last report on, at the pace so far; of a training, to its clock's end or its last
         step, whichever comes first.
         """
-        pace = self.units_per_s
-        if pace is None:
-            return None
-        left_s = max(0.0, (self.total - self.done) / pace)
+        left = [left_s(self.reporting_s, self.done - self.first_done, self.total - self.done)]
         step = self.facts.get("step")
-        if self.training and isinstance(step, int) and self.first_step is not None and step > self.first_step:
-            left_s = min(left_s, self.reporting_s * (self.training.steps - step) / (step - self.first_step))
-        return left_s
+        if self.training and isinstance(step, int) and self.first_step is not None:
+            left.append(left_s(self.reporting_s, step - self.first_step, self.training.steps - step))
+        return None if left[0] is None else min(seconds for seconds in left if seconds is not None)
 
     @property
     def flops_share(self) -> float | None:

@@ -51,6 +51,16 @@ class Garbage:
     why: str
     objects: str = ""
 
+    @property
+    def name(self) -> str:
+        """What to call it: the folder's name, or the prefix."""
+        return self.objects or self.path.name
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it lies in an object store, which others use too, and not in a folder here."""
+        return bool(self.objects)
+
 
 def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
     """What may be removed: outputs outside the chains of `kept` (folders that results name), quarantine, leftovers and

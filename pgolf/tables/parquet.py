@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pgolf.durable import sync, write_synced
 from pgolf.errors import ResultsError
 from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
@@ -189,17 +190,15 @@ def _publish(path: Path, data: pa.Buffer, *, replace: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as file:
-                file.write(memoryview(data))
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(temporary, memoryview(data))
             if replace:
                 temporary.replace(path)
             else:
                 _rename_unless_there(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # where folders can be synced at all
+            sync(path.parent)
     except OSError as error:
         room = "; free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise ResultsError(
@@ -220,16 +219,6 @@ def _rename_unless_there(temporary: Path, path: Path) -> None:
             raise
         # A file system without hard links. The loser of a race then replaces a whole file by a whole file.
         temporary.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where folders can be synced at all."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _refuse_twins(spec: TableSpec, rows: Iterable[Mapping[str, Any]]) -> None:

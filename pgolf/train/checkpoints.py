@@ -6,7 +6,6 @@ What all ranks hold alike is dealt to them tensor by tensor.
 """
 
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pgolf.durable import sync
 from pgolf.model.tensor_file import load_tensors, save_tensors
 from pgolf.rank_job import print_line
 from pgolf.scratch import save
@@ -157,11 +157,7 @@ def _written(path: Path, tensors: Mapping[str, Tensor]) -> PartFile | str:
     """Write a rank's part, on the disk when this returns; what is wrong where that is impossible."""
     try:
         save_tensors(path, tensors, {})
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
         return PartFile.of(path)
     except OSError as error:
         _remove([path])

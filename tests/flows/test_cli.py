@@ -190,6 +190,12 @@ def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, c
         assert main(["run", *arguments, *second, "--no-prefect"]) == 0
         assert "ran: nothing (0 of 13)" in capsys.readouterr().out
         assert len(list(Store(tmp_path / "second").artifacts())) == 13
+        places = ["--store", f"s3://{BUCKET}/tiny", *second, "--results", str(tmp_path / "none"), "--without-results"]
+        assert main(["gc", *places]) == 0
+        *listed, last = capsys.readouterr().out.splitlines()
+        assert [line.split()[2] for line in listed] == ["cache"] * 13 + ["shared"] * 13
+        assert f"in the cache {tmp_path / 'second'} 13 folders, " in last
+        assert f"; in s3://{BUCKET}/tiny, for all who use it, 13 folders, " in last
         told = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "log")
         assert all(value.encode() not in told for value in CREDENTIALS.values())
     finally:

@@ -39,9 +39,9 @@ def test_the_time_left_is_that_of_the_speed_so_far(told):
 
 def test_what_a_killed_run_had_done_is_no_speed(told):
     told(0, 900)
-    assert "90 s left" in told(10, 910)
+    assert "1 min 30 s left" in told(10, 910)
 
 
-def test_hours_are_told_in_minutes(told):
+def test_hours_are_told_as_hours(told):
     told(0, 0)
-    assert "1,665 min left" in told(100, 1)
+    assert "27 h 45 min left" in told(100, 1)
