@@ -10,8 +10,8 @@ import torch
 from pgolf.lease import lease
 from pgolf.quant import calibrate
 from pgolf.quant.config import CalibrateConfig
+from pgolf.ranks.devices import devices_for
 from pgolf.run import Made, RunOptions
-from pgolf.train.devices import devices_for
 
 
 def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:

@@ -7,7 +7,7 @@ import sys
 SPEAKER = """
 from pathlib import Path
 from pgolf.errors import DataError
-from pgolf.rank_job import explained, print_line, print_progress
+from pgolf.ranks.job import explained, print_line, print_progress
 from pgolf.train.config import TrainConfig
 from pgolf.train.loop import StepReport
 from pgolf.train.rank import _StepLog

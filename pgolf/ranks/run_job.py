@@ -10,7 +10,7 @@ from pgolf import errors
 from pgolf.errors import LaunchError, PgolfError
 from pgolf.launch import run_ranks
 from pgolf.lease import Lease
-from pgolf.rank_job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
+from pgolf.ranks.job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
 from pgolf.run import RunOptions
 
 _REPORT_EVERY_S = 0.25
