@@ -21,6 +21,7 @@ from bench.timing import Spread, ratios, wall_s
 from pgolf.model.config import ModelConfig
 from pgolf.model.init import initial_model
 from pgolf.model.tensor_file import save_tensors
+from pgolf.ranks.group import Ranks
 from pgolf.recipes import recipe_named
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.checkpoint_record import PartFile, sound_record
@@ -28,7 +29,6 @@ from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.config import TrainConfig
 from pgolf.train.job import CheckpointPlace
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.ranks import Ranks
 from pgolf.train.state import TrainingState
 
 _OF: dict[str, str | int] = {"number of ranks": 1}

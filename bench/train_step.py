@@ -30,6 +30,7 @@ from pgolf.model.config import ModelConfig
 from pgolf.model.flops import training_flops_per_token
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
+from pgolf.ranks.group import Ranks
 from pgolf.recipes import recipe_named
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.config import TrainConfig
@@ -39,7 +40,6 @@ from pgolf.train.muon import shape_factor
 from pgolf.train.network_loss import NetworkLoss, network_loss
 from pgolf.train.newton_schulz import NEWTON_SCHULZ, iteration_dtype
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.ranks import Ranks
 from pgolf.train.spans import SpanReader
 
 _PRIMING_STEPS = 3

@@ -139,8 +139,13 @@ def _what_failed(module: str, processes: int, exit_code: int, last_lines: Sequen
     if found is None:
         return f"torchrun for {module} ended with exit code {exit_code}; its last lines:\n{_shown(last_lines, None)}"
     rank, code = int(found[1]), int(found[2])
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     return f"rank {rank} of {processes} of {module} {how}; its last lines:\n{_shown(last_lines, rank)}"
+
+
+def _signal_name(number: int) -> str:
+    named = {each.value: each.name for each in signal.Signals}
+    return named.get(number, f"signal {number}")  # of the real-time ones, the first and the last alone have names
 
 
 def _shown(last_lines: Sequence[str], rank: int | None) -> str:

@@ -31,11 +31,11 @@ from pgolf.pack import compress
 from pgolf.pack.config import CompressConfig
 from pgolf.quant import calibrate
 from pgolf.quant.config import CalibrateConfig
+from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.run import Progress, RunOptions
 from pgolf.train.config import TrainStageConfig
 from pgolf.train.job import Job
 from pgolf.train.rank import run as train_rank
-from pgolf.train.ranks import Ranks, join_ranks
 
 _SHOW_EVERY_S = 10.0
 

@@ -21,8 +21,8 @@ LAYERS = ("pgolf", "tasks", "flows")  # each may import itself and those before 
 NEEDS_TORCH = ("torch", "safetensors.torch")
 TORCH_FREE_PARTS = (
     "pgolf.corpus", "pgolf.ngram", "pgolf.stats", "pgolf.tables", "pgolf.report",
-    "pgolf.pack.container", "pgolf.eval.batch_means", "pgolf.eval.bpb", "pgolf.eval.chunks", "pgolf.eval.trace",
-    "pgolf.eval.windows",
+    "pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb",
+    "pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows",
 )  # fmt: skip
 # `python -m pgolf.launch` becomes torchrun; pgolf.standalone is what a bundled script runs.
 TORCH_AT_THE_TOP = ("pgolf.launch", "pgolf.standalone")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pgolf import launch
 from pgolf.errors import LaunchError
 from pgolf.launch import run_ranks
 
@@ -93,6 +94,16 @@ def test_a_crash_names_the_rank_and_carries_its_last_lines(ranks, tmp_path):
     assert "rank 0 with" not in message
     assert "the reason is here" in (tmp_path / "ranks.log").read_text()
     assert_all_gone(tmp_path, 2)
+
+
+def test_a_signal_without_a_name_is_named_by_its_number():
+    last_lines = [
+        "Root Cause (first observed failure):",
+        "  rank      : 1 (local_rank: 1)",
+        "  exitcode  : -40 (pid: 7)",
+    ]
+    said = launch._what_failed("a_module", 2, 1, last_lines)
+    assert said.startswith("rank 1 of 2 of a_module was killed by signal 40; its last lines:")
 
 
 def test_a_rank_killed_from_outside_is_named_with_its_signal(ranks, tmp_path):

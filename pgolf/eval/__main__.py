@@ -1,30 +1,16 @@
-"""Where torchrun enters: one rank of an evaluation, `python -m pgolf.eval <job.json> <torchrun's pid>`."""
+"""Where torchrun enters: one rank of an evaluation (`pgolf.ranks.enter`)."""
 
-import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from pgolf.eval.job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.pieces import PIECES_FILE, write_pieces
 from pgolf.eval.scoring import Scoring, open_text
-from pgolf.parent_death import die_with_parent
-from pgolf.rank_job import explained, print_progress
+from pgolf.ranks.enter import enter
+from pgolf.ranks.group import Ranks
+from pgolf.ranks.job import print_progress
 from pgolf.run import Fact
-from pgolf.train.ranks import Ranks, join_ranks
-
-
-def main(job_path: Path) -> int:
-    """Run this rank of the job; returns the exit code. An error with an explanation leaves a failure file."""
-    job = Job.model_validate_json(job_path.read_bytes())
-    ranks, device = join_ranks(job.device)
-    try:
-        return explained(lambda: run(job, ranks, device), job.out, ranks.rank)
-    finally:
-        dist.destroy_process_group()
 
 
 def run(job: Job, ranks: Ranks, device: torch.device) -> None:
@@ -52,7 +38,4 @@ def _told(done: int, total: int, facts: Mapping[str, Fact]) -> None:
 
 
 if __name__ == "__main__":
-    die_with_parent(int(sys.argv[-1]))
-    exit_code = main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    os._exit(exit_code)  # as pgolf.train does
+    enter(Job, run)

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from pgolf.eval.config import ScoreConfig
-from pgolf.rank_job import RankJob
+from pgolf.ranks.job import RankJob
 from pgolf.run import Fact
 
 LEDGER_FILE = "score.json"

@@ -24,7 +24,7 @@ from pgolf.eval.ttt_config import AdaptedMatrix, LoraConfig
 from pgolf.eval.windows import Int64Array
 from pgolf.model.gpt import GPT
 from pgolf.model.linear import Adapter, CastedLinear
-from pgolf.train.ranks import Ranks
+from pgolf.ranks.group import Ranks
 
 
 class DocumentPass:

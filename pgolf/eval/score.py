@@ -15,9 +15,9 @@ from pgolf.eval.job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.pieces import PIECES_FILE, joined_pieces
 from pgolf.eval.scoring import cpu_threads, open_text
 from pgolf.hardware import scoring_ranks
+from pgolf.ranks.devices import devices_for
+from pgolf.ranks.run_job import run_job
 from pgolf.run import Lease, Made, RunOptions
-from pgolf.train.devices import devices_for
-from pgolf.train.run_job import run_job
 
 LOG_FILE = "score.log"
 

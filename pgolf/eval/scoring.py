@@ -30,8 +30,8 @@ from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.untie import untie
 from pgolf.pack.load import load_packed
+from pgolf.ranks.group import Ranks
 from pgolf.run import Fact
-from pgolf.train.ranks import Ranks
 
 # Batches that a chunk is cut into at least, where it has the windows: so many ranks or threads find work in it.
 BATCHES_PER_CHUNK = 16

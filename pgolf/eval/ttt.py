@@ -20,7 +20,7 @@ from pgolf.eval.in_order import map_in_order
 from pgolf.eval.ttt_config import TttConfig
 from pgolf.model.gpt import GPT
 from pgolf.quant.threads import intra_op_threads
-from pgolf.train.ranks import Ranks
+from pgolf.ranks.group import Ranks
 
 # Positions of one backward pass: 16,384 are the largest group of the two published systems.
 POSITIONS_AT_A_TIME = 1 << 14

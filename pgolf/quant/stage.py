@@ -8,8 +8,8 @@ import torch
 
 from pgolf.quant import calibrate
 from pgolf.quant.config import CalibrateConfig
+from pgolf.ranks.devices import devices_for
 from pgolf.run import Made, RunOptions
-from pgolf.train.devices import devices_for
 
 
 def devices(_config: CalibrateConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:

@@ -1,40 +1,21 @@
-"""Where torchrun enters: one rank of a training run, `python -m pgolf.train <job.json> <torchrun's pid>`."""
+"""Where torchrun enters: one rank of a training run (`pgolf.ranks.enter`)."""
 
-import os
-import sys
-from pathlib import Path
+import torch
 
-import torch.distributed as dist
-
-from pgolf.parent_death import die_with_parent
-from pgolf.rank_job import explained
+from pgolf.ranks.enter import enter
+from pgolf.ranks.group import Ranks
 from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.job import Job
 from pgolf.train.rank import run
-from pgolf.train.ranks import join_ranks
 
 
-def main(job_path: Path) -> int:
-    """Run this rank of the job; returns the exit code. An error with an explanation leaves a failure file."""
-    job = Job.model_validate_json(job_path.read_bytes())
-    ranks, device = join_ranks(job.device)
+def train(job: Job, ranks: Ranks, device: torch.device) -> None:
+    """Run this rank of the training, with checkpoints where the job says so."""
     checkpoints = None if job.checkpoints is None else Checkpoints(job.checkpoints, ranks)
-
-    def work() -> None:
-        run(job, ranks, device, checkpoints)
-        if checkpoints is not None:
-            checkpoints.close()
-
-    try:
-        return explained(work, job.out, ranks.rank)
-    finally:
-        dist.destroy_process_group()
+    run(job, ranks, device, checkpoints)
+    if checkpoints is not None:
+        checkpoints.close()
 
 
 if __name__ == "__main__":
-    die_with_parent(int(sys.argv[-1]))
-    exit_code = main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    # All files are written. gloo's threads may still be letting go of tensors, and an interpreter that shuts down
-    # beneath them aborts: seen in 1 of 20 runs of two ranks.
-    os._exit(exit_code)
+    enter(Job, train)

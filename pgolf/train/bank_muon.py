@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from pgolf.ranks.group import Ranks
 from pgolf.train.muon import nesterov_step, shape_factor, stacked_gradients
 from pgolf.train.newton_schulz import orthogonalize
-from pgolf.train.ranks import Ranks
 
 # The roles that share a bank, each with its matrices of all layers one after the other.
 _BANKS = (("attn.c_q", "attn.proj"), ("attn.c_k", "attn.c_v"), ("mlp.fc",), ("mlp.proj",))

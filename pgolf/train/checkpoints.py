@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pgolf.durable import sync
 from pgolf.model.tensor_file import load_tensors, save_tensors
-from pgolf.rank_job import print_line
+from pgolf.ranks.group import Ranks
+from pgolf.ranks.job import print_line
 from pgolf.scratch import save
 from pgolf.train.checkpoint_record import (
     PART_FILE,
@@ -28,7 +29,6 @@ from pgolf.train.checkpoint_record import (
     read_record,
 )
 from pgolf.train.job import CheckpointPlace, LoggedLoss, Reached
-from pgolf.train.ranks import Ranks
 from pgolf.train.state import TrainingState, resumed_at
 
 _SIZE_BYTES, _SHA256_BYTES = 8, 32

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pgolf.rank_job import RankJob
+from pgolf.ranks.job import RankJob
 from pgolf.train.config import TrainStageConfig
 
 CHECKPOINT_FILE = "checkpoint.safetensors"

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from pgolf.errors import NonFiniteLoss
 from pgolf.model.gpt import GPT
+from pgolf.ranks.group import Ranks
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.config import TrainConfig
 from pgolf.train.crownq import rounding_variance
 from pgolf.train.groups import block_linears
 from pgolf.train.network_loss import NetworkLoss
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.ranks import Ranks
 from pgolf.train.schedule import muon_momentum, rate_scale
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, TrainingState

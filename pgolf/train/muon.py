@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pgolf.ranks.group import Ranks
 from pgolf.train.newton_schulz import iteration_dtype, orthogonalize
-from pgolf.train.ranks import Ranks
 
 
 class MatrixMuon:

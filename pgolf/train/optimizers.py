@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from pgolf.model.gpt import GPT
+from pgolf.ranks.group import Ranks
 from pgolf.train.adam import AdamW
 from pgolf.train.bank_muon import BankMuon, banks_of
 from pgolf.train.config import TrainConfig
 from pgolf.train.groups import group_parameters
 from pgolf.train.muon import MatrixMuon
-from pgolf.train.ranks import Ranks
 
 
 class Optimizers:

@@ -8,12 +8,12 @@ from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import training_stream
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.init import initial_model
-from pgolf.rank_job import print_line, print_progress
+from pgolf.ranks.group import Ranks
+from pgolf.ranks.job import print_line, print_progress
 from pgolf.train.config import TrainConfig
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss, Reached
 from pgolf.train.loop import StepReport, prime, train
 from pgolf.train.network_loss import network_loss
-from pgolf.train.ranks import Ranks
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, resumed_at
 

@@ -15,13 +15,13 @@ from pgolf.corpus.shards import read_shard, training_stream
 from pgolf.errors import ConfigError, TrainingError
 from pgolf.fingerprint import digest
 from pgolf.hardware import cpu_name, ranks_for, refuse_uneven
+from pgolf.ranks.devices import devices_for
+from pgolf.ranks.run_job import run_job
 from pgolf.run import Fact, Lease, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
 from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, sound_record
 from pgolf.train.config import TrainConfig, TrainStageConfig
-from pgolf.train.devices import devices_for
 from pgolf.train.job import LEDGER_FILE, LOG_FILE, CheckpointPlace, Job, Ledger, Reached
-from pgolf.train.run_job import run_job
 
 
 def devices(config: TrainStageConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:

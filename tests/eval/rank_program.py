@@ -12,7 +12,7 @@ from pgolf.eval.config import ScoreConfig
 from pgolf.eval.pieces import PIECES_FILE, write_pieces
 from pgolf.eval.scoring import Scoring, open_text
 from pgolf.parent_death import die_with_parent
-from pgolf.train.ranks import join_ranks
+from pgolf.ranks.group import join_ranks
 
 WINDOW, STRIDE, CHUNK = 24, 8, 48
 SMALL_CHUNKS = {"chunk_tokens": CHUNK, "sequence_length": 12, "groups": 5, "lr": 0.02}
@@ -53,4 +53,4 @@ def main(roles, folder):
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[-1]))
     main(sys.argv[1], Path(sys.argv[2]))
-    os._exit(0)  # as pgolf.eval does
+    os._exit(0)  # as pgolf.ranks.enter does

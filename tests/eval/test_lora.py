@@ -18,8 +18,8 @@ from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
 from pgolf.overrides import apply_overrides
+from pgolf.ranks.group import Ranks
 from pgolf.recipes import recipe_named
-from pgolf.train.ranks import Ranks
 from tests.eval.traces import stream_for, trace_of
 from tests.oracles import ttt as oracle
 

@@ -19,8 +19,8 @@ from pgolf.launch import run_ranks
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.pack.compress import make as compress
 from pgolf.pack.config import CompressConfig
+from pgolf.ranks.group import Ranks
 from pgolf.run import RunOptions
-from pgolf.train.ranks import Ranks
 from tests.arrow_files import rewrite, write_hints
 from tests.eval import rank_program
 from tests.eval.rank_program import CASES, STRIDE, WINDOW

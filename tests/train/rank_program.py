@@ -9,9 +9,9 @@ import torch.distributed as dist
 
 from pgolf.model.init import initial_model
 from pgolf.parent_death import die_with_parent
+from pgolf.ranks.group import join_ranks
 from pgolf.train.loop import accumulate_gradients, average_and_clip, train
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.ranks import join_ranks
 from tests.train.runs import TINY, spans_of
 
 # AdamW's first steps are nearly the sign of the gradient, and so pass the rounding of a table's bfloat16 gradient on at
@@ -63,4 +63,4 @@ def main(data, out):
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[-1]))
     main(Path(sys.argv[1]), Path(sys.argv[2]))
-    os._exit(0)  # as pgolf.train does
+    os._exit(0)  # as pgolf.ranks.enter does

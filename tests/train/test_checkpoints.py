@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pgolf.model.init import initial_model
+from pgolf.ranks.group import Ranks
 from pgolf.scratch import load, save
 from pgolf.train import checkpoints
 from pgolf.train.averaging import WeightAverage
@@ -15,7 +16,6 @@ from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.job import CheckpointPlace
 from pgolf.train.loop import prime, train
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.ranks import Ranks
 from pgolf.train.state import TrainingState
 from tests.train.runs import learnable_tokens, spans_of, with_train, write_data
 

@@ -5,10 +5,10 @@ import torch
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
+from pgolf.ranks.group import Ranks
 from pgolf.train.config import TrainConfig
 from pgolf.train.groups import group_parameters
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.ranks import Ranks
 from tests.train.runs import TINY
 
 

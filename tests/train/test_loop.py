@@ -9,10 +9,10 @@ from torch import nn
 from pgolf.errors import NonFiniteLoss
 from pgolf.model.init import initial_model
 from pgolf.model.linear import CastedLinear
+from pgolf.ranks.group import Ranks
 from pgolf.train.crownq import rounding_variance
 from pgolf.train.groups import block_linears
 from pgolf.train.loop import accumulate_gradients, prime, train
-from pgolf.train.ranks import Ranks
 from tests.train.runs import TINY, learnable_tokens, spans_of, with_train, write_data
 
 

@@ -7,10 +7,10 @@ from torch import nn
 
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
+from pgolf.ranks.group import Ranks
 from pgolf.train.bank_muon import BankMuon, banks_of
 from pgolf.train.groups import group_parameters
 from pgolf.train.muon import MatrixMuon
-from pgolf.train.ranks import Ranks
 from tests.oracles.muon import MuonByDefinition
 from tests.train.matrices import well_conditioned
 

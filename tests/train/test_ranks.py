@@ -5,8 +5,8 @@ import torch
 
 from pgolf.launch import run_ranks
 from pgolf.model.init import initial_model
+from pgolf.ranks.group import Ranks
 from pgolf.train.loop import accumulate_gradients
-from pgolf.train.ranks import Ranks
 from tests.train import rank_program
 from tests.train.rank_program import CASES, results
 from tests.train.runs import TINY, learnable_tokens, spans_of, write_data

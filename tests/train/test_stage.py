@@ -11,11 +11,11 @@ import torch
 from pgolf.errors import ConfigError, DataError, NonFiniteLoss, ShardError
 from pgolf.hardware import core_count
 from pgolf.model.checkpoint import build_model, load_checkpoint
+from pgolf.ranks.group import Ranks
 from pgolf.run import RunOptions
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE, Job, Ledger
 from pgolf.train.rank import run
-from pgolf.train.ranks import Ranks
 from pgolf.train.stage import devices, make
 from tests.train.runs import TINY, learnable_tokens, with_train, write_data
 

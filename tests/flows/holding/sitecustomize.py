@@ -14,10 +14,10 @@ from pathlib import Path
 
 def hold_ranks() -> None:
     """Have this process, a rank, ignore SIGTERM and pause in `print_progress`."""
-    from pgolf import rank_job
+    from pgolf.ranks import job
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print_progress = rank_job.print_progress
+    print_progress = job.print_progress
     folder = next(path.parent for path in Path(sys.orig_argv[-2]).parents if path.name.startswith("store"))
 
     def print_and_hold(facts: dict) -> None:
@@ -26,7 +26,7 @@ def hold_ranks() -> None:
             (folder / f"held-{os.getpid()}").touch()
             time.sleep(0.05)
 
-    rank_job.print_progress = print_and_hold
+    job.print_progress = print_and_hold
 
 
 if "-m" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("-m") + 1] == "pgolf.train.__main__":

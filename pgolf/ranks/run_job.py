@@ -3,13 +3,16 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from pgolf import errors
 from pgolf.errors import LaunchError, PgolfError
 from pgolf.launch import run_ranks
-from pgolf.rank_job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
+from pgolf.ranks.job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
 from pgolf.run import Lease, RunOptions
 
 _REPORT_EVERY_S = 0.25
@@ -76,11 +79,10 @@ def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dic
 
 
 def _explanation(out: Path, processes: int) -> PgolfError | None:
-    """The error that the lowest rank which could explain itself has left."""
+    """The error that the lowest rank which could explain itself has left; a file that a full disk cut short is none."""
     for rank in range(processes):
-        path = out / FAILURE_FILE.format(rank=rank)
-        if path.is_file():
-            failure = Failure.model_validate_json(path.read_bytes())
+        with suppress(OSError, ValidationError):
+            failure = Failure.model_validate_json((out / FAILURE_FILE.format(rank=rank)).read_bytes())
             error: PgolfError = getattr(errors, failure.kind)(failure.message)
             return error
     return None

@@ -1,6 +1,6 @@
 """What a stage that runs under torchrun hands to its ranks and gets back: a job file, failure files, printed progress.
 
-The stage's side of it is `pgolf.train.run_job`. Imports no torch.
+The stage's side of it is `pgolf.ranks.run_job`. Imports no torch.
 """
 
 import json
