@@ -123,7 +123,7 @@ def train(
         keeper.restore(state)
     launched: deque[_Launched] = deque()
     took_s: deque[float] = deque(maxlen=_PACE_STEPS)
-    limit_s = math.inf if config.clock_limit_s is None else config.clock_limit_s
+    limit_s = config.clock_limit_s
     rounding, finished, elapsed_s = state.rounding, state.steps, state.elapsed_s
     if rounding:
         _round_in_training(model, config.late_qat_bits)
@@ -163,7 +163,7 @@ def train(
             took_s.append(elapsed_s - before_s)
             finished = oldest.steps_done
             # No further step where it would end after the limit, behind those on their way.
-            is_last = is_last or elapsed_s + (len(launched) + 1) * max(took_s) > limit_s
+            is_last = is_last or (limit_s is not None and elapsed_s + (len(launched) + 1) * max(took_s) > limit_s)
             on_step(
                 StepReport(
                     steps_done=finished,
