@@ -25,6 +25,6 @@ def test_the_file_for_prefects_own_commands_says_what_the_command_line_sets():
 
 
 def test_the_server_never_flushes_without_a_pause():
-    """Prefect cuts the seconds to a whole number; of 0 its recorder spins, and takes most of a core from an idle node."""
+    """Prefect cuts the seconds to a whole number; with 0 its recorder spins, at most of a core."""
     name = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"
     assert int(float(SETTINGS[name])) >= 1
