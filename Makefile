@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Where PyTorch's CPU builds are; used when this machine has no NVIDIA driver and the index can be reached.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
-# Test files run side by side; the tests of one file share what they set up, so they stay together.
+# Test files run side by side; the tests of one file share what they set up, so they stay together. The longest come
+# first (tests/conftest.py); by itself xdist would begin with the files of most tests.
 WORKERS := $(shell nproc)
 
 .PHONY: setup demo test check bench readme lock clean
@@ -26,7 +27,7 @@ demo: setup
 	$(BIN)/pgolf run demo
 
 test: setup check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

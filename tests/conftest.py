@@ -16,6 +16,32 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+# A file stays on one core (`--dist loadfile`), and one of these at the end would leave the others idle.
+LONGEST_FIRST = (
+    "flows/test_faults.py",
+    "flows/test_faults_of_workers.py",
+    "flows/test_faults_of_runs.py",
+    "flows/test_deploy.py",
+    "pack/test_policies.py",
+    "flows/test_prefect.py",
+    "test_systems.py",
+    "flows/test_two_workers.py",
+    "test_bundle.py",
+    "train/test_resume.py",
+    "flows/test_cli.py",
+    "flows/test_import.py",
+    "flows/test_sweep.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, all others as they come."""
+    folder = Path(__file__).parent
+    place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
+    assert all(path.is_file() for path in place)
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real FineWeb tokens and tokenizers, where PGOLF_TEST_DATA names one."""

@@ -3,22 +3,21 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from pgolf.errors import BudgetExceeded, QuantizationError
 from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
 from pgolf.model.tensor_file import load_tensors, save_tensors
-from pgolf.pack.downgrade import rung_plan
+from pgolf.pack.load import load_packed
 from pgolf.pack.quantizer import Quantizer
-from pgolf.pack.weights import restore
 from tests.pack.trained import Trained, corpus, trained
 
+# Enough steps that they count: after fewer, five bits cost less than two losses differ by anyway (0.001). All of a step
+# in one span: most of a small span's time is calls.
+STEPS = ("train.steps=40", "train.warmdown_steps=20", "train.spans_per_step=1")
 NETWORKS = {
-    # Steps at rates that make them count: after fewer, five bits cost less than two losses differ by anyway (0.001).
-    # The demo's own network, half as deep.
-    "pr715-tiny": ("train.steps=40", "train.warmdown_steps=20", "train.muon_lr=0.04", "calibrate.batches=8"),
-    "pr792-tiny": ("train.steps=40", "train.warmdown_steps=20", "train.muon_lr=0.04", "calibrate.batches=8"),
-    "demo": ("train.steps=40", "train.warmdown_steps=20", "model.layers=2", "calibrate.batches=2"),
+    "pr715-tiny": (*STEPS, "train.muon_lr=0.04", "calibrate.batches=8"),
+    "pr792-tiny": (*STEPS, "train.muon_lr=0.04", "calibrate.batches=8"),
+    "demo": (*STEPS, "model.layers=2", "calibrate.batches=2"),  # half as deep
 }
 # zstd alone at one fast level: what is compared is policies.
 FAST = {"zstd_levels": (5,), "method": "rtn"}
@@ -77,16 +76,17 @@ def test_thorough_gptq_leaves_less_error_in_every_matrix_and_less_loss_than_the_
         errors, losses, sizes = {}, {}, {}
         for method in ("gptq", "gptq_hessian"):
             changes = {"method": method, "matrix_bits": bits, "downgrade_bits": None, "zstd_levels": (1,)}
+            facts, losses[method] = network.packed(tmp_path / f"{method}{bits}", **changes, budget_bytes=10**9)
+            sizes[method] = facts["total_bytes"]
+            decoded = load_packed(tmp_path / f"{method}{bits}" / "model.pgolf").state
             config = network.recipe.compress.model_copy(update=changes)
-            quantizer = Quantizer(config, state, hessians, 1)
-            stored = quantizer.stored(rung_plan(quantizer, ()))
-            gaps = {name: state[name].float() - restore(stored[name], torch.float32) for name in quantizer.matrices}
+            gaps = {
+                name: state[name].float() - decoded[name] for name in Quantizer(config, state, hessians, 1).matrices
+            }
             errors[method] = {
                 name: float(((gap_RC.double() @ hessians[name].double()) * gap_RC).sum())
                 for name, gap_RC in gaps.items()
             }
-            facts, losses[method] = network.packed(tmp_path / f"{method}{bits}", **changes, budget_bytes=10**9)
-            sizes[method] = facts["total_bytes"]
         assert all(errors["gptq_hessian"][name] <= error for name, error in errors["gptq"].items())
         # Six bits cost either less than the noise of a thousandth of a nat.
         assert bits == 6 or losses["gptq_hessian"] <= losses["gptq"]
