@@ -1,8 +1,10 @@
 """Where torchrun enters: one rank of a training run, `python -m pgolf.train <job.json> <torchrun's pid>`."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import torch.distributed as dist
 
@@ -19,6 +21,12 @@ def main(job_path: Path) -> int:
     job = Job.model_validate_json(job_path.read_bytes())
     ranks, device = join_ranks(job.device)
     checkpoints = None if job.checkpoints is None else Checkpoints(job.checkpoints, ranks)
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        if checkpoints is None or not checkpoints.tell_to_end():
+            os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
 
     def work() -> None:
         run(job, ranks, device, checkpoints)
