@@ -2,8 +2,9 @@
 
 At SIGTERM or Ctrl-C Prefect raises in the flow, then waits for the threads of its tasks, for ever if one waits for a
 training; then it records the crash, ends its in-process server, and signals again for the handler that was there
-before. Python's default would die there and leave what is left of the server. Ranks need nothing from us: they die with
-torchrun, and torchrun with this process. The store needs nothing either: it is safe against worse.
+before. Python's default would die there and leave what is left of the server. Ranks are told to end and given some time
+for a last checkpoint; after that they die with torchrun, and torchrun with this process. The store needs nothing: it is
+safe against worse.
 """
 
 import os
@@ -17,11 +18,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from pgolf.children import children
+
+# Ranks that are told to end write a last checkpoint first.
+LAST_CHECKPOINT_WITHIN_S = 10.0
+
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Within the block, SIGTERM ends this process and its children with exit code 143."""
-    before = signal.signal(signal.SIGTERM, _end)
+    """Within the block, SIGTERM ends this process and its children with exit code 143.
+
+    At most `LAST_CHECKPOINT_WITHIN_S` later: for as long as ranks take to keep what they have trained.
+    """
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        deadline = time.monotonic() + LAST_CHECKPOINT_WITHIN_S
+        while _end_trainings() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        _leave()
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
@@ -34,11 +50,9 @@ def end_within(grace_s: float) -> None:
     def watch() -> None:
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline:
-            for pid in children(os.getpid()):
-                if b"pgolf.launch" in _command(pid):
-                    terminate(pid)
+            _end_trainings()
             time.sleep(0.5)
-        _end(signal.SIGTERM, None)
+        _leave()
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -81,22 +95,16 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _end(_signal: int, _frame: FrameType | None) -> None:
+def _end_trainings() -> bool:
+    """SIGTERM for every torchrun of ours, which may come more than once; False where there is none any more."""
+    running = [pid for pid in children(os.getpid()) if b"pgolf.launch" in _command(pid)]
+    for pid in running:
+        terminate(pid)
+    return bool(running)
+
+
+def _leave() -> None:
     print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
     for pid in children(os.getpid()):
         terminate(pid)
     os._exit(128 + signal.SIGTERM)
-
-
-def children(parent: int) -> list[int]:
-    """Pids of the living direct children."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name before the last bracket may hold anything; state and parent follow it.
-            state, parent_of = stat.read_text().rsplit(")", 1)[1].split()[:2]
-        except OSError:
-            continue
-        if state != "Z" and int(parent_of) == parent:
-            found.append(int(stat.parent.name))
-    return found

@@ -22,8 +22,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Scheduled
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from flows.ending import children, terminate
+from flows.ending import terminate
 from flows.settling import crash, settle, unfinished_runs, watch_heartbeats, worker_name
+from pgolf.children import children
 from pgolf.errors import ConfigError
 from pgolf.process import Process
 

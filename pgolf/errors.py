@@ -14,7 +14,7 @@ PgolfError
 ├── ArtifactError         a packed model file that cannot be decoded
 ├── StoreError            the artifact store cannot be read or written
 │   └── StoreFull         no space left; nothing half-written stays behind
-├── Stopped               a stage that was not started because its run is being ended
+├── Stopped               a stage that was not started or not finished because its run is being ended
 ├── LaunchError           a child process (torchrun) failed, with its last lines
 └── ResultsError          a result table that cannot be read or written
 """
@@ -91,7 +91,7 @@ class LaunchError(PgolfError):
 
 
 class Stopped(PgolfError):
-    """A stage that was not started because its run is being ended."""
+    """A stage that was not started or not finished because its run is being ended."""
 
     exit_code = 143
 

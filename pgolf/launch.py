@@ -16,9 +16,12 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
+from pgolf.children import children
 from pgolf.errors import LaunchError
 from pgolf.parent_death import die_with_parent
 
@@ -49,9 +52,9 @@ def run_ranks(
     OMP_NUM_THREADS = threads. keep_open: file descriptors torchrun inherits (a lease). A rank's first act must be
     `die_with_parent(int(sys.argv[-1]))`.
 
+    SIGTERM to torchrun reaches the ranks, however often, and torchrun waits for them: they may still write something.
     Raises LaunchError when a rank fails (with its last lines) or when `timeout_s` is over: torchrun then gets SIGTERM,
-    which it passes on, and after `grace_s` SIGKILL, which takes the ranks along. The same end follows any exception
-    of `on_line`.
+    and after `grace_s` SIGKILL, which takes the ranks along. The same end follows any exception of `on_line`.
     """
     began_s = time.monotonic()
     deadline_s = None if timeout_s is None else began_s + timeout_s
@@ -62,6 +65,7 @@ def run_ranks(
                 # Port 0: the rendezvous picks a free one. Without local-addr it would look up the host's name.
                 *("--nnodes=1", f"--nproc-per-node={processes}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
                 *("--local-addr=127.0.0.1", "--max-restarts=0", "--tee=3", f"--log-dir={rank_logs}"),
+                "--signals-to-handle=SIGHUP,SIGQUIT",  # the others are _pass_on's
                 *("-m", module, *arguments),
             ],
             stdin=subprocess.DEVNULL,
@@ -154,9 +158,25 @@ def _shown(last_lines: Sequence[str], rank: int | None) -> str:
     return "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:]) or "  (it printed nothing)"
 
 
+def _pass_on(_signal: int, _frame: FrameType | None) -> None:
+    """Tell the ranks to end, or end where there are none yet.
+
+    torchrun's own handler raises an error whenever a signal comes: the second, in the middle of waiting for the ranks
+    after the first, ends torchrun and so kills them (seen under Prefect, which signals the whole group).
+    """
+    ranks = children(os.getpid())
+    for pid in ranks:
+        with suppress(ProcessLookupError):  # ended by itself meanwhile
+            os.kill(pid, signal.SIGTERM)
+    if not ranks:
+        os._exit(128 + signal.SIGTERM)
+
+
 def _become_torchrun() -> None:
     """`python -m pgolf.launch <parent pid> <torchrun arguments>`: torchrun, bound to its parent's life."""
     die_with_parent(int(sys.argv[1]))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _pass_on)
     from torch.distributed.run import main  # after the line above: importing torch takes seconds
 
     main([*sys.argv[2:], str(os.getpid())])

@@ -70,13 +70,13 @@ class Ranks:
         dist.all_gather_into_tensor(whole, part.contiguous())
         return whole
 
-    def largest(self, value: float) -> float:
-        """The largest of one number per rank; over the host's network, so that no device has to be waited for."""
+    def largest(self, *values: float) -> tuple[float, ...]:
+        """Each number's largest over the ranks; over the host's network, so that no device has to be waited for."""
         if self.world_size == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64)
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return float(tensor)
+        return tuple(tensor.tolist())
 
 
 def join_ranks(device_type: Literal["cpu", "cuda"]) -> tuple[Ranks, torch.device]:

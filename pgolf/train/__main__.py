@@ -1,5 +1,9 @@
 """Where torchrun enters: one rank of a training run (`pgolf.ranks.enter`)."""
 
+import os
+import signal
+from types import FrameType
+
 import torch
 
 from pgolf.ranks.enter import enter
@@ -12,6 +16,12 @@ from pgolf.train.rank import run
 def train(job: Job, ranks: Ranks, device: torch.device) -> None:
     """Run this rank of the training, with checkpoints where the job says so."""
     checkpoints = None if job.checkpoints is None else Checkpoints(job.checkpoints, ranks)
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        if checkpoints is None or not checkpoints.tell_to_end():
+            os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
     run(job, ranks, device, checkpoints)
     if checkpoints is not None:
         checkpoints.close()

@@ -48,6 +48,8 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[PartFile | str] | None = None
         self._next: Reached | None = None  # what is being written
+        self._has_begun = False
+        self.is_told_to_end = False
 
     def restore(self, state: TrainingState) -> None:
         """Put the state where it was kept, and set aside the memory that copies go to."""
@@ -61,11 +63,21 @@ class Checkpoints:
                 name: torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
                 for name, tensor in self._part(state).items()
             }
+            self._has_begun = True
+
+    def tell_to_end(self) -> bool:
+        """End the training after the step on its way, with a last checkpoint; False where it has nothing to keep yet.
+
+        May be called by a signal handler.
+        """
+        self.is_told_to_end = self._has_begun
+        return self._has_begun
 
     def is_due(self, elapsed_s: float) -> bool:
         """True when the last one is long enough ago and no rank is still writing it."""
         if self._writing is not None:
-            if self.ranks.largest(0.0 if self._writing.done() else 1.0) > 0:
+            (somebody_writes,) = self.ranks.largest(0.0 if self._writing.done() else 1.0)
+            if somebody_writes:
                 return False
             self._complete()
         return elapsed_s - self._kept_s >= self._every_s
@@ -87,6 +99,12 @@ class Checkpoints:
             resumed_at=resumed_at(self.start),
         )
         self._writing = self._thread.submit(_written, self._path(self.ranks.rank, state.steps), self._host)
+
+    def keep_last(self, state: TrainingState) -> None:
+        """Have the state on the disk, with its record; all ranks together."""
+        self.wait()
+        self.keep(state)
+        self.wait()
 
     def wait(self) -> None:
         """Have what is being written on the disk, with its record; all ranks together."""

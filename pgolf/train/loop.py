@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pgolf.errors import NonFiniteLoss
+from pgolf.errors import NonFiniteLoss, Stopped
 from pgolf.model.gpt import GPT
 from pgolf.ranks.group import Ranks
 from pgolf.train.averaging import WeightAverage
@@ -107,7 +107,8 @@ def train(
     finished it. loss: `network_loss`; None: `model.loss`. lag: steps that are launched before the host waits for one,
     so that the device never waits for the host; weights and reports are the same, but a run that stops by the clock
     does `lag` steps more. Raises NonFiniteLoss, on every rank in the same step, with lag 0 before the step has touched
-    the weights; and TrainingError where no snapshot was taken for the mean of them.
+    the weights; TrainingError where no snapshot was taken for the mean of them; and Stopped, on every rank after the
+    same step, once the keeper of one of them is told to end and the state is kept.
     """
     model.train()
     device = model.tok_emb.weight.device
@@ -117,7 +118,7 @@ def train(
     if keeper is not None:
         keeper.restore(state)
     launched: deque[_Launched] = deque()
-    rounding, finished, elapsed_s = state.rounding, state.steps, state.elapsed_s
+    rounding, finished, elapsed_s, ends = state.rounding, state.steps, state.elapsed_s, False
     if rounding:
         _round_in_training(model, config.late_qat_bits)
     _synchronize(device)
@@ -149,10 +150,12 @@ def train(
         )
         is_last = step + 1 == config.steps
         keeps = keeper is not None and keeper.is_due(elapsed_s)
-        while len(launched) > (0 if is_last or keeps else lag):
+        while len(launched) > (0 if is_last or keeps or ends else lag):
             oldest = launched.popleft()
             loss_nats, gradient_norm = oldest.finished()
-            elapsed_s = ranks.largest(clock_s() - start_s)
+            told = keeper is not None and keeper.is_told_to_end
+            elapsed_s, told_to_end = ranks.largest(clock_s() - start_s, float(told))
+            ends = ends or told_to_end > 0
             finished = oldest.steps_done
             is_last = is_last or (config.clock_limit_s is not None and elapsed_s >= config.clock_limit_s)
             on_step(
@@ -168,8 +171,11 @@ def train(
             )
         if is_last:
             break
-        if keeper is not None and keeps:
+        if keeper is not None and (keeps or ends):
             state.steps, state.elapsed_s, state.rounding = finished, elapsed_s, rounding
+            if ends:
+                keeper.keep_last(state)
+                raise Stopped(f"training was told to end and did after step {finished}; run again to go on from there")
             keeper.keep(state)
     _round_in_training(model, None)
     model.zero_grad(set_to_none=True)

@@ -38,11 +38,12 @@ class TrainingState:
 class Keeper(Protocol):
     """Keeps states of an unfinished training, and begins with the last one kept.
 
-    start: where that is; None: at the beginning. losses: those logged so far, which whoever logs adds to. All ranks
-    call the same methods in the same order.
+    start: where that is; None: at the beginning. losses: those logged so far, which whoever logs adds to.
+    is_told_to_end: this rank's process is to end. All ranks call the same methods in the same order.
     """
 
     losses: list[LoggedLoss]
+    is_told_to_end: bool
 
     @property
     def start(self) -> Reached | None:
@@ -56,6 +57,9 @@ class Keeper(Protocol):
 
     def keep(self, state: TrainingState) -> None:
         """Keep the state; returns as soon as training may change it."""
+
+    def keep_last(self, state: TrainingState) -> None:
+        """Keep the state for good before the process ends."""
 
 
 def resumed_at(start: Reached | None) -> list[int]:

@@ -18,8 +18,8 @@ CONFIGS = {
 }
 
 
-def main(name: str, processes: str, folder: Path) -> int:
-    """`folder` holds data/ and scratch/; the output goes to a new out/."""
+def main(name: str, processes: str, folder: Path, every_s: str) -> int:
+    """`folder` holds data/ and scratch/; the output goes to a new out/. every_s: seconds between two checkpoints."""
     out = folder / "out"
     out.mkdir(exist_ok=True)
 
@@ -33,7 +33,7 @@ def main(name: str, processes: str, folder: Path) -> int:
         processes=int(processes),
         log_every_steps=1,
         scratch=folder / "scratch",
-        checkpoint_every_s=1e-9,  # whenever the one before is on the disk
+        checkpoint_every_s=float(every_s),
         log_line=lambda line: print(line, flush=True),
         report=report,
     )
@@ -46,4 +46,4 @@ def main(name: str, processes: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4]))

@@ -6,6 +6,7 @@ import threading
 import pytest
 import torch
 
+from pgolf.errors import Stopped
 from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
 from pgolf.scratch import load, save
@@ -37,6 +38,12 @@ def config_of(**fields):
     return with_train(steps=STEPS, warmdown_steps=6, **fields)
 
 
+def state_of(config):
+    model = initial_model(config.model, 1)
+    average = WeightAverage(model.state_dict(), config.train)
+    return TrainingState(model, Optimizers(model, config.train, Ranks()), average)
+
+
 class Killed(Exception):
     """Stands for SIGKILL: nothing after it happens."""
 
@@ -56,7 +63,7 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("checkpoints") / "data", [learnable_tokens(2000)])
 
 
-def run(data, config, folder=None, *, killed_in=None, of=OF, lag=0, clock_s=None, kind=Eager):
+def run(data, config, folder=None, *, killed_in=None, told_in=None, of=OF, lag=0, clock_s=None, kind=Eager):
     """One process's life: resumes what is in the folder. Returns what is trained, reports and the keeper."""
     model, spans, reports = initial_model(config.model, 1), spans_of(data, config), []
     if config.train.priming_steps:
@@ -72,6 +79,8 @@ def run(data, config, folder=None, *, killed_in=None, of=OF, lag=0, clock_s=None
         reports.append(report)
         if report.steps_done == killed_in:
             raise Killed
+        if report.steps_done == told_in:
+            assert keeper.tell_to_end()
 
     try:
         trained = train(
@@ -84,7 +93,7 @@ def run(data, config, folder=None, *, killed_in=None, of=OF, lag=0, clock_s=None
             lag=lag,
             keeper=keeper,
         )
-    except Killed:
+    except (Killed, Stopped):
         trained = None
     if keeper is not None:
         keeper.close()
@@ -134,6 +143,35 @@ def test_with_steps_in_flight_what_is_kept_is_one_moment(data, tmp_path, lag):
     assert keeper.start.steps == 4
     assert losses(mine) == losses(reports[4:])
     assert same(resumed.state, whole.state)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 3])
+@pytest.mark.parametrize("kind", [Checkpoints, Eager], ids=["none before", "one being written"])
+def test_told_to_end_a_training_keeps_all_that_is_launched_and_goes_on_to_the_same_weights(data, tmp_path, lag, kind):
+    """Told when step 3 is reported, which it hears at the next."""
+    config = config_of(**LATE)
+    whole, reports, _ = run(data, config)
+    still = {"clock_s": lambda: 0.0} if kind is Checkpoints else {}  # by the clock none is due
+    ended, mine, _ = run(data, config, tmp_path / "kept", told_in=3, lag=lag, kind=kind, **still)
+    assert ended is None
+    assert losses(mine) == losses(reports[: len(mine)])
+    reached = 4 + (lag if kind is Checkpoints else 0)  # who keeps every step waits for every step
+    assert len(mine) == reached
+    resumed, later, keeper = run(data, config, tmp_path / "kept", lag=lag)
+    assert keeper.start.steps == reached
+    assert losses(later) == losses(reports[reached:])
+    assert same(resumed.state, whole.state)
+
+
+def test_before_its_first_step_a_training_has_nothing_to_keep_and_is_not_told(data, tmp_path):
+    place = CheckpointPlace(folder=tmp_path, every_s=1.0, of=OF, resumes=False)
+    assert not Checkpoints(place, Ranks()).tell_to_end()
+    _, _, keeper = run(data, config_of(), tmp_path / "kept")
+    assert keeper.tell_to_end()
+    never = place.model_copy(update={"every_s": 0.0})
+    keeper = Checkpoints(never, Ranks())
+    keeper.restore(state_of(config_of()))
+    assert not keeper.tell_to_end()
 
 
 def test_keeping_checkpoints_changes_nothing(data, tmp_path):
@@ -326,8 +364,8 @@ def test_a_disk_that_takes_no_checkpoint_costs_the_checkpoint_and_not_the_traini
 class BesideAFullDisk(Ranks):
     """Rank 0 of two, the other of which says that it could not write."""
 
-    def largest(self, value):
-        return value
+    def largest(self, *values):
+        return values
 
     def gather(self, part):
         return torch.cat((part, torch.zeros_like(part)))
@@ -335,11 +373,7 @@ class BesideAFullDisk(Ranks):
 
 def test_where_one_rank_cannot_write_there_is_no_checkpoint_and_the_one_before_stays(kept):
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
-    config = config_of()
-    model = initial_model(config.model, 1)
-    state = TrainingState(
-        model, Optimizers(model, config.train, Ranks()), WeightAverage(model.state_dict(), config.train)
-    )
+    state = state_of(config_of())
     place = CheckpointPlace(folder=kept, every_s=1.0, of=OF, resumes=False)
     keeper = Checkpoints(place, BesideAFullDisk(0, 2))
     keeper.restore(state)

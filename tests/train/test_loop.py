@@ -138,8 +138,8 @@ def test_a_timed_run_stops_in_the_step_that_reaches_the_limit_or_after_those_lau
 class BesideASlowRank(Ranks):
     """One rank alone, told that another's clock shows two seconds more."""
 
-    def largest(self, value):
-        return value + 2.0
+    def largest(self, elapsed_s, told):
+        return elapsed_s + 2.0, told
 
 
 def test_a_run_stops_when_any_ranks_clock_reaches_the_limit_and_the_rates_follow_that_clock(data):

@@ -27,9 +27,10 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("resume") / "data", [learnable_tokens(4000)])
 
 
-def started(name, processes, folder) -> subprocess.Popen[str]:
+def started(name, processes, folder, every_s=1e-9) -> subprocess.Popen[str]:
+    """By default it keeps a checkpoint whenever the one before is on the disk."""
     return subprocess.Popen(
-        [sys.executable, "-m", resume_program.__name__, name, str(processes), str(folder)],
+        [sys.executable, "-m", resume_program.__name__, name, str(processes), str(folder), str(every_s)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -64,13 +65,17 @@ VICTIMS = {
     "torchrun": (lambda run, below: torchrun_of(below), signal.SIGKILL),
     "the process above": (lambda run, below: run.pid, signal.SIGKILL),
     "the process above, asked to end": (lambda run, below: run.pid, signal.SIGTERM),
+    "torchrun, asked to end": (lambda run, below: torchrun_of(below), signal.SIGTERM),
+    "a rank, asked to end": (lambda run, below: ranks_of(below)[-1], signal.SIGTERM),
 }
+# These keep a last checkpoint, and here no other.
+LAST_ONLY = ("torchrun, asked to end", "a rank, asked to end")
 
 
 def killed(name, processes, folder, victim, *, at_step) -> int | None:
     """Kill the victim once step `at_step` is reported; returns the step the run had resumed at. Nothing may be left."""
     choose, told = VICTIMS[victim]
-    run = started(name, processes, folder)
+    run = started(name, processes, folder, 1e6 if victim in LAST_ONLY else 1e-9)
     assert run.stdout is not None
     resumed = None
     for line in run.stdout:
@@ -82,7 +87,14 @@ def killed(name, processes, folder, victim, *, at_step) -> int | None:
         pytest.fail(f"the run ended with {run.wait()} before step {at_step}")
     below = commands_below(run.pid)
     os.kill(choose(run, below), told)
-    run.stdout.read()
+    if victim == "torchrun, asked to end":  # as Prefect does: the whole group, and what the flow does itself
+        time.sleep(0.05)
+        os.kill(choose(run, below), told)
+    rest = run.stdout.read()
+    if victim in LAST_ONLY:
+        last = max([int(step[1]), *map(int, re.findall(r"^step (\d+)/", rest, re.MULTILINE))])
+        assert f"training was told to end and did after step {last}; run again" in rest
+        assert read_record(folder / "scratch").steps == last
     run.stdout.close()
     assert run.wait(timeout=WAIT_S) != 0
     deadline = time.monotonic() + 30
@@ -96,8 +108,8 @@ def killed(name, processes, folder, victim, *, at_step) -> int | None:
     ("name", "processes", "victims"),
     [
         ("matrices", 1, ["the process above"]),
-        ("matrices", 2, ["a rank"]),
-        ("banks", 2, ["torchrun", "the process above, asked to end"]),
+        ("matrices", 2, ["a rank", "torchrun, asked to end"]),
+        ("banks", 2, ["torchrun", "the process above, asked to end", "a rank, asked to end"]),
     ],
 )
 def test_killed_at_some_step_in_every_way_it_ends_with_the_bytes_of_a_run_that_was_not(

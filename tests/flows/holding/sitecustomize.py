@@ -16,7 +16,9 @@ def hold_ranks() -> None:
     """Have this process, a rank, ignore SIGTERM and pause in `print_progress`."""
     from pgolf.ranks import job
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    set_handler = signal.signal
+    set_handler(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal = lambda number, handler: None if number == signal.SIGTERM else set_handler(number, handler)
     print_progress = job.print_progress
     folder = next(path.parent for path in Path(sys.orig_argv[-2]).parents if path.name.startswith("store"))
 
