@@ -1,6 +1,8 @@
 """What every test stands on."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,16 @@ def real_data() -> Path:
 def toy_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SentencePiece model of 340 pieces with the challenge's special ids."""
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "toy.model")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """One torch thread, before all else that a module sets up: the tensors are tiny, and the cores are shared."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

