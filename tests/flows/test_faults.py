@@ -18,6 +18,7 @@ import pytest
 from pgolf.artifact import PARTIAL, Store
 from pgolf.content import Memo
 from pgolf.plan import make_plan
+from pgolf.status import statuses
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import ranking
 from pgolf.tables.schema import SCORES
@@ -229,11 +230,19 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_pa
     shutil.rmtree(tmp_path / "store")
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
-def test_a_run_under_prefect_that_is_ended_leaves_no_process_and_the_next_run_settles_its_states(tmp_path, told):
+@pytest.mark.parametrize(
+    ("told", "how"),
+    [(signal.SIGTERM, ["--no-prefect"]), (signal.SIGTERM, []), (signal.SIGKILL, [])],
+    ids=["asked, plain", "asked", "killed"],
+)
+def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the_next_settles_its_states(
+    tmp_path, told, how
+):
+    """By the clock where it is asked, long before its first regular checkpoint; by steps where it is killed."""
     write_documents(tmp_path)
+    clock = ["train.clock_limit_s=600"] if told == signal.SIGTERM else []
     run = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path, "train.steps=100000")],
+        [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path, "train.steps=100000", *clock), *how],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -241,12 +250,9 @@ def test_a_run_under_prefect_that_is_ended_leaves_no_process_and_the_next_run_se
         start_new_session=True,
     )
     assert run.stderr is not None
-    for line in run.stderr:
-        if line.startswith("▸ train"):
-            break
     deadline = time.monotonic() + START_S
-    while not any("pgolf.train" in command_of(pid) for pid in descendants(run.pid)):
-        assert time.monotonic() < deadline, "no rank was ever started"
+    while not any(status.stage == "train" and status.reported_s for status in statuses(tmp_path / "store")):
+        assert time.monotonic() < deadline, "no rank has ever reported a step"
         time.sleep(0.1)
     below = descendants(run.pid)
     run.send_signal(told)
@@ -257,6 +263,8 @@ def test_a_run_under_prefect_that_is_ended_leaves_no_process_and_the_next_run_se
         time.sleep(0.1)
     run.stderr.close()
     if told == signal.SIGTERM:  # Prefect itself has recorded the crash
+        kept = [read_record(path) for path in (tmp_path / "store" / PARTIAL).glob("train-*")]
+        assert any(record is not None and record.steps > 0 for record in kept)
         return
     rerun = subprocess.run(
         [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path)],
