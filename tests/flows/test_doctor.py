@@ -29,7 +29,7 @@ from pgolf.node_checks import (
 from pgolf.pipeline import Sources, pipeline
 from pgolf.plan import make_plan
 from pgolf.recipes import recipe_named
-from tests.flows.service import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture(autouse=True)

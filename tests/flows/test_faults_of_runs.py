@@ -14,7 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.flows.service import ROOT, START_S, Service, Work, assert_gone, descendants, parent_of, served
+from tests.flows.service import ROOT, START_S, Service, Work, assert_gone, parent_of, served
+from tests.processes import descendants
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -7,7 +7,9 @@ import signal
 
 import pytest
 
-from tests.flows.service import BIN, START_S, Service, Work, assert_gone, descendants, eventually, served
+from tests.eventually import eventually
+from tests.flows.service import BIN, START_S, Service, Work, assert_gone, served
+from tests.processes import descendants
 
 pytestmark = pytest.mark.timeout(400)
 
