@@ -23,6 +23,7 @@ from pgolf.record import RECORD_FILE, read_record
 from pgolf.run import RunOptions
 from pgolf.scratch import load
 from pgolf.upkeep import garbage, refuse_while_building
+from tests.eventually import eventually
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
@@ -207,11 +208,8 @@ build_once(Store(Path(sys.argv[1])), TOY, toy_key(ToyConfig(repeat=3), dawdle_s=
 def test_after_kill_9_in_mid_stage_a_rerun_completes_and_removes_the_leftovers(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), "30"])
     try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "started").exists():
-            assert time.monotonic() < deadline, "the child never started"
-            assert child.poll() is None, "the child ended by itself"
-            time.sleep(0.02)
+        eventually((tmp_path / "started").exists, "the child has started", within_s=60)
+        assert child.poll() is None, "the child ended by itself"
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()

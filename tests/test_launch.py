@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from pgolf import launch
 from pgolf.errors import LaunchError
 from pgolf.launch import run_ranks
+from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,10 +68,7 @@ def living(folder: Path) -> list[int]:
 
 def assert_all_gone(folder: Path, count: int) -> None:
     assert len(list(folder.glob("pid-*"))) == count
-    deadline_s = time.monotonic() + 10
-    while living(folder) and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    assert living(folder) == []
+    eventually(lambda: not living(folder), "all are gone", within_s=10)
 
 
 def test_lines_reach_log_and_listener_and_marked_ones_the_listener_alone(ranks, tmp_path):
@@ -137,10 +134,7 @@ run_ranks("rank_program", [str(folder), "stubborn"], processes=2, log_path=folde
           environment={{"PYTHONPATH": f"{{folder}}:{ROOT}"}})
 """
     process = subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT)
-    deadline_s = time.monotonic() + 60
-    while len(living(tmp_path)) < 2 and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    assert len(living(tmp_path)) == 2
+    eventually(lambda: len(living(tmp_path)) == 2, "both ranks live", within_s=60)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert_all_gone(tmp_path, 2)

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from pgolf.lease import lease
+from tests.eventually import eventually
 
 HOLD = """
 import subprocess, sys, time
@@ -95,10 +95,7 @@ def test_a_device_stays_taken_while_a_child_that_inherited_the_lease_lives(tmp_p
     process.wait()
     assert not is_free(tmp_path, "cpu")
     os.kill(child, signal.SIGKILL)
-    deadline_s = time.monotonic() + 10
-    while not is_free(tmp_path, "cpu") and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    assert is_free(tmp_path, "cpu")
+    eventually(lambda: is_free(tmp_path, "cpu"), "the device is free", within_s=10)
     end(process)
 
 
@@ -106,9 +103,7 @@ def test_a_lease_of_all_devices_is_not_overtaken_by_leases_of_one(tmp_path):
     first = holder(tmp_path, 1, "gpu-0,gpu-1")
     assert line_of(first) == "held gpu-0"
     both = holder(tmp_path, 2, "gpu-0,gpu-1")
-    deadline_s = time.monotonic() + 20
-    while is_free(tmp_path, "gpu-1") and time.monotonic() < deadline_s:
-        time.sleep(0.02)
+    eventually(lambda: not is_free(tmp_path, "gpu-1"), "the second waits with one of its devices", within_s=20)
     one = holder(tmp_path, 1, "gpu-0,gpu-1")
     end(first)
     assert line_of(both) == "held gpu-0 gpu-1"

@@ -19,6 +19,7 @@ from pgolf.remote_lock import is_held, remote_lock
 from pgolf.run import RunOptions
 from pgolf.shared_store import _IN_USE, SharedStore
 from pgolf.upkeep import delete, garbage, verify
+from tests.eventually import eventually
 from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
@@ -204,10 +205,7 @@ def test_the_lock_of_a_killed_holder_goes_to_exactly_one_taker(service, url, tmp
     assert holder.stdout is not None
     holder.stdin.write("\n")
     holder.stdin.flush()
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "dead" / "started").exists():
-        assert time.monotonic() < deadline, "it never began"
-        time.sleep(0.05)
+    eventually((tmp_path / "dead" / "started").exists, "it has begun", within_s=60)
     name = f"locks/{toy_key(ToyConfig(repeat=3), dawdle_s=30.0).folder}.json"
     remote = Remote(url)
     time.sleep(3.0)
@@ -335,10 +333,7 @@ def test_a_holder_that_lost_its_lease_shares_nothing_and_takes_what_the_other_ma
         path = f"{url.removeprefix('s3://')}/locks/{key.folder}.json"
         service.files().pipe_file(path, b'{"turn": -1, "token": "other"}')
         theirs.append(build(other, key)[0])
-        deadline = time.monotonic() + 10
-        while not store._leases[key.folder].lost.is_set():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(store._leases[key.folder].lost.is_set, "the lease is lost", within_s=10)
         return []
 
     theirs: list[Artifact] = []

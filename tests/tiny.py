@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
+from pgolf.artifact import Store
 from pgolf.overrides import apply_overrides
 from pgolf.pipeline import Sources
 from pgolf.recipe import Recipe
@@ -67,3 +68,8 @@ def write_documents(folder: Path, count: int = 60) -> Sources:
             text = ". ".join(" ".join(draw.choices(phrases, k=3)) for _ in range(draw.randint(8, 20)))
             file.write(json.dumps({"text": text}) + "\n")
     return Sources(documents=folder / "docs.jsonl")
+
+
+def outputs(folder: Path) -> dict[str, dict[str, str]]:
+    """Named outputs by node of the store in `folder`: what a rerun has to reproduce."""
+    return {record.node: record.outputs for record in Store(folder / "store").records()}

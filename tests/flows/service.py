@@ -2,11 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,30 +18,17 @@ import httpx
 from flows.settings import SETTINGS
 from pgolf.artifact import Artifact, Store
 from pgolf.lease import lease
+from tests.eventually import WITHIN_S, eventually
+from tests.ports import free_port
 from tests.processes import command_of, descendants, is_running
-from tests.tiny import tiny_arguments, tiny_recipe, write_documents
+from tests.tiny import outputs, tiny_arguments, tiny_recipe, write_documents
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 HOLDING = Path(__file__).parent / "holding"
-START_S = 150.0
+START_S = WITHIN_S
 FINAL_WITHIN_S = 120.0
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def eventually(what: Callable[[], Any], said: str, *, within_s: float = START_S) -> Any:
-    """The first true value of `what`; fails with `said` when there is none in time."""
-    deadline_s = time.monotonic() + within_s
-    while not (value := what()):
-        assert time.monotonic() < deadline_s, f"not within {within_s:.0f} s: {said}"
-        time.sleep(0.1)
-    return value
 
 
 @dataclass
@@ -167,7 +153,7 @@ class Service:
             return found if all(state in FINAL for state in types) else None
 
         try:
-            return eventually(settled, f"run {flow_run_id} is final", within_s=within_s)
+            return eventually(settled, f"run {flow_run_id} is final", within_s=within_s, every_s=0.25)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.flow_run(flow_run_id)['state']} {self.states(flow_run_id)}") from None
 
@@ -262,7 +248,7 @@ class Work:
 
     def outputs(self) -> dict[str, dict[str, str]]:
         """Named outputs by node: what a rerun has to reproduce."""
-        return {record.node: record.outputs for record in Store(self.folder / "store").records()}
+        return outputs(self.folder)
 
     def is_sound(self) -> bool:
         """Whether every output that is there is whole."""

@@ -15,7 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.flows.service import BIN, ROOT, START_S, Service, Work, assert_gone, descendants, eventually, served
+from tests.eventually import eventually
+from tests.flows.service import BIN, ROOT, START_S, Service, Work, assert_gone, served
+from tests.ports import free_port
+from tests.processes import descendants
 
 pytestmark = pytest.mark.timeout(400)
 DOC = ROOT / "docs" / "deploy.md"
@@ -165,7 +168,7 @@ def postgres(tmp_path_factory) -> Iterator[str]:
     )  # fmt: skip
     if made.returncode:
         pytest.skip(f"initdb does not work here: {made.stderr.strip()[-300:]}")
-    port = Service(folder.parent / f"{folder.name}-port").port
+    port = free_port()
     with (folder / "postgres.log").open("wb") as log:
         server = subprocess.Popen(
             [

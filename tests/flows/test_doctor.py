@@ -34,7 +34,7 @@ from pgolf.pipeline import Node, Sources, pipeline
 from pgolf.plan import Step, make_plan
 from pgolf.recipes import recipe_named
 from pgolf.run import RunOptions
-from tests.flows.service import free_port
+from tests.ports import free_port
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 

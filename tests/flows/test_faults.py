@@ -24,9 +24,10 @@ from pgolf.tables.ranked import ranking
 from pgolf.tables.schema import SCORES
 from pgolf.train.checkpoint_record import read_record
 from pgolf.upkeep import garbage
+from tests.eventually import eventually
 from tests.flows import build_program
-from tests.processes import command_of, descendants, is_running
-from tests.tiny import tiny_arguments, write_documents
+from tests.processes import descendants, is_running
+from tests.tiny import outputs, tiny_arguments, write_documents
 
 START_S = 120.0
 HINT = 'hint={"window": 64, "stride": 32, "orders": [3], "delay_targets": 40}'
@@ -39,11 +40,6 @@ def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
-
-
-def outputs(folder: Path) -> dict[str, dict[str, str]]:
-    """Named outputs by node: what a rerun has to reproduce."""
-    return {record.node: record.outputs for record in Store(folder / "store").records()}
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +69,7 @@ def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no
                 break
         run.stderr.close()
         assert run.wait(timeout=START_S) == -signal.SIGKILL, f"the run ended before {stage} began"
-    deadline = time.monotonic() + 30
-    while any(is_running(pid) for pid in survivors):
-        assert time.monotonic() < deadline, f"left behind: {[pid for pid in survivors if is_running(pid)]}"
-        time.sleep(0.1)
+    eventually(lambda: not any(map(is_running, survivors)), f"gone: {survivors}", within_s=30)
     assert killed == ["data", "count", "hint", "train", "calibrate", "compress", "score", "mix"]
     final = pgolf(tmp_path)
     _, errors = final.communicate(timeout=START_S)
@@ -199,11 +192,12 @@ def test_a_store_made_read_only_stops_with_advice_and_once_writable_a_rerun_comp
         made = outputs(disk)
         assert "data" in made
         assert made != reference
-        deadline = time.monotonic() + 30
-        # Busy until the last process that may write there is gone.
-        while subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True, check=False).returncode:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        read_only = ["mount", "-o", "remount,ro", str(disk)]
+        eventually(
+            lambda: subprocess.run(read_only, capture_output=True, check=False).returncode == 0,
+            "no process that may write there is left",
+            within_s=30,
+        )
         refused = pgolf(disk)
         _, errors = refused.communicate(timeout=START_S)
         assert refused.returncode == 2, errors
@@ -250,17 +244,14 @@ def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the
         start_new_session=True,
     )
     assert run.stderr is not None
-    deadline = time.monotonic() + START_S
-    while not any(status.stage == "train" and status.reported_s for status in statuses(tmp_path / "store")):
-        assert time.monotonic() < deadline, "no rank has ever reported a step"
-        time.sleep(0.1)
+    eventually(
+        lambda: any(status.stage == "train" and status.reported_s for status in statuses(tmp_path / "store")),
+        "a rank has reported a step",
+    )
     below = descendants(run.pid)
     run.send_signal(told)
     assert run.wait(timeout=60) in (-told, 128 + told)
-    deadline = time.monotonic() + 30
-    while left := [command_of(pid) for pid in below if is_running(pid)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    eventually(lambda: not any(map(is_running, below)), f"gone: {below}", within_s=30)
     run.stderr.close()
     if told == signal.SIGTERM:  # Prefect itself has recorded the crash
         kept = [read_record(path) for path in (tmp_path / "store" / PARTIAL).glob("train-*")]

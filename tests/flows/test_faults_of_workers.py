@@ -14,7 +14,8 @@ from flows import node_worker, settling
 from flows.settling import labels_of
 from pgolf import process as process_module
 from pgolf.process import Process
-from tests.flows.service import BIN, FINAL, START_S, Service, Work, assert_gone, eventually, served
+from tests.eventually import eventually
+from tests.flows.service import BIN, FINAL, START_S, Service, Work, assert_gone, served
 from tests.processes import descendants
 
 pytestmark = pytest.mark.timeout(400)

@@ -14,6 +14,7 @@ import pytest
 
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE
+from tests.eventually import eventually
 from tests.processes import command_of, descendants, is_running
 from tests.train import resume_program
 from tests.train.resume_program import STEPS
@@ -97,10 +98,7 @@ def killed(name, processes, folder, victim, *, at_step) -> int | None:
         assert read_record(folder / "scratch").steps == last
     run.stdout.close()
     assert run.wait(timeout=WAIT_S) != 0
-    deadline = time.monotonic() + 30
-    while left := [command for pid, command in below.items() if is_running(pid)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    eventually(lambda: not any(map(is_running, below)), f"gone: {below}", within_s=30)
     return resumed
 
 
