@@ -18,19 +18,20 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
-# A file stays on one core (`--dist loadfile`), and one of these at the end would leave the others idle.
+# A file stays on one core (`--dist loadfile`), and one of these at the end would leave the others idle. Files that wait
+# for servers and workers take turns with files that compute.
 LONGEST_FIRST = (
-    "flows/test_faults.py",
     "flows/test_faults_of_workers.py",
-    "flows/test_faults_of_runs.py",
-    "flows/test_deploy.py",
+    "flows/test_faults.py",
     "pack/test_policies.py",
-    "flows/test_prefect.py",
-    "test_systems.py",
-    "flows/test_two_workers.py",
-    "test_bundle.py",
+    "flows/test_faults_of_runs.py",
     "train/test_resume.py",
+    "flows/test_deploy.py",
+    "test_systems.py",
+    "flows/test_prefect.py",
+    "flows/test_two_workers.py",
     "flows/test_cli.py",
+    "test_bundle.py",
     "flows/test_import.py",
     "flows/test_sweep.py",
 )

@@ -11,31 +11,21 @@ import pytest
 
 from pgolf.tables.parquet import rows_to_arrow
 from pgolf.tables.schema import SCORES
+from tests.score_rows import score_row
 
 NETWORK_BPB = 2.6
 TARGETS, BYTES = 30_000, 57_000
 
 
-def score_row(seed: int, bpb: float, **columns: Any) -> dict[str, Any]:
+def cell_row(seed: int, bpb: float, **columns: Any) -> dict[str, Any]:
     """One row; settings go into the columns and, as JSON, into `cell`; `extra` into `cell` alone."""
     extra = columns.pop("extra", {})
-    row = {
-        "run_key": "demo-0123456789ab",
-        "recipe": "demo",
-        "recipe_key": "a" * 64,
-        "seed": seed,
-        "estimator": "neural",
-        "bpb": bpb,
-        "loss_nats": bpb * math.log(2) * BYTES / TARGETS,
-        "targets": TARGETS,
-        "bytes": BYTES,
-        "normalized": True,
-        "causal": True,
-        "fits_budget": True,
-        "mass_mean": 1.0,
-        "started_utc": "2025-12-01T10:00:00+00:00",
-        **columns,
-    }
+    loss_nats = bpb * math.log(2) * BYTES / TARGETS
+    row = score_row(
+        **{"run_key": "demo-0123456789ab", "targets": TARGETS, "bytes": BYTES, "bits": bpb * BYTES}
+        | {"seed": seed, "bpb": bpb, "loss_nats": loss_nats}
+        | columns
+    )
     settings = ("estimator", "counts", "mixer", "order", "alpha", "min_count", "granularity")
     return {**row, "cell": json.dumps({name: row[name] for name in settings if name in row} | extra)}
 
@@ -53,7 +43,7 @@ def grid_rows(
     rows = []
     for seed in seeds:
         noise = random.Random(seed).uniform(-0.01, 0.01)
-        rows.append(score_row(seed, NETWORK_BPB + noise, **columns))
+        rows.append(cell_row(seed, NETWORK_BPB + noise, **columns))
         for estimator in estimators:
             legacy = estimator == "hashed"
             for mixer in mixers:
@@ -61,7 +51,7 @@ def grid_rows(
                     for order in orders:
                         gain = alpha * (1 - alpha) / (1 + abs(order - 3)) + (0.5 * alpha if legacy else 0.0)
                         rows.append(
-                            score_row(
+                            cell_row(
                                 seed, NETWORK_BPB + noise * (1 - alpha) - gain, estimator=estimator, counts=estimator,
                                 mixer=mixer, order=order, alpha=alpha, normalized=not legacy,
                                 mass_mean=1 + 10 * alpha * order if legacy else 1.0, **{"min_count": 2, **columns},

@@ -2,7 +2,7 @@
 
 from pgolf.report.families import MOST_PICTURES, evenly, pictures_of
 from pgolf.tables.ranked import scorer_results
-from tests.report.conftest import grid_rows, score_row, table_of
+from tests.report.conftest import cell_row, grid_rows, table_of
 
 
 def pictures(rows):
@@ -32,7 +32,7 @@ def test_one_varying_setting_gives_one_axis_and_none_gives_no_picture():
     assert (picture.x.name, picture.y) == ("order", None)
     assert picture.fixed["alpha"] == 0.4
     assert pictures(grid_rows(alphas=(0.4,), orders=(3,))) == []
-    assert pictures([score_row(1, 2.0)]) == []
+    assert pictures([cell_row(1, 2.0)]) == []
 
 
 def test_mixers_do_not_share_a_picture():
@@ -48,7 +48,7 @@ def test_a_third_setting_gives_a_picture_per_value_and_no_scorer_is_lost():
 
 def test_of_many_combinations_evenly_spread_ones_are_drawn_and_the_picture_says_of_how_many():
     rows = [
-        score_row(1, 2.0 + count / 100, estimator="exact", mixer="fixed", order=order, alpha=alpha, min_count=count)
+        cell_row(1, 2.0 + count / 100, estimator="exact", mixer="fixed", order=order, alpha=alpha, min_count=count)
         for count in range(1, 30)
         for order in range(2, 34)
         for alpha in (k / 40 for k in range(33))
@@ -61,7 +61,7 @@ def test_of_many_combinations_evenly_spread_ones_are_drawn_and_the_picture_says_
 
 def test_a_setting_that_follows_from_the_others_gives_no_picture_of_its_own():
     rows = [
-        score_row(1, 2.0, estimator="exact", mixer="fixed", order=order, alpha=alpha, granularity=str(order * 10))
+        cell_row(1, 2.0, estimator="exact", mixer="fixed", order=order, alpha=alpha, granularity=str(order * 10))
         for order in (2, 3, 4)
         for alpha in (0.1, 0.2, 0.3)
     ]
@@ -71,7 +71,7 @@ def test_a_setting_that_follows_from_the_others_gives_no_picture_of_its_own():
 
 def test_a_setting_without_a_column_that_follows_from_the_columns_makes_no_second_axis():
     rows = [
-        score_row(
+        cell_row(
             1, 2.0, estimator="exact", mixer="adaptive", order=order, extra={"falls_back_on": list(range(2, order))}
         )
         for order in (2, 3, 4)
@@ -82,7 +82,7 @@ def test_a_setting_without_a_column_that_follows_from_the_columns_makes_no_secon
 
 def test_settings_without_a_column_are_read_from_the_cell():
     rows = [
-        score_row(1, 2.0 + eta, estimator="hedge", mixer="hedge-proper", order=3, extra={"eta": eta})
+        cell_row(1, 2.0 + eta, estimator="hedge", mixer="hedge-proper", order=3, extra={"eta": eta})
         for eta in (0.3, 0.01, 0.1)
     ]
     (picture,) = pictures(rows)

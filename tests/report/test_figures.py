@@ -12,7 +12,7 @@ from pgolf.report.families import pictures_of
 from pgolf.report.figures import MOST_LINES, Board, draw, notes_of, paint_curves, paint_map
 from pgolf.report.run_facts import facts_of
 from pgolf.tables.ranked import scorer_results
-from tests.report.conftest import grid_rows, score_row, table_of
+from tests.report.conftest import cell_row, grid_rows, table_of
 
 
 def painted(rows, paint, legend_in=0.0):
@@ -125,7 +125,7 @@ def test_the_second_axis_is_nats_per_token():
 def test_weights_near_one_do_not_flatten_the_rest_and_the_picture_says_what_lies_beyond():
     rows = grid_rows(alphas=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
     rows += [
-        score_row(
+        cell_row(
             seed, 30.0, estimator=estimator, counts=estimator, mixer="fixed", order=order, alpha=1.0, min_count=2,
             normalized=estimator == "exact", mass_mean=9.0,
         )
@@ -159,7 +159,7 @@ def test_the_caption_says_n_std_what_legacy_is_and_that_choosing_now_is_tuning()
 
 def test_ten_thousand_points_give_a_map_without_numbers_and_a_few_curves_the_best_among_them():
     rows = [
-        score_row(
+        cell_row(
             1, 2.0 + abs(alpha - 0.31) + abs(order - 53) / 100,
             estimator="exact", mixer="fixed", order=order, alpha=alpha,
         )

@@ -11,7 +11,7 @@ from pgolf.errors import ResultsError
 from pgolf.report.folder import draw_run, figures_folder
 from pgolf.tables.parquet import append, read
 from pgolf.tables.schema import SCORES
-from tests.report.conftest import grid_rows, score_row, table_of
+from tests.report.conftest import cell_row, grid_rows, table_of
 
 SMALL = {"seeds": (1,), "alphas": (0.1, 0.2), "orders": (3,)}
 KEY = "demo-0123456789ab"
@@ -43,7 +43,7 @@ def test_rows_read_back_from_the_tables_give_the_same_pictures(tmp_path):
 
 
 def test_a_grid_of_single_points_leaves_no_folder(tmp_path):
-    assert draw_run(tmp_path, table_of([score_row(1, 2.0)])) is None
+    assert draw_run(tmp_path, table_of([cell_row(1, 2.0)])) is None
     assert list(tmp_path.iterdir()) == []
 
 

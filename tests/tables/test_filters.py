@@ -7,10 +7,11 @@ from pgolf.errors import ResultsError
 from pgolf.tables.filters import parse_filters, select
 from pgolf.tables.parquet import append, read, rows_to_arrow
 from pgolf.tables.schema import SCORES, STAGES
+from tests.score_rows import score_row
 
 
 @pytest.fixture
-def table(score_row):
+def table():
     rows = [
         score_row(seed=1),
         score_row(seed=2),
@@ -81,6 +82,6 @@ def test_a_value_of_another_type_is_refused(table):
         select(table, SCORES, {"seed": "one"})
 
 
-def test_reading_applies_the_filter_to_columns_not_asked_for(tmp_path, score_row):
+def test_reading_applies_the_filter_to_columns_not_asked_for(tmp_path):
     append(tmp_path, SCORES, "r", [score_row(seed=1), score_row(seed=2)])
     assert read(tmp_path, SCORES, {"seed": 2}, columns=["bpb"]).num_rows == 1

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pgolf.errors import ResultsError
 from pgolf.tables.parquet import append, read
 from pgolf.tables.schema import ATTEMPTS, MOMENT, SCORES, SECONDS_BY_PHASE, STAGES, TABLES
+from tests.score_rows import score_row
 
 STAGE_ROW = {
     "recipe": "demo",
@@ -33,7 +34,7 @@ STAGE_ROW = {
 }
 
 
-def test_what_is_read_is_what_was_appended(tmp_path, score_row):
+def test_what_is_read_is_what_was_appended(tmp_path):
     append(tmp_path, SCORES, "run1", [score_row(seed=1), score_row(seed=2, loss_nats=1.9)])
     table = read(tmp_path, SCORES)
     assert table.schema.equals(SCORES.arrow)
@@ -43,7 +44,7 @@ def test_what_is_read_is_what_was_appended(tmp_path, score_row):
     assert table.column("started_utc").to_pylist() == [datetime(2025, 12, 1, 10, tzinfo=UTC)] * 2
 
 
-def test_what_a_row_leaves_out_is_null_and_never_zero(tmp_path, score_row):
+def test_what_a_row_leaves_out_is_null_and_never_zero(tmp_path):
     append(tmp_path, SCORES, "run1", [score_row(mass_mean=None)])
     row = read(tmp_path, SCORES).to_pylist()[0]
     assert row["mass_mean"] is None
@@ -62,7 +63,7 @@ def test_a_table_nobody_wrote_is_empty_and_has_its_columns(tmp_path):
     assert table.schema.equals(ATTEMPTS.arrow)
 
 
-def test_a_run_appended_again_is_left_alone(tmp_path, score_row):
+def test_a_run_appended_again_is_left_alone(tmp_path):
     first = append(tmp_path, SCORES, "run1", [score_row()])
     before = (first.read_bytes(), first.stat().st_mtime_ns)
     assert append(tmp_path, SCORES, "run1", [score_row(loss_nats=9.0)]) == first
@@ -70,7 +71,7 @@ def test_a_run_appended_again_is_left_alone(tmp_path, score_row):
     assert read(tmp_path, SCORES).num_rows == 1
 
 
-def test_runs_are_read_in_the_order_of_their_keys(tmp_path, score_row):
+def test_runs_are_read_in_the_order_of_their_keys(tmp_path):
     for key in ("b", "a", "c"):
         append(tmp_path, SCORES, key, [score_row()])
     assert read(tmp_path, SCORES).column("run_key").to_pylist() == ["a", "b", "c"]
@@ -81,7 +82,7 @@ def test_no_rows_make_a_file_that_reads_as_no_rows(tmp_path):
     assert read(tmp_path, SCORES).num_rows == 0
 
 
-def test_only_the_columns_asked_for_come_back_in_their_order(tmp_path, score_row):
+def test_only_the_columns_asked_for_come_back_in_their_order(tmp_path):
     append(tmp_path, SCORES, "run1", [score_row()])
     table = read(tmp_path, SCORES, {"estimator": "neural"}, columns=["seed", "bpb"])
     assert table.column_names == ["seed", "bpb"]
@@ -103,25 +104,25 @@ def test_only_the_columns_asked_for_come_back_in_their_order(tmp_path, score_row
         ({"started_utc": "2025-12-01T10:00:00"}, "no time zone"),
     ],
 )
-def test_a_row_that_does_not_fit_is_refused_and_nothing_is_written(tmp_path, changed, message, score_row):
+def test_a_row_that_does_not_fit_is_refused_and_nothing_is_written(tmp_path, changed, message):
     with pytest.raises(ResultsError, match=message):
         append(tmp_path, SCORES, "run1", [score_row(**changed)])
     assert list(tmp_path.rglob("*.parquet")) == []
 
 
-def test_two_rows_for_one_cell_are_refused(tmp_path, score_row):
+def test_two_rows_for_one_cell_are_refused(tmp_path):
     rows = [score_row(), score_row(seed=2), score_row(bpb=1.3)]
     with pytest.raises(ResultsError, match="rows 0 and 2 of table scores are both recipe demo"):
         append(tmp_path, SCORES, "run1", rows)
 
 
 @pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "a b", "x" * 201, "é"])
-def test_a_run_key_that_cannot_name_a_file_is_refused(tmp_path, key, score_row):
+def test_a_run_key_that_cannot_name_a_file_is_refused(tmp_path, key):
     with pytest.raises(ResultsError, match="cannot name a file"):
         append(tmp_path, SCORES, key, [score_row()])
 
 
-def test_older_files_lack_columns_and_read_as_null(tmp_path, score_row):
+def test_older_files_lack_columns_and_read_as_null(tmp_path):
     append(tmp_path, SCORES, "new", [score_row(seed=2, gpu="H100")])
     old = pa.table({"run_key": ["old"], "recipe": ["demo"], "seed": pa.array([1], pa.int32()),
                     "estimator": ["neural"], "loss_nats": [2.5], "targets": [10]})  # fmt: skip
@@ -132,14 +133,14 @@ def test_older_files_lack_columns_and_read_as_null(tmp_path, score_row):
     assert read(tmp_path, SCORES, {"gpu": None}).column("run_key").to_pylist() == ["old"]
 
 
-def test_columns_of_a_newer_version_are_left_out(tmp_path, score_row):
+def test_columns_of_a_newer_version_are_left_out(tmp_path):
     path = append(tmp_path, SCORES, "run1", [score_row()])
     newer = pq.ParquetFile(path).read().append_column("later", pa.array([7]))
     pq.write_table(newer, path)
     assert read(tmp_path, SCORES).schema.equals(SCORES.arrow)
 
 
-def test_a_column_of_another_type_is_named_with_its_file(tmp_path, score_row):
+def test_a_column_of_another_type_is_named_with_its_file(tmp_path):
     path = append(tmp_path, SCORES, "run1", [score_row()])
     table = pq.ParquetFile(path).read()
     pq.write_table(table.set_column(table.column_names.index("seed"), "seed", pa.array(["one"])), path)
@@ -148,7 +149,7 @@ def test_a_column_of_another_type_is_named_with_its_file(tmp_path, score_row):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not a table at all, but long enough to be one"])
-def test_a_file_that_is_no_table_is_named(tmp_path, content, score_row):
+def test_a_file_that_is_no_table_is_named(tmp_path, content):
     append(tmp_path, SCORES, "good", [score_row()])
     (tmp_path / "scores" / "bad.parquet").write_bytes(content)
     with pytest.raises(ResultsError, match=r"bad\.parquet cannot be read.*delete it"):
@@ -164,7 +165,7 @@ def test_another_tables_file_is_named(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole_file(tmp_path_factory, score_row) -> tuple[Path, bytes]:
+def whole_file(tmp_path_factory) -> tuple[Path, bytes]:
     results = tmp_path_factory.mktemp("results")
     path = append(results, SCORES, "run1", [score_row(seed=seed) for seed in range(40)])
     return path, path.read_bytes()
@@ -199,7 +200,7 @@ def test_a_flipped_byte_among_the_rows_is_never_read_as_another_number(whole_fil
     assert found.equals(expected)
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, monkeypatch, score_row):
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
     append(tmp_path, SCORES, "before", [score_row()])
 
     def no_space(_descriptor):
@@ -222,7 +223,7 @@ def _append_with_little_room(results: Path, row: dict[str, Any]) -> None:
         os._exit(7)
 
 
-def test_a_write_the_system_cuts_short_leaves_no_file(tmp_path, score_row):
+def test_a_write_the_system_cuts_short_leaves_no_file(tmp_path):
     process = multiprocessing.get_context("spawn").Process(
         target=_append_with_little_room, args=(tmp_path, score_row())
     )
@@ -232,19 +233,19 @@ def test_a_write_the_system_cuts_short_leaves_no_file(tmp_path, score_row):
     assert list((tmp_path / "scores").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path, score_row):
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "scores").write_text("a file where the folder should be")
     with pytest.raises(ResultsError, match="could not be written"):
         append(tmp_path, SCORES, "run1", [score_row()])
 
 
-def test_what_a_killed_writer_left_is_no_part_of_the_table(tmp_path, score_row):
+def test_what_a_killed_writer_left_is_no_part_of_the_table(tmp_path):
     append(tmp_path, SCORES, "run1", [score_row()])
     (tmp_path / "scores" / ".run2.parquet.77-abcd.tmp").write_bytes(b"half")
     assert read(tmp_path, SCORES).num_rows == 1
 
 
-def test_writers_at_once_lose_no_rows_and_one_of_equals_stays(tmp_path, score_row):
+def test_writers_at_once_lose_no_rows_and_one_of_equals_stays(tmp_path):
     start = threading.Barrier(16)
     failures = []
 
@@ -266,7 +267,7 @@ def test_writers_at_once_lose_no_rows_and_one_of_equals_stays(tmp_path, score_ro
     assert sorted(path.suffix for path in (tmp_path / "scores").iterdir()) == [".parquet"] * 17
 
 
-def test_a_file_system_without_links_works_too(tmp_path, monkeypatch, score_row):
+def test_a_file_system_without_links_works_too(tmp_path, monkeypatch):
     def no_links(_source, _target):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 

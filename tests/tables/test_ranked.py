@@ -8,6 +8,7 @@ from pgolf.errors import DataError, ResultsError
 from pgolf.tables.parquet import rows_to_arrow
 from pgolf.tables.ranked import NEURAL, gains, legacy_scores, means, ranking, scorer_means, seeds_side_by_side
 from pgolf.tables.schema import SCORES
+from tests.score_rows import score_row
 
 EXACT = {"estimator": "exact", "counts": "exact", "mixer": "backoff", "order": 5, "alpha": 0.2}
 HASHED = {"estimator": "hashed", "counts": "hashed", "mixer": "backoff", "order": 5, "alpha": 0.2}
@@ -15,7 +16,7 @@ SCORERS = {"neural": NEURAL, "exact": EXACT, "hashed": HASHED}
 
 
 @pytest.fixture
-def rows(score_row):
+def rows():
     """Three seeds of three scorers; the hashed one is far lower and no distribution."""
     made = []
     for seed, shift in ((1, 0.00), (2, 0.01), (3, 0.02)):
@@ -83,7 +84,7 @@ def test_a_scorer_that_a_recipe_lacks_is_missing_and_not_zero(rows):
     assert [row["order 9_bpb"] for row in found] == [None] * 3
 
 
-def test_settings_that_fit_several_scorers_are_refused(rows, score_row):
+def test_settings_that_fit_several_scorers_are_refused(rows):
     rows.append(score_row(**{**EXACT, "alpha": 0.3}))
     with pytest.raises(ResultsError, match=r"exact: 2 scorers are estimator=exact, e\.g\. .*alpha=0\.2"):
         seeds_side_by_side(table_of(rows), {"exact": {"estimator": "exact"}})
@@ -111,7 +112,7 @@ def test_one_seed_has_no_deviation(rows):
     assert [(row["n"], row["std_bpb"], row["std_loss_nats"]) for row in found] == [(1, None, None)] * 3
 
 
-def test_the_newest_row_of_a_seed_counts_once(rows, score_row):
+def test_the_newest_row_of_a_seed_counts_once(rows):
     again = score_row(seed=1, bpb=1.30, started_utc="2025-12-02T00:00:00+00:00")
     older = score_row(seed=2, bpb=9.99, started_utc="2024-01-01T00:00:00+00:00")
     undated = score_row(seed=3, bpb=9.99, started_utc=None)
@@ -125,7 +126,7 @@ def test_the_newest_row_of_a_seed_counts_once(rows, score_row):
     assert records(means(table, {"neural": NEURAL}))[0]["n"] == 3
 
 
-def test_seeds_of_another_configuration_are_no_part_of_the_mean(rows, score_row):
+def test_seeds_of_another_configuration_are_no_part_of_the_mean(rows):
     rows += [score_row(recipe_key="b" * 64, seed=seed, bpb=2.0) for seed in (4, 5)]
     found = records(means(table_of(rows), {"neural": NEURAL}))
     assert [(row["recipe"], row["n"]) for row in found] == [("demo@aaaaaaaa", 3), ("demo@bbbbbbbb", 2)]
@@ -177,7 +178,7 @@ def test_every_scorer_is_in_exactly_one_of_ranking_and_legacy_or_named_as_left_o
     assert len(ranking(table).rows) + len(legacy_scores(table).rows) == len(scorer_means(table).rows)
 
 
-def test_settings_get_a_column_only_where_they_tell_scorers_apart(rows, score_row):
+def test_settings_get_a_column_only_where_they_tell_scorers_apart(rows):
     names = [column.name for column in ranking(table_of(rows)).columns]
     assert names[2:6] == ["estimator", "mixer", "order", "alpha"]
     assert "counts" not in names
@@ -208,7 +209,7 @@ def test_pairs_need_the_same_seeds(rows):
         gains(table_of([row for row in rows if not (row["seed"] == 3 and row["estimator"] == "exact")]), test="paired")
 
 
-def test_gain_over_another_recipe(rows, score_row):
+def test_gain_over_another_recipe(rows):
     rows += [
         score_row(recipe="base", recipe_key="c", seed=seed, bpb=1.3, loss_nats=2.1 + seed / 100) for seed in (1, 2)
     ]

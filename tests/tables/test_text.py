@@ -14,6 +14,7 @@ from pgolf.tables.parquet import rows_to_arrow
 from pgolf.tables.schema import SCORES, STAGES
 from pgolf.tables.sheet import Sheet, SheetColumn, sheet_of
 from pgolf.tables.text import to_csv, to_json, to_markdown, to_text
+from tests.score_rows import score_row
 
 SHEET = Sheet(
     "scores",
@@ -89,7 +90,7 @@ def test_an_empty_sheet_still_shows_its_columns():
     assert to_json(sheet) == "[]\n"
 
 
-def test_rows_as_stored_show_the_columns_that_hold_anything(score_row):
+def test_rows_as_stored_show_the_columns_that_hold_anything():
     table = rows_to_arrow(SCORES, [score_row(run_key="r", gpu=None)])
     sheet = sheet_of(table, SCORES)
     names = [column.name for column in sheet.columns]
@@ -111,6 +112,6 @@ def test_seconds_by_phase_read_as_words_in_text_and_as_an_object_in_json():
     assert '{""load"": 0.5' in to_csv(sheet)
 
 
-def test_a_column_that_does_not_exist_is_refused(score_row):
+def test_a_column_that_does_not_exist_is_refused():
     with pytest.raises(ResultsError, match="did you mean seed"):
         sheet_of(rows_to_arrow(SCORES, [score_row(run_key="r")]), SCORES, columns=["sed"])
