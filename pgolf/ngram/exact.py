@@ -157,6 +157,7 @@ class ExactCounts:
         self._hints = hints
         self._row = {order: row for row, order in enumerate(config.orders)}
         self._lead = config.orders[-1] - 1
+        self._room = room
         grams = room + self._lead
         ids = int(tokens.max()) + 1
         self._levels = [
@@ -207,10 +208,11 @@ class ExactCounts:
     def _stretch(self, run: Run, target_T: npt.NDArray[np.int64]) -> _Stretch:
         base = max(0, int(target_T.min()) - self._lead)
         stop = int(target_T.max()) + 1
-        # The compiled loops check no bounds. A rank's targets ascend without gaps, but for those that come again.
+        # The compiled loops check no bounds. A history's targets have no gaps, so it holds no more positions than
+        # records; a run of it may, where it ends among targets that come again.
         assert len(target_T) == run.last - run.first == run.segment_ends[-1]
         assert 0 <= base < stop <= len(self._tokens)
-        assert stop - int(target_T.min()) <= len(target_T)
+        assert stop - int(target_T.min()) <= self._room
         start_P = np.zeros(stop - base, np.bool_)
         first, last = np.searchsorted(self._document_starts, (base, stop))
         start_P[self._document_starts[first:last] - base] = True

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgolf.corpus.shards import stream_digest
@@ -115,6 +115,13 @@ def test_altering_a_target_leaves_the_context_counts_up_to_it_unchanged(config, 
         assert np.array_equal(before[:j], after[:j])
 
 
+# A run of two records that ends among the targets which come again.
+REPEATS = CountConfig(
+    estimator="exact", orders=(2, 3), window=6, stride=3, tail="repeat", granularity=1, ranks=1, scope="global"
+)
+
+
+@example(REPEATS, [0, 0, 1, 0, 1, 0, 0, 1, 1, 0], 2)
 @given(st.one_of(configs, hashed_configs), streams, st.integers(1, 64))
 def test_a_segment_longer_than_a_run_counts_like_a_short_one(config, x, run_records):
     whole = counted(config, x)
