@@ -104,7 +104,8 @@ def _end_trainings() -> bool:
 
 
 def _leave() -> None:
-    print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it any more: the worker that did is what has died
+        print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
     for pid in children(os.getpid()):
         terminate(pid)
     os._exit(128 + signal.SIGTERM)
