@@ -81,7 +81,7 @@ def test_with_clip_at_rank_every_rank_clips_its_own_gradient_before_the_mean(dat
 def test_a_process_that_trains_on_a_cpu_never_loads_torchs_compiler(data):
     """Which takes as long to import as the rest of torch, in every rank."""
     code = (
-        "import sys, pgolf.train.__main__; from pathlib import Path; from pgolf.train.ranks import Ranks; "
+        "import sys, pgolf.train.__main__; from pathlib import Path; from pgolf.ranks.group import Ranks; "
         "from tests.train.rank_program import results; results(Path(sys.argv[1]), Ranks()); "
         "print('LOADED', *sys.modules.keys() & {'torch._dynamo'})"
     )

@@ -85,7 +85,7 @@ def test_a_training_needs_a_core_or_a_gpu_per_rank():
 class SlowKeeper:
     """Keeps nothing, and takes its time before the first step."""
 
-    start, losses = None, []
+    start, losses, is_told_to_end = None, [], False
 
     def restore(self, state):
         time.sleep(0.3)
