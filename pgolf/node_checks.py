@@ -225,6 +225,8 @@ def check_data(steps: Callable[[], Sequence[Step]]) -> Check:
         return Check("data", True, f"in the store: {data.artifact.path.name}")
     if data.node.stage.name == "fetch":
         return Check("data", False, "not in the store, and published shards are fetched over the network", FETCH)
+    if data.action == "depends":
+        return Check("data", True, "; ".join(data.reasons))
     return Check("data", True, "not in the store yet; tokenized here from documents that are present")
 
 

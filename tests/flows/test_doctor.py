@@ -35,6 +35,7 @@ from pgolf.plan import Step, make_plan
 from pgolf.recipes import recipe_named
 from pgolf.run import RunOptions
 from tests.ports import free_port
+from tests.tiny import tiny_recipe
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
@@ -177,6 +178,16 @@ def test_missing_documents_are_a_finding_with_the_error_of_a_run(tmp_path, capsy
     assert "documents" in checks["data"]["said"]
     assert checks["disk"]["ok"] is None
     assert "needed" not in checks["disk"]["said"]
+
+
+def test_documents_that_nobody_has_read_are_said_to_be_unread(tmp_path):
+    (tmp_path / "documents.jsonl").touch()
+    os.truncate(tmp_path / "documents.jsonl", 50 * 10**9)
+    nodes = pipeline(tiny_recipe(), Sources(documents=tmp_path / "documents.jsonl"))
+    steps = make_plan(nodes, Store(tmp_path / "store"), Memo(tmp_path / "memo"), most_read_bytes=10**6)
+    found = check_data(lambda: steps)
+    assert found.ok
+    assert "50.0 GB not read yet" in found.said
 
 
 def test_published_data_that_is_not_there_is_a_finding(tmp_path):
