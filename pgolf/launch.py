@@ -65,7 +65,7 @@ def run_ranks(
                 # Port 0: the rendezvous picks a free one. Without local-addr it would look up the host's name.
                 *("--nnodes=1", f"--nproc-per-node={processes}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
                 *("--local-addr=127.0.0.1", "--max-restarts=0", "--tee=3", f"--log-dir={rank_logs}"),
-                "--signals-to-handle=SIGHUP,SIGQUIT",  # the others are _pass_on's
+                "--signals-to-handle=SIGHUP,SIGQUIT",  # the others are _PassOn's
                 *("-m", module, *arguments),
             ],
             stdin=subprocess.DEVNULL,
@@ -158,25 +158,33 @@ def _shown(last_lines: Sequence[str], rank: int | None) -> str:
     return "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:]) or "  (it printed nothing)"
 
 
-def _pass_on(_signal: int, _frame: FrameType | None) -> None:
-    """Tell the ranks to end, or end where there are none yet.
+class _PassOn:
+    """Tells the ranks to end, or ends where there are none yet.
 
     torchrun's own handler raises an error whenever a signal comes: the second, in the middle of waiting for the ranks
     after the first, ends torchrun and so kills them (seen under Prefect, which signals the whole group).
     """
-    ranks = children(os.getpid())
-    for pid in ranks:
-        with suppress(ProcessLookupError):  # ended by itself meanwhile
-            os.kill(pid, signal.SIGTERM)
-    if not ranks:
-        os._exit(128 + signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        ranks = children(os.getpid())
+        for pid in ranks:
+            with suppress(ProcessLookupError):  # ended by itself meanwhile
+                os.kill(pid, signal.SIGTERM)
+        self.told = self.told or bool(ranks)
+        if not self.told:
+            os._exit(128 + signal.SIGTERM)
+        # Ranks that were told and are gone have last lines, which torchrun is still to pass on.
 
 
 def _become_torchrun() -> None:
     """`python -m pgolf.launch <parent pid> <torchrun arguments>`: torchrun, bound to its parent's life."""
     die_with_parent(int(sys.argv[1]))
+    pass_on = _PassOn()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _pass_on)
+        signal.signal(number, pass_on)
     from torch.distributed.run import main  # after the line above: importing torch takes seconds
 
     main([*sys.argv[2:], str(os.getpid())])

@@ -4,14 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pgolf import launch
+from pgolf.children import children
 from pgolf.errors import LaunchError
 from pgolf.launch import run_ranks
 from tests.eventually import eventually
+from tests.processes import command_of, is_running
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +29,11 @@ die_with_parent(int(sys.argv[-1]))
 folder, what, rank = Path(sys.argv[1]), sys.argv[2], os.environ["RANK"]
 if what == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if what == "last words":
+    def speak(*_):
+        print(f"last words of rank {rank}", flush=True)
+        os._exit(1)
+    signal.signal(signal.SIGTERM, speak)
 (folder / f"pid-{rank}").write_text(str(os.getpid()))
 print(f"rank {rank} with {os.environ['OMP_NUM_THREADS']} threads, EXTRA={os.environ.get('EXTRA')}")
 print(f"@mark {rank}")
@@ -123,6 +133,25 @@ def test_an_error_in_the_listener_ends_even_ranks_that_ignore_sigterm(ranks, tmp
     with pytest.raises(KeyboardInterrupt):
         ranks("stubborn", processes=1, grace_s=0.2, on_line=fail)
     assert_all_gone(tmp_path, 1)
+
+
+def test_last_words_are_heard_however_often_torchrun_is_told_to_end(ranks, tmp_path):
+    heard = []
+
+    def tell() -> None:
+        eventually(lambda: len(living(tmp_path)) == 2, "both ranks run", within_s=60)
+        torchrun = next(pid for pid in children(os.getpid()) if "pgolf.launch" in command_of(pid))
+        with suppress(ProcessLookupError):
+            while is_running(torchrun):
+                os.kill(torchrun, signal.SIGTERM)
+                time.sleep(0.002)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    with pytest.raises(LaunchError):
+        ranks("last words", processes=2, on_line=heard.append)
+    teller.join()
+    assert {"last words of rank 0", "[rank 1] last words of rank 1"} <= set(heard)
 
 
 def test_kill_9_of_the_caller_leaves_no_rank(ranks, tmp_path):
