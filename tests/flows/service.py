@@ -19,6 +19,7 @@ from flows.settings import SETTINGS
 from pgolf.artifact import Artifact, Store
 from pgolf.lease import lease
 from tests.eventually import WITHIN_S, eventually
+from tests.flows.prefect_home import prefect_home
 from tests.ports import free_port
 from tests.processes import command_of, descendants, is_running
 from tests.tiny import outputs, tiny_arguments, tiny_recipe, write_documents
@@ -193,8 +194,10 @@ class Service:
 
 
 @contextmanager
-def served(folder: Path, *, auth: str = "", **environment: str) -> Any:
-    """A service that is ended with the block."""
+def served(folder: Path, *, database: Path | None = None, auth: str = "", **environment: str) -> Any:
+    """A service that is ended with the block, on a copy of the database or on one that it makes itself."""
+    if database is not None:
+        prefect_home(folder, database)
     service = Service(folder, environment, auth)
     with ExitStack() as stack:
         stack.callback(service.end)

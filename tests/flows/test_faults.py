@@ -26,6 +26,7 @@ from pgolf.train.checkpoint_record import read_record
 from pgolf.upkeep import garbage
 from tests.eventually import eventually
 from tests.flows import build_program
+from tests.flows.prefect_home import prefect_home
 from tests.processes import descendants, is_running
 from tests.tiny import outputs, tiny_arguments, write_documents
 
@@ -237,17 +238,18 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_pa
     ids=["asked, plain", "asked", "killed"],
 )
 def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the_next_settles_its_states(
-    tmp_path, told, how
+    tmp_path, prefect_database, told, how
 ):
     """By the clock where it is asked, long before its first regular checkpoint; by steps where it is killed."""
     write_documents(tmp_path)
+    home = prefect_home(tmp_path, prefect_database)
     clock = ["train.clock_limit_s=600"] if told == signal.SIGTERM else []
     run = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path, "train.steps=100000", *clock), *how],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PREFECT_HOME": str(tmp_path / "prefect")},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PREFECT_HOME": home},
         start_new_session=True,
     )
     assert run.stderr is not None
@@ -269,7 +271,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+        env={**os.environ, "PREFECT_HOME": home},
         timeout=START_S,
     )
     assert rerun.returncode == 0, rerun.stderr

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("runs") / "service") as service:
+def service(tmp_path_factory, prefect_database):
+    with served(tmp_path_factory.mktemp("runs") / "service", database=prefect_database) as service:
         service.server = service.start_server()
         service.start_worker("worker", "--limit", "2")
         service.deploy()

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("workers") / "service") as service:
+def service(tmp_path_factory, prefect_database):
+    with served(tmp_path_factory.mktemp("workers") / "service", database=prefect_database) as service:
         service.start_server()
         service.worker = service.start_worker("worker-1", "--limit", "3")
         service.deploy()

@@ -23,6 +23,7 @@ from pgolf.overrides import apply_overrides
 from pgolf.pipeline import Sources, pipeline
 from pgolf.recipes import recipe_named
 from pgolf.run import RunOptions
+from tests.flows.prefect_home import prefect_home
 
 SEED = 1337
 
@@ -158,12 +159,12 @@ def test_a_file_that_does_not_fit_ends_a_run_before_any_other_stage(tmp_path):
     assert not list((tmp_path / "store").glob("tokenize-*"))
 
 
-def test_under_prefect_too_no_other_stage_starts_before_the_file_is_found_to_fit(tmp_path):
+def test_under_prefect_too_no_other_stage_starts_before_the_file_is_found_to_fit(tmp_path, prefect_database):
     path = write_published(tmp_path / "final_model.pt", "pr792-tiny")
     ran = subprocess.run(
         [sys.executable, "-m", "flows.cli", "run", "pr715-tiny", "--checkpoint", str(path)],
         cwd=tmp_path,
-        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+        env={**os.environ, "PREFECT_HOME": prefect_home(tmp_path, prefect_database)},
         capture_output=True,
         text=True,
         check=False,

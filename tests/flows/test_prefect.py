@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pgolf.artifact import Store, build_once
 from pgolf.run import RunOptions
+from tests.flows.prefect_home import prefect_home
 from tests.tiny import SEEDS
 from tests.toy_stage import TOY, toy_key
 
@@ -18,9 +19,10 @@ STAGES = ["data", "count[hashed]", "count[exact]", *PER_SEED]
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory) -> dict:
+def report(tmp_path_factory, prefect_database) -> dict:
     """What the server recorded of four runs."""
     folder = tmp_path_factory.mktemp("prefect")
+    prefect_home(folder, prefect_database)
     run = subprocess.run(
         [sys.executable, "-m", "tests.flows.prefect_driver", str(folder)],
         capture_output=True,
