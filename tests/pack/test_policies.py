@@ -72,7 +72,7 @@ def test_thorough_gptq_leaves_less_error_in_every_matrix_and_less_loss_than_the_
     network = networks[name]
     state = load_checkpoint(network.checkpoint / "checkpoint.safetensors").state
     hessians, _facts = load_tensors(network.hessians / "hessians.safetensors")
-    for bits in (6, 4, 3):
+    for bits in (4, 3):  # six bits cost either less than the noise of a thousandth of a nat
         errors, losses, sizes = {}, {}, {}
         for method in ("gptq", "gptq_hessian"):
             changes = {"method": method, "matrix_bits": bits, "downgrade_bits": None, "zstd_levels": (1,)}
@@ -88,13 +88,12 @@ def test_thorough_gptq_leaves_less_error_in_every_matrix_and_less_loss_than_the_
                 for name, gap_RC in gaps.items()
             }
         assert all(errors["gptq_hessian"][name] <= error for name, error in errors["gptq"].items())
-        # Six bits cost either less than the noise of a thousandth of a nat.
-        assert bits == 6 or losses["gptq_hessian"] <= losses["gptq"]
+        assert losses["gptq_hessian"] <= losses["gptq"]
         # At equal bits its files are larger. Within the bytes of the published ones, with the steps that bytes suggest:
         changes = {"method": "gptq_hessian", "policy": "allocate", "zstd_levels": (1,), "budget_bytes": sizes["gptq"]}
         facts, loss = network.packed(tmp_path / f"equal{bits}", **changes)
         assert facts["total_bytes"] <= sizes["gptq"]
-        assert bits == 6 or loss <= losses["gptq"]
+        assert loss <= losses["gptq"]
 
 
 def test_the_predicted_loss_is_of_the_size_of_the_measured_one(networks, tmp_path):
