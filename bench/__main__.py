@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.report import Report
+from bench.measured import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
-    *("counts", "impossibility", "score", "grid", "sweep", "compress", "codecs"),
-    *("start", "scale", "store", "train_step", "checkpoint"),
+    *("count_speed", "impossibility", "score_speed", "grid_speed", "sweep_cost", "compress_speed", "codecs"),
+    *("start", "scale", "store_scale", "train_step", "checkpoint_cost"),
 )
 HEAD = """# Benchmarks
 

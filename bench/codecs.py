@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.report import Line, Report, arguments_parser, show
+from bench.measured import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s
 from pgolf.model.checkpoint import Checkpoint, load_checkpoint
 from pgolf.model.gpt import GPT
@@ -33,9 +33,9 @@ from pgolf.pack.code_writer import bits_of, encode_matrices
 from pgolf.pack.container import Content, pack, parts, serialize, unpack
 from pgolf.pack.general import LEVELS, compress
 from pgolf.pack.weights import Stored, to_content
-from pgolf.quant.grid import Quantized, round_embedding, round_to_nearest
+from pgolf.quant.rounding import Quantized, round_embedding, round_to_nearest
 from pgolf.quant.scheme import treatment
-from pgolf.recipes import recipe_named
+from pgolf.recipes.catalog import recipe_named
 
 SYNTHETIC = "synthetic"
 BITS = (6, 5)
@@ -46,7 +46,7 @@ def trained(recipe: str, store: Path) -> Checkpoint:
     """The recipe's network of seed 7, trained in `store` unless it is there already."""
     places = ["--store", str(store / recipe), "--results", str(store / "results"), "--seeds", str(SEED)]
     subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", recipe, "--no-prefect", *places],
+        [sys.executable, "-m", "flows.commands.cli", "run", recipe, "--no-prefect", *places],
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -24,25 +24,25 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import zstandard
 
-from pgolf.artifact import Artifact, Store
-from pgolf.build import build_all
-from pgolf.content import Memo
 from pgolf.corpus.shards import read_shard, stream_digest
+from pgolf.counts.config import CountConfig, Orders, Primes
+from pgolf.counts.hint_config import HintConfig
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.hints import HINTS_FILE, read_hints
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
-from pgolf.hardware import cpu_name
-from pgolf.ngram.bayes_config import BayesConfig
-from pgolf.ngram.config import CountConfig, Orders, Primes
-from pgolf.ngram.hint_config import HintConfig
-from pgolf.ngram.mix_config import MixConfig
-from pgolf.ngram.product import Product
+from pgolf.machine.hardware import cpu_name
+from pgolf.mix.bayes_config import BayesConfig
+from pgolf.mix.config import MixConfig
+from pgolf.mix.product import Product
 from pgolf.pack.config import CompressConfig
-from pgolf.pipeline import External, Link, Node
-from pgolf.recipes import recipe_named
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import External, Link, Node
+from pgolf.pipeline.stages import COMPRESS, COUNT, HINT, MIX, SCORE, TRAIN
+from pgolf.recipes.catalog import recipe_named
 from pgolf.run import RunOptions
-from pgolf.stages import COMPRESS, COUNT, HINT, MIX, SCORE, TRAIN
+from pgolf.store.artifact import Artifact, Store
+from pgolf.store.content import Memo
 from pgolf.train.config import TrainStageConfig
 
 ROOT = Path(__file__).resolve().parents[1]

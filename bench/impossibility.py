@@ -16,14 +16,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.report import Line, Report, arguments_parser, show
+from bench.measured import Line, Report, arguments_parser, show
 from bench.timing import Spread
+from pgolf.counts.config import CountConfig
+from pgolf.counts.count_stage import iterate_counts
 from pgolf.eval.windows import plan_windows
-from pgolf.ngram.cells import cells_of
-from pgolf.ngram.config import CountConfig
-from pgolf.ngram.count import iterate_counts
-from pgolf.ngram.grid import Grid, Unit
-from pgolf.ngram.mix_config import MixConfig
+from pgolf.mix.cells import cells_of
+from pgolf.mix.config import MixConfig
+from pgolf.mix.grid import Grid, Unit
 
 VOCAB = 1024
 LEFT = 8

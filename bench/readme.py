@@ -8,7 +8,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pgolf.hardware import cpu_name
+from pgolf.machine.hardware import cpu_name
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- demo:begin (make readme) -->", "<!-- demo:end -->"
@@ -32,7 +32,17 @@ def main() -> int:
 
 def run_demo(folder: Path) -> str:
     """What `pgolf run demo` prints, stages on stderr and tables on stdout, as a person sees them."""
-    command = [sys.executable, "-m", "flows.cli", "run", "demo", "--store", "artifacts", "--results", "results"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.commands.cli",
+        "run",
+        "demo",
+        "--store",
+        "artifacts",
+        "--results",
+        "results",
+    ]
     environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PYTHONUNBUFFERED": "1"}
     run = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True

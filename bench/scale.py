@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from bench.report import Line, Report, arguments_parser, show
+from bench.measured import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
@@ -61,7 +61,7 @@ class Place:
 
     def _command(self, arguments: Sequence[str]) -> Ran:
         """Run one command to its end. Raises CalledProcessError, with what it said, where it fails."""
-        command = [sys.executable, "-m", "flows.cli", *arguments]
+        command = [sys.executable, "-m", "flows.commands.cli", *arguments]
         with tempfile.TemporaryFile() as said:
             began_s = perf_counter()
             process = subprocess.Popen(command, env=self._environment, stdout=said, stderr=subprocess.STDOUT)

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.report import Line, Report, arguments_parser, show
+from bench.measured import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios
 
 PYTHON = (sys.executable, "-c")
-PGOLF = (sys.executable, "-m", "flows.cli")
+PGOLF = (sys.executable, "-m", "flows.commands.cli")
 
 
 class NothingToReuse(Exception):

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.report import Line, Report, arguments_parser, show
+from bench.measured import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios, wall_s
 from pgolf.corpus.shards import TokenStream, write_shard
 from pgolf.model.config import ModelConfig
@@ -31,7 +31,7 @@ from pgolf.model.flops import training_flops_per_token
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
-from pgolf.recipes import recipe_named
+from pgolf.recipes.catalog import recipe_named
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.config import TrainConfig
 from pgolf.train.groups import group_parameters

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from pgolf.children import children
+from pgolf.machine.children import children
 
 # Ranks that are told to end write a last checkpoint first.
 LAST_CHECKPOINT_WITHIN_S = 10.0
@@ -97,7 +97,7 @@ def _command(pid: int) -> bytes:
 
 def _end_trainings() -> bool:
     """SIGTERM for every torchrun of ours, which may come more than once; False where there is none any more."""
-    running = [pid for pid in children(os.getpid()) if b"pgolf.launch" in _command(pid)]
+    running = [pid for pid in children(os.getpid()) if b"pgolf.machine.launch" in _command(pid)]
     for pid in running:
         terminate(pid)
     return bool(running)

@@ -24,9 +24,9 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 
 from flows.ending import terminate
 from flows.settling import crash, settle, unfinished_runs, watch_heartbeats, worker_name
-from pgolf.children import children
 from pgolf.errors import ConfigError
-from pgolf.process import Process
+from pgolf.machine.children import children
+from pgolf.machine.process import Process
 
 LOOK_EVERY_S = 5.0
 # Prefect gives a cancelled process 30 s before it kills it, and looks for cancelled runs every few seconds.

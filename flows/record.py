@@ -12,20 +12,20 @@ from flows.ending import end_within
 from flows.settling import end_with_worker, note_process
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.counts.config import CountConfig
+from pgolf.counts.hint_config import HintConfig
 from pgolf.eval.config import ScoreConfig
-from pgolf.grid_text import MOST_POINTS, refuse_large_grid
-from pgolf.listen import Ledger
+from pgolf.mix.config import MixConfig
 from pgolf.model.config import ModelConfig
-from pgolf.ngram.config import CountConfig
-from pgolf.ngram.hint_config import HintConfig
-from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
-from pgolf.pipeline import Node, pipeline
-from pgolf.plan import make_plan, reasons_of, refuse_all_but_evaluation
-from pgolf.preflight import check_machine
+from pgolf.pipeline.graph import Node, pipeline
+from pgolf.pipeline.listen import Ledger
+from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
+from pgolf.pipeline.preflight import check_machine
 from pgolf.quant.config import CalibrateConfig
-from pgolf.recipe import Estimator, Headline, Recipe
-from pgolf.recipes import recipe_named, with_sections
+from pgolf.recipes.catalog import recipe_named, with_sections
+from pgolf.recipes.grid_text import MOST_POINTS, refuse_large_grid
+from pgolf.recipes.recipe import Estimator, Headline, Recipe
 from pgolf.train.config import TrainConfig
 from tasks.cache import Ref
 from tasks.calibrate import calibrate_hessians

@@ -33,8 +33,8 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.states import Crashed
 
-from pgolf.parent_death import die_with_parent
-from pgolf.process import Process
+from pgolf.machine.parent_death import die_with_parent
+from pgolf.machine.process import Process
 
 FLOWS = ["record", "sweep"]
 AUTOMATION = "pgolf: crash runs without a heartbeat"

@@ -5,15 +5,15 @@ from prefect import flow
 from flows.record import asked_for, run_stages, with_parameter_texts
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.counts.config import CountConfig
+from pgolf.counts.hint_config import HintConfig
 from pgolf.eval.config import ScoreConfig
-from pgolf.grid_text import MOST_POINTS
+from pgolf.mix.config import MixConfig
 from pgolf.model.config import ModelConfig
-from pgolf.ngram.config import CountConfig
-from pgolf.ngram.hint_config import HintConfig
-from pgolf.ngram.mix_config import MixConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
-from pgolf.recipe import Estimator, Headline
+from pgolf.recipes.grid_text import MOST_POINTS
+from pgolf.recipes.recipe import Estimator, Headline
 from pgolf.train.config import TrainConfig
 from tasks.cache import Ref
 from tasks.place import Place

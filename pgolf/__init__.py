@@ -2,7 +2,7 @@
 
     from pathlib import Path
     from pgolf import Memo, RunOptions, Store, build_all, outcome_of, recipe_named
-    from pgolf.pipeline import pipeline
+    from pgolf.pipeline.graph import pipeline
 
     recipe = recipe_named("demo")
     nodes = pipeline(recipe)
@@ -15,44 +15,44 @@ that of a module: importing the module would take its place. Hence the second li
 
 TYPE_CHECKING = False  # as in typing, whose import would take longer than all of this file
 if TYPE_CHECKING:
-    from pgolf.artifact import Artifact as Artifact
-    from pgolf.artifact import Store as Store
-    from pgolf.build import build_all as build_all
-    from pgolf.build import build_node as build_node
-    from pgolf.content import Memo as Memo
     from pgolf.errors import PgolfError as PgolfError
-    from pgolf.outcome import Outcome as Outcome
-    from pgolf.outcome import outcome_of as outcome_of
-    from pgolf.overrides import apply_overrides as apply_overrides
-    from pgolf.pipeline import Node as Node
-    from pgolf.pipeline import Sources as Sources
-    from pgolf.plan import Step as Step
-    from pgolf.plan import make_plan as make_plan
-    from pgolf.recipe import Recipe as Recipe
-    from pgolf.recipes import recipe_named as recipe_named
+    from pgolf.pipeline.build import build_all as build_all
+    from pgolf.pipeline.build import build_node as build_node
+    from pgolf.pipeline.graph import Node as Node
+    from pgolf.pipeline.graph import Sources as Sources
+    from pgolf.pipeline.outcome import Outcome as Outcome
+    from pgolf.pipeline.outcome import outcome_of as outcome_of
+    from pgolf.pipeline.plan import Step as Step
+    from pgolf.pipeline.plan import make_plan as make_plan
+    from pgolf.recipes.catalog import recipe_named as recipe_named
+    from pgolf.recipes.overrides import apply_overrides as apply_overrides
+    from pgolf.recipes.recipe import Recipe as Recipe
     from pgolf.run import Progress as Progress
     from pgolf.run import RunOptions as RunOptions
+    from pgolf.store.artifact import Artifact as Artifact
+    from pgolf.store.artifact import Store as Store
+    from pgolf.store.content import Memo as Memo
 
     __version__: str
 
 _HOMES = {
-    "Artifact": "artifact",
-    "Memo": "content",
-    "Node": "pipeline",
-    "Outcome": "outcome",
+    "Artifact": "store.artifact",
+    "Memo": "store.content",
+    "Node": "pipeline.graph",
+    "Outcome": "pipeline.outcome",
     "PgolfError": "errors",
     "Progress": "run",
-    "Recipe": "recipe",
+    "Recipe": "recipes.recipe",
     "RunOptions": "run",
-    "Sources": "pipeline",
-    "Step": "plan",
-    "Store": "artifact",
-    "apply_overrides": "overrides",
-    "build_all": "build",
-    "build_node": "build",
-    "make_plan": "plan",
-    "outcome_of": "outcome",
-    "recipe_named": "recipes",
+    "Sources": "pipeline.graph",
+    "Step": "pipeline.plan",
+    "Store": "store.artifact",
+    "apply_overrides": "recipes.overrides",
+    "build_all": "pipeline.build",
+    "build_node": "pipeline.build",
+    "make_plan": "pipeline.plan",
+    "outcome_of": "pipeline.outcome",
+    "recipe_named": "recipes.catalog",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
 """The byte budget."""
 
-# Decimal, as in the rules: the bundled script (`pgolf.bundle`) plus the packed model, both counted in bytes on disk.
+# Decimal, as in the rules: bytes on disk of the bundled script (`pgolf.submission.bundle`) plus the packed model.
 BUDGET_BYTES = 16_000_000

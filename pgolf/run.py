@@ -43,8 +43,8 @@ class RunOptions:
     far as they share a step evenly; one on a CPU). threads: CPU threads per process (0: in training one, in scoring
     its share of the cores, in a stage that is one process all of them).
     lease_dir: folder of the node's device lock files. lease: what was leased there for a stage that needs devices; None
-    takes them unasked. scratch: where the stage may keep unfinished work for after a
-    kill (`pgolf.scratch`); None: nowhere. checkpoint_every_s: seconds between two checkpoints of a training (0: never).
+    takes them unasked. scratch: where the stage may keep unfinished work for after a kill (`pgolf.store.scratch`);
+    None: nowhere. checkpoint_every_s: seconds between two checkpoints of a training (0: never).
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -10,9 +10,9 @@ from typing import Any, Self
 from prefect.cache_policies import CacheKeyFnPolicy
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from pgolf.artifact import Artifact, Store
-from pgolf.fingerprint import digest
-from pgolf.pipeline import Node, key_of
+from pgolf.identity.fingerprint import digest
+from pgolf.pipeline.graph import Node, key_of
+from pgolf.store.artifact import Artifact, Store
 from tasks.place import Place
 
 

@@ -2,7 +2,7 @@
 
 from prefect import task
 
-from pgolf.pipeline import Node
+from pgolf.pipeline.graph import Node
 from tasks.cache import STAGE_OPTIONS, Ref
 from tasks.listening import TaskListener
 from tasks.place import Place

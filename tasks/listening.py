@@ -8,10 +8,10 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from pgolf.artifact import Artifact
-from pgolf.listen import Listener, Silence
-from pgolf.pipeline import Node
+from pgolf.pipeline.graph import Node
+from pgolf.pipeline.listen import Listener, Silence
 from pgolf.run import Progress
+from pgolf.store.artifact import Artifact
 
 # Prefect copies the context of the flow into each task's thread, so a listener set by the caller is heard by all.
 LISTENER: ContextVar[Listener] = ContextVar("LISTENER", default=Silence())  # noqa: B039

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pgolf.artifact import Store
-from pgolf.content import Memo
-from pgolf.fingerprint import digest
-from pgolf.pipeline import Sources
-from pgolf.remote import Remote, checked_url, is_url
+from pgolf.identity.fingerprint import digest
+from pgolf.pipeline.graph import Sources
 from pgolf.run import RunOptions
-from pgolf.shared_store import SharedStore
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
+from pgolf.store.remote import Remote, checked_url, is_url
+from pgolf.store.shared import SharedStore
 
 
 class Place(BaseModel):

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from pgolf.outcome import outcome_of
-from pgolf.pipeline import Node
-from pgolf.recipe import Recipe
+from pgolf.pipeline.graph import Node
+from pgolf.pipeline.outcome import outcome_of
+from pgolf.recipes.recipe import Recipe
 from tasks.cache import Ref
 from tasks.place import Place
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from pgolf.build import build_node
-from pgolf.pipeline import Node
+from pgolf.pipeline.build import build_node
+from pgolf.pipeline.graph import Node
 from tasks.cache import Ref
 from tasks.listening import TaskListener
 from tasks.place import Place

@@ -27,11 +27,11 @@ LONGEST_FIRST = (
     "flows/test_faults_of_runs.py",
     "train/test_resume.py",
     "flows/test_deploy.py",
-    "test_systems.py",
+    "recipes/test_systems.py",
     "flows/test_prefect.py",
     "flows/test_two_workers.py",
     "flows/test_cli.py",
-    "test_bundle.py",
+    "submission/test_bundle.py",
     "flows/test_import.py",
     "flows/test_sweep.py",
 )

@@ -1,41 +1,51 @@
 """Who may import whom, read off the source of every module; nothing is imported to find out.
 
 A failure names the import (file and line) and the rule it breaks. Imports count wherever they stand, functions
-included. What pgolf.artifact imports by a call is left out: it runs a stage's entry module, and the rules hold for
-that module by itself; no other module may import by a call.
+included. What pgolf.store.artifact imports by a call is left out: it runs a stage's entry module, and the rules hold
+for that module by itself; no other module may import by a call.
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pgolf.closure import EXPORT_LISTS, import_closure
-from pgolf.stages import STAGES
+from pgolf.identity.closure import EXPORT_LISTS, import_closure
+from pgolf.pipeline.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("pgolf", "tasks", "flows")  # each may import itself and those before it
+
+# The rooms of pgolf, from the roof to the cellar: each may import itself and those below it, never back.
+ROOMS = (
+    *("pipeline", "submission", "recipes", "report", "mix", "counts", "eval", "pack", "quant", "train", "model"),
+    *("corpus", "tables", "stats", "ranks", "store", "machine", "identity"),
+)
+GROUND = ("errors", "config", "run", "budget")  # the modules of pgolf itself, below all rooms
+ROOM_RULE = f"{' → '.join(ROOMS)} → {', '.join(GROUND)}, never back"
+
+# Names that stand in several rooms because the files play the same part there.
+SAME_PART = {"__init__.py", "__main__.py", "config.py"}
+
 NEEDS_TORCH = ("torch", "safetensors.torch")
 TORCH_FREE_PARTS = (
-    "pgolf.corpus", "pgolf.ngram", "pgolf.stats", "pgolf.tables", "pgolf.report",
-    "pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb",
-    "pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows",
-)  # fmt: skip
-# `python -m pgolf.launch` becomes torchrun; pgolf.standalone is what a bundled script runs.
-TORCH_AT_THE_TOP = ("pgolf.launch", "pgolf.standalone")
-CORE = ("pgolf.errors", "pgolf.fingerprint", "pgolf.run", "pgolf.config")
-STORE = {
-    f"pgolf.{name}"
-    for name in (
-        *("artifact", "build", "bundle", "differences", "estimate", "export", "gpu_peak", "listen", "makespan"),
-        *("node_checks", "outcome", "pipeline", "placement", "plan", "preflight", "process", "recipe", "recipes"),
-        *("record", "record_index", "remote", "remote_lock", "shared_store", "stages", "status", "systems", "upkeep"),
-    )
-}  # fmt: skip
-IMPORTS_BY_CALL = ("pgolf", "pgolf.artifact")  # lazy exports; the entry module of a stage that has to run
+    *("pgolf.pipeline", "pgolf.recipes", "pgolf.report", "pgolf.mix", "pgolf.counts", "pgolf.corpus", "pgolf.tables"),
+    *("pgolf.stats", "pgolf.store", "pgolf.machine", "pgolf.identity", "pgolf.submission"),
+    *("pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb"),
+    *("pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows"),
+    *(f"pgolf.{name}" for name in GROUND),
+)
+# `python -m pgolf.machine.launch` becomes torchrun; pgolf.submission.standalone is what a bundled script runs.
+TORCH_AT_THE_TOP = ("pgolf.machine.launch", "pgolf.submission.standalone")
+
+# What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut and for
+# its own unfinished work, and every room that decides when a stage runs.
+STORE_FOR_STAGES = ("durable", "scratch")
+ABOVE_STAGES = ("pipeline", "submission", "recipes", "report")
+IMPORTS_BY_CALL = ("pgolf", "pgolf.store.artifact")  # lazy exports; the entry module of a stage that has to run
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars", "expanduser"}
 NO_CONCEPT = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 
@@ -66,6 +76,15 @@ def modules_of(*packages: str) -> dict[str, Path]:
 
 
 MODULES = modules_of(*LAYERS)
+FORBIDDEN_TO_STAGES = {
+    module
+    for module in MODULES
+    if module.count(".") == 2
+    and (
+        module.split(".")[1] in ABOVE_STAGES
+        or (module.split(".")[1] == "store" and module.split(".")[2] not in STORE_FOR_STAGES)
+    )
+}
 
 
 @cache
@@ -122,13 +141,12 @@ def chain_to(start: str, *goals: str) -> str | None:
 
 
 def torch_free_modules() -> list[str]:
-    """The parts that need no torch: named packages, every configuration, and all that lies directly in pgolf/."""
+    """The parts that need no torch: named rooms and modules, and every configuration."""
     return [
         module
         for module in modules_of("pgolf")
-        if any(inside(module, part) for part in TORCH_FREE_PARTS)
-        or module.endswith("config")
-        or (module.count(".") == 1 and module not in TORCH_AT_THE_TOP)
+        if module not in TORCH_AT_THE_TOP
+        and (any(inside(module, part) for part in TORCH_FREE_PARTS) or module.endswith("config"))
     ]
 
 
@@ -180,11 +198,65 @@ def test_a_task_imports_no_other_stages_task(stage):
     assert not broken, broken
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_errors_fingerprint_run_and_config_import_only_one_another(module):
-    rule = f"{', '.join(CORE)} import only one another"
-    broken = broken_by([module], "pgolf", rule=rule, allowed=CORE)
+def room_of(module: str) -> str:
+    """The second part of a dotted name; "" for the modules of pgolf itself, which lie below all rooms."""
+    room = module.split(".")[1]
+    return room if room in ROOMS else ""
+
+
+def test_every_module_of_pgolf_lies_in_a_room_or_on_the_ground():
+    homeless = [
+        str(path.relative_to(ROOT))
+        for module, path in modules_of("pgolf").items()
+        if module != "pgolf" and module.split(".")[1] not in (*ROOMS, *GROUND)
+    ]
+    rule = f"pgolf/ holds {', '.join(GROUND)} and the rooms {', '.join(ROOMS)}, nothing else"
+    assert not homeless, f"{', '.join(homeless)}; rule: {rule}"
+
+
+def broken_rooms(modules: Iterable[str], imports: Callable[[str], Iterable[Import]]) -> str:
+    """One line per import from a room of pgolf to one above it."""
+    height = {room: number for number, room in enumerate([*ROOMS, ""])}
+    return "\n".join(
+        f"{imported.where} imports {imported.name}; rule: {ROOM_RULE}"
+        for module in modules
+        if module != "pgolf"
+        for imported in imports(module)
+        if inside(imported.name, "pgolf") and imported.name in MODULES and imported.name != "pgolf"
+        if height[room_of(imported.name)] < height[room_of(module)]
+    )
+
+
+def test_rooms_import_downwards_and_never_back():
+    broken = broken_rooms(modules_of("pgolf"), imports_of)
     assert not broken, broken
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "allowed"),
+    [
+        ("pgolf.mix.grid", "pgolf.counts.config", True),
+        ("pgolf.mix.grid", "pgolf.errors", True),
+        ("pgolf.counts.exact", "pgolf.mix.grid", False),
+        ("pgolf.model.gpt", "pgolf.train.config", False),
+        ("pgolf.errors", "pgolf.identity.stage", False),
+        ("pgolf.store.artifact", "pgolf.pipeline", False),
+    ],
+)
+def test_an_import_against_the_order_is_named_with_its_file_and_the_rule(module, imported, allowed):
+    broken = broken_rooms([module], lambda _: [Import(imported, "pgolf/somewhere.py:7")])
+    assert broken == ("" if allowed else f"pgolf/somewhere.py:7 imports {imported}; rule: {ROOM_RULE}")
+
+
+def test_no_two_files_share_a_name_unless_they_play_the_same_part():
+    by_name: dict[str, list[str]] = {}
+    for path in modules_of(*LAYERS, "bench", "tests/oracles").values():
+        by_name.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    shared = {name: places for name, places in by_name.items() if len(places) > 1 and name not in SAME_PART}
+    assert not shared, "\n".join(
+        f"{' and '.join(places)}; rule: no two files share a name but {', '.join(sorted(SAME_PART))}"
+        for places in shared.values()
+    )
 
 
 def test_statistics_import_nothing_of_pgolf_but_errors():
@@ -214,9 +286,9 @@ def test_what_plans_counts_compares_and_files_needs_no_torch():
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 def test_a_stage_does_not_reach_the_store_that_keeps_its_output(stage):
     rule = "a stage's code is its cache key, so the store that keeps its output is no part of it"
-    chain = chain_to(stage.entry, *STORE)
+    chain = chain_to(stage.entry, *FORBIDDEN_TO_STAGES)
     assert chain is None, f"{chain}; rule: {rule}"
-    reached = STORE & import_closure(stage.entry).keys()
+    reached = FORBIDDEN_TO_STAGES & import_closure(stage.entry).keys()
     assert not reached, f"{stage.entry} reaches {', '.join(sorted(reached))}; rule: {rule}"
 
 
@@ -252,7 +324,7 @@ def test_pgolf_reads_no_environment_variable():
     broken = [
         f"{at(path, use.lineno)} uses the environment; rule: what a stage does is in its config and RunOptions"
         for module, path in modules_of("pgolf").items()
-        if module != "pgolf.launch"
+        if module != "pgolf.machine.launch"
         for use in uses_of_the_environment(tree_of(path))
     ]
     assert not broken, "\n".join(broken)
@@ -261,7 +333,7 @@ def test_pgolf_reads_no_environment_variable():
 def test_launch_hands_its_environment_to_torchrun_and_looks_at_it_nowhere_else():
     # The ranks need PATH, HOME, LD_LIBRARY_PATH … as torchrun's; only PYTHONPATH is read, to be extended.
     # What the ranks find out from torchrun (RANK, WORLD_SIZE …) torch.distributed reads for itself.
-    tree = tree_of(MODULES["pgolf.launch"])
+    tree = tree_of(MODULES["pgolf.machine.launch"])
     handed_on = [
         part
         for node in ast.walk(tree)
@@ -269,8 +341,20 @@ def test_launch_hands_its_environment_to_torchrun_and_looks_at_it_nowhere_else()
         for part in ast.walk(node.value)
     ]
     assert [use in handed_on for use in uses_of_the_environment(tree)] == [True], (
-        "rule: pgolf.launch hands os.environ on as a child's env, once, and uses it nowhere else"
+        "rule: pgolf.machine.launch hands os.environ on as a child's env, once, and uses it nowhere else"
     )
+
+
+def test_every_room_says_what_it_is_for_what_enters_and_what_leaves():
+    rooms = [path for path in MODULES.values() if path.name == "__init__.py" and path != ROOT / "pgolf/__init__.py"]
+    vague = [
+        str(path.relative_to(ROOT))
+        for path in rooms
+        if [line[:4] for line in (ast.get_docstring(tree_of(path), clean=False) or "").splitlines()[2:4]]
+        != ["In: ", "Out:"]
+    ]
+    assert len(rooms) == len(ROOMS) + len(["flows", "flows/commands", "tasks"])
+    assert not vague, f"{', '.join(vague)}; rule: a sentence, then what enters (In:) and what leaves (Out:)"
 
 
 def test_every_module_says_what_it_is():

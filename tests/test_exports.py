@@ -57,7 +57,7 @@ def test_every_export_resolves_to_what_its_module_defines(name):
 
 
 def test_no_export_has_the_name_of_a_module():
-    # `import pgolf.pipeline` binds the module to pgolf.pipeline, whatever an export of that name said before.
+    # `import pgolf.pipeline` binds the room to pgolf.pipeline, whatever an export of that name said before.
     modules = {path.stem for path in Path(pgolf.__file__).parent.iterdir()}
     assert not modules & set(pgolf.__all__)
 

@@ -4,11 +4,11 @@ import json
 import random
 from pathlib import Path
 
-from pgolf.artifact import Store
-from pgolf.overrides import apply_overrides
-from pgolf.pipeline import Sources
-from pgolf.recipe import Recipe
-from pgolf.recipes import recipe_named
+from pgolf.pipeline.graph import Sources
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
+from pgolf.recipes.recipe import Recipe
+from pgolf.store.artifact import Store
 
 TINY = (
     "tokenize.source=documents",

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pgolf.config import StageConfig
+from pgolf.identity.stage import Stage, StageKey
 from pgolf.run import Made, Progress, RunOptions
-from pgolf.scratch import load, save
-from pgolf.stage import Stage, StageKey
+from pgolf.store.scratch import load, save
 
 TOY = Stage(name="toy", entry="tests.toy_stage", outputs={"text": ("text.txt",), "shout": ()})
 

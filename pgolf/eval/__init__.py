@@ -1,1 +1,5 @@
-"""Scoring."""
+"""Scoring: the network's loss on every validation target, by sliding windows.
+
+In:  the packed model and the validation tokens.
+Out: the trace, an Arrow file with `loss_nats` and `entropy_nats` per target. It may train on what it has scored.
+"""

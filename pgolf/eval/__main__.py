@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
-from pgolf.eval.job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.pieces import PIECES_FILE, write_pieces
+from pgolf.eval.score_job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.scoring import Scoring, open_text
 from pgolf.ranks.enter import enter
 from pgolf.ranks.group import Ranks

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pgolf.eval.batch_threads import map_in_order
 from pgolf.eval.chunks import WindowBatch
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.in_order import map_in_order
 from pgolf.eval.windows import WindowPlan
-from pgolf.in_order import Item
+from pgolf.machine.in_order import Item
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.softcap import LogitRounding

@@ -22,7 +22,7 @@ from pgolf.run import Fact, Made, Progress, RunOptions
 
 
 def score_in_process(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
-    """`pgolf.eval.score.make` without a lease and without ranks."""
+    """`pgolf.eval.score_stage.make` without a lease and without ranks."""
     device = device_for(config, run)
     text = open_text(config, inputs["data"])
     scoring = Scoring(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pgolf.errors import NonFiniteLoss
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.documents import document_shares
+from pgolf.eval.document_starts import document_shares
 from pgolf.eval.forward import Stream, computed, network_columns
 from pgolf.eval.pieces import Piece
 from pgolf.eval.ttt_config import AdaptedMatrix, LoraConfig

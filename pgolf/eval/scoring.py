@@ -17,7 +17,7 @@ from pgolf.eval.batch_means import BatchMean
 from pgolf.eval.bpb import sum_nats
 from pgolf.eval.chunks import WindowBatch, shares, window_batches, window_bounds
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.documents import document_borders
+from pgolf.eval.document_starts import document_borders
 from pgolf.eval.forward import Columns, Stream, Tokens, WindowPass, windows_at_a_time
 from pgolf.eval.hints import HINTS_FILE, Hints, read_hints
 from pgolf.eval.lora import DocumentPass
@@ -79,7 +79,7 @@ class Scoring:
     ) -> None:
         """Load the network, and the hints where there are some.
 
-        Raises what `pgolf.eval.score.make` raises.
+        Raises what `pgolf.eval.score_stage.make` raises.
         """
         started = time.perf_counter()
         self._config, self._text, self._ranks, self._threads = config, text, ranks, threads

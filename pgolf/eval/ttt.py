@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pgolf.errors import ConfigError, NonFiniteLoss
+from pgolf.eval.batch_threads import map_in_order
 from pgolf.eval.chunks import learned_rows, shares
-from pgolf.eval.in_order import map_in_order
 from pgolf.eval.ttt_config import TttConfig
 from pgolf.model.gpt import GPT
 from pgolf.quant.threads import intra_op_threads

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pgolf.pack.finest import finest_that_fits
-from pgolf.pack.plan import Plan, RowScales
 from pgolf.pack.quantizer import Quantizer
+from pgolf.pack.rounding_plan import Plan, RowScales
 from pgolf.pack.trials import Trial, Trials
-from pgolf.quant.grid import SMALLEST_SCALE, float16_scale
+from pgolf.quant.rounding import SMALLEST_SCALE, float16_scale
 
 MAX_LEVELS = 127  # what int8 holds on both sides of zero
 

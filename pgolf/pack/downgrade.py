@@ -6,8 +6,8 @@ Source: the auto-downgrade of Parameter Golf PR #715 and #761.
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from pgolf.pack.plan import Plan
 from pgolf.pack.quantizer import Quantizer
+from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.trials import Trial, Trials
 from pgolf.quant.scheme import layer_of
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import torch
 
-from pgolf.pack.plan import Plan, RowScales
+from pgolf.pack.code_size import entropy_bytes
 from pgolf.pack.quantizer import Quantizer
-from pgolf.pack.size import entropy_bytes
+from pgolf.pack.rounding_plan import Plan, RowScales
 from pgolf.pack.trials import Trial, Trials
-from pgolf.quant.grid import round_to_scale
+from pgolf.quant.rounding import round_to_scale
 
 # A plan that leaves less than this share of the budget unused is good enough, and the next aims at half of it.
 UNUSED_SHARE = 2e-4

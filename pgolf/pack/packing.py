@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pgolf.pack.container import Codec, joined, packed_part, parts
-from pgolf.pack.plan import Plan
+from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.weights import Stored
 
 # Packed parts are remembered up to so many bytes: a full-size network at both widths and four zstd levels takes 120 MB.

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pgolf.errors import QuantizationError
 from pgolf.pack.config import CompressConfig
-from pgolf.pack.plan import Plan, RowScales
+from pgolf.pack.rounding_plan import Plan, RowScales
 from pgolf.pack.weights import Stored, to_float16
 from pgolf.quant.gptq import Factor, GptqOptions, SingularHessianError, factored, quantize_by_hessian, quantize_gptq
-from pgolf.quant.grid import (
+from pgolf.quant.rounding import (
     Quantized,
     clip_scales,
     positive_levels,

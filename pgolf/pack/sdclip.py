@@ -8,10 +8,10 @@ Shapes: R rows of a matrix.
 """
 
 from pgolf.pack.finest import finest_that_fits
-from pgolf.pack.plan import Plan, RowScales
 from pgolf.pack.quantizer import Quantizer
+from pgolf.pack.rounding_plan import Plan, RowScales
 from pgolf.pack.trials import Trial, Trials
-from pgolf.quant.grid import SMALLEST_SCALE, float16_scale, positive_levels, round_to_scale
+from pgolf.quant.rounding import SMALLEST_SCALE, float16_scale, positive_levels, round_to_scale
 
 # k of a table for a matrix's k of 1, as published.
 TABLE_RATIO = 20.0 / 12.85

@@ -8,8 +8,8 @@ from pgolf.model.checkpoint import Checkpoint
 from pgolf.pack.clock import Clock
 from pgolf.pack.container import serialize
 from pgolf.pack.packing import PackedParts, Packing, packed_in_order
-from pgolf.pack.plan import Plan
 from pgolf.pack.quantizer import Quantizer
+from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.weights import Stored, to_content
 from pgolf.run import Fact, Progress, RunOptions
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from pgolf.errors import ArtifactError, QuantizationError
 from pgolf.model.config import ModelConfig
 from pgolf.pack.container import Array, Content
-from pgolf.quant.grid import Quantized, require_finite
+from pgolf.quant.rounding import Quantized, require_finite
 
 # What stands for one tensor in a packed model: codes and scales, a float16 copy, or the tensor itself.
 Stored = Quantized | Tensor

@@ -1,1 +1,5 @@
-"""Calibration and quantization."""
+"""Quantization: Hessians from calibration, GPTQ, and rounding to few bits.
+
+In:  a checkpoint and training tokens.
+Out: Hessians of every linear map; integer codes with one float16 scale per row.
+"""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgolf.errors import QuantizationError
-from pgolf.quant.grid import Quantized, percentile_scales, positive_levels, require_finite
+from pgolf.quant.rounding import Quantized, percentile_scales, positive_levels, require_finite
 
 # Columns updated one by one before the rest is updated in one product. The published code has 128; the result is the
 # same but for the rounding of float32 sums, and 64 took 0.6 of the time on one CPU core (512 × 1536, November 2026).

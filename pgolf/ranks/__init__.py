@@ -1,1 +1,5 @@
-"""Stages that run as several processes under torchrun: what starts them, what they are told, and what they share."""
+"""A stage as several processes (ranks) under torchrun.
+
+In:  a stage's job as a JSON file.
+Out: result files from rank 0; the failing rank's last lines as an error.
+"""

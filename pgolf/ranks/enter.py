@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 import torch
 import torch.distributed as dist
 
-from pgolf.parent_death import die_with_parent
+from pgolf.machine.parent_death import die_with_parent
 from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.ranks.job import RankJob, explained
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pgolf import errors
 from pgolf.errors import LaunchError, PgolfError
-from pgolf.launch import run_ranks
+from pgolf.machine.launch import run_ranks
 from pgolf.ranks.job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
 from pgolf.run import Lease, RunOptions
 

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pgolf.durable import sync, write_synced
 from pgolf.errors import ResultsError
+from pgolf.store.durable import sync, write_synced
 from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec

@@ -9,8 +9,8 @@ import torch
 from pgolf.ranks.enter import enter
 from pgolf.ranks.group import Ranks
 from pgolf.train.checkpoints import Checkpoints
-from pgolf.train.job import Job
 from pgolf.train.rank import run
+from pgolf.train.train_job import Job
 
 
 def train(job: Job, ranks: Ranks, device: torch.device) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pgolf.scratch import peek
-from pgolf.train.job import Reached
+from pgolf.store.scratch import peek
+from pgolf.train.train_job import Reached
 
 RECORD_FILE = "training.json"
 CHECKPOINT_FORMAT = 1

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pgolf.durable import sync
 from pgolf.model.tensor_file import load_tensors, save_tensors
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_line
-from pgolf.scratch import save
+from pgolf.store.durable import sync
+from pgolf.store.scratch import save
 from pgolf.train.checkpoint_record import (
     PART_FILE,
     PART_FILES,
@@ -28,8 +28,8 @@ from pgolf.train.checkpoint_record import (
     PartFile,
     read_record,
 )
-from pgolf.train.job import CheckpointPlace, LoggedLoss, Reached
 from pgolf.train.state import TrainingState, resumed_at
+from pgolf.train.train_job import CheckpointPlace, LoggedLoss, Reached
 
 _SIZE_BYTES, _SHA256_BYTES = 8, 32
 

@@ -11,11 +11,11 @@ from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_line, print_progress
 from pgolf.train.config import TrainConfig
-from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss, Reached
 from pgolf.train.loop import StepReport, prime, train
 from pgolf.train.network_loss import network_loss
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, resumed_at
+from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss, Reached
 
 
 def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = None) -> None:

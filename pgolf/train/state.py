@@ -6,8 +6,8 @@ from torch import Tensor
 
 from pgolf.model.gpt import GPT
 from pgolf.train.averaging import WeightAverage
-from pgolf.train.job import LoggedLoss, Reached
 from pgolf.train.optimizers import Optimizers
+from pgolf.train.train_job import LoggedLoss, Reached
 
 
 class TrainingState:

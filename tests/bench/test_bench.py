@@ -10,15 +10,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
-from bench import checkpoint, codecs, compress, counts, grid, scale, score, start, store, sweep, train_step
-from bench.report import Line, Report
+from bench import checkpoint_cost as checkpoint
+from bench import codecs, scale, start, train_step
+from bench import compress_speed as compress
+from bench import count_speed as counts
+from bench import grid_speed as grid
+from bench import score_speed as score
+from bench import store_scale as store
+from bench import sweep_cost as sweep
+from bench.measured import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
-from flows.cli import main as cli_main
+from flows.commands.cli import main as cli_main
 from pgolf.eval.config import ScoreConfig
 from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
-from pgolf.recipes import recipe_named
+from pgolf.recipes.catalog import recipe_named
 from pgolf.run import Made
 from pgolf.tables.parquet import append
 from pgolf.tables.ranked import NEURAL
@@ -29,7 +36,7 @@ from tests.train.runs import TINY
 SECTION = Report(
     title="a title",
     about="one thing against another",
-    command="python -m bench.counts",
+    command="python -m bench.count_speed",
     device="a processor, 2 cores",
     date="2025-12-01",
     lines=(Line("ours", "times", Spread(3, 1.0, 2.0, 4.0), ">= 8"),),
@@ -192,7 +199,7 @@ def test_the_page_says_for_every_number_what_made_it(tmp_path, monkeypatch, caps
     assert bench.main(["--out", str(tmp_path / "docs" / "page.md")]) == 2
     page = (tmp_path / "docs" / "page.md").read_text()
     assert page.startswith("# Benchmarks\n")
-    assert "`python -m bench.counts` on a processor, 2 cores, 2025-12-01" in page
+    assert "`python -m bench.count_speed` on a processor, 2 cores, 2025-12-01" in page
     assert "| ours | times | 3 | 1 | 2 | 4 | >= 8 |" in page
     assert missing in page
     assert Report.from_json(SECTION.to_json()) == SECTION

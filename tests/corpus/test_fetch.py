@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pgolf.corpus import fetch
+from pgolf.corpus import fetch_stage as fetch
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import TokenStream, read_shard, write_shard

@@ -14,15 +14,15 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgolf.corpus import tokenize
+from pgolf.corpus import tokenize_stage as tokenize
 from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import read_shard, validation_tokens
-from pgolf.corpus.tokenize import in_validation
+from pgolf.corpus.tokenize_stage import in_validation
 from pgolf.errors import ConfigError, DocumentError, PgolfError, TokenizerError
 from pgolf.run import Made, Progress, RunOptions
-from tests.oracles.tokenize import cut, streams_by_definition
+from tests.oracles.plain_tokenize import cut, streams_by_definition
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "sphinx", "judge", "quartz", "naïvely", "☕"]
 

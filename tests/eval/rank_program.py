@@ -11,7 +11,7 @@ import torch.distributed as dist
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.pieces import PIECES_FILE, write_pieces
 from pgolf.eval.scoring import Scoring, open_text
-from pgolf.parent_death import die_with_parent
+from pgolf.machine.parent_death import die_with_parent
 from pgolf.ranks.group import join_ranks
 
 WINDOW, STRIDE, CHUNK = 24, 8, 48

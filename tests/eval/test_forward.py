@@ -13,10 +13,10 @@ from pgolf.eval.scoring import window_pieces
 from pgolf.eval.ttt_config import BatchMeansConfig
 from pgolf.eval.windows import plan_windows
 from pgolf.model.config import ModelConfig
-from pgolf.recipes import recipe_named
+from pgolf.recipes.catalog import recipe_named
 from tests.eval.traces import stream_for, trace_of
 from tests.model.networks import SMALL, SMALL_715, SMALL_745, perturbed_model, some_tokens
-from tests.oracles.network import logits_by_definition
+from tests.oracles.plain_network import logits_by_definition
 
 SAME_NATS = 1e-5
 TINY = ("pr638-tiny", "pr715-tiny", "pr745-tiny", "pr761-tiny", "pr792-tiny")

@@ -10,18 +10,18 @@ from torch.func import functional_call
 
 from pgolf.errors import NonFiniteLoss
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.documents import document_borders, document_shares
+from pgolf.eval.document_starts import document_borders, document_shares
 from pgolf.eval.lora import DocumentPass
 from pgolf.eval.ttt_config import LoraConfig, TttConfig
 from pgolf.eval.windows import plan_windows
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
-from pgolf.overrides import apply_overrides
 from pgolf.ranks.group import Ranks
-from pgolf.recipes import recipe_named
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from tests.eval.traces import stream_for, trace_of
-from tests.oracles import ttt as oracle
+from tests.oracles import plain_ttt as oracle
 
 BOS, WINDOW = 1, 24
 STARTS = (0, 31, 36, 90)

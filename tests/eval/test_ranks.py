@@ -11,13 +11,13 @@ import torch
 from pgolf.corpus.shards import stream_digest
 from pgolf.errors import DataError, NonFiniteLoss
 from pgolf.eval.pieces import joined_pieces
-from pgolf.eval.score import devices, make
+from pgolf.eval.score_stage import devices, make
 from pgolf.eval.trace import STREAM_KEY, read_trace
 from pgolf.eval.windows import plan_windows
-from pgolf.hardware import core_count
-from pgolf.launch import run_ranks
+from pgolf.machine.hardware import core_count
+from pgolf.machine.launch import run_ranks
 from pgolf.model.checkpoint import save_checkpoint
-from pgolf.pack.compress import make as compress
+from pgolf.pack.compress_stage import make as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.ranks.group import Ranks
 from pgolf.run import RunOptions

@@ -17,13 +17,13 @@ from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.bpb import bits_per_byte
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.in_process import device_for
-from pgolf.eval.score import make
+from pgolf.eval.score_stage import make
 from pgolf.eval.scoring import cpu_threads, window_pieces
 from pgolf.eval.trace import Trace, read_trace, trace_is_causal
 from pgolf.eval.ttt_config import BatchMeansConfig, TttConfig
 from pgolf.eval.windows import plan_windows
 from pgolf.model.checkpoint import Checkpoint, build_model, save_checkpoint
-from pgolf.pack.compress import make as compress
+from pgolf.pack.compress_stage import make as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.pack.load import load_packed
 from pgolf.quant.threads import intra_op_threads

@@ -19,10 +19,10 @@ from pgolf.eval.windows import plan_windows
 from pgolf.model.checkpoint import build_model
 from pgolf.model.gpt import GPT
 from pgolf.model.untie import untie
-from pgolf.overrides import apply_overrides
-from pgolf.recipes import recipe_named
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from tests.eval.traces import stream_for, trace_of
-from tests.oracles import ttt as oracle
+from tests.oracles import plain_ttt as oracle
 
 WINDOW, STRIDE = 24, 8
 CHUNK, ROW = 48, 12

@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from flows.console import Console
-from pgolf.artifact import Store
-from pgolf.build import build_all
-from pgolf.content import Memo
-from pgolf.outcome import outcome_of
-from pgolf.pipeline import Node, Sources, pipeline
-from pgolf.recipe import Recipe
+from flows.commands.console import Console
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import Node, Sources, pipeline
+from pgolf.pipeline.outcome import outcome_of
+from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
 from tests.tiny import tiny_recipe
 
 RUN = RunOptions(device="cpu", checkpoint_every_s=1e-9)

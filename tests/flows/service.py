@@ -16,8 +16,8 @@ from uuid import UUID
 import httpx
 
 from flows.settings import SETTINGS
-from pgolf.artifact import Artifact, Store
-from pgolf.lease import lease
+from pgolf.machine.lease import lease
+from pgolf.store.artifact import Artifact, Store
 from tests.eventually import WITHIN_S, eventually
 from tests.flows.prefect_home import prefect_home
 from tests.ports import free_port

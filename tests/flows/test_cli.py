@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main, parser
-from pgolf.artifact import Store
-from pgolf.build import build_all
-from pgolf.content import Memo
-from pgolf.outcome import outcome_of
-from pgolf.pipeline import pipeline
+from flows.commands.cli import main, parser
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.outcome import outcome_of
 from pgolf.run import RunOptions
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
 from tasks.place import Place
 from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
@@ -29,11 +29,11 @@ COMMANDS = (
 DIED = """
 import os, sys
 from pathlib import Path
-from pgolf.ngram.mix_config import MixConfig
-from pgolf.pipeline import Node
+from pgolf.mix.config import MixConfig
+from pgolf.pipeline.graph import Node
 from pgolf.run import RunOptions
-from pgolf.stages import MIX
-from pgolf.status import StatusFile
+from pgolf.pipeline.stages import MIX
+from pgolf.pipeline.status import StatusFile
 StatusFile(Path(sys.argv[1]), "mix-0123456789ab", RunOptions()).building(Node(name="m", stage=MIX, config=MixConfig()))
 os._exit(0)
 """
@@ -66,7 +66,7 @@ def test_pgolf_loads_neither_prefect_nor_torch_nor_pandas():
 def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
     arguments = ["plan", *tiny_arguments(ran)]
     code = (
-        f"import sys; from flows.cli import main; assert main({arguments!r}) == 0; "
+        f"import sys; from flows.commands.cli import main; assert main({arguments!r}) == 0; "
         "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba'})"
     )
     shown = in_new_process(code)
@@ -77,7 +77,7 @@ def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
 def test_a_fully_reused_run_starts_no_prefect_and_says_that_everything_was_reused(ran):
     arguments = ["run", *tiny_arguments(ran)]
     code = (
-        f"import sys; from flows.cli import main; assert main({arguments!r}) == 0; "
+        f"import sys; from flows.commands.cli import main; assert main({arguments!r}) == 0; "
         "print('LOADED', *sys.modules.keys() & {'prefect', 'torch'})"
     )
     shown = in_new_process(code)

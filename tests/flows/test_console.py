@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import console
-from pgolf.ngram.mix_config import MixConfig
-from pgolf.pipeline import Node
+from flows.commands import console
+from pgolf.mix.config import MixConfig
+from pgolf.pipeline.graph import Node
+from pgolf.pipeline.stages import MIX
 from pgolf.run import Progress
-from pgolf.stages import MIX
 
 NODE = Node(name="mix[7]", stage=MIX, config=MixConfig())
 

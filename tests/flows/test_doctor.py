@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from flows.doctor_command import check_server
-from pgolf import node_checks
-from pgolf.artifact import Artifact, Store, build_once
-from pgolf.content import Memo
-from pgolf.estimate import Estimate
-from pgolf.node_checks import (
+from flows.commands.cli import main
+from flows.commands.doctor_command import check_server
+from pgolf.pipeline import node_checks
+from pgolf.pipeline.estimate import Estimate
+from pgolf.pipeline.graph import Node, Sources, pipeline
+from pgolf.pipeline.node_checks import (
     Need,
     check_clock,
     check_data,
@@ -30,10 +29,11 @@ from pgolf.node_checks import (
     check_versions,
     needs,
 )
-from pgolf.pipeline import Node, Sources, pipeline
-from pgolf.plan import Step, make_plan
-from pgolf.recipes import recipe_named
+from pgolf.pipeline.plan import Step, make_plan
+from pgolf.recipes.catalog import recipe_named
 from pgolf.run import RunOptions
+from pgolf.store.artifact import Artifact, Store, build_once
+from pgolf.store.content import Memo
 from tests.ports import free_port
 from tests.tiny import tiny_recipe
 from tests.toy_stage import TOY, ToyConfig, toy_key
@@ -59,7 +59,7 @@ def test_a_sound_node_has_no_finding_and_says_what_was_not_checked(tmp_path, cap
 
 def test_torch_is_not_imported_where_the_driver_lists_no_gpu(tmp_path):
     watch = (
-        "import sys\nfrom flows.cli import main\n"
+        "import sys\nfrom flows.commands.cli import main\n"
         f"main(['doctor', 'demo', '--store', {str(tmp_path)!r}])\n"
         "assert 'prefect' not in sys.modules\n"
         "assert 'torch' not in sys.modules\n"
@@ -261,7 +261,7 @@ def test_a_server_that_does_not_answer_is_an_error_with_its_address_and_no_trace
     environment = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(tmp_path / "prefect")}
     words = ["run", "demo", "--store", str(tmp_path)] if command == "run" else ["worker"]
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
+        [sys.executable, "-m", "flows.commands.cli", *words],
         capture_output=True, text=True, check=False, env={**os.environ, **environment},
     )  # fmt: skip
     assert done.returncode == 2

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from pgolf.artifact import PARTIAL, Store
-from pgolf.content import Memo
-from pgolf.plan import make_plan
-from pgolf.status import statuses
+from pgolf.pipeline.plan import make_plan
+from pgolf.pipeline.status import statuses
+from pgolf.pipeline.upkeep import garbage
+from pgolf.store.artifact import PARTIAL, Store
+from pgolf.store.content import Memo
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import ranking
 from pgolf.tables.schema import SCORES
 from pgolf.train.checkpoint_record import read_record
-from pgolf.upkeep import garbage
 from tests.eventually import eventually
 from tests.flows import build_program
 from tests.flows.prefect_home import prefect_home
@@ -36,7 +36,14 @@ HINT = 'hint={"window": 64, "stride": 32, "orders": [3], "delay_targets": 40}'
 
 def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     """`pgolf run` on the tiny recipe with hints in a process of its own, without Prefect."""
-    command = [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(folder, HINT, *overrides), "--no-prefect"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.commands.cli",
+        "run",
+        *tiny_arguments(folder, HINT, *overrides),
+        "--no-prefect",
+    ]
     (folder / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder / "tmp")}
     return subprocess.Popen(
@@ -165,7 +172,7 @@ def test_a_full_disk_stops_with_advice_and_publishes_nothing_half_written(tmp_pa
         arguments = tiny_arguments(tmp_path)
         arguments[arguments.index("--store") + 1] = str(disk / "store")
         run = subprocess.run(
-            [sys.executable, "-m", "flows.cli", "run", *arguments, "--no-prefect"],
+            [sys.executable, "-m", "flows.commands.cli", "run", *arguments, "--no-prefect"],
             capture_output=True,
             text=True,
             check=False,
@@ -245,7 +252,14 @@ def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the
     home = prefect_home(tmp_path, prefect_database)
     clock = ["train.clock_limit_s=600"] if told == signal.SIGTERM else []
     run = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path, "train.steps=100000", *clock), *how],
+        [
+            sys.executable,
+            "-m",
+            "flows.commands.cli",
+            "run",
+            *tiny_arguments(tmp_path, "train.steps=100000", *clock),
+            *how,
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -267,7 +281,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the
         assert any(record is not None and record.steps > 0 for record in kept)
         return
     rerun = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", *tiny_arguments(tmp_path)],
+        [sys.executable, "-m", "flows.commands.cli", "run", *tiny_arguments(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

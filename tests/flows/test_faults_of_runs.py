@@ -76,7 +76,9 @@ def test_a_cancel_ends_two_ranks_that_ignore_sigterm_and_the_state_is_final(serv
     [run] = begin(service, [Work(tmp_path / "two", processes=2)])
     flow = service.flow_pid(run)
     below = {flow, *descendants(flow)}
-    ranks = [pid for pid in below if "-m pgolf.train" in command_of(pid) and "pgolf.launch" not in command_of(pid)]
+    ranks = [
+        pid for pid in below if "-m pgolf.train" in command_of(pid) and "pgolf.machine.launch" not in command_of(pid)
+    ]
     assert len(ranks) == 2
     service.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     assert service.final(run)["state_type"] == "CANCELLED"
@@ -142,6 +144,6 @@ def test_a_server_killed_and_restarted_in_mid_flow_changes_nothing_and_reruns_en
 
 def run_plainly(work: Work) -> None:
     """In one process, with nothing that happens to it."""
-    command = [sys.executable, "-m", "flows.cli", "run", *work.arguments(), "--no-prefect"]
+    command = [sys.executable, "-m", "flows.commands.cli", "run", *work.arguments(), "--no-prefect"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=START_S)
     assert done.returncode == 0, done.stderr

@@ -12,8 +12,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import node_worker, settling
 from flows.settling import labels_of
-from pgolf import process as process_module
-from pgolf.process import Process
+from pgolf.machine import process as process_module
+from pgolf.machine.process import Process
 from tests.eventually import eventually
 from tests.flows.service import BIN, FINAL, START_S, Service, Work, assert_gone, served
 from tests.processes import descendants

@@ -9,20 +9,20 @@ import sys
 import pytest
 import torch
 
-from flows.cli import main, parser
-from flows.data_commands import run_with
-from pgolf.artifact import Store
-from pgolf.build import build_all
-from pgolf.content import Memo
+from flows.commands.cli import main, parser
+from flows.commands.data_commands import run_with
 from pgolf.errors import ConfigError, DataError
 from pgolf.model.checkpoint import load_checkpoint
 from pgolf.model.init import initial_model
 from pgolf.model.published import to_published
-from pgolf.outcome import outcome_of
-from pgolf.overrides import apply_overrides
-from pgolf.pipeline import Sources, pipeline
-from pgolf.recipes import recipe_named
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import Sources, pipeline
+from pgolf.pipeline.outcome import outcome_of
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.run import RunOptions
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
 from tests.flows.prefect_home import prefect_home
 
 SEED = 1337
@@ -162,7 +162,7 @@ def test_a_file_that_does_not_fit_ends_a_run_before_any_other_stage(tmp_path):
 def test_under_prefect_too_no_other_stage_starts_before_the_file_is_found_to_fit(tmp_path, prefect_database):
     path = write_published(tmp_path / "final_model.pt", "pr792-tiny")
     ran = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "pr715-tiny", "--checkpoint", str(path)],
+        [sys.executable, "-m", "flows.commands.cli", "run", "pr715-tiny", "--checkpoint", str(path)],
         cwd=tmp_path,
         env={**os.environ, "PREFECT_HOME": prefect_home(tmp_path, prefect_database)},
         capture_output=True,

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli import main
+from flows.commands.cli import main
 from pgolf.tables.ranked import GATES
 from tests.tiny import tiny_arguments, write_documents
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pgolf.artifact import Store, build_once
 from pgolf.run import RunOptions
+from pgolf.store.artifact import Store, build_once
 from tests.flows.prefect_home import prefect_home
 from tests.tiny import SEEDS
 from tests.toy_stage import TOY, toy_key

@@ -1,7 +1,7 @@
 """A process as labels of a flow run and as a worker's name, and back."""
 
 from flows.settling import labels_of, process_of_flow, process_of_worker, worker_name
-from pgolf.process import Process
+from pgolf.machine.process import Process
 
 
 def test_a_process_survives_labels_and_a_workers_name():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from flows.commands.cli import main
 from tests.eventually import eventually
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
@@ -18,7 +18,8 @@ START_S = 120.0
 # Units of 64 records, sums kept after each: the tiny stream is one unit, and would be done before it could be killed.
 SMALL_UNITS = """
 import sys, time
-from pgolf.ngram import mix_inputs, mix_progress
+from pgolf.mix import mix_inputs
+from pgolf.mix import mix_progress
 mix_inputs.UNIT_RECORDS = 64
 mix_progress.SAVE_EVERY_S = 0.0
 keep = mix_progress.MixProgress.keep
@@ -26,7 +27,7 @@ def slowly(self, *sums):
     keep(self, *sums)
     time.sleep(float(sys.argv[1]))
 mix_progress.MixProgress.keep = slowly
-from flows.cli import main
+from flows.commands.cli import main
 sys.exit(main(sys.argv[2:]))
 """
 GRID = ["--grid", "alpha=0:0.6:0.1 order=2..3", "--grid", "k=1,4", "--grid", "share=0,1e-3"]
@@ -38,7 +39,7 @@ def ran(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("swept")
     write_documents(folder)
     run = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *one_seed(tiny_arguments(folder), "run"), "--no-prefect"],
+        [sys.executable, "-m", "flows.commands.cli", *one_seed(tiny_arguments(folder), "run"), "--no-prefect"],
         capture_output=True, text=True, check=False, timeout=START_S,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.cli import main
-from flows.watch_command import Snapshot, lines, screen, span
-from pgolf.artifact import Store, build_once
-from pgolf.process import Process
+from flows.commands.cli import main
+from flows.commands.watch_command import Snapshot, lines, screen, span
+from pgolf.machine.process import Process
+from pgolf.pipeline.status import Status, Training
 from pgolf.run import RunOptions
-from pgolf.status import Status, Training
+from pgolf.store.artifact import Store, build_once
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -106,7 +106,7 @@ def test_once_shows_what_finished_last_in_text_and_json(tmp_path, capsys, monkey
 def test_ctrl_c_ends_it_quietly(tmp_path, terminal):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "watch", "--store", str(tmp_path)],
+        [sys.executable, "-m", "flows.commands.cli", "watch", "--store", str(tmp_path)],
         stdout=theirs if terminal else subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "TERM": "xterm"},

@@ -17,7 +17,7 @@ from pgolf.model.linear import CastedLinear
 from pgolf.model.precision import Precision, precision_for
 from pgolf.model.rope import ntk_base
 from tests.model.networks import SMALL, SMALL_715, SMALL_761, SMALL_792, perturbed_model, some_tokens
-from tests.oracles.network import logits_by_definition
+from tests.oracles.plain_network import logits_by_definition
 
 every_family = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL.keys())
 

@@ -4,7 +4,7 @@ import torch
 
 from pgolf.model.checkpoint import build_model
 from pgolf.model.config import ModelConfig
-from pgolf.model.size import parameter_count
+from pgolf.model.parameter_count import parameter_count
 from pgolf.model.untie import untie
 from tests.model.networks import SMALL_745, SMALL_792, perturbed_model, some_tokens
 

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from pgolf.errors import ArtifactError, BudgetExceeded, ConfigError, DataError, QuantizationError
 from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.tensor_file import save_tensors
-from pgolf.pack import compress, container, packing
+from pgolf.pack import compress_stage as compress
+from pgolf.pack import container, packing
 from pgolf.pack.config import CompressConfig
 from pgolf.pack.container import pack, packed_part, parts, serialize
 from pgolf.pack.downgrade import middle_out, rung_plan, rungs
 from pgolf.pack.load import load_packed
 from pgolf.pack.weights import same_bits, to_content
-from pgolf.quant.grid import round_embedding, round_to_nearest
+from pgolf.quant.rounding import round_embedding, round_to_nearest
 from pgolf.quant.scheme import treatment
 from pgolf.run import Progress, RunOptions
 from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state

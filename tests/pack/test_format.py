@@ -12,7 +12,7 @@ import torch
 
 from pgolf.pack.container import FORMAT_VERSION, MAGIC, PREFIX_BYTES, Content, pack, serialize, unpack
 from pgolf.pack.weights import to_content
-from pgolf.quant.grid import Quantized, round_embedding, round_to_nearest
+from pgolf.quant.rounding import Quantized, round_embedding, round_to_nearest
 from pgolf.quant.scheme import treatment
 from tests.oracles.packed_reader import read_packed
 from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state

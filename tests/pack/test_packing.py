@@ -6,7 +6,7 @@ import pytest
 from pgolf.pack import packing
 from pgolf.pack.container import Content, pack, packed_part, parts, serialize
 from pgolf.pack.packing import PackedParts, Packing, packed_in_order
-from pgolf.pack.plan import Plan
+from pgolf.pack.rounding_plan import Plan
 
 
 def packings(levels, begun=None):

@@ -6,19 +6,19 @@ from typing import Any
 
 import torch
 
-from pgolf.corpus import tokenize
+from pgolf.corpus import tokenize_stage as tokenize
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import validation_tokens
 from pgolf.model.checkpoint import Checkpoint, build_model, load_checkpoint
-from pgolf.overrides import apply_overrides
-from pgolf.pack import compress
+from pgolf.pack import compress_stage as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.pack.load import load_packed
-from pgolf.quant import calibrate
-from pgolf.recipe import Recipe
-from pgolf.recipes import recipe_named
+from pgolf.quant import calibration as calibrate
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
+from pgolf.recipes.recipe import Recipe
 from pgolf.run import Fact, RunOptions
-from pgolf.train import stage as train
+from pgolf.train import train_stage as train
 from pgolf.train.config import TrainStageConfig
 
 ONE_THREAD = RunOptions(device="cpu", threads=1)

@@ -15,8 +15,8 @@ from pgolf.quant.gptq import (
     quantize_by_hessian,
     round_columns,
 )
-from pgolf.quant.grid import clip_scales, percentile_scales, round_to_nearest
-from tests.oracles.gptq import gptq_by_definition
+from pgolf.quant.rounding import clip_scales, percentile_scales, round_to_nearest
+from tests.oracles.plain_gptq import gptq_by_definition
 
 PERCENTILES = (0.9990, 0.9995, 0.9999, 0.99999, 1.0)
 PUBLISHED = GptqOptions(stream_damping=0.01, damping=0.01, percentiles=PERCENTILES, act_order=True)

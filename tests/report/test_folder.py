@@ -95,7 +95,7 @@ def test_a_kill_between_two_pictures_leaves_no_folder_and_the_next_run_draws_all
 
 def test_what_draws_only_on_request_is_loaded_only_then(tmp_path):
     program = (
-        "import sys, pgolf.outcome, pgolf.report.folder\n"
+        "import sys, pgolf.pipeline.outcome, pgolf.report.folder\n"
         "print(*sys.modules.keys() & {'matplotlib', 'torch', 'prefect', 'pandas'})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

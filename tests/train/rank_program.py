@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from pgolf.machine.parent_death import die_with_parent
 from pgolf.model.init import initial_model
-from pgolf.parent_death import die_with_parent
 from pgolf.ranks.group import join_ranks
 from pgolf.train.loop import accumulate_gradients, average_and_clip, train
 from pgolf.train.optimizers import Optimizers

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pgolf.errors import PgolfError
 from pgolf.run import Progress, RunOptions
-from pgolf.train.stage import make
+from pgolf.train.train_stage import make
 from tests.train.runs import with_train
 
 STEPS = 30

@@ -9,15 +9,15 @@ import torch
 from pgolf.errors import Stopped
 from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
-from pgolf.scratch import load, save
+from pgolf.store.scratch import load, save
 from pgolf.train import checkpoints
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.checkpoint_record import PART_FILE, RECORD_FILE, read_record, sound_record
 from pgolf.train.checkpoints import Checkpoints
-from pgolf.train.job import CheckpointPlace
 from pgolf.train.loop import prime, train
 from pgolf.train.optimizers import Optimizers
 from pgolf.train.state import TrainingState
+from pgolf.train.train_job import CheckpointPlace
 from tests.train.runs import learnable_tokens, spans_of, with_train, write_data
 
 OF = {"seed": 1, "number of ranks": 1}

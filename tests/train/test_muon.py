@@ -11,7 +11,7 @@ from pgolf.ranks.group import Ranks
 from pgolf.train.bank_muon import BankMuon, banks_of
 from pgolf.train.groups import group_parameters
 from pgolf.train.muon import MatrixMuon
-from tests.oracles.muon import MuonByDefinition
+from tests.oracles.plain_muon import MuonByDefinition
 from tests.train.matrices import well_conditioned
 
 SHAPES = [(6, 4), (5, 5), (4, 6), (6, 4), (5, 5), (6, 4)]  # tall ones step by √1.5

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pgolf.train.newton_schulz import iteration_dtype, orthogonalize
-from tests.oracles.muon import orthogonalized
+from tests.oracles.plain_muon import orthogonalized
 from tests.train.matrices import well_conditioned
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from pgolf.launch import run_ranks
+from pgolf.machine.launch import run_ranks
 from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
 from pgolf.train.loop import accumulate_gradients

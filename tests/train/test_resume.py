@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pgolf.train.checkpoint_record import read_record
-from pgolf.train.job import CHECKPOINT_FILE, LEDGER_FILE
+from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE
 from tests.eventually import eventually
 from tests.processes import command_of, descendants, is_running
 from tests.train import resume_program
@@ -54,11 +54,13 @@ def commands_below(pid: int) -> dict[int, str]:
 
 
 def torchrun_of(commands: dict[int, str]) -> int:
-    return next(pid for pid, command in commands.items() if "pgolf.launch" in command)
+    return next(pid for pid, command in commands.items() if "pgolf.machine.launch" in command)
 
 
 def ranks_of(commands: dict[int, str]) -> list[int]:
-    return [pid for pid, command in commands.items() if "pgolf.train" in command and "pgolf.launch" not in command]
+    return [
+        pid for pid, command in commands.items() if "pgolf.train" in command and "pgolf.machine.launch" not in command
+    ]
 
 
 VICTIMS = {

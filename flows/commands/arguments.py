@@ -1,0 +1,230 @@
+"""Arguments that several commands share, and what they mean."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pgolf.errors import ConfigError
+from pgolf.recipes.grid_text import MOST_POINTS
+from pgolf.recipes.recipe import Recipe
+from pgolf.store.remote import checked_url, is_url
+from tasks.place import Place
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json: the command's report as one JSON document on stdout."""
+    parser.add_argument("--json", action="store_true", help="machine-readable report on stdout")
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """--set NAME=VALUE, repeatable."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change one field, e.g. train.steps=200, count.orders=2..5, mix.alphas=0:0.6:0.05; may be repeated",
+    )
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """RECIPE, --set and --seeds."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a name from `pgolf recipes`")
+    add_set(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="training runs, one per seed")
+    parser.add_argument(
+        "--allow-over-budget",
+        action="store_true",
+        help="where nothing fits the budget, write the smallest file all the same; its rows are marked, and not ranked",
+    )
+
+
+def add_max_points(parser: argparse.ArgumentParser) -> None:
+    """--max-points N."""
+    parser.add_argument(
+        "--max-points",
+        type=int,
+        default=MOST_POINTS,
+        metavar="N",
+        help="refuse a grid of more points (default: %(default)s)",
+    )
+
+
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """--grid TEXT and --grid-file FILE."""
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help='what to score, e.g. "alpha=0:0.6:0.05 order=2..9", "k=1,4,16", "tilt=1,2.625 confidence=0.8"; may be '
+        "repeated; share=0 adds the Bayes mixture of all of it",
+    )
+    parser.add_argument(
+        "--grid-file", type=Path, metavar="FILE", help="the same as TOML: [[product]], [[bayes]], [[hedge]]"
+    )
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """--store, --cache and --cache-limit."""
+    parser.add_argument(
+        "--store",
+        type=_location,
+        default=Path("artifacts"),
+        metavar="DIR|URL",
+        help="where the outputs are: a folder, or s3://bucket/prefix",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="what of a store at an URL is kept here (default: ~/.cache/pgolf/…)"
+    )
+    parser.add_argument(
+        "--cache-limit", metavar="SIZE", help="e.g. 20GB: outputs used longest ago leave the cache (default: none do)"
+    )
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Folders and devices."""
+    add_store(parser)
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
+    parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a SentencePiece .model file")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ranks per training or scoring, one GPU each (default: all)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        dest="checkpoints",
+        action="append",
+        default=[],
+        metavar="[SEED=]FILE",
+        help="published weights (final_model.pt) instead of training; may be repeated, once per seed",
+    )
+    add_checkpoint_steps(parser)
+    parser.add_argument(
+        "--checkpoint-every",
+        dest="checkpoint_every_s",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how often an unfinished training is kept for after a kill (default: %(default)s; 0: never)",
+    )
+
+
+def add_checkpoint_steps(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint-steps [SEED=]N."""
+    parser.add_argument(
+        "--checkpoint-steps",
+        action="append",
+        default=[],
+        metavar="[SEED=]N",
+        help="optimizer steps behind those weights; calibration reads the training tokens that follow (default 0)",
+    )
+
+
+def _location(text: str) -> Path | str:
+    return text if is_url(text) else Path(text)
+
+
+def store_place(arguments: argparse.Namespace, **fields: Any) -> Place:
+    """The place whose outputs the arguments name. Raises ConfigError for an address or a size that cannot be used."""
+    from pgolf.recipes.overrides import validated
+
+    return validated(Place, {**store_fields(arguments), **fields})
+
+
+def store_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a `Place` that say where the outputs are; errors as for `store_place`."""
+    store = arguments.store
+    if isinstance(store, Path):
+        for option in ("cache", "cache_limit"):
+            if getattr(arguments, option) is not None:
+                raise ConfigError(f"--{option.replace('_', '-')} is for a --store at an URL; {store} is a folder")
+        return {"store": store.absolute()}
+    # Checked before it is a field: messages about fields show what was given.
+    fields: dict[str, Any] = {
+        "remote": checked_url(store),
+        "store": None if arguments.cache is None else arguments.cache.absolute(),
+    }
+    if arguments.cache_limit is not None:
+        fields["cache_limit_bytes"] = size_bytes_of(arguments.cache_limit)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def size_bytes_of(text: str) -> int:
+    """Bytes of a size such as 20GB or 500 MB, in powers of 1000. Raises ConfigError."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)B?\s*", text)
+    if match is None:
+        raise ConfigError(f"--cache-limit {text}: give a size such as 20GB")
+    return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
+
+
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """The recipe with its overrides and seeds. Raises ConfigError for an unknown name or field, or a bad value."""
+    from pgolf.recipes.catalog import recipe_named
+    from pgolf.recipes.overrides import apply_overrides, validated
+
+    for override in arguments.overrides:
+        if override.partition("=")[0].strip() in ("name", "description"):
+            raise ConfigError(
+                f"--set {override}: results are filed under the recipe's own name; choose --results instead"
+            )
+    over_budget = ["compress.allow_over_budget=true"] if arguments.allow_over_budget else []
+    recipe = apply_overrides(recipe_named(arguments.recipe), [*arguments.overrides, *over_budget])
+    if arguments.seeds is not None:
+        recipe = validated(Recipe, recipe.model_dump() | {"seeds": arguments.seeds})
+    return recipe
+
+
+def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:
+    """Folders and devices as one value; folders absolute, since a flow may run in another working directory."""
+    from pgolf.recipes.overrides import validated
+
+    fields: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in Place.model_fields
+        if name not in ("store", "remote", "cache_limit_bytes")
+    }
+    files = by_seed("--checkpoint", arguments.checkpoints, recipe)
+    fields["checkpoints"] = {seed: Path(path).absolute() for seed, path in files.items()}
+    fields["checkpoint_steps"] = steps_by_seed(arguments.checkpoint_steps, recipe)
+    for name in ("results", "documents", "tokenizer"):
+        if fields[name] is not None:
+            fields[name] = Path(fields[name]).absolute()
+    return validated(Place, fields | store_fields(arguments))
+
+
+def by_seed(option: str, texts: Sequence[str], recipe: Recipe) -> dict[int, str]:
+    """Seed -> value, from texts [SEED=]VALUE. Raises ConfigError for a value without a seed where there are several."""
+    found: dict[int, str] = {}
+    for text in texts:
+        before, equals, after = text.partition("=")
+        if equals and before.isdecimal():
+            seed, value = int(before), after
+        elif len(recipe.seeds) == 1:
+            seed, value = recipe.seeds[0], text
+        else:
+            raise ConfigError(
+                f"{option} {text}: {recipe.name} has {len(recipe.seeds)} seeds; write SEED={text}, "
+                f"or choose one with --seeds {recipe.seeds[0]}"
+            )
+        if seed in found:
+            raise ConfigError(f"{option}: seed {seed} has two values, {found[seed]} and {value}")
+        found[seed] = value
+    return found
+
+
+def steps_by_seed(texts: Sequence[str], recipe: Recipe) -> dict[int, int]:
+    """Seed -> steps, from texts [SEED=]N. Raises ConfigError for what is no whole number from 0 on."""
+    given = by_seed("--checkpoint-steps", texts, recipe)
+    for value in given.values():
+        if not value.isdecimal():
+            raise ConfigError(f"--checkpoint-steps {value}: steps are a whole number from 0 on")
+    return {seed: int(value) for seed, value in given.items()}

@@ -1,0 +1,158 @@
+"""`pgolf doctor`: every check of this node, each finding with its remedy."""
+
+import argparse
+import base64
+import ipaddress
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict
+from email.utils import parsedate_to_datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flows.commands.arguments import store_place
+from pgolf.errors import PgolfError
+from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.node_checks import (
+    FETCH,
+    Check,
+    check_clock,
+    check_data,
+    check_gpus,
+    check_python,
+    check_space,
+    check_store,
+    check_versions,
+    needs,
+)
+from pgolf.pipeline.plan import GLANCE_BYTES, Step, make_plan
+from pgolf.recipes.recipe import Recipe
+from pgolf.store.remote import Remote
+from tasks.place import Place, lease_dir
+
+MARKS = {True: "✓", False: "✗", None: "-"}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print one line per check; returns 1 if there is a finding."""
+    checks = list(all_checks(arguments))
+    if arguments.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        width = max(len(check.name) for check in checks)
+        for check in checks:
+            print(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}")
+            if check.remedy:
+                print(f"  {'':<{width}}  → {check.remedy}")
+    return int(any(check.ok is False for check in checks))
+
+
+def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
+    """In the order in which a new node is set up."""
+    documents = arguments.documents and arguments.documents.absolute()
+    place = store_place(arguments, documents=documents)
+    option = "--store" if place.remote is None else "--cache"
+    recipe = _recipe(arguments)
+    yield check_python()
+    yield check_versions(ROOT / "constraints.txt")
+    server, ahead_s = check_server(os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING"))
+    yield server
+    yield from check_gpus(lease_dir())
+    yield check_store(place.store, option)
+    if place.remote is not None:
+        yield check_object_store(place.remote)
+    if recipe is None:
+        yield from check_space(place.store, option=option)
+    else:
+        yield from _recipe_checks(recipe, place, option)
+    yield check_clock([place.store, ROOT], ahead_s)
+
+
+def _recipe_checks(recipe: Recipe, place: Place, option: str) -> Iterator[Check]:
+    """Whether this node has the recipe's data, and room for what is still to be made."""
+    store = cache(place.open_store)
+
+    @cache
+    def steps() -> tuple[Step, ...]:
+        nodes = pipeline(recipe, place.sources(), place.run_options())
+        return make_plan(nodes, store(), place.memo(), most_read_bytes=GLANCE_BYTES)
+
+    data = check_data(steps)
+    yield data
+    if data.ok or data.remedy == FETCH:
+        yield from check_space(place.store, needs(steps(), recipe, store()), option=option)
+    else:
+        unknown = "mend the data first, then run this again to compare with what the recipe needs"
+        yield from check_space(place.store, option=option, unknown=unknown)
+
+
+def check_object_store(url: str) -> Check:
+    """Whether the service answers, and takes these credentials."""
+    try:
+        Remote(url).size_bytes("records/none.json")
+    except PgolfError as error:
+        return Check("object store", False, str(error), "set what it names, then run this again")
+    return Check("object store", True, f"{url} answers")
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe | None:
+    from pgolf.recipes.catalog import recipe_named
+    from pgolf.recipes.overrides import apply_overrides
+
+    return apply_overrides(recipe_named(arguments.recipe), arguments.overrides) if arguments.recipe else None
+
+
+def check_server(url: str | None, auth: str | None) -> tuple[Check, float | None]:
+    """Whether the Prefect server answers, with which version, and whether strangers can use it.
+
+    The second value: seconds by which this clock is ahead of the server's, to about a second.
+    """
+    if not url:
+        remedy = (
+            "for deployments: `prefect server start --host 127.0.0.1` and PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+        return Check("server", None, "PREFECT_API_URL is not set: runs use a server of their own", remedy), None
+    request = urllib.request.Request(f"{url}/admin/version")
+    if auth:
+        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            version, date = json.loads(answer.read()), answer.headers.get("Date")
+    except urllib.error.HTTPError as error:
+        remedy = "set PREFECT_API_AUTH_STRING to its user:password" if error.code in (401, 403) else "correct the URL"
+        return Check("server", False, f"{url} answers {error.code}", remedy), None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Check("server", False, f"{url}: {reason}", "start it, or correct PREFECT_API_URL"), None
+    ahead_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
+    said = f"{url} answers, Prefect {version}"
+    installed = _installed("prefect")
+    if installed != version:
+        return Check("server", False, f"{said}; here {installed}", "install the same version on both"), ahead_s
+    if not auth and not _is_loopback(urlsplit(url).hostname or ""):
+        remedy = "set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING here, or bind it to 127.0.0.1"
+        return Check(
+            "server", False, f"{said}, to anybody who reaches it: whoever does can run code here", remedy
+        ), ahead_s
+    return Check("server", True, said), ahead_s
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,129 @@
+"""`pgolf plan`."""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.commands.arguments import place_of, recipe_of
+from pgolf.errors import ConfigError
+from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
+from pgolf.run import RunOptions
+
+MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Print one line per output: reuse, run or depends, the reasons, expected seconds and cost."""
+    price = arguments.price_per_hour
+    if price is not None and not (math.isfinite(price) and price >= 0):
+        raise ConfigError(f"--price-per-hour is {price}; give a price such as 23.92")
+    recipe = recipe_of(arguments)
+    place = place_of(arguments, recipe)
+    store, memo, run = place.open_store(), place.memo(), place.run_options()
+    steps = make_plan(pipeline(recipe, place.sources(), run), store, memo, run, most_read_bytes=GLANCE_BYTES)
+    if store.root.is_dir():
+        store.save_memo()
+        memo.save()
+    if arguments.json:
+        print(json.dumps(plan_data(recipe.name, steps, run, price), indent=2))
+    else:
+        print_steps(steps, run, price)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Seconds of a plan. to_run: stages that run or may run, `unknown` of them without an estimate; the others take
+    `seconds` one after the other, and `wall_s` at best, side by side. reused_s: what the reused ones took.
+    """
+
+    to_run: int
+    seconds: float
+    wall_s: float
+    unknown: int
+    reused: int
+    reused_s: float
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], run: RunOptions) -> "Totals":
+        """The totals of a plan."""
+        todo = [step for step in steps if step.action != "reuse"]
+        known = [step.expected_s for step in todo if step.expected_s is not None]
+        saved = [step.expected_s or 0.0 for step in steps if step.action == "reuse"]
+        return cls(
+            to_run=len(todo),
+            seconds=round(sum(known), 3),
+            wall_s=round(expected_wall_s(todo, run), 3),
+            unknown=len(todo) - len(known),
+            reused=len(saved),
+            reused_s=round(sum(saved), 3),
+        )
+
+
+def plan_data(recipe: str, steps: Sequence[Step], run: RunOptions, price_per_hour: float | None) -> dict[str, object]:
+    """The plan as plain data."""
+    totals = Totals.of(steps, run)
+
+    def cost(seconds: float) -> float | None:
+        return None if price_per_hour is None else round(_cost(seconds, price_per_hour), 4)
+
+    return {
+        "recipe": recipe,
+        "steps": [
+            {
+                "node": step.node.name,
+                "stage": step.node.stage.name,
+                "seed": step.node.seed,
+                "action": step.action,
+                "reasons": list(step.reasons),
+                "expected_s": step.expected_s if step.action != "reuse" else 0.0,
+                "expected_note": step.estimate.note,
+                "folder": step.artifact.path.name if step.artifact else None,
+            }
+            for step in steps
+        ],
+        "expected_s": totals.seconds,
+        "expected_wall_s": totals.wall_s,
+        "nodes_without_estimate": totals.unknown,
+        "reused_s": totals.reused_s,
+        "expected_cost": cost(totals.seconds),
+        "expected_wall_cost": cost(totals.wall_s),
+        "reused_cost": cost(totals.reused_s),
+    }
+
+
+def print_steps(steps: Sequence[Step], run: RunOptions, price_per_hour: float | None) -> None:
+    """The plan as aligned lines."""
+    width = max(len(step.node.name) for step in steps)
+    for step in steps:
+        seconds = "" if step.action == "reuse" else "?" if step.expected_s is None else f"{step.expected_s:,.1f} s"
+        text = step.artifact.path.name if step.artifact else "; ".join(step.reasons)
+        note = f"  ({step.estimate.note})" if step.estimate.note else ""
+        print(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}{note}")
+    print("; ".join(_sentences(Totals.of(steps, run), price_per_hour)))
+
+
+def _sentences(totals: Totals, price_per_hour: float | None) -> list[str]:
+    saves = f" (saves {totals.reused_s:,.1f} s)" if totals.reused_s else ""
+    said = [f"{totals.reused} of {totals.to_run + totals.reused} reused{saves}"]
+    side_by_side = totals.wall_s < 0.99 * totals.seconds
+    if totals.unknown < totals.to_run:
+        text = f"about {totals.seconds:,.1f} s to run"
+        text += f", {totals.wall_s:,.1f} s at best with stages side by side" if side_by_side else ""
+        text += f", and {totals.unknown} without a comparable earlier run" if totals.unknown else ""
+        said.append(text)
+    elif totals.to_run:
+        said.append("no comparable earlier run to judge by")
+    if price_per_hour is not None:
+        wall, whole, saved = (_cost(s, price_per_hour) for s in (totals.wall_s, totals.seconds, totals.reused_s))
+        least = f"{wall:.2f} to " if side_by_side else ""
+        unknown = " and what is unknown" if totals.unknown else ""
+        said.append(f"cost {least}{whole:.2f}{unknown}, saved {saved:.2f}")
+    return said
+
+
+def _cost(seconds: float, price_per_hour: float) -> float:
+    return seconds / 3600 * price_per_hour

@@ -1,0 +1,100 @@
+"""What each stage made, in one short text for its console line."""
+
+from collections.abc import Callable, Mapping
+
+from pgolf.run import Fact
+from pgolf.store.artifact import Artifact
+
+Facts = Mapping[str, Fact]
+
+
+def summary(artifact: Artifact) -> str:
+    """The stage's own sentence; a fact that an older output lacks is left out."""
+    facts = artifact.record.facts
+    say = TEXTS.get(artifact.record.stage, _first_facts)
+    try:
+        return say(facts)
+    except (KeyError, TypeError, ValueError):
+        return _first_facts(facts)
+
+
+def short(value: Fact) -> str:
+    """A fact as a person reads it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return value
+
+
+def span(seconds: float) -> str:
+    """A time as a person says it: 42 s, 3 min 05 s, 2 h 10 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _first_facts(facts: Facts) -> str:
+    return "  ".join(f"{name} {short(value)}" for name, value in list(facts.items())[:4])
+
+
+def _data(facts: Facts) -> str:
+    return (
+        f"{facts['tokens_train']:,} train + {facts['tokens_val']:,} val tokens of {facts['num_docs']:,} documents, "
+        f"vocabulary {facts['vocab_size']:,}"
+    )
+
+
+def _train(facts: Facts) -> str:
+    resumed = f", resumed at step {facts['resumed_at_step']:,}" if facts.get("resumed_at_step") else ""
+    unranked = ", interrupted: not ranked" if facts.get("interrupted") else ""
+    return f"{facts['steps']:,} steps, loss {facts['train_loss_nats']:.4f} nats{resumed}{unranked}"
+
+
+def _import(facts: Facts) -> str:
+    return f"{facts['parameters']:,} parameters in {facts['tensors']} published tensors"
+
+
+def _calibrate(facts: Facts) -> str:
+    return f"{facts['hessians']} Hessians from {facts['tokens']:,} tokens"
+
+
+def _compress(facts: Facts) -> str:
+    under_bytes = int(facts["under_bytes"] or 0)
+    room = f"{under_bytes:,} under" if under_bytes >= 0 else f"{-under_bytes:,} over the budget"
+    return f"{facts['summary']}  {facts['total_bytes']:,} B ({room})"
+
+
+def _score(facts: Facts) -> str:
+    learned = "" if facts.get("causal", True) else ", after learning them: no score"
+    return f"{facts['targets']:,} targets, {facts['bpb']:.4f} bpb{learned}"
+
+
+def _count(facts: Facts) -> str:
+    return f"{facts['orders']} orders, {facts['records']:,} targets"
+
+
+def _hint(facts: Facts) -> str:
+    return f"{facts['orders']} orders, a hint for {facts['hinted']:,} of {facts['records']:,} targets"
+
+
+def _mix(facts: Facts) -> str:
+    return f"{facts['cells']:,} cells"
+
+
+TEXTS: Mapping[str, Callable[[Facts], str]] = {
+    "tokenize": _data,
+    "train": _train,
+    "import": _import,
+    "calibrate": _calibrate,
+    "compress": _compress,
+    "score": _score,
+    "count": _count,
+    "hint": _hint,
+    "mix": _mix,
+}

@@ -1,0 +1,39 @@
+"""`pgolf worker`: what a node needs to take runs from a Prefect server, and the worker itself."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from flows.settings import apply_settings, calm_threads, server_configured
+from pgolf.errors import ConfigError
+from tasks.place import lease_dir
+
+HOME = "PGOLF_HOME"
+
+
+def worker(arguments: argparse.Namespace) -> int:
+    """Prepare pool, lease folder and the watch on heartbeats, then work in the foreground until told to end."""
+    if arguments.limit < 1:
+        raise ConfigError(f"--limit is {arguments.limit}; a worker takes at least 1 run at once")
+    if not server_configured():
+        raise ConfigError(
+            "PREFECT_API_URL is not set, so there is no server to take runs from; start one with "
+            "`prefect server start --host 127.0.0.1` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    apply_settings(quiet=False)
+    calm_threads()
+    # Where the deployments' pull step goes.
+    os.environ.setdefault(HOME, str(Path(__file__).resolve().parents[2]))
+    lease_dir().mkdir(parents=True, exist_ok=True)
+
+    from flows.node_worker import prepare_server, serve
+    from flows.reaching import configured_server
+
+    with configured_server() as client:
+        said = prepare_server(client, arguments.pool, arguments.limit)
+    print(f"{said}; leases in {lease_dir()}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
+    asyncio.run(serve(arguments.pool, arguments.limit))
+    print("stopped; finished stages are kept and will be reused", file=sys.stderr)
+    return 0

@@ -1,0 +1,66 @@
+"""What a stage is: its name, the module whose import closure is its code, its tools and its named outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgolf.config import StageConfig
+from pgolf.identity.fingerprint import digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stage by its declaration alone; nothing of it is imported until it has to run.
+
+    entry: dotted module with `make(config, inputs, out, run, **values)`. tools: distributions whose versions decide
+    the stage's bytes, each with the number of version parts that matter. outputs: name -> glob patterns of the files
+    whose bytes are that output; an empty tuple means the stage itself reports the digest (`Made.digests`).
+    version: raised by hand when bytes change for a reason that code, config, inputs and tools do not show.
+    """
+
+    name: str
+    entry: str
+    version: int = 1
+    tools: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageKey:
+    """Everything that decides an output's bytes, in clear; `digest` names the output.
+
+    inputs: "role.output" -> digest of what is read. values: plain further values (seed, code bytes). code: module ->
+    digest of its syntax tree. tools: distribution -> version. hardware: empty unless the run stops by the clock.
+    """
+
+    stage: str
+    version: int
+    config: StageConfig
+    inputs: Mapping[str, str]
+    values: Mapping[str, Any]
+    code: Mapping[str, str]
+    tools: Mapping[str, str]
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, Any]:
+        """The key as plain data, as `record.json` stores it."""
+        return {
+            "stage": self.stage,
+            "version": self.version,
+            "config": self.config,
+            "inputs": self.inputs,
+            "values": self.values,
+            "code": self.code,
+            "tools": self.tools,
+            "hardware": self.hardware,
+        }
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical form, 64 hex digits."""
+        return digest(self.fields())
+
+    @property
+    def folder(self) -> str:
+        """Readable name of the output's folder in the store: the stage and 12 hex digits (48 bits) of the key."""
+        return f"{self.stage}-{self.digest[:12]}"

@@ -1,0 +1,64 @@
+"""A process, named so that no other is ever taken for it, and whether it is gone."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from pgolf.machine.hardware import host_name
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Host, boot (8 hex digits), pid namespace and pid, and when it began, in the kernel's ticks since boot."""
+
+    host: str
+    boot: str
+    pids: str
+    pid: int
+    at: str
+
+    @classmethod
+    def here(cls) -> Self:
+        """This process."""
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """A process that can be seen from here."""
+        return cls(host_name(), _boot(), _pid_namespace(), pid, _start(pid) or "")
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has certainly ended; False for processes that cannot be seen from here."""
+        if self.host != host_name():
+            return False
+        if self.boot != _boot():
+            return True
+        return self.pids == _pid_namespace() and _start(self.pid) != self.at
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""
+
+
+def _start(pid: int) -> str | None:
+    """When a process began; None for one that is gone or a zombie."""
+    try:
+        # The name before the last bracket may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return None if fields[0] in "ZX" else fields[19]

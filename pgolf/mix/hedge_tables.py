@@ -1,0 +1,159 @@
+"""What the n-gram experts of a Hedge mixture know: unigrams, bigrams, and trigrams in hashed rows over the vocabulary.
+
+A position p reads token x[p] and predicts x[p + 1]. A row of the trigram table belongs to a hash of two tokens of
+context and holds a count per next token: contexts that share a row blur each other, but every row is a distribution.
+
+Shapes: P positions, V vocabulary, H rows of the trigram table.
+Source: openai/parameter-golf PR #745.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pgolf.errors import ConfigError
+from pgolf.mix.hedge_config import HedgeConfig
+
+LIMIT_BYTES = 8 << 30
+
+Uint32Array = npt.NDArray[np.uint32]
+Int64Array = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
+
+TRIGRAM = 2  # its row in NgramLosses.loss_nats, after unigram and bigram
+
+
+@dataclass(frozen=True, slots=True)
+class NgramLosses:
+    """Losses of the three experts, float64 [3, P] in nats, and whether the trigram's row was empty, bool [P]."""
+
+    loss_nats: Float64Array
+    empty: npt.NDArray[np.bool_]
+
+
+class HedgeTables:
+    """Counts of everything seen so far, uint32, empty at first.
+
+    Raises ConfigError for tables beyond LIMIT_BYTES.
+    """
+
+    def __init__(self, *, vocab_size: int, trigram_rows: int) -> None:
+        size_bytes = 4 * (vocab_size + 1) * (vocab_size + trigram_rows)
+        if size_bytes > LIMIT_BYTES:
+            fitting = LIMIT_BYTES // (4 * (vocab_size + 1)) - vocab_size
+            advice = f"set trigram_rows to at most {fitting:,}" if fitting > 0 else "take a smaller vocabulary"
+            raise ConfigError(
+                f"bigrams and {trigram_rows:,} trigram rows over {vocab_size:,} tokens take {size_bytes:,} bytes, "
+                f"the limit is {LIMIT_BYTES:,}; {advice}"
+            )
+        self.vocab_size = vocab_size
+        self.tokens = 0
+        self._unigram_V = np.zeros(vocab_size, np.uint32)
+        self._bigram_VV = np.zeros((vocab_size, vocab_size), np.uint32)
+        self._bigram_total_V = np.zeros(vocab_size, np.uint32)
+        self._trigram_HV = np.zeros((trigram_rows, vocab_size), np.uint32)
+        self._trigram_total_H = np.zeros(trigram_rows, np.uint32)
+
+    def add(self, tokens: npt.NDArray[np.uint16]) -> None:
+        """Count the unigrams, bigrams and trigrams that lie within these consecutive tokens."""
+        _add(
+            tokens,
+            self._unigram_V,
+            self._bigram_VV,
+            self._bigram_total_V,
+            self._trigram_HV,
+            self._trigram_total_H,
+        )
+        self.tokens += len(tokens)
+
+    def losses(
+        self,
+        before_P: npt.NDArray[np.uint16],
+        last_P: npt.NDArray[np.uint16],
+        next_P: npt.NDArray[np.uint16],
+        config: HedgeConfig,
+    ) -> NgramLosses:
+        """-ln of each expert's probability of next_P after the tokens before_P, last_P; counts change nothing."""
+        found = NgramLosses(np.empty((3, len(next_P))), np.empty(len(next_P), np.bool_))
+        _losses(
+            before_P,
+            last_P,
+            next_P,
+            self.tokens,
+            self._unigram_V,
+            self._bigram_VV,
+            self._bigram_total_V,
+            self._trigram_HV,
+            self._trigram_total_H,
+            config.smoothing,
+            config.trigram_smoothing,
+            float(config.trigram_least_total),
+            found.loss_nats,
+            found.empty,
+        )
+        return found
+
+
+@numba.njit(nogil=True, cache=True)
+def _row(before: np.uint16, last: np.uint16, rows: int) -> np.uint64:
+    return ((np.uint64(before) * np.uint64(36313)) ^ (np.uint64(last) * np.uint64(27191))) % np.uint64(rows)
+
+
+@numba.njit(nogil=True, cache=True)
+def _add(
+    tokens: npt.NDArray[np.uint16],
+    unigram_V: Uint32Array,
+    bigram_VV: Uint32Array,
+    bigram_total_V: Uint32Array,
+    trigram_HV: Uint32Array,
+    trigram_total_H: Uint32Array,
+) -> None:
+    for i in range(len(tokens)):
+        token = tokens[i]
+        unigram_V[token] += np.uint32(1)
+        if i >= 1:
+            last = tokens[i - 1]
+            bigram_VV[last, token] += np.uint32(1)
+            bigram_total_V[last] += np.uint32(1)
+            if i >= 2:
+                row = _row(tokens[i - 2], last, len(trigram_HV))
+                trigram_HV[row, token] += np.uint32(1)
+                trigram_total_H[row] += np.uint32(1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _losses(
+    before_P: npt.NDArray[np.uint16],
+    last_P: npt.NDArray[np.uint16],
+    next_P: npt.NDArray[np.uint16],
+    seen: int,
+    unigram_V: Uint32Array,
+    bigram_VV: Uint32Array,
+    bigram_total_V: Uint32Array,
+    trigram_HV: Uint32Array,
+    trigram_total_H: Uint32Array,
+    smoothing: float,
+    trigram_smoothing: float,
+    trigram_least_total: float,
+    loss_3P: Float64Array,
+    empty_P: npt.NDArray[np.bool_],
+) -> None:
+    """Fill loss_3P and empty_P; the sums of smoothed counts are taken in double."""
+    vocab_size = len(unigram_V)
+    for i in range(len(next_P)):
+        last = last_P[i]
+        token = next_P[i]
+        row = _row(before_P[i], last, len(trigram_HV))
+        total = np.float64(trigram_total_H[row])
+        unigram = (unigram_V[token] + smoothing) / (seen + smoothing * vocab_size)
+        bigram = (bigram_VV[last, token] + smoothing) / (bigram_total_V[last] + smoothing * vocab_size)
+        trigram = (trigram_HV[row, token] + trigram_smoothing) / (
+            max(total, trigram_least_total) + trigram_smoothing * vocab_size
+        )
+        loss_3P[0, i] = -math.log(unigram)
+        loss_3P[1, i] = -math.log(bigram)
+        loss_3P[2, i] = -math.log(trigram)
+        empty_P[i] = total == 0

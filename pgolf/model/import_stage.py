@@ -1,0 +1,31 @@
+"""The import stage: weights that one of the published scripts has trained become a checkpoint of ours."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from pgolf.model.checkpoint import save_checkpoint
+from pgolf.model.import_config import ImportConfig
+from pgolf.model.parameter_count import parameter_count
+from pgolf.model.published import from_published, read_published
+from pgolf.run import Made, RunOptions
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+def make(config: ImportConfig, inputs: Mapping[str, Path], out: Path, _run: RunOptions) -> Made:
+    """Read the state file inputs["weights"], check it against `config.model`, and write checkpoint.safetensors.
+
+    Nothing in the file is executed. Raises DataError for a file that cannot be read, or whose tensors are not those of
+    the network: each one that is missing, unknown, of another shape, or not finite.
+    """
+    began_s = time.perf_counter()
+    published = read_published(inputs["weights"])
+    read_s = time.perf_counter()
+    state = from_published(config.model, published)
+    facts = {"stream_position": str(config.stream_position), "steps": str(config.steps), "seed": "imported"}
+    save_checkpoint(out / CHECKPOINT_FILE, config.model, state, facts)
+    return Made(
+        phases_s={"read": read_s - began_s, "convert": time.perf_counter() - read_s},
+        facts={"parameters": parameter_count(config.model), "tensors": len(published), "steps": config.steps},
+    )

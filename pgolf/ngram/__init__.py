@@ -1,1 +1,0 @@
-"""Counts and mixtures; needs no torch."""

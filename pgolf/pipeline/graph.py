@@ -1,0 +1,334 @@
+"""The stages of one recipe as a graph, and the key of each node once its inputs exist.
+
+One definition serves `pgolf plan`, the plain runner and the Prefect flows, so that what is planned is what runs.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pgolf.config import StageConfig
+from pgolf.corpus import builtin
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.errors import ConfigError, DataError
+from pgolf.identity.closure import code_digests
+from pgolf.identity.stage import Stage, StageKey
+from pgolf.model.import_config import ImportConfig
+from pgolf.pipeline.placement import Hardware
+from pgolf.pipeline.stages import CALIBRATE, COMPRESS, COUNT, FETCH, HINT, IMPORT, MIX, SCORE, TOKENIZE, TRAIN
+from pgolf.recipes.overrides import validated
+from pgolf.recipes.recipe import Recipe
+from pgolf.run import RunOptions
+from pgolf.store.artifact import Artifact
+from pgolf.store.content import Memo, combined
+from pgolf.submission.bundle import bundle
+from pgolf.train.config import TrainStageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Reads named outputs of another node."""
+
+    node: str
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Reads a file or folder from outside the store, identified by its content."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One output to be had: a stage, its config, and where its inputs come from."""
+
+    name: str
+    stage: Stage
+    config: StageConfig
+    seed: int | None = None
+    inputs: Mapping[str, Link | External] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the nodes it reads from, without repeats."""
+        return tuple(dict.fromkeys(link.node for link in self.inputs.values() if isinstance(link, Link)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where a recipe's own files lie on this machine: places, not identity; their content enters the keys.
+
+    documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file.
+    checkpoints: seed -> file of weights that takes the place of training; checkpoint_steps: seed -> steps behind them.
+    """
+
+    documents: Path | None = None
+    tokenizer: Path | None = None
+    checkpoints: Mapping[int, Path] = field(default_factory=dict)
+    checkpoint_steps: Mapping[int, int] = field(default_factory=dict)
+
+
+def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = RunOptions()) -> tuple[Node, ...]:  # noqa: B008
+    """Every node of `recipe`, each after the nodes it reads from. Raises ConfigError for a missing source file."""
+    return tuple(_nodes(recipe, sources, run))
+
+
+def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
+    data = recipe.fetch or recipe.tokenize
+    assert data is not None, "a recipe has fetch or tokenize"
+    unknown = sorted(sources.checkpoints.keys() - set(recipe.seeds))
+    if unknown:
+        raise ConfigError(
+            f"a checkpoint is given for seed {unknown[0]}, but the seeds are {', '.join(map(str, recipe.seeds))}; "
+            f"pass --seeds {unknown[0]}, or the checkpoint as SEED=PATH"
+        )
+    without = sorted(sources.checkpoint_steps.keys() - sources.checkpoints.keys())
+    if without:
+        raise ConfigError(
+            f"--checkpoint-steps for seed {without[0]} says how far its checkpoint was trained, and none is given; "
+            "pass --checkpoint FILE too, or leave the steps out"
+        )
+    # First of all, so that a file that does not fit ends the run before any work.
+    imported = {seed: import_node(recipe, seed, sources) for seed in recipe.seeds if seed in sources.checkpoints}
+    yield from imported.values()
+    yield data_node(data, sources)
+    counts = {}
+    for estimator in recipe.estimators:
+        name = f"count[{estimator}]"
+        counts[f"counts.{estimator}"] = Link(name, ("counts",))
+        inputs = {"data": Link("data", ("val", "tokenizer"))}
+        yield Node(name=name, stage=COUNT, config=recipe.count.of(estimator), inputs=inputs)
+    hints = {}
+    if recipe.hint:
+        yield Node(name="hint", stage=HINT, config=recipe.hint, inputs={"data": Link("data", ("val", "tokenizer"))})
+        hints["hints"] = Link("hint", ("hints",))
+    code_bytes = len(bundle(recipe))
+    for seed in recipe.seeds:
+        if seed in imported:
+            checkpoint = imported[seed].name
+        else:
+            trained = _train_node(recipe, seed, run)
+            yield trained
+            checkpoint = trained.name
+        yield from _seed_nodes(recipe, seed, Link(checkpoint, ("checkpoint",)), counts, hints, code_bytes)
+
+
+def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
+    """The node that reads a seed's weights from a file. Raises ConfigError where there is no such file."""
+    steps = sources.checkpoint_steps.get(seed, 0)
+    position = steps * recipe.train.stream_tokens_per_step
+    config = validated(ImportConfig, {"model": recipe.model, "steps": steps, "stream_position": position})
+    weights = External(_source(sources.checkpoints[seed], "checkpoint"))
+    return Node(name=f"import[{seed}]", stage=IMPORT, config=config, seed=seed, inputs={"weights": weights})
+
+
+def _train_node(recipe: Recipe, seed: int, run: RunOptions) -> Node:
+    config = TrainStageConfig(model=recipe.model, train=recipe.train)
+    return Node(
+        name=f"train[{seed}]",
+        stage=TRAIN,
+        config=config,
+        seed=seed,
+        inputs={"data": Link("data", ("train",))},
+        values={"seed": seed},
+        hardware=_clock_hardware(config, run) if recipe.train.clock_limit_s is not None else {},
+    )
+
+
+def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
+    """The node that makes shards and tokenizer. Raises ConfigError for a source that is missing or not asked for."""
+    if isinstance(config, FetchConfig):
+        return Node(name="data", stage=FETCH, config=config)
+    inputs: dict[str, Link | External] = {}
+    tools = {}
+    if config.source == "builtin":
+        # The built-in corpus is the interpreter's own documentation, which builds of one version carry in part.
+        tools["python documentation"] = builtin.identity()
+        _refuse_unread(sources.documents, "documents", "tokenize.source=documents")
+    else:
+        inputs["documents"] = External(_source(sources.documents, "documents"))
+    if config.tokenizer == "given":
+        inputs["tokenizer"] = External(_source(sources.tokenizer, "tokenizer"))
+    else:
+        _refuse_unread(sources.tokenizer, "tokenizer", "tokenize.tokenizer=given")
+    return Node(name="data", stage=TOKENIZE, config=config, inputs=inputs, tools=tools)
+
+
+def _refuse_unread(path: Path | None, role: str, setting: str) -> None:
+    if path is not None:
+        raise ConfigError(f"--{role} {path} would not be read by this recipe: add --set {setting}")
+
+
+def _source(path: Path | None, role: str) -> Path:
+    if path is None:
+        raise ConfigError(f"this recipe reads {role} from outside: pass --{role} PATH")
+    if not path.exists():
+        raise ConfigError(f"--{role} {path}: no such file or folder")
+    return path
+
+
+def _seed_nodes(
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Link,
+    counts: Mapping[str, Link],
+    hints: Mapping[str, Link],
+    code_bytes: int,
+) -> Iterator[Node]:
+    """Everything after the weights of one seed."""
+    calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("calibrate", "compress", "score", "mix"))
+    packed_from: dict[str, Link | External] = {"checkpoint": checkpoint}
+    if recipe.compress.needs_hessians:
+        inputs = {"checkpoint": checkpoint, "data": Link("data", ("train",))}
+        sensitivities = recipe.calibrate.sensitivities or recipe.compress.needs_sensitivities
+        config = recipe.calibrate.model_copy(update={"sensitivities": sensitivities})
+        yield Node(name=calibrate, stage=CALIBRATE, config=config, seed=seed, inputs=inputs)
+        packed_from["hessians"] = Link(calibrate, ("hessians",))
+    yield Node(
+        name=compress,
+        stage=COMPRESS,
+        config=recipe.compress,
+        seed=seed,
+        inputs=packed_from,
+        values={"code_bytes": code_bytes},
+    )
+    yield Node(
+        name=score,
+        stage=SCORE,
+        config=recipe.score,
+        seed=seed,
+        inputs={"model": Link(compress, ("weights",)), "data": Link("data", ("val", "tokenizer")), **hints},
+    )
+    yield Node(
+        name=mix,
+        stage=MIX,
+        config=recipe.mix,
+        seed=seed,
+        inputs={"trace": Link(score, ("trace",)), "data": Link("data", ("val", "tokenizer")), **counts, **hints},
+    )
+
+
+def _clock_hardware(config: TrainStageConfig, run: RunOptions) -> dict[str, Any]:
+    """What a run that stops by the clock depends on beside its key: how much it gets done in the time."""
+    here = Hardware.here(config, run)
+    return {"device": here.gpu or here.cpu, "processes": here.ranks, "torch": metadata.version("torch")}
+
+
+@cache
+def tool_version(distribution: str, parts: int) -> str:
+    """The installed version's first `parts` numbers, without a suffix such as +cpu. Raises ConfigError if absent."""
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        raise ConfigError(
+            f"{distribution} is not installed; run `make setup` (or pip install {distribution})"
+        ) from None
+    return ".".join(version.partition("+")[0].split(".")[:parts])
+
+
+@cache
+def stage_code(entry: str) -> Mapping[str, str]:
+    """Module -> digest over the import closure of a stage's entry module."""
+    return code_digests(entry)
+
+
+def content_digest(path: Path, memo: Memo) -> str:
+    """Digest of a file, or of all files under a folder by relative name. Raises DataError if one cannot be read."""
+    with _readable(path):
+        if path.is_file():
+            return memo.sha256(path)
+        files = _files(path)
+        # In threads: hashing lets go of the interpreter, and the first look at a folder must read all of it.
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            digests = pool.map(memo.sha256, files)
+            return combined((file.relative_to(path).as_posix(), value) for file, value in zip(files, digests))
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Files from outside that were never read, or have changed since."""
+
+    path: Path
+    files: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        files = "" if self.files == 1 else f"{self.files:,} files of "
+        return f"{self.path}: {files}{self.size_bytes / 1e9:,.1f} GB not read yet"
+
+
+def unread(node: Node, memo: Memo) -> tuple[Unread, ...]:
+    """What `key_of` would have to read of the node's files from outside. Raises DataError as `content_digest`."""
+    found = []
+    for source in node.inputs.values():
+        if isinstance(source, External):
+            with _readable(source.path):
+                files = [source.path] if source.path.is_file() else _files(source.path)
+                sizes = [size for file in files if (size := memo.unread_bytes(file))]
+            if sizes:
+                found.append(Unread(source.path, len(sizes), sum(sizes)))
+    return tuple(found)
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if not files:
+        raise DataError(f"{folder} holds no files")
+    return files
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """An error of the system inside becomes a DataError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
+
+
+def read_code(node: Node) -> Mapping[str, str]:
+    """The node's code digests as the files are now, not as this process first saw them."""
+    return code_digests(node.stage.entry)
+
+
+def key_of(
+    node: Node, parents: Mapping[str, Artifact], memo: Memo, *, code: Mapping[str, str] | None = None
+) -> StageKey:
+    """The node's key, given the artifacts of the nodes it reads from (by node name). code: default `stage_code`."""
+    inputs = {}
+    for role, source in node.inputs.items():
+        if isinstance(source, External):
+            inputs[role] = content_digest(source.path, memo)
+        else:
+            for output in source.outputs:
+                inputs[f"{role}.{output}"] = parents[source.node].outputs[output]
+    return StageKey(
+        stage=node.stage.name,
+        version=node.stage.version,
+        config=node.config,
+        inputs=inputs,
+        values=node.values,
+        code=stage_code(node.stage.entry) if code is None else code,
+        tools={name: tool_version(name, parts) for name, parts in node.stage.tools.items()} | dict(node.tools),
+        hardware=node.hardware,
+    )
+
+
+def input_folders(node: Node, parents: Mapping[str, Artifact]) -> dict[str, Path]:
+    """Role -> folder or file the stage reads from."""
+    return {
+        role: source.path if isinstance(source, External) else parents[source.node].path
+        for role, source in node.inputs.items()
+    }

@@ -1,0 +1,389 @@
+"""From a run's artifacts to rows of the result tables, and to what the run says at its end."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pgolf.counts.config import CountConfig
+from pgolf.counts.hint_config import HintConfig
+from pgolf.errors import ResultsError
+from pgolf.identity.fingerprint import digest
+from pgolf.pipeline.graph import Node
+from pgolf.recipes.recipe import Recipe
+from pgolf.report.folder import draw_run, figures_folder
+from pgolf.run import Fact
+from pgolf.store.artifact import Artifact
+from pgolf.store.output_record import Record
+from pgolf.tables.parquet import append, append_table, rows_to_arrow
+from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
+from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
+from pgolf.tables.sheet import Sheet
+from pgolf.tables.text import to_text
+
+# What the gates of every row are judged by (the public challenge's README and rulings on that date).
+RULESET = "parameter-golf 2026-05-02"
+CLOCK_LIMIT_S = 600.0
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One run's rows and where they were filed. built: node -> wall seconds of the stages this run built itself."""
+
+    recipe: Recipe
+    run_key: str
+    scores: pa.Table
+    attempts: tuple[Row, ...]
+    stages: tuple[Row, ...]
+    scores_path: Path
+    built: Mapping[str, float]
+    reused: tuple[str, ...]
+
+    def file(self, results: Path) -> None:
+        """Append the rows to the tables under `results`; rows that are already there are left alone.
+
+        The scores of a run are a function of its artifacts, so their file is named by the artifacts' keys: the same run
+        again adds nothing. Stage rows are added by every run that built something. Raises ResultsError when the tables
+        cannot be written.
+        """
+        new = not self.scores_path.exists()
+        append_table(results, SCORES, self.run_key, self.scores)
+        append(results, ATTEMPTS, self.run_key, self.attempts)
+        if self.built or new:
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+            append(results, STAGES, f"{self.run_key}-{stamp}", self.stages)
+
+    def draw(self, results: Path) -> None:
+        """Draw the grid's pictures under `results`, unless they are there or nothing varies.
+
+        Raises ResultsError when they cannot be written.
+        """
+        draw_run(results, self.scores)
+
+    @property
+    def figures(self) -> Path | None:
+        """The folder of the run's pictures, if there is one."""
+        folder = figures_folder(self.scores_path.parents[1], self.run_key)
+        return folder if folder.is_dir() else None
+
+    def sheets(self) -> tuple[Sheet, Sheet]:
+        """The headline per seed, and its mean ± std over seeds."""
+        scorers = {label: self._one_cell(settings) for label, settings in headline_scorers(self.recipe).items()}
+        return seeds_side_by_side(self.scores, scorers), means(self.scores, scorers)
+
+    def _rows(self, *names: str) -> list[Row]:
+        """Every score, by these columns alone: a grid has tens of thousands of rows of forty."""
+        known = [name for name in dict.fromkeys(names) if name in self.scores.column_names]
+        rows: list[Row] = self.scores.select(known).to_pylist()
+        return rows
+
+    def _one_cell(self, settings: Row) -> Row:
+        """The settings with the first cell that has them: a grid may try several values of what they omit."""
+        for row in self._rows("cell", *settings):
+            if all(row.get(name) == value for name, value in settings.items()):
+                return settings | {"cell": row["cell"]}
+        return settings
+
+    def headline_rows(self) -> list[Row]:
+        """The per-seed headline as plain rows, for Prefect's table artifact."""
+        sheet = self.sheets()[0]
+        names = [column.name for column in sheet.columns]
+        return [dict(zip(names, row)) for row in sheet.rows]
+
+    def exit_code(self) -> int:
+        """0 when every seed's artifact fits the budget, 1 when one does not."""
+        return 0 if all(self.scores.column("fits_budget").to_pylist()) else 1
+
+    def text(self) -> str:
+        """What a person reads at the end of a run."""
+        tables = "\n".join(to_text(sheet) for sheet in self.sheets())
+        total = len(self.built) + len(self.reused)
+        note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
+        return (
+            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}"
+            f"ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
+            f"reused: {_by_stage(self.reused)}\n"
+            f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
+            f"{'' if self.figures is None else f'{chr(10)}figures: {self.figures}'}"
+        )
+
+    def _over_budget(self) -> str:
+        """One line per seed whose artifact does not fit."""
+        rows = self._rows("seed", "fits_budget", "total_bytes", "budget_bytes")
+        over = {row["seed"]: row for row in rows if row["fits_budget"] is False}
+        return "".join(
+            f"over budget: seed {seed} takes {row['total_bytes']:,} bytes of {row['budget_bytes']:,}; "
+            "its rows are marked and not ranked\n"
+            for seed, row in sorted(over.items())
+        )
+
+    def _interrupted(self) -> str:
+        """One line per seed whose training by the clock had been killed."""
+        seeds = sorted({row["seed"] for row in self._rows("seed", "interrupted") if row["interrupted"]})
+        return "".join(
+            f"interrupted: the training of seed {seed}, which stops by the clock, was killed and went on; "
+            "its rows are marked and not ranked\n"
+            for seed in seeds
+        )
+
+    def _has_headline(self) -> bool:
+        scorers = [settings for label, settings in headline_scorers(self.recipe).items() if label != "network"]
+        names = {name for settings in scorers for name in settings}
+        found = {
+            row["estimator"]
+            for row in self._rows(*sorted(names | {"estimator"}))
+            if any(all(row[name] == value for name, value in settings.items()) for settings in scorers)
+        }
+        return found >= set(self.recipe.estimators)
+
+    def _headline_missing(self) -> str:
+        declared = self.recipe.headline
+        weight = "" if declared.mixer == "adaptive" else f" alpha {declared.alpha}"
+        return (
+            f"the recipe's headline, {declared.mixer} order {declared.order}{weight}, is no cell of this grid: "
+            "set headline.order and headline.alpha to one that is, or see `pgolf results`"
+        )
+
+    def data(self) -> Row:
+        """The same as plain data."""
+        seeds, over_seeds = self.sheets()
+        return {
+            "recipe": self.recipe.name,
+            "run_key": self.run_key,
+            "ran": dict(self.built),
+            "reused": list(self.reused),
+            "table": str(self.scores_path),
+            "figures": None if self.figures is None else str(self.figures),
+            "seeds": [dict(zip([column.name for column in seeds.columns], row)) for row in seeds.rows],
+            "means": [dict(zip([column.name for column in over_seeds.columns], row)) for row in over_seeds.rows],
+        }
+
+
+def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The scorers shown side by side: the network alone, the declared mixture per estimator, Hedge and Bayes ones."""
+    declared = {name: value for name, value in recipe.headline.model_dump().items() if value is not None}
+    if recipe.headline.mixer == "adaptive":
+        declared.pop("alpha", None)
+    scorers: dict[str, dict[str, Any]] = {"network": dict(NEURAL)}
+    # A distribution is honest only if the network behind it had not learned the text before.
+    learned_first = not recipe.score.causal
+    honest = "not causal" if learned_first else "honest"
+    for estimator in sorted(recipe.estimators):
+        label = honest if estimator == "exact" else "legacy"
+        scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **declared}
+    for hedge in recipe.mix.hedges:
+        label = honest if hedge.normalized else "legacy"
+        scorers.setdefault(f"{label}: hedge {hedge.experts}", {"estimator": "hedge", "mixer": f"hedge-{hedge.experts}"})
+    for mixture in recipe.mix.bayes:
+        scorers.setdefault(f"{honest}: {mixture.mixer}", {"estimator": "bayes", "mixer": mixture.mixer})
+    return scorers
+
+
+def _up_to_score(recipe: Recipe, nodes: Sequence[Node], artifacts: Mapping[str, Artifact]) -> Row:
+    """What one mean is taken over: the data's bytes, and config, code, tools and hardware of every stage up to score.
+
+    The seed is left out, and so are counts and grid: another grid over the same network is the same recipe, told apart
+    by its cells.
+    """
+    parts: Row = {"data": dict(artifacts["data"].outputs)}
+    for node in nodes:
+        if node.seed == recipe.seeds[0] and node.stage.name != "mix":
+            key = artifacts[node.name].record.key
+            parts[node.stage.name] = {part: key[part] for part in ("version", "config", "code", "tools", "hardware")}
+    return parts
+
+
+def _by_stage(nodes: Iterable[str]) -> str:
+    """The stages of the nodes, with how many of each: data, count ×2, train ×3."""
+    counts = Counter(node.partition("[")[0] for node in nodes)
+    return ", ".join(name if n == 1 else f"{name} ×{n}" for name, n in counts.items()) or "nothing"
+
+
+def outcome_of(
+    recipe: Recipe,
+    nodes: Sequence[Node],
+    artifacts: Mapping[str, Artifact],
+    results: Path,
+    *,
+    built: Mapping[str, float] | None = None,
+    reasons: Mapping[str, str] | None = None,
+) -> Outcome:
+    """The rows of a finished run, not yet filed. built: node -> wall seconds of the stages this run built itself.
+
+    reasons: node -> why it was built. results: the folder they belong in. Raises ResultsError for unreadable cells.
+    """
+    built = built or {}
+    recipe_key = digest(_up_to_score(recipe, nodes, artifacts))
+    run_key = f"{recipe.name}-{digest(sorted(artifact.record.key_digest for artifact in artifacts.values()))[:12]}"
+    common = {"recipe": recipe.name, "recipe_key": recipe_key}
+    scores, attempts = [], []
+    for seed in recipe.seeds:
+        mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
+        scores += [common | row for row in score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))]
+        attempts += [common | row for row in attempt_rows(seed, mine)]
+    return Outcome(
+        recipe=recipe,
+        run_key=run_key,
+        scores=rows_to_arrow(SCORES, [{**row, "run_key": run_key} for row in scores]),
+        attempts=tuple(attempts),
+        stages=tuple(common | row for row in stage_rows(nodes, artifacts, built, reasons or {})),
+        scores_path=results / SCORES.name / f"{run_key}.parquet",
+        built=built,
+        reused=tuple(node.name for node in nodes if node.name not in built),
+    )
+
+
+def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting_s: Mapping[str, float]) -> list[Row]:
+    """One row per cell of a seed's grid, with the gates and the provenance of its artifacts (by stage name).
+
+    counting_s: see `_counting_s`.
+    """
+    weights = _weights(mine)
+    compress, score, mix = (mine[name].record for name in ("compress", "score", "mix"))
+    path = mine["mix"].path / "cells.parquet"
+    try:
+        with pq.ParquetFile(path) as file:
+            cells = file.read().to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"{path} cannot be read: {error}") from None
+    train_clock_s = _seconds(weights.facts.get("train_clock_s"))
+    if train_clock_s is not None and "calibrate" in mine:
+        # The challenge counts calibration on training data against the training clock.
+        train_clock_s += mine["calibrate"].record.wall_s
+    facts = compress.facts
+    total_bytes, budget_bytes = _whole(facts.get("total_bytes")), _whole(facts.get("budget_bytes"))
+    about = {
+        "seed": seed,
+        "artifact_bytes": facts.get("artifact_bytes"),
+        "code_bytes": facts.get("code_bytes"),
+        "total_bytes": total_bytes,
+        "budget_bytes": budget_bytes,
+        "fits_budget": None if total_bytes is None or budget_bytes is None else total_bytes <= budget_bytes,
+        "train_clock_s": train_clock_s,
+        "within_train_clock": None if train_clock_s is None else train_clock_s <= CLOCK_LIMIT_S,
+        "interrupted": weights.facts.get("interrupted"),
+        "ruleset": RULESET,
+        "trace_key": score.key_digest,
+        "checkpoint_sha256": weights.outputs["checkpoint"],
+        "vocab": recipe.model.vocab_size,
+        "git_commit": mix.git_commit,
+        "torch_version": weights.key["tools"].get("torch"),
+        "gpu": weights.gpu,
+        "host": mix.host,
+        "started_utc": mix.started_utc,
+    }
+    # A mix that went on after a kill has taken the killed run's seconds too.
+    mix_s = mix.wall_s + mix.phases_s.get("before", 0.0)
+    rows = []
+    for cell in cells:
+        mixing_s = 0.0 if cell["estimator"] == "neural" else counting_s.get(cell["estimator"], 0.0) + mix_s
+        clock = {
+            "eval_clock_s": score.wall_s + mixing_s,
+            "within_eval_clock": score.wall_s + mixing_s <= CLOCK_LIMIT_S,
+        }
+        rows.append(_named(cell) | about | clock)
+    return rows
+
+
+def _counting_s(nodes: Sequence[Node], artifacts: Mapping[str, Artifact]) -> dict[str, float]:
+    """Estimator -> seconds of the count or hint stage that belongs to the evaluation of every mixture with it.
+
+    Any of them may have made a member of a Bayes mixture, so it bears all. Hedge mixtures count while they mix.
+    """
+    counting_s: dict[str, float] = {}
+    for node in nodes:
+        if isinstance(node.config, CountConfig):
+            counting_s[node.config.estimator] = artifacts[node.name].record.wall_s
+        elif isinstance(node.config, HintConfig):
+            counting_s["hint"] = artifacts[node.name].record.wall_s
+    return counting_s | {"bayes": sum(counting_s.values())}
+
+
+def _weights(mine: Mapping[str, Artifact]) -> Record:
+    """Where a seed's weights come from: training, or an import, of which no training clock is known."""
+    return mine["train" if "train" in mine else "import"].record
+
+
+def _whole(value: Fact) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _seconds(value: Fact) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _named(cell: Row) -> Row:
+    """A cell's columns under the table's names; settings without a column of their own go into `cell`."""
+    known = {column.name for column in SCORES.columns}
+    settings = {name: value for name, value in cell.items() if name not in known and value is not None}
+    row = {name: value for name, value in cell.items() if name in known}
+    if settings:
+        row["cell"] = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return row
+
+
+def attempt_rows(seed: int, mine: Mapping[str, Artifact]) -> list[Row]:
+    """One row per packing attempt of a seed."""
+    compress, weights = mine["compress"].record, _weights(mine)
+    attempts = json.loads((mine["compress"].path / "attempts.json").read_text())
+    rows = []
+    for attempt in attempts:
+        rows.append(
+            {
+                "seed": seed,
+                "compress_key": compress.key_digest,
+                "attempt": attempt["attempt"],
+                "rung": f"{attempt['policy']}, {attempt['rung']}",
+                "codec": attempt["codec"],
+                "level": attempt["level"],
+                "artifact_bytes": attempt["size_bytes"],
+                "code_bytes": compress.facts.get("code_bytes"),
+                "total_bytes": attempt["total_bytes"],
+                "budget_bytes": compress.facts.get("budget_bytes"),
+                "fits_budget": attempt["fits"],
+                "chosen": attempt["chosen"],
+                "checkpoint_sha256": weights.outputs["checkpoint"],
+                "git_commit": compress.git_commit,
+                "host": compress.host,
+                "started_utc": compress.started_utc,
+            }
+        )
+    return rows
+
+
+def stage_rows(
+    nodes: Sequence[Node], artifacts: Mapping[str, Artifact], built: Mapping[str, float], reasons: Mapping[str, str]
+) -> list[Row]:
+    """One row per stage of a run: built now, or reused."""
+    rows = []
+    for node in nodes:
+        record = artifacts[node.name].record
+        mine = node.name in built
+        rows.append(
+            {
+                "stage": node.stage.name,
+                "node": node.name,
+                "seed": node.seed,
+                "key": record.key_digest,
+                "folder": record.folder,
+                "built": mine,
+                "reason": reasons.get(node.name) if mine else None,
+                "size_bytes": record.size_bytes,
+                "wall_s": record.wall_s if mine else None,
+                "phases_s": record.phases_s if mine else None,
+                "host": record.host,
+                "gpu": record.gpu,
+                "torch_version": record.key["tools"].get("torch"),
+                "git_commit": record.git_commit,
+                "started_utc": record.started_utc,
+            }
+        )
+    return rows

@@ -1,0 +1,171 @@
+"""What a recipe would reuse and what it would run, why, and how long that takes.
+
+Imports neither torch nor Prefect, and changes nothing in the store.
+"""
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from pgolf.errors import ConfigError
+from pgolf.identity.fingerprint import canonical
+from pgolf.identity.stage import StageKey
+from pgolf.pipeline.estimate import Estimate, estimate
+from pgolf.pipeline.graph import Link, Node, key_of, unread
+from pgolf.pipeline.makespan import makespan_s, pools_here, work_of
+from pgolf.pipeline.stages import COUNT, HINT, MIX, SCORE, TRAIN
+from pgolf.run import RunOptions
+from pgolf.store.artifact import Artifact, Damaged, Store
+from pgolf.store.content import Memo
+from pgolf.store.differences import nearest
+from pgolf.store.output_record import Record
+from pgolf.train.checkpoint_record import read_record
+
+Action = Literal["reuse", "run", "depends"]
+MOST_REASONS = 6
+# About half a second. What `make_plan` may read for people who only ask.
+GLANCE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of a plan. `depends`: runs if the stages or files before it hold other bytes than last time.
+
+    reasons: one text per changed field, empty for a reuse. estimate: how long it takes here, as
+    `pgolf.pipeline.estimate` says; of a reuse, how long it took. artifact: what is reused.
+    """
+
+    node: Node
+    action: Action
+    reasons: tuple[str, ...]
+    estimate: Estimate
+    artifact: Artifact | None = None
+
+    @property
+    def expected_s(self) -> float | None:
+        """Seconds it takes to make this output here, or that it took; None when nothing comparable is known."""
+        return self.estimate.seconds
+
+
+def make_plan(
+    nodes: Sequence[Node],
+    store: Store,
+    memo: Memo,
+    run: RunOptions | None = None,
+    *,
+    most_read_bytes: float = math.inf,
+) -> tuple[Step, ...]:
+    """One step per node, in order. run: how the stages would be run here, for the seconds to expect; None: not asked.
+
+    A file from outside is known by its content, and read where it was not read before. most_read_bytes: stages with
+    more of that than this are left open, and what rests on them; of outputs with more, the content is not verified.
+    Raises DataError when an input file cannot be read.
+    """
+    # Of the stages that have to run alone: a store of many runs holds many records.
+    records_of = cache(lambda stage: list(store.records(stage)))
+    artifacts: dict[str, Artifact] = {}
+    steps: list[Step] = []
+    with _no_collection():
+        for node in nodes:
+            step = _step(node, artifacts, store, memo, records_of, run, most_read_bytes)
+            if step.artifact is not None:
+                artifacts[node.name] = step.artifact
+            steps.append(step)
+    return tuple(steps)
+
+
+def reasons_of(steps: Sequence[Step]) -> dict[str, str]:
+    """Node -> why it runs or may run, of the nodes that are not reused for sure."""
+    return {step.node.name: "; ".join(step.reasons) for step in steps if step.action != "reuse"}
+
+
+def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
+    """Raise ConfigError, naming nodes and reasons, when more than score, count and mix would have to run."""
+    evaluation = (SCORE.name, COUNT.name, HINT.name, MIX.name)
+    wrong = [step for step in steps if step.action == "run" and step.node.stage.name not in evaluation]
+    if wrong:
+        lines = "\n".join(f"  {step.node.name}: {'; '.join(step.reasons)}" for step in wrong)
+        raise ConfigError(
+            f"a sweep evaluates finished artifacts, but {len(wrong)} of their stages would have to run:\n{lines}\n"
+            "take these overrides back, or use `pgolf run`"
+        )
+
+
+def expected_wall_s(steps: Sequence[Step], run: RunOptions) -> float:
+    """Seconds until all of these are made, side by side as far as devices allow; what is unknown counts as nothing."""
+    pools = pools_here()
+    return makespan_s([work_of(step.node, step.expected_s or 0.0, run, pools) for step in steps], pools)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the cycle collector, which walks all records again and again while they are read: a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _step(
+    node: Node,
+    artifacts: Mapping[str, Artifact],
+    store: Store,
+    memo: Memo,
+    records_of: Callable[[str], list[Record]],
+    run: RunOptions | None,
+    most_read_bytes: float,
+) -> Step:
+    def expected(known_inputs: Mapping[str, str]) -> Estimate:
+        # Not asked for, it would read the records of every stage that depends on another.
+        return estimate(node, run, records_of(node.stage.name), known_inputs) if run else Estimate(None)
+
+    reasons = tuple(f"depends on {parent}" for parent in node.parents if parent not in artifacts)
+    if most_read_bytes < math.inf:
+        new = unread(node, memo)
+        if sum(part.size_bytes for part in new) > most_read_bytes:
+            reasons = (*reasons, *(f"{part}; whether they are known shows when a run reads them" for part in new))
+    if reasons:
+        return Step(node=node, action="depends", reasons=reasons, estimate=expected(_known_inputs(node, artifacts)))
+    key = key_of(node, artifacts, memo)
+    found = store.look(key, most_read_bytes=most_read_bytes)
+    if isinstance(found, Artifact):
+        note = f"{found.unverified_bytes / 1e9:,.1f} GB of it not verified yet" if found.unverified_bytes else ""
+        return Step(node=node, action="reuse", reasons=(), estimate=Estimate(found.record.wall_s, note), artifact=found)
+    reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, records_of(node.stage.name))
+    if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
+        reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
+    return Step(node=node, action="run", reasons=reasons, estimate=expected(key.inputs))
+
+
+def _known_inputs(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    """The part of the key's inputs that lies before nothing that has to run."""
+    return {
+        f"{role}.{output}": artifacts[source.node].outputs[output]
+        for role, source in node.inputs.items()
+        if isinstance(source, Link) and source.node in artifacts
+        for output in source.outputs
+    }
+
+
+def _why_new(key: StageKey, node: Node, records: Sequence[Record]) -> tuple[str, ...]:
+    """The fields in which the nearest earlier output differs: in the fewest of them, the latest among equals."""
+    wanted = canonical(key.fields())
+    assert isinstance(wanted, dict)
+    # Another seed's output is no earlier form of this one.
+    same_values = [record for record in records if record.key.get("values", {}).get("seed") == node.values.get("seed")]
+    found = nearest(same_values, wanted, lambda record: record.started_utc)
+    if found is None:
+        return (f"never run for seed {node.values.get('seed')}" if records else "never run before",)
+    record, changed = found
+    if not changed:
+        changed = [f"output {record.folder} is gone"]
+    if len(changed) > MOST_REASONS:
+        changed = [*changed[: MOST_REASONS - 1], f"and {len(changed) - MOST_REASONS + 1} more"]
+    return tuple(changed)

@@ -1,0 +1,205 @@
+"""Looking after a store: verify every byte, remove what no result refers to, re-key an output by hand."""
+
+import getpass
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgolf.errors import StoreError
+from pgolf.identity.fingerprint import canonical
+from pgolf.pipeline.graph import Node, key_of
+from pgolf.run import Made
+from pgolf.store.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store
+from pgolf.store.content import Memo
+from pgolf.store.differences import differences, nearest
+from pgolf.store.output_record import PROVENANCE, Adoption, Record
+from pgolf.store.shared import SharedStore
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One folder after verification; `why` is None where it is sound."""
+
+    folder: str
+    size_bytes: int
+    why: str | None
+
+
+def verify(store: Store) -> Iterator[Checked]:
+    """Hash every file of every output again and compare with the records. Raises StoreError where there is no store."""
+    if not store.root.is_dir() and not isinstance(store, SharedStore):
+        raise StoreError(f"there is no store at {store.root}; name it with --store")
+    for path in store.artifacts():
+        found = store.inspect(path, trust=False)
+        yield Checked(path.name, _size_bytes(path), found.why if isinstance(found, Damaged) else None)
+    if isinstance(store, SharedStore):
+        for folder, size_bytes, why in store.check_all():
+            yield Checked(f"{store.remote.url}/{folder}", size_bytes, why)
+    store.save_memo()
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A folder that nothing refers to, and why it may go; or the objects below a prefix of an object store."""
+
+    path: Path
+    size_bytes: int
+    why: str
+    objects: str = ""
+
+    @property
+    def name(self) -> str:
+        """What to call it: the folder's name, or the prefix."""
+        return self.objects or self.path.name
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it lies in an object store, which others use too, and not in a folder here."""
+        return bool(self.objects)
+
+
+def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
+    """What may be removed: outputs outside the chains of `kept` (folders that results name), quarantine, leftovers and
+    unfinished work of runs that are no more.
+
+    A kept output keeps everything it was made from: without its parents' records a later run could not name its inputs
+    and would make them again.
+    """
+    records = {record.folder: record for record in store.records()}
+    if isinstance(store, SharedStore):  # and what could not be uploaded yet
+        records |= {record.folder: record for record in Store.records(store)}
+    needed: set[str] = set()
+    waiting = [folder for folder in kept if folder in records]
+    while waiting:
+        folder = waiting.pop()
+        if folder in needed:
+            continue
+        needed.add(folder)
+        waiting += [parent.folder for parent in records[folder].parents.values() if parent.folder in records]
+    found = [
+        Garbage(path, _size_bytes(path), "no result refers to it" if path.name in records else "no readable record")
+        for path in store.artifacts()
+        if path.name not in needed
+    ]
+    found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in _inside(store.root / QUARANTINE)]
+    found += [
+        Garbage(path, _size_bytes(path), "unfinished work; the next run of it would go on from there")
+        for path in _inside(store.root / PARTIAL)
+        if path.is_dir() and not store.is_held(path.name)
+    ]
+    found += [Garbage(path, _size_bytes(path), "left over from a killed process") for path in store.leftovers()]
+    if isinstance(store, SharedStore):
+        found += [Garbage(Path(prefix), size, why, prefix) for prefix, size, why in store.unneeded(needed)]
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What lies in a folder of the store, sorted; nothing where a link leads out of it."""
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def refuse_while_building(store: Store) -> None:
+    """Raise StoreError when a run is writing to the store: what it has built but not yet filed would look unused."""
+    for folder in store.held():
+        raise StoreError(f"{folder} is being written by a run; delete when no run uses {store.root}")
+
+
+def delete(store: Store, garbage_found: Sequence[Garbage]) -> None:
+    """Remove the folders and objects. Raises StoreError naming the first that cannot be removed."""
+    for item in garbage_found:
+        if item.objects:
+            assert isinstance(store, SharedStore)
+            store.remove(item.objects)
+            continue
+        try:
+            if item.path.is_dir() and not item.path.is_symlink():
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink()
+        except OSError as error:
+            raise StoreError(f"{item.path} cannot be removed: {error.strerror}") from None
+
+
+def adopt(
+    node: Node, parents: dict[str, Artifact], store: Store, memo: Memo, *, why: str, source: str | None = None
+) -> Artifact:
+    """Give an existing output the key that the present code would give it, saying who, when and why in its record.
+
+    For a refactor that changes no bytes. source: folder to adopt; default the latest of this node whose key differs in
+    code alone. Raises StoreError when there is none, when the source is damaged, or when anything that is not code,
+    tools or stage version differs: such an output is another output.
+    """
+    if not why.strip():
+        raise StoreError('an adoption needs a reason: --why "moved the loop, same bytes"')
+    key = key_of(node, parents, memo)
+    found = store.look(key)
+    if isinstance(found, Artifact):
+        raise StoreError(f"{node.name} is up to date ({found.path.name}); nothing to adopt")
+    wanted = canonical(key.fields())
+    assert isinstance(wanted, dict)
+    record = _candidate(node, store, wanted, source)
+    old = store.fetch(Artifact(store.root / record.folder, record))
+    checked = store.inspect(old.path)
+    if isinstance(checked, Damaged):
+        raise StoreError(f"{record.folder} cannot be adopted: {checked.why}")
+    changed = tuple(differences(record.key, wanted))
+    adoption = Adoption(
+        source=record.folder,
+        who=_user(),
+        when_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        why=why.strip(),
+        changed=changed,
+    )
+
+    def write(out: Path) -> Made:
+        for name in record.files:
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(old.path / name, target)
+        return Made(digests=record.outputs, phases_s=record.phases_s, facts=record.facts)
+
+    with store.lock(key):
+        if isinstance(found, Damaged):
+            store.quarantine(found)
+        # Made when and where the source was made: a copy's seconds would pass for the stage's.
+        about = record.model_dump(include=PROVENANCE)
+        adopted = store.publish(
+            key, stage=node.stage, write=write, node=node.name, parents=record.parents, adopted=adoption, **about
+        )
+        return store.share(adopted)
+
+
+def _candidate(node: Node, store: Store, wanted: dict[str, Any], source: str | None) -> Record:
+    records = list(store.records(node.stage.name))
+    if source is not None:
+        records = [record for record in records if record.folder == source]
+        if not records:
+            raise StoreError(f"the store has no {node.stage.name} output named {source}; `pgolf verify` lists them")
+    same = [record for record in records if _same_but_for_code(record.key, wanted)]
+    if not same:
+        found = nearest(records, wanted, lambda record: record.started_utc)
+        changed = found[1] if found is not None else ["never built"]
+        raise StoreError(
+            f"no {node.stage.name} output differs from {node.name} in code alone; the nearest differs in: "
+            + "; ".join(changed[:4])
+        )
+    return max(same, key=lambda record: record.started_utc)
+
+
+def _same_but_for_code(old: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(old.get(part) == wanted.get(part) for part in ("stage", "config", "inputs", "values", "hardware"))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such account, as in some containers
+        return f"uid {os.getuid()}"
+
+
+def _size_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())

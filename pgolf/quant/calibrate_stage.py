@@ -1,0 +1,29 @@
+"""The calibrate stage: `pgolf.quant.calibration` on a GPU that nothing else uses meanwhile, or on a CPU."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pgolf.quant import calibration as calibrate
+from pgolf.quant.config import CalibrateConfig
+from pgolf.ranks.devices import devices_for
+from pgolf.run import Made, RunOptions
+
+
+def devices(_config: CalibrateConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
+    """The GPUs and one of them, since another seed's training may be on its clock; of a CPU, one thread's, none."""
+    kind, names = devices_for(replace(run, processes=1))
+    return (names, 1) if kind == "cuda" else ((), 0)
+
+
+def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
+    """`pgolf.quant.calibration.make`, on the leased GPU. Raises ConfigError where CUDA is asked for and absent."""
+    kind, names = devices_for(replace(run, processes=1))
+    if kind == "cpu":
+        return calibrate.make(config, inputs, out, replace(run, device=kind))
+    with torch.cuda.device(names.index(run.lease.devices[0]) if run.lease else 0):
+        made = calibrate.make(config, inputs, out, replace(run, device=kind))
+        torch.cuda.empty_cache()  # this process lives on, and the next lease's holder has use for the memory
+    return made

@@ -1,0 +1,98 @@
+"""A recipe: one config per stage, and the seeds to run it for."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pgolf.config import StageConfig
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.counts.config import MAX_ORDER, CountConfig
+from pgolf.counts.hint_config import HintConfig
+from pgolf.eval.config import ScoreConfig
+from pgolf.eval.ttt_config import TttConfig
+from pgolf.mix.cells import check_orders
+from pgolf.mix.config import MixConfig
+from pgolf.model.config import ModelConfig
+from pgolf.pack.config import CompressConfig
+from pgolf.quant.config import CalibrateConfig
+from pgolf.train.config import TrainConfig
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Estimator = Literal["hashed", "exact"]
+
+
+class Headline(StageConfig):
+    """The one mixture shown beside the plain network in the report, declared before anything is scored.
+
+    Choosing the best cell of a grid after looking at it would tune on the validation data.
+    """
+
+    mixer: Literal["fixed", "backoff", "adaptive"] = Field("fixed", description="Kind of mixture")
+    order: int = Field(7, ge=2, le=MAX_ORDER, description="(Highest) n-gram order")
+    alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
+
+
+class Recipe(StageConfig):
+    """Everything that decides a result. Places and devices are `Sources` and `RunOptions`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Name under which results are filed")
+    description: str = Field("", description="One sentence for `pgolf recipes`")
+    seeds: tuple[Seed, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
+    fetch: FetchConfig | None = Field(None, description="The published data set; instead of tokenize")
+    tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards; instead of fetch")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The network")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Optimizers, schedule, averaging")
+    calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig, description="Tokens for GPTQ's Hessians")
+    compress: CompressConfig = Field(default_factory=CompressConfig, description="Quantization and packing to budget")
+    score: ScoreConfig = Field(default_factory=ScoreConfig, description="Sliding-window evaluation of the artifact")
+    estimators: tuple[Estimator, ...] = Field(
+        ("hashed", "exact"), description="Count tables: published hashed ones (legacy), exact ones; none: no n-grams"
+    )
+    count: CountConfig = Field(default_factory=CountConfig, description="n-gram counts, once per estimator")
+    hint: HintConfig | None = Field(None, description="Tokens that tilted mixtures lean towards; null: none are taken")
+    mix: MixConfig = Field(default_factory=MixConfig, description="The grid of mixtures")
+    headline: Headline = Field(default_factory=Headline, description="The mixture shown in the report")
+
+    @property
+    def hinted(self) -> tuple[int, ...] | None:
+        """Orders of the hint stage; None for a recipe without one."""
+        return None if self.hint is None else self.hint.orders
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.fetch is None) == (self.tokenize is None):
+            raise ValueError("a recipe has either fetch or tokenize; set the other one to null")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds repeat: {self.seeds}; every seed is one run")
+        if len(set(self.estimators)) != len(self.estimators):
+            raise ValueError(f"estimators repeat: {self.estimators}")
+        for name, section in (("count", self.count), ("hint", self.hint)):
+            if section is None:
+                continue
+            if section.window != self.score.window or section.stride != self.score.stride:
+                raise ValueError(
+                    f"{name}.window/stride {section.window}/{section.stride} differ from score.window/stride "
+                    f"{self.score.window}/{self.score.stride}: {name}s are taken at the scored segments; set both alike"
+                )
+            if section.tail != self.score.tail:
+                raise ValueError(
+                    f"{name}.tail {section.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
+                )
+        for estimator in self.estimators:
+            self.count.of(estimator)
+        ttt = self.score.ttt
+        if isinstance(ttt, TttConfig) and ttt.frozen_blocks >= self.model.executed_layers:
+            raise ValueError(
+                f"score.ttt.frozen_blocks {ttt.frozen_blocks} freezes all {self.model.executed_layers} "
+                f"blocks of the network; set it to at most {self.model.executed_layers - 1}"
+            )
+        # Before any work: the mix stage would find it at the very end.
+        check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
+        for number, hedge in enumerate(self.mix.hedges):
+            if hedge.batch_means not in (None, self.score.batch_means):
+                raise ValueError(
+                    f"hedge {number} moves its weights by means over batches of {hedge.batch_means}, score keeps "
+                    f"{self.score.batch_means}; set score.batch_means={hedge.batch_means.model_dump_json()}"
+                )
+        return self

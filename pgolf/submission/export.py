@@ -1,0 +1,59 @@
+"""A finished seed as the files one submits: the script and the packed model, their bytes counted where they lie."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgolf.errors import ConfigError
+from pgolf.recipes.recipe import Recipe
+from pgolf.store.artifact import Artifact
+from pgolf.submission.bundle import bundle
+
+SCRIPT, MODEL = "train_gpt.py", "model.pgolf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """The folder and what its files weigh on disk."""
+
+    folder: Path
+    code_bytes: int
+    artifact_bytes: int
+    budget_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything in the folder."""
+        return self.code_bytes + self.artifact_bytes
+
+    @property
+    def fits_budget(self) -> bool:
+        """Whether it may be submitted."""
+        return self.total_bytes <= self.budget_bytes
+
+
+def export(recipe: Recipe, compressed: Artifact, out: Path) -> Exported:
+    """Write the recipe's script and a seed's packed model into the new folder `out`, both or neither.
+
+    Raises ConfigError where `out` is there already or its parent is not.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} is there already; name a folder that is not")
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out}: no folder {out.parent}")
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        folder = Path(temporary) / out.name
+        folder.mkdir()
+        (folder / SCRIPT).write_bytes(bundle(recipe))
+        shutil.copyfile(compressed.path / MODEL, folder / MODEL)
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        os.rename(folder, out)
+    assert sizes.keys() == {SCRIPT, MODEL}
+    return Exported(
+        folder=out,
+        code_bytes=sizes[SCRIPT],
+        artifact_bytes=sizes[MODEL],
+        budget_bytes=recipe.compress.budget_bytes,
+    )

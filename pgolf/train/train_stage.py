@@ -1,0 +1,163 @@
+"""The training stage: checks what can be checked beforehand, then has torchrun train."""
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pgolf.corpus.dataset import Dataset, open_dataset
+from pgolf.corpus.shards import read_shard, training_stream
+from pgolf.errors import ConfigError, TrainingError
+from pgolf.identity.fingerprint import digest
+from pgolf.machine.hardware import cpu_name, ranks_for, refuse_uneven
+from pgolf.ranks.devices import devices_for
+from pgolf.ranks.run_job import run_job
+from pgolf.run import Fact, Lease, Made, Progress, RunOptions
+from pgolf.train import __main__ as rank_program
+from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, sound_record
+from pgolf.train.config import TrainConfig, TrainStageConfig
+from pgolf.train.train_job import LEDGER_FILE, LOG_FILE, CheckpointPlace, Job, Ledger, Reached
+
+
+def devices(config: TrainStageConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
+    """Names of the devices that ranks can take here, and how many of them this training needs."""
+    processes = ranks_for(run, config.train.spans_per_step)
+    _kind, names = devices_for(replace(run, processes=processes))
+    return names, min(processes, len(names))
+
+
+def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
+    """Train `config.model` on the data folder inputs["data"] and write checkpoint.safetensors, train.json, train.log.
+
+    The checkpoint holds the averaged weights and the facts stream_position, seed and steps; the same config, data and
+    seed on the same number of ranks and threads give the same bytes where the run stops by steps, however often it was
+    killed and went on from a checkpoint in `run.scratch`; one that stops by the clock and went on says `interrupted`.
+    On an error train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and
+    whatever else a rank could explain, and LaunchError for a rank that died or ran out of time.
+    """
+    began_s = time.perf_counter()
+    run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
+    refuse_uneven(run.processes, config.train.spans_per_step)
+    device, names = devices_for(run)
+    dataset = open_dataset(inputs["data"])
+    _check_tokens(dataset, config)
+    # On a CPU one thread a rank: measured, two threads train this network slower than one (their barriers), two ranks
+    # or two seeds side by side twice as fast; and the bytes do not depend on how many cores a machine has.
+    threads = run.threads or (1 if device == "cpu" else max(1, (os.cpu_count() or 1) // run.processes))
+    job = Job(
+        config=config,
+        seed=seed,
+        data=inputs["data"],
+        out=out,
+        device=device,
+        threads=threads,
+        log_every_steps=run.log_every_steps,
+    )
+    checked_s = time.perf_counter()
+    job = job.model_copy(update={"checkpoints": _checkpoints(job, run, dataset)})
+    ledger = _run_job(job, run, run.lease or Lease(names[: run.processes]))
+    ranks_s = time.perf_counter() - checked_s
+    phases_s = {"check": checked_s - began_s, **ledger.phases_s}
+    phases_s["launch"] = ranks_s - sum(ledger.phases_s.values())
+    return Made(
+        phases_s={phase: round(seconds, 3) for phase, seconds in phases_s.items()},
+        facts={
+            "steps": ledger.steps,
+            "tokens": ledger.tokens,
+            "train_loss_nats": round(ledger.losses[-1].loss_nats, 4),
+            "train_clock_s": ledger.train_clock_s,
+            "device": ledger.device,
+            "processes": ledger.processes,
+            "interrupted": ledger.interrupted,
+            **({"resumed_at_step": ledger.resumed_at[-1]} if ledger.resumed_at else {}),
+        },
+    )
+
+
+def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
+    """Every id the run can meet is below the model's vocabulary: 8 GB of published shards take a few seconds."""
+    vocab_size = config.model.vocab_size
+    if dataset.vocab_size > vocab_size:
+        raise ConfigError(
+            f"model.vocab_size is {vocab_size}, the tokenizer of {dataset.folder} has {dataset.vocab_size} pieces; "
+            f"set model.vocab_size to {dataset.vocab_size}"
+        )
+    training_stream(dataset, vocab_size=vocab_size)  # there is one, of whole shards
+    reach = config.train.steps * config.train.stream_tokens_per_step
+    for shard in dataset.train_shards:
+        if reach <= 0:
+            break
+        reach -= read_shard(shard, vocab_size=vocab_size).size
+
+
+def _checkpoints(job: Job, run: RunOptions, dataset: Dataset) -> CheckpointPlace | None:
+    """Where the ranks keep checkpoints, and whether they go on from one. Says so, or why not."""
+    if run.scratch is None:
+        return None
+    config = job.config.train
+    of: dict[str, str | int] = {
+        "format": CHECKPOINT_FORMAT,
+        "folder": run.scratch.name,  # the store's name for the output, so for its code too
+        "config": digest(job.config),
+        "seed": job.seed,
+        "data": digest([[shard.name, shard.stat().st_size] for shard in dataset.train_shards]),
+        "device": torch.cuda.get_device_name() if job.device == "cuda" else cpu_name(),
+        "number of ranks": run.processes,
+        "number of threads": job.threads,
+        "torch": torch.__version__,
+    }
+
+    def say(note: str, start: Reached | None) -> None:
+        run.log_line(note)
+        run.report(_progress(config, *((0, 0.0) if start is None else (start.steps, start.elapsed_s)), note=note))
+
+    start = sound_record(run.scratch, of, lambda why: say(why, None))
+    if start is not None:
+        say(f"resumed at step {start.steps:,} of {config.steps:,}", start)
+    return CheckpointPlace(folder=run.scratch, every_s=run.checkpoint_every_s, of=of, resumes=start is not None)
+
+
+def _progress(
+    config: TrainConfig,
+    step: int,
+    elapsed_s: float,
+    *,
+    is_last: bool = False,
+    facts: Mapping[str, Fact] | None = None,
+    note: str = "",
+) -> Progress:
+    """By the clock the last step makes it whole, wherever within the limit it ends."""
+    if config.clock_limit_s is None:
+        done, total, unit = step, config.steps, "step"
+    else:
+        total, unit = math.ceil(config.clock_limit_s), "second"
+        done = total if is_last else min(int(elapsed_s), total - 1)
+    return Progress(stage="train", done=done, total=total, unit=unit, facts=facts or {}, note=note)
+
+
+def _reported(config: TrainConfig, facts: Mapping[str, Any], *, is_last: bool) -> Progress:
+    return _progress(config, facts["step"], facts["elapsed_s"], is_last=is_last, facts=facts)
+
+
+def _run_job(job: Job, run: RunOptions, leased: Lease) -> Ledger:
+    config = job.config.train
+    try:
+        run_job(
+            rank_program.__name__,
+            job,
+            run,
+            leased,
+            log_path=job.out / LOG_FILE,
+            on_progress=lambda told: run.report(_reported(config, told["facts"], is_last=told["is_last"])),
+            is_last=lambda told: bool(told["is_last"]),
+        )
+    except TrainingError:
+        if run.scratch is not None:
+            forget(run.scratch)  # it would only end there again
+        raise
+    return Ledger.model_validate_json((job.out / LEDGER_FILE).read_bytes())

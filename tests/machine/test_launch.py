@@ -1,0 +1,169 @@
+"""torchrun with real processes: what comes back, and that nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pgolf.errors import LaunchError
+from pgolf.machine import launch
+from pgolf.machine.children import children
+from pgolf.machine.launch import run_ranks
+from tests.eventually import eventually
+from tests.processes import command_of, is_running
+
+ROOT = Path(__file__).parents[2]
+
+# A rank writes its pid to a file of its own, so that a test can see whether it is still there.
+RANK = """
+import os, signal, sys, time
+from pathlib import Path
+from pgolf.machine.parent_death import die_with_parent
+die_with_parent(int(sys.argv[-1]))
+folder, what, rank = Path(sys.argv[1]), sys.argv[2], os.environ["RANK"]
+if what == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if what == "last words":
+    def speak(*_):
+        os.write(1, f"last words of rank {rank}\\n".encode())  # told again in the middle of a print, it would raise
+        os._exit(1)
+    signal.signal(signal.SIGTERM, speak)
+(folder / f"pid-{rank}").write_text(str(os.getpid()))
+print(f"rank {rank} with {os.environ['OMP_NUM_THREADS']} threads, EXTRA={os.environ.get('EXTRA')}")
+print(f"@mark {rank}")
+if what == "crash" and rank == "1":
+    time.sleep(0.5)
+    raise RuntimeError("the reason is here")
+if what == "killed" and rank == "1":
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+if what != "finish":
+    time.sleep(300)
+"""
+
+
+@pytest.fixture
+def ranks(tmp_path):
+    """Calls run_ranks on the program above: ranks("crash", processes=2, …)."""
+    (tmp_path / "rank_program.py").write_text(RANK)
+    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "EXTRA": "yes"}
+
+    def run(what: str, **options) -> None:
+        options = {"log_path": tmp_path / "ranks.log", "environment": environment, **options}
+        run_ranks("rank_program", [str(tmp_path), what], **options)
+
+    return run
+
+
+def living(folder: Path) -> list[int]:
+    """Pids of ranks that still run (a killed one may be a zombie until init collects it)."""
+    # A rank whose file is there and still empty is about to write its pid.
+    pids = [int(text) for path in folder.glob("pid-*") if (text := path.read_text())]
+    alive = []
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state not in "ZX":
+            alive.append(pid)
+    return alive
+
+
+def assert_all_gone(folder: Path, count: int) -> None:
+    assert len(list(folder.glob("pid-*"))) == count
+    eventually(lambda: not living(folder), "all are gone", within_s=10)
+
+
+def test_lines_reach_log_and_listener_and_marked_ones_the_listener_alone(ranks, tmp_path):
+    heard = []
+    ranks("finish", processes=2, threads=3, on_line=heard.append, unlogged_prefix="@mark")
+    expected = {"rank 0 with 3 threads, EXTRA=yes", "[rank 1] rank 1 with 3 threads, EXTRA=yes"}
+    logged = (tmp_path / "ranks.log").read_text().splitlines()
+    assert expected <= set(heard)
+    assert expected <= set(logged)
+    assert "@mark 0" in heard
+    assert "@mark 0" not in logged
+
+
+def test_a_crash_names_the_rank_and_carries_its_last_lines(ranks, tmp_path):
+    with pytest.raises(LaunchError) as raised:
+        ranks("crash", processes=2)
+    message = str(raised.value)
+    assert message.startswith("rank 1 of 2 of rank_program ended with exit code 1; its last lines:\n")
+    assert message.endswith("RuntimeError: the reason is here")
+    assert "rank 0 with" not in message
+    assert "the reason is here" in (tmp_path / "ranks.log").read_text()
+    assert_all_gone(tmp_path, 2)
+
+
+def test_a_signal_without_a_name_is_named_by_its_number():
+    last_lines = [
+        "Root Cause (first observed failure):",
+        "  rank      : 1 (local_rank: 1)",
+        "  exitcode  : -40 (pid: 7)",
+    ]
+    said = launch._what_failed("a_module", 2, 1, last_lines)
+    assert said.startswith("rank 1 of 2 of a_module was killed by signal 40; its last lines:")
+
+
+def test_a_rank_killed_from_outside_is_named_with_its_signal(ranks, tmp_path):
+    with pytest.raises(LaunchError, match=r"rank 1 of 2 of rank_program was killed by SIGKILL"):
+        ranks("killed", processes=2)
+    assert_all_gone(tmp_path, 2)
+
+
+def test_a_timeout_ends_the_run_whatever_it_is_doing(ranks, tmp_path):
+    """Three seconds may be over before the ranks have started; then there is nothing to kill but torchrun."""
+    with pytest.raises(LaunchError, match=r"rank_program on 2 ranks was not done after \d+ s and was stopped"):
+        ranks("stubborn", processes=2, timeout_s=3, grace_s=0.2)
+    assert_all_gone(tmp_path, len(list(tmp_path.glob("pid-*"))))
+
+
+def test_an_error_in_the_listener_ends_even_ranks_that_ignore_sigterm(ranks, tmp_path):
+    def fail(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ranks("stubborn", processes=1, grace_s=0.2, on_line=fail)
+    assert_all_gone(tmp_path, 1)
+
+
+def test_last_words_are_heard_however_often_torchrun_is_told_to_end(ranks, tmp_path):
+    heard = []
+
+    def tell() -> None:
+        eventually(lambda: len(living(tmp_path)) == 2, "both ranks run", within_s=60)
+        torchrun = next(pid for pid in children(os.getpid()) if "pgolf.machine.launch" in command_of(pid))
+        with suppress(ProcessLookupError):
+            while is_running(torchrun):
+                os.kill(torchrun, signal.SIGTERM)
+                time.sleep(0.01)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    with pytest.raises(LaunchError):
+        ranks("last words", processes=2, on_line=heard.append)
+    teller.join()
+    assert {"last words of rank 0", "[rank 1] last words of rank 1"} <= set(heard)
+
+
+def test_kill_9_of_the_caller_leaves_no_rank(ranks, tmp_path):
+    caller = f"""
+from pathlib import Path
+from pgolf.machine.launch import run_ranks
+folder = Path({str(tmp_path)!r})
+run_ranks("rank_program", [str(folder), "stubborn"], processes=2, log_path=folder / "ranks.log",
+          environment={{"PYTHONPATH": f"{{folder}}:{ROOT}"}})
+"""
+    process = subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT)
+    eventually(lambda: len(living(tmp_path)) == 2, "both ranks live", within_s=60)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert_all_gone(tmp_path, 2)

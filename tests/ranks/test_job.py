@@ -1,0 +1,79 @@
+"""What a rank prints, as the process above it gets it, and what it leaves where it fails."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pgolf.errors import LaunchError, ShardError
+from pgolf.machine.lease import Lease
+from pgolf.ranks import run_job
+from pgolf.ranks.job import FAILURE_FILE, JOB_FILE, Failure, RankJob
+from pgolf.run import RunOptions
+
+SPEAKER = """
+from pathlib import Path
+from pgolf.errors import DataError
+from pgolf.ranks.job import explained, print_line, print_progress
+from pgolf.train.config import TrainConfig
+from pgolf.train.loop import StepReport
+from pgolf.train.rank import _StepLog
+
+def fail():
+    raise DataError("first line\\nsecond line")
+
+print_progress({"step": 1})
+print_line("a line")
+_StepLog(TrainConfig(), 1, [], None).take(
+    StepReport(
+        steps_done=1, loss_nats=1.0, gradient_norm=1.0, rate_scale=1.0, momentum=0.9, elapsed_s=1.0, is_last=False
+    )
+)
+explained(fail, Path(__import__("sys").argv[1]), 0)
+"""
+
+
+def test_whatever_a_rank_prints_comes_in_whole_lines(tmp_path):
+    """torchrun runs ranks with -u. A pipe in packet mode keeps apart what was written apart."""
+    reader, writer = os.pipe2(os.O_DIRECT)
+    with subprocess.Popen([sys.executable, "-u", "-c", SPEAKER, str(tmp_path)], stdout=writer) as speaker:
+        os.close(writer)
+        writes = []
+        while written := os.read(reader, 1 << 16):
+            writes.append(written.decode())
+        os.close(reader)
+    assert speaker.returncode == 0
+    assert [written for written in writes if not written.endswith("\n")] == []
+    beginnings = ("@progress ", "a line", "step 1/20000  loss 1.0000", "@progress ", "DataError: first line")
+    assert [written.startswith(begin) for written, begin in zip(writes, beginnings, strict=True)] == [True] * 5
+
+
+def test_the_lowest_rank_that_could_explain_itself_is_heard_and_a_file_cut_short_is_passed_over(tmp_path, monkeypatch):
+    whole = Failure(kind="ShardError", message="a shard is missing").model_dump_json()
+    left = {0: whole[:12], 1: whole}
+
+    def fail(*_arguments, **_options):
+        for rank, text in left.items():
+            (tmp_path / FAILURE_FILE.format(rank=rank)).write_text(text)
+        raise LaunchError("rank 0 ended with exit code 1")
+
+    def run():
+        run_job.run_job(
+            "a_module",
+            RankJob(out=tmp_path, device="cpu", threads=1),
+            RunOptions(processes=2),
+            Lease((), ()),
+            log_path=tmp_path / "ranks.log",
+            on_progress=lambda _facts: None,
+            is_last=lambda _facts: False,
+        )
+
+    monkeypatch.setattr(run_job, "run_ranks", fail)
+    with pytest.raises(ShardError, match="a shard is missing"):
+        run()
+    del left[1]
+    with pytest.raises(LaunchError, match="exit code 1"):
+        run()
+    assert not list(tmp_path.glob("failure-*"))
+    assert not (tmp_path / JOB_FILE).exists()

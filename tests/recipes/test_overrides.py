@@ -1,0 +1,79 @@
+"""`--set` places typed values by name and says what is wrong with the rest."""
+
+import pytest
+
+from pgolf.config import StageConfig
+from pgolf.errors import ConfigError
+from pgolf.recipes.overrides import apply_overrides, field_paths, parse_value
+
+
+class Train(StageConfig):
+    """A section."""
+
+    steps: int = 100
+    rate: float = 0.1
+    orders: tuple[int, ...] = (2, 3)
+    limit: float | None = None
+
+
+class Whole(StageConfig):
+    """A recipe in small."""
+
+    name: str = "x"
+    train: Train = Train()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("200", 200),
+        ("0.5", 0.5),
+        ("true", True),
+        ("null", None),
+        ("[2,3]", [2, 3]),
+        ("2..5", [2, 3, 4, 5]),
+        ("0:0.3:0.1", [0.0, 0.1, 0.2, 0.3]),
+        ("0.1,0.25", [0.1, 0.25]),
+        ("word", "word"),
+    ],
+)
+def test_values_are_read_as_a_person_means_them(text, value):
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize("text", ["5..2", "0:1:0", "0:1:0.3", "0:-1:0.1"])
+def test_an_empty_or_uneven_range_is_refused(text):
+    with pytest.raises(ConfigError, match=text.split(":")[0]):
+        parse_value(text)
+
+
+def test_overrides_apply_in_order_and_leave_the_rest():
+    changed = apply_overrides(Whole(), ["train.steps=200", "train.orders=4", "train.steps=300"])
+    assert changed.train == Train(steps=300, orders=(4,))
+    assert changed.name == "x"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.stpes=3", r"no field train.stpes; did you mean train.steps\?"),
+        ("steps=3", r"no field steps; did you mean train.steps\?"),
+        ("train.steps=many", r"train.steps: .*integer.*\(got 'many'\)"),
+        ("train.rate=NaN", "train.rate"),
+        ("train.steps.x=1", "train.steps is 100 and has no fields"),
+        ("train.steps", "is not NAME=VALUE"),
+        ("zzz=1", "known here: name, train"),
+    ],
+)
+def test_a_mistake_is_named_with_a_way_out(override, says):
+    with pytest.raises(ConfigError, match=says):
+        apply_overrides(Whole(), [override])
+
+
+def test_field_paths_name_every_leaf():
+    assert field_paths(Whole()) == ["name", "train.steps", "train.rate", "train.orders", "train.limit"]
+
+
+def test_a_tuple_may_be_written_as_python_prints_it():
+    assert parse_value("(4, 5)") == [4, 5]
+    assert parse_value("(4,)") == [4]

@@ -1,0 +1,131 @@
+"""The five systems as recipes: their published facts, and their small twins through every stage."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from pgolf.eval.windows import plan_windows
+from pgolf.model.parameter_count import parameter_count
+from pgolf.pack.downgrade import middle_out
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.outcome import outcome_of
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.systems import FULL
+from pgolf.run import RunOptions
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
+from pgolf.tables.ranked import ranking
+
+SYSTEMS = tuple(full.__name__ for full in FULL)
+TARGETS = 62_021_632  # of the published validation set
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("pr638", 27_137_223),
+        ("pr715", 27_137_223),
+        ("pr761", 27_137_223),
+        ("pr745", 27_051_758),
+        ("pr792", 26_993_756),
+    ],
+)
+def test_parameter_counts_are_the_logged_ones(name, parameters):
+    assert parameter_count(recipe_named(name).model) == parameters
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_full_recipe_scores_the_published_windows_and_takes_the_published_spans(name):
+    recipe = recipe_named(name)
+    score = recipe.score
+    plan = plan_windows(TARGETS, window=score.window, stride=score.stride, tail=score.tail)
+    assert (plan.windows, plan.records) == (969_088, 62_023_616)
+    assert recipe.train.stream_tokens_per_step == 786_440
+    assert recipe.train.tokens_per_span == 98_304
+    assert recipe.compress.budget_bytes == 16_000_000
+    assert middle_out(recipe.model.layers) == (5, 6, 4, 7, 3, 8, 2, 9, 1, 10, 0)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_twin_differs_from_its_system_in_sizes_alone(name):
+    """Every switch, that is every field that is a name, a flag or a choice of layers, is the full recipe's."""
+    full, twin = recipe_named(name), recipe_named(f"{name}-tiny")
+    assert _switches(full) == _switches(twin)
+    assert twin.train.clock_limit_s is None
+    assert twin.seeds == full.seeds[:1]
+
+
+# What a CPU needs otherwise, and what says where the text comes from.
+_ELSEWHERE = ("name", "description", "fetch", "tokenize", "precision", "seeds")
+
+
+def _switches(config, prefix=""):
+    found = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if name in _ELSEWHERE:
+            continue
+        if hasattr(type(value), "model_fields"):
+            found |= _switches(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple) and value and hasattr(type(value[0]), "model_fields"):
+            for number, item in enumerate(value):
+                found |= _switches(item, f"{prefix}{name}.{number}.")
+        elif isinstance(value, bool | str | tuple) or value is None:
+            found[prefix + name] = value
+    found.pop("train.clock_limit_s", None)
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("twins") / "store")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_twin_runs_through_all_stages_on_a_cpu(name, store, tmp_path):
+    recipe = recipe_named(f"{name}-tiny")
+    nodes = pipeline(recipe)
+    artifacts = build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(device="cpu"))
+    outcome = outcome_of(recipe, nodes, artifacts, tmp_path / "results", built=dict.fromkeys(artifacts, 1.0))
+    outcome.file(tmp_path / "results")
+    assert outcome.exit_code() == 0
+    seed = recipe.seeds[0]
+    cells = pq.read_table(artifacts[f"mix[{seed}]"].path / "cells.parquet").to_pylist()
+    losses = {(cell["estimator"], cell["mixer"]): cell["loss_nats"] for cell in cells}
+    # Better than guessing among 512 tokens, after 16 steps: the weights and their file are of use.
+    assert losses["neural", None] < 6.1
+    scorers = {
+        "pr638": set(),
+        "pr715": {("hashed", "fixed"), ("exact", "fixed")},
+        "pr761": {("hashed", "adaptive"), ("exact", "adaptive")},
+        "pr745": {("hedge", "hedge-published"), ("hedge", "hedge-proper")},
+        "pr792": {("hashed", "adaptive"), ("exact", "adaptive")},
+    }[name]
+    assert set(losses) == {("neural", None)} | scorers
+    for cell in cells:
+        honest = cell["mixer"] is None or cell["estimator"] == "exact" or cell["mixer"] == "hedge-proper"
+        assert cell["normalized"] is honest
+        assert cell["causal"] is (name != "pr761")
+        if honest:
+            assert cell["mass_mean"] == pytest.approx(1, abs=1e-6)
+        else:
+            assert cell["mass_mean"] > 1.01
+    score_s, mix_s = (artifacts[f"{stage}[{seed}]"].record.wall_s for stage in ("score", "mix"))
+    for row in outcome.scores.to_pylist():
+        if row["estimator"] in ("neural", "hedge"):
+            # A hedge counts while it mixes; the network alone needs neither.
+            assert row["eval_clock_s"] == score_s + (mix_s if row["estimator"] == "hedge" else 0.0)
+    text = outcome.text()
+    assert ("legacy" in text) == bool(scorers)
+
+
+def test_a_network_that_learned_the_text_first_is_never_ranked(store, tmp_path):
+    recipe = recipe_named("pr761-tiny")
+    nodes = pipeline(recipe)
+    artifacts = build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(device="cpu"))
+    scores = outcome_of(recipe, nodes, artifacts, tmp_path).scores
+    assert scores.num_rows == 3
+    assert ranking(scores).rows == ()
+    headings = [column.heading for column in outcome_of(recipe, nodes, artifacts, tmp_path).sheets()[0].columns]
+    assert any(heading.startswith("not causal: exact") for heading in headings)
+    assert not any(heading.startswith("honest") for heading in headings)

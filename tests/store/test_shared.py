@@ -1,0 +1,464 @@
+"""A store behind an S3 service: what is shared is whole and verified, built once, and never lost with the service."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from pgolf.errors import ConfigError, StoreError
+from pgolf.pipeline.upkeep import delete, garbage, verify
+from pgolf.run import RunOptions
+from pgolf.store.artifact import Artifact, Damaged, build_once
+from pgolf.store.output_record import RECORD_FILE
+from pgolf.store.remote import Changed, Remote, checked_url
+from pgolf.store.remote_lock import is_held, remote_lock
+from pgolf.store.shared import _IN_USE, SharedStore
+from tests.eventually import eventually
+from tests.object_service import BUCKET, CREDENTIALS, Service
+from tests.toy_stage import TOY, ToyConfig, toy_key
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    service = Service(tmp_path_factory.mktemp("service") / "log")
+    service.start()
+    service.files().mkdir(BUCKET)
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def url(service, monkeypatch) -> str:
+    """An address of its own for each test, and the environment that reaches it."""
+    for name, value in service.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_use_any_more():
+    yield
+    for descriptor in _IN_USE.values():
+        os.close(descriptor)
+    _IN_USE.clear()
+
+
+def store_at(url: str, cache: Path, **options) -> SharedStore:
+    return SharedStore(Remote(url), cache, **{"lease_s": 2.0, **options})
+
+
+def build(store: SharedStore, key=None, **hooks) -> tuple[Artifact, bool]:
+    return build_once(store, TOY, key or toy_key(), node="toy", inputs={}, parents={}, run=RunOptions(), **hooks)
+
+
+def payload(artifact: Artifact) -> dict[str, bytes]:
+    return {name: (artifact.path / name).read_bytes() for name in artifact.record.files}
+
+
+def objects(service: Service, url: str) -> set[str]:
+    root = url.removeprefix("s3://")
+    return {path.removeprefix(f"{root}/") for path in service.files().find(root)}
+
+
+def test_what_one_machine_builds_another_downloads_verified_and_does_not_build(service, url, tmp_path):
+    ours, built = build(store_at(url, tmp_path / "one"))
+    theirs, rebuilt = build(store_at(url, tmp_path / "two"))
+    assert (built, rebuilt) == (True, False)
+    assert theirs.path.is_relative_to(tmp_path / "two")
+    assert payload(theirs) == payload(ours)
+    assert (theirs.path / RECORD_FILE).read_bytes() == (ours.path / RECORD_FILE).read_bytes()
+    folder = ours.path.name
+    assert objects(service, url) == {f"records/{folder}.json", f"{folder}/text.txt", f"{folder}/sub/log.txt"}
+
+
+def test_looking_downloads_nothing_but_the_record(url, tmp_path):
+    build(store_at(url, tmp_path / "one"))
+    store = store_at(url, tmp_path / "two")
+    found = store.look(toy_key())
+    assert isinstance(found, Artifact)
+    assert not found.path.exists()
+    assert store.fetch(found).path.is_dir()
+
+
+def test_records_are_fetched_once_for_as_long_as_they_stay_the_same(service, url, tmp_path):
+    for seed in range(3):
+        build(store_at(url, tmp_path / "one"), toy_key(seed=seed))
+    assert len(list(store_at(url, tmp_path / "two").records("toy"))) == 3
+    before = service.requests("GET", "/records/toy-")
+    assert len(list(store_at(url, tmp_path / "two").records())) == 3
+    assert service.requests("GET", "/records/toy-") == before
+    build(store_at(url, tmp_path / "one"), toy_key(seed=3))
+    before = service.requests("GET", "/records/toy-")
+    assert len(list(store_at(url, tmp_path / "two").records("toy"))) == 4
+    assert service.requests("GET", "/records/toy-") == before + 1
+
+
+def alter(service: Service, path: str) -> None:
+    content = service.files().cat_file(path)
+    service.files().pipe_file(path, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def truncate(service: Service, path: str) -> None:
+    service.files().pipe_file(path, service.files().cat_file(path)[:-1])
+
+
+def remove(service: Service, path: str) -> None:
+    service.files().rm_file(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "name", "says"),
+    [
+        (alter, "{folder}/text.txt", "text.txt altered"),
+        (truncate, "{folder}/text.txt", "has 7 bytes, recorded 8"),
+        (remove, "{folder}/sub/log.txt", "log.txt is missing"),
+        (alter, "records/{folder}.json", "is not a record"),
+    ],
+)
+def test_a_damaged_object_is_a_miss_is_moved_aside_and_built_again(service, url, tmp_path, harm, name, says):
+    ours, _ = build(store_at(url, tmp_path / "one"))
+    root, folder = url.removeprefix("s3://"), ours.path.name
+    harm(service, f"{root}/{name.format(folder=folder)}")
+    store = store_at(url, tmp_path / "two")
+    found = store.get(toy_key())
+    assert isinstance(found, Damaged)
+    assert says in found.why
+    assert not (tmp_path / "two" / folder).exists()
+    rebuilt, built = build(store)
+    assert built
+    assert payload(rebuilt) == payload(ours)
+    assert any(name.startswith(f"quarantine/{folder}.") for name in objects(service, url))
+    again, built = build(store_at(url, tmp_path / "three"))
+    assert not built
+    assert payload(again) == payload(ours)
+
+
+def test_an_upload_that_ended_before_its_record_is_no_output(service, url, tmp_path):
+    ours, _ = build(store_at(url, tmp_path / "one"))
+    remove(service, f"{url.removeprefix('s3://')}/records/{ours.path.name}.json")
+    assert store_at(url, tmp_path / "two").look(toy_key()) is None
+    _, built = build(store_at(url, tmp_path / "one"))
+    assert not built, "it is there in the first cache, and only has to be shared again"
+    assert isinstance(store_at(url, tmp_path / "two").look(toy_key()), Artifact)
+
+
+def test_a_record_of_an_object_far_too_large_is_not_downloaded(service, url, tmp_path):
+    ours, _ = build(store_at(url, tmp_path / "one"))
+    path = f"{url.removeprefix('s3://')}/{ours.path.name}/text.txt"
+    service.files().pipe_file(path, b"x" * 1_000_000)
+    before = service.requests("GET", "text.txt")
+    assert isinstance(store_at(url, tmp_path / "two").get(toy_key()), Damaged)
+    assert service.requests("GET", "text.txt") == before
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from pgolf.store.artifact import build_once
+from pgolf.store.remote import Remote
+from pgolf.run import RunOptions
+from pgolf.store.shared import SharedStore
+from tests.toy_stage import TOY, ToyConfig, toy_key
+store = SharedStore(Remote(sys.argv[1]), Path(sys.argv[2]), lease_s=2.0)
+key = toy_key(ToyConfig(repeat=int(sys.argv[3])), dawdle_s=float(sys.argv[4]))
+print("go", flush=True)
+sys.stdin.readline()
+artifact, built = build_once(store, TOY, key, node="toy", inputs={}, parents={}, run=RunOptions())
+print(built, artifact.record.checksum, flush=True)
+"""
+
+
+def child(service: Service, url: str, cache: Path, repeat: int, dawdle_s: float) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, url, str(cache), str(repeat), str(dawdle_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **service.environment},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "go\n"
+    return process
+
+
+def test_of_four_processes_with_caches_of_their_own_one_builds_and_all_have_its_bytes(service, url, tmp_path):
+    racers = [child(service, url, tmp_path / str(i), 3, 0.2) for i in range(4)]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    said = [racer.communicate(timeout=120)[0].split() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0] * 4
+    assert sorted(built for built, _ in said) == ["False", "False", "False", "True"]
+    assert len({checksum for _, checksum in said}) == 1
+
+
+def test_the_lock_of_a_killed_holder_goes_to_exactly_one_taker(service, url, tmp_path):
+    holder = child(service, url, tmp_path / "dead", 3, 30.0)
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    holder.stdin.write("\n")
+    holder.stdin.flush()
+    eventually((tmp_path / "dead" / "started").exists, "it has begun", within_s=60)
+    name = f"locks/{toy_key(ToyConfig(repeat=3), dawdle_s=30.0).folder}.json"
+    remote = Remote(url)
+    time.sleep(3.0)
+    assert is_held(remote, name), "the lease is renewed for as long as its holder lives"
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    inside, order, waited = [], [], []
+
+    def take(i: int) -> None:
+        with remote_lock(Remote(url), name, holder=str(i), lease_s=2.0, on_wait=lambda: waited.append(i)):
+            inside.append(i)
+            order.append(len(inside))
+            time.sleep(0.3)
+            inside.remove(i)
+
+    takers = [threading.Thread(target=take, args=(i,)) for i in range(3)]
+    began_s = time.monotonic()
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join(timeout=60)
+    assert order == [1, 1, 1], "one after the other, never two at once"
+    assert time.monotonic() - began_s >= 2.0, "not before the dead holder's lease was over"
+    assert sorted(waited) == [0, 1, 2]
+    assert not is_held(remote, name)
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from pgolf.store.remote import Remote
+from pgolf.store.shared import SharedStore
+from tests.toy_stage import toy_key
+class Slow(Remote):
+    def download(self, name, path):
+        super().download(name, path)
+        print("one file", flush=True)
+        sys.stdin.readline()
+SharedStore(Slow(sys.argv[1]), Path(sys.argv[2])).get(toy_key())
+"""
+
+
+def test_what_a_killed_download_leaves_is_garbage_and_a_running_one_is_not(service, url, tmp_path):
+    ours, _ = build(store_at(url, tmp_path / "one"))
+    cache = tmp_path / "two"
+    process = subprocess.Popen(
+        [sys.executable, "-c", DOWNLOAD, url, str(cache)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **service.environment},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"one file\n"
+    store = store_at(url, cache)
+    assert garbage(store, [ours.path.name]) == []
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    [left] = garbage(store, [ours.path.name])
+    assert left.path == cache / f".get-{ours.path.name}-{process.pid}"
+    assert left.why == "left over from a killed process"
+    again = store.get(toy_key())
+    assert isinstance(again, Artifact)
+    assert payload(again) == payload(ours)
+    assert garbage(store, [ours.path.name]) == [], "whoever downloads it next removes what is left"
+    left.path.mkdir()
+    delete(store, garbage(store, [ours.path.name]))
+    assert not left.path.exists()
+
+
+def test_a_conditional_write_needs_what_it_saw(url):
+    remote = Remote(url)
+    first = remote.write("a", b"1", instead_of=Remote.ABSENT)
+    with pytest.raises(Changed):
+        remote.write("a", b"2", instead_of=Remote.ABSENT)
+    second = remote.write("a", b"2", instead_of=first)
+    with pytest.raises(Changed):
+        remote.write("a", b"3", instead_of=first)
+    with pytest.raises(Changed):
+        remote.write("gone", b"3", instead_of=second)
+    assert remote.read("a", most_bytes=10) == (b"2", second)
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 4000, b"null", b'{"lease_s": {}}'])
+def test_a_lock_object_that_says_nothing_is_taken_when_a_lease_is_over(url, content):
+    remote = Remote(url)
+    remote.write("locks/a", content, instead_of=Remote.ABSENT)
+    began_s = time.monotonic()
+    with remote_lock(remote, "locks/a", holder="we", lease_s=0.4, on_wait=lambda: None):
+        assert time.monotonic() - began_s >= 0.4
+        assert is_held(remote, "locks/a")
+
+
+class AnswerLost(Remote):
+    """Its first write arrives, the answer does not, and the client's second try finds the first one's object."""
+
+    lost = False
+
+    def write(self, name: str, content: bytes, *, instead_of: object) -> str:
+        etag = super().write(name, content, instead_of=instead_of)
+        if not self.lost:
+            self.lost = True
+            super().write(name, content, instead_of=instead_of)
+        return etag
+
+
+@pytest.mark.parametrize("before", [None, b'{"turn": -1}'])
+def test_a_lock_whose_answer_was_lost_is_known_as_our_own_at_once(url, before):
+    remote = AnswerLost(url)
+    if before is not None:
+        Remote(url).write("locks/a", before, instead_of=Remote.ABSENT)
+    waited: list[bool] = []
+    with remote_lock(remote, "locks/a", holder="we", lease_s=600.0, on_wait=lambda: waited.append(True)) as held:
+        assert remote.lost
+        assert is_held(remote, "locks/a")
+        assert not held.lost.is_set()
+    assert waited == []
+    assert not is_held(remote, "locks/a")
+
+
+def test_a_holder_that_lost_its_lease_shares_nothing_and_takes_what_the_other_made(service, url, tmp_path):
+    store, key = store_at(url, tmp_path / "one", lease_s=0.4), toy_key()
+
+    def usurp() -> list[str]:
+        other = SharedStore(Remote(url), tmp_path / "two", lease_s=0.4)
+        path = f"{url.removeprefix('s3://')}/locks/{key.folder}.json"
+        service.files().pipe_file(path, b'{"turn": -1, "token": "other"}')
+        theirs.append(build(other, key)[0])
+        eventually(store._leases[key.folder].lost.is_set, "the lease is lost", within_s=10)
+        return []
+
+    theirs: list[Artifact] = []
+    mine, _ = build(store, key, changed_meanwhile=usurp)
+    assert mine.record.checksum == theirs[0].record.checksum
+    assert len(list((tmp_path / "one" / "quarantine").iterdir())) == 1
+
+
+def test_no_such_bucket_is_said(url, tmp_path):
+    with pytest.raises(StoreError, match="there is no bucket nowhere-at-all"):
+        build(store_at("s3://nowhere-at-all/x", tmp_path))
+
+
+def test_wrong_credentials_are_said_and_shown_to_nobody(tmp_path, monkeypatch):
+    service = Service(tmp_path / "log")
+    service.start(INITIAL_NO_AUTH_ACTION_COUNT="0")
+    try:
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreError, match="refuses these credentials") as refused:
+            build(store_at(f"s3://{BUCKET}/x", tmp_path / "cache"))
+        assert all(value not in str(refused.value) for value in CREDENTIALS.values())
+    finally:
+        service.stop()
+
+
+def test_a_service_that_goes_down_before_the_upload_costs_nothing_that_was_made(url, tmp_path, monkeypatch):
+    own = Service(tmp_path / "log")
+    own.start()
+    own.files().mkdir(BUCKET)
+    try:
+        for name, value in own.environment.items():
+            monkeypatch.setenv(name, value)
+
+        def down() -> list[str]:
+            own.stop()
+            return []
+
+        with pytest.raises(StoreError, match=r"toy is finished and kept in .*, but could not be shared"):
+            build(store_at(url, tmp_path / "cache"), changed_meanwhile=down)
+        with pytest.raises(StoreError, match="cannot read"):
+            build(store_at(url, tmp_path / "other"))
+        own.start()
+        own.files().mkdir(BUCKET)
+        _, built = build(store_at(url, tmp_path / "cache"))
+        assert not built, "what was kept is shared now"
+        _, built = build(store_at(url, tmp_path / "other"))
+        assert not built
+    finally:
+        own.stop()
+
+
+def test_the_cache_keeps_its_limit_and_drops_what_was_used_longest_ago_but_nothing_in_use_or_unshared(url, tmp_path):
+    cache = tmp_path / "cache"
+    keys = [toy_key(ToyConfig(text="x" * 1000), seed=seed) for seed in range(4)]
+
+    def fresh() -> SharedStore:
+        _nothing_held()
+        return store_at(url, cache, limit_bytes=2200)
+
+    def here() -> list[int]:
+        return [seed for seed, key in enumerate(keys) if (cache / key.folder).exists()]
+
+    for seed in (0, 1):
+        build(fresh(), keys[seed])
+    os.utime(cache / keys[1].folder, (1, 1))
+    build(fresh(), keys[2])
+    assert here() == [0, 2], "1 was used longest ago"
+    fresh()
+    os.utime(cache / keys[0].folder, (1, 1))
+    other = store_at(url, cache, limit_bytes=2200)
+    other.get(keys[0])  # and so in use
+    os.utime(cache / keys[0].folder, (1, 1))
+    build(other, keys[3])
+    assert here() == [0, 3]
+    again, built = build(fresh(), keys[1])
+    assert not built, "what left the cache is downloaded again"
+    assert again.path.exists()
+    remote = Remote(url)
+    for seed in range(4):
+        remote.remove(f"records/{keys[seed].folder}.json")
+    there = here()
+    fresh()._evict(for_bytes=10_000)
+    assert here() == there, "the only copy stays"
+
+
+def _nothing_held() -> None:
+    for descriptor in _IN_USE.values():
+        os.close(descriptor)
+    _IN_USE.clear()
+
+
+def test_verify_reads_every_object_and_gc_removes_what_no_result_refers_to(service, url, tmp_path):
+    store = store_at(url, tmp_path / "one")
+    kept, _ = build(store, toy_key(seed=1))
+    gone, _ = build(store, toy_key(seed=2))
+    root = url.removeprefix("s3://")
+    service.files().pipe_file(f"{root}/toy-0123456789ab/half.bin", b"x")
+    alter(service, f"{root}/{gone.path.name}/text.txt")
+    wrong = {item.folder: item.why for item in verify(store_at(url, tmp_path / "two")) if item.why}
+    assert list(wrong) == [f"{url}/{gone.path.name}"]
+    found = garbage(store, [kept.path.name])
+    why = {item.objects or item.path.name: item.why for item in found}
+    assert why == {
+        gone.path.name: "no result refers to it",
+        f"{gone.path.name}/": "no result refers to it",
+        "toy-0123456789ab/": "left over from an upload that never ended",
+    }
+    delete(store, found)
+    folder = kept.path.name
+    assert objects(service, url) == {f"records/{folder}.json", f"{folder}/text.txt", f"{folder}/sub/log.txt"}
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("s3://key:secret@bucket/x", "holds credentials"),
+        ("gs://bucket/x", "no conditional writes"),
+        ("s3://bucket/../other", "give the store as"),
+        ("s3://bucket/a//b", "give the store as"),
+        ("s3://Bucket", "give the store as"),
+        ("s3://bucket/x?y=1", "give the store as"),
+    ],
+)
+def test_an_address_that_cannot_be_a_store_is_refused(address, says):
+    with pytest.raises(ConfigError, match=says) as refused:
+        checked_url(address)
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,190 @@
+"""The self-contained script: alone in a folder it scores as the pipeline does, and trains."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pgolf.identity.closure import import_closure
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import pipeline
+from pgolf.recipes.recipe import Recipe
+from pgolf.run import RunOptions
+from pgolf.store.artifact import Artifact, Store
+from pgolf.store.content import Memo
+from pgolf.submission.bundle import bundle
+from tests.identity.test_closure import write_package
+from tests.tiny import tiny_recipe, write_documents
+
+SEED = 1
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULES = {
+    "pgolf.submission.standalone": (
+        "from pgolf.model.gpt import run\n\ndef main(arguments, recipe, script):\n    return run()\n"
+    ),
+    "pgolf.model.gpt": "def run():\n    return 7\n",
+    "pgolf.corpus.fetch_stage": "def make():\n    return 'not shipped'\n",
+}
+
+# Writes the name of every file that is opened and every module that is imported while the script runs.
+WATCHER = """
+import json, runpy, sys
+opened, imported = set(), set()
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        opened.add(arguments[0])
+    elif event == "import":
+        imported.add(arguments[0])
+sys.addaudithook(hook)
+script, report, sys.argv[1:] = sys.argv[1], sys.argv[2], sys.argv[3:]
+sys.argv[0] = script
+try:
+    runpy.run_path(script, run_name="__main__")
+finally:
+    seen = json.dumps([sorted(opened), sorted(imported)])
+    with open(report, "w") as file:
+        file.write(seen)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    hint = 'hint={"window": 64, "stride": 32, "orders": [3], "delay_targets": 40}'
+    return tiny_recipe(
+        f"seeds={SEED}", hint, 'mix.hedges=[{"chunk_tokens": 128, "warmup_tokens": 64, "trigram_rows": 64}]'
+    )
+
+
+@pytest.fixture(scope="module")
+def artifacts(recipe, tmp_path_factory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("bundled")
+    nodes = pipeline(recipe, write_documents(folder))
+    return build_all(nodes, Store(folder / "store"), Memo(folder / "memo"), RunOptions(device="cpu"))
+
+
+@pytest.fixture
+def alone(recipe, artifacts, tmp_path) -> Path:
+    """A folder with the script, the packed model, the tokenizer and the shards, and nothing else."""
+    data = artifacts["data"].path
+    for path in (*data.glob("datasets/*/*.bin"), *data.glob("tokenizers/*.model")):
+        shutil.copy(path, tmp_path / path.name)
+    shutil.copy(artifacts[f"compress[{SEED}]"].path / "model.pgolf", tmp_path / "model.pgolf")
+    (tmp_path / "train_gpt.py").write_bytes(bundle(recipe))
+    return tmp_path
+
+
+def run_script(folder: Path, *arguments: str, watched: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the script in another process, from another folder, with no way to this repository but site-packages."""
+    script = [str(folder / "train_gpt.py")]
+    before = ["-c", WATCHER, *script, str(watched)] if watched else script
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    (folder / "elsewhere").mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, *before, *arguments],
+        cwd=folder / "elsewhere",
+        env={**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def test_evaluation_alone_in_a_folder_gives_the_pipelines_numbers_to_the_last_digit(alone, artifacts):
+    watched = alone / "watched.json"
+    ran = run_script(alone, "eval", "--data", str(alone), "--artifact", str(alone / "model.pgolf"), watched=watched)
+    assert ran.returncode == 0, ran.stderr
+    told = [json.loads(line) for line in ran.stdout.splitlines()]
+    cells = pq.read_table(artifacts[f"mix[{SEED}]"].path / "cells.parquet").to_pylist()
+    by_scorer = {cell["cell"]: cell for cell in cells}
+    assert [line["scorer"].get("mixer") for line in told] == [None, "backoff", "backoff", "hedge-proper"]
+    for line in told:
+        cell = by_scorer[json.dumps(line.pop("scorer"))]
+        assert line == {name: cell[name] for name in line}
+    opened, imported = json.loads(watched.read_text())
+    ours = [name for name in opened if name.startswith(str(REPOSITORY)) and "/.venv/" not in name]
+    assert not ours, "the script reads files of the repository, so its length is not what the code takes"
+    assert {name.partition(".")[0] for name in imported} & {"prefect", "flows", "tasks"} == set()
+
+
+def test_scoring_needs_no_shards_to_train_on(alone):
+    for path in alone.glob("*_train_*.bin"):
+        path.unlink()
+    ran = run_script(alone, "eval", "--data", str(alone), "--artifact", str(alone / "model.pgolf"))
+    assert ran.returncode == 0, ran.stderr
+    trained = run_script(alone, "train", "--data", str(alone), "--artifact", str(alone / "own.pgolf"))
+    assert trained.returncode == 2
+    assert "holds no train shards, only 1 to validate on" in trained.stderr
+
+
+def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, artifacts):
+    own = alone / "own.pgolf"
+    trained = run_script(alone, "train", "--data", str(alone), "--artifact", str(own), "--seed", str(SEED))
+    assert trained.returncode == 0, trained.stderr
+    facts = json.loads(trained.stdout.splitlines()[-1])
+    assert facts["code_bytes"] == len(bundle(recipe)) == artifacts[f"compress[{SEED}]"].record.facts["code_bytes"]
+    # The same threads and ranks as the pipeline's training: the same model, to the last byte.
+    assert own.read_bytes() == (alone / "model.pgolf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda folder: next(folder.glob("*.model")).unlink(), "0 tokenizers (*.model) under"),
+        (lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
+        (lambda folder: [path.unlink() for path in folder.glob("*val*.bin")], "no validation shard is given"),
+    ],
+)
+def test_what_is_missing_is_said_without_a_traceback(alone, spoil, says):
+    spoil(alone)
+    ran = run_script(alone, "eval", "--data", str(alone), "--artifact", str(alone / "model.pgolf"))
+    assert ran.returncode == 2
+    assert says in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_the_script_holds_what_it_runs_and_nothing_else(recipe, tmp_path):
+    write_package(tmp_path, MODULES)
+    script = tmp_path / "script.py"
+    script.write_bytes(bundle(recipe, root=tmp_path))
+    ran = subprocess.run([sys.executable, str(script)], check=False, timeout=60, cwd=tmp_path)
+    assert ran.returncode == 7
+    before = len(script.read_bytes())
+    (tmp_path / "pgolf/corpus/fetch_stage.py").write_text("def make():\n    return 'something else, and much longer'\n")
+    assert len(bundle(recipe, root=tmp_path)) == before
+
+
+def test_comments_docstrings_annotations_and_layout_cost_nothing_and_code_does(recipe, tmp_path):
+    write_package(tmp_path, MODULES)
+    path = tmp_path / "pgolf/model/gpt.py"
+    before = bundle(recipe, root=tmp_path)
+    prose = '"""The network."""\n\n# why\ndef run() -> int:\n    """One."""\n    return (\n        7\n    )  # one\n'
+    path.write_text(prose)
+    assert bundle(recipe, root=tmp_path) == before
+    path.write_text("def run():\n    return 'something that takes room: 0123456789 abcdefghijklmnopqrstuvwxyz'\n")
+    assert len(bundle(recipe, root=tmp_path)) > len(before)
+
+
+def test_the_same_recipe_gives_the_same_bytes_and_another_one_other_bytes(recipe):
+    assert bundle(recipe) == bundle(recipe)
+    assert bundle(recipe) != bundle(tiny_recipe(f"seeds={SEED}", "score.stride=16", "count.stride=16"))
+    # A grid is no part of a submission, and other settings of the same evaluation take no more room.
+    grids = [tiny_recipe(f"seeds={SEED}", f"mix.alphas={alphas}") for alphas in ("0.4", "0.1,0.2,0.4")]
+    assert bundle(grids[0]) == bundle(grids[1])
+    assert len(bundle(recipe)) == len(bundle(tiny_recipe(f"seeds={SEED}", "score.stride=16", "count.stride=16")))
+    # Seeds, names and where the text comes from are not part of what it does.
+    assert bundle(recipe) == bundle(recipe.model_copy(update={"seeds": (5,), "name": "other", "description": "x"}))
+
+
+def test_every_module_of_the_script_parses(recipe):
+    tree = ast.parse(bundle(recipe))
+    assert tree.body
+    assert "pgolf.submission.standalone" in import_closure("pgolf.submission.standalone")
+    assert not {"pgolf.pipeline.graph", "pgolf.store.artifact"} & import_closure("pgolf.submission.standalone").keys()
