@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pgolf.identity.closure import EXPORT_LISTS, import_closure
-from pgolf.pipeline.stages import STAGES
+from pgolf.recipes.recipe import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("pgolf", "tasks", "flows")  # each may import itself and those before it

@@ -8,11 +8,11 @@ from flows.commands.arguments import place_of, recipe_of, store_place
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan
-from pgolf.pipeline.stages import STAGES
 from pgolf.pipeline.status import forget_the_gone
 from pgolf.pipeline.upkeep import Garbage, delete, garbage, refuse_while_building
 from pgolf.pipeline.upkeep import adopt as adopt_node
 from pgolf.pipeline.upkeep import verify as verify_store
+from pgolf.recipes.recipe import STAGES
 from pgolf.store.artifact import Artifact
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import STAGES as STAGES_TABLE

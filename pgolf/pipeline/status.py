@@ -227,7 +227,7 @@ def forget_the_gone(root: Path) -> int:
 def _training(node: Node, run: RunOptions) -> Training | None:
     if not isinstance(node.config, TrainStageConfig):
         return None
-    train, here = node.config.train, Hardware.here(node.config, run)
+    train, here = node.config.train, Hardware.here(node.stage, node.config, run)
     return Training(
         steps=train.steps,
         clock_limit_s=train.clock_limit_s,

@@ -32,7 +32,7 @@ from pathlib import Path
 from pgolf.mix.config import MixConfig
 from pgolf.pipeline.graph import Node
 from pgolf.run import RunOptions
-from pgolf.pipeline.stages import MIX
+from pgolf.recipes.recipe import MIX
 from pgolf.pipeline.status import StatusFile
 StatusFile(Path(sys.argv[1]), "mix-0123456789ab", RunOptions()).building(Node(name="m", stage=MIX, config=MixConfig()))
 os._exit(0)
