@@ -80,8 +80,9 @@ def _run_in_prefect(
     apply_settings(quiet=True)
     if not server_configured():
         end_server_with_us()
+    from flows.parameters import SECTIONS
     from flows.reaching import configured_server
-    from flows.record import SECTIONS, record
+    from flows.record import record
     from flows.settling import watch_heartbeats
     from flows.sweep import sweep as sweep_flow
     from tasks.listening import LISTENER

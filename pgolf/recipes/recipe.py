@@ -132,20 +132,26 @@ class Recipe(StageConfig):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Name under which results are filed")
     description: str = Field("", description="One sentence for `pgolf recipes`")
     seeds: tuple[Seed, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
-    fetch: FetchConfig | None = Field(None, description="The published data set; instead of tokenize")
-    tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards; instead of fetch")
+    fetch: FetchConfig | None = Field(None, description="The published data set, instead of tokenize")
+    tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards, instead of fetch")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Optimizers, schedule, averaging")
-    calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig, description="Tokens for GPTQ's Hessians")
-    compress: CompressConfig = Field(default_factory=CompressConfig, description="Quantization and packing to budget")
+    calibrate: CalibrateConfig = Field(
+        default_factory=CalibrateConfig, description="Tokens for the Hessians of quantization"
+    )
+    compress: CompressConfig = Field(
+        default_factory=CompressConfig, description="Quantization and packing to the budget"
+    )
     score: ScoreConfig = Field(default_factory=ScoreConfig, description="Sliding-window evaluation of the artifact")
     estimators: tuple[Estimator, ...] = Field(
-        ("hashed", "exact"), description="Count tables: published hashed ones (legacy), exact ones; none: no n-grams"
+        ("hashed", "exact"), description="n-gram count tables: published hashed ones (legacy), exact ones, or none"
     )
     count: CountConfig = Field(default_factory=CountConfig, description="n-gram counts, once per estimator")
-    hint: HintConfig | None = Field(None, description="Tokens that tilted mixtures lean towards; null: none are taken")
+    hint: HintConfig | None = Field(None, description="Tokens that tilted mixtures lean towards, where there are any")
     mix: MixConfig = Field(default_factory=MixConfig, description="The grid of mixtures")
-    headline: Headline = Field(default_factory=Headline, description="The mixture shown in the report")
+    headline: Headline = Field(
+        default_factory=Headline, description="The mixture shown in the report, declared before anything is scored"
+    )
 
     @property
     def hinted(self) -> tuple[int, ...] | None:
