@@ -10,10 +10,8 @@ from tasks.cache import STAGE_OPTIONS, Ref
 from tasks.listening import TaskListener
 from tasks.place import Place
 
-StageTask = Task[[Node, dict[str, Ref], Place], Ref]
 
-
-def _task_of(stage: Stage) -> StageTask:
+def _task_of(stage: Stage) -> Task[..., Ref]:
     def build(node: Node, parents: dict[str, Ref], place: Place) -> Ref:
         # A training shows its step and loss in an artifact, e.g. "train-1337".
         progress_key = f"{stage.name}-{node.seed}" if stage is TRAIN else None
@@ -26,7 +24,7 @@ def _task_of(stage: Stage) -> StageTask:
         return Ref.to(artifact)
 
     build.__name__ = build.__qualname__ = stage.name  # Prefect tells tasks apart by it
-    return task(build, name=stage.name, **STAGE_OPTIONS)
+    return task(name=stage.name, **STAGE_OPTIONS)(build)
 
 
 TASKS = {stage.name: _task_of(stage) for stage in STAGES.values()}
