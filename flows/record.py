@@ -1,4 +1,4 @@
-"""The whole chain for one recipe over its seeds: data, training, packing, scores, mixtures, statistics."""
+"""The flow `record`: a recipe from data to statistics, over all its seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A grid over finished artifacts: score (where needed), count and mix. The evaluation-only rerun."""
+"""The flow `sweep`: score (where needed), count and mix another grid on finished artifacts. Never trains."""
 
 from typing import Any
 

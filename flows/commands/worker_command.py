@@ -1,4 +1,4 @@
-"""`pgolf worker`: what a node needs to take runs from a Prefect server, and the worker itself."""
+"""`pgolf worker`: take runs from a Prefect server, after checking and preparing what that needs."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""How long a stage will take, from what stages of the same name took before on the same hardware.
+"""The expected run time of a stage, from earlier runs of the same stage on the same hardware.
 
 Seconds of other hardware say nothing here, so they are named and never used. Imports neither torch nor Prefect.
 """

@@ -1,4 +1,4 @@
-"""The stages of one recipe as a graph, and the key of each node once its inputs exist.
+"""The graph of a recipe's stages, and the cache key of each node once its inputs exist.
 
 One definition serves `pgolf plan`, the plain runner and the Prefect flows, so that what is planned is what runs.
 """

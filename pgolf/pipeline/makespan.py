@@ -1,4 +1,4 @@
-"""How long stages take together, when each starts as soon as it can: what it reads is there and its devices are free.
+"""How long stages take side by side, when each starts as soon as its inputs and its devices are free.
 
 Stages that lease no device are taken to run side by side at full speed, so this is the least a run can take.
 """

@@ -1,4 +1,4 @@
-"""From a run's artifacts to rows of the result tables, and to what the run says at its end."""
+"""A finished run: its rows of the result tables, and the summary printed at its end."""
 
 import json
 from collections import Counter

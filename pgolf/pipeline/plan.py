@@ -1,4 +1,4 @@
-"""What a recipe would reuse and what it would run, why, and how long that takes.
+"""The plan of a run: which stages are cache hits, which have to run and why, and how long that takes.
 
 Imports neither torch nor Prefect, and changes nothing in the store.
 """

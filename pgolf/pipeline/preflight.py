@@ -1,4 +1,4 @@
-"""What this machine lacks for the stages that are to run, said before the first of them starts."""
+"""Whether this machine can run the stages that are not cached, checked before the first of them starts."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The stages, what each reads, and the recipe: a section of settings per stage, and the seeds to run.
+"""The stages and what each reads, and the recipe: a section of settings per stage, and the seeds to run.
 
 A new stage is declared here, as a `Stage` and the section of its name; its code is never imported for that.
 """
@@ -109,7 +109,8 @@ MIX = Stage(
     evaluates=True,
 )
 
-STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, IMPORT, CALIBRATE, COMPRESS, COUNT, HINT, SCORE, MIX)}
+# What runs once is made first, then each seed's in this order.
+STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Estimator = Literal["hashed", "exact"]

@@ -1,4 +1,4 @@
-"""From score rows to what people read: seeds side by side, means with n and std, a ranking, and the legacy scores.
+"""Tables of scores for people: seeds side by side, means with n and std, the ranking, and the legacy scores.
 
 A *scorer* is one cell of a recipe's grid. The seeds of one mean share recipe, recipe_key and scorer. A scorer is ranked
 only when every one of its seeds passes every gate (`pgolf.tables.gates`): leaving out just the seeds that fail would be
