@@ -38,8 +38,8 @@ from pgolf.mix.product import Product
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import External, Link, Node
-from pgolf.pipeline.stages import COMPRESS, COUNT, HINT, MIX, SCORE, TRAIN
 from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.recipe import COMPRESS, COUNT, HINT, MIX, SCORE, TRAIN
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo

@@ -1,4 +1,4 @@
-"""Ending when told to: promptly, and without leaving a process behind.
+"""End a run on SIGTERM or Ctrl-C: promptly, and without leaving a process behind.
 
 At SIGTERM or Ctrl-C Prefect raises in the flow, then waits for the threads of its tasks, for ever if one waits for a
 training; then it records the crash, ends its in-process server, and signals again for the handler that was there

@@ -1,4 +1,4 @@
-"""A process worker that lets nothing behind: told to end, it first ends its runs, through the API.
+"""A Prefect process worker that leaves nothing running: told to end, it first ends its runs through the API.
 
 Prefect's own worker kills its runs' processes at SIGTERM and leaves the runs Running (measured with 3.8.8).
 """

@@ -1,4 +1,4 @@
-"""A configured Prefect server that cannot be used is the user's to mend: an error with its URL and a remedy."""
+"""Connect to the Prefect server in PREFECT_API_URL; one that cannot be used is an error with a remedy."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Final states for runs whose process is gone: it can no longer report its end, so the next process of ours does.
+"""Set runs whose process has died to Crashed: they can no longer report their own end.
 
 Every flow run carries as labels where it runs. Labels that name this machine are checked against the process table;
 runs of other machines are left to their heartbeat, which the server watches (`watch_heartbeats`). A task run that its

@@ -1,4 +1,4 @@
-"""Who hears what a task does: Prefect's log always, and the console of the command line when there is one."""
+"""Where a task reports its progress: its Prefect log, and the command line's console where there is one."""
 
 import logging
 import time

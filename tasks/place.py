@@ -1,4 +1,4 @@
-"""Where a flow works: the store, the results and the devices. Never part of an output's identity."""
+"""Where a flow runs: store, results folder, source files and devices. Never part of an output's identity."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Filing a run's results as tables, and showing them in Prefect's UI."""
+"""The task that files a run's results in the tables and shows them in Prefect's UI."""
 
 from collections.abc import Mapping, Sequence
 

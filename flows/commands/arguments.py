@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they mean."""
+"""Arguments that several commands share, and how they are read."""
 
 import argparse
 import re
@@ -85,10 +85,15 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """--results DIR."""
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+
+
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Folders and devices."""
     add_store(parser)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    add_results(parser)
     parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
     parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a SentencePiece .model file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")

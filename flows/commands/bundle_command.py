@@ -3,13 +3,27 @@
 import argparse
 import json
 import os
+from pathlib import Path
 
-from flows.commands.arguments import recipe_of
+from flows.commands.arguments import add_json, add_recipe, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.submission.bundle import bundle
 
+EXAMPLES = """examples:
+  pgolf bundle pr792 --out train_gpt.py                the code whose bytes count, in one file
+  python train_gpt.py eval --data DIR                  beside model.pgolf: the scores of the pipeline, to the last digit
+  torchrun --nproc-per-node 8 train_gpt.py train --data DIR --seed 42
+"""
 
-def write_bundle(arguments: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_recipe(parser)
+    parser.add_argument("--out", type=Path, default=Path("train_gpt.py"), metavar="FILE", help="default train_gpt.py")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Write the script, whole or not at all, and say how many bytes of the budget it takes."""
     recipe = recipe_of(arguments)
     script = bundle(recipe)

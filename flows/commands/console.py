@@ -1,4 +1,4 @@
-"""What a person sees of a run: one line per finished stage, a bar while one works; all on stderr."""
+"""The progress of a run on stderr: one line per finished stage, and a bar for each that is working."""
 
 import sys
 import threading

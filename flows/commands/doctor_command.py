@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.commands.arguments import store_place
+from flows.commands.arguments import add_json, add_set, add_store, store_place
 from pgolf.errors import PgolfError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.node_checks import (
@@ -40,7 +40,22 @@ MARKS = {True: "✓", False: "✗", None: "-"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def doctor(arguments: argparse.Namespace) -> int:
+EXAMPLES = """examples:
+  pgolf doctor                                     what this node has, and what it lacks
+  pgolf doctor pr792 --json                        disk space and data for this recipe, too
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name from `pgolf recipes`")
+    add_set(parser)
+    add_store(parser)
+    parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Print one line per check; returns 1 if there is a finding."""
     checks = list(all_checks(arguments))
     if arguments.json:

@@ -2,15 +2,30 @@
 
 import argparse
 import json
+from pathlib import Path
 
-from flows.commands.arguments import place_of, recipe_of
+from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan
 from pgolf.submission.export import export
 
+EXAMPLES = """examples:
+  pgolf export pr792 --seed 42 --out submission        script and model of a finished seed, counted on disk
+  cd submission && python train_gpt.py eval --data DIR
+"""
 
-def write_export(arguments: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_recipe(parser)
+    parser.add_argument("--seed", type=int, metavar="N", help="which of the recipe's seeds (default: the first)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
+    add_places(parser)
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Write script and model; 0 if they fit the budget, 1 if they do not. Raises ConfigError for an unfinished seed."""
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)

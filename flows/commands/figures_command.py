@@ -1,15 +1,28 @@
-"""`pgolf figures`."""
+"""`pgolf figures`: draw the pictures of finished runs again."""
 
 import argparse
 import json
 
+from flows.commands.arguments import add_json, add_results
 from pgolf.errors import ResultsError
 from pgolf.report.folder import draw_run
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
 
+EXAMPLES = """examples:
+  pgolf figures demo                               draw every run of demo again, from the tables alone
+  pgolf figures demo-eb58b580e0bb                  one run
+"""
 
-def figures(arguments: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run keys, or how some begin")
+    add_results(parser)
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Draw the pictures of the runs that begin so, from the tables alone. Raises ResultsError where there is none."""
     known = sorted(set(read(arguments.results, SCORES, columns=["run_key"]).column("run_key").to_pylist()))
     chosen: list[str] = []

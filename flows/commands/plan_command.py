@@ -1,4 +1,4 @@
-"""`pgolf plan`."""
+"""`pgolf plan`: what would run and why, how long it takes and what it costs."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.commands.arguments import place_of, recipe_of
+from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
@@ -15,7 +15,22 @@ from pgolf.run import RunOptions
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
 
 
-def plan(arguments: argparse.Namespace) -> int:
+EXAMPLES = """examples:
+  pgolf plan demo                                  what would run, and why
+  pgolf plan demo --set compress.zstd_levels=19 --json
+  pgolf plan demo --price-per-hour 23.92
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_recipe(parser)
+    add_places(parser)
+    parser.add_argument("--price-per-hour", type=float, metavar="MONEY", help="price of the machine, to show the cost")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Print one line per output: reuse, run or depends, the reasons, expected seconds and cost."""
     price = arguments.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):

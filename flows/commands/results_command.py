@@ -1,9 +1,10 @@
-"""`pgolf results`."""
+"""`pgolf results`: the ranking, the legacy scores apart, or the stored rows of a result table."""
 
 import argparse
 import json
 import sys
 
+from flows.commands.arguments import add_json, add_results
 from pgolf.tables.filters import parse_filters
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import NEEDED, legacy_scores, ranking
@@ -11,8 +12,30 @@ from pgolf.tables.schema import TABLES
 from pgolf.tables.sheet import Sheet, sheet_of
 from pgolf.tables.text import to_csv, to_json, to_text
 
+EXAMPLES = """examples:
+  pgolf results                                    mean ± std per scorer: ranked, and legacy apart
+  pgolf results --rows --recipe demo --seed 42     the stored rows
+  pgolf results --table attempts --csv             every packing attempt
+  pgolf results --where estimator=exact --where order=3 --json
+"""
 
-def results(arguments: argparse.Namespace) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_results(parser)
+    parser.add_argument("--table", choices=("scores", "attempts", "stages"), default="scores", help="which table")
+    parser.add_argument("--recipe", metavar="NAME", help="only this recipe")
+    parser.add_argument("--seed", type=int, metavar="N", help="only this seed")
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only matching rows; may be repeated"
+    )
+    parser.add_argument("--rows", action="store_true", help="the stored rows instead of means over seeds")
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="at most N scorers per list (default 10)")
+    parser.add_argument("--csv", action="store_true", help="the stored rows, comma-separated, full precision")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Print the tables: ranking and legacy scores apart, or the stored rows."""
     spec = TABLES[arguments.table]
     where = parse_filters(spec, arguments.where)

@@ -1,4 +1,4 @@
-"""What each stage made, in one short text for its console line."""
+"""What a finished stage made, as one short text for its console line."""
 
 from collections.abc import Callable, Mapping
 

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.commands.arguments import store_place
+from flows.commands.arguments import add_json, add_store, store_place
 from flows.commands.summary import short, span, summary
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.status import Status, statuses
@@ -78,7 +78,22 @@ class Watcher:
         return self._known[path.name]
 
 
-def watch(arguments: argparse.Namespace) -> int:
+EXAMPLES = """examples:
+  pgolf watch                                      all that runs on ./artifacts, whoever started it; Ctrl-C ends it
+  pgolf watch --store /shared/artifacts --every 5
+  pgolf watch --once --json                        one snapshot for a script
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_store(parser)
+    parser.add_argument("--every", type=float, metavar="SECONDS", help="default 1 on a terminal, 10 elsewhere")
+    parser.add_argument("--once", action="store_true", help="one snapshot, then end")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Show the store until Ctrl-C, or once."""
     every_s = arguments.every
     if every_s is not None and not (math.isfinite(every_s) and every_s > 0):

@@ -1,4 +1,4 @@
-"""`pgolf worker`: what a node needs to take runs from a Prefect server, and the worker itself."""
+"""`pgolf worker`: take runs from a Prefect server, after checking and preparing what that needs."""
 
 import argparse
 import asyncio
@@ -13,7 +13,21 @@ from tasks.place import lease_dir
 HOME = "PGOLF_HOME"
 
 
-def worker(arguments: argparse.Namespace) -> int:
+EXAMPLES = """examples:
+  pgolf worker                                     take runs from the server in PREFECT_API_URL, one at a time
+  pgolf worker --pool gpu-node --limit 2
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--pool", default="gpu-node", metavar="NAME", help="process work pool (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=1, metavar="N", help="runs at once on this node (default: %(default)s)"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Prepare pool, lease folder and the watch on heartbeats, then work in the foreground until told to end."""
     if arguments.limit < 1:
         raise ConfigError(f"--limit is {arguments.limit}; a worker takes at least 1 run at once")

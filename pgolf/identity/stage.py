@@ -1,4 +1,4 @@
-"""What a stage is: its name, the module whose import closure is its code, its tools and its named outputs."""
+"""A stage as data (its code, tools, inputs and named outputs), and the key under which its output is cached."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,24 @@ from pgolf.config import StageConfig
 from pgolf.identity.fingerprint import digest
 
 
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Named outputs of another stage: of whichever of `stages` the run has, or of none where it has none of them."""
+
+    stages: "tuple[Stage, ...]"
+    outputs: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A stage by its declaration alone; nothing of it is imported until it has to run.
+    """The declaration of a stage; none of its code is imported until it has to run.
 
     entry: dotted module with `make(config, inputs, out, run, **values)`. tools: distributions whose versions decide
     the stage's bytes, each with the number of version parts that matter. outputs: name -> glob patterns of the files
     whose bytes are that output; an empty tuple means the stage itself reports the digest (`Made.digests`).
     version: raised by hand when bytes change for a reason that code, config, inputs and tools do not show.
+    reads: role -> outputs of earlier stages, which `make` finds as `inputs[role]`. per_seed: runs for every seed, and
+    not once for all of them. evaluates: a sweep may run it. uses_gpu: computes on a GPU where there is one.
     """
 
     name: str
@@ -23,6 +33,10 @@ class Stage:
     version: int = 1
     tools: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, tuple[str, ...]]
+    reads: Mapping[str, Reads] = field(default_factory=dict)
+    per_seed: bool = False
+    evaluates: bool = False
+    uses_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

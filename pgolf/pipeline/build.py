@@ -1,4 +1,4 @@
-"""Making the outputs of a recipe: one node, or all of them one after the other. Prefect is not needed for either."""
+"""Build the outputs of a recipe: one node, or all of them in order. Does not need Prefect."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

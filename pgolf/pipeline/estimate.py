@@ -1,4 +1,4 @@
-"""How long a stage will take, from what stages of the same name took before on the same hardware.
+"""The expected run time of a stage, from earlier runs of the same stage on the same hardware.
 
 Seconds of other hardware say nothing here, so they are named and never used. Imports neither torch nor Prefect.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from pgolf.identity.fingerprint import canonical
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.placement import Hardware
-from pgolf.pipeline.stages import FETCH
+from pgolf.recipes.recipe import FETCH
 from pgolf.run import RunOptions
 from pgolf.store.differences import nearest
 from pgolf.store.output_record import Record
@@ -32,7 +32,7 @@ class Estimate:
 
 def estimate(node: Node, run: RunOptions, records: Sequence[Record], known_inputs: Mapping[str, str]) -> Estimate:
     """Expected seconds of a node here. records: of its stage. known_inputs: as in its key, so far as known."""
-    here = Hardware.here(node.config, run)
+    here = Hardware.here(node.stage, node.config, run)
     comparable = [record for record in records if node.stage is FETCH or _made_on(record, here)]
     wanted = canonical(node.config)
     same = [record for record in comparable if record.key.get("config") == wanted]

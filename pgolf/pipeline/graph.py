@@ -1,13 +1,13 @@
-"""The stages of one recipe as a graph, and the key of each node once its inputs exist.
+"""The graph of a recipe's stages, and the cache key of each node once its inputs exist.
 
 One definition serves `pgolf plan`, the plain runner and the Prefect flows, so that what is planned is what runs.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -17,14 +17,14 @@ from pgolf.config import StageConfig
 from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError, DataError
 from pgolf.identity.closure import code_digests
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.model.import_config import ImportConfig
 from pgolf.pipeline.placement import Hardware
-from pgolf.pipeline.stages import CALIBRATE, COMPRESS, COUNT, FETCH, HINT, IMPORT, MIX, SCORE, TOKENIZE, TRAIN
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe import COMPRESS, FETCH, IMPORT, STAGES, TOKENIZE, TRAIN, Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
@@ -82,12 +82,47 @@ class Sources:
 
 def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = RunOptions()) -> tuple[Node, ...]:  # noqa: B008
     """Every node of `recipe`, each after the nodes it reads from. Raises ConfigError for a missing source file."""
-    return tuple(_nodes(recipe, sources, run))
+    _check_checkpoints(recipe, sources)
+    code_bytes = len(bundle(recipe))
+    # Imports first of all, so that a file that does not fit ends the run before any work.
+    nodes = [import_node(recipe, seed, sources) for seed in recipe.seeds if seed in sources.checkpoints]
+    for seed in (None, *recipe.seeds):
+        for stage in STAGES.values():
+            config = recipe.config_of(stage)
+            if config is None or stage.per_seed != (seed is not None):
+                continue
+            name = stage.name if seed is None else f"{stage.name}[{seed}]"
+            node = Node(name=name, stage=stage, config=config, seed=seed, inputs=_inputs(stage, seed, nodes))
+            if isinstance(config, FetchConfig | TokenizeConfig):
+                nodes.append(data_node(config, sources))
+            elif isinstance(config, TrainStageConfig):
+                if seed not in sources.checkpoints:
+                    nodes.append(replace(node, values={"seed": seed}, hardware=_clock_hardware(config, run)))
+            elif isinstance(config, CountConfig):
+                nodes += [
+                    replace(node, name=f"{stage.name}[{estimator}]", config=config.of(estimator))
+                    for estimator in recipe.estimators
+                ]
+            elif stage is COMPRESS:
+                nodes.append(replace(node, values={"code_bytes": code_bytes}))
+            else:
+                nodes.append(node)
+    return tuple(nodes)
 
 
-def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
-    data = recipe.fetch or recipe.tokenize
-    assert data is not None, "a recipe has fetch or tokenize"
+def _inputs(stage: Stage, seed: int | None, before: Sequence[Node]) -> dict[str, Link]:
+    """What the stage reads of the nodes before it: those of its own seed, and those made once for all seeds."""
+    inputs = {}
+    for role, reads in stage.reads.items():
+        for node in before:
+            if node.stage in reads.stages and node.seed in (None, seed):
+                # There is a node of counts per estimator, and all of them are read.
+                one = f"{role}.{node.config.estimator}" if isinstance(node.config, CountConfig) else role
+                inputs[one] = Link(node.name, reads.outputs)
+    return inputs
+
+
+def _check_checkpoints(recipe: Recipe, sources: Sources) -> None:
     unknown = sorted(sources.checkpoints.keys() - set(recipe.seeds))
     if unknown:
         raise ConfigError(
@@ -100,29 +135,6 @@ def _nodes(recipe: Recipe, sources: Sources, run: RunOptions) -> Iterator[Node]:
             f"--checkpoint-steps for seed {without[0]} says how far its checkpoint was trained, and none is given; "
             "pass --checkpoint FILE too, or leave the steps out"
         )
-    # First of all, so that a file that does not fit ends the run before any work.
-    imported = {seed: import_node(recipe, seed, sources) for seed in recipe.seeds if seed in sources.checkpoints}
-    yield from imported.values()
-    yield data_node(data, sources)
-    counts = {}
-    for estimator in recipe.estimators:
-        name = f"count[{estimator}]"
-        counts[f"counts.{estimator}"] = Link(name, ("counts",))
-        inputs = {"data": Link("data", ("val", "tokenizer"))}
-        yield Node(name=name, stage=COUNT, config=recipe.count.of(estimator), inputs=inputs)
-    hints = {}
-    if recipe.hint:
-        yield Node(name="hint", stage=HINT, config=recipe.hint, inputs={"data": Link("data", ("val", "tokenizer"))})
-        hints["hints"] = Link("hint", ("hints",))
-    code_bytes = len(bundle(recipe))
-    for seed in recipe.seeds:
-        if seed in imported:
-            checkpoint = imported[seed].name
-        else:
-            trained = _train_node(recipe, seed, run)
-            yield trained
-            checkpoint = trained.name
-        yield from _seed_nodes(recipe, seed, Link(checkpoint, ("checkpoint",)), counts, hints, code_bytes)
 
 
 def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
@@ -132,19 +144,6 @@ def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
     config = validated(ImportConfig, {"model": recipe.model, "steps": steps, "stream_position": position})
     weights = External(_source(sources.checkpoints[seed], "checkpoint"))
     return Node(name=f"import[{seed}]", stage=IMPORT, config=config, seed=seed, inputs={"weights": weights})
-
-
-def _train_node(recipe: Recipe, seed: int, run: RunOptions) -> Node:
-    config = TrainStageConfig(model=recipe.model, train=recipe.train)
-    return Node(
-        name=f"train[{seed}]",
-        stage=TRAIN,
-        config=config,
-        seed=seed,
-        inputs={"data": Link("data", ("train",))},
-        values={"seed": seed},
-        hardware=_clock_hardware(config, run) if recipe.train.clock_limit_s is not None else {},
-    )
 
 
 def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
@@ -179,50 +178,11 @@ def _source(path: Path | None, role: str) -> Path:
     return path
 
 
-def _seed_nodes(
-    recipe: Recipe,
-    seed: int,
-    checkpoint: Link,
-    counts: Mapping[str, Link],
-    hints: Mapping[str, Link],
-    code_bytes: int,
-) -> Iterator[Node]:
-    """Everything after the weights of one seed."""
-    calibrate, compress, score, mix = (f"{s}[{seed}]" for s in ("calibrate", "compress", "score", "mix"))
-    packed_from: dict[str, Link | External] = {"checkpoint": checkpoint}
-    if recipe.compress.needs_hessians:
-        inputs = {"checkpoint": checkpoint, "data": Link("data", ("train",))}
-        sensitivities = recipe.calibrate.sensitivities or recipe.compress.needs_sensitivities
-        config = recipe.calibrate.model_copy(update={"sensitivities": sensitivities})
-        yield Node(name=calibrate, stage=CALIBRATE, config=config, seed=seed, inputs=inputs)
-        packed_from["hessians"] = Link(calibrate, ("hessians",))
-    yield Node(
-        name=compress,
-        stage=COMPRESS,
-        config=recipe.compress,
-        seed=seed,
-        inputs=packed_from,
-        values={"code_bytes": code_bytes},
-    )
-    yield Node(
-        name=score,
-        stage=SCORE,
-        config=recipe.score,
-        seed=seed,
-        inputs={"model": Link(compress, ("weights",)), "data": Link("data", ("val", "tokenizer")), **hints},
-    )
-    yield Node(
-        name=mix,
-        stage=MIX,
-        config=recipe.mix,
-        seed=seed,
-        inputs={"trace": Link(score, ("trace",)), "data": Link("data", ("val", "tokenizer")), **counts, **hints},
-    )
-
-
 def _clock_hardware(config: TrainStageConfig, run: RunOptions) -> dict[str, Any]:
-    """What a run that stops by the clock depends on beside its key: how much it gets done in the time."""
-    here = Hardware.here(config, run)
+    """What a training that stops by the clock depends on beside its key: how much it gets done in the time."""
+    if config.train.clock_limit_s is None:
+        return {}
+    here = Hardware.here(TRAIN, config, run)
     return {"device": here.gpu or here.cpu, "processes": here.ranks, "torch": metadata.version("torch")}
 
 

@@ -1,4 +1,4 @@
-"""What a running pipeline tells whoever watches: a console, a log, or nobody."""
+"""The events of a run (building, progress, done), and who receives them: a console, a log, or nobody."""
 
 import threading
 import time

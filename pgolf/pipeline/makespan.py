@@ -1,4 +1,4 @@
-"""How long stages take together, when each starts as soon as it can: what it reads is there and its devices are free.
+"""How long stages take side by side, when each starts as soon as its inputs and its devices are free.
 
 Stages that lease no device are taken to run side by side at full speed, so this is the least a run can take.
 """
@@ -7,13 +7,11 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pgolf.eval.config import ScoreConfig
 from pgolf.machine.hardware import core_count, gpu_names
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.placement import Hardware
-from pgolf.quant.config import CalibrateConfig
+from pgolf.recipes.recipe import TRAIN
 from pgolf.run import RunOptions
-from pgolf.train.config import TrainStageConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +26,12 @@ class Work:
 
 
 def work_of(node: Node, seconds: float, run: RunOptions, pools: Mapping[str, int]) -> Work:
-    """The node's work on a machine of these pools. Training leases a device per rank, and so does scoring by ranks;
-    calibration leases a GPU, and no core.
+    """The node's work on a machine of these pools.
+
+    A stage that uses a GPU leases one per rank; of cores training leases one per rank, and what else runs as several.
     """
-    here = Hardware.here(node.config, run)
-    leases = isinstance(node.config, TrainStageConfig) or (
-        isinstance(node.config, ScoreConfig | CalibrateConfig) and (here.gpu is not None or here.ranks > 1)
-    )
+    here = Hardware.here(node.stage, node.config, run)
+    leases = node.stage is TRAIN or (node.stage.uses_gpu and (here.gpu is not None or here.ranks > 1))
     pool = ("gpu" if here.gpu else "cpu") if leases else ""
     devices = min(here.ranks, pools[pool]) if leases else 0
     return Work(name=node.name, seconds=seconds, parents=node.parents, pool=pool, devices=devices)

@@ -1,4 +1,4 @@
-"""What a node has and what it lacks for pgolf: each check tries the thing itself, and names the remedy.
+"""Checks of this node for `pgolf doctor`: each tries the real thing, says what it found, and names the remedy.
 
 Reads the driver, the store, the clock and the installed packages; imports neither torch nor Prefect.
 """

@@ -1,4 +1,4 @@
-"""From a run's artifacts to rows of the result tables, and to what the run says at its end."""
+"""A finished run: its rows of the result tables, and the summary printed at its end."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import digest
 from pgolf.pipeline.graph import Node
-from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.report.folder import draw_run, figures_folder
 from pgolf.run import Fact
 from pgolf.store.artifact import Artifact
@@ -194,8 +194,10 @@ def _up_to_score(recipe: Recipe, nodes: Sequence[Node], artifacts: Mapping[str, 
     by its cells.
     """
     parts: Row = {"data": dict(artifacts["data"].outputs)}
-    for node in nodes:
-        if node.seed == recipe.seeds[0] and node.stage.name != "mix":
+    behind_score = {f"{SCORE.name}[{recipe.seeds[0]}]"}
+    for node in reversed(nodes):
+        if node.name in behind_score and node.seed is not None:
+            behind_score.update(node.parents)
             key = artifacts[node.name].record.key
             parts[node.stage.name] = {part: key[part] for part in ("version", "config", "code", "tools", "hardware")}
     return parts

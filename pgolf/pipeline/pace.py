@@ -1,4 +1,4 @@
-"""How long the rest takes at the pace so far."""
+"""The remaining time at the pace so far."""
 
 
 def left_s(took_s: float, done: float, still: float) -> float | None:

@@ -1,4 +1,4 @@
-"""On what a stage runs: the device its config and the options come to here, as how many ranks, without loading torch.
+"""The hardware a stage would run on here: GPU or processor, and how many ranks. Does not load torch.
 
 The stages themselves ask torch, and refuse what it does not find; the rules for the number of ranks are the same ones
 (`pgolf.machine.hardware`).
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pgolf.config import StageConfig
 from pgolf.eval.config import ScoreConfig
+from pgolf.identity.stage import Stage
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, on_gpu, ranks_for, scoring_ranks
-from pgolf.quant.config import CalibrateConfig
 from pgolf.run import RunOptions
 from pgolf.store.output_record import Record
 from pgolf.train.config import TrainStageConfig
@@ -34,16 +34,14 @@ class Hardware:
         return cls(gpu=record.gpu, cpu=record.cpu, cores=record.cores, ranks=record.ranks)
 
     @classmethod
-    def here(cls, config: StageConfig, run: RunOptions) -> "Hardware":
+    def here(cls, stage: Stage, config: StageConfig, run: RunOptions) -> "Hardware":
         """What a stage with this config would run on, on this machine."""
-        on_gpus, ranks = False, 1
+        on_gpus, ranks = stage.uses_gpu and on_gpu(run), 1
         if isinstance(config, TrainStageConfig):
-            on_gpus, ranks = on_gpu(run), ranks_for(run, config.train.spans_per_step)
+            ranks = ranks_for(run, config.train.spans_per_step)
         elif isinstance(config, ScoreConfig):
             on_gpus = config.precision == "bfloat16"
             ranks = scoring_ranks(run, on_gpus=on_gpus)
-        elif isinstance(config, CalibrateConfig):
-            on_gpus = on_gpu(run)
         gpu = (gpu_name() or _NO_GPU) if on_gpus else None
         return cls(gpu=gpu, cpu=cpu_name(), cores=core_count(), ranks=ranks)
 

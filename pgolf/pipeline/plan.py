@@ -1,4 +1,4 @@
-"""What a recipe would reuse and what it would run, why, and how long that takes.
+"""The plan of a run: which stages are cache hits, which have to run and why, and how long that takes.
 
 Imports neither torch nor Prefect, and changes nothing in the store.
 """
@@ -17,7 +17,7 @@ from pgolf.identity.stage import StageKey
 from pgolf.pipeline.estimate import Estimate, estimate
 from pgolf.pipeline.graph import Link, Node, key_of, unread
 from pgolf.pipeline.makespan import makespan_s, pools_here, work_of
-from pgolf.pipeline.stages import COUNT, HINT, MIX, SCORE, TRAIN
+from pgolf.recipes.recipe import TRAIN
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, Store
 from pgolf.store.content import Memo
@@ -84,9 +84,8 @@ def reasons_of(steps: Sequence[Step]) -> dict[str, str]:
 
 
 def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
-    """Raise ConfigError, naming nodes and reasons, when more than score, count and mix would have to run."""
-    evaluation = (SCORE.name, COUNT.name, HINT.name, MIX.name)
-    wrong = [step for step in steps if step.action == "run" and step.node.stage.name not in evaluation]
+    """Raise ConfigError, naming nodes and reasons, when a stage that does not evaluate would have to run."""
+    wrong = [step for step in steps if step.action == "run" and not step.node.stage.evaluates]
     if wrong:
         lines = "\n".join(f"  {step.node.name}: {'; '.join(step.reasons)}" for step in wrong)
         raise ConfigError(

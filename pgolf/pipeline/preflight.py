@@ -1,4 +1,4 @@
-"""What this machine lacks for the stages that are to run, said before the first of them starts."""
+"""Whether this machine can run the stages that are not cached, checked before the first of them starts."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def check_machine(steps: Sequence[Step], run: RunOptions) -> None:
         if step.action == "reuse":
             continue
         config = step.node.config
-        if step.node.stage.name in ("train", "calibrate", "score") and run.device == "cuda" and not gpu_names():
+        if step.node.stage.uses_gpu and run.device == "cuda" and not gpu_names():
             raise ConfigError(
                 f"{step.node.name}: device cuda asked for, but the driver lists no GPU here; use device auto or cpu"
             )

@@ -1,4 +1,4 @@
-"""What runs on a store, whoever started it: one small file per stage that is being built or waited for.
+"""Status files in the store: one small file per stage that any process is building or waiting for.
 
 `.running/<stage>-<12 hex>.<8 hex>.json`, replaced as a whole about once a second, removed at the end. A process that
 was killed leaves its file behind: whoever reads it on the same machine sees that the process is gone, and the next
@@ -227,7 +227,7 @@ def forget_the_gone(root: Path) -> int:
 def _training(node: Node, run: RunOptions) -> Training | None:
     if not isinstance(node.config, TrainStageConfig):
         return None
-    train, here = node.config.train, Hardware.here(node.config, run)
+    train, here = node.config.train, Hardware.here(node.stage, node.config, run)
     return Training(
         steps=train.steps,
         clock_limit_s=train.clock_limit_s,

@@ -1,4 +1,4 @@
-"""Looking after a store: verify every byte, remove what no result refers to, re-key an output by hand."""
+"""Maintenance of a store: verify every file, collect garbage, adopt an output under a new key."""
 
 import getpass
 import os

@@ -1,4 +1,4 @@
-"""`--set train.steps=200`: changing fields of a typed config by name, with a suggestion for a wrong one."""
+"""Overrides such as `--set train.steps=200`: change config fields by name, with a suggestion for a wrong name."""
 
 import difflib
 import json

@@ -1,4 +1,7 @@
-"""A recipe: one config per stage, and the seeds to run it for."""
+"""The stages and what each reads, and the recipe: a section of settings per stage, and the seeds to run.
+
+A new stage is declared here, as a `Stage` and the section of its name; its code is never imported for that.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -11,12 +14,103 @@ from pgolf.counts.config import MAX_ORDER, CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.ttt_config import TttConfig
+from pgolf.identity.stage import Reads, Stage
 from pgolf.mix.cells import check_orders
 from pgolf.mix.config import MixConfig
 from pgolf.model.config import ModelConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
-from pgolf.train.config import TrainConfig
+from pgolf.train.config import TrainConfig, TrainStageConfig
+
+_DATA_OUTPUTS = {
+    "manifest": ("manifest.json",),
+    "tokenizer": ("tokenizers/*.model",),
+    "train": ("datasets/*/fineweb_train_*.bin",),
+    "val": ("datasets/*/fineweb_val_*.bin",),
+}
+FETCH = Stage(name="fetch", entry="pgolf.corpus.fetch_stage", outputs=_DATA_OUTPUTS)
+TOKENIZE = Stage(
+    name="tokenize", entry="pgolf.corpus.tokenize_stage", tools={"sentencepiece": 3}, outputs=_DATA_OUTPUTS
+)
+_TRAINING_DATA = Reads((FETCH, TOKENIZE), ("train",))
+_VALIDATION_DATA = Reads((FETCH, TOKENIZE), ("val", "tokenizer"))
+TRAIN = Stage(
+    name="train",
+    entry="pgolf.train.train_stage",
+    tools={"torch": 2},
+    outputs={"checkpoint": ("checkpoint.safetensors",)},
+    reads={"data": _TRAINING_DATA},
+    per_seed=True,
+    uses_gpu=True,
+)
+IMPORT = Stage(
+    name="import",
+    entry="pgolf.model.import_stage",
+    tools={"torch": 2},
+    outputs={"checkpoint": ("checkpoint.safetensors",)},
+    per_seed=True,
+)
+_WEIGHTS = Reads((TRAIN, IMPORT), ("checkpoint",))
+CALIBRATE = Stage(
+    name="calibrate",
+    entry="pgolf.quant.calibrate_stage",
+    tools={"torch": 2},
+    outputs={"hessians": ("hessians.safetensors",)},
+    reads={"checkpoint": _WEIGHTS, "data": _TRAINING_DATA},
+    per_seed=True,
+    uses_gpu=True,
+)
+COMPRESS = Stage(
+    name="compress",
+    entry="pgolf.pack.compress_stage",
+    tools={"torch": 2, "zstandard": 3},
+    outputs={"packed": ("model.pgolf",), "weights": ()},
+    reads={"checkpoint": _WEIGHTS, "hessians": Reads((CALIBRATE,), ("hessians",))},
+    per_seed=True,
+)
+COUNT = Stage(
+    name="count",
+    entry="pgolf.counts.count_stage",
+    outputs={"counts": ("counts.arrow", "mass.arrow")},
+    reads={"data": _VALIDATION_DATA},
+    evaluates=True,
+)
+HINT = Stage(
+    name="hint",
+    entry="pgolf.counts.hint_stage",
+    outputs={"hints": ("hints.arrow",)},
+    reads={"data": _VALIDATION_DATA},
+    evaluates=True,
+)
+_HINTS = Reads((HINT,), ("hints",))
+SCORE = Stage(
+    name="score",
+    entry="pgolf.eval.score_stage",
+    tools={"torch": 2},
+    # The second only where the configuration asks for it.
+    outputs={"trace": ("trace.arrow", "batches.arrow")},
+    reads={"model": Reads((COMPRESS,), ("weights",)), "data": _VALIDATION_DATA, "hints": _HINTS},
+    per_seed=True,
+    evaluates=True,
+    uses_gpu=True,
+)
+MIX = Stage(
+    name="mix",
+    entry="pgolf.mix.mix_stage",
+    tools={"numba": 2},
+    outputs={"cells": ("cells.parquet",)},
+    reads={
+        "trace": Reads((SCORE,), ("trace",)),
+        "data": _VALIDATION_DATA,
+        "counts": Reads((COUNT,), ("counts",)),  # one role per estimator: counts.hashed, counts.exact
+        "hints": _HINTS,
+    },
+    per_seed=True,
+    evaluates=True,
+)
+
+# What runs once is made first, then each seed's in this order.
+STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Estimator = Literal["hashed", "exact"]
@@ -39,25 +133,45 @@ class Recipe(StageConfig):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Name under which results are filed")
     description: str = Field("", description="One sentence for `pgolf recipes`")
     seeds: tuple[Seed, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
-    fetch: FetchConfig | None = Field(None, description="The published data set; instead of tokenize")
-    tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards; instead of fetch")
+    fetch: FetchConfig | None = Field(None, description="The published data set, instead of tokenize")
+    tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards, instead of fetch")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Optimizers, schedule, averaging")
-    calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig, description="Tokens for GPTQ's Hessians")
-    compress: CompressConfig = Field(default_factory=CompressConfig, description="Quantization and packing to budget")
+    calibrate: CalibrateConfig = Field(
+        default_factory=CalibrateConfig, description="Tokens for the Hessians of quantization"
+    )
+    compress: CompressConfig = Field(
+        default_factory=CompressConfig, description="Quantization and packing to the budget"
+    )
     score: ScoreConfig = Field(default_factory=ScoreConfig, description="Sliding-window evaluation of the artifact")
     estimators: tuple[Estimator, ...] = Field(
-        ("hashed", "exact"), description="Count tables: published hashed ones (legacy), exact ones; none: no n-grams"
+        ("hashed", "exact"), description="n-gram count tables: published hashed ones (legacy), exact ones, or none"
     )
     count: CountConfig = Field(default_factory=CountConfig, description="n-gram counts, once per estimator")
-    hint: HintConfig | None = Field(None, description="Tokens that tilted mixtures lean towards; null: none are taken")
+    hint: HintConfig | None = Field(None, description="Tokens that tilted mixtures lean towards, where there are any")
     mix: MixConfig = Field(default_factory=MixConfig, description="The grid of mixtures")
-    headline: Headline = Field(default_factory=Headline, description="The mixture shown in the report")
+    headline: Headline = Field(
+        default_factory=Headline, description="The mixture shown in the report, declared before anything is scored"
+    )
 
     @property
     def hinted(self) -> tuple[int, ...] | None:
         """Orders of the hint stage; None for a recipe without one."""
         return None if self.hint is None else self.hint.orders
+
+    def config_of(self, stage: Stage) -> StageConfig | None:
+        """What the stage is run with: as a rule the section of its name. None where the recipe does without it."""
+        if stage is TRAIN:
+            return TrainStageConfig(model=self.model, train=self.train)
+        if stage is IMPORT or (stage is COUNT and not self.estimators):
+            return None  # weights are imported where a run is given a file of them
+        if stage is CALIBRATE:
+            if not self.compress.needs_hessians:
+                return None
+            sensitivities = self.calibrate.sensitivities or self.compress.needs_sensitivities
+            return self.calibrate.model_copy(update={"sensitivities": sensitivities})
+        section: StageConfig | None = getattr(self, stage.name)
+        return section
 
     @model_validator(mode="after")
     def _check(self) -> Self:

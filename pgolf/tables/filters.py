@@ -1,4 +1,4 @@
-"""Which rows of a result table: equality and membership by column, written in Python or on a command line."""
+"""Filters of result tables by the values of columns, written in Python or on a command line."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime

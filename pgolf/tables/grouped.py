@@ -1,4 +1,4 @@
-"""Which rows of a score table belong to one scorer, and what its gates come to: whole columns at a time.
+"""Score rows grouped by scorer, with each scorer's mean and gates, computed on whole columns at a time.
 
 A thousand runs have some 90,000 scorers. To rank them one by one takes many seconds; only those that are shown have to
 be looked at one by one.

@@ -1,9 +1,8 @@
-"""From score rows to what people read: seeds side by side, means with n and std, a ranking, and the legacy scores.
+"""Tables of scores for people: seeds side by side, means with n and std, the ranking, and the legacy scores.
 
 A *scorer* is one cell of a recipe's grid. The seeds of one mean share recipe, recipe_key and scorer. A scorer is ranked
-only when every one of its seeds is a normalized, causal score of an artifact within budget, whose training was not
-interrupted: leaving out just the seeds that fail would be choosing seeds. Where a seed was run again, its newest row
-counts.
+only when every one of its seeds passes every gate (`pgolf.tables.gates`): leaving out just the seeds that fail would be
+choosing seeds. Where a seed was run again, its newest row counts.
 """
 
 import math
@@ -15,33 +14,22 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pgolf.errors import ResultsError
 from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
 from pgolf.stats.seeds import SeedSummary, summarize
+from pgolf.tables.gates import GATES, NOT_CAUSAL, with_gates
 from pgolf.tables.grouped import Groups, configurations, grouped, mask
 from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
-# The last is made from the column `interrupted`, in which null says that nothing was: older programs did not go on.
-GATES = ("normalized", "causal", "fits_budget", "uninterrupted")
-NOT_CAUSAL = "not a score, the network learned the text before it was scored on it"
-INTERRUPTED = "not ranked, a training that stops by the clock was killed and went on"
-_FAILED = {
-    "normalized": "not normalized",
-    "causal": "not causal",
-    "fits_budget": "not within budget",
-    "uninterrupted": "interrupted",
-}
-_UNJUDGED = {"normalized": "normalized", "causal": "causal", "fits_budget": "within budget"}
 _MAIN_SETTINGS = ("estimator", "mixer", "order", "alpha")
 NEURAL: Mapping[str, Any] = {"estimator": "neural"}
 
 _GROUPED_BY = ("recipe", "recipe_key", *SCORER)
 NEEDED = (
     *("recipe", "recipe_key", "seed", *SCORER, "loss_nats", "bpb", "mass_mean"),
-    *("normalized", "causal", "fits_budget", "interrupted", "total_bytes", "started_utc", "run_key"),
+    *(*(gate.column for gate in GATES.values()), "total_bytes", "started_utc", "run_key"),
 )
 
 
@@ -74,22 +62,15 @@ class ScorerResult:
         return all(settings[name] == value for name, value in selector.items())
 
 
-def _with_gates(scores: pa.Table) -> pa.Table:
-    """The table with a column per gate; that of `uninterrupted` is not in the files."""
-    went_on = scores.column("interrupted").fill_null(False)
-    return scores.append_column("uninterrupted", pc.invert(went_on))
-
-
 def scorer_results(scores: pa.Table) -> list[ScorerResult]:
     """Score rows by recipe and scorer, in the order of first appearance; each seed by its newest row."""
-    chosen = scores.select(list(NEEDED))
+    chosen = with_gates(scores.select(list(NEEDED)))
     # As a number: it only orders rows, and a datetime would ask for a time zone file.
     started = chosen.column("started_utc").cast(pa.int64())
     rows = chosen.set_column(chosen.column_names.index("started_utc"), "started_utc", started).to_pylist()
     rows.sort(key=_age)
     groups: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        row["uninterrupted"] = not row["interrupted"]
         scorer = tuple(row[name] for name in SCORER)
         groups.setdefault((row["recipe"], row["recipe_key"], scorer), {})[row["seed"]] = row
     return [ScorerResult(recipe, key, scorer, by_seed) for (recipe, key, scorer), by_seed in groups.items()]
@@ -189,7 +170,7 @@ def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
     The notes say how many were left out, and at which gate. top: only so many.
     """
-    groups = grouped(_with_gates(scores), _GROUPED_BY, GATES)
+    groups = grouped(with_gates(scores), _GROUPED_BY, list(GATES))
     passing = ~np.isnan(groups.mean_bpb)
     for gate in GATES:
         passing &= groups.gates[gate] == 1
@@ -210,7 +191,8 @@ def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
     notes = [*_left_out(groups, passing)]
     if len(shown) < passing.sum():
         notes.insert(0, f"the first {len(shown)} of {passing.sum()} ranked scorers")
-    return Sheet("ranking: normalized, causal, within budget, not interrupted", headings, rows, tuple(notes))
+    title = f"ranking: {', '.join(gate.passed for gate in GATES.values())}"
+    return Sheet(title, headings, rows, tuple(notes))
 
 
 def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
@@ -218,7 +200,7 @@ def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
     Lowest mean bits per byte first. top: only so many.
     """
-    groups = grouped(_with_gates(scores), _GROUPED_BY, GATES)
+    groups = grouped(with_gates(scores), _GROUPED_BY, list(GATES))
     legacy = groups.gates["normalized"] == 0
     shown = _lowest(scores, groups, legacy, top)
     columns, settings = _scorer_columns(shown)
@@ -397,11 +379,10 @@ def _left_out(groups: Groups, passing: npt.NDArray[np.bool_]) -> list[str]:
     """How many scorers are not ranked, by the first gate that stopped them."""
     why: list[tuple[int, str]] = []
     going_on = np.ones(passing.size, bool)
-    for gate in GATES:
-        judged = groups.gates[gate]
-        why.append((int((going_on & (judged == 0)).sum()), _FAILED[gate]))
-        if gate in _UNJUDGED:
-            why.append((int((going_on & (judged == -1)).sum()), f"not judged whether {_UNJUDGED[gate]}"))
+    for name, gate in GATES.items():
+        judged = groups.gates[name]
+        why.append((int((going_on & (judged == 0)).sum()), gate.failed))
+        why.append((int((going_on & (judged == -1)).sum()), f"not judged whether {gate.passed}"))
         going_on &= judged == 1
     why.append((int((going_on & np.isnan(groups.mean_bpb)).sum()), "without bits per byte"))
     if not (~passing).any():
@@ -419,9 +400,6 @@ def _cautions(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str
             if any(result.gate(gate) is False for result in results if result.matches(selector))
         )
 
-    why = {
-        "normalized": "legacy, the probabilities do not sum to 1, so these are not code lengths",
-        "causal": NOT_CAUSAL,
-        "uninterrupted": INTERRUPTED,
-    }
-    return tuple(f"{headings}: {text}" for gate, text in why.items() if (headings := failing(gate)))
+    return tuple(
+        f"{headings}: {gate.caution}" for name, gate in GATES.items() if gate.caution and (headings := failing(name))
+    )

@@ -29,7 +29,8 @@ def main(folder: Path) -> None:
     apply_settings(quiet=True)
     from prefect.client.orchestration import get_client
 
-    from flows.record import SECTIONS, record
+    from flows.parameters import SECTIONS
+    from flows.record import record
     from flows.sweep import sweep
     from tasks.place import Place
 

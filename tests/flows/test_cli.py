@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.cli import main, parser
+from flows.commands import cli
+from flows.commands.cli import COMMANDS, command_named, main, parser
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
@@ -19,12 +20,6 @@ from tasks.place import Place
 from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
-COMMANDS = (
-    *("run", "plan", "watch", "sweep", "results", "figures", "verify", "gc", "adopt"),
-    *("recipes", "show", "fetch", "tokenize", "import", "bundle", "export"),
-)
-
-
 # Says that it builds, and ends without another word.
 DIED = """
 import os, sys
@@ -32,7 +27,7 @@ from pathlib import Path
 from pgolf.mix.config import MixConfig
 from pgolf.pipeline.graph import Node
 from pgolf.run import RunOptions
-from pgolf.pipeline.stages import MIX
+from pgolf.recipes.recipe import MIX
 from pgolf.pipeline.status import StatusFile
 StatusFile(Path(sys.argv[1]), "mix-0123456789ab", RunOptions()).building(Node(name="m", stage=MIX, config=MixConfig()))
 os._exit(0)
@@ -92,6 +87,23 @@ def test_every_command_has_help_and_all_but_the_plainest_have_examples(command, 
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert command == "recipes" or "examples:" in shown
+
+
+def test_every_command_is_one_file_and_every_file_of_a_command_is_listed():
+    files = {path.stem.removesuffix("_command") for path in Path(cli.__file__).parent.glob("*_command.py")}
+    assert COMMANDS.keys() == files
+    for name in COMMANDS:
+        command = command_named(name)
+        assert callable(command.add_arguments)
+        assert callable(command.execute)
+
+
+def test_help_and_version_load_no_command():
+    code = (
+        "import sys; from flows.commands.cli import main; assert main(['--version']) == 0; assert main([]) == 0; "
+        "print('LOADED', *sys.modules.keys() & {'pydantic', 'pyarrow', 'numpy', 'rich', 'flows.commands.arguments'})"
+    )
+    assert in_new_process(code).splitlines()[-1].strip() == "LOADED"
 
 
 def test_the_help_names_every_command(capsys):

@@ -8,7 +8,7 @@ import pytest
 from flows.commands import console
 from pgolf.mix.config import MixConfig
 from pgolf.pipeline.graph import Node
-from pgolf.pipeline.stages import MIX
+from pgolf.recipes.recipe import MIX
 from pgolf.run import Progress
 
 NODE = Node(name="mix[7]", stage=MIX, config=MixConfig())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flows.commands.cli import main, parser
-from flows.commands.data_commands import run_with
+from flows.commands.import_command import run_with
 from pgolf.errors import ConfigError, DataError
 from pgolf.model.checkpoint import load_checkpoint
 from pgolf.model.init import initial_model
@@ -60,10 +60,14 @@ def test_an_import_holds_the_very_weights_of_the_file(name, tmp_path, capsys):
     assert checkpoint.facts["stream_position"] == str(16 * recipe_named(name).train.stream_tokens_per_step)
 
 
+def parsed(words):
+    return parser(words).parse_args(words)
+
+
 def test_after_an_import_the_run_that_is_named_uses_the_same_store_and_cache():
     where = ["--store", "s3://bucket/x", "--cache", "a folder", "--cache-limit", "20GB"]
-    imported = parser().parse_args(["import", "final_model.pt", "--recipe", "pr715", *where])
-    named = parser().parse_args(run_with(imported, "pr715", 7))
+    imported = parsed(["import", "final_model.pt", "--recipe", "pr715", *where])
+    named = parsed(run_with(imported, "pr715", 7))
     assert (named.recipe, named.seeds, named.checkpoints) == ("pr715", [7], ["final_model.pt"])
     for option in ("store", "cache", "cache_limit"):
         assert getattr(named, option) == getattr(imported, option)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.commands.cli import main
-from pgolf.tables.ranked import GATES
+from pgolf.tables.gates import GATES
 from tests.tiny import tiny_arguments, write_documents
 
 TOO_SMALL = ("seeds=1", "compress.budget_bytes=30000", "compress.zstd_levels=3")

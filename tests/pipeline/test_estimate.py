@@ -6,7 +6,7 @@ from pgolf.identity.fingerprint import canonical
 from pgolf.mix.config import MixConfig
 from pgolf.pipeline.estimate import Estimate, estimate
 from pgolf.pipeline.graph import Node
-from pgolf.pipeline.stages import FETCH, MIX, TRAIN
+from pgolf.recipes.recipe import FETCH, MIX, TRAIN
 from pgolf.run import RunOptions
 from pgolf.store.output_record import Record
 from pgolf.train.config import TrainConfig, TrainStageConfig

@@ -27,6 +27,7 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
+from pgolf.tables.gates import GATES
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
 from tests.tiny import SEEDS, tiny_recipe, write_documents
@@ -282,6 +283,8 @@ def test_rows_of_a_run_are_filed_once_and_carry_both_scores(ran, tmp_path):
     scores = read(tmp_path, SCORES).to_pylist()
     assert len(scores) == first.scores.num_rows
     assert {row["seed"] for row in scores} == set(SEEDS)
+    unjudged = [name for name, gate in GATES.items() if not gate.inverted for row in scores if row[gate.column] is None]
+    assert not unjudged
     by_estimator = {row["estimator"]: row for row in scores}
     assert by_estimator["exact"]["normalized"] is True
     assert by_estimator["hashed"]["normalized"] is False

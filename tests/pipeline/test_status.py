@@ -16,8 +16,8 @@ from pgolf.mix.config import MixConfig
 from pgolf.model.flops import training_flops_per_token
 from pgolf.pipeline import status as status_module
 from pgolf.pipeline.graph import Node
-from pgolf.pipeline.stages import MIX, TRAIN
 from pgolf.pipeline.status import RUNNING, Status, StatusFile, Training, forget_the_gone, statuses
+from pgolf.recipes.recipe import MIX, TRAIN
 from pgolf.run import Progress, RunOptions
 from pgolf.train.config import TrainConfig, TrainStageConfig
 
@@ -112,7 +112,7 @@ from pgolf.mix.config import MixConfig
 from pgolf.pipeline.graph import Node
 from pgolf.machine.process import Process
 from pgolf.run import RunOptions
-from pgolf.pipeline.stages import MIX
+from pgolf.recipes.recipe import MIX
 from pgolf.pipeline.status import StatusFile
 for node in ("mix[7]", "mix[8]"):
     key = "{KEY}" if node == "mix[7]" else "mix-ba9876543210"

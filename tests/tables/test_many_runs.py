@@ -8,8 +8,9 @@ import pytest
 
 from pgolf.errors import ResultsError
 from pgolf.tables import parquet, ranked
+from pgolf.tables.gates import GATES
 from pgolf.tables.parquet import append, read, rows_to_arrow
-from pgolf.tables.ranked import GATES, legacy_scores, ranking, scorer_results
+from pgolf.tables.ranked import legacy_scores, ranking, scorer_results
 from pgolf.tables.schema import SCORES
 
 

@@ -5,9 +5,10 @@ import math
 import pytest
 
 from pgolf.errors import DataError, ResultsError
+from pgolf.tables.gates import GATES
 from pgolf.tables.parquet import rows_to_arrow
 from pgolf.tables.ranked import NEURAL, gains, legacy_scores, means, ranking, scorer_means, seeds_side_by_side
-from pgolf.tables.schema import SCORES
+from pgolf.tables.schema import SCORES, YES_NO
 from tests.score_rows import score_row
 
 EXACT = {"estimator": "exact", "counts": "exact", "mixer": "backoff", "order": 5, "alpha": 0.2}
@@ -70,6 +71,19 @@ def test_one_seed_whose_clocked_training_was_interrupted_keeps_its_scorers_out_a
     assert {row["uninterrupted"] for row in records(scorer_means(table))} == {False}
     for sheet in (seeds_side_by_side(table, SCORERS), means(table, SCORERS)):
         assert sheet.notes[-1].startswith("neural, exact, hashed: not ranked, a training that stops by the clock was")
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_every_gate_is_a_column_and_one_seed_that_fails_it_keeps_a_scorer_out(rows, name):
+    gate = GATES[name]
+    assert SCORES.column(gate.column).type.equals(YES_NO)
+    rows[4][gate.column] = gate.inverted  # seed 2 of the exact scorer
+    ranked = ranking(table_of(rows))
+    assert [row["estimator"] for row in records(ranked)] == ["neural"]
+    assert gate.passed in ranked.title
+    assert gate.failed in ranked.notes[0]
+    shown = seeds_side_by_side(table_of(rows), {"exact": EXACT}).notes
+    assert shown == ((f"exact: {gate.caution}",) if gate.caution else ())
 
 
 @pytest.mark.parametrize("verdict", [False, None])

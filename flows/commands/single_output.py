@@ -1,0 +1,26 @@
+"""Building one output from the command line, outside any run: what `pgolf fetch`, `tokenize` and `import` share."""
+
+import argparse
+import json
+
+from flows.commands.arguments import store_place
+from flows.commands.console import Console
+from flows.commands.summary import summary
+from pgolf.pipeline.build import build_node
+from pgolf.pipeline.graph import Node
+
+
+def build_output(node: Node, arguments: argparse.Namespace) -> int:
+    """Build the node, which reads no other, unless the store has its output; say where that is. Returns 0."""
+    place = store_place(arguments)
+    store, memo = place.open_store(), place.memo()
+    with Console(reasons={}) as console:
+        artifact, built = build_node(node, {}, store, memo, place.run_options(), console)
+    store.save_memo()
+    memo.save()
+    if arguments.json:
+        facts = dict(artifact.record.facts)
+        print(json.dumps({"folder": str(artifact.path), "built": built, "facts": facts}, indent=2))
+    else:
+        print(f"{artifact.path}  {summary(artifact)}")
+    return 0

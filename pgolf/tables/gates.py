@@ -1,0 +1,62 @@
+"""The gates of the ranking: what every seed of a scorer must pass to be ranked, and how tables say that it did not.
+
+A new gate is a column of the scores (`pgolf.tables.schema`), a line here, and whatever fills the column.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """column: of the scores; true passes, false fails, null is not judged. passed, failed: what is said of a scorer.
+
+    inverted: true fails, all else passes. caution: the note below tables that show scores failing this gate.
+    """
+
+    column: str
+    passed: str
+    failed: str
+    inverted: bool = False
+    caution: str = ""
+
+    def verdicts(self, scores: pa.Table) -> "pa.ChunkedArray[Any]":
+        """True, false or null for each row."""
+        found = scores.column(self.column)
+        # Not fill_null(False): to make an Arrow value of False imports pandas.
+        return pc.invert(pc.and_kleene(found.is_valid(), found)) if self.inverted else found
+
+
+NOT_CAUSAL = "not a score, the network learned the text before it was scored on it"
+
+# In the order in which they are judged: a scorer counts as left out by the first that it fails.
+GATES: Mapping[str, Gate] = {
+    "normalized": Gate(
+        column="normalized",
+        passed="normalized",
+        failed="not normalized",
+        caution="legacy, the probabilities do not sum to 1, so these are not code lengths",
+    ),
+    "causal": Gate(column="causal", passed="causal", failed="not causal", caution=NOT_CAUSAL),
+    "fits_budget": Gate(column="fits_budget", passed="within budget", failed="not within budget"),
+    "uninterrupted": Gate(
+        column="interrupted",
+        # Null in the files of older programs, which did not go on after a kill.
+        inverted=True,
+        passed="not interrupted",
+        failed="interrupted",
+        caution="not ranked, a training that stops by the clock was killed and went on",
+    ),
+}
+
+
+def with_gates(scores: pa.Table) -> pa.Table:
+    """The scores with a column of verdicts per gate, under the gate's name."""
+    for name, gate in GATES.items():
+        if name not in scores.column_names:
+            scores = scores.append_column(name, gate.verdicts(scores))
+    return scores

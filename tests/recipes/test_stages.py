@@ -1,0 +1,30 @@
+"""What the declarations of the stages promise one another and the recipe."""
+
+import pytest
+
+from pgolf.config import StageConfig
+from pgolf.recipes.catalog import RECIPES
+from pgolf.recipes.recipe import IMPORT, STAGES, Recipe
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_a_stage_reads_named_outputs_of_stages_that_run_before_it(stage):
+    in_order = sorted(STAGES.values(), key=lambda stage: stage.per_seed)  # what runs once is made first
+    for reads in stage.reads.values():
+        for other in reads.stages:
+            assert in_order.index(other) < in_order.index(stage)
+            assert set(reads.outputs) <= other.outputs.keys()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_stage_has_a_config_in_a_recipe_or_is_left_out_of_it(name):
+    recipe = RECIPES[name]()
+    configs = {stage.name: recipe.config_of(stage) for stage in STAGES.values()}
+    left_out = {stage for stage, config in configs.items() if config is None}
+    assert left_out <= {"fetch", "tokenize", "import", "calibrate", "count", "hint"}
+    assert ("fetch" in left_out) != ("tokenize" in left_out)
+    assert all(isinstance(config, StageConfig) for config in configs.values() if config is not None)
+
+
+def test_every_stage_but_an_import_has_the_section_of_its_name():
+    assert STAGES.keys() - Recipe.model_fields.keys() == {IMPORT.name}
