@@ -5,7 +5,7 @@ Shapes: R rows of a matrix, C its columns.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -65,7 +65,6 @@ class Quantizer:
         self.matrices = [name for name, kind in self._treatments.items() if kind == "matrix"]
         self.tables = [name for name, kind in self._treatments.items() if kind == "embedding"]
         self.quantized = [*self.matrices, *self.tables]
-        self._rest: dict[str, Stored] = {}
         self._rounded: dict[tuple[str, int], Quantized] = {}
         self._on_scales: dict[str, dict[RowScales, Quantized]] = {}
         self._factors: dict[str, Factor | None] = {}
@@ -92,10 +91,13 @@ class Quantizer:
 
         Raises QuantizationError naming a tensor that cannot be quantized.
         """
-        if not self._rest:
-            self._rest = {name: self._unquantized(name) for name in self.state if name not in plan.grids}
+        assert plan.grids.keys() == set(self.quantized), (
+            f"{plan.rung!r} has grids for {len(plan.grids)} tensors, every plan for the same {len(self.quantized)}: "
+            f"{', '.join(sorted(plan.grids.keys() ^ set(self.quantized)))} too many or missing"
+        )
+        rest = self._rest
         rounded = self.for_each(partial(self._on_plan, plan), list(plan.grids))
-        return {name: rounded[name] if name in rounded else self._rest[name] for name in self.state}
+        return {name: rounded[name] if name in rounded else rest[name] for name in self.state}
 
     def for_each(self, compute: Callable[[str], T], names: Sequence[str]) -> dict[str, T]:
         """`compute` of every name, side by side."""
@@ -130,9 +132,14 @@ class Quantizer:
 
         return sum(self.for_each(share, self.quantized).values())
 
-    def _unquantized(self, name: str) -> Stored:
-        tensor = self.state[name]
-        return tensor if self._treatments[name] == "exact" else to_float16(name, tensor)
+    @cached_property
+    def _rest(self) -> Mapping[str, Stored]:
+        """What no plan quantizes."""
+        return {
+            name: self.state[name] if kind == "exact" else to_float16(name, self.state[name])
+            for name, kind in self._treatments.items()
+            if kind in ("exact", "fp16")
+        }
 
     def _on_plan(self, plan: Plan, name: str) -> Quantized:
         grid = plan.grids[name]
