@@ -18,9 +18,10 @@ from pgolf.model.tensor_file import load_tensors
 from pgolf.pack.allocate import allocated
 from pgolf.pack.clock import Clock
 from pgolf.pack.config import CompressConfig
-from pgolf.pack.container import Content, pack, serialize
+from pgolf.pack.container import pack, serialize
 from pgolf.pack.downgrade import first_that_fits
 from pgolf.pack.load import load_packed
+from pgolf.pack.named_arrays import Content
 from pgolf.pack.quantizer import Quantizer
 from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.sdclip import clipped

@@ -7,7 +7,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pgolf.pack.container import Codec, joined, packed_part, parts
+from pgolf.pack.codec import CodecName
+from pgolf.pack.container import joined, packed_part, parts
 from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.weights import Stored
 
@@ -22,7 +23,7 @@ class Packing:
     plan: Plan
     stored: Mapping[str, Stored]
     decoded: bytes
-    codec: Codec
+    codec: CodecName
     level: int
 
 
@@ -32,7 +33,7 @@ class PackedParts:
     """
 
     def __init__(self) -> None:
-        self._futures: OrderedDict[tuple[Codec, int, bytes], Future[bytes]] = OrderedDict()
+        self._futures: OrderedDict[tuple[CodecName, int, bytes], Future[bytes]] = OrderedDict()
 
     def of(self, packing: Packing, pool: ThreadPoolExecutor, stop: threading.Event) -> list[Future[bytes]]:
         """The parts of a packing's file in order; those not known are begun in `pool`."""

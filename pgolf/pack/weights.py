@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgolf.errors import ArtifactError, QuantizationError
 from pgolf.model.config import ModelConfig
-from pgolf.pack.container import Array, Content
+from pgolf.pack.named_arrays import Array, Content
 from pgolf.quant.rounding import Quantized, require_finite
 
 # What stands for one tensor in a packed model: codes and scales, a float16 copy, or the tensor itself.

@@ -1,6 +1,7 @@
 """The stages of the pipeline, by declaration alone: importing this loads none of their libraries."""
 
 from pgolf.identity.stage import Stage
+from pgolf.pack.codec import CODECS
 
 DATA_OUTPUTS = {
     "manifest": ("manifest.json",),
@@ -32,7 +33,7 @@ CALIBRATE = Stage(
 COMPRESS = Stage(
     name="compress",
     entry="pgolf.pack.compress_stage",
-    tools={"torch": 2, "zstandard": 3},
+    tools={"torch": 2} | {codec.library: 3 for codec in CODECS.values() if codec.library},
     outputs={"packed": ("model.pgolf",), "weights": ()},
 )
 SCORE = Stage(

@@ -31,7 +31,7 @@ def trial(size_bytes: int, limit_bytes: int, plan: Plan | None = None) -> Trial:
     )
 
 
-def searched(size_at, *, limit_bytes: int, start: float, unused_bytes: float = 0, bytes_per_doubling=300) -> Bracket:
+def searched(size_at, *, limit_bytes: int, start: float, unused_bytes: float = 0, bytes_per_doubling=40) -> Bracket:
     """The bracket at its end, its invariant held after every packing."""
     bracket = Bracket(
         LOW,
@@ -100,7 +100,7 @@ def test_whatever_the_sizes_the_bracket_ends_at_one_that_fits_beside_one_that_do
         (lambda _at: 10, LOW, None),
         (lambda at: 1000 if at > 2 else 1001, "any", "any"),
         (lambda at: 990 if at > 2 else 1010, 2.0, 2.0),
-        (lambda at: 1000 - int(100 * (at - 2)), 2.0, None),
+        (lambda at: 1000 - int(100 * (at - 2)), 2.0, "any"),
     ],
     ids=["nothing fits", "exact fit", "everything fits", "exact fit in a jump", "a jump", "a slope"],
 )
