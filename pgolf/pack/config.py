@@ -1,4 +1,4 @@
-"""The configuration of compression. Imports no torch."""
+"""The configuration of the compress stage. Imports no torch."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,6 +8,7 @@ from pgolf.budget import BUDGET_BYTES
 from pgolf.config import StageConfig
 from pgolf.pack.codec import CODECS, CodecName
 
+PolicyName = Literal["published", "allocate", "sdclip"]
 Bits = Annotated[int, Field(ge=2, le=8)]
 ZstdLevel = Annotated[int, Field(ge=CODECS["zstd"].levels[0], le=CODECS["zstd"].levels[-1])]
 Percentile = Annotated[float, Field(gt=0, le=1)]
@@ -23,7 +24,7 @@ class CompressConfig(StageConfig):
     """
 
     budget_bytes: int = Field(BUDGET_BYTES, ge=1, description="bytes for code plus packed model (decimal, not MiB)")
-    policy: Literal["published", "allocate", "sdclip"] = Field(
+    policy: PolicyName = Field(
         "published", description="published: bits by layer (#715); allocate: least predicted loss; sdclip (#1394)"
     )
     allow_over_budget: bool = Field(
