@@ -1,4 +1,4 @@
-"""A search for the least coarseness whose size fits a limit, by secants and halving.
+"""Searches for the finest plan whose size fits a limit, by secants and halving.
 
 Coarseness is counted in doublings of a plan's steps, each of which saves about one bit per weight.
 """

@@ -1,4 +1,4 @@
-"""The rest of a budget used up: of a packing that fits, rows take the grids of a finer plan that does not fit."""
+"""Uses up the rest of a budget: moves rows of a packing that fits to the grids of a finer plan, as long as it fits."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,7 @@
-"""The finest of a family of plans that fits the budget, where one number makes all steps of a plan coarser or finer.
+"""Finds the finest plan that fits the budget, in a family where one number makes all steps coarser or finer.
 
-The entropy of plainly rounded codes says where to begin; `Bracket` finds the two neighbours of which one fits, from the
-sizes of real packings; `Filling` mixes them row by row.
+The entropy of plainly rounded codes says where to begin; `Bracket` finds two neighbours of which one fits, from
+the sizes of real packings; `Filling` mixes the two row by row.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Named arrays and a JSON object as bytes, and back: the content of a packed model's file before compression.
+"""Serializes named arrays and a JSON object, and reads them back: a packed model's content before compression.
 
 A header, then the arrays' bytes place by place: the lowest byte of every element first (docs/format.md). An array with
 `bits` is listed in the header only; the codec that listed it keeps its codes elsewhere.

@@ -1,4 +1,4 @@
-"""Attempts at packing that run side by side but are judged in their order, and pack no part of a file twice."""
+"""Packs several attempts at once, yields them in order, and packs no part of a file twice."""
 
 import hashlib
 import threading
@@ -28,8 +28,8 @@ class Packing:
 
 
 class PackedParts:
-    """Parts of files as they were packed, or are being. One is known by its codec, level and content, which decide its
-    bytes, so what is taken from here is what packing again would give.
+    """A cache of packed parts, finished or running. Codec, level and content decide a part's bytes and are its key, so
+    a hit is what packing again would give.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Each tensor of a checkpoint in the form in which a packed model stores it, on the grids of a plan.
+"""Quantizes a checkpoint's tensors to the grids of a plan, in the form a packed model stores.
 
 Shapes: R rows of a matrix, C its columns.
 """
@@ -36,7 +36,7 @@ _GRIDS_KEPT = 3
 
 
 class Quantizer:
-    """Quantizes a network; under the published grids once per tensor and width, so that one more layer costs itself.
+    """Quantizes a network; to a number of bits once per tensor and width, so that one more layer costs only itself.
 
     hessians: by state name, and row weights under NAME.rows, as the calibrate stage writes them.
     matrices, tables: names of what has codes, in state order. singular: matrices whose Hessian had no Cholesky factor
@@ -134,7 +134,7 @@ class Quantizer:
 
     @cached_property
     def _rest(self) -> Mapping[str, Stored]:
-        """What no plan quantizes."""
+        """The tensors that no plan quantizes, in float16 or as they are."""
         return {
             name: self.state[name] if kind == "exact" else to_float16(name, self.state[name])
             for name, kind in self._treatments.items()

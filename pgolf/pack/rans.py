@@ -1,4 +1,4 @@
-"""The body of a file with codec rans: its matrices of integer codes entropy-coded, all else raw LZMA2 (docs/format.md).
+"""The codec rans: matrices of integer codes are entropy-coded, all else is raw LZMA2 (docs/format.md).
 
 Reading takes NumPy and the standard library alone, and allocates little more than the file claims to decode to.
 """

@@ -1,4 +1,4 @@
-"""The self-contained script of a recipe: one file with everything that training and evaluation need of pgolf.
+"""Bundles a recipe and all the code that it needs into one self-contained script.
 
 Its bytes are what the code takes of the budget. The modules travel without comments, docstrings and the descriptions
 of config fields, as one bzip2 stream in base85 behind a few lines that import from it; what runs is
