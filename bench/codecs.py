@@ -30,8 +30,9 @@ from pgolf.model.gpt import GPT
 from pgolf.pack.code_model import Codes
 from pgolf.pack.code_reader import decode_matrices
 from pgolf.pack.code_writer import bits_of, encode_matrices
-from pgolf.pack.container import Content, pack, parts, serialize, unpack
-from pgolf.pack.general import LEVELS, compress
+from pgolf.pack.codec import CODECS
+from pgolf.pack.container import pack, packed_part, parts, serialize, unpack
+from pgolf.pack.named_arrays import Content
 from pgolf.pack.weights import Stored, to_content
 from pgolf.quant.rounding import Quantized, round_embedding, round_to_nearest
 from pgolf.quant.scheme import treatment
@@ -90,9 +91,9 @@ def best_general(matrices: Sequence[Codes]) -> dict[str, int]:
     """Bytes by the best level of zstd, and by xz and brotli at theirs."""
     content = serialize(Content({}, {str(number): matrix for number, matrix in enumerate(matrices)}))
     cut = parts("zstd", content)
-    tried = [("brotli", 11), ("xz", 9)] + [("zstd", level) for level in reversed(LEVELS["zstd"])]
+    tried = [("brotli", 11), ("xz", 9)] + [("zstd", level) for level in reversed(CODECS["zstd"].levels)]
     with ThreadPoolExecutor(len(sched_getaffinity(0))) as pool:
-        sizes = pool.map(lambda work: len(compress(*work[0], work[1])), product(tried, cut))
+        sizes = pool.map(lambda work: len(packed_part(*work[0], work[1])), product(tried, cut))
         by_part = list(zip(product(tried, cut), sizes, strict=True))
     best: dict[str, int] = {}
     for codec, level in tried:

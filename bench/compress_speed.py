@@ -27,9 +27,8 @@ from pgolf.model.checkpoint import Checkpoint, save_checkpoint
 from pgolf.model.tensor_file import save_tensors
 from pgolf.pack import compress_stage as compress
 from pgolf.pack.config import CompressConfig
-from pgolf.pack.container import serialize
+from pgolf.pack.container import packed_part, serialize
 from pgolf.pack.downgrade import rung_plan
-from pgolf.pack.general import compress as compressed
 from pgolf.pack.quantizer import Quantizer
 from pgolf.pack.weights import to_content
 from pgolf.quant.sensitivity import ROW_WEIGHTS
@@ -70,7 +69,7 @@ def plain_attempt(checkpoint: Checkpoint, config: CompressConfig, level: int) ->
     with intra_op_threads(1):
         quantizer = Quantizer(config, checkpoint.state, {}, 1)
         stored = quantizer.stored(rung_plan(quantizer, ()))
-        return len(compressed("zstd", level, serialize(to_content(stored, quantizer.dtypes, checkpoint.config, {}))))
+        return len(packed_part("zstd", level, serialize(to_content(stored, quantizer.dtypes, checkpoint.config, {}))))
 
 
 def measure(checkpoint: Checkpoint, fp16_max_elements: int, repeats: int) -> list[Line]:

@@ -1,15 +1,14 @@
-"""Which of our modules a stage's entry module can reach by import, and a digest of what each of them says.
+"""A stage's code as its cache key sees it: every module its entry module reaches by import, and a digest of each.
 
-The import graph is the dependency graph of the cache: editing a function reruns every stage whose entry module
-reaches it, editing a comment reruns nothing. Nothing is imported or executed here; files are read and parsed.
+Editing a function reruns every stage whose entry module reaches it; editing a comment reruns nothing. Nothing is
+imported or executed here; files are read and parsed.
 """
 
 import ast
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +24,6 @@ EXPORT_LISTS = ("pgolf",)
 
 # Fields that repeat what position already says (ctx) or that formatting and comments decide (kind, type_comment).
 _SKIPPED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
-_BODIES = ("body", "orelse", "finalbody")
 _DYNAMIC_IMPORTS = ("import_module", "__import__")
 _PARSING = threading.Lock()
 _PARSE_TRIES = 10
@@ -52,6 +50,24 @@ class Source:
     imports: tuple[Import, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module of a closure. text: its file's bytes.
+
+    tree: its syntax tree if it was parsed for this walk, the receiver's to change; None if it was parsed before.
+    """
+
+    name: str
+    path: Path
+    text: bytes
+    source: Source
+    tree: ast.Module | None
+
+
+# What `parse_source` has found, by its arguments.
+_SOURCES: dict[tuple[bytes, str, bool, str], Source] = {}
+
+
 def import_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path | None = None) -> dict[str, Path]:
     """Every module inside `packages` that `entries` reach by static import, in order of names, with its file.
 
@@ -61,7 +77,7 @@ def import_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Pa
     Raises ConfigError for an entry or import that has no file, a star import, a dynamic import, or source that
     does not parse.
     """
-    return {name: path for name, (path, _source) in _read_closure(entries, packages, root).items()}
+    return dict(sorted((module.name, module.path) for module in walk_closure(*entries, packages=packages, root=root)))
 
 
 def code_digests(
@@ -71,8 +87,41 @@ def code_digests(
     neutral: Sequence[str] = BYTES_NEUTRAL,
 ) -> dict[str, str]:
     """Module name -> digest of its code, over the import closure of `entries` without the `neutral` modules."""
-    closure = _read_closure(entries, packages, root)
-    return {name: source.digest for name, (_path, source) in closure.items() if name not in neutral}
+    closure = walk_closure(*entries, packages=packages, root=root)
+    return dict(sorted((module.name, module.source.digest) for module in closure if module.name not in neutral))
+
+
+def walk_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path | None = None) -> Iterator[Module]:
+    """The modules of `import_closure`, each once, as they are found. Raises ConfigError like it."""
+    if not entries:
+        raise ConfigError("an import closure needs at least one entry module, got none")
+    root = Path(__file__).resolve().parents[2] if root is None else root
+    waiting: list[tuple[str, str]] = []
+    for entry in entries:
+        if not _is_inside(entry, packages):
+            raise ConfigError(f"entry module {entry!r} lies outside the packages {', '.join(packages)}")
+        waiting.append((entry, "the entry module"))
+    seen: set[str] = set()
+    while waiting:
+        name, wanted_by = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        path = _module_file(name, root)
+        if path is None:
+            raise ConfigError(f"module {name!r}, wanted by {wanted_by}, has no file under {root}")
+        text = _read_bytes(path)
+        source, tree = _parsed(text, name, path.name == "__init__.py", str(path))
+        if name not in EXPORT_LISTS:
+            yield Module(name, path, text, source, tree)
+        parent = name.rpartition(".")[0]
+        if parent and parent not in EXPORT_LISTS:
+            waiting.append((parent, f"{name} (its package)"))
+        for reference in source.imports:
+            if _is_inside(reference.name, packages) and _is_followed(reference, f"{path}:{reference.line}", root):
+                waiting.append((reference.name, f"{path}:{reference.line}"))
+    if seen <= set(EXPORT_LISTS):
+        raise ConfigError(f"the import closure of {', '.join(entries)} is empty; name a module that computes something")
 
 
 def module_digest(path: Path) -> str:
@@ -86,13 +135,21 @@ def module_digest(path: Path) -> str:
     return parse_source(_read_bytes(path), path.stem, path.name == "__init__.py", str(path)).digest
 
 
-@lru_cache(maxsize=4096)
 def parse_source(source: bytes, module: str, is_package: bool, where: str) -> Source:
-    """Digest and imports of one module: a pure function of its arguments, so its results may be kept anywhere.
+    """Digest and imports of one module: a pure function of its arguments, so its results are kept.
 
     module: the dotted name, from which relative imports are resolved. where: how errors name the file.
     Raises ConfigError for source that does not parse and for imports of a computed name.
     """
+    return _parsed(source, module, is_package, where)[0]
+
+
+def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[Source, ast.Module | None]:
+    """`parse_source`, and the syntax tree if it had to be made."""
+    key = (source, module, is_package, where)
+    known = _SOURCES.get(key)
+    if known is not None:
+        return known, None
     try:
         tree = syntax_tree(source)
     except (SyntaxError, ValueError) as error:
@@ -102,7 +159,8 @@ def parse_source(source: bytes, module: str, is_package: bool, where: str) -> So
     _write_canonical(tree, pieces, keep_docstrings=b"__doc__" in source)
     digest = hashlib.sha256("".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
     package = module if is_package else module.rpartition(".")[0]
-    return Source(digest, _imports(tree, package, where))
+    found = _SOURCES[key] = Source(digest, _imports(tree, package, where))
+    return found, tree
 
 
 def syntax_tree(source: bytes) -> ast.Module:
@@ -120,48 +178,11 @@ def syntax_tree(source: bytes) -> ast.Module:
         return ast.parse(source)
 
 
-def strip_prose(tree: ast.Module) -> ast.Module:
-    """The same tree, in place, without docstrings and other bare strings; an emptied body gets `pass`."""
-    for node in ast.walk(tree):
-        for field in _BODIES:
-            body = getattr(node, field, None)
-            if isinstance(body, list):
-                kept = [statement for statement in body if not _is_bare_string(statement)]
-                if len(kept) < len(body):
-                    setattr(node, field, kept or ([] if isinstance(node, ast.Module) else [ast.Pass()]))
-    return tree
-
-
-def _read_closure(entries: Sequence[str], packages: Sequence[str], root: Path | None) -> dict[str, tuple[Path, Source]]:
-    if not entries:
-        raise ConfigError("an import closure needs at least one entry module, got none")
-    root = Path(__file__).resolve().parents[2] if root is None else root
-    read: dict[str, tuple[Path, Source]] = {}
-    waiting: list[tuple[str, str]] = []
-    for entry in entries:
-        if not _is_inside(entry, packages):
-            raise ConfigError(f"entry module {entry!r} lies outside the packages {', '.join(packages)}")
-        waiting.append((entry, "the entry module"))
-    while waiting:
-        name, wanted_by = waiting.pop()
-        if name in read:
-            continue
-        path = _module_file(name, root)
-        if path is None:
-            raise ConfigError(f"module {name!r}, wanted by {wanted_by}, has no file under {root}")
-        source = parse_source(_read_bytes(path), name, path.name == "__init__.py", str(path))
-        read[name] = (path, source)
-        parent = name.rpartition(".")[0]
-        if parent and parent not in EXPORT_LISTS:
-            waiting.append((parent, f"{name} (its package)"))
-        for reference in source.imports:
-            if _is_inside(reference.name, packages) and _is_followed(reference, f"{path}:{reference.line}", root):
-                waiting.append((reference.name, f"{path}:{reference.line}"))
-    for name in EXPORT_LISTS:
-        read.pop(name, None)
-    if not read:
-        raise ConfigError(f"the import closure of {', '.join(entries)} is empty; name a module that computes something")
-    return dict(sorted(read.items()))
+def is_bare_string(statement: ast.AST) -> bool:
+    """Whether a statement is nothing but a string: a docstring, or a note."""
+    return (
+        type(statement) is ast.Expr and type(statement.value) is ast.Constant and isinstance(statement.value.value, str)
+    )
 
 
 def _is_followed(reference: Import, at: str, root: Path) -> bool:
@@ -203,12 +224,6 @@ def _read_bytes(path: Path) -> bytes:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); a stage's code must be readable") from error
 
 
-def _is_bare_string(statement: ast.AST) -> bool:
-    return (
-        type(statement) is ast.Expr and type(statement.value) is ast.Constant and isinstance(statement.value.value, str)
-    )
-
-
 def _write_canonical(node: ast.AST, pieces: list[str], *, keep_docstrings: bool) -> None:
     """Append `Name(field=value;…)` for the tree under `node`: ast.dump's job at a third of its time."""
     kind = type(node)
@@ -235,7 +250,7 @@ def _write_canonical(node: ast.AST, pieces: list[str], *, keep_docstrings: bool)
             pieces.append(f"{field}=[")
             for item in value:
                 if isinstance(item, ast.AST):
-                    if type(item) is ast.Pass or (not keep_docstrings and _is_bare_string(item)):
+                    if type(item) is ast.Pass or (not keep_docstrings and is_bare_string(item)):
                         continue
                     _write_canonical(item, pieces, keep_docstrings=keep_docstrings)
                 else:  # None stands for `**mapping` in a dict display; strings are names after `global`

@@ -1,4 +1,4 @@
-"""The policy "allocate": to every row the step at which one more byte would save equally much loss everywhere.
+"""The policy "allocate": gives every row the step at which one more byte saves as much loss as in any other row.
 
 A row of C weights rounded to steps of s costs about c C s² in loss (c: `Quantizer.step_costs`) and C log2(1 / s) bits,
 up to a constant. Of all steps with the same sum of bits, the least loss has c s² the same in every row: s ∝ c^-½.
@@ -28,7 +28,7 @@ SCALES_PER_DOUBLING = 4
 
 
 def allocated(quantizer: Quantizer, trials: Trials) -> Trial | None:
-    """The packing of least predicted loss that fits; None where even one level on both sides of zero is too large.
+    """The packing with the least predicted loss that fits; None if even one level on both sides of zero is too large.
 
     Raises QuantizationError where calibration has not measured the loss's curvature for every matrix and table.
     """

@@ -1,10 +1,10 @@
-"""Wall seconds by phase."""
+"""Wall-clock seconds by phase."""
 
 import time
 
 
 class Clock:
-    """Each lap goes to the phase that has just ended."""
+    """Splits the time since it was made into phases; each lap ends one."""
 
     def __init__(self) -> None:
         self.phases_s: dict[str, float] = {}

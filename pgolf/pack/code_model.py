@@ -1,9 +1,10 @@
-"""How likely each code of a matrix is, given the codes before it: the model that writer and reader share.
+"""The probability model of the entropy coder: how likely each code of a matrix is, given the codes before it.
 
-A matrix is walked along its anti-diagonals: the codes of one are predicted together, from those left of each in its row
-and above it in its column. Row and column give the magnitude and the sign to expect; these choose a context, and each
-context counts what came in it. Where the mean is far from zero, as in tables whose rows have much in common, codes are
-counted from it. Integers only, so every machine predicts the same. docs/format.md defines every step for other readers.
+Writer and reader share it. A matrix is walked along its anti-diagonals: the codes of one are predicted together, from
+those left of each in its row and above it in its column. Row and column give the magnitude and the sign to expect;
+these choose a context, and each context counts what came in it. Where the mean is far from zero, as in tables whose
+rows have much in common, codes are counted from it. Integers only, so every machine predicts the same. docs/format.md
+defines every step for other readers.
 Shapes: R rows, C columns, N codes of one anti-diagonal, K contexts, S symbols (codes counted from the smallest, or from
 where their shift puts it).
 """

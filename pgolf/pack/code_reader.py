@@ -1,4 +1,4 @@
-"""Matrices of integer codes back from their entropy-coded bytes.
+"""Decodes matrices of integer codes from entropy-coded bytes.
 
 The coder is rANS (Duda 2013) with interleaved states (Giesen 2014): the codes that are predicted together are dealt to
 the states in turn, and all states draw on one stream of words. docs/format.md gives it byte by byte.

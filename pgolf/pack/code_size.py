@@ -1,4 +1,4 @@
-"""How many bytes codes take, about, before they are packed.
+"""Estimates how many bytes codes take, without packing them.
 
 Shapes: R rows of codes, C columns.
 """

@@ -1,4 +1,4 @@
-"""Matrices of integer codes to entropy-coded bytes, which `pgolf.pack.code_reader` decodes."""
+"""Encodes matrices of integer codes as entropy-coded bytes, which `pgolf.pack.code_reader` decodes."""
 
 import threading
 from collections.abc import Iterator, Sequence

@@ -1,13 +1,13 @@
-"""The compress stage: a checkpoint becomes one file that fits the byte budget together with the code.
+"""The compress stage: packs a checkpoint into one file that, with the code, fits the byte budget.
 
-A policy proposes plans and sees what each packs to; the one it settles on is written, read back and compared bit for
-bit: `downgrade` (the published ladder), `allocate`, `sdclip`.
+A policy proposes plans and sees the size each packs to. The packing it chooses is written, read back and compared bit
+for bit.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -17,10 +17,11 @@ from pgolf.model.checkpoint import Checkpoint, load_checkpoint
 from pgolf.model.tensor_file import load_tensors
 from pgolf.pack.allocate import allocated
 from pgolf.pack.clock import Clock
-from pgolf.pack.config import CompressConfig
-from pgolf.pack.container import Content, pack, serialize
+from pgolf.pack.config import CompressConfig, PolicyName
+from pgolf.pack.container import pack, serialize
 from pgolf.pack.downgrade import first_that_fits
 from pgolf.pack.load import load_packed
+from pgolf.pack.named_arrays import Content
 from pgolf.pack.quantizer import Quantizer
 from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.sdclip import clipped
@@ -28,6 +29,13 @@ from pgolf.pack.trials import Trial, Trials
 from pgolf.pack.weights import Stored, restore, same_bits, to_arrays, weights_digest
 from pgolf.quant.threads import intra_op_threads
 from pgolf.run import Made, RunOptions
+
+# What a policy is: the packing it chooses, of a quantizer's plans that it has tried; None where none fits.
+POLICIES: Mapping[PolicyName, Callable[[Quantizer, Trials], Trial | None]] = {
+    "published": first_that_fits,
+    "allocate": allocated,
+    "sdclip": clipped,
+}
 
 _LARGEST_SHOWN = 3
 
@@ -47,7 +55,8 @@ def make(config: CompressConfig, inputs: Mapping[str, Path], out: Path, run: Run
     trials = Trials(checkpoint, quantizer, code_bytes, run, clock)
     # How many cores a machine has must not move the last bit of a sum: one thread per torch operation.
     with intra_op_threads(1):
-        chosen = _by_policy(quantizer, trials, checkpoint)
+        # Where all tensors stay in float16 there are no steps to choose, and one plan.
+        chosen = POLICIES[config.policy if quantizer.quantized else "published"](quantizer, trials)
         if chosen is None:
             assert trials.smallest is not None, "every policy tries something"
             if not config.allow_over_budget:
@@ -81,13 +90,6 @@ def make(config: CompressConfig, inputs: Mapping[str, Path], out: Path, run: Run
             "summary": _summary(quantizer, chosen.plan),
         },
     )
-
-
-def _by_policy(quantizer: Quantizer, trials: Trials, checkpoint: Checkpoint) -> Trial | None:
-    # Where all tensors stay in float16 there are no steps to choose, and one plan.
-    if quantizer.config.policy == "published" or not quantizer.quantized:
-        return first_that_fits(quantizer, trials, checkpoint.config.layers)
-    return allocated(quantizer, trials) if quantizer.config.policy == "allocate" else clipped(quantizer, trials)
 
 
 def _verified(path: Path, checkpoint: Checkpoint, stored: Mapping[str, Stored]) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The configuration of compression. Imports no torch."""
+"""The configuration of the compress stage. Imports no torch."""
 
 from typing import Annotated, Literal, Self
 
@@ -6,9 +6,11 @@ from pydantic import Field, model_validator
 
 from pgolf.budget import BUDGET_BYTES
 from pgolf.config import StageConfig
+from pgolf.pack.codec import CODECS, CodecName
 
+PolicyName = Literal["published", "allocate", "sdclip"]
 Bits = Annotated[int, Field(ge=2, le=8)]
-ZstdLevel = Annotated[int, Field(ge=1, le=22)]
+ZstdLevel = Annotated[int, Field(ge=CODECS["zstd"].levels[0], le=CODECS["zstd"].levels[-1])]
 Percentile = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -22,7 +24,7 @@ class CompressConfig(StageConfig):
     """
 
     budget_bytes: int = Field(BUDGET_BYTES, ge=1, description="bytes for code plus packed model (decimal, not MiB)")
-    policy: Literal["published", "allocate", "sdclip"] = Field(
+    policy: PolicyName = Field(
         "published", description="published: bits by layer (#715); allocate: least predicted loss; sdclip (#1394)"
     )
     allow_over_budget: bool = Field(
@@ -37,7 +39,7 @@ class CompressConfig(StageConfig):
     downgrade_bits: Bits | None = Field(5, description="bits of a downgraded layer's matrices; null: never downgrade")
     embedding_bits: Bits = Field(8, description="bits of a code in embedding tables")
     fp16_max_elements: int = Field(65_536, ge=0, description="tensors of up to this many elements stay in float16")
-    codec: Literal["zstd", "xz", "brotli", "rans"] = Field(
+    codec: CodecName = Field(
         "zstd",
         description="zstd as published; rans: integers by a model of their rows and columns, the smallest",
     )
@@ -61,8 +63,8 @@ class CompressConfig(StageConfig):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The codec's levels, in the order tried; of codecs other than zstd the best one, and 0 for rans, without."""
-        return self.zstd_levels if self.codec == "zstd" else ({"xz": 9, "brotli": 11, "rans": 0}[self.codec],)
+        """The levels of the codec that are tried, in order: of zstd those configured, of others the strongest alone."""
+        return self.zstd_levels if self.codec == "zstd" else (CODECS[self.codec].levels[-1],)
 
     @property
     def needs_hessians(self) -> bool:

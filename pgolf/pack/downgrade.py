@@ -1,4 +1,4 @@
-"""The published policy: fewer bits for layer after layer, from the middle outward, until the model fits.
+"""The policy "published": takes bits from one layer after the other, from the middle outward, until the model fits.
 
 Source: the auto-downgrade of Parameter Golf PR #715 and #761.
 """
@@ -12,10 +12,10 @@ from pgolf.pack.trials import Trial, Trials
 from pgolf.quant.scheme import layer_of
 
 
-def first_that_fits(quantizer: Quantizer, trials: Trials, layers: int) -> Trial | None:
+def first_that_fits(quantizer: Quantizer, trials: Trials) -> Trial | None:
     """Rung after rung, at each every level in the configured order; None if all are too large."""
     # A layer whose matrices are all small enough for float16 has nothing to lose.
-    order = [layer for layer in middle_out(layers) if layer in quantizer.layers]
+    order = [layer for layer in middle_out(trials.checkpoint.config.layers) if layer in quantizer.layers]
     sets = list(rungs(order if quantizer.config.downgrade_bits else ()))
     plans = (rung_plan(quantizer, downgraded) for downgraded in sets)
     with closing(trials.of(plans, total_plans=len(sets))) as tried:

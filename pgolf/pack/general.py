@@ -1,16 +1,14 @@
-"""The general-purpose codecs of a container: zstd, xz and brotli, each read no further than it claims.
+"""The general-purpose codecs zstd, xz and brotli: streams written by level, and read no further than they claim.
 
-What a file does not use is not imported: reading entropy-coded codes takes NumPy and the standard library alone.
+A library is imported when its codec is used.
 """
 
 import lzma
-import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-General = Literal["zstd", "xz", "brotli"]
-
-LEVELS = {"zstd": range(1, 23), "xz": range(10), "brotli": range(12)}
+# Compresses the next piece, and ends the stream.
+Compressor = tuple[Callable[[Any], bytes], Callable[[], bytes]]
 
 _PIECE_BYTES = 1 << 20
 # xz -9 has a dictionary of 64 MiB, and the decoder takes little more; a file that asks for gigabytes is not ours.
@@ -19,50 +17,18 @@ _XZ_MEMORY_BYTES = 80 << 20
 _BROTLI_WINDOW_BITS = 24
 
 
-def compress(codec: General, level: int, data: bytes, *, stop: threading.Event | None = None) -> bytes:
-    """The compressed stream. Same library version and level, same bytes.
+def zstd_compressor(level: int, size: int) -> Compressor:
+    """One frame of `size` bytes."""
+    import zstandard
 
-    stop: set by another thread, it ends the work early; the result is then empty.
-    """
-    assert level in LEVELS[codec], f"{codec} has no level {level}"
-    compress_piece, flush = _compressor(codec, level, len(data))
-    parts = []
-    for start in range(0, len(data), _PIECE_BYTES):
-        if stop is not None and stop.is_set():
-            return b""
-        parts.append(compress_piece(memoryview(data)[start : start + _PIECE_BYTES]))
-    return b"".join([*parts, flush()])
+    # One thread per frame: several would cut the input at places that depend on their number.
+    zstd = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False, threads=0)
+    frame = zstd.compressobj(size=size)
+    return frame.compress, frame.flush
 
 
-def decompress(codec: General, stream: bytes, decoded_bytes: int) -> bytes:
-    """The bytes of a stream that decodes to exactly `decoded_bytes`, never allocating more than a little above it.
-
-    Raises ValueError for any other stream.
-    """
-    if codec == "zstd":
-        return _decompress_zstd(stream, decoded_bytes)
-    return _decompress_xz(stream, decoded_bytes) if codec == "xz" else _decompress_brotli(stream, decoded_bytes)
-
-
-def _compressor(codec: General, level: int, size: int) -> tuple[Callable[[Any], bytes], Callable[[], bytes]]:
-    if codec == "zstd":
-        import zstandard
-
-        # One thread per frame: several would cut the input at places that depend on their number.
-        zstd = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False, threads=0)
-        frame = zstd.compressobj(size=size)
-        return frame.compress, frame.flush
-    if codec == "xz":
-        # No check of its own: the container has one.
-        xz = lzma.LZMACompressor(check=lzma.CHECK_NONE, preset=level | lzma.PRESET_EXTREME)
-        return xz.compress, xz.flush
-    import brotli
-
-    brotlied = brotli.Compressor(quality=level, lgwin=_BROTLI_WINDOW_BITS)
-    return lambda piece: brotlied.process(bytes(piece)), brotlied.finish
-
-
-def _decompress_zstd(stream: bytes, decoded_bytes: int) -> bytes:
+def decompress_zstd(stream: bytes, decoded_bytes: int) -> bytes:
+    """The bytes of one frame; ValueError unless it claims and has as many as said."""
     import zstandard
 
     try:
@@ -76,7 +42,14 @@ def _decompress_zstd(stream: bytes, decoded_bytes: int) -> bytes:
     return decoded
 
 
-def _decompress_xz(stream: bytes, decoded_bytes: int) -> bytes:
+def xz_compressor(level: int, _size: int) -> Compressor:
+    """One stream without a check of its own: the container has one."""
+    xz = lzma.LZMACompressor(check=lzma.CHECK_NONE, preset=level | lzma.PRESET_EXTREME)
+    return xz.compress, xz.flush
+
+
+def decompress_xz(stream: bytes, decoded_bytes: int) -> bytes:
+    """The bytes of one stream; ValueError unless it ends after as many as said."""
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
     try:
         # One byte more than claimed, so that a longer stream shows.
@@ -87,7 +60,16 @@ def _decompress_xz(stream: bytes, decoded_bytes: int) -> bytes:
     return decoded
 
 
-def _decompress_brotli(stream: bytes, decoded_bytes: int) -> bytes:
+def brotli_compressor(level: int, _size: int) -> Compressor:
+    """One stream."""
+    import brotli
+
+    compressor = brotli.Compressor(quality=level, lgwin=_BROTLI_WINDOW_BITS)
+    return lambda piece: compressor.process(bytes(piece)), compressor.finish
+
+
+def decompress_brotli(stream: bytes, decoded_bytes: int) -> bytes:
+    """The bytes of one stream; ValueError unless it ends after as many as said."""
     import brotli
 
     decompressor = brotli.Decompressor()
@@ -107,7 +89,7 @@ def _decompress_brotli(stream: bytes, decoded_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _require_end(codec: General, found_bytes: int, decoded_bytes: int, *, ended: bool) -> None:
+def _require_end(codec: str, found_bytes: int, decoded_bytes: int, *, ended: bool) -> None:
     if found_bytes != decoded_bytes or not ended:
         raise ValueError(
             f"its {codec} stream has {'' if ended else 'not ended after '}{found_bytes:,} bytes, "

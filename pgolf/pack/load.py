@@ -1,4 +1,4 @@
-"""Packed model files back to networks."""
+"""Loads a packed model's file as a network."""
 
 from pathlib import Path
 

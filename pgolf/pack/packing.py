@@ -1,4 +1,4 @@
-"""Attempts at packing that run side by side but are judged in their order, and pack no part of a file twice."""
+"""Packs several attempts at once, yields them in order, and packs no part of a file twice."""
 
 import hashlib
 import threading
@@ -7,7 +7,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pgolf.pack.container import Codec, joined, packed_part, parts
+from pgolf.pack.codec import CodecName
+from pgolf.pack.container import joined, packed_part, parts
 from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.weights import Stored
 
@@ -22,17 +23,17 @@ class Packing:
     plan: Plan
     stored: Mapping[str, Stored]
     decoded: bytes
-    codec: Codec
+    codec: CodecName
     level: int
 
 
 class PackedParts:
-    """Parts of files as they were packed, or are being. One is known by its codec, level and content, which decide its
-    bytes, so what is taken from here is what packing again would give.
+    """A cache of packed parts, finished or running. Codec, level and content decide a part's bytes and are its key, so
+    a hit is what packing again would give.
     """
 
     def __init__(self) -> None:
-        self._futures: OrderedDict[tuple[Codec, int, bytes], Future[bytes]] = OrderedDict()
+        self._futures: OrderedDict[tuple[CodecName, int, bytes], Future[bytes]] = OrderedDict()
 
     def of(self, packing: Packing, pool: ThreadPoolExecutor, stop: threading.Event) -> list[Future[bytes]]:
         """The parts of a packing's file in order; those not known are begun in `pool`."""

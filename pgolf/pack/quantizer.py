@@ -1,11 +1,11 @@
-"""Each tensor of a checkpoint in the form in which a packed model stores it, on the grids of a plan.
+"""Quantizes a checkpoint's tensors to the grids of a plan, in the form a packed model stores.
 
 Shapes: R rows of a matrix, C its columns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -36,7 +36,7 @@ _GRIDS_KEPT = 3
 
 
 class Quantizer:
-    """Quantizes a network; under the published grids once per tensor and width, so that one more layer costs itself.
+    """Quantizes a network; to a number of bits once per tensor and width, so that one more layer costs only itself.
 
     hessians: by state name, and row weights under NAME.rows, as the calibrate stage writes them.
     matrices, tables: names of what has codes, in state order. singular: matrices whose Hessian had no Cholesky factor
@@ -65,7 +65,6 @@ class Quantizer:
         self.matrices = [name for name, kind in self._treatments.items() if kind == "matrix"]
         self.tables = [name for name, kind in self._treatments.items() if kind == "embedding"]
         self.quantized = [*self.matrices, *self.tables]
-        self._rest: dict[str, Stored] = {}
         self._rounded: dict[tuple[str, int], Quantized] = {}
         self._on_scales: dict[str, dict[RowScales, Quantized]] = {}
         self._factors: dict[str, Factor | None] = {}
@@ -92,10 +91,13 @@ class Quantizer:
 
         Raises QuantizationError naming a tensor that cannot be quantized.
         """
-        if not self._rest:
-            self._rest = {name: self._unquantized(name) for name in self.state if name not in plan.grids}
+        assert plan.grids.keys() == set(self.quantized), (
+            f"{plan.rung!r} has grids for {len(plan.grids)} tensors, every plan for the same {len(self.quantized)}: "
+            f"{', '.join(sorted(plan.grids.keys() ^ set(self.quantized)))} too many or missing"
+        )
+        rest = self._rest
         rounded = self.for_each(partial(self._on_plan, plan), list(plan.grids))
-        return {name: rounded[name] if name in rounded else self._rest[name] for name in self.state}
+        return {name: rounded[name] if name in rounded else rest[name] for name in self.state}
 
     def for_each(self, compute: Callable[[str], T], names: Sequence[str]) -> dict[str, T]:
         """`compute` of every name, side by side."""
@@ -130,9 +132,14 @@ class Quantizer:
 
         return sum(self.for_each(share, self.quantized).values())
 
-    def _unquantized(self, name: str) -> Stored:
-        tensor = self.state[name]
-        return tensor if self._treatments[name] == "exact" else to_float16(name, tensor)
+    @cached_property
+    def _rest(self) -> Mapping[str, Stored]:
+        """The tensors that no plan quantizes, in float16 or as they are."""
+        return {
+            name: self.state[name] if kind == "exact" else to_float16(name, self.state[name])
+            for name, kind in self._treatments.items()
+            if kind in ("exact", "fp16")
+        }
 
     def _on_plan(self, plan: Plan, name: str) -> Quantized:
         grid = plan.grids[name]

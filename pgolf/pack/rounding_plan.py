@@ -1,4 +1,4 @@
-"""How every quantized tensor of a network is to be rounded: what a policy proposes and the quantizer carries out."""
+"""A plan: the grid to round each quantized tensor to. Policies propose plans, the quantizer carries them out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

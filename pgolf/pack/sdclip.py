@@ -1,4 +1,4 @@
-"""The policy "sdclip": every row is clipped at k standard deviations of its weights, with the k that fills the budget.
+"""The policy "sdclip": clips every row at k standard deviations of its weights, with the k that fills the budget.
 
 A row's scale is k · std / q, where q is the largest code. Once 2q + 1 levels reach beyond all weights, a larger k is a
 coarser step and a smaller file, not a wider grid: the entropy coder does not pay for levels that do not occur.

@@ -1,4 +1,4 @@
-"""Packings that are tried in turn: each quantized, packed and put on record, whatever policy asks for it."""
+"""Tries plans for a policy: quantizes and packs each, and keeps a row of every packing."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -36,10 +36,10 @@ class Trials:
     def __init__(
         self, checkpoint: Checkpoint, quantizer: Quantizer, code_bytes: int, run: RunOptions, clock: Clock
     ) -> None:
+        self.checkpoint = checkpoint
         self.rows: list[dict[str, object]] = []
         self.smallest: Trial | None = None
         self.limit_bytes = quantizer.config.budget_bytes - code_bytes
-        self._checkpoint = checkpoint
         self._quantizer = quantizer
         self._code_bytes = code_bytes
         self._run = run
@@ -65,7 +65,7 @@ class Trials:
         config, dtypes = self._quantizer.config, self._quantizer.dtypes
         for plan in plans:
             stored = self._quantizer.stored(plan)
-            decoded = serialize(to_content(stored, dtypes, self._checkpoint.config, self._checkpoint.facts))
+            decoded = serialize(to_content(stored, dtypes, self.checkpoint.config, self.checkpoint.facts))
             self._clock.lap("quantize")
             for level in levels:
                 yield Packing(plan, stored, decoded, config.codec, level)

@@ -1,4 +1,4 @@
-"""A network's tensors as the arrays that a container holds, and back.
+"""Converts a network's tensors to the arrays that a packed model holds, and back.
 
 Per tensor the container has its data under its own name (float16, or as it was), or integer codes under name.q and
 float16 row scales under name.scale; the meta says which, and the dtype to return to.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgolf.errors import ArtifactError, QuantizationError
 from pgolf.model.config import ModelConfig
-from pgolf.pack.container import Array, Content
+from pgolf.pack.named_arrays import Array, Content
 from pgolf.quant.rounding import Quantized, require_finite
 
 # What stands for one tensor in a packed model: codes and scales, a float16 copy, or the tensor itself.

@@ -1,4 +1,4 @@
-"""The self-contained script of a recipe: one file with everything that training and evaluation need of pgolf.
+"""Bundles a recipe and all the code that it needs into one self-contained script.
 
 Its bytes are what the code takes of the budget. The modules travel without comments, docstrings and the descriptions
 of config fields, as one bzip2 stream in base85 behind a few lines that import from it; what runs is
@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pgolf.identity.closure import import_closure, strip_prose, syntax_tree
+from pgolf.identity.closure import Module, is_bare_string, syntax_tree, walk_closure
 from pgolf.mix.config import MixConfig
 from pgolf.recipes.recipe import Recipe
 
@@ -26,6 +26,9 @@ SECTIONS = ("model", "train", "calibrate", "compress", "score", "count")
 # Settings take a whole number of these, filled up with spaces: code_bytes is part of what compress is made from, and
 # another stride or n-gram order must not pack the model again.
 SETTINGS_BYTES = 2048
+
+_BARE_CODE: dict[bytes, str] = {}
+_BODIES = ("body", "orelse", "finalbody")
 
 # An importer of modules that are text. `get_source` lets tracebacks and compilers show lines.
 _SCRIPT = """\
@@ -78,10 +81,11 @@ def _headline(recipe: Recipe) -> MixConfig:
 
 
 def _packed_modules(root: Path | None) -> str:
-    modules: dict[str, tuple[bool, str]] = {"pgolf": (True, "")}
-    for name, path in import_closure(*ENTRIES, root=root).items():
-        modules[name] = (path.name == "__init__.py", _bare_code(path.read_bytes()))
-    return _packed(json.dumps(modules, ensure_ascii=False, separators=(",", ":")))
+    found = sorted(
+        (module.name, (module.path.name == "__init__.py", _bare_code(module)))
+        for module in walk_closure(*ENTRIES, root=root)
+    )
+    return _packed(json.dumps({"pgolf": (True, "")} | dict(found), ensure_ascii=False, separators=(",", ":")))
 
 
 @lru_cache(maxsize=16)
@@ -90,19 +94,31 @@ def _packed(text: str) -> str:
     return base64.b85encode(bz2.compress(text.encode("utf-8"))).decode("ascii")
 
 
-@lru_cache(maxsize=4096)
-def _bare_code(source: bytes) -> str:
+def _bare_code(module: Module) -> str:
     """A module as a machine needs it."""
-    return ast.unparse(_ForMachines().visit(strip_prose(syntax_tree(source))))
+    if module.text not in _BARE_CODE:
+        # Parsing again is only needed where the stages' keys were asked for first.
+        _BARE_CODE[module.text] = ast.unparse(_ForMachines().visit(module.tree or syntax_tree(module.text)))
+    return _BARE_CODE[module.text]
 
 
 class _ForMachines(ast.NodeTransformer):
-    """Drops what people read and type checkers check, and what needs files: descriptions of fields, annotations of
-    functions, caches of compiled loops. Annotations of classes stay: they declare the fields of configs and records.
+    """Drops what people read and type checkers check, and what needs files: docstrings, descriptions of fields,
+    annotations of functions, caches of compiled loops. Annotations of classes stay: they declare the fields of configs
+    and records.
     """
 
     def __init__(self) -> None:
         self.in_function = False
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for field in _BODIES:
+            body = getattr(node, field, None)
+            if isinstance(body, list):
+                kept = [statement for statement in body if not is_bare_string(statement)]
+                if len(kept) < len(body):
+                    setattr(node, field, kept or ([] if isinstance(node, ast.Module) else [ast.Pass()]))
+        return super().generic_visit(node)
 
     def visit_FunctionDef(self, function: ast.FunctionDef) -> ast.FunctionDef:
         outer, self.in_function = self.in_function, True

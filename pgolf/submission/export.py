@@ -1,4 +1,4 @@
-"""A finished seed as the files one submits: the script and the packed model, their bytes counted where they lie."""
+"""Exports a finished seed as the files one submits, the script and the packed model, and counts their bytes on disk."""
 
 import os
 import shutil
@@ -37,12 +37,12 @@ class Exported:
 def export(recipe: Recipe, compressed: Artifact, out: Path) -> Exported:
     """Write the recipe's script and a seed's packed model into the new folder `out`, both or neither.
 
-    Raises ConfigError where `out` is there already or its parent is not.
+    Raises ConfigError if `out` exists or its parent does not.
     """
     if out.exists():
-        raise ConfigError(f"{out} is there already; name a folder that is not")
+        raise ConfigError(f"{out} is there already; name a new folder")
     if not out.parent.is_dir():
-        raise ConfigError(f"{out}: no folder {out.parent}")
+        raise ConfigError(f"{out}: its parent folder {out.parent} does not exist; create it, or name another folder")
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary) / out.name
         folder.mkdir()

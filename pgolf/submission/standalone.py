@@ -1,4 +1,4 @@
-"""What a bundled script does: `python train_gpt.py eval` and `train`, on the files around it and without a store.
+"""The commands of a bundled script, `python train_gpt.py eval` and `train`: on files around it, without a store.
 
 It runs the very stages of the pipeline, on links to the shards and the tokenizer it is given, so its numbers are the
 pipeline's. Training under torchrun uses all its ranks; what follows training is rank 0's.

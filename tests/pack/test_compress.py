@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from pgolf.model.checkpoint import save_checkpoint
 from pgolf.model.tensor_file import save_tensors
 from pgolf.pack import compress_stage as compress
 from pgolf.pack import container, packing
-from pgolf.pack.config import CompressConfig
+from pgolf.pack.codec import CODECS
+from pgolf.pack.config import CompressConfig, PolicyName
 from pgolf.pack.container import pack, packed_part, parts, serialize
 from pgolf.pack.downgrade import middle_out, rung_plan, rungs
 from pgolf.pack.load import load_packed
@@ -177,7 +179,11 @@ def test_the_advice_fits_the_cause(checkpoint, changes, attempts, advice):
     assert f"of {attempts} attempts" in str(caught.value)
 
 
-@pytest.mark.parametrize("codec", ["zstd", "xz", "brotli", "rans"])
+def test_every_policy_of_the_config_is_carried_out():
+    assert get_args(PolicyName) == tuple(compress.POLICIES)
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_the_ladder_chooses_what_packing_every_attempt_from_nothing_chooses(tmp_path, monkeypatch, codec):
     # Several parts, and two layers that are the same.
     monkeypatch.setattr(container, "_PART_BYTES", 8192)
@@ -318,7 +324,7 @@ def test_gptq_gives_the_same_bytes_whatever_the_threads(checkpoint, tmp_path):
     assert files[0] == files[1] == files[2]
 
 
-@pytest.mark.parametrize("policy", ["sdclip", "allocate"])
+@pytest.mark.parametrize("policy", [name for name in compress.POLICIES if name != "published"])
 def test_where_all_tensors_stay_in_float16_every_policy_packs_what_the_published_one_packs(
     checkpoint, tmp_path, policy
 ):

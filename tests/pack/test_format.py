@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pgolf.pack.container import FORMAT_VERSION, MAGIC, PREFIX_BYTES, Content, pack, serialize, unpack
+from pgolf.pack.container import FORMAT_VERSION, MAGIC, PREFIX_BYTES, pack, serialize, unpack
+from pgolf.pack.named_arrays import Content
 from pgolf.pack.weights import to_content
 from pgolf.quant.rounding import Quantized, round_embedding, round_to_nearest
 from pgolf.quant.scheme import treatment

@@ -6,8 +6,9 @@ import torch
 
 from pgolf.errors import ArtifactError
 from pgolf.model.checkpoint import build_model
-from pgolf.pack.container import Content, pack, serialize
+from pgolf.pack.container import pack, serialize
 from pgolf.pack.load import decode_packed, load_packed
+from pgolf.pack.named_arrays import Content
 from pgolf.pack.weights import restore, same_bits, to_content, to_float16, weights_digest
 from pgolf.quant.rounding import round_to_nearest
 from tests.pack.network import SMALL, random_state

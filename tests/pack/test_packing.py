@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pgolf.pack import packing
-from pgolf.pack.container import Content, pack, packed_part, parts, serialize
+from pgolf.pack.container import pack, packed_part, parts, serialize
+from pgolf.pack.named_arrays import Content
 from pgolf.pack.packing import PackedParts, Packing, packed_in_order
 from pgolf.pack.rounding_plan import Plan
 

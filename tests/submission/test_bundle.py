@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pgolf.identity.closure import import_closure
+from pgolf.identity.closure import code_digests, import_closure
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.recipes.recipe import Recipe
@@ -159,6 +159,24 @@ def test_the_script_holds_what_it_runs_and_nothing_else(recipe, tmp_path):
     before = len(script.read_bytes())
     (tmp_path / "pgolf/corpus/fetch_stage.py").write_text("def make():\n    return 'something else, and much longer'\n")
     assert len(bundle(recipe, root=tmp_path)) == before
+
+
+def test_the_script_and_the_stages_keys_parse_a_module_once(recipe, tmp_path, monkeypatch):
+    # A number no other test writes: texts that were seen before are not parsed at all.
+    write_package(tmp_path, MODULES | {"pgolf.model.gpt": "def run():\n    return 715_638\n"})
+    parse, parsed = ast.parse, []
+    monkeypatch.setattr(ast, "parse", lambda source: parsed.append(source) or parse(source))
+    script = bundle(recipe, root=tmp_path)
+    assert len(parsed) == len(import_closure("pgolf.submission.standalone", root=tmp_path)) == 4
+    code_digests("pgolf.submission.standalone", root=tmp_path)
+    assert bundle(recipe, root=tmp_path) == script
+    assert len(parsed) == 4
+    # The other way round, the keys keep no trees for a script that may never be asked for.
+    other = tmp_path / "other"
+    write_package(other, MODULES | {"pgolf.model.gpt": "def run():\n    return 745_761\n"})
+    code_digests("pgolf.submission.standalone", root=other)
+    assert bundle(recipe, root=other) != script
+    assert parsed.count(b"def run():\n    return 745_761\n") == 2
 
 
 def test_comments_docstrings_annotations_and_layout_cost_nothing_and_code_does(recipe, tmp_path):
