@@ -10,7 +10,7 @@ import torch
 
 from pgolf.corpus.shards import stream_digest
 from pgolf.errors import DataError, NonFiniteLoss
-from pgolf.eval.pieces import joined_pieces
+from pgolf.eval.pieces import merged_pieces
 from pgolf.eval.score_stage import devices, make
 from pgolf.eval.trace import STREAM_KEY, read_trace
 from pgolf.eval.windows import plan_windows
@@ -86,7 +86,7 @@ def by_ranks(inputs, tmp_path_factory):
                 environment=environment,
                 timeout_s=200,
             )
-        found[ranks] = {name: list(joined_pieces(folder / str(i), ranks)) for i, name in enumerate(CASES)}
+        found[ranks] = {name: list(merged_pieces(folder / str(i), ranks)) for i, name in enumerate(CASES)}
     return found
 
 

@@ -138,7 +138,7 @@ def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, art
     [
         (lambda folder: next(folder.glob("*.model")).unlink(), "0 tokenizers (*.model) under"),
         (lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
-        (lambda folder: [path.unlink() for path in folder.glob("*val*.bin")], "no validation shard is given"),
+        (lambda folder: [path.unlink() for path in folder.glob("*val*.bin")], "no validation shard given"),
     ],
 )
 def test_what_is_missing_is_said_without_a_traceback(alone, spoil, says):
