@@ -24,7 +24,7 @@ from pgolf.model.tensor_file import save_tensors
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.catalog import recipe_named
 from pgolf.train.averaging import WeightAverage
-from pgolf.train.checkpoint_record import PartFile, sound_record
+from pgolf.train.checkpoint_record import PartFile, usable_record
 from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.config import TrainConfig
 from pgolf.train.optimizers import Optimizers
@@ -81,7 +81,7 @@ def measure(model: ModelConfig, config: TrainConfig, folder: Path, repeats: int)
         checkpoints.keep(state)
         beside.append(products_per_s(0.3))
         checkpoints.wait()
-        checks_s.append(wall_s(lambda: sound_record(kept, _OF)))
+        checks_s.append(wall_s(lambda: usable_record(kept, _OF)))
         again = Checkpoints(place.model_copy(update={"every_s": 0.0, "resumes": True}), Ranks())
         loads_s.append(wall_s(partial(again.restore, state)))
     size_bytes = sum(path.stat().st_size for path in kept.iterdir())

@@ -135,9 +135,9 @@ def test_a_trace_with_hints_says_which_tokens_it_is_of(tmp_path, toy_data, packe
 
 UNKNOWN = {"hint_7": pa.array([0] + [340] * 71, pa.int32()), "hint_9": pa.array([0] * 72, pa.int32())}
 REFUSED = {
-    "another stream": ({"metadata": {STREAM_KEY: b"0123456789abcdef"}}, 72, "is of tokens 0123456789ab, the"),
+    "another stream": ({"metadata": {STREAM_KEY: b"0123456789abcdef"}}, 72, "was made from tokens 0123456789ab, the"),
     "fewer records": ({}, 70, "has hints for 70 records, this evaluation has 72"),
-    "unknown tokens": ({"columns": UNKNOWN}, 72, "has hints from 0 to 340, tokens go from 0 to 339"),
+    "unknown tokens": ({"columns": UNKNOWN}, 72, "has hints from 0 to 340, but tokens go from 0 to 339"),
 }
 
 

@@ -132,7 +132,7 @@ def test_data_of_a_larger_vocabulary_is_refused(inputs, tmp_path):
     manifest = json.loads((inputs["data"] / "manifest.json").read_text())
     manifest["datasets"][0]["vocab_size"] = SMALL.vocab_size + 1
     (inputs["data"] / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=f"knows {SMALL.vocab_size} tokens"):
+    with pytest.raises(DataError, match=f"vocabulary is {SMALL.vocab_size}, "):
         run(inputs, tmp_path / "out")
 
 

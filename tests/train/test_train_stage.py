@@ -155,7 +155,7 @@ def test_ranks_that_cannot_share_the_spans_are_refused(data, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none(data, tmp_path):
     with pytest.raises(
-        ConfigError, match=r"device cuda asked for, but torch .* sees none here; use device auto or cpu"
+        ConfigError, match=r"device cuda requested, but torch .* finds none here; use device auto or cpu"
     ):
         made_by(TINY, data, tmp_path / "out", RunOptions(device="cuda"))
 
