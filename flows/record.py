@@ -8,8 +8,8 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
-from flows.ending import end_within
-from flows.settling import end_with_worker, note_process
+from flows.dead_runs import end_with_worker, note_process
+from flows.shutdown import end_within
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.counts.config import CountConfig

@@ -6,8 +6,8 @@ import time
 
 from flows.commands.arguments import place_of, recipe_of
 from flows.commands.console import Console
-from flows.ending import end_server_with_us, ended_by_sigterm
-from flows.settings import apply_settings, calm_threads, server_configured
+from flows.settings import apply_settings, server_configured, use_passive_openmp
+from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
@@ -33,7 +33,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, *, evaluation_only: bool) -> int:
     started = time.perf_counter()
-    calm_threads()
+    use_passive_openmp()
     recipe, said = recipe_of(arguments), ()
     if evaluation_only:
         recipe, said = with_grid(recipe, arguments.grid, arguments.grid_file)
@@ -80,9 +80,9 @@ def _run_in_prefect(
     apply_settings(quiet=True)
     if not server_configured():
         end_server_with_us()
-    from flows.reaching import configured_server
+    from flows.dead_runs import watch_heartbeats
+    from flows.prefect_server import configured_server
     from flows.record import SECTIONS, record
-    from flows.settling import watch_heartbeats
     from flows.sweep import sweep as sweep_flow
     from tasks.listening import LISTENER
 
