@@ -1,14 +1,14 @@
-"""A flow of three seeds and 10,000 grid points each, from finished networks to tables, pictures and Prefect's records.
+"""A sweep with three seeds and 10,000 grid points each, from finished networks to tables, pictures and Prefect records.
 
-The sweep as the record of a run: `pgolf sweep` under Prefect's in-process server, every seed's mixtures a task of their
-own, against the same stages in one plain process (`--no-prefect`), in turns, each on its own copy of the same store.
-Peak memory is that of the process that runs the flow, mixtures included, without Prefect's server. Then what people do
-with the outcome: `pgolf results` over all rows, against reading the same file with pyarrow into Python rows in a
-process of its own, and `pgolf plan` of the same grid. Prefect's growth is that of its whole home folder, database and
-stored results, over one such flow; a first flow with few points has made the database before.
+`pgolf sweep` under Prefect's in-process server, with a task per seed for its mixtures, against the same stages in one
+plain process (`--no-prefect`), in turns, each on its own copy of the same store. Peak memory is that of the process
+that runs the flow, including mixtures, without Prefect's server. Then typical follow-ups: `pgolf results` over all
+rows, against reading the same file with pyarrow into Python rows in a separate process, and `pgolf plan` of the same
+grid. Prefect's growth is that of its whole home folder (database and stored results) over one such flow; an earlier
+flow with few points has created the database.
 
-Networks and counts are made first and not timed: the demo's, trained for a few steps, since what the weights are
-changes no time.
+Networks and counts are made first and not timed: the demo's, trained for a few steps, since timings do not depend on
+the weights.
 """
 
 import os
@@ -40,14 +40,14 @@ PLAIN_READ = (
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What one command took. peak_bytes: the most memory its own process held."""
+    """Cost of one command. peak_bytes: peak memory of its own process."""
 
     wall_s: float
     peak_bytes: int
 
 
 class Place:
-    """A store with finished networks, and commands over copies of it."""
+    """A store with finished networks, and commands that run on copies of it."""
 
     def __init__(self, folder: Path, seeds: Sequence[int], sets: Sequence[str]) -> None:
         self._folder, self._made = folder, 0
@@ -60,7 +60,7 @@ class Place:
         return ["--store", str(store), "--results", str(results)]
 
     def _command(self, arguments: Sequence[str]) -> Ran:
-        """Run one command to its end. Raises CalledProcessError, with what it said, where it fails."""
+        """Run a command to completion. Raises CalledProcessError, with its output, if it fails."""
         command = [sys.executable, "-m", "flows.commands.cli", *arguments]
         with tempfile.TemporaryFile() as said:
             began_s = perf_counter()
@@ -75,7 +75,7 @@ class Place:
         return Ran(wall_s, usage.ru_maxrss * 1024)
 
     def sweep(self, grid: str, *options: str) -> tuple[Ran, Path]:
-        """Sweep a grid on a copy of the store as it was; returns what it took and the folder of its tables."""
+        """Sweep a grid on a fresh copy of the store; returns its cost and the folder of its tables."""
         self._made += 1
         store, results = self._folder / f"store-{self._made}", self._folder / f"results-{self._made}"
         shutil.copytree(self._folder / "store", store)
@@ -93,7 +93,7 @@ class Place:
         return self._command(["plan", *self._recipe, *self._places(store, self._folder / "first")]).wall_s
 
     def prefect_bytes(self) -> int:
-        """Size of all that Prefect keeps."""
+        """Size of Prefect's home folder."""
         return size_bytes(self._folder / "prefect")
 
 
@@ -104,8 +104,8 @@ def size_bytes(folder: Path) -> int:
 
 def measure(place: Place, grid: str, repeats: int) -> list[Line]:
     """Sweep, read, plan, and count bytes."""
-    _ran, few = place.sweep("alpha=0.2 order=2", "--no-prefect")  # once untimed: loops are compiled
-    place.sweep("alpha=0.2 order=2")  # and Prefect makes its database
+    _ran, few = place.sweep("alpha=0.2 order=2", "--no-prefect")  # once untimed: compile loops
+    place.sweep("alpha=0.2 order=2")  # and let Prefect create its database
     flows: list[Ran] = []
     plains: list[Ran] = []
     grown = []

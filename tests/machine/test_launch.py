@@ -109,7 +109,7 @@ def test_a_signal_without_a_name_is_named_by_its_number():
         "  rank      : 1 (local_rank: 1)",
         "  exitcode  : -40 (pid: 7)",
     ]
-    said = launch._what_failed("a_module", 2, 1, last_lines)
+    said = launch._failure_message("a_module", 2, 1, last_lines)
     assert said.startswith("rank 1 of 2 of a_module was killed by signal 40; its last lines:")
 
 
