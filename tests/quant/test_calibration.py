@@ -107,7 +107,8 @@ def test_the_same_inputs_give_the_same_bytes_in_another_process(inputs, tmp_path
     run(inputs, tmp_path / "here", threads=1)
     (tmp_path / "there").mkdir()
     code = (
-        "import sys; from pathlib import Path; from pgolf.quant import calibration as calibrate; from pgolf.run import RunOptions;"
+        "import sys; from pathlib import Path; from pgolf.quant import calibration as calibrate;"
+        "from pgolf.run import RunOptions;"
         "from pgolf.quant.config import CalibrateConfig;"
         "data, checkpoint, out, config = sys.argv[1:];"
         "inputs = {'data': Path(data), 'checkpoint': Path(checkpoint)};"
