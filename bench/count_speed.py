@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     lines = list(measure(options.targets, options.orders, options.repeats))
     if options.data is not None:
-        # A process of its own, whose peak of memory is this stage's.
+        # In a separate process, so that its peak memory is this stage's.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             lines += pool.submit(count_full_size, options.data).result()
     title = f"n-gram counts, {options.targets:,} targets in segments of {SEGMENT}, one thread"

@@ -51,11 +51,11 @@ BEGIN, END = "<!-- evaluation:begin (python -m bench.evaluation --network --writ
 TOKENIZER = "fineweb_1024_bpe.model"
 VOCAB = 1024
 
-# 399,999 targets are 3·151·883: windows of 3·151 leave none out. Segments of 64 targets, one history, as one published
-# rank has them.
+# 399,999 targets are 3·151·883: windows of 3·151 cover them all. Segments of 64 targets, one history, as in one
+# published rank.
 WINDOW, STRIDE = 453, 151
 LAYOUT = {"window": WINDOW, "stride": STRIDE, "granularity": 64, "ranks": 1}
-# As #511's, but that its delay is this window.
+# As in #511, except that the delay is this window.
 HINTS = HintConfig(window=WINDOW, stride=STRIDE, delay_targets=WINDOW)
 PUBLISHED_BUCKETS = 1 << 22
 # Targets per bucket at the end of one published rank: 7,752,704 over 2^22.
@@ -275,7 +275,7 @@ def scores_of(rule: Rule, mixed: Artifact) -> tuple[Cell, Scores]:
     """Read the base's cell and the rule's cells from a mix stage's output."""
     cells = pq.read_table(mixed.path / "cells.parquet").to_pylist()
     (neural,) = (cell for cell in cells if cell["estimator"] == "neural")
-    # The longest order's, where a rule has a cell for each.
+    # If a rule has a cell per order, take the longest order's.
     own = max((cell for cell in cells if cell["estimator"] == rule.estimator), key=lambda cell: cell["order"] or 0)
     hashed = {int(cell["counts"].rsplit("-", 1)[1]): cell for cell in cells if cell["estimator"] == "hashed"}
     return neural, Scores(rule, own, hashed)

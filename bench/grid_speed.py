@@ -31,7 +31,7 @@ from pgolf.mix.tilt import confident_hit, tilted_loss
 PLAIN_POINTS = 8
 PLAIN_SHARED_TARGETS = 20_000
 ORDERS = (2, 3, 4, 5, 6, 7)
-# What share of targets has a context of that order: about that of web text after a few million tokens.
+# Share of targets with a known context, by order: about that of web text after a few million tokens.
 SEEN = (1.0, 0.97, 0.8, 0.55, 0.35, 0.22)
 HINT_ORDERS = (7, 9, 13, 17)
 HINT_SEEN = (0.2, 0.12, 0.06, 0.03)

@@ -70,7 +70,7 @@ PUBLISHED = (
     Published("zipf", "pr792", "exact", 5.4243),
     Published("zipf", "pr761", "exact", 5.6255),
 )
-# Mean loss of the true distribution on the sample itself, nats.
+# Mean loss of the true distribution on the sample, in nats.
 PUBLISHED_ENTROPIES = {"uniform": 6.9315, "zipf": 5.2057}
 
 

@@ -28,7 +28,7 @@ from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
 
 SEEDS = (1337, 42, 7)
-MOST_POINTS = 10_001  # the grid, and the network alone
+MOST_POINTS = 10_001  # the grid plus the network alone
 SMALL = (
     *("train.steps=4", "train.warmdown_steps=2", "train.priming_steps=0", "calibrate.batches=1"),
     "compress.budget_bytes=16000000",
@@ -53,7 +53,7 @@ class Place:
         self._folder, self._made = folder, 0
         self._recipe = ["demo", "--seeds", *map(str, seeds), *(part for item in sets for part in ("--set", item))]
         self._environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect")}
-        self._environment.pop("PREFECT_API_URL", None)  # the in-process server is what is measured
+        self._environment.pop("PREFECT_API_URL", None)  # measure the in-process server
         self._command(["run", *self._recipe, "--no-prefect", *self._places(folder / "store", folder / "first")])
 
     def _places(self, store: Path, results: Path) -> list[str]:

@@ -39,7 +39,7 @@ from pgolf.recipes.catalog import recipe_named
 
 PUBLISHED_BATCH = 32
 _NO_GPU = """
-Not measured on a GPU: none was there. Where there is one, `python -m bench score` compares with the published loop.
+Not measured on a GPU: none was available. On a GPU, `python -m bench score_speed` compares with the published loop.
 """
 
 

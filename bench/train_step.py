@@ -44,8 +44,8 @@ from pgolf.train.spans import SpanReader
 
 _PRIMING_STEPS = 3
 _NO_GPU = """
-Not measured on a GPU: none was there. Where there is one, `python -m bench train_step --recipe pr792 --steps 20` times
-whole steps.
+Not measured on a GPU: none was available. On a GPU, `python -m bench train_step --recipe pr792 --steps 20` times whole
+steps.
 """
 
 
@@ -188,7 +188,7 @@ def measure(model: ModelConfig, config: TrainConfig, device: torch.device, steps
         parts = parts_ms(work, repeats)
         plain = plain_over_ours(work, repeats)
     rate = max(rate, matmul_rate(device))  # other load now may not have been there before
-    rows = tokens // config.tokens_per_step  # 1 where the whole step was measured
+    rows = tokens // config.tokens_per_step  # 1 if the whole step was measured
     if not on_cuda:
         once_ms = sum(Spread.of(parts[name]).median for name in ("clipping", "AdamW", "Muon", "average"))
         steps_ms = [rows * row_ms + once_ms for row_ms in parts["forward and backward"]]

@@ -28,7 +28,7 @@ def banks_of(matrices: Mapping[str, nn.Parameter]) -> list[list[nn.Parameter]]:
 
 
 class BankMuon:
-    """Muon where rank r works on the r-th of W equal parts of every padded bank, and holds its bfloat16 momenta.
+    """Muon in which rank r updates the r-th of W equal parts of every padded bank, and holds its bfloat16 momenta.
 
     averages: gradients are per rank, and this optimizer averages them, in bfloat16, while sharding the banks; otherwise
     they are averaged already.

@@ -14,7 +14,7 @@ from pgolf.train.newton_schulz import iteration_dtype, orthogonalize
 
 
 class MatrixMuon:
-    """Muon where rank i mod world_size computes the update of matrix i, with float32 gradients and momenta.
+    """Muon in which rank i mod world_size computes the update of matrix i, with float32 gradients and momenta.
 
     The ranks' updates are summed in the iteration's dtype (each matrix comes from one rank, so this only gathers), and
     every rank applies them to its own float32 weights. Matrices of one shape are iterated as a batch: one by one, a GPU
