@@ -142,7 +142,7 @@ def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_pa
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--store", "gs://bucket/x"], "no conditional writes"),
+        (["--store", "gs://bucket/x"], "lacks the conditional writes"),
         (["--store", "s3://key:secret@bucket/x"], "contains credentials"),
         (["--store", "s3://bucket/x", "--cache-limit", "much"], "give a size such as 20GB"),
         (["--cache", "there"], "--cache is for a --store at an URL"),

@@ -120,7 +120,7 @@ def test_scoring_needs_no_shards_to_train_on(alone):
     assert ran.returncode == 0, ran.stderr
     trained = run_script(alone, "train", "--data", str(alone), "--artifact", str(alone / "own.pgolf"))
     assert trained.returncode == 2
-    assert "holds no train shards, only 1 to validate on" in trained.stderr
+    assert "holds no train shards, only 1 validation shards" in trained.stderr
 
 
 def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, artifacts):

@@ -181,7 +181,7 @@ def test_data_for_scoring_alone_is_refused_before_anything_is_started(tmp_path):
     manifest = (data / "manifest.json").read_text()
     (data / "manifest.json").write_text(manifest.replace('"files_train": 1', '"files_train": 0'))
     with pytest.raises(
-        DataError, match=r"data: holds no train shards, only 1 to validate on; training and calibration"
+        DataError, match=r"data: holds no train shards, only 1 validation shards; training and calibration"
     ):
         made_by(TINY, data, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
