@@ -214,7 +214,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_files_hold_the_s
 ):
     """The state after step 2 is due first; its writer has to wait until step 6 begins. No second copy is made."""
     writes, kept_after = threading.Event(), []
-    written = checkpoints._written
+    written = checkpoints._write_part
 
     def wait_and_write(path, tensors):
         assert writes.wait(60)
@@ -236,7 +236,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_files_hold_the_s
 
     config = config_of(**LATE)
     whole, _, _ = run(data, config)
-    monkeypatch.setattr(checkpoints, "_written", wait_and_write)
+    monkeypatch.setattr(checkpoints, "_write_part", wait_and_write)
     run(data, config, tmp_path / "kept", killed_in=6, kind=Late)
     assert kept_after == [2]
     resumed, _, keeper = run(data, config, tmp_path / "kept")
@@ -285,8 +285,8 @@ def break_record(folder):
         (lambda folder: part(folder).unlink(), "cannot be read (No such file"),
         (break_record, "training.json is damaged"),
         (lambda folder: save(folder / RECORD_FILE, b'{"steps": 4}'), "training.json is damaged"),
-        (lambda folder: rewrite(folder, files={}), "it names no file"),
-        (lambda folder: rewrite(folder, files={"../x": {"size_bytes": 1, "sha256": "0" * 64}}), "it names ../x"),
+        (lambda folder: rewrite(folder, files={}), "it lists no file"),
+        (lambda folder: rewrite(folder, files={"../x": {"size_bytes": 1, "sha256": "0" * 64}}), "it lists ../x"),
         (lambda folder: rewrite(folder, of=OF | {"seed": 2}), "its seed is 2, this run's 1"),
         (lambda folder: rewrite(folder, of=OF | {"number of ranks": 2}), "its number of ranks is 2, this run's 1"),
         (lambda folder: rewrite(folder, of=OF | {"torch": "1.0"}), "its torch is 1.0, this run's None"),
