@@ -1,7 +1,7 @@
-"""Run every benchmark, each in a process of its own, and write their tables to docs/benchmarks.md.
+"""Run every benchmark in its own process, and write their tables to docs/benchmarks.md.
 
-With the name of one benchmark, that one alone, with its own options: it prints its table and writes nothing.
-A benchmark that cannot run here keeps a section that says why, and the exit code is 2.
+With the name of a benchmark, run only that one, with its own options: it prints its table and writes nothing.
+A benchmark that cannot run here gets a section that says why, and the exit code is 2.
 """
 
 import argparse
@@ -25,13 +25,13 @@ seconds and speeds are that machine's. A target is asked of the median.
 
 
 def page(sections: Sequence[Report | str]) -> str:
-    """The whole page; a section that is text stands as it is."""
+    """The whole page; sections given as text are included verbatim."""
     written = [section.to_markdown() if isinstance(section, Report) else section for section in sections]
     return "\n".join([HEAD, "\n\n".join(written)]) + "\n"
 
 
 def section_of(name: str) -> Report | str:
-    """The report of one benchmark, or a section that says why there is none."""
+    """Run a benchmark; returns its report, or a section that says why there is none."""
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", "--json"],
         cwd=ROOT,

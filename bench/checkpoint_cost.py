@@ -1,8 +1,8 @@
-"""Seconds that one checkpoint of a full-size training takes from the training, and from the disk, on this CPU.
+"""Cost of a checkpoint of a full-size training, in seconds of training time and of disk time, on this CPU.
 
-Ours copies the state between two steps and has it written, synced and recorded by a thread. "plain" writes, syncs and
-hashes the same tensors before training goes on, in turns in the same process. One rank; no GPU was measured, where the
-copy crosses the bus. "products beside the writer" is what a thread that multiplies matrices gets done meanwhile.
+Ours copies the state between two steps; a thread writes, syncs and records it. "plain" writes, syncs and hashes the
+same tensors before training continues, in turns in the same process. One rank; not measured on a GPU, where the copy
+crosses the bus. "products beside the writer" is the speed of a thread that multiplies matrices meanwhile.
 """
 
 import os
@@ -24,7 +24,7 @@ from pgolf.model.tensor_file import save_tensors
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.catalog import recipe_named
 from pgolf.train.averaging import WeightAverage
-from pgolf.train.checkpoint_record import PartFile, sound_record
+from pgolf.train.checkpoint_record import PartFile, usable_record
 from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.config import TrainConfig
 from pgolf.train.optimizers import Optimizers
@@ -35,13 +35,13 @@ _OF: dict[str, str | int] = {"number of ranks": 1}
 
 
 def fresh_state(model: ModelConfig, config: TrainConfig) -> TrainingState:
-    """A training before its first step."""
+    """The state of a training before its first step."""
     network = initial_model(model, 1)
     return TrainingState(network, Optimizers(network, config, Ranks()), WeightAverage(network.state_dict(), config))
 
 
 def plain_s(state: TrainingState, path: Path) -> float:
-    """Seconds of writing the state where it lies."""
+    """Seconds to write, sync and hash the state directly."""
 
     def write() -> None:
         save_tensors(path, state.shared | state.own, {})
@@ -53,7 +53,7 @@ def plain_s(state: TrainingState, path: Path) -> float:
 
 
 def products_per_s(seconds: float) -> float:
-    """Matrix products that this thread gets done in a second."""
+    """Matrix products per second in this thread."""
     a = torch.ones(512, 512)
     done, began_s = 0, time.perf_counter()
     while time.perf_counter() - began_s < seconds:
@@ -63,7 +63,7 @@ def products_per_s(seconds: float) -> float:
 
 
 def measure(model: ModelConfig, config: TrainConfig, folder: Path, repeats: int) -> list[Line]:
-    """All lines of the report; `repeats` checkpoints, each after the one before is whole."""
+    """All lines of the report, from `repeats` checkpoints, each started after the previous one is complete."""
     state = fresh_state(model, config)
     kept = folder / "kept"
     kept.mkdir()
@@ -81,7 +81,7 @@ def measure(model: ModelConfig, config: TrainConfig, folder: Path, repeats: int)
         checkpoints.keep(state)
         beside.append(products_per_s(0.3))
         checkpoints.wait()
-        checks_s.append(wall_s(lambda: sound_record(kept, _OF)))
+        checks_s.append(wall_s(lambda: usable_record(kept, _OF)))
         again = Checkpoints(place.model_copy(update={"every_s": 0.0, "resumes": True}), Ranks())
         loads_s.append(wall_s(partial(again.restore, state)))
     size_bytes = sum(path.stat().st_size for path in kept.iterdir())
@@ -103,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments_parser(__doc__ or "", repeats=7)
     parser.add_argument("--recipe", default="pr792", help="default: %(default)s")
-    parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="the disk (default: .)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), metavar="DIR", help="folder on the disk to measure (default: .)"
+    )
     options = parser.parse_args(argv)
     recipe = recipe_named(options.recipe)
     torch.set_num_threads(1)  # as the stage does on a CPU

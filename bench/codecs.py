@@ -1,11 +1,11 @@
-"""Bytes of packed networks by codec, against the order-0 entropy of their codes.
+"""Size of packed networks by codec, compared with the order-0 entropy of their codes.
 
-The bound is the entropy of the codes, each tensor by its own frequencies, as if these cost nothing, plus what else the
-file holds: header, scales and float16 tensors, packed as in a rans file. The best general codec is the shortest of
-zstd 1 to 22, xz 9 and brotli 11 on the same codes, one per byte, tensor after tensor, in parts as files have them.
-`rans` is pgolf's entropy coder; it is timed on one core. Networks are trained here for it, but the one called
-synthetic: #715's shapes, filled with random numbers whose rows and columns differ in size as trained ones do. What they
-say of sizes holds for those only. It is measured at six bits alone and timed once: brotli takes minutes.
+The bound is the entropy of the codes, each tensor by its own frequencies, as if these were free, plus the rest of the
+file: header, scales and float16 tensors, packed as in a rans file. The best general codec is the shortest of zstd 1 to
+22, xz 9 and brotli 11 on the same codes, one per byte, tensor after tensor, in parts as in files. `rans` is pgolf's
+entropy coder, timed on one core. The networks are trained here, except the synthetic one: #715's shapes, filled with
+random numbers whose rows and columns differ in size like trained ones; its sizes hold for such numbers only. It is
+measured at six bits and timed once: brotli takes minutes.
 """
 
 import shlex
@@ -44,14 +44,14 @@ SEED = 7
 
 
 def trained(recipe: str, store: Path) -> Checkpoint:
-    """The recipe's network of seed 7, trained in `store` unless it is there already."""
+    """The recipe's network of seed 7, trained in `store` unless cached."""
     places = ["--store", str(store / recipe), "--results", str(store / "results"), "--seeds", str(SEED)]
     subprocess.run(
         [sys.executable, "-m", "flows.commands.cli", "run", recipe, "--no-prefect", *places],
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    # A store that has been used before may hold networks of other code; this run has made the newest, or reused it.
+    # A used store may hold networks of other code; this run made or reused the newest.
     paths = (store / recipe).glob("train-*/checkpoint.safetensors")
     return load_checkpoint(max(paths, key=lambda path: path.stat().st_mtime))
 
@@ -70,7 +70,7 @@ def synthetic() -> Checkpoint:
 
 
 def stored_as(state: Mapping[str, Tensor], bits: int, fp16_max_elements: int) -> dict[str, Stored]:
-    """Matrices rounded to `bits` bits, tables to 8, the rest in float16."""
+    """Round matrices to `bits` bits, tables to 8, and cast the rest to float16."""
     stored: dict[str, Stored] = {}
     for name, tensor in state.items():
         kind = treatment(name, tuple(tensor.shape), floating=True, fp16_max_elements=fp16_max_elements)
@@ -82,13 +82,13 @@ def stored_as(state: Mapping[str, Tensor], bits: int, fp16_max_elements: int) ->
 
 
 def order_0_bytes(codes: Codes) -> float:
-    """Entropy of a tensor's codes by their own frequencies."""
+    """Entropy of a tensor's codes, from their frequencies, in bytes."""
     counts = np.unique(codes, return_counts=True)[1]
     return float(-(counts * np.log2(counts / codes.size)).sum() / 8)
 
 
 def best_general(matrices: Sequence[Codes]) -> dict[str, int]:
-    """Bytes by the best level of zstd, and by xz and brotli at theirs."""
+    """Bytes with zstd at its best level, xz 9 and brotli 11."""
     content = serialize(Content({}, {str(number): matrix for number, matrix in enumerate(matrices)}))
     cut = parts("zstd", content)
     tried = [("brotli", 11), ("xz", 9)] + [("zstd", level) for level in reversed(CODECS["zstd"].levels)]
@@ -103,7 +103,7 @@ def best_general(matrices: Sequence[Codes]) -> dict[str, int]:
 
 
 def measure(name: str, checkpoint: Checkpoint, bits: int, fp16_max_elements: int, repeats: int) -> list[Line]:
-    """The lines of one network with matrices of `bits` bits."""
+    """The lines of a network with matrices of `bits` bits."""
     stored = stored_as(checkpoint.state, bits, fp16_max_elements)
     matrices = [value.codes.numpy() for value in stored.values() if isinstance(value, Quantized)]
     dtypes = {key: tensor.dtype for key, tensor in checkpoint.state.items()}
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments_parser(__doc__ or "", repeats=3)
-    parser.add_argument("--store", type=Path, help="where networks are trained and kept (default: a temporary folder)")
+    parser.add_argument("--store", type=Path, help="store for the trained networks (default: a temporary folder)")
     parser.add_argument(
         "networks",
         nargs="*",

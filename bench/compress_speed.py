@@ -1,13 +1,13 @@
-"""Seconds of a full-size compression, and how often more a plain one takes.
+"""Seconds to compress a full-size network, and the ratio to a plain implementation.
 
-The network has #715's shapes and random numbers in its matrices, whose rows and columns differ in size as trained ones
-do (bench.codecs); Hessians and row weights are random too. Everything is timed from reading the checkpoint to the
-verified file. "ladder, all attempts" is the published policy where nothing fits, so that every rung is packed at every
-level: no budget takes longer. "ladder, one more rung" has a budget one byte below the first attempt, which is where
-#761's runs went on. "allocate" rounds to nearest, with the budget that the first attempt takes.
-A plain attempt is the original's way: quantize every tensor, and compress the whole as one zstd frame on one core. The
-first rung is timed so, at all four levels; the ratio takes their mean for every attempt, all in CPU seconds, which
-other work on the machine disturbs least.
+The network has #715's shapes, filled with random numbers whose rows and columns differ in size like trained ones
+(bench.codecs); Hessians and row weights are random too. Timed from reading the checkpoint to the verified file.
+"ladder, all attempts" is the published policy if nothing fits, so that every rung is packed at every level: the worst
+case. "ladder, one more rung" has a budget one byte below the first attempt, where #761's runs continued. "allocate"
+rounds to nearest, with the first attempt's size as its budget.
+A plain attempt works like the original: quantize every tensor, then compress everything as one zstd frame on one core.
+It is timed on the first rung, at all four levels; the ratio assumes their mean for every attempt, in CPU seconds, which
+are least affected by other load.
 """
 
 import shlex
@@ -39,7 +39,7 @@ CODE_BYTES = 60_000
 
 
 def write_inputs(checkpoint: Checkpoint, folder: Path) -> dict[str, Path]:
-    """The network, and a Hessian and row weights for each of its matrices, as the stages before would leave them."""
+    """Write the inputs of the compress stage: the network, and a Hessian and row weights for each of its matrices."""
     inputs = {name: folder / name for name in ("checkpoint", "hessians")}
     for path in inputs.values():
         path.mkdir()
@@ -65,7 +65,7 @@ def compression_s(inputs: dict[str, Path], config: CompressConfig) -> tuple[floa
 
 
 def plain_attempt(checkpoint: Checkpoint, config: CompressConfig, level: int) -> int:
-    """One attempt from nothing: quantize every tensor, serialize, compress as one zstd frame. Bytes of the frame."""
+    """One attempt from scratch: quantize every tensor, serialize, compress as one zstd frame; returns its bytes."""
     with intra_op_threads(1):
         quantizer = Quantizer(config, checkpoint.state, {}, 1)
         stored = quantizer.stored(rung_plan(quantizer, ()))
@@ -73,7 +73,7 @@ def plain_attempt(checkpoint: Checkpoint, config: CompressConfig, level: int) ->
 
 
 def measure(checkpoint: Checkpoint, fp16_max_elements: int, repeats: int) -> list[Line]:
-    """All lines; the plain attempts are taken in turns with the whole compressions."""
+    """All lines; plain attempts and whole compressions are timed in turns."""
     base = CompressConfig(fp16_max_elements=fp16_max_elements)
     plain: list[Callable[[], object]] = [partial(plain_attempt, checkpoint, base, level) for level in base.zstd_levels]
     plain_s: list[float] = []

@@ -1,16 +1,15 @@
-"""Speed of the n-gram counts.
+"""Speed of n-gram counting, compared with NumPy tables and Python dictionaries.
 
-Hashed tables, one order and one thread at a time, against the plain NumPy table, which is the published way: per
-segment of 64 targets, keys of all of them as array operations, look both arrays up, then np.add.at. Exact counts of all
-orders together, on one thread, against plain Python dictionaries: one for the contexts and one for the n-grams of each
-order, keyed by their tokens. Same tokens, same counts (checked), in turns in the same process.
+Hashed tables, one order and one thread at a time, against the plain NumPy table of the published scripts: per segment
+of 64 targets, compute all keys as array operations, look up both arrays, then np.add.at. Exact counts of all orders
+together, on one thread, against plain Python dictionaries: per order one for contexts and one for n-grams, keyed by
+their tokens. Same tokens, same counts (checked), in turns in the same process.
 
-With --data (default: PGOLF_TEST_DATA, where that is set) also the whole exact count stage at the size of the
-challenge's validation set, orders 2 to 7, one history, all cores, in a process of its own: from shards to counts.arrow.
-Its stream is 44,104,199 tokens of real text (the FineWeb prefix and the corpus under --data), then text of that corpus
-under a permutation of the ids, as repetitive in itself and without an n-gram in common with what comes before but by
-chance; how many 7-grams are new is shown for both. CPU seconds of the process stand beside the wall seconds, which
-other work on the machine lengthens.
+With --data (default: PGOLF_TEST_DATA, if set) also the whole exact count stage at the size of the challenge's
+validation set, orders 2 to 7, one history, all cores, in its own process: from shards to counts.arrow. Its stream is
+44,104,199 tokens of real text (the FineWeb prefix and the corpus under --data), then that corpus with permuted ids:
+equally repetitive, but sharing n-grams with the earlier text only by chance. The share of new 7-grams is shown for
+both. CPU seconds are shown beside wall seconds, which other load lengthens.
 """
 
 import multiprocessing
@@ -47,13 +46,13 @@ Counts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 
 
 def zipf_tokens(targets: int, seed: int = 1) -> npt.NDArray[np.uint16]:
-    """Independent tokens, the k-th most frequent as 1/k: like text in how often low orders repeat, unlike in high."""
+    """Independent Zipf-distributed tokens: low orders repeat as often as in text, high orders do not."""
     weights = 1 / np.arange(1, VOCAB + 1)
     return np.random.default_rng(seed).choice(VOCAB, targets + 1, p=weights / weights.sum()).astype(np.uint16)
 
 
 def plain_hashed(tokens: npt.NDArray[np.uint16], order: int, config: CountConfig) -> Counts:
-    """Counts seen by every target, segment by segment in NumPy."""
+    """Counts before every target, segment by segment in NumPy."""
     targets = len(tokens) - 1
     primes = multipliers(order, config.primes)
     mask = np.uint64(config.buckets - 1)
@@ -79,7 +78,7 @@ def plain_hashed(tokens: npt.NDArray[np.uint16], order: int, config: CountConfig
 
 
 def hashed(tokens: npt.NDArray[np.uint16], order: int, config: CountConfig) -> Counts:
-    """The same counts from pgolf's table; its two empty arrays are part of the work, as they are of the plain one's."""
+    """The same counts from pgolf's table; allocating its two arrays is timed, as for the plain one."""
     targets = len(tokens) - 1
     table = HashedTable(order, buckets=config.buckets, primes=config.primes, vocab_size=VOCAB)
     context_T = np.empty(targets, np.uint32)
@@ -99,9 +98,9 @@ def hashed(tokens: npt.NDArray[np.uint16], order: int, config: CountConfig) -> C
 
 
 def plain_exact(tokens: npt.NDArray[np.uint16], orders: Sequence[int]) -> Counts:
-    """Exact counts seen by every target, [O, T], from dictionaries."""
+    """Exact counts before every target, [O, T], from dictionaries."""
     targets = len(tokens) - 1
-    text = tokens.tobytes()  # two bytes a token
+    text = tokens.tobytes()  # two bytes per token
     context_OT = np.zeros((len(orders), targets), np.uint32)
     full_OT = np.zeros((len(orders), targets), np.uint32)
     for row, order in enumerate(orders):
@@ -120,7 +119,7 @@ def plain_exact(tokens: npt.NDArray[np.uint16], orders: Sequence[int]) -> Counts
 
 
 def exact(tokens: npt.NDArray[np.uint16], orders: Sequence[int], threads: int = 1) -> Counts:
-    """The same from pgolf, its tables made anew."""
+    """The same counts from pgolf, with fresh tables."""
     config = CountConfig(estimator="exact", orders=tuple(orders), window=SEGMENT, stride=SEGMENT, ranks=1)
     plan = plan_of(config, len(tokens) - 1)
     pieces = list(iterate_counts(config, plan, tokens, vocab_size=VOCAB, threads=threads))
@@ -129,7 +128,7 @@ def exact(tokens: npt.NDArray[np.uint16], orders: Sequence[int], threads: int = 
 
 
 def measure(targets: int, orders: Sequence[int], repeats: int) -> Iterator[Line]:
-    """Ratios and speeds; the first call of each table compiles it and is not timed."""
+    """Ratios and speeds; the first call of each table compiles and is not timed."""
     tokens = zipf_tokens(targets)
     config = CountConfig()
     hashed(tokens[:1000], 2, config)
@@ -148,7 +147,7 @@ def measure(targets: int, orders: Sequence[int], repeats: int) -> Iterator[Line]
 
 
 def full_stream(data: Path) -> tuple[npt.NDArray[np.uint16], int]:
-    """FULL_TARGETS + 1 tokens, and how many of them are real text in its own ids."""
+    """FULL_TARGETS + 1 tokens, and how many of them are real text with unpermuted ids."""
 
     def tokens_of(path: Path) -> npt.NDArray[np.uint16]:
         content = path.read_bytes()
@@ -206,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     lines = list(measure(options.targets, options.orders, options.repeats))
     if options.data is not None:
-        # A process of its own, whose peak of memory is this stage's.
+        # In a separate process, so that its peak memory is this stage's.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             lines += pool.submit(count_full_size, options.data).result()
     title = f"n-gram counts, {options.targets:,} targets in segments of {SEGMENT}, one thread"

@@ -1,9 +1,9 @@
-"""What each mixture gives on real text: honest beside legacy, over a weak base and a small network.
+"""Scores of each mixture on real text, honest beside legacy, over a bigram baseline and a small network.
 
-Text: the first 400,000 tokens of the challenge's validation stream (FineWeb, sp1024), in a folder that --data or
-PGOLF_TEST_DATA names. Bases: a bigram model counted on 90 M FineWeb training tokens, handed in as a trace like any
-network's; with --network also a network trained here on other English text. Everything after the base runs through
-pgolf's own stages, kept in --store, so that a second run only reads. --write puts the tables into docs/evaluation.md.
+Text: the first 400,000 tokens of the challenge's validation stream (FineWeb, sp1024), in a folder given by --data or
+PGOLF_TEST_DATA. Bases: a bigram model counted on 90 M FineWeb training tokens, given as a trace like any network's;
+with --network also a network trained here on other English text. Everything after the base runs through pgolf's own
+stages, cached in --store, so that a second run only reads. --write puts the tables into docs/evaluation.md.
 
 Shapes: V vocabulary, T targets.
 """
@@ -51,11 +51,11 @@ BEGIN, END = "<!-- evaluation:begin (python -m bench.evaluation --network --writ
 TOKENIZER = "fineweb_1024_bpe.model"
 VOCAB = 1024
 
-# 399,999 targets are 3·151·883: windows of 3·151 leave none out. Segments of 64 targets, one history, as one published
-# rank has them.
+# 399,999 targets are 3·151·883: windows of 3·151 cover them all. Segments of 64 targets, one history, as in one
+# published rank.
 WINDOW, STRIDE = 453, 151
 LAYOUT = {"window": WINDOW, "stride": STRIDE, "granularity": 64, "ranks": 1}
-# As #511's, but that its delay is this window.
+# As in #511, except that the delay is this window.
 HINTS = HintConfig(window=WINDOW, stride=STRIDE, delay_targets=WINDOW)
 PUBLISHED_BUCKETS = 1 << 22
 # Targets per bucket at the end of one published rank: 7,752,704 over 2^22.
@@ -69,9 +69,9 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One mixture. primes: the published tables' keys, None for a rule that only exact counts allow.
+    """One mixture. primes: keys of the published tables; None for a rule that needs exact counts.
 
-    estimator: what its honest cell is made from, as in the result tables; with others it is one of several cells.
+    estimator: the source of its honest cell, as named in the result tables.
     """
 
     name: str
@@ -87,7 +87,7 @@ def fixed(order: int, alpha: float) -> MixConfig:
 
 
 def backoff(order: int, alpha: float) -> MixConfig:
-    """The longest order seen, from this one down, with a constant weight."""
+    """Backoff from this order to the longest one seen, with a constant weight."""
     return MixConfig(mixers=("backoff",), orders=(order,), alphas=(alpha,))
 
 
@@ -97,17 +97,17 @@ def adaptive(order: int, span: float) -> MixConfig:
 
 
 def dirichlet(order: int, concentration: float) -> MixConfig:
-    """All orders from this one down, each weighted by its counts against `concentration`."""
+    """Dirichlet interpolation of all orders from this one down, with this concentration."""
     return MixConfig(mixers=("dirichlet",), orders=(order,), concentrations=(concentration,))
 
 
 def tilt() -> MixConfig:
-    """The published tilt by 2.625 where a hint is right in 8 of 10 cases so far (#1514)."""
+    """The published tilt by 2.625 for hints that were right in 8 of 10 cases so far (#1514)."""
     return MixConfig(mixers=("tilt",))
 
 
 def bayes(share_rate: float) -> MixConfig:
-    """Every rule below, over several values each, weighted by past losses; nothing is chosen by looking."""
+    """A Bayes mixture of all rules below with several values each, weighted by past losses; nothing is tuned."""
     grid = Product(
         mixers=("fixed", "backoff", "adaptive", "dirichlet", "tilt"), alphas=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
         concentrations=(1, 4, 16, 64, 256), tilts=(1.0, 2.0, 2.625),
@@ -135,7 +135,7 @@ RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One rule over one base: its honest cell, and per number of buckets its legacy cell."""
+    """Scores of a rule over a base: its honest cell, and its legacy cell per number of buckets."""
 
     rule: Rule
     honest: Cell
@@ -144,7 +144,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What is mixed into: its name, its own cell, and every rule over it."""
+    """A base distribution to mix with: its name, its own cell, and every rule over it."""
 
     name: str
     neural: Cell
@@ -155,7 +155,7 @@ class Base:
 
 
 def write_data(shared: Path, out: Path, *, corpus_shards: int = 0) -> Path:
-    """A data folder of the validation prefix, with so many training shards of the other corpus beside it."""
+    """Make a data folder of the validation prefix plus this many training shards of the other corpus."""
     tokens = out / "datasets" / "fineweb10B_sp1024"
     tokens.mkdir(parents=True)
     (out / "tokenizers").mkdir()
@@ -195,7 +195,7 @@ def bigram_distributions(shared: Path) -> Float64Array:
 
 
 def write_bigram_trace(shared: Path, data: Path, hints: Path, out: Path) -> Path:
-    """The bigram baseline's loss and entropy at every target, and ln p of every hint, as a trace in its own folder."""
+    """Write a trace of the bigram baseline, in its own folder: loss, entropy and ln p of every hint per target."""
     out.mkdir(parents=True)
     tokens = read_shard(data / "datasets" / "fineweb10B_sp1024" / "fineweb_val_000000.bin", vocab_size=VOCAB)
     loss_VV = -np.log(bigram_distributions(shared))
@@ -239,7 +239,7 @@ def network_nodes(data: Path) -> Iterator[Node]:
 def rule_nodes(
     rules: Sequence[Rule], buckets: Sequence[int], data: Path, traces: dict[str, External | Link]
 ) -> list[Node]:
-    """Every count stage the rules need, once, and a mix stage per base and rule."""
+    """Every count stage needed by the rules, once, and a mix stage per base and rule."""
     nodes: dict[str, Node] = {}
     for rule in rules:
         counts: dict[str, External | Link] = {}
@@ -256,7 +256,7 @@ def rule_nodes(
 
 
 def count_configs(rule: Rule, buckets: Sequence[int]) -> dict[str, CountConfig]:
-    """The count stages of one rule, by a name that says what they are."""
+    """The count configs of a rule, by descriptive node name."""
     orders = f"{rule.orders[0]}-{rule.orders[-1]}"
     configs = {f"exact-{orders}": CountConfig(estimator="exact", orders=rule.orders, **LAYOUT)}
     if rule.primes is not None:
@@ -267,15 +267,15 @@ def count_configs(rule: Rule, buckets: Sequence[int]) -> dict[str, CountConfig]:
 
 
 def mix_name(base: str, rule: Rule) -> str:
-    """The name of the mix stage of one rule over one base."""
+    """Node name of the mix stage of a rule over a base."""
     return f"mix[{base}][{rule.name}]"
 
 
 def scores_of(rule: Rule, mixed: Artifact) -> tuple[Cell, Scores]:
-    """The base's own cell and the rule's, from a mix stage's output."""
+    """Read the base's cell and the rule's cells from a mix stage's output."""
     cells = pq.read_table(mixed.path / "cells.parquet").to_pylist()
     (neural,) = (cell for cell in cells if cell["estimator"] == "neural")
-    # The longest order's, where a rule has a cell for each.
+    # If a rule has a cell per order, take the longest order's.
     own = max((cell for cell in cells if cell["estimator"] == rule.estimator), key=lambda cell: cell["order"] or 0)
     hashed = {int(cell["counts"].rsplit("-", 1)[1]): cell for cell in cells if cell["estimator"] == "hashed"}
     return neural, Scores(rule, own, hashed)
@@ -284,7 +284,7 @@ def scores_of(rule: Rule, mixed: Artifact) -> tuple[Cell, Scores]:
 def measure(
     shared: Path, store: Path, *, rules: Sequence[Rule] = RULES, buckets: Sequence[int] = BUCKETS, network: bool = False
 ) -> list[Base]:
-    """Every rule over every base."""
+    """Score every rule over every base."""
     with tempfile.TemporaryDirectory(prefix="pgolf-evaluation-") as name:
         folder = Path(name)
         data = write_data(shared, folder / "data", corpus_shards=1 if network else 0)
@@ -356,14 +356,14 @@ def number(cell: Cell, column: str) -> float:
 
 
 def block(bases: Sequence[Base]) -> str:
-    """All tables, with what they were measured on."""
+    """All tables, with a description of the data."""
     machine = f"{cpu_name()}, {len(sched_getaffinity(0))} cores, {datetime.now(UTC).date()}"
     note = f"Bits per byte; {machine}. One run each: nothing here is random but the network's training (one seed)."
     return "\n\n".join([*(table(base) for base in bases), note])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write where asked to; returns the exit code."""
+    """Measure, print, and write if requested; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, default=os.environ.get("PGOLF_TEST_DATA"), help="folder of the real tokens"

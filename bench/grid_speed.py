@@ -1,12 +1,12 @@
-"""Speed of the grid against evaluating each point alone in NumPy.
+"""Speed of the grid engine, compared with evaluating each point separately in NumPy.
 
-The plain way takes one point after the other over all targets: first-hit order, estimate, mixture, floor, logarithm,
-sum, as array operations in float64 (`pgolf.mix.interpolation`, `.dirichlet`, `.tilt`). It is timed on a few points of
-the same grid, in turns with the whole grid; both are given as token-points per second, targets × points / seconds.
+The plain implementation evaluates one point after the other over all targets: first-hit order, estimate, mixture,
+floor, logarithm, sum, as float64 array operations (`pgolf.mix.interpolation`, `.dirichlet`, `.tilt`). It is timed on a
+few points of the same grid, in turns with the whole grid; both in token-points per second, targets × points / seconds.
 
-A fixed-share mixture moves all its weights after every target. Its plain way makes each member's probabilities as
-above and then goes from target to target, one array operation over the members at a time, over the first targets only;
-the grid scores its members as points of their own in the same pass. Token-points are targets × members.
+A fixed-share mixture updates all its weights after every target. Its plain implementation computes each member's
+probabilities as above and then loops over targets with one array operation over the members each, for the first targets
+only; the grid also scores its members as points in the same pass. Token-points are targets × members.
 """
 
 import shlex
@@ -31,7 +31,7 @@ from pgolf.mix.tilt import confident_hit, tilted_loss
 PLAIN_POINTS = 8
 PLAIN_SHARED_TARGETS = 20_000
 ORDERS = (2, 3, 4, 5, 6, 7)
-# What share of targets has a context of that order: about that of web text after a few million tokens.
+# Share of targets with a known context, by order: about that of web text after a few million tokens.
 SEEN = (1.0, 0.97, 0.8, 0.55, 0.35, 0.22)
 HINT_ORDERS = (7, 9, 13, 17)
 HINT_SEEN = (0.2, 0.12, 0.06, 0.03)
@@ -43,7 +43,7 @@ SHARE_RATE = 1e-3
 
 
 def grids(points: int) -> Mapping[str, tuple[MixConfig, str]]:
-    """Kinds of grid, of about that many points each, and the millions of token-points asked of each per second."""
+    """Kinds of grid, each with about this many points, and its target in millions of token-points per second."""
     legacy, exact = {"estimators": ("hashed",)}, {"estimators": ("exact",)}
     return {
         "backoff, order 7": (
@@ -83,7 +83,7 @@ def _steps(first: float, last: float, count: int) -> tuple[float, ...]:
 
 
 def records(targets: int, seed: int = 1) -> Unit:
-    """Loss and entropy of a made-up network, counts that thin out with the order, and hints."""
+    """Loss and entropy of a simulated network, counts that thin out with the order, and hints."""
     rng = np.random.default_rng(seed)
     context = [(rng.random(targets) < seen) * (2 + rng.geometric(0.2, targets)) for seen in SEEN]
     full = [rng.binomial(c, 0.5) for c in context]
@@ -102,13 +102,13 @@ def records(targets: int, seed: int = 1) -> Unit:
 
 
 def units_of(whole: Unit) -> Iterator[Unit]:
-    """The records in the pieces that a stage hands out."""
+    """The records in pieces, as a stage yields them."""
     for first in range(0, len(whole), UNIT_RECORDS):
         yield whole.part(slice(first, first + UNIT_RECORDS))
 
 
 def plain_losses_of(cell: Cell, whole: Unit) -> np.ndarray:
-    """Loss of every target at one point, by array operations."""
+    """Loss of every target at one point, with array operations."""
     if cell.estimator == "neural":
         return whole.loss_nats.astype(np.float64)
     if cell.estimator == "hint":
@@ -151,12 +151,12 @@ def _plain_tilt(cell: Cell, whole: Unit) -> np.ndarray:
 
 
 def plain_losses(cells: Sequence[Cell], whole: Unit) -> list[float]:
-    """One point after the other."""
+    """Losses of all points, one after the other."""
     return [float(plain_losses_of(cell, whole).sum()) for cell in cells]
 
 
 def plain_shared(members: Sequence[Cell], whole: Unit) -> float:
-    """Loss of the fixed-share mixture, from target to target."""
+    """Loss of the fixed-share mixture, target by target."""
     p_TK = np.stack([np.exp(-plain_losses_of(cell, whole)) for cell in members], axis=1)
     weight_K = np.full(len(members), 1 / len(members))
     loss_nats = 0.0
@@ -169,12 +169,12 @@ def plain_shared(members: Sequence[Cell], whole: Unit) -> float:
 
 
 def whole_grid(grid: Grid, whole: Unit, threads: int) -> None:
-    """Every point at once, the records handed over in pieces."""
+    """All points at once, with the records given in pieces."""
     grid.run(units_of(whole), threads=threads)
 
 
 def measure(targets: int, points: int, repeats: int) -> list[Line]:
-    """Token-points per second, plain and ours, per kind of grid; compiling is not timed."""
+    """Token-points per second, plain and ours, per kind of grid; compilation is not timed."""
     whole = records(targets)
     threads = len(sched_getaffinity(0))
     lines = []

@@ -1,10 +1,10 @@
-"""The impossibility table: tokens drawn independently, scored by the very distribution they were drawn from.
+"""The impossibility table: independent random tokens, scored with the true distribution as the network.
 
-No code can beat the entropy there, so whatever a mixture gains it has not earned. The published hashed mixtures gain by
-known amounts; exact counts under the same rule can only lose, since all there is to learn is noise. Each row is the
-mean loss of one mixture over 7,752,704 targets, what one of eight ranks scores, behind the source and the mean loss of
-the true distribution. Setup of the published table: NumPy's default generator, seed 1, 8 tokens of left context,
-segments of 64, one rank, entropy fixed at the true one.
+No code can beat the entropy there, so any gain of a mixture is unearned. The published hashed mixtures gain known
+amounts; exact counts under the same rule can only lose, since there is only noise to learn. Each row is a mixture's
+mean loss over 7,752,704 targets, the share of one of eight ranks, after the source and the mean loss of the true
+distribution. Setup of the published table: NumPy's default generator, seed 1, 8 tokens of left context, segments of 64,
+one rank, entropy fixed at the true one.
 """
 
 import shlex
@@ -48,7 +48,7 @@ SYSTEMS = {
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One value of the table, nats."""
+    """A published value of the table, in nats."""
 
     source: str
     system: str
@@ -70,12 +70,12 @@ PUBLISHED = (
     Published("zipf", "pr792", "exact", 5.4243),
     Published("zipf", "pr761", "exact", 5.6255),
 )
-# Mean loss of the true distribution on the sample itself, nats.
+# Mean loss of the true distribution on the sample, in nats.
 PUBLISHED_ENTROPIES = {"uniform": 6.9315, "zipf": 5.2057}
 
 
 def draw(source: str, targets: int) -> npt.NDArray[np.uint16]:
-    """The table's tokens: `targets` of them behind 8 tokens of left context."""
+    """The table's tokens: `targets` of them after 8 tokens of left context."""
     rng = np.random.default_rng(1)
     if source == "uniform":
         return rng.integers(0, VOCAB, targets + LEFT).astype(np.uint16)
@@ -90,7 +90,7 @@ def scored(source: str, system: str, estimator: Estimator, targets: int, **field
     tokens = draw(source, targets)
     loss_V = -np.log(SOURCES[source])
     entropy_nats = float((SOURCES[source] * loss_V).sum())
-    # The left context is read but neither counted nor scored: a plan over the scored targets, moved behind it.
+    # The left context is read but neither counted nor scored: a plan over the scored targets, shifted past it.
     plan = plan_windows(targets, window=SEGMENT, stride=SEGMENT)
     moved = replace(plan, score_from=plan.score_from + LEFT - 1, end=plan.end + LEFT - 1)
 
@@ -112,7 +112,7 @@ def scored(source: str, system: str, estimator: Estimator, targets: int, **field
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compute the whole table beside the published values; 1 if one of them differs by 1e-3 nats or more."""
+    """Compute the table beside the published values; returns 1 if one differs by 1e-3 nats or more."""
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments_parser(__doc__ or "", repeats=1)
     options = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""What a benchmark has measured, on what, and by which command; as text, JSON or a table of a page."""
+"""Report of a benchmark (quantities, device, date, command), as text, JSON or Markdown."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from pgolf.machine.hardware import cpu_name
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One measured quantity; `target` is what is asked of its median. A ratio's unit is "times"."""
+    """One measured quantity. target: requirement on its median. The unit of ratios is "times"."""
 
     name: str
     unit: str
@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The lines of one benchmark; `about` says what was compared with what."""
+    """The lines of one benchmark. about: what was compared with what."""
 
     title: str
     about: str
@@ -35,23 +35,23 @@ class Report:
 
     @classmethod
     def of(cls, title: str, about: str, command: str, lines: Sequence[Line]) -> "Report":
-        """A report of this machine, today."""
+        """A report for this machine and today's date."""
         device = f"{cpu_name()}, {len(sched_getaffinity(0))} cores"
         return cls(title, about.strip(), command, device, datetime.now(UTC).date().isoformat(), tuple(lines))
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
-        """What `to_json` has written."""
+        """The inverse of `to_json`."""
         fields: dict[str, Any] = json.loads(text)
         lines = tuple(Line(**{**line, "spread": Spread(**line["spread"])}) for line in fields["lines"])
         return cls(**{**fields, "lines": lines})
 
     def to_json(self) -> str:
-        """One JSON object."""
+        """The report as a JSON object."""
         return json.dumps(asdict(self))
 
     def to_text(self) -> str:
-        """For a terminal."""
+        """The report as text for a terminal."""
         width = max(len(line.name) for line in self.lines)
         lines = [self.title, f"{self.device}, {self.date}"]
         for line in self.lines:
@@ -60,7 +60,7 @@ class Report:
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """A section of a page: command, device, date, and one row per quantity."""
+        """The report as a Markdown section: command, device, date, and one row per quantity."""
         rows = [
             f"| {line.name} | {line.unit} | {line.spread.n} | {line.spread.least:.4g} | {line.spread.median:.4g} "
             f"| {line.spread.most:.4g} | {line.target} |"
@@ -79,7 +79,7 @@ class Report:
 
 
 def arguments_parser(about: str, repeats: int) -> argparse.ArgumentParser:
-    """Command line of a benchmark: --json and --repeats, and what the benchmark adds."""
+    """Argument parser of a benchmark with --json and --repeats; benchmarks add their own options."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--repeats", type=int, default=repeats, help="timings per quantity (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""`make readme`: run the demo twice in an empty folder and put what it printed between README.md's markers."""
+"""`make readme`: run the demo twice in an empty folder and insert its output between README.md's markers."""
 
 import os
 import re
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- demo:begin (make readme) -->", "<!-- demo:end -->"
 
 
 def main() -> int:
-    """Run, cut to what a first screen has room for, and write."""
+    """Run the demo, shorten its output to fit a first screen, and write it."""
     with tempfile.TemporaryDirectory(prefix="pgolf-readme-") as folder:
         first, second = (run_demo(Path(folder)) for _ in range(2))
     cores, today = len(os.sched_getaffinity(0)), datetime.now(UTC).date()
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def run_demo(folder: Path) -> str:
-    """What `pgolf run demo` prints, stages on stderr and tables on stdout, as a person sees them."""
+    """Output of `pgolf run demo`, stderr (stages) and stdout (tables) interleaved as on a terminal."""
     command = [
         sys.executable,
         "-m",
@@ -51,7 +51,7 @@ def run_demo(folder: Path) -> str:
 
 
 def shortened(text: str) -> str:
-    """One seed's stages for all, the tables, and the last line."""
+    """Keep the stages of one seed, the tables, and the last line."""
     seeds = re.findall(r"✓ train\[(\d+)\]", text)
     lines = []
     for line in text.splitlines():

@@ -1,11 +1,11 @@
-"""Whether two stores hold the same outputs, whatever their keys: the proof that a refactor changes no byte.
+"""Compare the outputs of two stores regardless of their keys, to prove that a refactor changes no byte.
 
     pgolf run demo --store before            # with the code as it was
     pgolf run demo --store after             # with the code as it is
     python -m bench.same_outputs before after
 
-Outputs are compared by node and output name (`train[42] checkpoint`). What a run says of itself (seconds, logs, packing
-attempts with the size of the code) is no output. Exit code 1 if a digest differs or a node is missing on one side.
+Outputs are compared by node and output name (`train[42] checkpoint`). Facts about the run itself (seconds, logs,
+packing attempts with the code size) are not outputs. Exit code 1 if a digest differs or a node is missing on one side.
 """
 
 import argparse
@@ -19,7 +19,7 @@ Output = tuple[str, str, str]
 
 
 def outputs_of(store: Path) -> Counter[Output]:
-    """(node, output, sha256) of every record in a store, counted: several recipes may have nodes of one name."""
+    """Count (node, output, sha256) over all records of a store: nodes of several recipes may share a name."""
     found: Counter[Output] = Counter()
     for path in sorted(store.glob("*/record.json")):
         record = json.loads(path.read_text())
@@ -28,12 +28,12 @@ def outputs_of(store: Path) -> Counter[Output]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what differs; returns the exit code."""
+    """Print the differences; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.same_outputs", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("before", type=Path, help="folder of a store")
-    parser.add_argument("after", type=Path, help="folder of another")
+    parser.add_argument("before", type=Path, help="folder of the first store")
+    parser.add_argument("after", type=Path, help="folder of the second store")
     options = parser.parse_args(argv)
     before, after = outputs_of(options.before), outputs_of(options.after)
     gone, new = before - after, after - before

@@ -1,14 +1,14 @@
-"""A flow of three seeds and 10,000 grid points each, from finished networks to tables, pictures and Prefect's records.
+"""A sweep with three seeds and 10,000 grid points each, from finished networks to tables, pictures and Prefect records.
 
-The sweep as the record of a run: `pgolf sweep` under Prefect's in-process server, every seed's mixtures a task of their
-own, against the same stages in one plain process (`--no-prefect`), in turns, each on its own copy of the same store.
-Peak memory is that of the process that runs the flow, mixtures included, without Prefect's server. Then what people do
-with the outcome: `pgolf results` over all rows, against reading the same file with pyarrow into Python rows in a
-process of its own, and `pgolf plan` of the same grid. Prefect's growth is that of its whole home folder, database and
-stored results, over one such flow; a first flow with few points has made the database before.
+`pgolf sweep` under Prefect's in-process server, with a task per seed for its mixtures, against the same stages in one
+plain process (`--no-prefect`), in turns, each on its own copy of the same store. Peak memory is that of the process
+that runs the flow, including mixtures, without Prefect's server. Then typical follow-ups: `pgolf results` over all
+rows, against reading the same file with pyarrow into Python rows in a separate process, and `pgolf plan` of the same
+grid. Prefect's growth is that of its whole home folder (database and stored results) over one such flow; an earlier
+flow with few points has created the database.
 
-Networks and counts are made first and not timed: the demo's, trained for a few steps, since what the weights are
-changes no time.
+Networks and counts are made first and not timed: the demo's, trained for a few steps, since timings do not depend on
+the weights.
 """
 
 import os
@@ -28,7 +28,7 @@ from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
 
 SEEDS = (1337, 42, 7)
-MOST_POINTS = 10_001  # the grid, and the network alone
+MOST_POINTS = 10_001  # the grid plus the network alone
 SMALL = (
     *("train.steps=4", "train.warmdown_steps=2", "train.priming_steps=0", "calibrate.batches=1"),
     "compress.budget_bytes=16000000",
@@ -40,27 +40,27 @@ PLAIN_READ = (
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What one command took. peak_bytes: the most memory its own process held."""
+    """Cost of one command. peak_bytes: peak memory of its own process."""
 
     wall_s: float
     peak_bytes: int
 
 
 class Place:
-    """A store with finished networks, and commands over copies of it."""
+    """A store with finished networks, and commands that run on copies of it."""
 
     def __init__(self, folder: Path, seeds: Sequence[int], sets: Sequence[str]) -> None:
         self._folder, self._made = folder, 0
         self._recipe = ["demo", "--seeds", *map(str, seeds), *(part for item in sets for part in ("--set", item))]
         self._environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect")}
-        self._environment.pop("PREFECT_API_URL", None)  # the in-process server is what is measured
+        self._environment.pop("PREFECT_API_URL", None)  # measure the in-process server
         self._command(["run", *self._recipe, "--no-prefect", *self._places(folder / "store", folder / "first")])
 
     def _places(self, store: Path, results: Path) -> list[str]:
         return ["--store", str(store), "--results", str(results)]
 
     def _command(self, arguments: Sequence[str]) -> Ran:
-        """Run one command to its end. Raises CalledProcessError, with what it said, where it fails."""
+        """Run a command to completion. Raises CalledProcessError, with its output, if it fails."""
         command = [sys.executable, "-m", "flows.commands.cli", *arguments]
         with tempfile.TemporaryFile() as said:
             began_s = perf_counter()
@@ -75,7 +75,7 @@ class Place:
         return Ran(wall_s, usage.ru_maxrss * 1024)
 
     def sweep(self, grid: str, *options: str) -> tuple[Ran, Path]:
-        """Sweep a grid on a copy of the store as it was; returns what it took and the folder of its tables."""
+        """Sweep a grid on a fresh copy of the store; returns its cost and the folder of its tables."""
         self._made += 1
         store, results = self._folder / f"store-{self._made}", self._folder / f"results-{self._made}"
         shutil.copytree(self._folder / "store", store)
@@ -93,7 +93,7 @@ class Place:
         return self._command(["plan", *self._recipe, *self._places(store, self._folder / "first")]).wall_s
 
     def prefect_bytes(self) -> int:
-        """Size of all that Prefect keeps."""
+        """Size of Prefect's home folder."""
         return size_bytes(self._folder / "prefect")
 
 
@@ -104,8 +104,8 @@ def size_bytes(folder: Path) -> int:
 
 def measure(place: Place, grid: str, repeats: int) -> list[Line]:
     """Sweep, read, plan, and count bytes."""
-    _ran, few = place.sweep("alpha=0.2 order=2", "--no-prefect")  # once untimed: loops are compiled
-    place.sweep("alpha=0.2 order=2")  # and Prefect makes its database
+    _ran, few = place.sweep("alpha=0.2 order=2", "--no-prefect")  # once untimed: compile loops
+    place.sweep("alpha=0.2 order=2")  # and let Prefect create its database
     flows: list[Ran] = []
     plains: list[Ran] = []
     grown = []

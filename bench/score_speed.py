@@ -1,13 +1,13 @@
-"""Speed of the score stage's path against evaluating all logits at all positions.
+"""Speed of the score stage, compared with computing all logits at all positions.
 
-On a CPU, at the size of the named recipe, in float32 and with random weights: the path of the stage scores the last
-`stride` targets of each window; "plain" runs every block for every position, then makes all logits and takes their
-log-softmax and entropy at every position, one window at a time as the stage does. Both on the same windows, in turns.
-With two threads the stage runs two windows side by side, plain lets torch cut each operation in two. The most that the
-ratio could be is counted: plain's time over that time less the arithmetic that the last block, the head and the softmax
-need not do, at the speed of plain's arithmetic as a whole. Attention runs below that speed, so saving some of it can
-save more than is counted. At a stride as long as the window there is nothing to save. Processor time says what one
-thread takes where other processes want the same cores; wall time is what was waited.
+On a CPU, at the size of the named recipe, in float32 with random weights: the stage scores the last `stride` targets of
+each window; "plain" runs every block for every position, then computes all logits, their log-softmax and entropy at
+every position, one window at a time like the stage. Both on the same windows, in turns. With two threads the stage runs
+two windows in parallel, while plain lets torch split each operation. The upper bound of the ratio is computed: plain's
+time over that time minus the arithmetic that the last block, the head and the softmax can skip, at the average speed of
+plain's arithmetic. Attention runs below that speed, so skipping some of it can save more than that. With a stride as
+long as the window there is nothing to save. CPU time is the cost of one thread even if other processes compete for the
+cores; wall time is what was waited.
 
 On a GPU, in bfloat16: plain is the published loop: batches of 32 windows, all logits in float32, and per window a copy
 of its losses and entropies to the host.
@@ -39,18 +39,18 @@ from pgolf.recipes.catalog import recipe_named
 
 PUBLISHED_BATCH = 32
 _NO_GPU = """
-Not measured on a GPU: none was there. Where there is one, `python -m bench score` compares with the published loop.
+Not measured on a GPU: none was available. On a GPU, `python -m bench score_speed` compares with the published loop.
 """
 
 
 def last_windows(plan: WindowPlan, count: int, size: int) -> list[WindowBatch]:
-    """Batches of windows that each score their last `stride` positions: all but the first one do."""
+    """Batches of windows that each score their last `stride` positions (all windows but the first)."""
     end = 1 + count
     return [WindowBatch(0, 0, 0, range(first, min(first + size, end))) for first in range(1, end, size)]
 
 
 class Measured:
-    """A network, a stream of random tokens, and the two ways of scoring windows of it."""
+    """A network, a stream of random tokens, and both ways of scoring its windows."""
 
     def __init__(self, model: GPT, config: ScoreConfig, windows: int) -> None:
         self.model, self.config = model, config
@@ -63,14 +63,14 @@ class Measured:
         self.forward = WindowPass(model, Stream.on(self.device, tokens), self.plan, config)
 
     def ours(self, windows: int, threads: int) -> None:
-        """The stage's path over the first windows."""
+        """Score the first windows like the stage."""
         size = min(windows, windows_at_a_time(self.config, self.model.config, self.device.type))
         for _ in self.forward.run(last_windows(self.plan, windows, size), threads=threads):
             pass
 
     @torch.inference_mode()
     def plain(self, windows: int, size: int) -> None:
-        """All logits at all positions, in batches of `size`; the scored ones are copied window by window."""
+        """Compute all logits at all positions, in batches of `size`; copy the scored ones window by window."""
         for first in range(1, 1 + windows, size):
             starts = self.plan.start[first : first + size]
             rows = np.stack([self.tokens[start : start + self.config.window + 1] for start in starts]).astype(np.int64)
@@ -85,7 +85,7 @@ class Measured:
 
 
 def multiply_adds(model: ModelConfig, window: int, last: int | None = None) -> float:
-    """Of one window: all of it, or where only the last `last` positions go through the last block's queries and on."""
+    """Multiply-adds of one window; last: only this many positions pass the last block's queries and what follows."""
     whole = window * (matrix_multiply_adds(model) + attention_multiply_adds(model, window))
     if last is None:
         return whole
@@ -93,13 +93,13 @@ def multiply_adds(model: ModelConfig, window: int, last: int | None = None) -> f
     per_query = 2 * width * width + 2 * model.mlp_width * width + model.vocab_size * width
     per_query += model.heads * width if model.gated_attention else 0
     attention = attention_multiply_adds(model, window) // model.executed_layers * window
-    # The last queries are those that meet the most keys: window - (last - 1) / 2 on average.
+    # The last queries attend to the most keys: window - (last - 1) / 2 on average.
     asked = 2 * width * last * (window - (last - 1) / 2)
     return whole - (window - last) * per_query - attention + asked
 
 
 def most(model: ModelConfig, config: ScoreConfig, plain_s: float) -> tuple[float, float]:
-    """What the ratio could be, and the share of plain's time that its softmax and entropy take."""
+    """Upper bound of the ratio, and the share of plain's time spent in softmax and entropy."""
     logits = torch.randn(config.window, model.vocab_size)
 
     def softmax() -> None:
@@ -114,7 +114,7 @@ def most(model: ModelConfig, config: ScoreConfig, plain_s: float) -> tuple[float
 
 
 def on_cpu(model: GPT, config: ScoreConfig, repeats: int) -> list[Line]:
-    """Ratios at one thread and two, and at a stride as long as the window."""
+    """Ratios with one and two threads, and with a stride as long as the window."""
     lines = []
     for threads, windows in ((1, 1), (2, 2)):
         work = Measured(model, config, windows)
@@ -148,14 +148,14 @@ def on_cpu(model: GPT, config: ScoreConfig, repeats: int) -> list[Line]:
 
 
 def _in_turns(work: Measured, windows: int, threads: int, repeats: int) -> tuple[list[float], ...]:
-    """Wall seconds per window of the stage's path and of plain, in turns, then processor seconds of the same turns."""
+    """Wall seconds per window of stage and plain, in turns, then CPU seconds of the same turns."""
 
     def plain() -> None:
         with intra_op_threads(threads):
             work.plain(windows, size=1)
 
     works: list[Callable[[], object]] = [partial(work.ours, windows, threads), plain]
-    for each in works:  # what is allocated and chosen once
+    for each in works:  # warm up allocations and kernel selection
         each()
     cpu_s: list[list[float]] = [[], []]
 
@@ -169,7 +169,7 @@ def _in_turns(work: Measured, windows: int, threads: int, repeats: int) -> tuple
 
 
 def on_gpu(model: GPT, config: ScoreConfig, repeats: int) -> list[Line]:
-    """The ratio to the published loop, over as many windows as eight of its batches, or one of ours, hold."""
+    """The ratio to the published loop, over the windows of eight of its batches or one of ours."""
     windows = max(8 * PUBLISHED_BATCH, windows_at_a_time(config, model.config, "cuda")) // PUBLISHED_BATCH
     windows *= PUBLISHED_BATCH
     work = Measured(model, config, windows)

@@ -1,7 +1,7 @@
-"""Seconds of whole processes when nothing has to run: `import pgolf`, `pgolf plan` and a fully reused `pgolf run`.
+"""Start-up time of whole processes with nothing to run: `import pgolf`, `pgolf plan` and a fully cached `pgolf run`.
 
-What they are held against, in turns with them: an interpreter that does nothing (`python -c pass`), and one that only
-imports Prefect. Needs a store in which the recipe has run; without one it says so and exits with 2.
+Compared, in turns, with an interpreter that does nothing (`python -c pass`) and one that only imports Prefect. Needs a
+store in which the recipe has run; otherwise it says so and exits with 2.
 """
 
 import json
@@ -21,11 +21,11 @@ PGOLF = (sys.executable, "-m", "flows.commands.cli")
 
 
 class NothingToReuse(Exception):
-    """The store does not hold all of the recipe's outputs as the present code would make them."""
+    """The store lacks outputs of the recipe for the current code."""
 
 
 def run(command: Sequence[str]) -> str:
-    """What the command prints, without a Prefect server of the user's: a run would have to tell it what was reused."""
+    """Output of the command, without the user's Prefect server, to which a run would report what it reused."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -34,7 +34,7 @@ def run(command: Sequence[str]) -> str:
 
 
 def check_reuse(pgolf_arguments: Sequence[str]) -> None:
-    """Raise NothingToReuse if the plan is not to reuse every output."""
+    """Raise NothingToReuse unless the plan reuses every output."""
     steps = json.loads(run([*PGOLF, "plan", *pgolf_arguments, "--json"]))["steps"]
     todo = [step["node"] for step in steps if step["action"] != "reuse"]
     if todo:
@@ -55,7 +55,7 @@ def measure(pgolf_arguments: Sequence[str], repeats: int) -> list[Line]:
         [*PGOLF, "run", *pgolf_arguments],
     )
     works = [partial(run, command) for command in commands]
-    for work in works:  # once untimed: files into memory, bytecode onto the disk
+    for work in works:  # once untimed: fill the page cache, write bytecode
         work()
     bare_s, prefect_s, import_s, plan_s, run_s = in_turns_s(works, repeats)
     beyond_s = [ours - bare for ours, bare in zip(import_s, bare_s, strict=True)]
@@ -75,7 +75,7 @@ def measure(pgolf_arguments: Sequence[str], repeats: int) -> list[Line]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; returns the exit code: 2 when the store does not hold the recipe's outputs."""
+    """Measure and print; returns the exit code: 2 if the store lacks the recipe's outputs."""
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments_parser(__doc__ or "", repeats=7)
     parser.add_argument("--store", type=Path, default=Path("artifacts"), help="default: %(default)s")

@@ -1,9 +1,9 @@
-"""A store of many runs: `pgolf plan` and `pgolf results` beside plain code that reads every record and table file.
+"""`pgolf plan` and `pgolf results` on a store of many runs, compared with plain code that reads every file.
 
-The outputs are made up (their files hold 16 bytes, their digests are of nothing); the records are whole, and the runs
-differ in their data, so that no two share an output. The tables are one made-up run's rows under many run keys. A
-folder of sparse files stands for large documents: a plan leaves open what it would have to read, and once a run has
-read them it asks for their stats alone. plain: json.loads of every record, pyarrow of every file.
+The outputs are synthetic (files of 16 bytes, arbitrary digests); the records are complete, and the runs differ in their
+data, so that no two share an output. The tables are the rows of one synthetic run under many run keys. A folder of
+sparse files stands in for large documents: a plan does not read them, and once a run has read them, it only checks
+their stats. plain: json.loads of every record, pyarrow on every file.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ CELLS = 267
 
 
 def made_up_run(nodes: tuple[Node, ...], number: int, store: Path, memo: Memo) -> Iterator[Record]:
-    """One run's outputs under the keys that the recipe would have with other data."""
+    """Publish one run's outputs under the keys that the recipe would have with other data."""
     artifacts: dict[str, Artifact] = {}
     for node in nodes:
         if node.name == "data" and number:
@@ -70,7 +70,7 @@ def made_up_run(nodes: tuple[Node, ...], number: int, store: Path, memo: Memo) -
 
 
 def make_tables(results: Path, runs: int) -> None:
-    """One made-up run's scores under many run keys."""
+    """Write the scores of one synthetic run under many run keys."""
     shared = {"recipe": "demo", "recipe_key": "0" * 64, "estimator": "exact", "mixer": "backoff", "targets": 1000}
     shared |= {"normalized": True, "causal": True, "fits_budget": True, "total_bytes": 400_000}
     shared |= {"started_utc": "2026-01-01T00:00:00+00:00"}
@@ -91,17 +91,17 @@ def make_tables(results: Path, runs: int) -> None:
 
 
 def read_records(store: Path) -> int:
-    """The plain reference: every record parsed."""
+    """The plain reference: parse every record."""
     return len([json.loads(path.read_bytes()) for path in store.glob(f"*/{RECORD_FILE}")])
 
 
 def read_tables(results: Path) -> int:
-    """The plain reference: every table file read."""
+    """The plain reference: read every table file."""
     return sum(pq.ParquetFile(path).read().num_rows for path in (results / SCORES.name).glob("run-*.parquet"))
 
 
 def make_sparse(folder: Path, total_gb: float) -> None:
-    """Files of 1 GB without blocks on the disk."""
+    """Create sparse files of 1 GB."""
     folder.mkdir()
     left_bytes = int(total_gb * 1e9)
     for number in range((left_bytes + 10**9 - 1) // 10**9):
@@ -134,7 +134,7 @@ def measure(folder: Path, runs: int, sparse_gb: float, repeats: int) -> list[Lin
     sources = Memo(store / ".sources.sqlite")
     one = min(shards.iterdir())
     read_s = wall_s(lambda: sources.sha256(one))
-    # They all hold the same zeros, so one digest is every file's: what a run would have left here.
+    # All files hold the same zeros, so they share one digest; cache it as a run would.
     sources.remember(dict.fromkeys(shards.iterdir(), sources.sha256(one)))
     sources.save()
     known_s = [wall_s(lambda: run(sparse)) for _ in range(repeats)]
@@ -159,7 +159,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments_parser(__doc__ or "", repeats=5)
     parser.add_argument("--runs", type=int, default=1000, help="runs in the store (default: %(default)s)")
-    parser.add_argument("--sparse-gb", type=float, default=100.0, help="of sparse files (default: %(default)s)")
+    parser.add_argument(
+        "--sparse-gb", type=float, default=100.0, help="size of the sparse files (default: %(default)s)"
+    )
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="pgolf-") as folder:
         lines = measure(Path(folder), options.runs, options.sparse_gb, options.repeats)

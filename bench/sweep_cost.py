@@ -1,17 +1,16 @@
-"""What the published sweep costs as a sweep, against rerunning the evaluation for every point.
+"""Cost of the published sweep run as a sweep, compared with rerunning the evaluation for every point.
 
-20 points for each of three seeds: alpha 0.1 to 0.4 by orders 3 to 7 in hashed tables, fixed weight. The published
-script's nine (0.10 to 0.30 at order 5; orders 3, 4, 6, 7 at 0.20) are extended to the grid of 20 whose best point
-#727 reports, order 7 at 0.40.
+20 points for each of three seeds: alpha 0.1 to 0.4 by orders 3 to 7 in hashed tables, fixed weight. The nine points of
+the published script (0.10 to 0.30 at order 5; orders 3, 4, 6, 7 at 0.20) are extended to the grid of 20 whose best
+point #727 reports, order 7 at 0.40.
 
-Rerun: as the published script does, all of an evaluation per point: the network over every window, that order's
-counts, one mixture. Swept: the network once, the counts of all orders once, all points in one mix. Both by the
-pipeline's own stages on the same artifacts, in this process and in turns, seed by seed, so n is the number of seeds;
-all points are run, none is extrapolated. The networks are trained first and not timed; what their weights are changes
-no time.
+Rerun: like the published script, a full evaluation per point: the network over every window, that order's counts, one
+mixture. Swept: the network once, the counts of all orders once, all points in one mix. Both with the pipeline's own
+stages on the same artifacts, in this process and in turns, seed by seed, so n is the number of seeds; all points are
+run, none extrapolated. The networks are trained first and not timed; timings do not depend on their weights.
 
-The recipe is small, and so is its validation text: a mix is then mostly opening files. So the time per target is given
-as well, and that of a mix's further points apart from its start. What either is at full size is not measured here.
+The recipe and its validation text are small, so a mix mostly opens files. Therefore the time per target is given as
+well, and that of a mix's additional points separately from its start. Full size is not measured here.
 """
 
 import shlex
@@ -42,7 +41,7 @@ ORDERS = (3, 4, 5, 6, 7)
 
 
 class Evaluation:
-    """One seed's artifact and data, and stages to run over them; what they write goes under `folder`."""
+    """One seed's artifact and data, and the stages to run on them; outputs go under `folder`."""
 
     def __init__(self, recipe: Recipe, node: Node, inputs: Mapping[str, Path], folder: Path) -> None:
         self._recipe, self._score, self._inputs, self._folder = recipe, node.config, dict(inputs), folder
@@ -55,35 +54,35 @@ class Evaluation:
         return out
 
     def score(self) -> Path:
-        """The network over every window."""
+        """Run the network over every window."""
         out = self._out()
         made = score.make(self._score, self._inputs, out, RunOptions(device="cpu"))
         self.targets = int(made.facts["records"] or 0)
         return out
 
     def count(self, orders: Sequence[int]) -> Path:
-        """Hashed counts of these orders."""
+        """Count these orders in hashed tables."""
         out = self._out()
         config = self._recipe.count.of("hashed").model_copy(update={"orders": tuple(orders)})
         count.make(config, self._inputs, out, RunOptions())
         return out
 
     def mix(self, trace: Path, counts: Path, orders: Sequence[int], alphas: Sequence[float]) -> Path:
-        """Every point of these."""
+        """Mix all these points."""
         out = self._out()
         config = MixConfig(mixers=("fixed",), orders=tuple(orders), alphas=tuple(alphas))
         mix_stage.make(config, self._inputs | {"trace": trace, "counts.hashed": counts}, out, RunOptions())
         return out
 
     def rerun(self) -> None:
-        """All of it, per point."""
+        """Run the full evaluation per point."""
         for order in ORDERS:
             for alpha in ALPHAS:
                 self.mix(self.score(), self.count([order]), [order], [alpha])
 
 
 def evaluations(recipe: Recipe, store: Path, folder: Path) -> list[Evaluation]:
-    """One per seed, its artifact made in `store` unless it is there; raises CalledProcessError where that fails."""
+    """One evaluation per seed, its artifact built in `store` unless cached. Raises CalledProcessError on failure."""
     places = ["--store", str(store), "--results", str(folder / "results")]
     seeds = [str(seed) for seed in recipe.seeds]
     command = ["run", recipe.name, "--seeds", *seeds, "--no-prefect", *places]
@@ -99,11 +98,11 @@ def evaluations(recipe: Recipe, store: Path, folder: Path) -> list[Evaluation]:
 
 
 def measure(recipe: Recipe, store: Path, folder: Path) -> list[Line]:
-    """Seconds of the parts and of both ways."""
+    """Seconds of the parts and of both variants."""
     timed = evaluations(recipe, store, folder)
     first = timed[0]
     trace, counts = first.score(), first.count(ORDERS)
-    first.mix(trace, counts, ORDERS, ALPHAS)  # once untimed: loops are compiled, files come into memory
+    first.mix(trace, counts, ORDERS, ALPHAS)  # once untimed: compile loops, fill the page cache
     targets = first.targets
     score_s, count_s, mix_s, one_s, rerun_s = [], [], [], [], []
     for seed in timed:
@@ -141,8 +140,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments_parser(__doc__ or "", repeats=3)
-    parser.add_argument("--recipe", default="pr715-tiny", help="whose artifacts are evaluated (default: %(default)s)")
-    parser.add_argument("--store", type=Path, help="where they are made and kept (default: a temporary folder)")
+    parser.add_argument(
+        "--recipe", default="pr715-tiny", help="recipe whose artifacts are evaluated (default: %(default)s)"
+    )
+    parser.add_argument("--store", type=Path, help="store for the artifacts (default: a temporary folder)")
     options = parser.parse_args(argv)
     seeds = (1337, 42, 7)[: options.repeats]
     recipe = apply_overrides(recipe_named(options.recipe), [f"seeds={list(seeds)}"])

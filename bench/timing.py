@@ -1,4 +1,4 @@
-"""Timings taken in turns, and their spread."""
+"""Timing of alternatives in turns, and the spread of repeated timings."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """n repetitions of one number."""
+    """Summary of n repeated measurements."""
 
     n: int
     least: float
@@ -17,7 +17,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Spread of the values."""
+        """Summarize the values."""
         return cls(len(values), min(values), statistics.median(values), max(values))
 
     def __str__(self) -> str:
@@ -25,14 +25,14 @@ class Spread:
 
 
 def wall_s(work: Callable[[], object]) -> float:
-    """Seconds one call takes."""
+    """Wall seconds of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def in_turns_s(works: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Seconds of every work, [work][repeat], taken in turns, so that another process disturbs all of them alike."""
+    """Seconds [work][repeat], measured in turns, so that other load affects all of them equally."""
     rounds = [[wall_s(work) for work in works] for _ in range(repeats)]
     return [list(seconds) for seconds in zip(*rounds, strict=True)]
 

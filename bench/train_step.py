@@ -1,10 +1,10 @@
-"""Time, model FLOP utilisation and memory of one training step of a full-size recipe on one device.
+"""Time, model FLOPs utilization (MFU) and memory of a training step of a full-size recipe on one device.
 
-The utilisation is of the matrix rate measured in the same run (bfloat16 on CUDA, float32 on a CPU), with 6 FLOP per
-multiply-add of every matrix executed and of causal attention. On CUDA whole steps are timed in the training loop
-itself. On a CPU a whole step would take the better part of an hour: there the step is composed, never measured as a
-whole, of one row forward and backward, times its number of rows, and of one step of the optimizers and the average,
-on one thread as the training stage runs it.
+MFU is relative to the matrix rate measured in the same run (bfloat16 on CUDA, float32 on a CPU), with 6 FLOP per
+multiply-add of every executed matrix and of causal attention. On CUDA whole steps are timed in the training loop
+itself. On a CPU a whole step would take most of an hour, so its time is composed, not measured as a whole: one row
+forward and backward, times the number of rows, plus one step of optimizers and averaging, on one thread like the
+training stage.
 "plain" is torch.optim.AdamW on single tensors and Muon one matrix at a time, on the same gradients, in turns.
 """
 
@@ -44,14 +44,14 @@ from pgolf.train.spans import SpanReader
 
 _PRIMING_STEPS = 3
 _NO_GPU = """
-Not measured on a GPU: none was there. Where there is one, `python -m bench train_step --recipe pr792 --steps 20` times
-whole steps.
+Not measured on a GPU: none was available. On a GPU, `python -m bench train_step --recipe pr792 --steps 20` times whole
+steps.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is timed: a network on a device, its loss, and spans of random tokens."""
+    """A network on a device, its loss, and spans of random tokens."""
 
     model: GPT
     config: TrainConfig
@@ -60,7 +60,7 @@ class Workload:
     device: torch.device
 
     def synchronized_s(self, work: Callable[[], object]) -> float:
-        """Seconds of one call until the device has done what it launched."""
+        """Seconds of one call, until the device has finished."""
 
         def done() -> None:
             work()
@@ -71,7 +71,7 @@ class Workload:
 
 
 def workload(model: ModelConfig, config: TrainConfig, device: torch.device, folder: Path) -> Workload:
-    """Initial weights of seed 1 and a shard of two steps' random tokens, which the stream repeats."""
+    """Initial weights of seed 1, and a shard with random tokens for two steps, which the stream repeats."""
     shard = folder / "random.bin"
     tokens = np.random.default_rng(1).integers(0, model.vocab_size, 2 * config.stream_tokens_per_step)
     write_shard(shard, tokens.astype(np.uint16))
@@ -82,7 +82,7 @@ def workload(model: ModelConfig, config: TrainConfig, device: torch.device, fold
 
 
 def matmul_rate(device: torch.device, repeats: int = 5) -> float:
-    """FLOP per second of the best of several square products, in the format that training multiplies in."""
+    """FLOP/s of the fastest of several square matrix products, in the dtype used by training."""
     size, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     calls = 10 if device.type == "cuda" else 1
@@ -99,7 +99,7 @@ def matmul_rate(device: torch.device, repeats: int = 5) -> float:
 
 
 def loop_steps_ms(work: Workload) -> list[float]:
-    """Milliseconds of steps of the training loop, one ahead of the device, after priming; the first is not counted."""
+    """Milliseconds per step of the training loop, with lag 1, after priming; the first step is not counted."""
     reports: list[StepReport] = []
     prime(work.model, work.config, work.spans, Ranks(), loss=work.loss)
     train(
@@ -117,7 +117,7 @@ def loop_steps_ms(work: Workload) -> list[float]:
 
 
 def parts_ms(work: Workload, repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each part of a step by itself, the device idle before and after."""
+    """Milliseconds of each part of a step by itself, with the device idle before and after."""
     model, config, spans = work.model, work.config, work.spans
     optimizers = Optimizers(model, config, Ranks())
     average = WeightAverage(model.state_dict(), config)
@@ -129,14 +129,14 @@ def parts_ms(work: Workload, repeats: int) -> dict[str, list[float]]:
         "Muon": lambda: optimizers.muon.step(lr=1e-4, momentum=0.95),
         "average": lambda: average.update(steps_done=1, rate_scale=1.0),
     }
-    if work.device.type == "cuda":  # what is allocated and chosen once
+    if work.device.type == "cuda":  # warm up allocations and kernel selection
         for part in parts.values():
             work.synchronized_s(part)
     return {name: [1e3 * work.synchronized_s(part) for _ in range(repeats)] for name, part in parts.items()}
 
 
 def plain_over_ours(work: Workload, repeats: int) -> Spread:
-    """Time of the plain optimizers over that of ours, in turns, on the gradients there are."""
+    """Ratio of the plain optimizers' time to ours, in turns, on the same gradients."""
     groups = group_parameters(work.model)
     matrices = [*groups.matrices.values(), *groups.projections.values()]
     tables_and_scalars = [p for p in (*groups.tables.values(), *groups.scalars.values()) if p.grad is not None]
@@ -151,14 +151,14 @@ def plain_over_ours(work: Workload, repeats: int) -> Spread:
                 plain_muon(matrix, momentum, work.config)
 
     works = [plain, lambda: ours.step(rate_scale=1e-2, momentum=0.95)]
-    if work.device.type == "cuda":  # what is allocated and chosen once
+    if work.device.type == "cuda":  # warm up allocations and kernel selection
         for each in works:
             work.synchronized_s(each)
     return ratios(*in_turns_s([partial(work.synchronized_s, each) for each in works], repeats))
 
 
 def plain_muon(matrix: nn.Parameter, momentum: torch.Tensor, config: TrainConfig) -> None:
-    """Muon's step as it is usually written."""
+    """A step of Muon in its usual form."""
     assert matrix.grad is not None
     momentum.mul_(0.95).add_(matrix.grad)
     x = matrix.grad.add(momentum, alpha=0.95).to(iteration_dtype(matrix.device))
@@ -187,8 +187,8 @@ def measure(model: ModelConfig, config: TrainConfig, device: torch.device, steps
         steps_ms = loop_steps_ms(work) if on_cuda else []
         parts = parts_ms(work, repeats)
         plain = plain_over_ours(work, repeats)
-    rate = max(rate, matmul_rate(device))  # whatever else runs here now may not have run before
-    rows = tokens // config.tokens_per_step  # 1 where the whole step was measured
+    rate = max(rate, matmul_rate(device))  # other load now may not have been there before
+    rows = tokens // config.tokens_per_step  # 1 if the whole step was measured
     if not on_cuda:
         once_ms = sum(Spread.of(parts[name]).median for name in ("clipping", "AdamW", "Muon", "average"))
         steps_ms = [rows * row_ms + once_ms for row_ms in parts["forward and backward"]]
@@ -216,7 +216,7 @@ _BY_ROW = ("data", "forward and backward")
 
 
 def utilisation(flops: float, step_ms: float, rate: float) -> float:
-    """Percent of the measured matrix rate that a step's arithmetic makes use of."""
+    """A step's FLOP/s in percent of the measured matrix rate."""
     return 100 * flops / (1e-3 * step_ms * rate)
 
 
@@ -225,7 +225,7 @@ def _mfu_target(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that tensors took on CUDA, or this process on a CPU."""
+    """Peak memory of tensors on CUDA, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = recipe_named(options.recipe)
     on_cuda = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if on_cuda else "cpu")
-    if on_cuda:  # the one asked for and no other
+    if on_cuda:  # use only the requested device
         torch.backends.cuda.enable_flash_sdp(options.attention == "flash")
         torch.backends.cuda.enable_cudnn_sdp(options.attention == "cudnn")
         torch.backends.cuda.enable_mem_efficient_sdp(False)

@@ -9,11 +9,11 @@
     artifacts = build_all(nodes, Store(Path("artifacts")), Memo(Path("artifacts/.sources.sqlite")), RunOptions())
     print(outcome_of(recipe, nodes, artifacts, Path("results")).text())
 
-A name is imported from its module when it is first used; `import pgolf` by itself loads nothing. (A name cannot also be
-that of a module: importing the module would take its place. Hence the second line above.)
+Exports are lazy: `import pgolf` loads nothing, and each name is imported on first use. (An export must not share its
+name with a submodule, whose import would overwrite it; hence the explicit `pgolf.pipeline.graph` above.)
 """
 
-TYPE_CHECKING = False  # as in typing, whose import would take longer than all of this file
+TYPE_CHECKING = False  # instead of typing's: importing typing would cost more than the rest of this file
 if TYPE_CHECKING:
     from pgolf.errors import PgolfError as PgolfError
     from pgolf.pipeline.build import build_all as build_all
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOMES = {
+_MODULE_OF = {
     "Artifact": "store.artifact",
     "Memo": "store.content",
     "Node": "pipeline.graph",
@@ -78,15 +78,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The exported name, from the module that defines it."""
+    """Import an exported name from its module on first use."""
     if name == "__version__":
         from importlib import metadata
 
         found: object = metadata.version(__name__)
-    elif name in _HOMES:
+    elif name in _MODULE_OF:
         from importlib import import_module
 
-        found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        found = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found

@@ -1,57 +1,57 @@
-"""What can go wrong for a user of pgolf. Every error says what happened, in numbers, and what to do.
+"""Exceptions that pgolf raises for its users. Each message says what happened, in numbers, and what to do.
 
 PgolfError
-├── ConfigError           a field, recipe or override that cannot be used as written
-├── DataError             input data that cannot be used
-│   ├── DocumentError     a document that is not text (names file and line)
-│   ├── ShardError        a token file that is not a challenge shard
-│   ├── TokenizerError    a tokenizer that cannot be read, trained, or does not fit
-│   └── FetchError        a published data set that cannot be downloaded as asked
-├── TrainingError         training that cannot start or go on
+├── ConfigError           a field, recipe or override is invalid
+├── DataError             input data is missing, damaged or does not fit
+│   ├── DocumentError     a document is not text (names file and line)
+│   ├── ShardError        a token file is not a challenge shard
+│   ├── TokenizerError    a tokenizer cannot be read or trained, or does not fit the data
+│   └── FetchError        a published data set cannot be downloaded as requested
+├── TrainingError         training cannot start or continue
 │   └── NonFiniteLoss     the loss became NaN or infinite (names the step)
-├── QuantizationError     weights or Hessians that cannot be quantized
-├── BudgetExceeded        the smallest artifact is still over the byte budget
-├── ArtifactError         a packed model file that cannot be decoded
+├── QuantizationError     weights or Hessians cannot be quantized
+├── BudgetExceeded        even the smallest artifact is over the byte budget
+├── ArtifactError         a packed model file cannot be decoded
 ├── StoreError            the artifact store cannot be read or written
-│   └── StoreFull         no space left; nothing half-written stays behind
-├── Stopped               a stage that was not started or not finished because its run is being ended
-├── LaunchError           a child process (torchrun) failed, with its last lines
-└── ResultsError          a result table that cannot be read or written
+│   └── StoreFull         no space left; nothing half-written remains
+├── Stopped               the run was told to stop before this stage finished
+├── LaunchError           a subprocess (torchrun) failed; carries its last lines
+└── ResultsError          a result table cannot be read or written
 """
 
 
 class PgolfError(Exception):
-    """Base of everything pgolf raises for its users; `exit_code` is what the command line returns for it."""
+    """Base class of all errors meant for users; `exit_code` is the command line's exit status."""
 
     exit_code = 2
 
 
 class ConfigError(PgolfError, ValueError):
-    """A field, recipe or override that cannot be used as written."""
+    """A field, recipe or override is invalid."""
 
 
 class DataError(PgolfError, ValueError):
-    """Input data that cannot be used."""
+    """Input data is missing, damaged or does not fit."""
 
 
 class DocumentError(DataError):
-    """A document that is not text; the message names file and line."""
+    """A document is not text; the message names file and line."""
 
 
 class ShardError(DataError):
-    """A token file that is not a challenge shard."""
+    """A token file is not a challenge shard."""
 
 
 class TokenizerError(DataError):
-    """A tokenizer that cannot be read, trained, or does not fit the data."""
+    """A tokenizer cannot be read or trained, or does not fit the data."""
 
 
 class FetchError(DataError):
-    """A published data set that cannot be downloaded as asked."""
+    """A published data set cannot be downloaded as requested."""
 
 
 class TrainingError(PgolfError):
-    """Training that cannot start or go on."""
+    """Training cannot start or continue."""
 
     exit_code = 1
 
@@ -61,19 +61,19 @@ class NonFiniteLoss(TrainingError):
 
 
 class QuantizationError(PgolfError):
-    """Weights or Hessians that cannot be quantized."""
+    """Weights or Hessians cannot be quantized."""
 
     exit_code = 1
 
 
 class BudgetExceeded(PgolfError):
-    """The smallest artifact the configuration allows is still over the byte budget."""
+    """Even the smallest artifact that the config allows is over the byte budget."""
 
     exit_code = 1
 
 
 class ArtifactError(PgolfError):
-    """A packed model file that cannot be decoded."""
+    """A packed model file cannot be decoded."""
 
 
 class StoreError(PgolfError):
@@ -81,20 +81,20 @@ class StoreError(PgolfError):
 
 
 class StoreFull(StoreError):
-    """No space left on the device that holds the store; nothing half-written stays behind."""
+    """No space left on the store's device; nothing half-written remains."""
 
 
 class LaunchError(PgolfError):
-    """A child process failed; the message carries its last lines."""
+    """A subprocess failed; the message carries its last lines of output."""
 
     exit_code = 1
 
 
 class Stopped(PgolfError):
-    """A stage that was not started or not finished because its run is being ended."""
+    """The run was told to stop before this stage started or finished."""
 
     exit_code = 143
 
 
 class ResultsError(PgolfError):
-    """A result table that cannot be read or written."""
+    """A result table cannot be read or written."""

@@ -1,4 +1,4 @@
-"""How a stage is asked to run, and what it tells about the run: neither is part of an output's identity."""
+"""Run options of a stage, its progress reports, and the facts it returns: none of them enters a cache key."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ Fact = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One report from a running stage: `done` of `total` units, and numbers worth showing (loss, tokens_per_s, …).
+    """A progress report from a running stage: `done` of `total` units, and live metrics (loss, tokens_per_s, …).
 
-    note: what deserves a line of its own, said once.
+    note: a one-off message to show on its own line.
     """
 
     stage: str
@@ -24,12 +24,12 @@ class Progress:
 
 
 def ignore_progress(_progress: Progress) -> None:
-    """The default listener: says nothing."""
+    """The default `report` callback: a no-op."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """devices: the names that were leased. descriptors: open lock files, for the child to inherit."""
+    """Devices leased to a stage. descriptors: their open lock files, which the subprocess inherits."""
 
     devices: tuple[str, ...]
     descriptors: tuple[int, ...] = ()
@@ -39,12 +39,12 @@ class Lease:
 class RunOptions:
     """Where and how a stage runs. Nothing here may change the bytes of an output.
 
-    device: "auto" takes CUDA where there is one. processes: ranks started by torchrun (0: one per GPU, in training as
-    far as they share a step evenly; one on a CPU). threads: CPU threads per process (0: in training one, in scoring
-    its share of the cores, in a stage that is one process all of them).
-    lease_dir: folder of the node's device lock files. lease: what was leased there for a stage that needs devices; None
-    takes them unasked. scratch: where the stage may keep unfinished work for after a kill (`pgolf.store.scratch`);
-    None: nowhere. checkpoint_every_s: seconds between two checkpoints of a training (0: never).
+    device: "auto" means CUDA if available. processes: ranks started by torchrun (0: one per GPU, in training the most
+    that divide a step evenly; one on CPU). threads: CPU threads per process (0: one in training, an equal share of the
+    cores in scoring, all cores in single-process stages).
+    lease_dir: folder of the node's device lock files. lease: the devices leased there for this stage; None: use devices
+    without a lease. scratch: folder for unfinished work that survives a kill (`pgolf.store.scratch`); None: none is
+    kept. checkpoint_every_s: seconds between training checkpoints (0: never).
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -62,11 +62,11 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a stage says about what it has just made.
+    """What a stage reports about the output it has just made.
 
-    digests: named outputs whose identity is not their files' bytes (compress: `weights`, the decoded tensors).
-    phases_s: wall seconds by phase; `before`: of killed runs that this one went on from. facts: what the console line
-    and the tables show.
+    digests: named outputs not identified by the bytes of their files (compress: `weights`, the decoded tensors).
+    phases_s: wall seconds by phase; `before`: spent by killed runs that this one resumed. facts: shown on the console
+    and in the tables.
     """
 
     digests: Mapping[str, str] = field(default_factory=dict)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from flows.settings import calm_threads
+from flows.settings import use_passive_openmp
 from tests.data_folder import write_tokenizer
 
-calm_threads()
+use_passive_openmp()
 
 # A test's time says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)

@@ -29,7 +29,7 @@ def test_using_every_export_loads_neither_torch_nor_prefect(heavy):
 
 
 def test_the_homes_and_the_list_of_exports_name_the_same():
-    assert sorted([*pgolf._HOMES, "__version__"]) == sorted(pgolf.__all__)
+    assert sorted([*pgolf._MODULE_OF, "__version__"]) == sorted(pgolf.__all__)
 
 
 def test_type_checkers_see_the_exports_and_their_homes_as_they_are():
@@ -42,7 +42,7 @@ def test_type_checkers_see_the_exports_and_their_homes_as_they_are():
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert shown == {name: f"pgolf.{home}" for name, home in pgolf._HOMES.items()}
+    assert shown == {name: f"pgolf.{home}" for name, home in pgolf._MODULE_OF.items()}
 
 
 @pytest.mark.parametrize("name", pgolf.__all__)
@@ -53,7 +53,7 @@ def test_every_export_resolves_to_what_its_module_defines(name):
         assert found == metadata.version("pgolf")
     else:
         assert found.__name__ == name
-        assert found.__module__ == f"pgolf.{pgolf._HOMES[name]}"
+        assert found.__module__ == f"pgolf.{pgolf._MODULE_OF[name]}"
 
 
 def test_no_export_has_the_name_of_a_module():

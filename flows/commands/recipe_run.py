@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of
 from flows.commands.console import Console
-from flows.ending import end_server_with_us, ended_by_sigterm
-from flows.settings import apply_settings, calm_threads, server_configured
+from flows.shutdown import end_server_with_us, ended_by_sigterm
+from flows.settings import apply_settings, use_passive_openmp, server_configured
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
@@ -40,7 +40,7 @@ def run_recipe(
     run.
     """
     started = time.perf_counter()
-    calm_threads()
+    use_passive_openmp()
     refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
     nodes = pipeline(recipe, place.sources(), place.run_options())
@@ -85,9 +85,9 @@ def _run_in_prefect(
     if not server_configured():
         end_server_with_us()
     from flows.parameters import SECTIONS
-    from flows.reaching import configured_server
+    from flows.prefect_server import configured_server
     from flows.record import record
-    from flows.settling import watch_heartbeats
+    from flows.dead_runs import watch_heartbeats
     from flows.sweep import sweep as sweep_flow
     from tasks.listening import LISTENER
 

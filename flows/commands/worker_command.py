@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from flows.settings import apply_settings, calm_threads, server_configured
+from flows.settings import apply_settings, server_configured, use_passive_openmp
 from pgolf.errors import ConfigError
 from tasks.place import lease_dir
 
@@ -37,13 +37,13 @@ def execute(arguments: argparse.Namespace) -> int:
             "`prefect server start --host 127.0.0.1` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
     apply_settings(quiet=False)
-    calm_threads()
+    use_passive_openmp()
     # Where the deployments' pull step goes.
     os.environ.setdefault(HOME, str(Path(__file__).resolve().parents[2]))
     lease_dir().mkdir(parents=True, exist_ok=True)
 
     from flows.node_worker import prepare_server, serve
-    from flows.reaching import configured_server
+    from flows.prefect_server import configured_server
 
     with configured_server() as client:
         said = prepare_server(client, arguments.pool, arguments.limit)

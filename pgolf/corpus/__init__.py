@@ -1,5 +1,5 @@
-"""Documents to tokens: reading documents, tokenizers, token shards in the challenge's format.
+"""Documents to tokens: document readers, tokenizers, token shards in the challenge's format.
 
 In:  JSONL, Parquet or text files, or the published shards.
-Out: a data folder with shards, a tokenizer, a manifest, and how many bytes each token stands for.
+Out: a data folder with shards, a tokenizer and a manifest, and the byte length of each token.
 """

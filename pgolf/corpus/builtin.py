@@ -1,7 +1,7 @@
-"""The built-in corpus: English text that every Python installation carries, so that a demo needs no download.
+"""The built-in corpus: English text found in every Python installation, so that the demo needs no download.
 
-One document per pydoc topic and one per standard-library module (its module, class and function docstrings, in source
-order, read from the source without importing it).
+One document per pydoc topic and one per standard-library module (its module, class and function docstrings in source
+order, parsed from the source without importing it).
 """
 
 import ast
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from pgolf.errors import DocumentError
 
-# Shorter ones are a line or two of boilerplate.
+# Shorter documents are a line or two of boilerplate.
 MIN_CHARACTERS = 200
 
 TOPICS_FILE = "pydoc_data/topics.py"
 
-# Not the library's own documentation: tests, bundled programs, generated tables, and what pip installed.
+# Not the library's own documentation: tests, bundled programs, generated tables, installed packages.
 _SKIPPED_FOLDERS = frozenset(
     {
         "__pycache__",
@@ -41,12 +41,12 @@ _SKIPPED_FOLDERS = frozenset(
 
 
 def stdlib_folder() -> Path:
-    """Where the running interpreter keeps the standard library's sources."""
+    """Folder of the running interpreter's standard-library sources."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def identity(stdlib: Path | None = None) -> str:
-    """Digest of every source file the corpus is read from, so that another Python counts as another corpus."""
+    """Digest of every source file of the corpus, so that another Python version is another corpus."""
     folder = stdlib or stdlib_folder()
     digest = hashlib.sha256(sys.version.encode())
     for path in [folder / TOPICS_FILE, *_module_files(folder)]:
@@ -57,24 +57,24 @@ def identity(stdlib: Path | None = None) -> str:
 
 
 def builtin_documents(stdlib: Path | None = None) -> list[str]:
-    """The documents in the order of their sha256: mixed, and the same for the same installation.
+    """The documents sorted by SHA-256: shuffled, yet the same for the same installation.
 
-    In name order a short training run would see the topics and the first letters of the alphabet alone. An
-    installation without pydoc topics gives the modules only. Raises DocumentError when neither is there, as in an
-    interpreter whose library is a zip file or has no sources.
+    In name order a short training run would see only the topics and the first letters of the alphabet. An installation
+    without pydoc topics yields the modules only. Raises DocumentError if there are neither, as in an interpreter whose
+    library is a zip file or has no sources.
     """
     folder = stdlib or stdlib_folder()
     texts = {text for text in [*topics(folder), *_module_texts(folder)] if len(text) >= MIN_CHARACTERS}
     if not texts:
         raise DocumentError(
-            f"{folder}: no pydoc topics and no standard-library sources with docstrings here; use a Python with its "
-            "library installed as files, or give documents of your own"
+            f"{folder}: no pydoc topics and no standard-library sources with docstrings here; use a Python whose "
+            "library is installed as files, or your own documents"
         )
     return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 
 def topics(stdlib: Path) -> list[str]:
-    """The pydoc topics in name order; none where the installation leaves pydoc_data out."""
+    """The pydoc topics in name order; empty if the installation lacks pydoc_data."""
     path = stdlib / TOPICS_FILE
     if not path.is_file():
         return []
@@ -86,7 +86,7 @@ def topics(stdlib: Path) -> list[str]:
 
 
 def module_text(source: ast.Module) -> str:
-    """All docstrings of a parsed module in source order, unindented, with a blank line between two."""
+    """All docstrings of a parsed module in source order, unindented, separated by blank lines."""
     return "\n\n".join(_docstrings(source))
 
 
@@ -94,7 +94,7 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         docstring = ast.get_docstring(node, clean=False)
         if docstring and (text := inspect.cleandoc(docstring)):
-            # An escape such as "\\ud800" makes a lone surrogate, which no UTF-8 file can hold.
+            # An escape such as "\\ud800" yields a lone surrogate, which cannot be encoded as UTF-8.
             yield text.encode("utf-8", "ignore").decode("utf-8")
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.stmt):
@@ -106,7 +106,7 @@ def _module_texts(stdlib: Path) -> Iterator[str]:
         try:
             yield module_text(_parse(path))
         except (SyntaxError, ValueError):
-            # A file for another interpreter (a template, a fixture): not a module of this installation.
+            # A template, a fixture, or a file for another interpreter: not a module of this installation.
             continue
 
 
@@ -122,7 +122,7 @@ def _module_files(stdlib: Path) -> list[Path]:
 
 def _parse(path: Path) -> ast.Module:
     with warnings.catch_warnings():
-        # Old escapes such as "\d" in somebody's source are not ours to report.
+        # Invalid escapes such as "\d" in others' sources are not ours to report.
         warnings.simplefilter("ignore", category=SyntaxWarning)
         warnings.simplefilter("ignore", category=DeprecationWarning)
         return ast.parse(path.read_bytes(), filename=str(path))

@@ -1,4 +1,4 @@
-"""A tokenized data set on disk: which shards and which tokenizer belong together, as its manifest says.
+"""A tokenized data set on disk: the shards and the tokenizer listed in its manifest.
 
 manifest.json · datasets/<name>/fineweb_{train,val}_%06d.bin · tokenizers/<name>.model/.vocab
 """
@@ -15,17 +15,17 @@ from pgolf.errors import DataError
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = "10B"
 
-# The published file names say fineweb whatever the documents are; every reader of the format globs for them.
+# File names say fineweb whatever the documents are, because every reader of the format globs for that.
 SHARD_PREFIX = "fineweb"
 
-_MOST_SHARDS = 10**6  # of one split, by the six digits in their names
+_MAX_SHARDS = 10**6  # per split: shard names have six digits
 
 Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Paths and ids of one tokenized data set; shards in name order, which is stream order."""
+    """Paths and ids of a tokenized data set; shards in name order, which is stream order."""
 
     folder: Path
     name: str
@@ -42,28 +42,28 @@ def shard_name(split: Split, index: int) -> str:
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Read the manifest of a data folder and check that every file it promises is there.
+    """Read the manifest of a data folder and check that every file it lists exists.
 
-    The files' contents are not read: `pgolf.corpus.shards` checks each when it is opened.
+    File contents are not read: `pgolf.corpus.shards` checks each shard when it is opened.
     Raises DataError for a missing or malformed manifest, a missing shard and a missing tokenizer.
     """
     manifest_path = folder / MANIFEST_NAME
     if not manifest_path.is_file():
         raise DataError(
             f"{folder}: no {MANIFEST_NAME}, so this is not a data folder; "
-            "make one with `pgolf tokenize` (own documents) or `pgolf fetch` (published shards)"
+            "create one with `pgolf tokenize` (your documents) or `pgolf fetch` (published shards)"
         )
     try:
         manifest = json.loads(manifest_path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{manifest_path}: not JSON ({error}); make the data folder again") from error
+        raise DataError(f"{manifest_path}: not JSON ({error}); create the data folder again") from error
     try:
         dataset = _only_dataset(manifest, manifest_path)
         stats = dataset["stats"]
         name, vocab_size, bos_id = str(dataset["name"]), whole_number(dataset, "vocab_size"), int(dataset["bos_id"])
         tokenizer_name = str(dataset["tokenizer_name"])
         data_path = inside(folder, dataset["path"], manifest_path)
-        # A fetched folder may hold fewer train shards than were published; fetch says how many it took.
+        # A fetched folder may hold fewer train shards than were published; fetch records how many.
         fetched = "files_train_fetched"
         files_train = whole_number(dataset, fetched) if fetched in dataset else whole_number(stats, "files_train")
         files_val = whole_number(stats, "files_val")
@@ -73,39 +73,39 @@ def open_dataset(folder: Path) -> Dataset:
             raise
         raise DataError(
             f"{manifest_path}: field missing or of the wrong type ({type(error).__name__}: {error}); "
-            "make the data folder again"
+            "create the data folder again"
         ) from error
 
     model_path = tokenizers.get(tokenizer_name, {}).get("model_path")
     if not model_path:
         raise DataError(
             f"{manifest_path}: data set {name!r} names tokenizer {tokenizer_name!r} without a model file "
-            f"(listed: {', '.join(sorted(tokenizers)) or 'none'}); bytes per token need a SentencePiece model"
+            f"(listed: {', '.join(sorted(tokenizers)) or 'none'}); a SentencePiece model is needed to count bytes"
         )
     tokenizer_model = inside(folder, model_path, manifest_path)
     if not os.path.isfile(tokenizer_model):  # Path.is_file raises for a name too long for the file system
-        raise DataError(f"{tokenizer_model}: tokenizer promised by {manifest_path} is missing; make the folder again")
+        raise DataError(f"{tokenizer_model}: tokenizer listed in {manifest_path} is missing; create the folder again")
     return Dataset(
         folder=folder,
         name=name,
         vocab_size=vocab_size,
         bos_id=bos_id,
-        train_shards=_promised_shards(data_path, "train", files_train, manifest_path),
-        val_shards=_promised_shards(data_path, "val", files_val, manifest_path),
+        train_shards=_listed_shards(data_path, "train", files_train, manifest_path),
+        val_shards=_listed_shards(data_path, "val", files_val, manifest_path),
         tokenizer_model=tokenizer_model,
     )
 
 
 def whole_number(entry: Mapping[str, Any], name: str) -> int:
-    """A manifest's count. Raises KeyError where there is none, ValueError for anything but an integer from 0 on."""
+    """A count in the manifest. Raises KeyError if absent, ValueError unless it is a non-negative integer."""
     value = entry[name]
     if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is {value!r}, an integer from 0 on is expected")
+        raise ValueError(f"{name} is {value!r}, expected an integer of at least 0")
     return value
 
 
 def inside(folder: Path, relative: object, manifest_path: Path) -> Path:
-    """A manifest's relative POSIX path below `folder`; DataError for one that would leave it."""
+    """Resolve a manifest's relative POSIX path below `folder`. Raises DataError if it would leave it."""
     path = Path(str(relative))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{manifest_path}: path {str(relative)!r} leaves the data folder; paths must be relative to it")
@@ -118,34 +118,34 @@ def _only_dataset(manifest: Mapping[str, Any], manifest_path: Path) -> Mapping[s
         names = ", ".join(str(entry["name"]) for entry in datasets) or "none"
         raise DataError(
             f"{manifest_path}: lists {len(datasets)} data sets ({names}), a data folder holds exactly one; "
-            "fetch the one you want into a folder of its own"
+            "fetch the one you want into its own folder"
         )
     entry: Mapping[str, Any] = datasets[0]
     return entry
 
 
-def _promised_shards(data_path: Path, split: Split, count: int, manifest_path: Path) -> tuple[Path, ...]:
-    if count < (split == "val"):  # scoring alone needs no text to train on
-        raise DataError(f"{manifest_path}: promises {count} {split} shards; there must be at least one")
-    if count > _MOST_SHARDS:
-        raise DataError(f"{manifest_path}: promises {count:,} {split} shards; names have room for {_MOST_SHARDS:,}")
+def _listed_shards(data_path: Path, split: Split, count: int, manifest_path: Path) -> tuple[Path, ...]:
+    if count < (split == "val"):  # scoring alone needs no train shards
+        raise DataError(f"{manifest_path}: lists {count} {split} shards; there must be at least one")
+    if count > _MAX_SHARDS:
+        raise DataError(f"{manifest_path}: lists {count:,} {split} shards; at most {_MAX_SHARDS:,} can be named")
     try:
         found = {path.name for path in data_path.glob(f"{SHARD_PREFIX}_{split}_*.bin") if path.is_file()}
     except OSError as error:
         raise DataError(
-            f"{data_path}: cannot be read ({error.strerror}); make or fetch the data folder again"
+            f"{data_path}: cannot be read ({error.strerror}); create or fetch the data folder again"
         ) from None
-    promised = [shard_name(split, index) for index in range(count)]
-    missing = [name for name in promised if name not in found]
+    listed = [shard_name(split, index) for index in range(count)]
+    missing = [name for name in listed if name not in found]
     if missing:
         raise DataError(
             f"{data_path}: {len(missing)} of {count} {split} shards are missing, the first is {missing[0]}; "
-            "make or fetch the data folder again"
+            "create or fetch the data folder again"
         )
-    strangers = sorted(found.difference(promised))
-    if strangers:
+    unlisted = sorted(found.difference(listed))
+    if unlisted:
         raise DataError(
-            f"{data_path}: {len(strangers)} {split} shards beyond the {count} of {manifest_path.name}, "
-            f"the first is {strangers[0]}; remove them or make the folder again"
+            f"{data_path}: {len(unlisted)} {split} shards beyond the {count} listed in {manifest_path.name}, "
+            f"the first is {unlisted[0]}; remove them or create the folder again"
         )
-    return tuple(data_path / name for name in promised)
+    return tuple(data_path / name for name in listed)

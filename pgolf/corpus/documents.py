@@ -1,4 +1,4 @@
-"""Documents read one at a time from JSONL, Parquet and plain-text files, with bad ones named by file and line."""
+"""Streaming reader of documents in JSONL, Parquet and plain-text files; errors name file and line."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from pgolf.errors import DocumentError
 
 SUFFIXES = (".jsonl", ".parquet", ".txt")
 
-# Parquet rows decoded at a time: a batch of long documents stays in the tens of megabytes.
+# Parquet rows per batch: keeps a batch of long documents within tens of megabytes.
 _PARQUET_ROWS = 256
 
 
 class Documents:
-    """The texts of one file, or of a folder's files in name order; every iteration reads them anew.
+    """The texts of a file, or of a folder's files in name order; every iteration reads them again.
 
-    .jsonl: one object a line, the text in field `text_field`; blank lines are passed over. .parquet: one row a
-    document, column `text_field`. .txt: the whole file is one document. Other files in a folder are not read
-    (`ignored`). Texts come as they are stored: nothing is stripped or normalized.
+    .jsonl: one object per line, text in field `text_field`; blank lines are skipped. .parquet: one document per row,
+    column `text_field`. .txt: the whole file is one document. Other files in a folder are not read (`ignored`). Texts
+    are returned as stored: nothing is stripped or normalized.
 
-    A document that is not valid UTF-8, not JSON, without the field, not a string, or an empty .txt or .jsonl file is
-    bad. Up to `skip_bad` of them are left out, counted in `skipped` and told to `on_skip`; the next one raises
-    DocumentError. A folder without documents always does, and so does a Parquet file that cannot be read, because
-    nobody knows how many documents it held.
+    A document is bad if it is not valid UTF-8, not JSON, lacks the field or is not a string; so is an empty .txt or
+    .jsonl file. Up to `skip_bad` bad documents are skipped, counted in `skipped` and passed to `on_skip`; the next one
+    raises DocumentError. A folder without documents always does, and so does an unreadable Parquet file, because the
+    number of its documents is unknown.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Documents:
         self.skipped = 0
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the texts in order. `read_bytes` of `total_bytes` follows; `skipped` is right once all are read."""
+        """Yield the texts in order, updating `read_bytes` (of `total_bytes`) and `skipped`."""
         self.read_bytes = 0
         self.skipped = 0
         read = 0
@@ -71,8 +71,8 @@ class Documents:
     def _skip(self, error: DocumentError) -> None:
         self.skipped += 1
         if self.skipped > self.skip_bad:
-            allowed = f"; {self.skip_bad} bad documents were allowed, this is the next" if self.skip_bad else ""
-            raise DocumentError(f"{error}{allowed}. Repair it, or leave bad documents out with --skip-bad N")
+            allowed = f"; {self.skip_bad} bad documents were allowed, this is one more" if self.skip_bad else ""
+            raise DocumentError(f"{error}{allowed}. Repair it, or skip bad documents with --skip-bad N")
         self.on_skip(error)
 
     def _jsonl(self, path: Path) -> Iterator[str | DocumentError]:
@@ -86,12 +86,12 @@ class Documents:
                 lines += 1
                 yield _text_of_line(content, self.text_field, f"{path}, line {number}")
         if not lines:
-            yield DocumentError(f"{path}: the file is empty, a .jsonl file holds one JSON object a line")
+            yield DocumentError(f"{path}: the file is empty, a .jsonl file holds one JSON object per line")
 
     def _parquet(self, path: Path) -> Iterator[str | DocumentError]:
         row, start_bytes = 0, self.read_bytes
         try:
-            # No pre-buffering: it would hold a whole row group, often gigabytes, where a few pages are enough.
+            # No pre-buffering: it would hold a whole row group, often gigabytes, in memory.
             with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
                 _check_column(file.schema_arrow, self.text_field, path)
                 rows, file_bytes = file.metadata.num_rows, path.stat().st_size
@@ -118,11 +118,11 @@ class Documents:
 
 
 def _document_files(source: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """The files to read, in order, and those passed over; hidden files count as neither."""
+    """The files to read, in order, and the ignored ones; hidden files are neither."""
     kinds = ", ".join(SUFFIXES)
     if source.is_file():
         if source.suffix not in SUFFIXES:
-            raise DocumentError(f"{source}: suffix {source.suffix!r} is none of {kinds}; convert or rename it")
+            raise DocumentError(f"{source}: suffix {source.suffix!r} is not one of {kinds}; convert or rename it")
         return (source,), ()
     if not source.is_dir():
         raise DocumentError(f"{source}: no such file or folder; give a {kinds} file or a folder of them")
@@ -149,7 +149,7 @@ def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
     if not isinstance(text, str):
         return DocumentError(f"{where}: field {field!r} is a JSON {type(text).__name__}, expected a string")
     try:
-        # A lone surrogate, written \ud800 in JSON, is a str in Python but no text: it has no UTF-8 form.
+        # A lone surrogate, written \ud800 in JSON, is a valid Python str but has no UTF-8 encoding.
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         return DocumentError(f"{where}: not text (character {error.start} is a lone surrogate)")

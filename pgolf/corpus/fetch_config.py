@@ -1,4 +1,4 @@
-"""What decides the bytes of a fetched data set."""
+"""Config of stage `fetch`."""
 
 from pydantic import Field
 
@@ -6,22 +6,22 @@ from pgolf.config import StageConfig
 
 
 class FetchConfig(StageConfig):
-    """Which published data set, and how much of its training split."""
+    """Which published data set to download, and how much of its training split."""
 
     variant: str = Field(
         default="sp1024",
         pattern=r"^sp[0-9]+$",
-        description="published tokenization: sp<K> is the data set fineweb10B_sp<K> (sp1024 is the published one)",
+        description="published tokenization: sp<K> selects data set fineweb10B_sp<K> (sp1024 is the published one)",
     )
-    train_shards: int = Field(default=80, ge=1, description="train shards to fetch, from the first on (val: all)")
+    train_shards: int = Field(default=80, ge=1, description="number of leading train shards to fetch (val: all)")
     repo_id: str = Field(
         default="willdepueoai/parameter-golf",
         pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$",
         description="data set repository on the Hugging Face Hub",
     )
-    remote_root: str = Field(default="datasets", description="folder of the repository that holds manifest.json")
+    remote_root: str = Field(default="datasets", description="folder in the repository with manifest.json")
     revision: str = Field(
         default="main",
         min_length=1,
-        description="branch, tag or commit; the commit it stood for is among the stage's facts",
+        description="branch, tag or commit; the commit it resolved to is recorded in the stage's facts",
     )

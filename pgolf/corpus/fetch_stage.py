@@ -1,4 +1,4 @@
-"""Stage `fetch`: the published token shards and their tokenizer, as a data folder.
+"""Stage `fetch`: download the published token shards and their tokenizer into a data folder.
 
 Source of the layout: openai/parameter-golf, data/cached_challenge_fineweb.py and its Hugging Face data set.
 """
@@ -38,7 +38,7 @@ _DIGEST_BLOCK_BYTES = 1 << 22
 
 
 class _SilentBar(tqdm):
-    """The hub's progress bar, switched off: progress goes to RunOptions.report."""
+    """The Hub client's progress bar, disabled: progress goes to RunOptions.report."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **(options | {"disable": True}))  # type: ignore[no-untyped-call]
@@ -46,7 +46,7 @@ class _SilentBar(tqdm):
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """Where files come from: one commit of one repository, through a download cache."""
+    """One commit of a Hub repository, read through a download cache."""
 
     repo_id: str
     root: str
@@ -56,28 +56,28 @@ class _Remote:
     token: str | bool | None
 
     def fetch(self, path: str, to: Path) -> None:
-        """Bring the file at `path` below the remote root to `to`, unless the cache has it whole already.
+        """Download the file at `path` below the remote root to `to`, or take it from the cache.
 
-        The content must have the digest under which the hub names it; a damaged download or cache entry is fetched
-        once more. Raises FetchError.
+        The content must match the digest announced by the Hub; a damaged download or cache entry is fetched once more.
+        Raises FetchError.
         """
         cached = self._download(path, again=False)
-        if not _has_its_digest(cached):
+        if not _matches_digest(cached):
             cached = self._download(path, again=True)
-            if not _has_its_digest(cached):
+            if not _matches_digest(cached):
                 raise FetchError(
-                    f"{self.name(path)}: downloaded twice, and both times its {cached.stat().st_size} bytes do not "
-                    "have the digest the hub announces; the connection or a proxy alters data, try another one"
+                    f"{self.name(path)}: downloaded twice, and both times its {cached.stat().st_size} bytes did not "
+                    "match the digest announced by the Hub; the connection or a proxy alters data, try another one"
                 )
         to.parent.mkdir(parents=True, exist_ok=True)
-        # A link where the cache lies on the same file system: 80 shards are 16 GB that need not exist twice.
+        # Hard-link if the cache is on the same file system: 80 shards are 16 GB, not worth storing twice.
         try:
             os.link(cached, to)
         except OSError:
             shutil.copyfile(cached, to)
 
     def _download(self, path: str, *, again: bool) -> Path:
-        with _telling(self.name(path), self.repo_id, self.commit):
+        with _translated_errors(self.name(path), self.repo_id, self.commit):
             return Path(
                 hf_hub_download(
                     self.repo_id,
@@ -96,7 +96,7 @@ class _Remote:
         return f"{self.root}/{path}" if self.root else path
 
     def name(self, path: str) -> str:
-        """How messages call the file at `path` below the remote root."""
+        """Full name, for messages, of the file at `path` below the remote root."""
         return f"{self.repo_id}/{self._path(path)}"
 
 
@@ -112,10 +112,10 @@ def make(
 ) -> Made:
     """Download the manifest, the tokenizer, all val shards and the first train shards into `out`.
 
-    cache_dir: where downloads are kept, so that a rerun after an interruption fetches only what is missing (default:
-    the hub client's own cache). endpoint: another hub's address. token: access token (False: none). None of the three
-    changes what arrives. The local manifest is the published one, reduced to this data set and with
-    `files_train_fetched`. Raises FetchError, and ShardError for a published file that is not a shard.
+    cache_dir: download cache, so that a rerun after an interruption fetches only what is missing (default: the Hub
+    client's own cache). endpoint: URL of another hub. token: access token (False: none). None of the three changes the
+    result. The local manifest is the published one, reduced to this data set, plus `files_train_fetched`. Raises
+    FetchError, and ShardError for a published file that is not a shard.
     """
     assert not inputs, f"fetch reads no inputs, got {sorted(inputs)}"
     started = time.perf_counter()
@@ -140,10 +140,12 @@ def make(
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, FetchError):
             raise
-        raise FetchError(f"{where}: not a manifest as published ({type(error).__name__}: {error})") from error
+        raise FetchError(
+            f"{where}: not a manifest in the published format ({type(error).__name__}: {error})"
+        ) from error
     if config.train_shards > stats["files_train"]:
         raise FetchError(
-            f"{where}: {config.train_shards} train shards asked for, {stats['files_train']} are published; "
+            f"{where}: {config.train_shards} train shards requested, {stats['files_train']} are published; "
             f"set train_shards to at most {stats['files_train']}"
         )
 
@@ -163,9 +165,9 @@ def make(
     if tokens["val"] != stats["tokens_val"]:
         raise FetchError(
             f"{where}: announces {stats['tokens_val']} validation tokens, the {wanted['val']} val shards hold "
-            f"{tokens['val']}; the published shards and manifest do not belong together"
+            f"{tokens['val']}; the published shards do not match the manifest"
         )
-    # The cached manifest may be the same file under another name: replace it, never write into it.
+    # The manifest may be a hard link into the cache: replace it, never write into it.
     manifest_path.unlink()
     manifest |= {"datasets": [dataset | {"files_train_fetched": config.train_shards}], "tokenizers": [tokenizer]}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -183,8 +185,8 @@ def make(
 
 
 @contextmanager
-def _telling(name: str, repo_id: str, revision: str) -> Iterator[None]:
-    """Turn what the hub client raises into a FetchError that names the file and says what to do."""
+def _translated_errors(name: str, repo_id: str, revision: str) -> Iterator[None]:
+    """Turn errors of the Hub client into a FetchError that names the file and says what to do."""
     try:
         yield
     except RepositoryNotFoundError as error:
@@ -192,13 +194,13 @@ def _telling(name: str, repo_id: str, revision: str) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise FetchError(f"{name}: {repo_id} has no revision {revision!r}") from error
     except RemoteEntryNotFoundError as error:
-        raise FetchError(f"{name}: the file is missing at revision {revision}; ask for what is published") from error
+        raise FetchError(f"{name}: the file is missing at revision {revision}; request a published one") from error
     except (HTTPError, OSError) as error:
-        # With an errno it is this machine's own trouble (a full disk), which keeps its type.
+        # An errno means a local problem (a full disk): let it through.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise FetchError(
-            f"{name}: download failed ({_first_line(error)}); run again, complete files are kept"
+            f"{name}: download failed ({_first_line(error)}); run again, finished files are kept"
         ) from error
 
 
@@ -207,36 +209,36 @@ def _first_line(error: BaseException) -> str:
 
 
 def _commit_of(config: FetchConfig, endpoint: str | None, token: str | bool | None) -> str:
-    """The commit a branch or tag stands for now, so that all files come from one state of the repository."""
+    """Resolve a branch or tag to its current commit, so that all files come from one state of the repository."""
     if _COMMIT.fullmatch(config.revision):
         return config.revision
     path = f"{config.remote_root.strip('/')}/{MANIFEST_NAME}".removeprefix("/")
     url = hf_hub_url(config.repo_id, path, repo_type="dataset", revision=config.revision, endpoint=endpoint)
-    with _telling(f"{config.repo_id}/{path}", config.repo_id, config.revision):
+    with _translated_errors(f"{config.repo_id}/{path}", config.repo_id, config.revision):
         commit = get_hf_file_metadata(url, token=token, endpoint=endpoint).commit_hash
     if commit is None:
-        raise FetchError(f"{url}: the server names no commit, so it does not speak the hub's protocol")
+        raise FetchError(f"{url}: the server reports no commit, so it does not speak the Hub's protocol")
     return commit
 
 
 def _published(manifest: Any, name: str, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The manifest's entries of one data set and of its tokenizer."""
+    """The manifest's entries for a data set and for its tokenizer."""
     datasets = {str(entry["name"]): entry for entry in manifest["datasets"]}
     if name not in datasets:
-        raise FetchError(f"{where}: no data set {name!r}; published are {', '.join(sorted(datasets)) or 'none'}")
+        raise FetchError(f"{where}: no data set {name!r}; published: {', '.join(sorted(datasets)) or 'none'}")
     dataset: dict[str, Any] = datasets[name]
     tokenizers = {str(entry["name"]): entry for entry in manifest["tokenizers"]}
     tokenizer = tokenizers.get(str(dataset["tokenizer_name"]), {})
     if not tokenizer.get("model_path"):
-        raise FetchError(f"{where}: data set {name!r} has no SentencePiece model; its bytes could not be counted")
+        raise FetchError(f"{where}: data set {name!r} has no SentencePiece model, which is needed to count bytes")
     return dataset, tokenizer
 
 
-def _has_its_digest(blob: Path) -> bool:
-    """Whether a file in the hub's cache has the content its name promises.
+def _matches_digest(blob: Path) -> bool:
+    """Whether a file in the Hub's cache matches the digest in its name.
 
-    The cache names a file by its ETag: sha256 for large files, git's blob digest for small ones. Under any other name
-    nothing is promised.
+    The cache names a file by its ETag: SHA-256 for large files, git's blob digest for small ones. Any other name says
+    nothing about the content and passes.
     """
     if re.fullmatch(r"[0-9a-f]{64}", blob.name):
         digest = hashlib.sha256()

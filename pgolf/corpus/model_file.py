@@ -1,4 +1,4 @@
-"""Reading a SentencePiece .model file."""
+"""Load a SentencePiece .model file, with a clear error if it is not one."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from pgolf.errors import TokenizerError
 
 
 def read_model(model: Path) -> sentencepiece.SentencePieceProcessor:
-    """Load a .model file; TokenizerError naming it when it is not one."""
+    """Load a .model file. Raises TokenizerError, naming the file, if it is not one."""
     try:
         content = model.read_bytes()
-        # SentencePiece takes no bytes for a model it has not been given yet, and fails at the first use only.
+        # SentencePiece treats empty bytes as no model given yet, and would fail only at first use.
         if not content:
             raise TokenizerError(f"{model}: not a readable SentencePiece model (the file is empty)")
         return sentencepiece.SentencePieceProcessor(model_proto=content)

@@ -1,4 +1,4 @@
-"""One split's token stream, cut into shards while it is produced."""
+"""Write a token stream into numbered shards of fixed size."""
 
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from pgolf.corpus.shards import HEADER_BYTES, Tokens, header_bytes
 class ShardWriter:
     """Appends tokens to numbered shards of exactly shard_tokens each; the last one, closed on exit, may be shorter.
 
-    Nothing is buffered: a shard's header is written when its count is known. No shard is ever empty.
+    Nothing is buffered: a shard's header is written once its token count is known. No shard is ever empty.
     """
 
     def __init__(self, folder: Path, split: Split, *, shard_tokens: int) -> None:
@@ -32,7 +32,7 @@ class ShardWriter:
         self._close_shard()
 
     def append(self, tokens: Tokens) -> None:
-        """Append uint16 [n] to the stream, opening and closing shards where the count says so."""
+        """Append tokens, uint16 [n], to the stream, starting a new shard whenever one is full."""
         done = 0
         while done < tokens.size:
             if self._file is None:
@@ -50,7 +50,7 @@ class ShardWriter:
     def _close_shard(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            # Closed whatever happens: on a full disk the writes below fail.
+            # Close the file even if the writes below fail, as on a full disk.
             with file:
                 file.seek(0)
                 file.write(header_bytes(self._in_shard))

@@ -1,4 +1,4 @@
-"""Token shards in the challenge's format, and the two streams read from them.
+"""Token shards in the challenge's format, and the training and validation streams read from them.
 
 A shard is 256 little-endian int32 (magic, version, token count, zeros), then the tokens as little-endian uint16.
 """
@@ -24,31 +24,31 @@ Tokens = npt.NDArray[np.uint16]
 
 
 def read_shard(path: Path, *, vocab_size: int | None = None) -> Tokens:
-    """Open one shard: its tokens as uint16 [count], mapped from the file and read-only.
+    """Open a shard: its tokens as a read-only memory map, uint16 [count].
 
-    With vocab_size the whole shard is read once and every id must be below it.
+    With vocab_size the whole shard is read once, and every id must be below it.
     Raises ShardError naming the file and the numbers that do not fit.
     """
     try:
         size_bytes = os.stat(path).st_size
     except FileNotFoundError as error:
-        raise ShardError(f"{path}: shard is missing; make or fetch the data folder again") from error
+        raise ShardError(f"{path}: shard is missing; create or fetch the data folder again") from error
     if size_bytes < HEADER_BYTES:
-        raise ShardError(f"{path}: {size_bytes} bytes, a shard's header alone has {HEADER_BYTES}; fetch it again")
+        raise ShardError(f"{path}: {size_bytes} bytes, a shard's header alone takes {HEADER_BYTES}; fetch it again")
     header = np.fromfile(path, dtype="<i4", count=HEADER_INTS)
     magic, version, count = (int(value) for value in header[:3])
     if magic != MAGIC:
-        raise ShardError(f"{path}: magic number {magic}, a token shard has {MAGIC}; this is another kind of file")
+        raise ShardError(f"{path}: magic number {magic}, expected {MAGIC}; this is not a token shard")
     if version != VERSION:
-        raise ShardError(f"{path}: format version {version}, only {VERSION} is known")
+        raise ShardError(f"{path}: format version {version}, only {VERSION} is supported")
     if count < 1:
-        raise ShardError(f"{path}: header counts {count} tokens; an empty shard must not exist, make it again")
+        raise ShardError(f"{path}: header counts {count} tokens; a shard must not be empty, create it again")
     if size_bytes != HEADER_BYTES + TOKEN_BYTES * count:
         body_bytes = size_bytes - HEADER_BYTES
         kind = "an odd number of body bytes" if body_bytes % TOKEN_BYTES else f"{body_bytes // TOKEN_BYTES} tokens"
         raise ShardError(
             f"{path}: {size_bytes} bytes hold {kind}, the header counts {count} tokens "
-            f"= {HEADER_BYTES + TOKEN_BYTES * count} bytes; the file is truncated or damaged, make or fetch it again"
+            f"= {HEADER_BYTES + TOKEN_BYTES * count} bytes; the file is truncated or damaged, create or fetch it again"
         )
     tokens: Tokens = np.memmap(path, dtype="<u2", mode="r", offset=HEADER_BYTES, shape=(count,))
     if vocab_size is not None:
@@ -59,7 +59,7 @@ def read_shard(path: Path, *, vocab_size: int | None = None) -> Tokens:
 def write_shard(path: Path, tokens: npt.ArrayLike) -> None:
     """Write a one-dimensional, non-empty integer array of ids in [0, 65535] as one shard.
 
-    Raises ShardError for anything the format cannot hold.
+    Raises ShardError for anything the format cannot represent.
     """
     array = np.asarray(tokens)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
@@ -77,7 +77,7 @@ def validation_tokens(dataset: Dataset, *, window: int) -> Tokens:
     """The validation stream: all val shards in name order, cut to a whole number of windows plus one token.
 
     Returns uint16 [windows·window + 1]; every target (all but the first token) lies in a whole window.
-    Raises DataError when the shards hold less than one window, ShardError for a bad shard.
+    Raises DataError if the shards hold less than one window, ShardError for a bad shard.
     """
     parts = [read_shard(path, vocab_size=dataset.vocab_size) for path in dataset.val_shards]
     tokens = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -91,43 +91,43 @@ def validation_tokens(dataset: Dataset, *, window: int) -> Tokens:
 
 
 def training_stream(dataset: Dataset, *, vocab_size: int) -> "TokenStream":
-    """The training stream: all train shards in name order, over and over.
+    """The training stream: all train shards in name order, repeated endlessly.
 
-    Raises DataError for data without train shards, which are enough to score alone, and ShardError for a bad shard.
+    Raises DataError for data without train shards (valid for scoring alone), and ShardError for a bad shard.
     """
     if not dataset.train_shards:
         raise DataError(
-            f"{dataset.folder}: holds no train shards, only {len(dataset.val_shards)} to validate on; training and "
-            "calibration need some, so tokenize documents or fetch shards to train on"
+            f"{dataset.folder}: holds no train shards, only {len(dataset.val_shards)} validation shards; training and "
+            "calibration need train shards: tokenize documents or fetch some"
         )
     return TokenStream(dataset.train_shards, vocab_size=vocab_size)
 
 
 def stream_digest(tokens: Tokens) -> str:
-    """sha256 of a stream's tokens as little-endian uint16, 64 hex digits: what traces and counts say they are of."""
+    """SHA-256 of a stream's tokens as little-endian uint16, 64 hex digits: identifies the data of traces and counts."""
     return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<u2").data).hexdigest()
 
 
 def header_bytes(count: int) -> bytes:
-    """The 1,024 bytes before `count` tokens."""
+    """The 1,024-byte header of a shard of `count` tokens."""
     header = np.zeros(HEADER_INTS, dtype="<i4")
     header[:3] = MAGIC, VERSION, count
     return header.tobytes()
 
 
 class TokenStream:
-    """Endless reader over shards in the given order: after the last token comes the first one again.
+    """Endless reader over shards in the given order; after the last token it wraps around to the first.
 
-    position: tokens passed since the very first one; it keeps growing across the wrap, so that it says how much was
-    read, and `seek` takes the same number. Headers are checked at once, ids (with vocab_size) as they are read.
+    position: tokens since the very first one. It keeps growing past a wrap, so that it counts what was read; `seek`
+    takes the same number. Headers are checked at once, ids (with vocab_size) as they are read.
     """
 
     def __init__(self, shards: Sequence[Path], *, vocab_size: int | None = None) -> None:
-        assert shards, "a stream of no shards never ends and never begins"
+        assert shards, "a stream needs at least one shard"
         self._paths = tuple(shards)
         self._vocab_size = vocab_size
         self._shards = [read_shard(path) for path in self._paths]
-        # _starts[i] is the position of shard i's first token within one pass; the last entry is a pass's length.
+        # _starts[i] is the position of shard i's first token within a pass; the last entry is the length of a pass.
         self._starts = np.concatenate([[0], np.cumsum([shard.size for shard in self._shards], dtype=np.int64)])
         self.position = 0
 
@@ -137,13 +137,13 @@ class TokenStream:
         return int(self._starts[-1])
 
     def seek(self, position: int) -> None:
-        """Make `position` the next token's position; positions beyond one pass wrap around."""
+        """Set the position of the next token; positions beyond one pass wrap around."""
         if position < 0:
             raise ValueError(f"stream position must be at least 0, got {position}")
         self.position = position
 
     def take(self, count: int) -> Tokens:
-        """Copy the next `count` tokens, uint16 [count], and move on."""
+        """Copy the next `count` tokens, uint16 [count], and advance."""
         if count < 0:
             raise ValueError(f"cannot take {count} tokens")
         taken: Tokens = np.empty(count, dtype=np.uint16)
@@ -166,5 +166,5 @@ def _check_ids(tokens: Tokens, vocab_size: int, path: Path, *, offset: int) -> N
         at = int(np.argmax(tokens >= vocab_size))
         raise ShardError(
             f"{path}: token {offset + at} has id {int(tokens[at])}, the vocabulary ends at {vocab_size - 1}; "
-            "shards and tokenizer do not belong together"
+            "the shards were made with another tokenizer"
         )

@@ -1,6 +1,6 @@
 """Stage `tokenize`: documents to a data folder of token shards in the challenge's layout.
 
-Every document is BOS and its SentencePiece ids, no EOS; documents follow one another and may straddle two shards.
+A document becomes BOS and its SentencePiece ids, no EOS; documents are concatenated and may straddle two shards.
 Source of the format: openai/parameter-golf, data/download_hf_docs_and_tokenize.py.
 """
 
@@ -31,7 +31,7 @@ from pgolf.errors import ConfigError, DocumentError, TokenizerError
 from pgolf.machine.in_order import in_order
 from pgolf.run import Made, Progress, RunOptions
 
-# Text encoded at a time: enough documents to keep many threads busy, some tens of megabytes with all its copies.
+# Text per batch: enough documents to keep many threads busy; tens of megabytes including all copies.
 _BATCH_CHARACTERS = 8_000_000
 
 _REPORT_EVERY_S = 0.5
@@ -39,7 +39,7 @@ _REPORT_EVERY_S = 0.5
 
 @dataclass(slots=True)
 class _Batch:
-    """Documents read but not yet encoded, and which of them are held out."""
+    """Documents to encode, and which of them are held out."""
 
     texts: list[str] = field(default_factory=list)
     is_val: list[bool] = field(default_factory=list)
@@ -54,8 +54,8 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
 
     inputs: `documents`, a file or folder (source=documents only); `tokenizer`, a .model file (tokenizer=given only).
     Memory does not grow with the corpus, except for training the tokenizer (config.tokenizer_train_bytes).
-    Raises DocumentError for a bad document, for an empty corpus and when one split gets no document; TokenizerError
-    for a tokenizer that cannot be read or trained; ConfigError for inputs that do not fit the config.
+    Raises DocumentError for a bad document, an empty corpus or an empty split; TokenizerError for a tokenizer that
+    cannot be read or trained; ConfigError for inputs that do not match the config.
     """
     _check_inputs(config, inputs)
     started = time.perf_counter()
@@ -103,7 +103,7 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
 
 
 def in_validation(text: str, one_in: int) -> bool:
-    """Whether a document is held out by its content: about one in `one_in` is, and equal texts share their fate."""
+    """Whether a document is held out by its content hash: about one in `one_in`; equal texts get equal answers."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % one_in == 0
 
 
@@ -125,7 +125,7 @@ def _documents(config: TokenizeConfig, inputs: Mapping[str, Path]) -> Documents 
 
 
 def _split(config: TokenizeConfig, documents: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """The documents, each with whether it is held out."""
+    """Pair each document with whether it is held out."""
     for index, text in enumerate(documents):
         if config.val_split == "first":
             yield text, index < config.val_documents
@@ -141,7 +141,7 @@ def _train_texts(config: TokenizeConfig, documents: Iterable[str]) -> Iterator[s
             found = True
             yield text
     if not found:
-        raise _nothing_left("training", docs, config)
+        raise _empty_split("training", docs, config)
 
 
 def _batches(split_documents: Iterable[tuple[str, bool]]) -> Iterator[_Batch]:
@@ -159,7 +159,7 @@ def _batches(split_documents: Iterable[tuple[str, bool]]) -> Iterator[_Batch]:
 
 @dataclass(slots=True)
 class _Counts:
-    """What was written, by split; val_bytes: bytes of text the validation targets stand for."""
+    """What was written, by split. val_bytes: bytes of text behind the validation targets."""
 
     docs: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     tokens: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
@@ -185,13 +185,13 @@ def _encode(
     if isinstance(documents, Documents):
         documents.on_skip = lambda error: run.log_line(f"skipped: {error}")
     with ExitStack() as stack:
-        # Leaving waits for the batch being encoded and closes both splits' shards.
+        # On exit, waits for the batch being encoded and closes both splits' shards.
         encoder = stack.enter_context(ThreadPoolExecutor(max_workers=1))
         splits: tuple[Split, ...] = ("val", "train")
         writers = {
             split: stack.enter_context(ShardWriter(shards, split, shard_tokens=config.shard_tokens)) for split in splits
         }
-        # The encoder lets go of the interpreter, so the next batch is read and the last one written meanwhile.
+        # The encoder releases the GIL, so the next batch is read and the previous one written meanwhile.
         for batch, ids in in_order(encoder, encode, _batches(_split(config, documents)), ahead=1):
             for split in splits:
                 chosen = [array for array, is_val in zip(ids, batch.is_val) if is_val == (split == "val")]
@@ -201,7 +201,7 @@ def _encode(
                 counts.docs[split] += len(chosen)
                 writers[split].append(stream)
                 if split == "val":
-                    # Every batch begins with BOS, which stands for no bytes, so the batches' sums add up.
+                    # Every batch begins with BOS, which has no bytes, so the batches' sums add up.
                     counts.val_bytes += int(table.target_bytes(stream).sum())
             if time.monotonic() - reported >= _REPORT_EVERY_S:
                 reported = time.monotonic()
@@ -210,7 +210,7 @@ def _encode(
         counts.tokens[split], counts.files[split] = writers[split].tokens, writers[split].files
     for split, purpose in (("train", "training"), ("val", "validation")):
         if not counts.docs[split]:
-            raise _nothing_left(purpose, sum(counts.docs.values()), config)
+            raise _empty_split(purpose, sum(counts.docs.values()), config)
     return counts
 
 
@@ -229,7 +229,7 @@ def _progress(documents: Documents | list[str], counts: _Counts, writers: Mappin
     return Progress(stage="tokenize", done=done, total=total, unit=unit, facts={"docs": docs, "tokens": tokens})
 
 
-def _nothing_left(purpose: str, docs: int, config: TokenizeConfig) -> DocumentError:
+def _empty_split(purpose: str, docs: int, config: TokenizeConfig) -> DocumentError:
     if config.val_split == "first":
         rule = f"val_documents={config.val_documents}; hold out fewer than {docs}"
     else:
@@ -240,7 +240,7 @@ def _nothing_left(purpose: str, docs: int, config: TokenizeConfig) -> DocumentEr
 def _manifest(
     config: TokenizeConfig, processor: sentencepiece.SentencePieceProcessor, counts: _Counts
 ) -> dict[str, Any]:
-    """The published manifest's fields; what this data set does not have is null."""
+    """A manifest with the published fields; those that do not apply here are null."""
     docs = counts.docs["train"] + counts.docs["val"]
     trained = TRAINING | {"vocab_size": config.vocab_size} if config.tokenizer == "train" else {}
     tokenizer_spec = {"name": config.name, **trained}

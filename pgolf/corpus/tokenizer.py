@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers: trained reproducibly, loaded with a clear error, written beside their shards."""
+"""SentencePiece tokenizers: reproducible training, loading with clear errors, the .vocab file."""
 
 import io
 import math
@@ -12,8 +12,8 @@ from pgolf.corpus.model_file import read_model
 from pgolf.errors import TokenizerError
 
 # Source: openai/parameter-golf, data/download_hf_docs_and_tokenize.py. A whole document is one training sentence, and
-# the library's default limit of 4,192 bytes would silently leave the longer ones out: the limit is set to its maximum.
-# One thread: the thread count is written into the model, and the bytes must not depend on the machine.
+# the library's default limit of 4,192 bytes would silently drop longer ones, so the limit is set to its maximum.
+# One thread: the thread count is written into the model file, whose bytes must not depend on the machine.
 TRAINING: dict[str, Any] = {
     "model_type": "bpe",
     "character_coverage": 0.999,
@@ -30,23 +30,23 @@ TRAINING: dict[str, Any] = {
     "num_threads": 1,
 }
 
-# Where SentencePiece starts to log: 2 leaves errors, which come as exceptions too.
+# SentencePiece's minimum log level: 2 logs errors only (they are raised as exceptions too).
 _LOG_ERRORS_ONLY = 2
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_bytes: int) -> bytes:
     """Train a byte-pair tokenizer on the leading texts, up to max_bytes of UTF-8, and return the .model file's bytes.
 
-    The same texts give the same bytes: no path, time or thread count enters them. NUL becomes a space and blank texts
-    are dropped, as in the published tokenizer. With few different words the model may hold fewer than vocab_size
-    pieces. Raises TokenizerError when the vocabulary is too small for the texts' characters or the texts are blank;
-    what the iterable raises comes through.
+    Equal texts give equal bytes: no path, time or thread count enters them. NUL becomes a space and blank texts are
+    dropped, as in the published tokenizer. With few distinct words the model may have fewer than vocab_size pieces.
+    Raises TokenizerError if the vocabulary is too small for the texts' characters or all texts are blank; exceptions of
+    the iterable pass through.
     """
     failure: list[Exception] = []
     counted = {"texts": 0, "bytes": 0}
 
     def sentences() -> Iterator[str]:
-        # SentencePiece turns an exception from here into a RuntimeError without its type: keep the original.
+        # SentencePiece turns an exception raised here into a bare RuntimeError: keep the original.
         try:
             for text in texts:
                 sentence = text.replace("\0", " ").strip()
@@ -78,31 +78,31 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_bytes: int) ->
             raise TokenizerError("a tokenizer cannot be trained on texts that are all blank") from error
         raise TokenizerError(
             f"training a tokenizer of {vocab_size} pieces on {counted['texts']} texts ({counted['bytes']} bytes) "
-            f"failed: {str(error).strip()}; the 260 special and byte pieces and every frequent character need a "
-            "place each, so a larger vocab_size helps"
+            f"failed: {str(error).strip()}; the vocabulary must hold 260 special and byte pieces plus every frequent "
+            "character, so try a larger vocab_size"
         ) from error
     return model.getvalue()
 
 
 def load_tokenizer(model: Path) -> sentencepiece.SentencePieceProcessor:
-    """Load a .model file that can be used for shards: with a BOS piece and ids that fit uint16.
+    """Load a .model file and check that shards can use it: it has a BOS piece, and its ids fit uint16.
 
     Raises TokenizerError naming the file.
     """
     processor = read_model(model)
     pieces = processor.get_piece_size()
     if pieces > 1 << 16:
-        raise TokenizerError(f"{model}: {pieces} pieces, shards hold ids as uint16 and so at most {1 << 16}")
+        raise TokenizerError(f"{model}: {pieces} pieces, but shards store ids as uint16, so at most {1 << 16}")
     if processor.bos_id() < 0:
-        raise TokenizerError(f"{model}: no BOS piece, every document has to start with one; train with bos_id=1")
+        raise TokenizerError(f"{model}: no BOS piece, which every document starts with; train with bos_id=1")
     return processor
 
 
 def vocab_text(processor: sentencepiece.SentencePieceProcessor) -> str:
-    """The .vocab file: one line a piece, its text and its score, as SentencePiece's own trainer writes it."""
+    """Content of the .vocab file: one line per piece, text and score, as SentencePiece's trainer writes it."""
     return "".join(f"{processor.id_to_piece(i)}\t{processor.get_score(i):g}\n" for i in range(len(processor)))
 
 
 def recommended_bigram_rows(vocab_size: int) -> int:
-    """Rows of a bigram table that the manifest recommends: five per piece, the vocabulary rounded up to 128."""
+    """Bigram table rows that the manifest recommends: five per piece, with the vocabulary rounded up to 128."""
     return 5 * 128 * math.ceil(vocab_size / 128)

@@ -1,4 +1,4 @@
-"""A data folder made of files that lie elsewhere: links to them, and a manifest that says they belong together."""
+"""Build a data folder from existing files elsewhere: symbolic links plus a manifest."""
 
 import json
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ _NAME = "linked"
 
 
 def write_view(folder: Path, *, tokenizer: Path, train: Sequence[Path], val: Sequence[Path]) -> None:
-    """Make `folder` a data folder of these shards, each split in name order, and this SentencePiece model.
+    """Make `folder` a data folder that links to these shards, each split in name order, and this SentencePiece model.
 
-    Raises DataError where there is no validation shard, TokenizerError for a model that cannot be read.
+    Raises DataError if there is no validation shard, TokenizerError if the model cannot be read.
     """
     if not val:
-        raise DataError("no validation shard is given; scoring needs at least one fineweb_val_*.bin")
+        raise DataError("no validation shard given; scoring needs at least one fineweb_val_*.bin")
     processor = read_model(tokenizer)
     shards, tokenizers = folder / "datasets" / _NAME, folder / "tokenizers"
     shards.mkdir(parents=True)

@@ -1,5 +1,5 @@
-"""Scoring: the network's loss on every validation target, by sliding windows.
+"""Scoring: the network's loss on every validation target, by sliding windows, with optional test-time training.
 
 In:  the packed model and the validation tokens.
-Out: the trace, an Arrow file with `loss_nats` and `entropy_nats` per target. It may train on what it has scored.
+Out: the trace, an Arrow file with `loss_nats` and `entropy_nats` per target.
 """

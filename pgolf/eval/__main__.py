@@ -1,4 +1,4 @@
-"""Where torchrun enters: one rank of an evaluation (`pgolf.ranks.enter`)."""
+"""Entry point of the score stage's ranks under torchrun (`pgolf.ranks.enter`)."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ from pgolf.run import Fact
 
 
 def run(job: Job, ranks: Ranks, device: torch.device) -> None:
-    """Score this rank's share and leave its pieces in the job's folder, on rank 0 with a ledger."""
-    # Batches run side by side, one thread each, so that the numbers do not depend on the threads.
+    """Score this rank's share and write its pieces to the job's folder; rank 0 also writes the ledger."""
+    # Batches run in parallel on one thread each, so that the numbers do not depend on the thread count.
     torch.set_num_threads(1)
     scoring = Scoring(
         job.config,
@@ -24,7 +24,7 @@ def run(job: Job, ranks: Ranks, device: torch.device) -> None:
         text=open_text(job.config, job.inputs["data"]),
         ranks=ranks,
         threads=job.threads,
-        report=_told if ranks.rank == 0 else lambda _done, _total, _facts: None,
+        report=_report if ranks.rank == 0 else lambda _done, _total, _facts: None,
     )
     write_pieces(job.out / PIECES_FILE.format(rank=ranks.rank), scoring.pieces())
     if ranks.rank == 0:
@@ -33,7 +33,7 @@ def run(job: Job, ranks: Ranks, device: torch.device) -> None:
         (job.out / LEDGER_FILE).write_text(ledger.model_dump_json())
 
 
-def _told(done: int, total: int, facts: Mapping[str, Fact]) -> None:
+def _report(done: int, total: int, facts: Mapping[str, Fact]) -> None:
     print_progress({"done": done, "total": total, "facts": facts})
 
 

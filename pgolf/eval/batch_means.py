@@ -1,8 +1,8 @@
-"""Means of the network's loss and entropy over all positions of each batch of windows, as an Arrow IPC file.
+"""Mean loss and entropy of each batch of windows over all its positions, as an Arrow IPC file.
 
 One row per batch in stream order (`pgolf.eval.chunks.window_batches`): `chunk`, `rank`, `batch` int64; its windows
-`first_window` .. `last_window` - 1 of the plan; `positions` int64, how many positions those windows read; `loss_nats`
-and `entropy_nats` float32, means over all of these, most of which no window scores.
+`first_window` .. `last_window` - 1 of the plan; `positions` int64, the number of positions those windows read;
+`loss_nats` and `entropy_nats` float32, means over all these positions, most of which no window scores.
 Source: the mixer of openai/parameter-golf PR #745 updates its weights on such means.
 """
 
@@ -47,7 +47,7 @@ class BatchMean:
 
 @dataclass(frozen=True, slots=True)
 class BatchMeans:
-    """All batches as columns of one length; last_window is exclusive."""
+    """All batches as columns of equal length; last_window is exclusive."""
 
     chunk: Int64Array
     rank: Int64Array
@@ -63,9 +63,9 @@ class BatchMeans:
 
 
 def write_batch_means(path: Path, means: Iterable[BatchMean]) -> int:
-    """Write one row per batch, in the order given; returns their number.
+    """Write one row per batch, in the given order; returns the number of rows.
 
-    Raises DataError for a mean that is NaN or infinite.
+    Raises DataError if a mean is NaN or infinite.
     """
     rows = list(means)
     columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in SCHEMA]
@@ -81,7 +81,7 @@ def write_batch_means(path: Path, means: Iterable[BatchMean]) -> int:
 
 
 def read_batch_means(path: Path) -> BatchMeans:
-    """All rows of a file; DataError for a file that holds none."""
+    """Read all rows. Raises DataError if the file holds no batch means."""
     try:
         with pa.OSFile(str(path), "rb") as source:
             table = pa.ipc.open_file(source).read_all()

@@ -1,4 +1,4 @@
-"""Work on several CPU threads whose results come back in order and do not depend on the number of threads."""
+"""A parallel map on CPU threads, in order, whose results do not depend on the number of threads."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +9,10 @@ from pgolf.machine.in_order import Item, Result, in_order
 
 
 def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
-    """work(item) for every item, in their order, `threads` of them at work at any time, each on one torch thread.
+    """Yield work(item) for every item, in order, with `threads` items at a time, each on a single torch thread.
 
-    Parallel over items, not inside them: a matrix product cut over two threads rounds otherwise than over four, and at
-    a few thousand rows the threads would mostly wait for one another. Holds threads + 1 results.
+    Parallel over items, not inside them: a matrix product split over two threads rounds differently than over four, and
+    at a few thousand rows the threads would mostly wait for each other. Holds threads + 1 results in memory.
     """
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="in-order", initializer=torch.set_num_threads, initargs=(1,))
@@ -20,5 +20,5 @@ def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], *, threa
         with pool:
             yield from in_order(pool, work, items, ahead=threads)
     finally:
-        # The workers' 1 also became what threads started later begin with.
+        # Setting 1 in the workers also changed the default of threads started later.
         torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Columns per record as an Arrow IPC file whose bytes do not depend on the pieces it was written in."""
+"""Write columns to an Arrow IPC file in blocks of fixed size, so that its bytes depend on the rows alone."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-# Rows of every record batch but the last. Fixed, so that a file's bytes depend on its rows alone; a multiple of any
-# useful segment; 16 MiB at 16 bytes a row.
+# Rows of every record batch but the last. Fixed, so that a file's bytes do not depend on the pieces it was written in;
+# a multiple of any useful segment; 16 MiB at 16 bytes a row.
 BLOCK_RECORDS = 1 << 20
 
 _REPORT_EVERY_S = 0.5
@@ -26,10 +26,11 @@ def write_blocks(
     check: Callable[[Columns, int], None] = lambda _block, _before: None,
     report: Callable[[int], None] = lambda _written: None,
 ) -> int:
-    """Write pieces of any lengths, each the schema's columns of consecutive records; returns the number of records.
+    """Write pieces of any length, each the schema's columns for consecutive records; returns the number of records.
 
-    Holds one block of BLOCK_RECORDS rows and one piece in memory. check: told every block, and the records before it,
-    before it is written; may raise. report: told every half second, and at the end, how many records have come.
+    Holds one block of BLOCK_RECORDS rows and one piece in memory. check: called with every block and the number of
+    records before it, before the block is written; may raise. report: called every half second, and at the end, with
+    the number of records so far.
     """
     block = [np.empty(BLOCK_RECORDS, kind.to_pandas_dtype()) for kind in schema.types]
     filled = before = 0

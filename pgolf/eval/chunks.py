@@ -1,8 +1,8 @@
-"""How the validation stream is cut into chunks: which windows are scored, and which rows learned, chunk by chunk.
+"""Chunks of the validation stream: the windows scored and the rows learned in each.
 
 A chunk is `chunk_tokens` consecutive positions; its windows are those whose first *scored* position lies in it.
 Position and target as in `pgolf.eval.windows`. Arrays are int64.
-Source: test-time training of openai/parameter-golf PRs #745 (score a chunk, then learn it) and #761 (learn all first).
+Source: test-time training in openai/parameter-golf PRs #745 (score a chunk, then learn it) and #761 (learn all first).
 """
 
 import itertools
@@ -16,10 +16,10 @@ from pgolf.eval.windows import Int64Array, WindowPlan
 
 
 def window_bounds(plan: WindowPlan, chunk_tokens: int) -> Int64Array:
-    """Borders [K + 1] of the chunks' windows: chunk c scores windows bounds[c] .. bounds[c + 1] - 1.
+    """Bounds [K + 1] of the chunks' windows: chunk c scores windows bounds[c] .. bounds[c + 1] - 1.
 
     Every target up to the end of chunk c is scored in chunks 0 .. c, so a network that has learned chunks 0 .. c - 1
-    has seen no target that it still has to score.
+    has seen no target that it has yet to score.
     """
     chunks = -(-plan.targets // chunk_tokens)
     bounds: Int64Array = np.searchsorted(plan.score_from, np.arange(chunks + 1, dtype=np.int64) * chunk_tokens)
@@ -27,10 +27,10 @@ def window_bounds(plan: WindowPlan, chunk_tokens: int) -> Int64Array:
 
 
 def learned_rows(targets: int, config: TttConfig) -> Int64Array:
-    """How many rows are learned of each chunk, for the chunks that are learned at all.
+    """Number of rows to learn in each chunk that is learned at all.
 
-    Row i of chunk c reads the `sequence_length` positions from c · chunk_tokens + i · sequence_length on; an incomplete
-    row at the end of the stream is left out. score_first does not learn the last chunk, after which nothing is scored;
+    Row i of chunk c reads `sequence_length` positions starting at c · chunk_tokens + i · sequence_length; an incomplete
+    row at the end of the stream is dropped. score_first does not learn the last chunk, after which nothing is scored;
     adapt_first learns every chunk that starts before targets - sequence_length, as #761 does.
     """
     if config.order == "score_first":
@@ -41,13 +41,13 @@ def learned_rows(targets: int, config: TttConfig) -> Int64Array:
 
 
 def shares(count: int, parts: int) -> Int64Array:
-    """Borders [parts + 1] of `parts` contiguous shares of `count` things, floor(count · r / parts)."""
+    """Bounds [parts + 1] of `parts` contiguous shares of `count` items: floor(count · r / parts)."""
     return count * np.arange(parts + 1, dtype=np.int64) // parts
 
 
 @dataclass(frozen=True, slots=True)
 class WindowBatch:
-    """Windows of the plan that the published program ran at once: batch `batch` of rank `rank` in chunk `chunk`."""
+    """Windows that run in one forward pass: batch `batch` of rank `rank` in chunk `chunk`, as in the published code."""
 
     chunk: int
     rank: int
@@ -56,9 +56,9 @@ class WindowBatch:
 
 
 def window_batches(chunk: int, windows: range, *, ranks: int, size: int) -> Iterator[WindowBatch]:
-    """One chunk's windows cut into the ranks' shares and these into batches of `size`, in stream order.
+    """Split a chunk's windows into one share per rank, and each share into batches of `size`, in stream order.
 
-    With tail "once" the plan lacks the windows that only repeat targets, so the last chunk's shares are smaller there.
+    With tail "once" the plan lacks the windows that only repeat targets, so the last chunk's shares are smaller.
     """
     bounds = (windows.start + shares(len(windows), ranks)).tolist()
     for rank, (first, last) in enumerate(itertools.pairwise(bounds)):

@@ -1,4 +1,4 @@
-"""What decides the bytes of a trace."""
+"""Config of stage `score`."""
 
 from typing import Literal, Self
 
@@ -9,19 +9,17 @@ from pgolf.eval.ttt_config import AnyTttConfig, BatchMeansConfig, LoraConfig, Tt
 
 
 class ScoreConfig(StageConfig):
-    """How the packed model is scored on the validation tokens."""
+    """How to score the packed model on the validation tokens."""
 
     window: int = Field(default=2048, ge=1, le=1_048_576, description="tokens the network sees at once")
-    stride: int = Field(
-        default=64, ge=1, description="targets scored per window after the first: what each window moves on by"
-    )
+    stride: int = Field(default=64, ge=1, description="targets that each window after the first scores and advances by")
     batch_windows: int | None = Field(
         default=None,
         ge=1,
         le=65_536,
-        description="windows in one forward pass, 32 in the published programs; on a CPU every thread holds one such "
-        "batch; null: as many as a fixed amount of memory holds (8 GiB on CUDA, 96 MiB on a CPU); with batch_means "
-        "its batches are those passes",
+        description="windows per forward pass, 32 in the published programs; on a CPU every thread holds one such "
+        "batch; null: as many as fit a fixed amount of memory (8 GiB on CUDA, 96 MiB on a CPU); with batch_means "
+        "its batches are the passes",
     )
     tail: Literal["once", "repeat"] = Field(
         default="once",
@@ -30,14 +28,14 @@ class ScoreConfig(StageConfig):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="arithmetic of the network: float32 runs on the CPU, bfloat16 on CUDA as the published runs did; "
+        description="arithmetic of the network: float32 runs on the CPU, bfloat16 on CUDA like the published runs; "
         "losses and entropies are float32 either way",
     )
 
     logit_rounding: Literal["once", "each"] = Field(
         default="once",
-        description="bfloat16: round the softcapped logits once, as a compiled graph does (#715), or after each of "
-        "its operations, as the uncompiled evaluations of #745 and #792 do; float32 is the same either way",
+        description="bfloat16: round the softcapped logits once, as a compiled graph does (#715), or after each "
+        "operation, as the uncompiled evaluations of #745 and #792 do; float32 is the same either way",
     )
     ttt: AnyTttConfig | None = Field(
         default=None,
@@ -49,13 +47,13 @@ class ScoreConfig(StageConfig):
 
     @property
     def chunk_tokens(self) -> int | None:
-        """Scored positions of a chunk; None where nothing happens chunk by chunk."""
+        """Scored positions per chunk; None if nothing happens chunk by chunk."""
         chunked = self.ttt if isinstance(self.ttt, TttConfig) else self.batch_means
         return chunked.chunk_tokens if chunked else None
 
     @property
     def causal(self) -> bool:
-        """Whether every score depends on the artifact and on tokens before its target alone."""
+        """Whether every score depends only on the artifact and on tokens before its target."""
         return not isinstance(self.ttt, TttConfig) or self.ttt.order == "score_first"
 
     @model_validator(mode="after")
@@ -67,7 +65,7 @@ class ScoreConfig(StageConfig):
         ):
             raise ValueError(
                 f"ttt.chunk_tokens {self.ttt.chunk_tokens} and batch_means.chunk_tokens "
-                f"{self.batch_means.chunk_tokens} differ; batches lie within learned chunks: set both alike"
+                f"{self.batch_means.chunk_tokens} differ; batches lie within learned chunks: set both to one value"
             )
         return self
 
@@ -77,12 +75,12 @@ class ScoreConfig(StageConfig):
             return self
         if self.tail == "repeat" or self.batch_means:
             raise ValueError(
-                "ttt.kind lora scores document by document, without windows whose tail could repeat or whose batches "
-                "have means; set tail=once and batch_means=null"
+                "ttt.kind lora scores document by document, without sliding windows whose tail could repeat or whose "
+                "batches have means; set tail=once and batch_means=null"
             )
         if self.ttt.chunk_targets > self.window:
             raise ValueError(
-                f"ttt.chunk_targets {self.ttt.chunk_targets} is over window {self.window}, the most that the network "
+                f"ttt.chunk_targets {self.ttt.chunk_targets} exceeds window {self.window}, the most that the network "
                 f"sees at once; set it to at most {self.window}"
             )
         return self
@@ -91,7 +89,7 @@ class ScoreConfig(StageConfig):
     def _stride_fits_the_window(self) -> Self:
         if self.stride > self.window:
             raise ValueError(
-                f"stride {self.stride} is over window {self.window}, so the targets between two windows would never be "
-                f"scored; take a stride of at most {self.window}"
+                f"stride {self.stride} exceeds window {self.window}, so targets between windows would never be scored; "
+                f"set stride to at most {self.window}"
             )
         return self

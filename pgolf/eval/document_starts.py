@@ -1,4 +1,4 @@
-"""Where the validation stream's documents begin.
+"""Document boundaries in the validation stream, and shares of whole documents.
 
 Position and target as in `pgolf.eval.windows`. Arrays are int64.
 """
@@ -11,10 +11,10 @@ from pgolf.eval.windows import Int64Array
 
 
 def document_borders(tokens: npt.NDArray[np.uint16], bos_id: int) -> Int64Array:
-    """Borders [K + 1] of the documents of x[0..N]: document k reads positions borders[k] .. borders[k + 1] - 1.
+    """Bounds [K + 1] of the documents of x[0..N]: document k reads positions borders[k] .. borders[k + 1] - 1.
 
-    Its targets are one further on, so that of the next document it has the BOS as its last target. The first one
-    begins at 0 even without a BOS; a BOS at N begins none, since nothing follows it.
+    Its targets are shifted by one, so its last target is the next document's BOS. The first document begins at 0 even
+    without a BOS; a BOS at N begins none, since nothing follows it.
     """
     targets = tokens.size - 1
     starts = np.flatnonzero(tokens[1:targets] == bos_id) + 1
@@ -22,6 +22,6 @@ def document_borders(tokens: npt.NDArray[np.uint16], bos_id: int) -> Int64Array:
 
 
 def document_shares(borders: Int64Array, parts: int) -> Int64Array:
-    """Borders [parts + 1] of contiguous shares of the documents, of about as many targets each."""
+    """Bounds [parts + 1] of contiguous shares of documents with about equal numbers of targets."""
     found: Int64Array = np.searchsorted(borders, shares(int(borders[-1]), parts))
     return found

@@ -1,11 +1,11 @@
-"""One batch of sliding windows through the network: loss and entropy where they are wanted, and nothing elsewhere.
+"""Forward passes over batches of sliding windows: loss and entropy at the scored positions only.
 
-The stream and the plan lie where the network does and everything is gathered there, so the host never waits for a
-device inside the batch loop; results travel back while later batches run.
+Stream and plan live on the network's device and everything is gathered there, so the host never waits for the device
+inside the batch loop; results are copied back while later batches run.
 
-Shapes: B windows of a batch, T positions of a window, S of them that a hidden state is wanted for (the last ones),
-D residual width, V vocabulary; P positions of a batch that are predicted from, R those of them that are scored
-(records), both in evaluation order; K hint columns, C = 2 + K columns of numbers.
+Shapes: B windows of a batch, T positions of a window, S of them (the last ones) whose hidden state is needed,
+D residual width, V vocabulary; P positions of a batch that are predicted from, R of them that are scored (records),
+both in evaluation order; K hint columns, C = 2 + K columns of numbers.
 """
 
 from collections import deque
@@ -30,22 +30,22 @@ from pgolf.model.softcap import LogitRounding
 Tokens = npt.NDArray[np.uint16]
 Columns = npt.NDArray[np.float32]  # [C, R] or [C, P]: loss, entropy, then a log-probability per hint column
 
-# Logits held at a time: 16 Mi float32 are 64 MiB, and the softmax needs three such arrays, at any vocabulary.
+# Logits per block: 16 Mi float32 are 64 MiB, and the softmax needs three such arrays, for any vocabulary.
 LOGITS_AT_A_TIME = 1 << 24
 
-# What the activations of one batch may take. Constants, not what a machine has free: the number of windows in a batch
-# moves the last bits of a trace.
+# Memory for the activations of one batch. Constants, not the machine's free memory: the number of windows in a batch
+# changes the last bits of a trace.
 ACTIVATION_BYTES = {"cpu": 96 << 20, "cuda": 8 << 30}
 
-# Batches that are launched before the results of the first are read.
+# Batches launched before the results of the first are read.
 _BATCHES_AHEAD = 4
 
 
 def windows_at_a_time(config: ScoreConfig, model: ModelConfig, device_type: str) -> int:
-    """Windows in one forward pass: as configured, or as many as `ACTIVATION_BYTES` hold.
+    """Windows per forward pass: as configured, or as many as fit into `ACTIVATION_BYTES`.
 
-    Counted per position, in the device's format: the skips and about eight vectors of the stream, queries, keys and
-    values, three of the MLP's.
+    Counted per position, in the device's format: the skips and about eight vectors of the residual stream, queries,
+    keys and values, three of the MLP.
     """
     if config.batch_windows is not None:
         return config.batch_windows
@@ -56,10 +56,10 @@ def windows_at_a_time(config: ScoreConfig, model: ModelConfig, device_type: str)
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is read of the data, on the network's device.
+    """The validation data on the network's device.
 
     packed_tokens: x[0..N] as int16 bit patterns (torch has few operations on uint16), [N + 1]. hints: per record of the
-    plan the tokens whose log-probability is wanted, -1 for none, int32 [R, K]; K is 0 without hints.
+    plan, the tokens whose log-probability is wanted, -1 for none, int32 [R, K]; K is 0 without hints.
     """
 
     packed_tokens: Tensor
@@ -67,7 +67,7 @@ class Stream:
 
     @classmethod
     def on(cls, device: torch.device, tokens: Tokens, hints_RK: npt.NDArray[np.int32] | None = None) -> Self:
-        """Copy a stream, and hints in the order of the records, to a device."""
+        """Copy a stream, and hints in record order, to a device."""
         copied = torch.from_numpy(np.array(tokens).view(np.int16)).to(device)
         hints = torch.empty(0, 0, dtype=torch.int32) if hints_RK is None else torch.from_numpy(hints_RK)
         return cls(copied, hints.to(device))
@@ -78,7 +78,7 @@ class Stream:
 
 
 class WindowPass:
-    """The windows of a plan through a network, batch by batch."""
+    """Runs the windows of a plan through a network, batch by batch."""
 
     def __init__(self, model: GPT, stream: Stream, plan: WindowPlan, config: ScoreConfig) -> None:
         self._model, self._stream, self._plan, self._config = model, stream, plan, config
@@ -89,25 +89,25 @@ class WindowPass:
         )
 
     def run(self, batches: Iterable[WindowBatch], *, threads: int) -> Iterator[Columns]:
-        """The columns of every batch in order: [C, R], or with batch means [C, P].
+        """Yield the columns of every batch in order: [C, R], or with batch means [C, P].
 
-        threads: batches computed at once on a CPU, each by a single thread, so that the numbers are the same for any
-        number of threads. Memory is that of threads + 1 batches.
+        threads: batches computed in parallel on a CPU, each on a single thread, so that the numbers do not depend on
+        the thread count. Holds threads + 1 batches in memory.
         """
         return computed(self.columns, batches, self._device, threads=threads)
 
     @torch.inference_mode()
     def columns(self, batch: WindowBatch) -> Tensor:
-        """One batch's columns, float32 on the device: loss -ln q(next) and entropy of q in nats, ln q of every hint.
+        """Columns of one batch, float32 on the device: loss -ln q(next), entropy of q in nats, ln q of every hint.
 
-        At the scored positions, or at all of them where the batch's means are wanted. Nothing here waits for a device.
+        At the scored positions only, or at all positions if batch means are wanted. Never waits for the device.
         """
         plan, device = self._plan, self._device
         own = slice(batch.windows.start, batch.windows.stop)
         start_B, end_B, score_from_B = self._start[own], self._end[own], self._score_from[own]
         position_BT = start_B[:, None] + torch.arange(plan.window, device=device)
-        # Always a whole window wide, because the rotary base depends on the width; what stands right of a position
-        # cannot reach it, so the padding is harmless.
+        # Always a full window wide, because the rotary base depends on the width; attention is causal, so padding on
+        # the right changes nothing.
         tokens_BT = self._stream.tokens(position_BT.clamp(max=plan.targets)).masked_fill(
             position_BT >= end_B[:, None], 0
         )
@@ -134,7 +134,7 @@ class WindowPass:
         )
 
     def _hints(self, row_P: Tensor, position_P: Tensor, batch: WindowBatch) -> Tensor:
-        """The hints of every position, int32 [P, K]; -1 where nothing is scored."""
+        """The hints at every position, int32 [P, K]; -1 at positions that are not scored."""
         hints_RK = self._stream.hints
         if not hints_RK.shape[1]:
             return hints_RK.new_empty(len(row_P), 0)
@@ -145,10 +145,7 @@ class WindowPass:
 
 
 def network_columns(model: GPT, h_PD: Tensor, next_P: Tensor, hints_PK: Tensor, rounding: LogitRounding) -> Tensor:
-    """Columns [C, P], float32 in nats, of what the network says at hidden states: loss, entropy, hints' ln q.
-
-    A hint of -1 has 0.
-    """
+    """Columns [C, P], float32 in nats, from hidden states: loss, entropy, ln q of the hints (0 for a hint of -1)."""
     rows = max(1, LOGITS_AT_A_TIME // model.config.vocab_size)
     parts = []
     for part_PD, part_P, part_PK in zip(*(torch.split(each, rows) for each in (h_PD, next_P, hints_PK)), strict=True):
@@ -163,14 +160,14 @@ def network_columns(model: GPT, h_PD: Tensor, next_P: Tensor, hints_PK: Tensor, 
 def computed(
     work: Callable[[Item], Tensor], items: Iterable[Item], device: torch.device, *, threads: int
 ) -> Iterator[Columns]:
-    """work(item) for every item on the host, in order: by `threads` threads on a CPU, a few items late on CUDA."""
+    """Yield work(item) on the host, in order: computed on `threads` CPU threads, or a few items late on CUDA."""
     if device.type == "cpu":
         return map_in_order(lambda item: work(item).numpy(), items, threads=threads)
-    return _fetched_later(map(work, items))
+    return _pipelined_copies(map(work, items))
 
 
-def _fetched_later(columns: Iterable[Tensor]) -> Iterator[Columns]:
-    """Copies of device tensors on the host, in order, each read only when several later ones have been launched."""
+def _pipelined_copies(columns: Iterable[Tensor]) -> Iterator[Columns]:
+    """Yield host copies of device tensors, in order, reading each only after several later ones were launched."""
     slots = [_Slot() for _ in range(_BATCHES_AHEAD)]
     waiting: deque[_Slot] = deque()
     for index, tensor in enumerate(columns):
@@ -184,7 +181,7 @@ def _fetched_later(columns: Iterable[Tensor]) -> Iterator[Columns]:
 
 
 class _Slot:
-    """A pinned buffer that one result after the other travels through."""
+    """A reusable pinned buffer for asynchronous copies to the host."""
 
     def __init__(self) -> None:
         self._buffer = torch.empty(0, pin_memory=True)
@@ -192,7 +189,7 @@ class _Slot:
         self._shape: torch.Size = torch.Size()
 
     def send(self, tensor: Tensor) -> None:
-        """Start copying; the host goes on."""
+        """Start an asynchronous copy."""
         if self._buffer.numel() < tensor.numel():
             self._buffer = torch.empty(tensor.numel(), pin_memory=True)
         self._shape = tensor.shape
@@ -200,7 +197,7 @@ class _Slot:
         self._sent.record()
 
     def read(self) -> Columns:
-        """What was sent, once it has arrived; a copy, since the buffer is used again."""
+        """Wait for the copy and return its content (copied out, since the buffer is reused)."""
         self._sent.synchronize()
         columns: Columns = self._buffer[: self._shape.numel()].view(self._shape).numpy().copy()
         return columns

@@ -1,4 +1,4 @@
-"""Scoring in this very process, and the files it writes: all that a bundled script needs of the score stage."""
+"""Scoring in the current process, and writing the output files: the part of the score stage used by bundled scripts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pgolf.run import Fact, Made, Progress, RunOptions
 
 
 def score_in_process(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
-    """`pgolf.eval.score_stage.make` without a lease and without ranks."""
+    """As `pgolf.eval.score_stage.make`, without a device lease and without ranks."""
     device = device_for(config, run)
     text = open_text(config, inputs["data"])
     scoring = Scoring(
@@ -38,18 +38,18 @@ def score_in_process(config: ScoreConfig, inputs: Mapping[str, Path], out: Path,
 
 
 def device_for(config: ScoreConfig, run: RunOptions) -> Literal["cpu", "cuda"]:
-    """The device that computes in the precision asked for; `run.device` may confirm it, not change it.
+    """The device that computes in the configured precision; `run.device` may confirm it, not change it.
 
-    The network computes in float32 on a CPU and in bfloat16 on CUDA, and the two give other losses (up to 1e-2 nats a
-    token). So precision, which is part of the output's identity, chooses the device. Raises ConfigError where it is
-    not there or another one was asked for.
+    The network computes in float32 on a CPU and in bfloat16 on CUDA, and their losses differ (by up to 1e-2 nats a
+    token). So precision, which is part of the cache key, determines the device. Raises ConfigError if that device is
+    missing or another one was requested.
     """
     needed: Literal["cpu", "cuda"] = "cuda" if config.precision == "bfloat16" else "cpu"
     if run.device not in ("auto", needed):
         other = "bfloat16" if run.device == "cuda" else "float32"
         raise ConfigError(
-            f"precision {config.precision} is computed on {needed}, but device {run.device} was asked for; "
-            f"set score.precision={other}, or leave the device to choose itself"
+            f"precision {config.precision} is computed on {needed}, but device {run.device} was requested; "
+            f"set score.precision={other}, or use device auto"
         )
     if needed == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
@@ -62,7 +62,7 @@ def device_for(config: ScoreConfig, run: RunOptions) -> Literal["cpu", "cuda"]:
 def write_outputs(
     config: ScoreConfig, inputs: Mapping[str, Path], text: Text, pieces: Iterable[Piece], out: Path
 ) -> dict[str, Fact]:
-    """Write the trace, and the batch means where they are asked for, from pieces in order; returns the facts."""
+    """Write the trace, and the batch means if configured, from pieces in order; returns the facts."""
     plan = text.plan
     orders = hint_orders(inputs["hints"] / HINTS_FILE) if "hints" in inputs else ()
     totals = _Totals(text, ByteTable.from_tokenizer(text.dataset.tokenizer_model, vocab_size=text.dataset.vocab_size))
@@ -90,7 +90,7 @@ def write_outputs(
 
 @dataclass
 class _Totals:
-    """Running sums over the pieces on their way into the trace file: nats (float64) and bytes, and the batch means."""
+    """Running totals over the pieces as they are written: nats (float64), bytes, and the batch means."""
 
     text: Text
     table: ByteTable
@@ -102,7 +102,7 @@ class _Totals:
         self.means: list[BatchMean] = []
 
     def watch(self, pieces: Iterable[Piece], orders: tuple[int, ...]) -> Iterator[Trace]:
-        """The pieces with their targets."""
+        """Yield each piece as trace rows, adding it to the totals."""
         for piece in pieces:
             trace = piece.trace(self.text.plan, orders)
             self.records += len(trace)
@@ -114,5 +114,5 @@ class _Totals:
 
 
 def report_progress(run: RunOptions, done: int, total: int, facts: Mapping[str, Fact]) -> None:
-    """Pass on how many targets are scored."""
+    """Report how many targets are scored."""
     run.report(Progress(stage="score", done=done, total=total, unit="targets", facts=facts))

@@ -1,7 +1,7 @@
-"""Scoring document by document, with adapters that learn each chunk after it is scored and end with the document.
+"""Test-time training with LoRA adapters: per document, score a chunk, then train fresh adapters on it.
 
-A document is one unit of work and knows of no other: neither weights, nor the optimizer's state, nor context. So the
-numbers depend neither on what else is scored nor on threads and ranks.
+Documents share nothing: neither adapter weights, nor optimizer state, nor context. So the numbers depend neither on
+what else is scored nor on the number of threads and ranks.
 
 Shapes: S targets of a chunk, D residual width, K hint columns, C = 2 + K columns of numbers, L targets of a document.
 Source: Parameter Golf PR #1610, LoRA of Hu et al. 2021.
@@ -28,9 +28,9 @@ from pgolf.ranks.group import Ranks
 
 
 class DocumentPass:
-    """The documents of a stream through a network whose adapters learn. The network's own weights are frozen.
+    """Scores the documents of a stream with a frozen network plus learning adapters.
 
-    Memory is that of `threads` forward and backward passes over one window.
+    Needs the memory of `threads` forward and backward passes over one window.
     """
 
     def __init__(self, model: GPT, stream: Stream, borders: Int64Array, config: ScoreConfig) -> None:
@@ -45,12 +45,12 @@ class DocumentPass:
 
     @property
     def steps(self) -> int:
-        """Updates of adapters in all."""
+        """Total number of optimizer steps."""
         chunks = -(-np.diff(self._borders) // self._ttt.chunk_targets)
         return int((chunks - 1).sum()) * self._ttt.epochs
 
     def pieces(self, *, ranks: Ranks, threads: int) -> Iterator[Piece]:
-        """A piece per document of this rank's share, in order. Raises NonFiniteLoss where an adapter diverges."""
+        """Yield one piece per document of this rank's share, in order. Raises NonFiniteLoss if an adapter diverges."""
         first, last = document_shares(self._borders, ranks.world_size)[ranks.rank : ranks.rank + 2].tolist()
         documents = range(first, last)
         found = computed(self._columns, documents, self._device, threads=threads)
@@ -58,13 +58,13 @@ class DocumentPass:
             if not np.isfinite(columns).all():
                 raise NonFiniteLoss(
                     f"document {document:,} of the validation text (targets {self._borders[document] + 1:,} to "
-                    f"{self._borders[document + 1]:,}) has a loss that is no number; lower ttt.lr (now "
+                    f"{self._borders[document + 1]:,}) has a loss that is NaN or infinite; lower ttt.lr (now "
                     f"{self._ttt.lr:g}), or check the checkpoint"
                 )
             yield Piece(int(self._borders[document]), columns)
 
     def _columns(self, document: int) -> Tensor:
-        """One document's columns [C, L], float32 on the device."""
+        """Columns of one document, [C, L], float32 on the device."""
         ttt = self._ttt
         first, last = (int(border) for border in self._borders[document : document + 2])
         model, parameters = self._adapted()
@@ -80,7 +80,7 @@ class DocumentPass:
             if end == last:
                 break
             for epoch in range(ttt.epochs):
-                # The first step descends the very losses that were recorded, so they are not computed again.
+                # The first step minimizes the losses just recorded, so they are not computed again.
                 losses = columns[0] if epoch == 0 else self._chunk(model, first, begin, end)[0]
                 gradients = torch.autograd.grad(losses.mean(), parameters)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -89,7 +89,7 @@ class DocumentPass:
         return torch.cat(found, dim=1)
 
     def _chunk(self, model: GPT, first: int, begin: int, end: int) -> Tensor:
-        """Columns [C, S] at positions begin .. end - 1, read from as far back in the document as a window reaches."""
+        """Columns [C, S] at positions begin .. end - 1, with up to a window of context from the same document."""
         window = self._config.window
         start = max(first, end - window)
         span = self._stream.tokens(torch.arange(start, end + 1, device=self._device))
@@ -99,11 +99,11 @@ class DocumentPass:
         return network_columns(model, h_SD, span[begin - start + 1 :], hints_SK, self._config.logit_rounding)
 
     def _adapted(self) -> tuple[GPT, list[nn.Parameter]]:
-        """A network on the same weights with fresh adapters, and these: factor `down`, then `up`, per map."""
+        """A network sharing the weights, with fresh adapters, and their parameters: `down`, then `up`, per matrix."""
         model = copy.deepcopy(self._model, {id(parameter): parameter for parameter in self._model.parameters()})
         parameters: list[nn.Parameter] = []
         sizes = _sizes(model, self._ttt)
-        for place, first, (_, outputs) in zip(_places(model, self._ttt), self._first, sizes, strict=True):
+        for place, first, (_, outputs) in zip(_adapted_modules(model, self._ttt), self._first, sizes, strict=True):
             down = nn.Parameter(first.clone())
             up = nn.Parameter(torch.zeros(outputs, self._ttt.rank, device=self._device))
             parameters += [down, up]
@@ -114,8 +114,8 @@ class DocumentPass:
         return model, parameters
 
 
-def _places(model: GPT, config: LoraConfig) -> Iterator[CastedLinear | GPT]:
-    """The maps that get an adapter, layer by layer as configured; the network itself stands for its head."""
+def _adapted_modules(model: GPT, config: LoraConfig) -> Iterator[CastedLinear | GPT]:
+    """The linear maps that get an adapter, layer by layer as configured; the GPT itself stands for its output head."""
     for block in model.block_list[: model.config.layers]:
         maps: dict[AdaptedMatrix, CastedLinear] = {
             "q": block.attn.c_q,
@@ -131,12 +131,14 @@ def _places(model: GPT, config: LoraConfig) -> Iterator[CastedLinear | GPT]:
 
 
 def _sizes(model: GPT, config: LoraConfig) -> list[tuple[int, int]]:
-    """Inputs and outputs of every place."""
-    weights = (place.tok_emb.weight if isinstance(place, GPT) else place.weight for place in _places(model, config))
+    """(inputs, outputs) of every adapted map."""
+    weights = (
+        place.tok_emb.weight if isinstance(place, GPT) else place.weight for place in _adapted_modules(model, config)
+    )
     return [(weight.shape[1], weight.shape[0]) for weight in weights]
 
 
 def _uniform(rank: int, inputs: int, generator: torch.Generator) -> Tensor:
-    """[rank, inputs] uniform within ±1 / √inputs, drawn on the CPU: the same on every device."""
+    """[rank, inputs], uniform within ±1 / √inputs; drawn on the CPU, so equal on every device."""
     bound = 1 / math.sqrt(inputs)
     return (2 * torch.rand(rank, inputs, generator=generator) - 1) * bound

@@ -1,7 +1,7 @@
-"""What scoring gives in pieces, one per batch, and the file in which a rank leaves its own for the join.
+"""Pieces of a trace, one per batch, and the file in which each rank stores its own until they are merged.
 
-A rank's records are not one range where it learns between chunks, so every piece says where it begins; joined in the
-order of their first records the pieces are the trace, whoever has made them.
+A rank that learns between chunks does not score one contiguous range, so every piece stores its first record; merged by
+first record, the pieces of all ranks form the trace.
 
 File, little-endian: per piece int64 first_record, columns C, records R, 1 if a mean follows else 0; the mean as six
 int64 and two float64; then float32 [C, R].
@@ -28,7 +28,7 @@ _MEAN = struct.Struct("<6q2d")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive records from `first_record` on; columns: float32 [2 + hint orders, R], losses, entropies, hints."""
+    """Consecutive records from `first_record` on. columns: float32 [2 + hint orders, R]: losses, entropies, hints."""
 
     first_record: int
     columns: npt.NDArray[np.float32]
@@ -38,13 +38,13 @@ class Piece:
         return int(self.columns.shape[1])
 
     def trace(self, plan: WindowPlan, hint_orders: Sequence[int] = ()) -> Trace:
-        """The records with their targets."""
+        """The piece as trace rows, with targets."""
         targets = plan.targets_of_records(self.first_record, self.first_record + len(self))
         return Trace.of([targets, *self.columns], hint_orders)
 
 
 def write_pieces(path: Path, pieces: Iterable[Piece]) -> None:
-    """Write pieces one after the other, as they come."""
+    """Write pieces as they are produced."""
     with path.open("wb") as file:
         for piece in pieces:
             rows, records = piece.columns.shape
@@ -55,7 +55,7 @@ def write_pieces(path: Path, pieces: Iterable[Piece]) -> None:
 
 
 def read_pieces(path: Path) -> Iterator[Piece]:
-    """The pieces of one rank."""
+    """Read the pieces of one rank."""
     with path.open("rb") as file:
         while header := file.read(_HEADER.size):
             first_record, rows, records, has_mean = _HEADER.unpack(header)
@@ -64,7 +64,7 @@ def read_pieces(path: Path) -> Iterator[Piece]:
             yield Piece(first_record, columns, mean)
 
 
-def joined_pieces(folder: Path, ranks: int) -> Iterator[Piece]:
-    """The pieces of all ranks in the order of the trace; holds one piece per rank."""
+def merged_pieces(folder: Path, ranks: int) -> Iterator[Piece]:
+    """Merge the pieces of all ranks into trace order; holds one piece per rank in memory."""
     own = [read_pieces(folder / PIECES_FILE.format(rank=rank)) for rank in range(ranks)]
     return heapq.merge(*own, key=lambda piece: piece.first_record)

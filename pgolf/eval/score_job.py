@@ -1,4 +1,4 @@
-"""What the score stage hands to its ranks, and what rank 0 says about the run. Imports no torch."""
+"""Job file of the score stage's ranks, and the ledger that rank 0 returns. Imports no torch."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ LEDGER_FILE = "score.json"
 
 
 class Job(RankJob):
-    """One evaluation as its ranks get it. inputs: role -> folder."""
+    """An evaluation job. inputs: role -> folder."""
 
     config: ScoreConfig
     inputs: dict[str, Path]
 
 
 class Ledger(BaseModel):
-    """phases_s: wall seconds of rank 0 by phase. facts: what learning came to."""
+    """Rank 0's account of the run. phases_s: wall seconds by phase. facts: about test-time training."""
 
     device: str
     phases_s: dict[str, float]

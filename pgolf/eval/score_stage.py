@@ -1,6 +1,7 @@
-"""The score stage: loss and entropy of every validation target under the packed network, by sliding windows.
+"""Stage `score`: loss and entropy of every validation target under the packed network, by sliding windows.
 
-The network may learn the text on the way (`pgolf.eval.ttt`): after it has scored it, or, marked as not causal, before.
+With test-time training (`pgolf.eval.ttt`) the network also learns the text: after scoring it, or before (marked as not
+causal).
 """
 
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from pgolf.eval import __main__ as rank_program
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.in_process import device_for, report_progress, score_in_process, write_outputs
-from pgolf.eval.pieces import PIECES_FILE, joined_pieces
+from pgolf.eval.pieces import PIECES_FILE, merged_pieces
 from pgolf.eval.score_job import LEDGER_FILE, Job, Ledger
 from pgolf.eval.scoring import cpu_threads, open_text
 from pgolf.machine.hardware import scoring_ranks
@@ -23,7 +24,7 @@ LOG_FILE = "score.log"
 
 
 def devices(config: ScoreConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
-    """Names of the devices that ranks can take here, and how many of them this scoring needs: on a CPU alone, none."""
+    """Names of the devices here that ranks can use, and how many this run needs: none if it runs in-process on CPU."""
     run = _placed(config, run)
     if not _on_ranks(run):
         return (), 0
@@ -34,20 +35,19 @@ def devices(config: ScoreConfig, run: RunOptions) -> tuple[tuple[str, ...], int]
 def make(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
     """Score the validation tokens of `data` with the packed network of `model`.
 
-    Writes trace.arrow, with the log-probabilities of the hints where there is an input `hints`, and batches.arrow where
-    the configuration asks for batch means. On a CPU in this process, unless `run.processes` asks for ranks; on CUDA as
-    one rank per GPU under a lease. The bytes do not depend on the number of ranks (on CUDA: where nothing is learned).
-    Raises ConfigError where the precision asks for a device that is not there or test-time training would freeze every
-    block, DataError and its kin for data that is shorter than one window or of another vocabulary, ArtifactError for a
-    packed file that cannot be decoded, NonFiniteLoss where test-time training diverges, LaunchError for a rank that
-    died or ran out of time.
+    Writes trace.arrow, with log-probabilities of the hints if there is an input `hints`, and batches.arrow if batch
+    means are configured. Runs in this process on a CPU, unless `run.processes` asks for ranks; on CUDA, as one rank per
+    GPU under a lease. The bytes do not depend on the number of ranks (on CUDA: without test-time training).
+    Raises ConfigError if the precision needs a missing device or test-time training would freeze every block, DataError
+    or a subclass for data shorter than one window or of another vocabulary, ArtifactError for a packed file that cannot
+    be decoded, NonFiniteLoss if test-time training diverges, LaunchError if a rank dies or times out.
     """
     run = _placed(config, run)
     return (_score_on_ranks if _on_ranks(run) else score_in_process)(config, inputs, out, run)
 
 
 def _placed(config: ScoreConfig, run: RunOptions) -> RunOptions:
-    """The options with the device and the number of ranks that it comes to."""
+    """The options with device and number of ranks resolved."""
     device = device_for(config, run)
     return replace(run, device=device, processes=scoring_ranks(run, on_gpus=device == "cuda"))
 
@@ -69,11 +69,11 @@ def _score_on_ranks(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, 
         run,
         run.lease or Lease(names[: run.processes]),
         log_path=out / LOG_FILE,
-        on_progress=lambda told: report_progress(run, told["done"], told["total"], told["facts"]),
-        is_last=lambda told: bool(told["done"] == told["total"]),
+        on_progress=lambda progress: report_progress(run, progress["done"], progress["total"], progress["facts"]),
+        is_last=lambda progress: bool(progress["done"] == progress["total"]),
     )
     ran_s = time.perf_counter()
-    facts = write_outputs(config, inputs, text, joined_pieces(out, run.processes), out)
+    facts = write_outputs(config, inputs, text, merged_pieces(out, run.processes), out)
     ledger = Ledger.model_validate_json((out / LEDGER_FILE).read_bytes())
     for path in (out / LEDGER_FILE, *(out / PIECES_FILE.format(rank=rank) for rank in range(run.processes))):
         path.unlink()

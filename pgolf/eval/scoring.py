@@ -1,4 +1,4 @@
-"""Scoring as one rank does it: its share of the batches in order, learning between chunks where that is asked for."""
+"""One rank's part of scoring: its share of the batches, with test-time training between chunks if configured."""
 
 import itertools
 import os
@@ -33,17 +33,17 @@ from pgolf.pack.load import load_packed
 from pgolf.ranks.group import Ranks
 from pgolf.run import Fact
 
-# Batches that a chunk is cut into at least, where it has the windows: so many ranks or threads find work in it.
+# Minimum number of batches per chunk (if it has enough windows), so that up to as many ranks or threads find work.
 BATCHES_PER_CHUNK = 16
 
 _REPORT_EVERY_S = 0.5
 
-Report = Callable[[int, int, Mapping[str, Fact]], None]  # done and total targets, and numbers worth showing
+Report = Callable[[int, int, Mapping[str, Fact]], None]  # done and total targets, live metrics
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What is scored: the validation stream and the windows over it."""
+    """The validation stream and the windows over it."""
 
     dataset: Dataset
     tokens: Tokens
@@ -51,7 +51,7 @@ class Text:
 
 
 def open_text(config: ScoreConfig, data: Path) -> Text:
-    """The stream, cut to whole windows. Raises DataError and its kin for data shorter than one window."""
+    """Open the stream, cut to whole windows. Raises DataError or a subclass for data shorter than one window."""
     dataset = open_dataset(data)
     tokens = validation_tokens(dataset, window=config.window)
     plan = plan_windows(tokens.size - 1, window=config.window, stride=config.stride, tail=config.tail)
@@ -59,12 +59,12 @@ def open_text(config: ScoreConfig, data: Path) -> Text:
 
 
 def cpu_threads(threads: int, ranks: int = 1) -> int:
-    """Threads of one process on a CPU: as asked for, or its share of the cores this process may use."""
+    """CPU threads per process: as requested, or an equal share of the available cores."""
     return threads or max(1, len(os.sched_getaffinity(0)) // ranks)
 
 
 class Scoring:
-    """One rank's part of an evaluation. phases_s: wall seconds of load, score and, if the network learns, learn."""
+    """One rank's part of an evaluation. phases_s: wall seconds of load, score and, with test-time training, learn."""
 
     def __init__(
         self,
@@ -77,10 +77,7 @@ class Scoring:
         threads: int = 1,
         report: Report = lambda _done, _total, _facts: None,
     ) -> None:
-        """Load the network, and the hints where there are some.
-
-        Raises what `pgolf.eval.score_stage.make` raises.
-        """
+        """Load the network, and the hints if any. Raises what `pgolf.eval.score_stage.make` raises."""
         started = time.perf_counter()
         self._config, self._text, self._ranks, self._threads = config, text, ranks, threads
         packed = load_packed(inputs["model"] / "model.pgolf")
@@ -104,12 +101,12 @@ class Scoring:
 
     @property
     def facts(self) -> dict[str, Fact]:
-        """What the learning came to."""
+        """Facts about test-time training."""
         learning = self._learner or self._documents
         return {} if learning is None else {"ttt_steps": learning.steps}
 
     def pieces(self) -> Iterator[Piece]:
-        """This rank's pieces, in order."""
+        """Yield this rank's pieces, in order."""
         learner = self._learner
         if learner is not None and not self._config.causal:
             self._meter.expect(sum(learner.targets_of(chunk) for chunk in range(learner.chunks)))
@@ -140,7 +137,7 @@ class Scoring:
 
 
 def hints_of(inputs: Mapping[str, Path], text: Text, vocab_size: int) -> Hints | None:
-    """The hints of the input role `hints`; None without it. Raises DataError for hints of something else."""
+    """Read the input `hints`; None without one. Raises DataError if they belong to another evaluation."""
     if "hints" not in inputs:
         return None
     path = inputs["hints"] / HINTS_FILE
@@ -157,12 +154,11 @@ def window_pieces(
     learner: Learner | None = None,
     threads: int = 1,
 ) -> Iterator[Piece]:
-    """The pieces of this rank's batches in evaluation order.
+    """Yield the pieces of this rank's batches in evaluation order.
 
-    Batches are cut from the whole plan, then dealt to the ranks in contiguous shares: of all of them, or where the
-    network learns after scoring, of each chunk's. learner: of this model; where the order is score_first, it learns
-    each chunk once all its windows are scored, and nothing of a chunk is scored before the chunks before it are
-    learned. threads: see `WindowPass.run`.
+    Batches are cut from the whole plan, and each rank gets a contiguous share of all of them or, if the network learns
+    after scoring, of each chunk's. learner: learner of this model; with order score_first it learns each chunk once all
+    its windows are scored, and before anything of the next chunk is scored. threads: see `WindowPass.run`.
     """
     forward = WindowPass(model, stream, plan, config)
     size = windows_at_a_time(config, model.config, stream.packed_tokens.device.type)
@@ -199,7 +195,7 @@ def _scored(
 
 
 def _piece_of_all_positions(plan: WindowPlan, batch: WindowBatch, columns: Columns, first_record: int) -> Piece:
-    """The scored ones of a batch's positions, and the means over all of them."""
+    """A piece with a batch's scored positions, and the means over all its positions."""
     own = slice(batch.windows.start, batch.windows.stop)
     before_B, scored_B = plan.score_from[own] - plan.start[own], plan.end[own] - plan.score_from[own]
     is_scored_P = np.repeat(np.tile([False, True], len(before_B)), np.stack([before_B, scored_B], axis=1).ravel())
@@ -218,7 +214,7 @@ def _piece_of_all_positions(plan: WindowPlan, batch: WindowBatch, columns: Colum
 
 
 def _batches(config: ScoreConfig, chunk: int, windows: range, size: int) -> Iterator[WindowBatch]:
-    """A chunk's windows as they go through the network; batches whose means are wanted go through it as such."""
+    """Split a chunk's windows into forward passes; with batch means, those batches are the passes."""
     if config.batch_means is not None:
         return window_batches(chunk, windows, ranks=config.batch_means.ranks, size=config.batch_means.windows)
     if config.ttt is not None and config.batch_windows is None:
@@ -227,50 +223,50 @@ def _batches(config: ScoreConfig, chunk: int, windows: range, size: int) -> Iter
 
 
 class _Meter:
-    """How far scoring has come: targets scored and, where all are learned first, each time one is learned.
+    """Progress in targets scored plus, if everything is learned first, targets learned.
 
-    Told twice a second at most and at the end. Of several ranks one speaks for all: they have as much to do.
+    Reports at most twice a second and at the end. One rank reports for all, since their shares are equal.
     """
 
     def __init__(self, records: int, ranks: int, report: Report) -> None:
         self._records, self._ranks, self._report = records, ranks, report
         self._learned = self._to_learn = self._scored = 0
         self._nats = 0.0
-        self._began_s = self._told_s = time.perf_counter()
+        self._began_s = self._reported_s = time.perf_counter()
 
     def expect(self, targets: int) -> None:
-        """So many targets will be learned before any is scored."""
+        """Announce how many targets will be learned before any is scored."""
         self._to_learn = targets
 
     def learned(self, targets: int, chunk: int, chunks: int) -> None:
-        """A chunk was learned before scoring."""
+        """Count a chunk learned before scoring."""
         self._learned += targets
         self._began_s = time.perf_counter()
-        self._tell(self._learned, {"learned_chunks": chunk + 1, "chunks": chunks})
+        self._report_progress(self._learned, {"learned_chunks": chunk + 1, "chunks": chunks})
 
     def scored(self, piece: Piece) -> None:
-        """A piece of this rank's was scored."""
+        """Count a piece scored by this rank."""
         self._scored += len(piece)
         self._nats += sum_nats(piece.columns[0])
         done = min(self._records, self._scored * self._ranks)
         speed = done / max(time.perf_counter() - self._began_s, 1e-9)
-        self._tell(self._learned + done, {"loss_nats": self._nats / self._scored, "targets_per_s": speed})
+        self._report_progress(self._learned + done, {"loss_nats": self._nats / self._scored, "targets_per_s": speed})
 
     def finished(self) -> None:
-        """This rank's share is done; the others' take as long."""
+        """Report completion; the other ranks' shares take about as long."""
         if self._scored * self._ranks < self._records:
-            self._tell(self._learned + self._records, {})
+            self._report_progress(self._learned + self._records, {})
 
-    def _tell(self, done: int, facts: Mapping[str, Fact]) -> None:
+    def _report_progress(self, done: int, facts: Mapping[str, Fact]) -> None:
         now_s, total = time.perf_counter(), self._to_learn + self._records
-        if now_s - self._told_s >= _REPORT_EVERY_S or done == total:
-            self._told_s = now_s
+        if now_s - self._reported_s >= _REPORT_EVERY_S or done == total:
+            self._reported_s = now_s
             self._report(done, total, facts)
 
 
 def _check_vocabulary(dataset: Dataset, config: ModelConfig) -> None:
     if dataset.vocab_size > config.vocab_size:
         raise DataError(
-            f"{dataset.folder}: tokens of a vocabulary of {dataset.vocab_size:,}, the packed network knows "
+            f"{dataset.folder}: tokens from a vocabulary of {dataset.vocab_size:,}, the packed network has "
             f"{config.vocab_size:,}; score the data the network was trained on"
         )

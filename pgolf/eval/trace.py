@@ -1,9 +1,9 @@
-"""The trace: what the network contributes to a score, two numbers per scored target, as an Arrow IPC file.
+"""The trace: the network's loss and entropy per scored target, as an Arrow IPC file.
 
 One row per record in evaluation order (`pgolf.eval.windows`): `target` int64, index j of the target in the validation
-stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that place. A network
-that was given hints (`hints.arrow`) adds `hint_logp_<n>` float32 per order n: ln q of that order's hint, 0 without one.
-The schema's metadata says of which stream, which windows were scored, and whether any score had seen its own target.
+stream; `loss_nats` float32, -ln q(x_j); `entropy_nats` float32, entropy of the distribution q at that position. If
+hints were scored (`hints.arrow`), `hint_logp_<n>` float32 per order n: ln q of that order's hint, 0 without one.
+The schema's metadata name the stream and the windows, and say whether any score had seen its own target.
 """
 
 import json
@@ -36,7 +36,7 @@ _HINT_COLUMN = re.compile(r"hint_logp_(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Consecutive records: target int64, loss_nats and entropy_nats float32, all of one length.
+    """Consecutive records: target int64, loss_nats and entropy_nats float32, all of equal length.
 
     hint_logp: order n -> ln q of the hint of that order, float32 of the same length; empty without hints.
     """
@@ -50,18 +50,18 @@ class Trace:
         return len(self.target)
 
     def columns(self) -> list[npt.NDArray[Any]]:
-        """All columns in the order of the file."""
+        """All columns in file order."""
         return [self.target, self.loss_nats, self.entropy_nats, *self.hint_logp.values()]
 
     @classmethod
     def of(cls, columns: Sequence[npt.NDArray[Any]], hint_orders: Sequence[int]) -> Self:
-        """A trace of what `columns` gives."""
+        """The inverse of `columns`."""
         target, loss_nats, entropy_nats, *hints = columns
         return cls(target, loss_nats, entropy_nats, dict(zip(hint_orders, hints, strict=True)))
 
 
 def trace_schema(hint_orders: Sequence[int] = ()) -> pa.Schema:
-    """Names and formats of a trace's columns, without metadata."""
+    """Schema of a trace, without metadata."""
     return pa.schema([*COLUMNS, *((f"hint_logp_{order}", pa.float32()) for order in hint_orders)])
 
 
@@ -74,12 +74,12 @@ def write_trace(
     stream: str | None = None,
     hint_orders: Sequence[int] = (),
 ) -> int:
-    """Write pieces, one after the other, as one trace of the plan's windows; returns the number of records.
+    """Write consecutive pieces as one trace of the plan's windows; returns the number of records.
 
-    causal: whether every row depends on the artifact and on tokens before its target alone. stream: the digest of the
-    tokens (`pgolf.corpus.shards.stream_digest`). hint_orders: the hint columns that every piece has.
+    causal: whether every row depends only on the artifact and on tokens before its target. stream: the digest of the
+    tokens (`pgolf.corpus.shards.stream_digest`). hint_orders: the hint columns of every piece.
     Holds one block of rows and one piece in memory. The bytes do not depend on where the pieces are cut.
-    Raises DataError for a piece with columns of different lengths, or a number that is NaN or infinite.
+    Raises DataError for a piece with columns of different lengths, or a value that is NaN or infinite.
     """
     metadata = {CAUSAL_KEY: b"true" if causal else b"false"}
     if plan is not None:
@@ -97,7 +97,7 @@ def _whole_columns(piece: Trace, schema: pa.Schema) -> list[npt.NDArray[Any]]:
         lengths = ", ".join(f"{len(column):,}" for column in columns)
         raise DataError(
             f"a piece of the trace has columns of {lengths} rows for {', '.join(schema.names)}; each target needs "
-            "one number of each"
+            "one value in each"
         )
     return columns
 
@@ -116,9 +116,9 @@ def _check_finite(block: Columns, before: int) -> None:
 
 
 def read_trace(path: Path) -> Trace:
-    """Read a whole trace; memory-mapped and without a copy where it is a single block.
+    """Read a whole trace; memory-mapped without a copy if it is a single block.
 
-    Raises DataError for a file that is no trace.
+    Raises DataError if the file is not a trace.
     """
     with _opened(path, mapped=True) as file:
         blocks = list(_blocks(file))
@@ -131,36 +131,36 @@ def read_trace(path: Path) -> Trace:
 
 
 def iterate_trace(path: Path) -> Iterator[Trace]:
-    """Yield the blocks of a trace in order, read one at a time.
+    """Yield the blocks of a trace in order, reading one at a time.
 
-    Not mapped: mapped pages would count as this process's memory, 1 GB for the challenge's validation set.
-    Raises DataError for a file that is no trace.
+    Not memory-mapped: mapped pages would count as this process's memory, 1 GB for the challenge's validation set.
+    Raises DataError if the file is not a trace.
     """
     with _opened(path, mapped=False) as file:
         yield from _blocks(file)
 
 
 def count_records(path: Path) -> int:
-    """Number of records of a trace, from the file's metadata alone.
+    """Number of records in a trace, from the file's metadata alone.
 
-    Raises DataError for a file that is no trace.
+    Raises DataError if the file is not a trace.
     """
     with _opened(path, mapped=True) as file:
         return sum(file.get_batch(number).num_rows for number in range(file.num_record_batches))
 
 
 def read_plan(path: Path) -> WindowPlan:
-    """The windows a trace was scored in, as one rank; from the file's metadata alone.
+    """The window plan of a trace, for one rank, from the file's metadata alone.
 
-    Raises DataError for a file that is no trace, or one that does not say.
+    Raises DataError if the file is not a trace or lacks the plan.
     """
-    return plan_windows(**json.loads(_metadata(path, WINDOWS_KEY, "which windows it was scored in")))
+    return plan_windows(**json.loads(_metadata(path, WINDOWS_KEY, "which windows were scored")))
 
 
 def trace_is_causal(path: Path) -> bool:
-    """Whether every score of a trace depends on the artifact and on tokens before its target alone.
+    """Whether every score of a trace depends only on the artifact and on tokens before its target.
 
-    Raises DataError for a file that is no trace, or one that does not say.
+    Raises DataError if the file is not a trace or does not say.
     """
     return _metadata(path, CAUSAL_KEY, "whether it is causal") == b"true"
 
@@ -181,8 +181,8 @@ def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:
     if not file.schema.equals(trace_schema(_hint_orders(file.schema))):
         found = ", ".join(f"{field.name} {field.type}" for field in file.schema)
         raise DataError(
-            f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float and, where "
-            "hints were scored, hint_logp_<order> float"
+            f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float and, if hints "
+            "were scored, hint_logp_<order> float"
         )
     return file
 

@@ -1,6 +1,6 @@
-"""Test-time training: the network learns the validation stream, one chunk after the other.
+"""Test-time training: update the network's weights on the validation stream, chunk by chunk.
 
-Shapes: R rows that are learned at once, T positions of a row.
+Shapes: R rows in one backward pass, T positions of a row.
 Source: openai/parameter-golf PRs #745 (after a chunk is scored) and #761 (before anything is); the update is the same.
 """
 
@@ -22,18 +22,18 @@ from pgolf.model.gpt import GPT
 from pgolf.quant.threads import intra_op_threads
 from pgolf.ranks.group import Ranks
 
-# Positions of one backward pass: 16,384 are the largest group of the two published systems.
+# Positions per backward pass: 16,384 are the largest group of the two published systems.
 POSITIONS_AT_A_TIME = 1 << 14
 
 
 class Learner:
-    """A network together with what its learning carries from chunk to chunk, the optimizer's state.
+    """A network being trained at test time, with the optimizer state carried from chunk to chunk.
 
-    parameters: what learns. wall_s: seconds spent learning so far. Memory is that of `threads` backward passes over
-    POSITIONS_AT_A_TIME each.
+    parameters: the trainable ones. wall_s: seconds spent learning so far. Needs the memory of `threads` backward passes
+    over POSITIONS_AT_A_TIME positions each.
 
-    On a CPU the weights depend neither on the number of threads nor on that of ranks; on CUDA the backward pass of
-    attention adds in an order of its own, so two runs agree to rounding only, and all ranks of a run to the bit.
+    On a CPU the weights do not depend on the number of threads or ranks. On CUDA the backward pass of attention sums in
+    nondeterministic order, so two runs agree only up to rounding; all ranks of a run agree bit for bit.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Learner:
         threads: int,
         ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ) -> None:
-        """tokens: the stream x[0..N]. ranks: who learns together, each on a copy of the network.
+        """tokens: the stream x[0..N]. ranks: the group that learns together, each on its own copy of the network.
 
-        Raises ConfigError where every block would be frozen.
+        Raises ConfigError if every block would be frozen.
         """
         blocks = len(model.blocks)
         if config.frozen_blocks >= blocks:
@@ -71,23 +71,23 @@ class Learner:
 
     @property
     def chunks(self) -> int:
-        """How many chunks there are to learn: the first ones of the stream."""
+        """Number of chunks to learn, from the start of the stream."""
         return len(self._rows)
 
     @property
     def steps(self) -> int:
-        """Updates of the weights in all."""
+        """Total number of optimizer steps."""
         return self.chunks * self._config.epochs
 
     def targets_of(self, chunk: int) -> int:
-        """How many targets are learned from a chunk."""
+        """Number of targets learned in a chunk."""
         return int(self._rows[chunk]) * self._config.sequence_length
 
     def learn(self, chunk: int) -> None:
-        """Update the weights on a chunk's rows, `epochs` times; the network is back in evaluation mode afterwards.
+        """Update the weights on a chunk's rows, `epochs` times; leaves the network in evaluation mode.
 
-        One update descends the mean over the groups that have rows of each group's mean loss.
-        Raises NonFiniteLoss when the gradient is no number.
+        The loss is the mean, over groups with rows, of each group's mean loss.
+        Raises NonFiniteLoss if the gradient is NaN or infinite.
         """
         started = time.perf_counter()
         for group in self._optimizer.param_groups:
@@ -107,9 +107,9 @@ class Learner:
         self.wall_s += time.perf_counter() - started
 
     def _set_gradients(self, chunk: int) -> None:
-        """Sum over the parts in float32, so that a bfloat16 table's gradient is rounded once more only at the end.
+        """Sum the parts' gradients in float32, so that a bfloat16 table's gradient is rounded only once, at the end.
 
-        Always part by part in their order, whichever rank had which, so that the sum is the same for any number.
+        Always in the order of the parts, whichever rank computed them, so that the sum does not depend on the ranks.
         """
         sums = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in self.parameters]
         for gradients, weight in self._gradients_of_parts(chunk):
@@ -119,13 +119,13 @@ class Learner:
             parameter.grad = total.to(parameter.dtype)
 
     def _gradients_of_parts(self, chunk: int) -> Iterator[tuple[Sequence[Tensor], float]]:
-        """Per part its gradients and the weight of its mean loss in the loss that is descended."""
+        """Yield each part's gradients and the weight of its mean loss in the total loss."""
         parts = list(row_parts(int(self._rows[chunk]), self._config))
         if self._ranks.world_size == 1:
             yield from zip(self._gradients_of(chunk, parts), (weight for _, weight in parts), strict=True)
             return
         bounds = shares(len(parts), self._ranks.world_size).tolist()
-        # All of this rank's before the first exchange: nobody waits for a part that could be under way.
+        # Compute all of this rank's parts before the first exchange, so that ranks do not wait for each other per part.
         own = list(self._gradients_of(chunk, parts[slice(*bounds[self._ranks.rank : self._ranks.rank + 2])]))
         sizes = [parameter.numel() for parameter in self.parameters]
         for owner, (first, last) in enumerate(itertools.pairwise(bounds)):
@@ -139,7 +139,7 @@ class Learner:
                 yield [piece.view_as(parameter) for piece, parameter in shaped], parts[part][1]
 
     def _gradients_of(self, chunk: int, parts: Sequence[tuple[range, float]]) -> Iterator[tuple[Tensor, ...]]:
-        """The gradients of each part's mean loss, in order."""
+        """Yield the gradients of each part's mean loss, in order."""
 
         def work(part: tuple[range, float]) -> tuple[Tensor, ...]:
             return self._gradients(chunk, part[0])
@@ -153,9 +153,9 @@ class Learner:
         first = chunk * self._config.chunk_tokens + rows.start * T
         span = torch.from_numpy(self._tokens[first : first + len(rows) * T + 1].astype(np.int64))
         span = span.to(self._device)
-        # Both published programs train here without a compiled graph.
+        # Both published programs run this training uncompiled.
         loss = self._model.loss(span[:-1].view(-1, T), span[1:].view(-1, T), rounding="each")
-        # Not loss.backward(): parts on several threads would race for the sums. What is not used has a gradient of 0.
+        # Not loss.backward(): parts on several threads would race on .grad. Unused parameters get a gradient of 0.
         return torch.autograd.grad(loss, self.parameters, materialize_grads=True)
 
     @property
@@ -164,14 +164,14 @@ class Learner:
 
 
 def learning_rate(config: TttConfig, chunk: int, chunks: int) -> float:
-    """The rate at a chunk of `chunks`: constant, or half a cosine from `lr` at the first to 0 at the last."""
+    """Learning rate at a chunk: constant, or half a cosine from `lr` at the first chunk to 0 at the last."""
     if config.lr_schedule == "constant":
         return config.lr
     return config.lr * 0.5 * (1 + math.cos(math.pi * chunk / max(1, chunks - 1)))
 
 
 def row_parts(rows: int, config: TttConfig) -> Iterator[tuple[range, float]]:
-    """A chunk's rows in parts small enough for one backward pass, each with its weight in the mean of group means."""
+    """Split a chunk's rows into parts that fit one backward pass, each with its weight in the mean of group means."""
     bounds = shares(rows, config.groups).tolist()
     groups = [range(first, last) for first, last in itertools.pairwise(bounds) if first < last]
     at_a_time = max(1, POSITIONS_AT_A_TIME // config.sequence_length)

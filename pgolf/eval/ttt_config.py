@@ -1,4 +1,4 @@
-"""What decides how the network adapts to the text it is scored on. Imports no torch."""
+"""Config of test-time training and of batch means. Imports no torch."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -8,24 +8,24 @@ from pgolf.config import StageConfig
 
 
 class TttConfig(StageConfig):
-    """Test-time training, chunk by chunk over the validation stream; the values of PR #745 are the defaults.
+    """Test-time training of the weights, chunk by chunk over the validation stream; defaults are those of PR #745.
 
-    score_first is causal: a chunk is scored before the network learns from it. adapt_first is what #761 did: all
-    chunks are learned, then all are scored, so every score has seen its own target; its trace is marked not causal.
+    score_first is causal: a chunk is scored before the network learns from it. adapt_first, as in #761, learns all
+    chunks and then scores all, so every score has seen its own target; its trace is marked not causal.
     """
 
-    kind: Literal["full"] = Field(default="full", description="the weights themselves learn, all along the stream")
+    kind: Literal["full"] = Field(default="full", description="train the weights themselves, along the whole stream")
     order: Literal["score_first", "adapt_first"] = Field(
         default="score_first", description="score a chunk, then learn it; or learn all chunks, then score (not causal)"
     )
-    chunk_tokens: int = Field(default=32_768, ge=1, description="targets of a chunk; #761 has 131,072")
-    sequence_length: int = Field(default=2048, ge=1, description="targets of one row that is learned")
+    chunk_tokens: int = Field(default=32_768, ge=1, description="targets per chunk; #761 has 131,072")
+    sequence_length: int = Field(default=2048, ge=1, description="targets per training row")
     groups: int = Field(
-        default=8, ge=1, description="shares of a chunk's rows whose mean losses are averaged: the published ranks"
+        default=8, ge=1, description="shares of a chunk's rows whose mean losses are averaged (the published ranks)"
     )
-    epochs: int = Field(default=1, ge=1, description="steps per chunk, each over all its rows; #761 takes 4")
+    epochs: int = Field(default=1, ge=1, description="steps per chunk, each over all its rows; #761 has 4")
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd (#745) or adamw (#761)")
-    lr: float = Field(default=0.002, gt=0, description="rate; #761 has 1e-4")
+    lr: float = Field(default=0.002, gt=0, description="learning rate; #761 has 1e-4")
     lr_schedule: Literal["cosine", "constant"] = Field(
         default="cosine", description="cosine: to 0 at the last chunk (#745); constant (#761)"
     )
@@ -33,18 +33,18 @@ class TttConfig(StageConfig):
     beta1: float = Field(default=0.9, ge=0, lt=1, description="adamw: decay of the first moment")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="adamw: decay of the second moment")
     eps: float = Field(default=1e-8, gt=0, description="adamw: denominator offset")
-    weight_decay: float = Field(default=0.0, ge=0, description="decay of the weights")
-    clip_norm: float = Field(default=1.0, gt=0, description="largest 2-norm of the mean gradient")
+    weight_decay: float = Field(default=0.0, ge=0, description="weight decay")
+    clip_norm: float = Field(default=1.0, gt=0, description="maximum 2-norm of the mean gradient")
     frozen_blocks: int = Field(default=0, ge=0, description="leading blocks that do not learn; #761 freezes 2")
     untie: bool = Field(
-        default=True, description="give every pass of a recurrent layer matrices of its own before the first step"
+        default=True, description="give every pass of a recurrent layer its own matrices before the first step"
     )
     projection_bits: int | None = Field(
         default=None,
         ge=2,
         le=8,
-        description="round the bigram and value projections to this many bits while learning; 6 is what #745's late "
-        "QAT flag, dead in training, does here; null: no rounding",
+        description="round the bigram and value projections to this many bits while learning; 6 is the effect of "
+        "#745's late QAT flag, which is dead in training; null: no rounding",
     )
 
     @model_validator(mode="after")
@@ -62,34 +62,34 @@ AdaptedMatrix = Literal["q", "k", "v", "proj", "fc", "mlp_proj", "head"]
 
 
 class LoraConfig(StageConfig):
-    """Test-time training of small adapters that start afresh with every document: always causal.
+    """Test-time training of LoRA adapters that start afresh with every document: always causal.
 
-    A document goes from its BOS to the next one, which is its last target. It is cut into chunks; each is scored and
-    then learned, but for the last, whose step nothing would see. The packed weights stay as they are.
-    Source: the per-document LoRA of PR #1610; which of its settings are ours, docs/decisions.md says.
+    A document runs from its BOS to the next BOS, which is its last target. It is cut into chunks; each is scored and
+    then learned, except the last, whose step would have no effect. The packed weights do not change.
+    Source: the per-document LoRA of PR #1610; docs/decisions.md lists which settings are our own.
     """
 
-    # No default: what tells the two kinds apart must be written wherever defaults are left out.
-    kind: Literal["lora"] = Field(description="adapters learn, from nothing in every document")
+    # No default: the discriminator must be written even where defaults are left out.
+    kind: Literal["lora"] = Field(description="train adapters, reset for every document")
     rank: int = Field(default=96, ge=1, description="rank of every adapter")
     matrices: tuple[AdaptedMatrix, ...] = Field(
         default=("q", "k", "v", "proj", "fc", "mlp_proj", "head"),
         min_length=1,
-        description="which maps of every layer get one; head: the tied table where it makes logits",
+        description="which matrices of every layer get an adapter; head: the tied embedding in its role as output head",
     )
-    chunk_targets: int = Field(default=48, ge=1, description="targets that are scored, then learned, at once")
+    chunk_targets: int = Field(default=48, ge=1, description="targets per chunk, scored and then learned")
     epochs: int = Field(default=1, ge=1, description="steps per chunk, each on the mean loss of all its targets")
-    lr: float = Field(default=1e-4, gt=0, description="rate of AdamW")
+    lr: float = Field(default=1e-4, gt=0, description="AdamW: learning rate")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the first moment")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the second moment")
     eps: float = Field(default=1e-8, gt=0, description="denominator offset")
-    weight_decay: float = Field(default=0.5, ge=0, description="decay of the adapters")
-    seed: int = Field(default=0, ge=0, description="of the adapters' first factor, the same for every document")
+    weight_decay: float = Field(default=0.5, ge=0, description="weight decay of the adapters")
+    seed: int = Field(default=0, ge=0, description="seed of the adapters' first factor, equal for every document")
 
     @model_validator(mode="after")
     def _matrices_differ(self) -> Self:
         if len(set(self.matrices)) < len(self.matrices):
-            raise ValueError(f"matrices {self.matrices} names one twice; a map has one adapter")
+            raise ValueError(f"matrices {self.matrices} has duplicates; each matrix gets one adapter: list it once")
         return self
 
 
@@ -101,12 +101,12 @@ AnyTttConfig = Annotated[Annotated[TttConfig, Tag("full")] | Annotated[LoraConfi
 
 
 class BatchMeansConfig(StageConfig):
-    """Which batches of windows are averaged over all their positions: what #745's mixer updates its weights on.
+    """Batches of windows to average over all their positions, on which #745's mixer updates its weights.
 
     Windows belong to the chunk of their first scored position; a chunk's windows are cut into `ranks` contiguous
     shares, and each share into batches of `windows`.
     """
 
-    chunk_tokens: int = Field(default=32_768, ge=1, description="scored positions of a chunk")
+    chunk_tokens: int = Field(default=32_768, ge=1, description="scored positions per chunk")
     ranks: int = Field(default=8, ge=1, le=4096, description="shares of a chunk's windows")
-    windows: int = Field(default=32, ge=1, description="windows of a batch")
+    windows: int = Field(default=32, ge=1, description="windows per batch")

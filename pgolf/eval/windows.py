@@ -1,4 +1,4 @@
-"""Which targets each sliding window scores, and in which order: the plan that scoring and counting share.
+"""The sliding-window plan, shared by scoring and counting: which targets each window scores, in which order.
 
 Indices: a stream x[0..N] holds N targets. The *position* p = 0..N-1 is read, the *target* j = p + 1 is predicted there.
 Arrays are int64.
@@ -18,12 +18,12 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """The windows of one evaluation in order, and the part of each that counts.
+    """The windows of an evaluation in order, and the scored part of each.
 
     Window k reads positions start[k] .. end[k] - 1 and scores positions score_from[k] .. end[k] - 1, that is
     targets score_from[k] + 1 .. end[k]; this scored part is the window's *segment*, never empty.
     Rank r runs windows rank_bounds[r] .. rank_bounds[r + 1] - 1 in ascending order.
-    first_record[k] is the number of records before window k; its last entry is the number of all records.
+    first_record[k] is the number of records before window k; its last entry is the total number of records.
     Shapes for W windows and R ranks: start, end, score_from [W]; first_record [W + 1]; rank_bounds [R + 1].
     """
 
@@ -45,7 +45,7 @@ class WindowPlan:
 
     @property
     def records(self) -> int:
-        """Number of scored targets; more than `targets` only when the tail is repeated."""
+        """Number of scored targets; more than `targets` only if the tail is repeated."""
         return int(self.first_record[-1])
 
     def records_of(self, rank: int) -> range:
@@ -57,7 +57,6 @@ class WindowPlan:
         """Target index j of every record of windows first_window .. last_window - 1 (default: all), in order."""
         last = self.windows if last_window is None else last_window
         lengths = self.end[first_window:last] - self.score_from[first_window:last]
-        # A run of ones whose jumps at the segment starts are corrected, then one cumulative sum.
         before = self.first_record[first_window:last] - self.first_record[first_window]
         return np.repeat(self.score_from[first_window:last] + 1 - before, lengths) + np.arange(lengths.sum())
 
@@ -72,14 +71,14 @@ class WindowPlan:
 def plan_windows(targets: int, *, window: int, stride: int, ranks: int = 1, tail: Tail = "once") -> WindowPlan:
     """Lay sliding windows over a stream of targets + 1 tokens.
 
-    Windows start at 0, stride, 2·stride, … below `targets`. The first scores everything it reads, each other its last
+    Windows start at 0, stride, 2·stride, … below `targets`. The first scores everything it reads, every other its last
     `stride` positions, so a target has at least window - stride tokens of context once the stream is that long.
     Ranks take contiguous shares floor(W·r/R) of these windows.
 
-    tail="repeat" keeps what the published evaluations do at the end: windows that would reach beyond the stream are cut
-    off there, and each scores the same last `stride` positions again (31 repeats at 2048/64). tail="once" scores every
-    target exactly once in order: segments lose what an earlier window scored, and windows left with nothing are
-    dropped *after* the ranks are dealt, so the ranks' borders are those of the published evaluations.
+    tail="repeat" does what the published evaluations do at the end: windows that would reach beyond the stream are
+    truncated, and each scores the same last `stride` positions again (31 repeats at 2048/64). tail="once" scores every
+    target exactly once, in order: segments drop what an earlier window scored, and windows left empty are removed
+    *after* assigning ranks, so that rank bounds are those of the published evaluations.
 
     Raises ConfigError for sizes that leave gaps, DataError for an empty stream.
     Source: eval_val_sliding of openai/parameter-golf PR #715.
@@ -99,7 +98,7 @@ def plan_windows(targets: int, *, window: int, stride: int, ranks: int = 1, tail
     if tail == "once":
         score_from[1:] = np.maximum(score_from[1:], end[:-1])
         kept = np.flatnonzero(score_from < end)
-        # Ends never fall, so the windows with nothing new are the last ones.
+        # `end` never decreases, so the windows with nothing new are the last ones.
         rank_bounds = np.minimum(rank_bounds, len(kept))
         start, end, score_from = start[kept], end[kept], score_from[kept]
     first_record = np.concatenate([np.zeros(1, np.int64), np.cumsum(end - score_from)])

@@ -1,5 +1,5 @@
-"""The machine: hardware, device leases, processes, torchrun, threads.
+"""The machine: hardware detection, device leases, processes, torchrun, threads.
 
-In:  what a stage asks to run on.
-Out: leased devices and child processes that cannot outlive their parent. Knows nothing of stages or recipes.
+In:  the devices and processes that a stage asks for.
+Out: leased devices, and subprocesses that cannot outlive their parent. Independent of stages and recipes.
 """

@@ -1,4 +1,4 @@
-"""The processes that a process has started."""
+"""List the child processes of a process, from /proc."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ def children(parent: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name before the last bracket may hold anything; state and parent follow it.
+            # The command name in parentheses may contain anything; state and ppid follow the last parenthesis.
             state, parent_of = stat.read_text().rsplit(")", 1)[1].split()[:2]
         except OSError:
             continue

@@ -1,10 +1,10 @@
-"""The most a GPU's tensor cores do in bfloat16, by product name, for the share of it that a training reaches.
+"""Peak bfloat16 FLOP/s of GPUs by product name, to compute model FLOPs utilization (MFU).
 
-NVIDIA's data sheets, dense (they print the double, for sparse matrices, since the H100), sums in float32. The SXM form
-of a name that has several is the one without a suffix in `nvidia-smi`'s list.
+From NVIDIA's data sheets: dense (since the H100 they print twice that, for sparse matrices), float32 accumulation. Of
+products in several form factors, `nvidia-smi` lists the SXM one without a suffix.
 """
 
-# Product name as the driver gives it, from its first word on that tells models apart -> FLOP/s. The first that fits.
+# Driver's product name, from its first distinguishing word on -> FLOP/s. The first match counts.
 _PEAKS = (
     ("H200 NVL", 835.5e12),
     ("H200", 989.4e12),
@@ -17,6 +17,6 @@ _PEAKS = (
 
 
 def peak_flops(gpu: str | None) -> float | None:
-    """FLOP/s of one GPU of this name; None for a name that is not in the table."""
+    """Peak FLOP/s of one GPU of this name; None if the name is not in the table."""
     words = (gpu or "").removeprefix("NVIDIA ").removeprefix("Tesla ").replace("-", " ") + " "
     return next((flops for name, flops in _PEAKS if words.startswith(f"{name} ")), None)

@@ -1,4 +1,4 @@
-"""What this machine is, without loading torch."""
+"""Hardware of this machine (host, GPUs, CPU, cores) and the default number of ranks, without loading torch."""
 
 import os
 import platform
@@ -13,13 +13,13 @@ from pgolf.run import RunOptions
 
 
 def host_name() -> str:
-    """The machine's own name."""
+    """This machine's host name."""
     return socket.gethostname()
 
 
 @cache
 def gpu_names() -> tuple[str, ...]:
-    """Product names of the NVIDIA GPUs the driver lists, in index order; empty where there is no driver."""
+    """Product names of the NVIDIA GPUs, in index order; empty without a driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -43,14 +43,14 @@ def gpu_name() -> str | None:
 
 
 def on_gpu(run: RunOptions) -> bool:
-    """Whether the network is to run on CUDA here."""
+    """Whether the network will run on CUDA here."""
     return run.device == "cuda" or (run.device == "auto" and bool(gpu_names()))
 
 
 def ranks_for(run: RunOptions, spans: int) -> int:
-    """Ranks of a training whose steps have `spans` spans: as asked for, or the most that share them evenly.
+    """Number of training ranks for steps of `spans` spans: as requested, else the most GPUs that divide them evenly.
 
-    Without being asked, one per GPU, and one on a CPU.
+    One rank on a CPU.
     """
     if run.processes:
         return run.processes
@@ -59,12 +59,12 @@ def ranks_for(run: RunOptions, spans: int) -> int:
 
 
 def scoring_ranks(run: RunOptions, *, on_gpus: bool) -> int:
-    """Ranks of a scoring: as asked for, else one per GPU, and one on a CPU."""
+    """Number of scoring ranks: as requested, else one per GPU; one on a CPU."""
     return run.processes or (max(1, len(gpu_names())) if on_gpus else 1)
 
 
 def refuse_uneven(ranks: int, spans: int) -> None:
-    """Raises ConfigError unless `ranks` can share `spans` evenly."""
+    """Raise ConfigError unless `spans` is a multiple of `ranks`."""
     if ranks < 1 or spans % ranks:
         fitting = [n for n in range(1, spans + 1) if spans % n == 0]
         raise ConfigError(
@@ -74,13 +74,13 @@ def refuse_uneven(ranks: int, spans: int) -> None:
 
 
 def core_count() -> int:
-    """Cores that this process may run on."""
+    """Number of cores this process may run on."""
     return len(os.sched_getaffinity(0))
 
 
 @cache
 def cpu_name() -> str:
-    """The processor's product name as the kernel gives it."""
+    """The processor's product name as reported by the kernel."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""Work on several threads whose results come back in the order of what was given."""
+"""A parallel map on threads that yields results in input order, with bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +12,9 @@ Result = TypeVar("Result")
 def in_order(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
 ) -> Iterator[Result]:
-    """work(item) for every item, in their order, with at most `ahead` under way besides the next: memory stays bounded.
+    """Yield work(item) for every item, in order, with at most `ahead` items submitted beyond the next result.
 
-    What is still waiting when the caller stops is cancelled.
+    Pending items are cancelled when the caller stops iterating.
     """
     pending: deque[Future[Result]] = deque()
     try:

@@ -1,8 +1,8 @@
-"""torchrun as a child that cannot outlive us.
+"""Run torchrun as a subprocess that cannot outlive this process.
 
-torchrun puts each rank into a session of its own, so no signal to our process group reaches a rank, and a killed
-torchrun leaves ranks behind on the GPUs. Therefore torchrun and every rank ask the kernel for SIGKILL at the death of
-their parent (`pgolf.machine.parent_death`). That request follows the parent's *thread*: `run_ranks` starts torchrun
+torchrun starts each rank in its own session, so signals to our process group do not reach the ranks, and a killed
+torchrun would leave ranks behind on the GPUs. Therefore torchrun and every rank ask the kernel for SIGKILL when their
+parent dies (`pgolf.machine.parent_death`). That request is tied to the parent's *thread*: `run_ranks` starts torchrun
 and waits for it in one thread.
 """
 
@@ -47,14 +47,14 @@ def run_ranks(
 ) -> None:
     """Run `python -m module *arguments <pid of torchrun>` as `processes` ranks under torchrun, and wait for them.
 
-    Every line the ranks print goes to `log_path` and to `on_line`, those of other ranks than 0 marked "[rank 3] ";
-    lines that start with `unlogged_prefix` go to `on_line` alone. environment: added to this process's own, besides
-    OMP_NUM_THREADS = threads. keep_open: file descriptors torchrun inherits (a lease). A rank's first act must be
-    `die_with_parent(int(sys.argv[-1]))`.
+    Every line the ranks print goes to `log_path` and to `on_line`, with a prefix "[rank 3] " unless from rank 0; lines
+    that start with `unlogged_prefix` go to `on_line` only. environment: added to this process's own, besides
+    OMP_NUM_THREADS = threads. keep_open: file descriptors that torchrun inherits (a lease). A rank must first of all
+    call `die_with_parent(int(sys.argv[-1]))`.
 
-    SIGTERM to torchrun reaches the ranks, however often, and torchrun waits for them: they may still write something.
-    Raises LaunchError when a rank fails (with its last lines) or when `timeout_s` is over: torchrun then gets SIGTERM,
-    and after `grace_s` SIGKILL, which takes the ranks along. The same end follows any exception of `on_line`.
+    Every SIGTERM to torchrun is forwarded to the ranks, and torchrun waits for them, so they can save their work.
+    Raises LaunchError if a rank fails (with its last lines) or after `timeout_s`: torchrun then gets SIGTERM and, after
+    a grace period of `grace_s`, SIGKILL, which kills the ranks too. An exception in `on_line` has the same effect.
     """
     began_s = time.monotonic()
     deadline_s = None if timeout_s is None else began_s + timeout_s
@@ -62,10 +62,10 @@ def run_ranks(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-u", "-m", __name__, str(os.getpid())),
-                # Port 0: the rendezvous picks a free one. Without local-addr it would look up the host's name.
+                # Port 0: the rendezvous picks a free one. Without local-addr it would resolve the host name.
                 *("--nnodes=1", f"--nproc-per-node={processes}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
                 *("--local-addr=127.0.0.1", "--max-restarts=0", "--tee=3", f"--log-dir={rank_logs}"),
-                "--signals-to-handle=SIGHUP,SIGQUIT",  # the others are _PassOn's
+                "--signals-to-handle=SIGHUP,SIGQUIT",  # the others are handled by _ForwardSignal
                 *("-m", module, *arguments),
             ],
             stdin=subprocess.DEVNULL,
@@ -84,29 +84,29 @@ def run_ranks(
                     log.write(f"{shown}\n")
                     log.flush()
                 on_line(shown)
-            # Its output has ended, so what is left of torchrun's life is short.
+            # Its output is closed, so torchrun is about to exit.
             exit_code = process.wait(grace_s if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
         except (TimeoutError, subprocess.TimeoutExpired) as error:
             raise LaunchError(
-                f"{module} on {processes} ranks was not done after {time.monotonic() - began_s:.0f} s and was stopped; "
-                f"raise the timeout, or look for what it waits for. Its last lines:\n{_shown(last_lines, None)}"
+                f"{module} on {processes} ranks timed out after {time.monotonic() - began_s:.0f} s and was stopped; "
+                f"raise the timeout, or find out what it is waiting for. Its last lines:\n{_shown(last_lines, None)}"
             ) from error
         finally:
             _end(process, grace_s)
     if exit_code != 0:
-        raise LaunchError(_what_failed(module, processes, exit_code, last_lines))
+        raise LaunchError(_failure_message(module, processes, exit_code, last_lines))
 
 
 def _with_our_source(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with this very package first on the path, so that ranks run the code their caller runs."""
+    """The environment with this package first on PYTHONPATH, so that ranks run the same code as their caller."""
     source = str(Path(__file__).resolve().parents[2])
     paths = [source, *filter(None, [environment.get("PYTHONPATH")])]
-    # Without the safe path, `-m` would look in the current folder first.
+    # Without PYTHONSAFEPATH, `-m` would search the current folder first.
     return {**environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def _lines_until(pipe: IO[bytes], deadline_s: float | None) -> Iterator[str]:
-    """Lines as they come, without their ends, until the pipe closes; TimeoutError once the deadline is over."""
+    """Yield lines, without line ends, until the pipe closes. Raises TimeoutError after the deadline."""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         rest = b""
@@ -125,7 +125,7 @@ def _lines_until(pipe: IO[bytes], deadline_s: float | None) -> Iterator[str]:
 
 
 def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Make sure torchrun is gone; at its death the kernel kills whatever ranks it still has."""
+    """Make sure torchrun has exited; when it dies, the kernel kills any remaining ranks."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -137,8 +137,8 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
         process.stdout.close()
 
 
-def _what_failed(module: str, processes: int, exit_code: int, last_lines: Sequence[str]) -> str:
-    """The message for ranks that failed: which one first, how it ended, and what it said last."""
+def _failure_message(module: str, processes: int, exit_code: int, last_lines: Sequence[str]) -> str:
+    """Which rank failed first, how it ended, and its last lines."""
     found = _FIRST_FAILURE.search("\n".join(last_lines))
     if found is None:
         return f"torchrun for {module} ended with exit code {exit_code}; its last lines:\n{_shown(last_lines, None)}"
@@ -149,43 +149,43 @@ def _what_failed(module: str, processes: int, exit_code: int, last_lines: Sequen
 
 def _signal_name(number: int) -> str:
     named = {each.value: each.name for each in signal.Signals}
-    return named.get(number, f"signal {number}")  # of the real-time ones, the first and the last alone have names
+    return named.get(number, f"signal {number}")  # of the real-time signals, only the first and the last have names
 
 
 def _shown(last_lines: Sequence[str], rank: int | None) -> str:
-    """The last lines, of one rank or of all, indented for an error message."""
+    """The last lines of one rank, or of all, indented for an error message."""
     lines = [_RANK_PREFIX.sub("", line) for line in last_lines if rank is None or line.startswith(f"[default{rank}]:")]
     return "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:]) or "  (it printed nothing)"
 
 
-class _PassOn:
-    """Tells the ranks to end, or ends where there are none yet.
+class _ForwardSignal:
+    """Signal handler that sends SIGTERM to the ranks, or exits if there are none yet.
 
-    torchrun's own handler raises an error whenever a signal comes: the second, in the middle of waiting for the ranks
-    after the first, ends torchrun and so kills them (seen under Prefect, which signals the whole group).
+    torchrun's own handler raises an error on every signal: a second one, while it waits for the ranks after the first,
+    ends torchrun and so kills them (seen under Prefect, which signals the whole process group).
     """
 
     def __init__(self) -> None:
-        self.told = False
+        self.forwarded = False
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         ranks = children(os.getpid())
         for pid in ranks:
-            with suppress(ProcessLookupError):  # ended by itself meanwhile
+            with suppress(ProcessLookupError):  # already exited
                 os.kill(pid, signal.SIGTERM)
-        self.told = self.told or bool(ranks)
-        if not self.told:
+        self.forwarded = self.forwarded or bool(ranks)
+        if not self.forwarded:
             os._exit(128 + signal.SIGTERM)
-        # Ranks that were told and are gone have last lines, which torchrun is still to pass on.
+        # If the ranks were signalled and have exited, torchrun still has their last lines to forward.
 
 
 def _become_torchrun() -> None:
-    """`python -m pgolf.machine.launch <parent pid> <torchrun arguments>`: torchrun, bound to its parent's life."""
+    """`python -m pgolf.machine.launch <parent pid> <torchrun arguments>`: torchrun that dies with its parent."""
     die_with_parent(int(sys.argv[1]))
-    pass_on = _PassOn()
+    forward = _ForwardSignal()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
-    from torch.distributed.run import main  # after the line above: importing torch takes seconds
+        signal.signal(number, forward)
+    from torch.distributed.run import main  # after installing the handlers: importing torch takes seconds
 
     main([*sys.argv[2:], str(os.getpid())])
 

@@ -1,8 +1,8 @@
-"""Who may use a device: an exclusive lock per device, which the kernel releases when its holders are dead.
+"""Device leases: one exclusive file lock per device, released by the kernel when all its holders are dead.
 
-The lock file's descriptor is handed to torchrun, so a device stays taken for as long as torchrun lives, even if the
-process that took the lease is gone. No count to leak, no server to ask; the lock files may be deleted at any time
-when nothing runs.
+torchrun inherits the lock file's descriptor, so a device stays leased as long as torchrun lives, even if the process
+that took the lease is gone. There is no counter to leak and no server to ask; the lock files may be deleted whenever
+nothing runs.
 """
 
 import fcntl
@@ -27,13 +27,13 @@ def lease(
     log_line: Callable[[str], None],
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Lease]:
-    """Hold `count` of `devices` inside the block, waiting for as long as it takes; `folder` None takes them unasked.
+    """Hold `count` of `devices` inside the block, waiting as long as necessary; folder None: take them without locks.
 
-    A device is `<name>.lock` in `folder`. Those who wait form one queue, so a lease of many devices is not overtaken
-    for ever by leases of one, and two that each hold half of the node cannot exist. while_waiting: called several times
-    a second until they are there; what it raises ends the wait, and nothing is held.
+    The lock of a device is `<name>.lock` in `folder`. Waiters form one queue, so that leases of single devices cannot
+    starve a lease of many, and two leases cannot deadlock with half of the node each. while_waiting: called several
+    times a second while waiting; if it raises, the wait ends and nothing is held.
     """
-    assert 1 <= count <= len(devices), f"{count} of {len(devices)} devices asked for"
+    assert 1 <= count <= len(devices), f"{count} of {len(devices)} devices requested"
     if folder is None:
         yield Lease(tuple(devices[:count]))
         return
@@ -59,7 +59,7 @@ def lease(
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody, on whatever host, holds the lock on this file; False where there is none."""
+    """Whether any process, on any host, holds the lock on this file; False if the file does not exist."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -74,26 +74,26 @@ def is_locked(path: Path) -> bool:
 
 
 class _Waiting:
-    """Sleeps between tries and says so at once and then once a minute."""
+    """Sleeps between attempts, logging the wait at once and then every minute."""
 
-    def __init__(self, message: str, log_line: Callable[[str], None], look: Callable[[], None]) -> None:
-        self.message, self.log_line, self.look = message, log_line, look
-        self.began_s = self.said_s = 0.0
+    def __init__(self, message: str, log_line: Callable[[str], None], check: Callable[[], None]) -> None:
+        self.message, self.log_line, self.check = message, log_line, check
+        self.began_s = self.logged_s = 0.0
 
     def sleep(self) -> None:
-        self.look()
+        self.check()
         now_s = time.monotonic()
         if not self.began_s:
-            self.began_s = self.said_s = now_s
+            self.began_s = self.logged_s = now_s
             self.log_line(self.message)
-        elif now_s - self.said_s >= _REMIND_S:
-            self.said_s = now_s
+        elif now_s - self.logged_s >= _REMIND_S:
+            self.logged_s = now_s
             self.log_line(f"{self.message}, for {now_s - self.began_s:.0f} s")
         time.sleep(_POLL_S)
 
 
 def _try_lock(path: Path) -> int | None:
-    """An open, exclusively locked descriptor, or None while another process holds the file."""
+    """Open and lock the file exclusively; None if another process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

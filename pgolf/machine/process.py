@@ -1,4 +1,4 @@
-"""A process, named so that no other is ever taken for it, and whether it is gone."""
+"""A unique process identity (safe against pid reuse), and whether that process is dead."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pgolf.machine.hardware import host_name
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Host, boot (8 hex digits), pid namespace and pid, and when it began, in the kernel's ticks since boot."""
+    """Host, boot id (8 hex digits), pid namespace, pid, and start time in kernel ticks since boot."""
 
     host: str
     boot: str
@@ -26,12 +26,12 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """A process that can be seen from here."""
+        """The process with this pid in our pid namespace."""
         return cls(host_name(), _boot(), _pid_namespace(), pid, _start(pid) or "")
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has certainly ended; False for processes that cannot be seen from here."""
+        """Whether it has certainly ended; False for processes not visible from here."""
         if self.host != host_name():
             return False
         if self.boot != _boot():
@@ -55,9 +55,9 @@ def _pid_namespace() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """When a process began; None for one that is gone or a zombie."""
+    """Start time of a process; None if it is gone or a zombie."""
     try:
-        # The name before the last bracket may hold anything.
+        # The command name in parentheses may contain anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):
         return None

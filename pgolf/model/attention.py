@@ -1,6 +1,6 @@
 """Causal grouped-query attention with value residual, value embedding, exclusive self-attention and a head gate.
 
-Shapes: B rows, T positions, S of them that an output is wanted for (the last ones of each row), D residual width,
+Shapes: B rows, T positions, S of them (the last ones of each row) whose output is needed, D residual width,
 H query heads, G key/value heads, Q = H / G query heads per group, K channels of a head (D = H · K), V = G · K channels
 of all values.
 Source: Parameter Golf PRs #715, #745 and #792; GQA from Ainslie et al. 2023.
@@ -33,9 +33,9 @@ class HeadGate(nn.Module):
 
 
 class Attention(nn.Module):
-    """One block's attention. Parameters are zero until initialized or loaded.
+    """The attention of one block. Parameters are zero until initialized or loaded.
 
-    Blocks beyond the physical layers own no linear maps; which ones a pass uses, `forward` is told.
+    Blocks beyond the physical layers own no linear maps; `forward` gets the ones to use.
     """
 
     c_q: CastedLinear
@@ -54,7 +54,7 @@ class Attention(nn.Module):
             self.c_v = CastedLinear(config.width, config.kv_width)
             self.proj = CastedLinear(config.width, config.width)
         self.q_gain = nn.Parameter(torch.zeros(config.heads))
-        # Layer 0 owns one too: it is never used and gets no gradient, but it is in the published state files.
+        # Layer 0 has one too, unused and without gradient, because the published state files contain it.
         self.vr_lambda = nn.Parameter(torch.zeros(2)) if config.value_residual else None
         self.attn_gate = HeadGate(config.width, config.heads) if config.gated_attention else None
 
@@ -70,9 +70,9 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Attention output [B, S, D] and this layer's values [B, T, G, K] before the value residual.
 
-        maps: the attention whose four linear maps are used; self, or where layers recur another block's.
+        maps: the attention whose four linear maps are used: self or, with recurrent layers, another block's.
         first_v_BTGK: layer 0's values, None in layer 0 itself. value_embedding_BTV: None in layers without one.
-        last: S, how many positions at the end of each row ask; None: all T. All T are asked for keys and values.
+        last: S, the number of query positions at the end of each row; None: all T. Keys and values are always all T.
         """
         B, T, _ = u_BTD.shape
         S = T if last is None else last
@@ -95,17 +95,17 @@ class Attention(nn.Module):
             q_BHSK.to(precision.linear),
             k_BGTK.to(precision.linear),
             v_BTGK.transpose(1, 2),
-            # Not a mask of our own: with one, CUDA has no fused kernel for grouped queries.
+            # Not an explicit mask: with one, CUDA has no fused kernel for grouped queries.
             attn_mask=None if S == T else _last_queries(S, T),
             is_causal=S == T,
             enable_gqa=True,
         )
-        # #745 casts its attention output back to float32, which its two layers without the exclusion hand to the gate.
+        # #745 casts its attention output back to float32 (its two layers without exclusion pass that to the gate).
         y_BSHK = y_BHSK.transpose(1, 2).to(precision.residual)
         if self.excludes_self:
             y_BSHK = without_own_value(y_BSHK, v_BTGK[:, T - S :])
         if self.attn_gate is not None:
-            # The gate reads the block's input and comes after the exclusion.
+            # The gate reads the block's input and is applied after the exclusion.
             y_BSHK = y_BSHK * self.attn_gate(u_BSD)[..., None]
         return maps.proj(y_BSHK.reshape(B, S, -1).to(precision.linear)), own_v_BTGK
 
@@ -119,8 +119,8 @@ class Attention(nn.Module):
 
 @lru_cache(maxsize=1024)
 def _last_queries(queries: int, keys: int) -> Tensor:
-    """The causal bias of the last `queries` of `keys` positions; made once, since it holds nothing but the sizes."""
-    # Imported where it is needed: it loads torch's compiler, which takes as long as the rest of torch.
+    """The causal bias for the last `queries` of `keys` positions; cached, since it depends on the sizes alone."""
+    # Imported lazily: it loads torch's compiler, which takes as long as the rest of torch.
     from torch.nn.attention.bias import causal_lower_right
 
     bias: Tensor = causal_lower_right(queries, keys)

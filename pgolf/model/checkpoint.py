@@ -1,4 +1,4 @@
-"""A trained network as one safetensors file: weights, ModelConfig and facts about the training, no code."""
+"""Checkpoints of trained networks: weights, ModelConfig and training facts in a safetensors file, no code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, config: ModelConfig, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Write a checkpoint; the same content gives the same bytes."""
-    assert _CONFIG_KEY not in facts, "the metadata key of the config is taken"
+    """Write a checkpoint; equal content gives equal bytes."""
+    assert _CONFIG_KEY not in facts, f"{_CONFIG_KEY!r} is reserved for the config"
     save_tensors(path, state, {**facts, _CONFIG_KEY: config.model_dump_json()})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint without executing anything in it.
 
-    Raises DataError for a file that is missing, damaged, or holds no ModelConfig this version can read.
+    Raises DataError if the file is missing, damaged, or has no ModelConfig that this version can read.
     """
     state, metadata = load_tensors(path)
     config_json = metadata.pop(_CONFIG_KEY, None)
     if config_json is None:
-        raise DataError(f"{path}: safetensors without a {_CONFIG_KEY!r} entry, so not a pgolf checkpoint; train again")
+        raise DataError(f"{path}: no {_CONFIG_KEY!r} entry in its metadata, so not a pgolf checkpoint; train again")
     try:
         config = ModelConfig.model_validate_json(config_json)
     except ValidationError as error:
@@ -52,9 +52,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> GPT:
-    """The network of `config` holding `state`, on `device`, in evaluation mode.
+    """Build the network of `config` with the weights `state`, on `device`, in evaluation mode.
 
-    Raises DataError naming each tensor that is missing, unknown, or of another shape or dtype than the network's.
+    Raises DataError naming each tensor that is missing, unknown, or of the wrong shape or dtype.
     """
     model = GPT(config)
     complaints = misfits(model.state_dict(), state, _kind)

@@ -1,4 +1,4 @@
-"""The network's configuration: every switch of the five published architectures. Imports no torch."""
+"""Config of the network: every option of the five published architectures. Imports no torch."""
 
 from typing import Literal, Self
 
@@ -10,45 +10,50 @@ EPS_FLOAT32 = 2.0**-23  # the smallest step of float32: rms_norm's default since
 
 
 class ModelConfig(StageConfig):
-    """The network of Parameter Golf PR #715 at any size; its values are the defaults. Layers are numbered from 0."""
+    """The network of Parameter Golf PR #715 at any size; defaults are its values. Layers are numbered from 0."""
 
-    vocab_size: int = Field(default=1024, ge=2, le=65_536, description="vocabulary; the head shares the table")
+    vocab_size: int = Field(
+        default=1024, ge=2, le=65_536, description="vocabulary size; the output head is tied to the embedding"
+    )
     width: int = Field(default=512, ge=8, description="channels of the residual stream")
-    layers: int = Field(default=11, ge=1, description="layers with matrices of their own (physical layers)")
+    layers: int = Field(default=11, ge=1, description="layers with their own matrices (physical layers)")
     recurrence: tuple[int, ...] = Field(
         default=(),
-        description="consecutive physical layers that run twice in a row; each pass has gains, mixes and gates of its "
-        "own, and further fields count layers as executed (virtual layers); #745 repeats (4, 5)",
+        description="consecutive physical layers that run twice in a row; each pass has its own gains, mixes and "
+        "gates, and other fields count executed (virtual) layers; #745 repeats (4, 5)",
     )
-    heads: int = Field(default=8, ge=1, description="query heads; each is width / heads channels wide")
-    kv_heads: int = Field(default=4, ge=1, description="key and value heads, shared by the query heads")
+    heads: int = Field(default=8, ge=1, description="query heads, each with width / heads channels")
+    kv_heads: int = Field(default=4, ge=1, description="key/value heads, shared by the query heads")
     mlp_width: int = Field(default=1536, ge=1, description="hidden channels of each MLP")
-    mlp_slope: float = Field(default=0.5, ge=0, le=1, description="negative slope before the square; #761 uses 0.9")
+    mlp_slope: float = Field(default=0.5, ge=0, le=1, description="slope below zero, before squaring; #761 uses 0.9")
 
     bigram_buckets: int = Field(default=4096, ge=2, description="rows of the hashed bigram table; #792 uses 2048")
-    bigram_dim: int = Field(default=128, ge=1, description="channels of a bigram row before its projection")
+    bigram_dim: int = Field(default=128, ge=1, description="channels of a bigram row before projection")
     bigram_scale_init: float = Field(default=0.05, description="initial scale of the bigram embedding")
 
-    rope_dims: int = Field(default=16, ge=4, description="leading channels of each head that carry the position")
+    rope_dims: int = Field(default=16, ge=4, description="leading channels of each head with rotary positions")
     rope_base: float = Field(default=10_000.0, gt=1, description="rotary base up to rope_reference_length")
     rope_reference_length: int = Field(default=1024, ge=1, description="longer rows raise the base (NTK rule)")
 
     q_gain_init: float = Field(default=1.5, description="initial gain of each query head after its norm")
     xsa_layers: tuple[int, ...] | None = Field(
-        default=None, description="layers whose attention output loses its part along the token's own value; null: all"
+        default=None,
+        description="layers with exclusive self-attention: without the part along a token's own value; null: all",
     )
-    value_residual: bool = Field(default=True, description="mix layer 0's values into all later ones (not in #792)")
+    value_residual: bool = Field(default=True, description="mix layer 0's values into all later layers (not in #792)")
     gated_attention: bool = Field(default=True, description="a sigmoid gate per attention head (not in #792)")
-    gate_bias_init: float = Field(default=4.0, description="initial bias of that gate; sigmoid(4) = 0.982")
+    gate_bias_init: float = Field(default=4.0, description="initial bias of the gate; sigmoid(4) = 0.982")
     value_embedding_layers: tuple[int, ...] = Field(default=(), description="layers whose values add a token embedding")
-    value_embedding_dim: int = Field(default=128, ge=1, description="channels of that embedding before its projection")
-    value_embedding_scale_init: float = Field(default=0.1, description="initial scale of that embedding")
+    value_embedding_dim: int = Field(default=128, ge=1, description="channels of the value embedding before projection")
+    value_embedding_scale_init: float = Field(default=0.1, description="initial scale of the value embedding")
 
     ln_scale: bool = Field(default=True, description="scale the normed input of block l by 1 / sqrt(l + 1)")
     logit_softcap: float = Field(default=30.0, gt=0, description="logits are c · tanh(logits / c)")
 
-    embedding_init_std: float = Field(default=0.005, ge=0, description="standard deviation of the initial table")
-    value_embedding_init_std: float = Field(default=0.01, ge=0, description="the same for the value embedding")
+    embedding_init_std: float = Field(default=0.005, ge=0, description="initial standard deviation of the embedding")
+    value_embedding_init_std: float = Field(
+        default=0.01, ge=0, description="initial standard deviation of the value embedding"
+    )
     projection_init_by_depth: bool = Field(
         default=True, description="scale the initial embedding projections by 1 / sqrt(2 · layers); #745 does not"
     )
@@ -58,16 +63,16 @@ class ModelConfig(StageConfig):
 
     residual_dtype: Literal["bfloat16", "float32"] = Field(
         default="bfloat16",
-        description="of the stream and norm outputs on CUDA (float32 in #745, #792); float32 on CPU",
+        description="dtype of the residual stream and norm outputs on CUDA (float32 in #745, #792); float32 on CPU",
     )
-    norm_eps: float = Field(default=EPS_FLOAT32, gt=0, description="RMSNorm epsilon where the input is float32 on CUDA")
+    norm_eps: float = Field(default=EPS_FLOAT32, gt=0, description="RMSNorm epsilon if the input is float32 on CUDA")
     norm_eps_bf16_input: float = Field(
-        default=EPS_FLOAT32, gt=0, description="RMSNorm epsilon where it is bfloat16 on CUDA; 2^-7 in #745, #792"
+        default=EPS_FLOAT32, gt=0, description="RMSNorm epsilon if the input is bfloat16 on CUDA; 2^-7 in #745, #792"
     )
 
     @property
     def head_dim(self) -> int:
-        """Channels of one head."""
+        """Channels per head."""
         return self.width // self.heads
 
     @property
@@ -83,17 +88,17 @@ class ModelConfig(StageConfig):
 
     @property
     def executed_layers(self) -> int:
-        """Blocks that a token goes through: layers plus repeats."""
+        """Number of executed blocks: layers plus repeats."""
         return self.layers + len(self.recurrence)
 
     @property
     def encoder_layers(self) -> int:
-        """Executed blocks whose output is kept for a skip; also the number of skips."""
+        """Number of executed blocks whose output feeds a skip connection."""
         return self.executed_layers // 2
 
     @property
     def xsa_layer_set(self) -> frozenset[int]:
-        """`xsa_layers` with null spelled out."""
+        """`xsa_layers` with null resolved to all executed layers."""
         return frozenset(range(self.executed_layers) if self.xsa_layers is None else self.xsa_layers)
 
     @model_validator(mode="after")
@@ -113,8 +118,7 @@ class ModelConfig(StageConfig):
         first = min(self.recurrence, default=0)
         if self.recurrence != tuple(range(first, first + len(self.recurrence))):
             raise ValueError(
-                f"recurrence {self.recurrence} has gaps or is out of order: the layers that repeat run one after the "
-                "other; write consecutive layers, e.g. (4, 5)"
+                f"recurrence {self.recurrence} has gaps or is out of order; write consecutive layers, e.g. (4, 5)"
             )
         if max(self.recurrence, default=0) >= self.layers or first < 0:
             raise ValueError(f"recurrence {self.recurrence} must lie within 0..{self.layers - 1}, the physical layers")

@@ -1,8 +1,8 @@
-"""What turns tokens into the first residual vector: token and hashed bigram tables, the smear, value embeddings.
+"""Embeddings: token table, hashed bigram table, smear gate, value embeddings.
 
 Shapes: B rows, T positions, D residual width, N table rows, E table channels.
-Tables are stored in bfloat16. A table is cast as a whole before its rows are looked up, so that on CPU the gradient
-of a row is summed in float32 and rounded to bfloat16 once.
+Tables are stored in bfloat16. A table is cast as a whole before lookup, so that on CPU the gradient of a row is summed
+in float32 and rounded to bfloat16 once.
 """
 
 import torch
@@ -13,7 +13,7 @@ from pgolf.model.linear import CastedLinear
 
 
 class Table(nn.Module):
-    """Rows of channels [N, E] in bfloat16. Zero until initialized or loaded."""
+    """An embedding table [N, E] in bfloat16. Zero until initialized or loaded."""
 
     def __init__(self, rows: int, channels: int) -> None:
         super().__init__()
@@ -40,10 +40,10 @@ class ScaledTable(nn.Module):
 
 
 def bigram_bucket(tokens_BT: Tensor, buckets: int) -> Tensor:
-    """The bigram table's row for each position, int64 [B, T]: a hash of (token, token before) in 0..buckets - 2.
+    """Row of the bigram table for each position, int64 [B, T]: a hash of (token, previous token) in 0..buckets - 2.
 
-    The first position of each row, which has no predecessor in the row, gets the last bucket for itself.
-    Source: BigramHash of PR #715; its int32 arithmetic equals this for its 1,024 tokens and would wrap above 59,138.
+    The first position of each row has no predecessor and gets the last bucket, reserved for it.
+    Source: BigramHash of PR #715; its int32 arithmetic agrees for its 1,024 tokens and would wrap above 59,138.
     """
     hashed_BT = (36_313 * tokens_BT[:, 1:]).bitwise_xor(27_191 * tokens_BT[:, :-1]) % (buckets - 1)
     return F.pad(hashed_BT, (1, 0), value=buckets - 1)

@@ -1,7 +1,7 @@
-"""Rounding that training can see through: the forward pass uses rounded weights, the gradient passes them by.
+"""Fake quantization: rounded weights in the forward pass, straight-through gradients in the backward pass.
 
 Shapes: R rows (outputs), C columns (inputs).
-Source: the late QAT of Parameter Golf PR #745 and #792 (straight-through estimator, Bengio et al. 2013).
+Source: the late QAT of Parameter Golf PRs #745 and #792 (straight-through estimator, Bengio et al. 2013).
 """
 
 import torch

@@ -1,11 +1,11 @@
-"""The network of Parameter Golf PRs #638 and #715, and by its switches of #745, #761 and #792, at any size.
+"""The GPT network of Parameter Golf PRs #638 and #715 and, by config, of #745, #761 and #792, at any size.
 
-Shapes: B rows, T positions of a row, S of them that an output is wanted for (the last ones), D residual width,
+Shapes: B rows, T positions of a row, S of them (the last ones) whose output is needed, D residual width,
 V vocabulary, M MLP width; L executed (virtual) layers of which the first L // 2 feed a skip each. All linear maps are
 y = x Wᵀ.
-Where layers recur, block l owns the small tensors of executed layer l and, if l is one of the P physical layers
-0..P - 1, the six matrices of physical layer l: executed layer l runs on those of layer `physical_layers[l]`.
-A row starts afresh: positions, the smear and the bigram hash see nothing before it, and documents are not masked.
+With recurrent layers, block l owns the small tensors of executed layer l and, if l is one of the P physical layers
+0..P - 1, the six matrices of physical layer l; executed layer l uses those of layer `physical_layers[l]`.
+Rows are independent: positions, smear and bigram hash see nothing before the row. Documents are not masked.
 """
 
 from typing import Self, cast
@@ -24,7 +24,7 @@ from pgolf.model.softcap import LogitRounding, softcapped
 
 
 class MLP(nn.Module):
-    """Two linear maps around the square of a leaky ReLU: p² above zero, slope² · p² below, never negative."""
+    """Two linear maps around a squared leaky ReLU: p² above zero, slope² · p² below, never negative."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """z = r₀ x + r₁ x₀; then attention and MLP, each on the scaled norm of z and added by a gain per channel."""
+    """z = r₀ x + r₁ x₀; then attention and MLP, each on the scaled norm of z and added with a gain per channel."""
 
-    mlp: MLP  # not in blocks beyond the physical layers, like the linear maps of `attn`
+    mlp: MLP  # absent in blocks beyond the physical layers, like the linear maps of `attn`
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The block's output [B, S, D] and its attention's own values [B, T, G, K]; see `Attention.forward`.
 
-        owner: the block whose six matrices are used; self, or where layers recur another one. last: S; None: all T.
+        owner: the block whose six matrices are used: self or, with recurrent layers, another one. last: S; None: all T.
         """
         mix_x_D, mix_x0_D = self.resid_mix.to(x_BTD.dtype)
         z_BTD = mix_x_D * x_BTD + mix_x0_D * x0_BTD
@@ -83,9 +83,9 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """The whole network. Every parameter is zero until `initialize` (pgolf/model/init.py) or a state is loaded.
+    """The whole network. Every parameter is zero until `initialize` (pgolf/model/init.py) or until a state is loaded.
 
-    Tables are stored in bfloat16, all else in float32; what a forward pass computes in, `precision_for` says.
+    Tables are stored in bfloat16, everything else in float32; `precision_for` decides the dtypes of a forward pass.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -96,7 +96,7 @@ class GPT(nn.Module):
         self.smear = SmearGate(config.width)
         self.skip_weights = nn.Parameter(torch.zeros(config.encoder_layers, config.width))
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.executed_layers))
-        self.head_adapter: Adapter | None = None  # of the tied table as the head alone
+        self.head_adapter: Adapter | None = None  # on the tied table in its role as output head only
         self.ve_shared: ScaledTable | None = None
         self.ve_layer_scales = nn.ParameterList()
         if config.value_embedding_layers:
@@ -105,19 +105,19 @@ class GPT(nn.Module):
 
     @property
     def block_list(self) -> list[Block]:
-        """The blocks in the order they run, typed; the first `config.layers` of them own matrices."""
+        """The blocks in execution order, typed; the first `config.layers` of them own matrices."""
         return [cast(Block, block) for block in self.blocks]
 
     @property
     def precision(self) -> Precision:
-        """The number formats of a forward pass on the device that holds the weights."""
+        """Dtypes of a forward pass on the weights' device."""
         return precision_for(self.config, self.tok_emb.weight.device)
 
     def hidden(self, tokens_BT: Tensor, last: int | None = None, *, rotary_length: int | None = None) -> Tensor:
         """Final-normed hidden states [B, S, D] of the last S positions; position t depends on tokens 0..t of its row.
 
-        last: S; None: all T. The last block then computes keys and values for all T and everything else for S.
-        rotary_length: the row length that the rotary base is chosen for; None: T.
+        last: S; None: all T. The last block computes keys and values for all T, everything else for S only.
+        rotary_length: the row length that determines the rotary base; None: T.
         """
         config = self.config
         tokens_BT = tokens_BT.long()
@@ -144,7 +144,7 @@ class GPT(nn.Module):
         for layer, (block, physical) in enumerate(zip(blocks, config.physical_layers, strict=True)):
             step_up = layer - config.encoder_layers
             if 0 <= step_up < config.encoder_layers:
-                # Last in, first out; the first skip is the value x already has. It comes before the block's mix.
+                # Last in, first out; the first skip equals x itself. Added before the block's mix.
                 x_BTD = x_BTD + self.skip_weights[step_up].to(x_BTD.dtype) * skips.pop()
             x_BTD, own_v_BTGK = block(
                 x_BTD,
@@ -160,7 +160,7 @@ class GPT(nn.Module):
                 first_v_BTGK = own_v_BTGK
             if step_up < 0:
                 skips.append(x_BTD)
-        # The last block has left x with the S positions asked for.
+        # The last block reduced x to the S requested positions.
         return F.rms_norm(x_BTD, (config.width,), eps=stream_norm_eps(config))
 
     def _value_embeddings(self, tokens_BT: Tensor, precision: Precision) -> dict[int, Tensor]:
@@ -171,7 +171,7 @@ class GPT(nn.Module):
         return {layer: shared_BTV * c.to(shared_BTV.dtype) for layer, c in zip(layers, self.ve_layer_scales)}
 
     def logits(self, h: Tensor, rounding: LogitRounding = "once") -> Tensor:
-        """Softcapped logits [..., V] in float32 of hidden states [..., D]; for `rounding` see `softcapped`."""
+        """Softcapped float32 logits [..., V] of hidden states [..., D]; for `rounding` see `softcapped`."""
         dtype = self.precision.linear
         z = F.linear(h.to(dtype), self.tok_emb.weight.to(dtype))
         if self.head_adapter is not None:
@@ -181,7 +181,7 @@ class GPT(nn.Module):
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor, rounding: LogitRounding = "none") -> Tensor:
         """Mean cross-entropy in nats per target, a float32 scalar; target t is the token that follows token t.
 
-        rounding: "none" as in the compiled training step, "each" as where #745 and #761 train on the validation text.
+        rounding: "none" as in the compiled training step, "each" as in the test-time training of #745 and #761.
         """
         logits_NV = self.logits(self.hidden(tokens_BT), rounding).flatten(0, 1)
         return F.cross_entropy(logits_NV, targets_BT.long().flatten())

@@ -1,4 +1,4 @@
-"""What decides an imported checkpoint. Imports no torch."""
+"""Config of stage `import`. Imports no torch."""
 
 from pydantic import Field
 
@@ -7,10 +7,10 @@ from pgolf.model.config import ModelConfig
 
 
 class ImportConfig(StageConfig):
-    """Which network a file of weights is for, and how far it was trained."""
+    """The network that the weights belong to, and how far it was trained."""
 
     model: ModelConfig = Field(default_factory=ModelConfig, description="the network the weights must fit")
     steps: int = Field(default=0, ge=0, description="optimizer steps behind the weights, as far as known")
     stream_position: int = Field(
-        default=0, ge=0, description="training tokens behind them; calibration reads the ones that follow"
+        default=0, ge=0, description="training tokens behind the weights; calibration reads those that follow"
     )

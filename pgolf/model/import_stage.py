@@ -1,4 +1,4 @@
-"""The import stage: weights that one of the published scripts has trained become a checkpoint of ours."""
+"""Stage `import`: convert weights trained by a published script into a pgolf checkpoint."""
 
 import time
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 def make(config: ImportConfig, inputs: Mapping[str, Path], out: Path, _run: RunOptions) -> Made:
     """Read the state file inputs["weights"], check it against `config.model`, and write checkpoint.safetensors.
 
-    Nothing in the file is executed. Raises DataError for a file that cannot be read, or whose tensors are not those of
-    the network: each one that is missing, unknown, of another shape, or not finite.
+    Nothing in the file is executed. Raises DataError if the file cannot be read, or naming each tensor that is missing,
+    unknown, of the wrong shape, or not finite.
     """
     began_s = time.perf_counter()
     published = read_published(inputs["weights"])

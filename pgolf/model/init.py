@@ -1,8 +1,8 @@
-"""Initial weights, draw for draw those of the original scripts.
+"""Weight initialization, matching the original scripts draw for draw.
 
 Source: PR #715; PR #792 with value embeddings, PR #745 with weight banks. The constructors of the originals' layers
-fill every tensor with values that are replaced later; those draws are repeated here only because they move the random
-generator.
+fill every tensor with values that are overwritten later; those draws are repeated here only because they advance the
+random generator.
 """
 
 import math
@@ -15,7 +15,7 @@ from pgolf.model.gpt import GPT
 
 
 def initial_model(config: ModelConfig, seed: int) -> GPT:
-    """A network on the CPU with the initial weights of `seed`, the same on every rank."""
+    """A network on the CPU with the initial weights of `seed`, equal on every rank."""
     model = GPT(config)
     initialize(model, seed)
     return model
@@ -23,14 +23,14 @@ def initial_model(config: ModelConfig, seed: int) -> GPT:
 
 @torch.no_grad()
 def initialize(model: GPT, seed: int) -> None:
-    """Fill `model`, which must lie on the CPU, with its initial weights; bit-equal to the originals at their size.
+    """Fill `model`, which must be on the CPU, with its initial weights; bit-equal to the originals at their size.
 
-    The originals start matrices with a side below 64 otherwise (uniform, and the bigram projection at zero, where it
-    and its zero table would never move). Here every size starts as the published one does.
+    The originals initialize matrices with a side below 64 differently (uniform, and the bigram projection to zero, from
+    which it and its zero table would never move). Here every size is initialized like the published one.
     """
     config = model.config
     generator = torch.Generator().manual_seed(seed)
-    _spend_on_constructors(model, generator)
+    _replay_constructor_draws(model, generator)
     _draw_normal(model.tok_emb.weight, config.embedding_init_std, generator)
 
     for matrix, gain in _orthogonal_matrices(model):
@@ -59,14 +59,14 @@ def initialize(model: GPT, seed: int) -> None:
         for scale in model.ve_layer_scales:
             scale.fill_(1.0)
     for parameter in model.parameters():
-        # The originals pass the whole model through bfloat16 on its way to float32.
+        # The originals cast the whole model to bfloat16 and back to float32.
         parameter.copy_(parameter.bfloat16())
 
 
-def _spend_on_constructors(model: GPT, generator: torch.Generator) -> None:
+def _replay_constructor_draws(model: GPT, generator: torch.Generator) -> None:
     """Draw what the originals' constructors draw, in their order: N(0, 1) per table, uniform per linear map.
 
-    Weight banks are not drawn: they are no linear maps but tensors allocated without values.
+    Weight banks are not drawn: they are plain tensors allocated without values.
     """
 
     def table(parameter: Tensor) -> None:
@@ -97,12 +97,12 @@ def _spend_on_constructors(model: GPT, generator: torch.Generator) -> None:
 
 
 def _draw_normal(parameter: Tensor, std: float, generator: torch.Generator) -> None:
-    # Drawn in float32 and rounded after: a bfloat16 tensor would draw other numbers.
+    # Drawn in float32, then rounded: a bfloat16 tensor would draw other numbers.
     parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
 
 def _orthogonal_matrices(model: GPT) -> list[tuple[Tensor, float]]:
-    """The matrices that start orthogonal, in the order they are drawn, each with its gain."""
+    """The matrices with orthogonal initialization, in drawing order, each with its gain."""
     config = model.config
     depth_gain = 1 / math.sqrt(2 * config.layers) if config.projection_init_by_depth else 1.0
     layers = [
@@ -112,6 +112,6 @@ def _orthogonal_matrices(model: GPT) -> list[tuple[Tensor, float]]:
     ]
     bigram = [(model.bigram.proj.weight, depth_gain)]
     value_embedding = [(model.ve_shared.proj.weight, depth_gain)] if model.ve_shared is not None else []
-    # Banks are filled while they are allocated, other linear maps in a pass over all modules in their order.
+    # Banks are filled when allocated, other linear maps in a later pass over all modules in order.
     first, second = (layers, bigram) if config.init_draws == "banks" else (bigram, layers)
     return [*first, *second, *value_embedding]

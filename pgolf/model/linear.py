@@ -1,4 +1,4 @@
-"""A linear map without bias whose float32 weight is cast to its input's format at use."""
+"""A linear map without bias whose float32 weight is cast to the input's dtype when used; LoRA adapters for it."""
 
 from typing import NamedTuple
 
@@ -10,26 +10,26 @@ from pgolf.model.fake_quant import fake_quantized
 
 
 class Adapter(NamedTuple):
-    """A change of low rank r to a linear map: W + up · down, with down [r, in] and up [out, r].
+    """A low-rank (LoRA) update of a linear map: W + up · down, with down [r, in] and up [out, r].
 
-    Source: LoRA, Hu et al. 2021, without its factor alpha / r.
+    Source: Hu et al. 2021, without its factor alpha / r.
     """
 
     down: Tensor
     up: Tensor
 
     def of(self, x: Tensor) -> Tensor:
-        """What the change adds to x Wᵀ, in x's dtype."""
+        """The adapter's contribution to x Wᵀ, in x's dtype."""
         return F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype))
 
 
 class CastedLinear(nn.Module):
-    """y = x Wᵀ with W [out, in] kept in float32; the product runs in x's dtype. W is zero until set.
+    """y = x Wᵀ with W [out, in] stored in float32; the product is computed in x's dtype. W is zero until set.
 
-    adapter: added to W; no part of the module's state.
+    adapter: added to W; not part of the module's state.
 
-    fake_bits: while training, multiply by W rounded to this many bits; None: by W itself. An attribute of the instance,
-    so that a compiled network notices when it is switched (on a class, torch 2.4 to 2.9 do not).
+    fake_bits: in training mode, use W rounded to this many bits; None: W itself. An instance attribute, so that a
+    compiled network recompiles when it changes (for class attributes, torch 2.4 to 2.9 do not).
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

@@ -1,4 +1,4 @@
-"""What keeps a state from fitting a network, in words."""
+"""Readable mismatches between a state dict and a network."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ _SHOWN = 5
 
 
 def misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], kind: Callable[[Tensor], str]) -> list[str]:
-    """One complaint per tensor that is of another kind than expected, missing, or unknown; `kind` puts one in words."""
+    """One complaint per tensor that is missing, unknown, or not of the expected kind; `kind` describes a tensor."""
     complaints = []
     for name, tensor in expected.items():
         if name not in found:
@@ -22,7 +22,7 @@ def misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], kind: C
 
 
 def in_one_line(complaints: Sequence[str]) -> str:
-    """How many tensors do not fit, and the first few complaints."""
+    """The number of misfits and the first few complaints."""
     more = f"; and {len(complaints) - _SHOWN} more" if len(complaints) > _SHOWN else ""
     tensors = "1 tensor does" if len(complaints) == 1 else f"{len(complaints)} tensors do"
     return f"{tensors} not fit the network: {'; '.join(complaints[:_SHOWN])}{more}"

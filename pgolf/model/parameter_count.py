@@ -1,10 +1,10 @@
-"""How many parameters a network has, by arithmetic alone: `pgolf recipes` shows it without loading torch."""
+"""Number of parameters of a network, from its config alone: `pgolf recipes` shows it without loading torch."""
 
 from pgolf.model.config import ModelConfig
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Trainable scalars of the network that `config` describes: 27,137,223 for PR #715; shared matrices count once."""
+    """Number of trainable scalars; shared matrices count once. 27,137,223 for PR #715."""
     width, heads, kv_width = config.width, config.heads, config.kv_width
     embeddings = config.vocab_size * width
     bigram = config.bigram_buckets * config.bigram_dim + width * config.bigram_dim + 1

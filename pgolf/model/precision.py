@@ -1,4 +1,4 @@
-"""Which number formats a forward pass uses: decided by the device that holds the weights, never by the weights."""
+"""Dtypes of a forward pass, determined by the config and the device, not by the dtype of the weights."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from pgolf.model.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """linear: operands of matrix products and attention. residual: the stream, norm outputs, gains and skips."""
+    """linear: matrix products and attention. residual: the residual stream, norm outputs, gains and skips."""
 
     linear: torch.dtype
     residual: torch.dtype
 
 
 def precision_for(config: ModelConfig, device: torch.device) -> Precision:
-    """On CUDA what bf16 autocast did in #715 (torch 2.9) or #792 (torch 2.4), by `config.residual_dtype`; else float32.
+    """On CUDA as bf16 autocast in #715 (torch 2.9) or #792 (torch 2.4), by `config.residual_dtype`; else float32.
 
-    The casts are written out where they happen instead of left to autocast: its rules differ between torch versions.
+    Casts are explicit instead of left to autocast, whose rules differ between torch versions.
     """
     if device.type != "cuda":
         return Precision(torch.float32, torch.float32)
@@ -27,5 +27,5 @@ def precision_for(config: ModelConfig, device: torch.device) -> Precision:
 
 
 def stream_norm_eps(config: ModelConfig) -> float:
-    """Epsilon of the block and final norms. It belongs to the place in the network, so CPU and CUDA use the same."""
+    """Epsilon of the block and final norms, equal on CPU and CUDA."""
     return config.norm_eps_bf16_input if config.residual_dtype == "bfloat16" else config.norm_eps

@@ -1,4 +1,4 @@
-"""State dicts of the published scripts, read without running anything in them, and their names against ours.
+"""Read state dicts of the published scripts, without executing code, and convert them to and from ours.
 
 #638, #715, #761 and #792 name matrices as we do. #745 stacks those of its P layers in four banks: qo_bank [2P, D, D]
 (all c_q, then all attn.proj), kv_bank [2P, V, D] (all c_k, then all c_v), mlp_up_bank [P, M, D], mlp_down_bank
@@ -31,9 +31,9 @@ _SAVE_ADVICE = "save the state dict alone: torch.save(model.state_dict(), path)"
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU, of a state dict in a torch.save file or, by its suffix, a .safetensors file.
+    """Read a state dict, onto the CPU, from a torch.save file or (by suffix) a .safetensors file; executes no code.
 
-    Raises DataError for a file that is missing, damaged, or holds anything but tensors by name; executes nothing in it.
+    Raises DataError if the file is missing, damaged, or holds anything but named tensors.
     """
     if not path.is_file():
         raise DataError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give the file of a state dict")
@@ -41,20 +41,20 @@ def read_published(path: Path) -> dict[str, Tensor]:
         return load_tensors(path, remedy="copy or download it again")[0]
     content = _unpickled(path)
     if not isinstance(content, Mapping):
-        raise DataError(f"{path}: holds a {type(content).__name__} and no state dict; {_SAVE_ADVICE}")
+        raise DataError(f"{path}: holds a {type(content).__name__}, not a state dict; {_SAVE_ADVICE}")
     for name, value in content.items():
         if not isinstance(name, str) or not _is_plain(value):
             raise DataError(
-                f"{path}: entry {name!r} is a {_description(value)}, where a state dict has a dense tensor by name; "
+                f"{path}: entry {name!r} is a {_description(value)}; a state dict has only named dense tensors; "
                 f"{_SAVE_ADVICE}"
             )
     return {name: tensor.detach() for name, tensor in content.items()}
 
 
 def from_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's state from a published one, per layer or in banks, in the network's own formats.
+    """Convert a published state, per layer or in banks, to the network's names and dtypes.
 
-    Raises DataError naming what is missing, unknown, of another shape, not floating-point, NaN or infinite.
+    Raises DataError naming what is missing, unknown, of the wrong shape, not floating-point, NaN or infinite.
     """
     network = _network_state(config)
     banked = any(bank in state for bank in _BANKS)
@@ -84,12 +84,12 @@ def from_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str
 
 
 def to_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A network's state as the script it comes from saves it: in banks if its initial weights are drawn as banks."""
+    """Convert a network's state to the published form: in banks if its initial weights are drawn as banks."""
     return _banked(config, state) if config.init_draws == "banks" else dict(state)
 
 
 def _network_state(config: ModelConfig) -> dict[str, Tensor]:
-    """Names, shapes and formats of the network's state, without values."""
+    """Names, shapes and dtypes of the network's state, on the meta device."""
     with torch.device("meta"):
         return GPT(config).state_dict()
 
@@ -106,16 +106,16 @@ def _unbanked(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Ten
     unpacked = dict(state)
     for bank, names in _BANKS.items():
         keys = [matrix_name(layer, name) for name in names for layer in range(config.layers)]
-        # Clones: a matrix that kept its bank in memory could not be saved or trained by itself.
+        # Clones: a view into its bank could not be saved or trained by itself.
         unpacked |= {key: matrix.clone() for key, matrix in zip(keys, unpacked.pop(bank), strict=True)}
     return unpacked
 
 
 def _unpickled(path: Path) -> object:
-    """What a torch.save file holds, as far as it is plain data."""
+    """Load the plain data in a torch.save file."""
     try:
         with warnings.catch_warnings():
-            # It warns of pickles that it may not read, and advises to let unreadable ones run their code.
+            # torch warns about pickles it refuses, and advises to let them run their code.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -123,9 +123,9 @@ def _unpickled(path: Path) -> object:
             f"{path}: holds code or objects besides tensors, or is damaged; nothing in it was run. If it is yours, "
             f"{_SAVE_ADVICE}"
         ) from error
-    except Exception as error:  # a damaged file raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged file can raise anything
         raise DataError(
-            f"{path}: {path.stat().st_size:,} bytes that are not a whole torch.save file ({type(error).__name__}); "
+            f"{path}: {path.stat().st_size:,} bytes that are not a complete torch.save file ({type(error).__name__}); "
             "it is truncated or damaged, copy or download it again"
         ) from error
 

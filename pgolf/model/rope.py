@@ -1,4 +1,4 @@
-"""Partial rotary positions with the NTK rule for long rows.
+"""Partial rotary position embeddings (RoPE) with the NTK rule for long rows.
 
 Shapes: B rows, H heads, T positions of a row, K channels of a head, R rotated channels, P = R / 2 pairs.
 Source: Su et al. 2021 (RoFormer); the base rule as in Parameter Golf PR #715.
@@ -27,7 +27,7 @@ def rotation_tables(length: int, base: float, rope_dims: int, device: torch.devi
 
 
 def rotate(x_BHTK: Tensor, cos_TP: Tensor, sin_TP: Tensor) -> Tensor:
-    """Turn channel pairs (i, i + P) of the first R = 2P channels by -angle; the other channels pass through."""
+    """Rotate channel pairs (i, i + P) of the first R = 2P channels by -angle; the other channels are unchanged."""
     pairs = cos_TP.shape[-1]
     cos_TP, sin_TP = cos_TP.to(x_BHTK.dtype), sin_TP.to(x_BHTK.dtype)
     a_BHTP, b_BHTP, rest = torch.split(x_BHTK, [pairs, pairs, x_BHTK.shape[-1] - 2 * pairs], dim=-1)

@@ -1,7 +1,7 @@
-"""The soft cap on logits, c · tanh(z / c), with the roundings of the graphs that the published runs computed it in.
+"""Logit softcapping, c · tanh(z / c), rounded at the same points as in the published runs.
 
-Source: Gemma 2 (2024) for the cap. In bfloat16 logits of 8 to 16 lie 0.0625 apart, so the places where they are rounded
-show in a token's loss (by up to 0.01 nats) and entropy: compare only what was rounded alike.
+Source: Gemma 2 (2024) for the cap. bfloat16 logits between 8 and 16 are 0.0625 apart, so where they are rounded affects
+a token's loss (by up to 0.01 nats) and entropy: compare only scores with equal rounding.
 """
 
 from typing import Literal
@@ -13,10 +13,10 @@ LogitRounding = Literal["each", "once", "none"]
 
 
 def softcapped(z: Tensor, cap: float, rounding: LogitRounding) -> Tensor:
-    """c · tanh(z / c) in float32, of z's shape; in between rounded to z's format as `rounding` says.
+    """c · tanh(z / c) as float32, of z's shape, with intermediate rounding to z's dtype.
 
-    each: after every operation (the uncompiled evaluations of #745 and #792). once: at the end (compiled logits).
-    none: nowhere (a compiled loss, which goes on to the cross-entropy in float32). For float32 z all are the same.
+    rounding: each: after every operation (the uncompiled evaluations of #745 and #792). once: at the end (compiled
+    logits). none: never (a compiled loss, with cross-entropy in float32). All are equal for float32 z.
     """
     if rounding == "each":
         return (cap * torch.tanh(z / cap)).float()

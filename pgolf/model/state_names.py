@@ -1,4 +1,4 @@
-"""Names of the six matrices in a network's state; they count physical layers, all other `blocks.*` names executed ones.
+"""State names of a block's six matrices; they number physical layers, all other `blocks.*` names executed layers.
 
 Source: the state files of Parameter Golf PR #745, whose matrices are shared by repeated layers.
 """

@@ -1,7 +1,8 @@
-"""safetensors files whose bytes depend on their content alone.
+"""Read and write safetensors files; equal content gives equal bytes.
 
-The library's own writer orders the metadata by a randomly seeded hash map, so the same content gives other bytes in
-each process; the format itself is a length, a JSON header and raw data. Reading is the library's: it never runs code.
+The library's own writer orders the metadata by a randomly seeded hash map, so equal content gives different bytes in
+each process; the format itself is a length, a JSON header and raw data. Reading uses the library, which never runs
+code.
 Source: https://github.com/huggingface/safetensors#format
 """
 
@@ -30,9 +31,9 @@ _FORMAT_NAMES = {
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and string metadata to `path`, the same bytes for the same content.
+    """Write tensors and string metadata to `path`, deterministically.
 
-    Widest formats first, then by name, as the library does: every tensor starts aligned to its elements.
+    Widest dtypes first, then by name, as the library does, so that every tensor is aligned to its elements.
     """
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
@@ -56,11 +57,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(
-    path: Path, *, remedy: str = "run the stage that makes it again"
+    path: Path, *, remedy: str = "rerun the stage that makes it"
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (on the CPU) and metadata of a safetensors file.
+    """Read the tensors (onto the CPU) and metadata of a safetensors file.
 
-    Raises DataError for a missing, truncated or foreign file; remedy: what it tells the user to do.
+    Raises DataError for a missing, truncated or foreign file. remedy: what the message tells the user to do.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -71,6 +72,6 @@ def load_tensors(
     except (SafetensorError, OSError) as error:
         size_bytes = path.stat().st_size if path.is_file() else 0
         raise DataError(
-            f"{path}: {size_bytes} bytes that are not a whole safetensors file ({error}); "
+            f"{path}: {size_bytes} bytes that are not a complete safetensors file ({error}); "
             f"it is truncated or damaged, {remedy}"
         ) from error

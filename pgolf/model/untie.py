@@ -1,6 +1,6 @@
-"""Ending depth recurrence: every executed layer gets matrices of its own, so that they can learn apart.
+"""Untie recurrent layers: give every executed layer its own matrices, so that they can be trained independently.
 
-Source: Parameter Golf PR #745, which unties its two repeated layers right before it adapts to the validation text.
+Source: Parameter Golf PR #745, which unties its two repeated layers right before test-time training.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from pgolf.model.state_names import MATRIX_NAMES, matrix_name
 
 
 def untie(config: ModelConfig, state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The same function, bit for bit, without recurrence: each executed layer gets clones of the matrices it ran on.
+    """The same network, bit for bit, without recurrence: each executed layer gets clones of the matrices it used.
 
-    Small tensors already belong to executed layers; they keep their names and stay the tensors they are.
+    Small tensors already belong to executed layers and are kept unchanged, under their names.
     """
     tied = {matrix_name(layer, name) for layer in range(config.layers) for name in MATRIX_NAMES}
     untied = {name: tensor for name, tensor in state.items() if name not in tied}

@@ -1,4 +1,4 @@
-"""The calibrate stage: `pgolf.quant.calibration` on a GPU that nothing else uses meanwhile, or on a CPU."""
+"""Stage `calibrate`: run `pgolf.quant.calibration` on a leased GPU, or on a CPU."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,17 +13,17 @@ from pgolf.run import Made, RunOptions
 
 
 def devices(_config: CalibrateConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
-    """The GPUs and one of them, since another seed's training may be on its clock; of a CPU, one thread's, none."""
+    """One of the GPUs, leased so as not to slow another seed's timed training; none on a CPU (one thread)."""
     kind, names = devices_for(replace(run, processes=1))
     return (names, 1) if kind == "cuda" else ((), 0)
 
 
 def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
-    """`pgolf.quant.calibration.make`, on the leased GPU. Raises ConfigError where CUDA is asked for and absent."""
+    """As `pgolf.quant.calibration.make`, on the leased GPU. Raises ConfigError if CUDA is requested but absent."""
     kind, names = devices_for(replace(run, processes=1))
     if kind == "cpu":
         return calibrate.make(config, inputs, out, replace(run, device=kind))
     with torch.cuda.device(names.index(run.lease.devices[0]) if run.lease else 0):
         made = calibrate.make(config, inputs, out, replace(run, device=kind))
-        torch.cuda.empty_cache()  # this process lives on, and the next lease's holder has use for the memory
+        torch.cuda.empty_cache()  # this process lives on; free the memory for the next holder of the lease
     return made

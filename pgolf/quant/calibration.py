@@ -1,4 +1,4 @@
-"""Calibration: Hessians of every linear map, measured on the training tokens after the last one trained on."""
+"""Calibration: measure the Hessian of every linear map on the training tokens that follow those trained on."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -22,12 +22,12 @@ _REPORT_EVERY_S = 0.5
 
 
 def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
-    """Write `hessians.safetensors`: per linear map XᵀX averaged over batches (not tokens), under its state name.
+    """Write `hessians.safetensors`: per linear map, XᵀX averaged over batches (not tokens), under its state name.
 
-    With `sensitivities` also what `Sensitivities.factors` names: the loss's curvature by row, and the tables'.
+    With `sensitivities` also the output of `Sensitivities.factors`: the loss's curvature by row, and that of tables.
 
-    inputs: checkpoint (the averaged weights that training exported) and data. Raises DataError for a checkpoint
-    without a stream position or of another vocabulary, QuantizationError for activations that overflow.
+    inputs: checkpoint (the averaged weights exported by training) and data. Raises DataError for a checkpoint without
+    a stream position or with another vocabulary, QuantizationError if activations overflow.
     """
     began = time.perf_counter()
     dataset = open_dataset(inputs["data"])
@@ -39,7 +39,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
     loaded = time.perf_counter()
     reported = loaded
     sensitivities = Sensitivities(network)
-    # One thread: how many cores a machine has must not move the last bit of a sum; at small widths it is faster too.
+    # One thread: the number of cores must not change the last bits of a sum; at small widths it is faster too.
     with intra_op_threads(1):
         hessians = InputHessians(network, config.product)
         for done, tokens_BT in enumerate(calibration_batches(config, dataset, position), start=1):
@@ -68,7 +68,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
 
 
 def calibration_batches(config: CalibrateConfig, dataset: Dataset, position: int) -> Iterator[Tensor]:
-    """int64 token batches [sequences, sequence_length]: the first span of each global batch from `position` on."""
+    """Yield token batches, int64 [sequences, sequence_length]: the first span of each global batch from `position`."""
     stream = training_stream(dataset, vocab_size=dataset.vocab_size)
     for batch in range(config.batches):
         stream.seek(position + batch * config.spans * (config.span_tokens + 1))
@@ -77,16 +77,16 @@ def calibration_batches(config: CalibrateConfig, dataset: Dataset, position: int
 
 
 def stream_position(checkpoint: Checkpoint, dataset: Dataset, path: Path) -> int:
-    """Where the training stream stood after the last step; DataError if checkpoint and data cannot belong together."""
+    """Position in the training stream after the last step. Raises DataError if checkpoint and data do not match."""
     if dataset.vocab_size > checkpoint.config.vocab_size:
         raise DataError(
-            f"{path}: the network knows {checkpoint.config.vocab_size} tokens, the data set {dataset.name} has "
+            f"{path}: the network's vocabulary is {checkpoint.config.vocab_size}, that of data set {dataset.name} is "
             f"{dataset.vocab_size}; calibrate on the data it was trained on"
         )
     position = checkpoint.facts.get("stream_position", "")
     if not position.isdecimal():
         raise DataError(
-            f"{path}: stream_position is {position!r}, so nobody knows which tokens come next; train the network again"
+            f"{path}: stream_position is {position!r}, so the next training tokens are unknown; train the network again"
         )
     return int(position)
 

@@ -1,4 +1,4 @@
-"""GPTQ: round a matrix column by column, moving the rounding error into the columns still free.
+"""GPTQ: round a matrix column by column, compensating the rounding error in the columns not yet rounded.
 
 Shapes: R rows (outputs), C columns (inputs), W_RC the weight, H_CC = XᵀX of its inputs, P percentiles tried at once.
 Sources: Frantar et al. 2023, arXiv 2210.17323, algorithm 1; Parameter Golf PR #792 for damping, order and percentiles.
@@ -13,8 +13,8 @@ from torch import Tensor
 from pgolf.errors import QuantizationError
 from pgolf.quant.rounding import Quantized, percentile_scales, positive_levels, require_finite
 
-# Columns updated one by one before the rest is updated in one product. The published code has 128; the result is the
-# same but for the rounding of float32 sums, and 64 took 0.6 of the time on one CPU core (512 × 1536, November 2026).
+# Columns updated one by one before the rest is updated in one product. The published code has 128; the result is equal
+# up to rounding of float32 sums, and 64 took 0.6 of the time on one CPU core (512 × 1536, November 2026).
 BLOCK_COLUMNS = 64
 
 
@@ -24,8 +24,8 @@ class SingularHessianError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GptqOptions:
-    """stream_damping: share of the mean diagonal (at least 1e-6) that calibration adds. damping: the share added again
-    before factoring. percentiles: row clips tried. act_order: columns by falling diagonal instead of left to right."""
+    """stream_damping: fraction of the mean diagonal (at least 1e-6) added by calibration. damping: fraction added
+    before factoring. percentiles: row clips to try. act_order: columns by descending diagonal, not left to right."""
 
     stream_damping: float
     damping: float
@@ -34,12 +34,12 @@ class GptqOptions:
 
 
 def quantize_gptq(name: str, W_RC: Tensor, factor: "Factor", bits: int, percentiles: Sequence[float]) -> Quantized:
-    """The rounding of W to `bits` bits per row with the least plain squared error among the percentiles tried (#792).
+    """Round W to `bits` bits under the percentile with the least plain squared error (#792).
 
     Columns whose input is always zero are rounded to zero. Ties go to the first percentile in the given order.
     Raises QuantizationError like `percentile_scales`.
     """
-    # Scales come from the weights as they stand, before dead columns are cleared and columns move.
+    # Scales come from the original weights, before dead columns are cleared and columns updated.
     scales_PR = _distinct(percentile_scales(name, W_RC, bits, percentiles))
     W_RC = W_RC.float()
     codes_PRC = factor.round_columns(W_RC, scales_PR, positive_levels(bits))
@@ -51,10 +51,10 @@ def quantize_gptq(name: str, W_RC: Tensor, factor: "Factor", bits: int, percenti
 
 
 def quantize_by_hessian(W_RC: Tensor, H_CC: Tensor, factor: "Factor", scales_PR: Tensor, levels: int) -> Quantized:
-    """The rounding of W to codes of magnitude up to `levels` whose every row has the scale, of those tried, that leaves
-    the least layer error ΔW_r H ΔW_rᵀ under the Hessian as measured, undamped.
+    """Round W to codes of magnitude up to `levels`, choosing for each row the scale with the least layer error
+    ΔW_r H ΔW_rᵀ under the measured, undamped Hessian.
 
-    scales_PR: float16. Ties go to the first.
+    scales_PR: float16 candidates. Ties go to the first.
     """
     W_RC, scales_PR = W_RC.float(), _distinct(scales_PR)
     codes_PRC = factor.round_columns(W_RC, scales_PR, levels)
@@ -66,7 +66,7 @@ def quantize_by_hessian(W_RC: Tensor, H_CC: Tensor, factor: "Factor", scales_PR:
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A damped Hessian made ready for rounding: the order of columns [C], U [C, C] in that order, dead columns [C]."""
+    """A damped Hessian, factored for rounding: column order [C], U [C, C] in that order, dead columns [C]."""
 
     order: Tensor
     U: Tensor
@@ -74,15 +74,15 @@ class Factor:
 
     @property
     def curvature(self) -> float:
-        """What a squared rounding error costs in layer error, summed over columns: Σ 1 / U_cc².
+        """Layer error per squared rounding error, summed over columns: Σ 1 / U_cc².
 
-        Column c, rounded with error e after its predecessors, adds (e / U_cc)²; of H's trace that is what later columns
-        cannot repair.
+        Column c, rounded with error e after its predecessors, adds (e / U_cc)²: the part of H's trace that later
+        columns cannot compensate.
         """
         return float(self.U.diagonal().double().pow(-2).sum())
 
     def round_columns(self, W_RC: Tensor, scales_PR: Tensor, levels: int) -> Tensor:
-        """Codes [P, R, C] of float32 W, as floats, its columns in their own order."""
+        """Codes [P, R, C] of float32 W, as floats, with columns in W's order."""
         W_RC = W_RC.masked_fill(self.dead, 0.0)
         ordered_PRC = round_columns(W_RC[:, self.order], self.U.float(), scales_PR.float(), levels)
         codes_PRC = torch.empty_like(ordered_PRC)
@@ -91,10 +91,10 @@ class Factor:
 
 
 def factored(name: str, W_RC: Tensor, H_CC: Tensor, options: GptqOptions) -> Factor:
-    """The Hessian damped, ordered and factored in float64.
+    """Damp, order and factor the Hessian in float64.
 
-    Raises QuantizationError for values that are not finite or shapes that do not fit, SingularHessianError when the
-    damped Hessian is not positive definite.
+    Raises QuantizationError for non-finite values or shapes that do not match, SingularHessianError if the damped
+    Hessian is not positive definite.
     """
     require_finite(name, W_RC)
     require_finite(f"{name} (Hessian)", H_CC)
@@ -102,7 +102,7 @@ def factored(name: str, W_RC: Tensor, H_CC: Tensor, options: GptqOptions) -> Fac
     if H_CC.shape != (C, C):
         raise QuantizationError(
             f"{name}: shape {R} × {C} needs a Hessian of {C} × {C}, got {' × '.join(map(str, H_CC.shape))}; "
-            "checkpoint and Hessians do not belong together"
+            "the Hessians are of another checkpoint: calibrate this one"
         )
     H_CC, dead_C = damp(H_CC.double(), options)
     order_C = torch.argsort(H_CC.diagonal(), descending=True, stable=True) if options.act_order else torch.arange(C)
@@ -110,10 +110,10 @@ def factored(name: str, W_RC: Tensor, H_CC: Tensor, options: GptqOptions) -> Fac
 
 
 def damp(H_CC: Tensor, options: GptqOptions) -> tuple[Tensor, Tensor]:
-    """The Hessian that is factored, and which columns [C] are dead (their input was always zero), in float64.
+    """Damp the Hessian, in float64; also returns which columns [C] are dead (their input was always zero).
 
-    The published code damps twice, once where it calibrates and once here: together 2.01 % of the mean diagonal.
-    After the first damping no diagonal is zero, so dead columns only occur without it; they get a diagonal of 1.
+    The published code damps twice, in calibration and here: together 2.01 % of the mean diagonal. After the first
+    damping no diagonal entry is zero, so dead columns occur only without it; they get a diagonal of 1.
     """
     H_CC = H_CC.clone()
     diagonal_C = H_CC.diagonal()
@@ -129,7 +129,7 @@ def inverse_factor(name: str, H_CC: Tensor) -> Tensor:
     """The upper triangular U with UᵀU = H⁻¹ and a positive diagonal, in float64.
 
     H = M Mᵀ with M upper triangular is a Cholesky factorization from the last column backwards, and U = M⁻¹: one
-    factorization and one triangular solve, where inverting H first would take two and lose digits.
+    factorization and one triangular solve, whereas inverting H first would take two and lose digits.
     Raises SingularHessianError if H is not positive definite.
     """
     M_flipped_CC, info = torch.linalg.cholesky_ex(H_CC.flip(0, 1))
@@ -150,7 +150,7 @@ def round_columns(
     """Codes [P, R, C] (as floats, in [-levels, levels]) of W rounded left to right under each row of scales."""
     P, R = scales_PR.shape
     C = W_RC.shape[1]
-    # Columns are worked on one after the other, so they lie in memory as rows.
+    # Columns are processed one at a time, so store them as contiguous rows.
     free_PCR = W_RC.T.expand(P, C, R).clone()
     codes_PCR = torch.empty_like(free_PCR)
     for start in range(0, C, block_columns):
@@ -171,7 +171,7 @@ def round_columns(
 
 
 def _distinct(scales_PR: Tensor) -> Tensor:
-    """Rows without repeats, in order: where all weights are below 1, every percentile meets the scale's floor."""
+    """Remove duplicate rows, keeping order: if all weights are below 1, every percentile hits the scale's floor."""
     kept: list[Tensor] = []
     for scale_R in scales_PR:
         if not any(torch.equal(scale_R, other_R) for other_R in kept):

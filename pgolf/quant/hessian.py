@@ -1,4 +1,4 @@
-"""Running XᵀX of the inputs of a network's linear maps: what GPTQ needs to know about the data.
+"""Accumulate XᵀX over the inputs of a network's linear maps: the Hessians for GPTQ.
 
 Shapes: N positions (batch and time together), C input channels of one linear map.
 """
@@ -15,12 +15,12 @@ from pgolf.model.linear import CastedLinear
 
 
 class InputHessians:
-    """Collects Σ XᵀX per linear map while forward passes run inside its `with` block.
+    """Collects Σ XᵀX per linear map from the forward passes inside its `with` block.
 
-    product float32: X [N, C] is taken to float32, its product is float32, and products are summed in float64.
-    bfloat16: X is rounded to bfloat16, the product is taken in float32 and rounded to bfloat16, and products are summed
-    in float32, as #792 did, whose autocast reached into its hooks. All on the network's device.
-    Maps that are fed the very same tensor (queries, keys and values) share one product.
+    product float32: X [N, C] is cast to float32, the product is float32, and products are summed in float64. bfloat16:
+    X is rounded to bfloat16, the product is computed in float32 and rounded to bfloat16, and products are summed in
+    float32, as in #792, whose autocast applied inside its hooks. All on the network's device.
+    Maps with the same input tensor (queries, keys and values) share one product.
     """
 
     def __init__(self, network: nn.Module, product: Literal["float32", "bfloat16"] = "float32") -> None:
@@ -48,13 +48,13 @@ class InputHessians:
     def mean(self, batches: int) -> Mapping[str, Tensor]:
         """State name -> Σ XᵀX / batches, float32 [C, C] on the CPU, symmetric.
 
-        Raises QuantizationError if activations overflowed, naming the first map they reached.
+        Raises QuantizationError if activations overflowed, naming the first map affected.
         """
         means = {}
         for name in self._maps:
             if name not in self._sums:
-                raise QuantizationError(f"{name}: no forward pass went through this linear map, so it has no Hessian")
-            # A matrix product rounds its two halves differently; what is measured is symmetric.
+                raise QuantizationError(f"{name}: no forward pass used this linear map, so it has no Hessian")
+            # A matrix product may round its two triangles differently: symmetrize.
             sum_CC = self._sums[name]
             mean_CC = ((sum_CC + sum_CC.T) / (2 * batches)).float().cpu()
             if not bool(torch.isfinite(mean_CC).all()):

@@ -1,4 +1,4 @@
-"""Row scales and rounding: float matrices to small integers with one float16 scale per row, and back.
+"""Round-to-nearest quantization: float matrices to small integers with a float16 scale per row, and back.
 
 Shapes: R rows, C columns, W_RC a matrix; all arithmetic in float32, scales stored in float16.
 A grid of b bits has q = 2^(b-1) - 1 positive levels: 31 for 6 bits, 15 for 5, 127 for 8.
@@ -13,35 +13,35 @@ from torch import Tensor
 
 from pgolf.errors import QuantizationError
 
-# Clips an embedding row just below its largest entry: 512 columns give max minus 0.0008 of the gap to the next.
+# Clips an embedding row just below its largest entry: for 512 columns, at max minus 0.0008 of the gap to the next.
 EMBEDDING_QUANTILE = 0.9999984
 
-# The smallest float16 above zero: the scale of rows without spread, whose codes are all zero.
+# The smallest float16 above zero: the scale of all-zero rows.
 SMALLEST_SCALE = 2.0**-24
 
-# torch.quantile refuses more elements than this at once.
+# torch.quantile accepts at most this many elements.
 _QUANTILE_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """A matrix as integers: codes [R, C] int8 and one scale per row [R] float16, standing for codes · scale."""
+    """A quantized matrix, codes · scale: int8 codes [R, C] and one float16 scale per row [R]."""
 
     codes: Tensor
     scale: Tensor
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
-        """[R, C] in `dtype`; the product is taken in float32."""
+        """[R, C] in `dtype`; the product is computed in float32."""
         return (self.codes.float() * self.scale.float()[:, None]).to(dtype)
 
 
 def positive_levels(bits: int) -> int:
-    """Largest code of a grid of `bits` bits that is symmetric around zero: 31 for 6."""
+    """Largest code of a symmetric grid of `bits` bits: 31 for 6."""
     return (1 << (bits - 1)) - 1
 
 
 def require_finite(name: str, tensor: Tensor) -> None:
-    """Raise QuantizationError naming the tensor, how many values are not finite and where the first one is."""
+    """Raise QuantizationError if values are NaN or infinite, with their number and the position of the first."""
     finite = torch.isfinite(tensor)
     if not bool(finite.all()):
         bad = torch.nonzero(~finite)
@@ -53,11 +53,11 @@ def require_finite(name: str, tensor: Tensor) -> None:
 
 
 def row_scale(name: str, clip_R: Tensor, bits: int) -> Tensor:
-    """The float16 scale of each row whose largest kept magnitude is clip_R: max(clip / q, 1 / q).
+    """The float16 scale of each row clipped at magnitude clip_R: max(clip / q, 1 / q).
 
-    The floor makes all rows below magnitude 1 share one scale; the coarser step costs them little and their codes
+    The floor gives all rows below magnitude 1 the same scale; the coarser step costs them little, and their codes
     compress better. fp16(1/31) = 0.032257080078125, fp16(1/15) = 0.066650390625.
-    Raises QuantizationError where float16 cannot hold the scale.
+    Raises QuantizationError if a scale overflows float16.
     """
     levels = positive_levels(bits)
     scale_R = torch.clamp(clip_R.float() / levels, min=1.0 / levels)
@@ -67,7 +67,7 @@ def row_scale(name: str, clip_R: Tensor, bits: int) -> Tensor:
 def round_to_nearest(name: str, W_RC: Tensor, bits: int) -> Quantized:
     """Scale each row by its largest magnitude and round half to even, clamped to [-q - 1, q] (PR #715).
 
-    Raises QuantizationError for values that are not finite or too large for a float16 scale.
+    Raises QuantizationError if values are not finite or too large for a float16 scale.
     """
     require_finite(name, W_RC)
     W_RC = W_RC.float()
@@ -78,9 +78,9 @@ def round_to_nearest(name: str, W_RC: Tensor, bits: int) -> Quantized:
 
 
 def round_to_scale(name: str, W_RC: Tensor, scale_R: Tensor, levels: int) -> Quantized:
-    """Round half to even under a given float16 scale per row, clamped to [-levels, levels].
+    """Round half to even with a given float16 scale per row, clamped to [-levels, levels].
 
-    Raises QuantizationError for values that are not finite.
+    Raises QuantizationError if values are not finite.
     """
     require_finite(name, W_RC)
     codes_RC = torch.clamp(torch.round(W_RC.float() / scale_R.float()[:, None]), -levels, levels)
@@ -88,7 +88,7 @@ def round_to_scale(name: str, W_RC: Tensor, scale_R: Tensor, levels: int) -> Qua
 
 
 def percentile_scales(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[float]) -> Tensor:
-    """float16 scales [P, R], one row of them per percentile; 1.0 stands for the largest magnitude itself."""
+    """float16 scales [P, R], one row per percentile; 1.0 means the largest magnitude itself."""
     magnitude_RC = W_RC.float().abs()
     below = [p for p in percentiles if p < 1.0]
     clips_below_PR = row_quantiles(magnitude_RC, below) if below else torch.empty(0, len(W_RC))
@@ -98,9 +98,9 @@ def percentile_scales(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[
 
 
 def clip_scales(name: str, W_RC: Tensor, bits: int, clips: Sequence[float]) -> Tensor:
-    """float16 scales [P, R], one row of them per clip, each a share of the row's largest magnitude; without a floor.
+    """float16 scales [P, R], one row per clip; a clip is a fraction of the row's largest magnitude. Without a floor.
 
-    Raises QuantizationError for values that are not finite or too large for a float16 scale.
+    Raises QuantizationError if values are not finite or too large for a float16 scale.
     """
     require_finite(name, W_RC)
     step_R = W_RC.float().abs().amax(dim=1) / positive_levels(bits)
@@ -108,9 +108,9 @@ def clip_scales(name: str, W_RC: Tensor, bits: int, clips: Sequence[float]) -> T
 
 
 def search_percentile(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[float]) -> Quantized:
-    """Round under the clip percentile with the least mean squared error over the whole matrix (PR #745).
+    """Round with the clip percentile of least mean squared error over the whole matrix (PR #745).
 
-    Codes are clamped to [-q, q]. Of equal errors the first percentile in the given order wins.
+    Codes are clamped to [-q, q]. Ties go to the first percentile in the given order.
     Raises QuantizationError like `round_to_nearest`.
     """
     require_finite(name, W_RC)
@@ -120,7 +120,7 @@ def search_percentile(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[
     best_error = float("inf")
     seen: list[Tensor] = []
     for scale_R in percentile_scales(name, W_RC, bits, percentiles):
-        # Rows at the floor keep one scale for every percentile; a scale tried before cannot be strictly better.
+        # Rows at the floor have equal scales for every percentile; trying the same scales again cannot improve.
         if any(torch.equal(scale_R, other_R) for other_R in seen):
             continue
         seen.append(scale_R)
@@ -135,7 +135,7 @@ def search_percentile(name: str, W_RC: Tensor, bits: int, percentiles: Sequence[
 def round_embedding(name: str, W_RC: Tensor, bits: int) -> Quantized:
     """Clip each row at its 0.9999984 quantile and round to [-q, q] (the int8 tables of PR #715).
 
-    The float32 scale rounds, its float16 copy is stored and dequantizes; fp16(1/127) = 0.00787353515625.
+    Rounding uses the float32 scale; its float16 copy is stored and dequantizes. fp16(1/127) = 0.00787353515625.
     Raises QuantizationError like `round_to_nearest`.
     """
     require_finite(name, W_RC)
@@ -156,12 +156,12 @@ def row_quantiles(W_RC: Tensor, quantiles: Sequence[float]) -> Tensor:
 
 
 def float16_scale(name: str, scale_R: Tensor) -> Tensor:
-    """Row scales as they are stored. Raises QuantizationError where float16 cannot hold one."""
+    """Row scales as stored. Raises QuantizationError if one overflows float16."""
     stored_R = scale_R.to(torch.float16)
     if not bool(torch.isfinite(stored_R).all()):
         row = int(torch.nonzero(~torch.isfinite(stored_R))[0])
         raise QuantizationError(
-            f"{name}: row {row} needs a scale of {float(scale_R[row]):.4g}, float16 ends at 65504; "
-            "weights of that size mean that training diverged"
+            f"{name}: row {row} needs a scale of {float(scale_R[row]):.4g}, but float16 ends at 65504; "
+            "weights this large mean that training diverged"
         )
     return stored_R

@@ -1,4 +1,4 @@
-"""How each tensor of a network is stored, decided by its name, type and size.
+"""Storage class of each tensor (exact, float16, few bits, int8), by its name, dtype and size.
 
 Source: the name rules of Parameter Golf PR #715, shared by #638, #745, #761 and #792.
 """
@@ -9,14 +9,14 @@ from typing import Literal
 TensorClass = Literal["embed", "mlp", "attn", "other"]
 Treatment = Literal["exact", "fp16", "matrix", "embedding"]
 
-# Up to this many elements a tensor stays in float16: gates, gains, scales, biases and the small projections.
+# Tensors of up to this many elements stay in float16: gates, gains, scales, biases and small projections.
 FP16_MAX_ELEMENTS = 65_536
 
 _LAYER = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
 
 
 def tensor_class(name: str) -> TensorClass:
-    """What a tensor does in the network, by the first rule that fits its state name."""
+    """The role of a tensor in the network, by the first rule that matches its state name."""
     if "tok_emb" in name or "lm_head" in name:
         return "embed"
     if ".mlp." in name:
@@ -35,10 +35,10 @@ def layer_of(name: str) -> int | None:
 def treatment(
     name: str, shape: tuple[int, ...], *, floating: bool, fp16_max_elements: int = FP16_MAX_ELEMENTS
 ) -> Treatment:
-    """exact: stored as it is; fp16: cast; matrix: few bits per row; embedding: int8 per row.
+    """exact: unchanged; fp16: cast; matrix: few bits with row scales; embedding: int8 with row scales.
 
     Only matrices have rows to scale, so a large tensor of another rank is cast to float16; the networks of the five
-    source systems have none. Their further rule, float32 for control tensors, is never reached there: all are small.
+    source systems have none. Their further rule, float32 for control tensors, never applies: all of those are small.
     """
     elements = 1
     for extent in shape:

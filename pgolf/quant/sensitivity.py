@@ -1,11 +1,11 @@
-"""What an error in a weight costs: the network's loss to second order, one Kronecker factor per side of each matrix.
+"""Sensitivity of the loss to weight errors, to second order: Kronecker factors per matrix (K-FAC).
 
-The loss rises by about ½ Σ_r w_r ΔW_r H ΔW_rᵀ when a matrix W moves by ΔW. For a linear map, H is XᵀX of its inputs
+The loss rises by about ½ Σ_r w_r ΔW_r H ΔW_rᵀ when a matrix W changes by ΔW. For a linear map, H is XᵀX of its inputs
 (`pgolf.quant.hessian`) and w_r the mean square of the loss's gradient at its r-th output. For a table it is the other
 way round: w_r counts how often row r is read, and H is GᵀG of the gradients where it is read. The token table is both,
-as the output layer is tied to it; the two are added.
-Gradients are those of targets drawn from the network itself, so that GᵀG is the Fisher information, which is the
-Gauss-Newton part of the loss's Hessian; the output layer's, whose softmax is known, is taken in closed form.
+since the output layer is tied to it; the two are added.
+Gradients are for targets sampled from the network itself, so that GᵀG is the Fisher information, the Gauss-Newton part
+of the loss's Hessian; for the output layer, whose softmax is known, it is computed in closed form.
 
 Shapes: N positions (batch and time together), R rows of a matrix, C its columns, D residual width, V vocabulary.
 Source: Martens and Grosse 2015 (K-FAC), arXiv 1503.05671, with one factor diagonal.
@@ -24,14 +24,14 @@ from pgolf.model.embedding import Table
 from pgolf.model.gpt import GPT
 from pgolf.model.linear import CastedLinear
 
-# Positions whose graph is held at a time: at full size about 10 GB.
+# Positions per backward pass: at full size the graph takes about 10 GB.
 POSITIONS_AT_A_TIME = 1 << 14
 ROW_WEIGHTS = ".rows"
 TOKEN_TABLE = "tok_emb.weight"
 
 
 class Sensitivities:
-    """Collects the factors that XᵀX of linear maps leaves out, one batch of tokens at a time."""
+    """Collects the factors not covered by XᵀX of linear maps, one batch of tokens at a time."""
 
     def __init__(self, network: GPT, seed: int = 0) -> None:
         self._network = network
@@ -60,7 +60,7 @@ class Sensitivities:
         self._hooks.clear()
 
     def add(self, tokens_BT: Tensor) -> None:
-        """One batch of tokens, int64 [B, T]."""
+        """Add a batch of tokens, int64 [B, T]."""
         rows = max(1, POSITIONS_AT_A_TIME // tokens_BT.shape[1])
         for part_BT in torch.split(tokens_BT, rows):
             h_ND = self._network.hidden(part_BT).flatten(0, 1)
@@ -68,7 +68,7 @@ class Sensitivities:
             with torch.no_grad():
                 p_NV = logits_NV.softmax(dim=1)
                 targets_N = torch.multinomial(p_NV, 1, generator=self._draws)[:, 0]
-                # Of z before the cap: d logit / dz = 1 - (logit / cap)²; the Fisher diagonal of a softmax is p (1 - p).
+                # For z before the cap: d logit / dz = 1 - (logit / cap)²; a softmax's Fisher diagonal is p (1 - p).
                 slope_NV = 1 - (logits_NV / self._network.config.logit_softcap).square()
                 fisher_V = (p_NV * (1 - p_NV) * slope_NV.square()).double().sum(dim=0)
                 h = h_ND.detach().float()
@@ -79,15 +79,15 @@ class Sensitivities:
             self._network.zero_grad(set_to_none=True)
 
     def factors(self, batches: int) -> Mapping[str, Tensor]:
-        """float32 on the CPU: `NAME` the [C, C] of each table, `NAME.rows` the [R] of each matrix and table.
+        """Factors, float32 on the CPU: `NAME` is H [C, C] of each table, `NAME.rows` is w [R] of each matrix and table.
 
-        Scaled so that with XᵀX averaged over `batches` for the maps, ½ Σ_r w_r ΔW_r H ΔW_rᵀ is in nats per token.
-        Raises QuantizationError for gradients that are not finite.
+        Scaled so that, with XᵀX of linear maps averaged over `batches`, ½ Σ_r w_r ΔW_r H ΔW_rᵀ is in nats per token.
+        Raises QuantizationError if gradients are not finite.
         """
         per_token = batches / self._positions
         found: dict[str, Tensor] = {}
         for name, passes in self._passes.items():
-            # Where layers recur a map runs several times: XᵀX is summed over its passes, so squares are averaged.
+            # A recurrent map runs several times: XᵀX is summed over its passes, so squares are averaged.
             found[name + ROW_WEIGHTS] = self._squares[name] / passes * per_token
         for name, counts_R in self._counts.items():
             H_CC, weight_R = self._products[name] / self._positions, counts_R.double() / self._positions
@@ -104,7 +104,7 @@ class Sensitivities:
         return factors
 
     def _tied(self, read_CC: Tensor, read_R: Tensor) -> tuple[Tensor, Tensor]:
-        """Both uses of the token table as one pair of factors: H is their mean over rows, w_r each row's own trace."""
+        """Merge both uses of the token table into one pair of factors: H their mean over rows, w_r each row's trace."""
         head_CC, head_R = self._products["head"] / self._positions, self._squares["head"] / self._positions
         H_CC = read_R.sum() * read_CC + head_R.sum() * head_CC
         weight_R = (read_R * read_CC.trace() + head_R * head_CC.trace()) / H_CC.trace().clamp_min(1e-300)

@@ -1,4 +1,4 @@
-"""How many CPU threads torch's own operations use in the calling thread."""
+"""Temporarily set the number of CPU threads used inside torch operations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ import torch
 
 @contextmanager
 def intra_op_threads(count: int) -> Iterator[None]:
-    """Run a block with `count` threads per torch operation, then restore what was set before.
+    """Run a block with `count` threads per torch operation, then restore the previous setting.
 
-    Sums and matrix products may be split differently over another number of threads, which moves their last bits;
-    a stage whose bytes must not depend on the machine's cores asks for one.
+    The number of threads affects how sums and matrix products are split, and so their last bits; stages whose bytes
+    must not depend on the machine's cores use one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -1,5 +1,5 @@
-"""A stage as several processes (ranks) under torchrun.
+"""Run a stage as several processes (ranks) under torchrun.
 
-In:  a stage's job as a JSON file.
-Out: result files from rank 0; the failing rank's last lines as an error.
+In:  a stage's job, as a JSON file.
+Out: result files; on failure, the failing rank's error or last lines.
 """

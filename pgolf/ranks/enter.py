@@ -1,4 +1,4 @@
-"""Where torchrun enters a stage: one rank of a job, `python -m MODULE <job.json> <torchrun's pid>`."""
+"""Entry point of a rank under torchrun: `python -m MODULE <job.json> <torchrun's pid>`."""
 
 import os
 import sys
@@ -11,24 +11,24 @@ import torch.distributed as dist
 
 from pgolf.machine.parent_death import die_with_parent
 from pgolf.ranks.group import Ranks, join_ranks
-from pgolf.ranks.job import RankJob, explained
+from pgolf.ranks.job import RankJob, run_reporting_errors
 
 Job = TypeVar("Job", bound=RankJob)
 
 
 def enter(job_type: type[Job], work: Callable[[Job, Ranks, torch.device], None]) -> NoReturn:
-    """Do this process's part of the job that the command line names, and end the process.
+    """Run this rank's part of the job named on the command line, and exit.
 
-    An error with an explanation leaves a failure file, and the exit code is 1.
+    A PgolfError is written to a failure file, and the exit code is 1.
     """
     die_with_parent(int(sys.argv[-1]))
     job = job_type.model_validate_json(Path(sys.argv[1]).read_bytes())
     ranks, device = join_ranks(job.device)
     try:
-        exit_code = explained(lambda: work(job, ranks, device), job.out, ranks.rank)
+        exit_code = run_reporting_errors(lambda: work(job, ranks, device), job.out, ranks.rank)
     finally:
         dist.destroy_process_group()
     sys.stdout.flush()
-    # All files are written. gloo's threads may still be letting go of tensors, and an interpreter that shuts down
-    # beneath them aborts: seen in 1 of 20 runs of two ranks.
+    # All files are written. gloo's threads may still be releasing tensors, and a normal interpreter shutdown would
+    # then abort: seen in 1 of 20 runs of two ranks.
     os._exit(exit_code)

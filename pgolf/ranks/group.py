@@ -1,4 +1,4 @@
-"""The data-parallel group: this process's place in it, and the few sums that all of them share."""
+"""The data-parallel process group: this process's rank, and the few collective operations we need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """rank of world_size processes; alone, nothing is communicated and no process group is needed."""
+    """Rank and size of the group; with world_size 1 nothing is communicated and no process group is needed."""
 
     rank: int = 0
     world_size: int = 1
 
     def mean_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the ranks, in its own format; all ranks get the same numbers.
+        """Replace every gradient by its mean over the ranks, in its dtype; all ranks get equal values.
 
-        One flat buffer per format, so a step costs two exchanges however many tensors there are.
+        One flat buffer per dtype, so a step takes two all-reduces however many tensors there are.
         """
         if self.world_size == 1:
             return
@@ -33,12 +33,12 @@ class Ranks:
             torch._foreach_copy_(same, [mean.view_as(gradient) for gradient, mean in zip(same, means, strict=True)])
 
     def sum(self, tensor: Tensor) -> None:
-        """Add up `tensor` over the ranks, in place."""
+        """Sum `tensor` over the ranks, in place (all-reduce)."""
         if self.world_size > 1:
             dist.all_reduce(tensor)
 
     def share(self, tensor: Tensor, owner: int) -> None:
-        """Give all ranks the owner's numbers, in place."""
+        """Copy the owner's values to all ranks, in place (broadcast)."""
         if self.world_size > 1:
             dist.broadcast(tensor, src=owner)
 
@@ -48,22 +48,22 @@ class Ranks:
         return tensor / self.world_size
 
     def part(self, stack: Tensor) -> Tensor:
-        """This rank's share of the first dimension, which is a multiple of world_size."""
+        """This rank's slice of the first dimension, which is a multiple of world_size."""
         return stack.chunk(self.world_size)[self.rank]
 
     def mean_part(self, stack: Tensor) -> Tensor:
-        """This rank's share of the mean over the ranks, in the stack's format."""
+        """This rank's slice of the mean over the ranks, in the stack's dtype (reduce-scatter)."""
         if self.world_size == 1:
             return stack
         own = torch.empty_like(self.part(stack))
         if stack.is_cuda:
             dist.reduce_scatter_tensor(own, stack, op=dist.ReduceOp.AVG)
             return own
-        dist.all_reduce(stack)  # gloo has no mean, and its reduce-scatter not every format
+        dist.all_reduce(stack)  # gloo has no mean, and its reduce-scatter lacks some dtypes
         return own.copy_(self.part(stack)).div_(self.world_size)
 
     def gather(self, part: Tensor) -> Tensor:
-        """All ranks' shares, one after the other."""
+        """Concatenate the slices of all ranks (all-gather)."""
         if self.world_size == 1:
             return part
         whole = part.new_empty(self.world_size * len(part), *part.shape[1:])
@@ -71,7 +71,7 @@ class Ranks:
         return whole
 
     def largest(self, *values: float) -> tuple[float, ...]:
-        """Each number's largest over the ranks; over the host's network, so that no device has to be waited for."""
+        """Maximum of each number over the ranks; on the CPU (gloo), so that no device is waited for."""
         if self.world_size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64)
@@ -80,7 +80,7 @@ class Ranks:
 
 
 def join_ranks(device_type: Literal["cpu", "cuda"]) -> tuple[Ranks, torch.device]:
-    """This process's place and device in the group that torchrun started on this machine, once all have joined."""
+    """Join the process group that torchrun started on this machine; returns this process's rank and device."""
     dist.init_process_group("cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo")
     ranks = Ranks(dist.get_rank(), dist.get_world_size())
     device = torch.device(device_type, ranks.rank) if device_type == "cuda" else torch.device(device_type)

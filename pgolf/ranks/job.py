@@ -1,6 +1,6 @@
-"""What a stage that runs under torchrun hands to its ranks and gets back: a job file, failure files, printed progress.
+"""Protocol between a stage and its ranks under torchrun: job file, failure files, printed progress.
 
-The stage's side of it is `pgolf.ranks.run_job`. Imports no torch.
+The stage's side is `pgolf.ranks.run_job`. Imports no torch.
 """
 
 import json
@@ -16,12 +16,12 @@ from pgolf.errors import PgolfError
 JOB_FILE = "job.json"
 FAILURE_FILE = "failure-{rank}.json"
 
-# Rank 0 prints its progress as JSON behind this mark. It moves a progress bar and nothing else: results are files.
+# Rank 0 prints its progress as JSON after this mark. It only moves a progress bar: results are files.
 PROGRESS_MARK = "@progress "
 
 
 class RankJob(BaseModel):
-    """What every rank is told, beside what its stage adds. out: the folder that all ranks write to."""
+    """A job for the ranks; stages add their fields. out: the folder that all ranks write to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,14 +31,14 @@ class RankJob(BaseModel):
 
 
 class Failure(BaseModel):
-    """An error one rank could explain. kind: the class name in pgolf.errors."""
+    """A PgolfError of one rank. kind: the class name in pgolf.errors."""
 
     kind: str
     message: str
 
 
-def explained(work: Callable[[], None], out: Path, rank: int) -> int:
-    """Do a rank's work; returns its exit code. An error with an explanation leaves a failure file in `out`."""
+def run_reporting_errors(work: Callable[[], None], out: Path, rank: int) -> int:
+    """Run a rank's work; returns the exit code. A PgolfError is written to a failure file in `out`."""
     try:
         work()
     except PgolfError as error:
@@ -50,13 +50,13 @@ def explained(work: Callable[[], None], out: Path, rank: int) -> int:
 
 
 def print_progress(facts: Mapping[str, Any]) -> None:
-    """Tell the stage how far this rank, which should be rank 0, has come."""
+    """Report progress to the stage; call on rank 0 only."""
     print_line(f"{PROGRESS_MARK}{json.dumps(facts)}")
 
 
 def print_line(line: str) -> None:
-    """Say something in a rank's log, which the stage reads line by line."""
-    # In one write, end of line included: torchrun passes on what it finds of a line that is still being written, and
-    # another thread's may come between. `print` writes twice.
+    """Print a line to a rank's log, which the stage reads line by line."""
+    # A single write including the newline: torchrun forwards partial lines, and another thread's output could come in
+    # between. `print` writes twice.
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Running a job on leased devices: its ranks under torchrun, their progress, and what they could explain."""
+"""Run a job's ranks under torchrun on leased devices, forwarding their progress and errors."""
 
 import json
 import time
@@ -28,21 +28,21 @@ def run_job(
     on_progress: Callable[[Mapping[str, Any]], None],
     is_last: Callable[[Mapping[str, Any]], bool],
 ) -> None:
-    """Run `module` as `run.processes` ranks on the leased devices and wait for them; the job file is gone afterwards.
+    """Run `module` as `run.processes` ranks on the leased devices and wait for them; removes the job file afterwards.
 
-    on_progress: hears what `print_progress` says, a few times a second at most and whenever `is_last` holds.
-    Raises what the lowest rank could explain, else LaunchError.
+    on_progress: called with the arguments of `print_progress`, at most a few times a second and whenever `is_last`
+    holds. Raises the PgolfError reported by the lowest rank, else LaunchError.
     """
     job_path = job.out / JOB_FILE
     job_path.write_text(job.model_dump_json())
-    listener = _Listener(run, on_progress, is_last)
+    output = _RankOutput(run, on_progress, is_last)
     try:
         run_ranks(
             module,
             [str(job_path)],
             processes=run.processes,
             log_path=log_path,
-            on_line=listener.take,
+            on_line=output.take,
             unlogged_prefix=PROGRESS_MARK,
             environment=_environment(job.device, lease.devices),
             threads=job.threads,
@@ -50,7 +50,7 @@ def run_job(
             keep_open=lease.descriptors,
         )
     except LaunchError as error:
-        reason = _explanation(job.out, run.processes)
+        reason = _reported_error(job.out, run.processes)
         if reason is not None:
             raise reason from error
         raise
@@ -61,25 +61,25 @@ def run_job(
 
 
 def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dict[str, str]:
-    gloo = {"GLOO_SOCKET_IFNAME": "lo"}  # else gloo looks up the host's name, which need not resolve
+    gloo = {"GLOO_SOCKET_IFNAME": "lo"}  # else gloo resolves the host name, which may fail
     if device == "cuda":
         return {
             **gloo,
             "CUDA_VISIBLE_DEVICES": ",".join(name.replace("gpu-", "GPU-", 1) for name in leased),
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what torch asks for where algorithms must be deterministic
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # required by torch's deterministic algorithms
         }
     return {
         **gloo,
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_WAIT_POLICY": "PASSIVE",
-        # Keep freed activations for the next step: giving them back to the kernel costs a fifth of the time in faults.
+        # Keep freed activations for the next step: returning them costs a fifth of the time in page faults.
         "MALLOC_MMAP_THRESHOLD_": str(2**32),
         "MALLOC_TRIM_THRESHOLD_": str(2**32),
     }
 
 
-def _explanation(out: Path, processes: int) -> PgolfError | None:
-    """The error that the lowest rank which could explain itself has left; a file that a full disk cut short is none."""
+def _reported_error(out: Path, processes: int) -> PgolfError | None:
+    """The error in the failure file of the lowest rank that has a readable one (a full disk may truncate it)."""
     for rank in range(processes):
         with suppress(OSError, ValidationError):
             failure = Failure.model_validate_json((out / FAILURE_FILE.format(rank=rank)).read_bytes())
@@ -88,8 +88,8 @@ def _explanation(out: Path, processes: int) -> PgolfError | None:
     return None
 
 
-class _Listener:
-    """Turns what the ranks print into log lines and, a few times a second at most, progress."""
+class _RankOutput:
+    """Splits the ranks' output into log lines and progress reports, the latter at most a few times a second."""
 
     def __init__(
         self,

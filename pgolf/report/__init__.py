@@ -1,5 +1,5 @@
-"""Figures, drawn from the result tables alone.
+"""Figures of a run, drawn from the result tables alone.
 
 In:  rows of `pgolf.tables`.
-Out: SVG files under `results/figures/`. The same rows give the same bytes.
+Out: SVG and PNG files under `results/figures/`; equal rows give equal bytes.
 """

@@ -1,8 +1,8 @@
-"""From a run's scorers to pictures: which settings vary, which of them span a picture, and which scorers stand in it.
+"""Group a run's scorers into pictures, panels and axes.
 
-A *family* is every scorer of one estimator and one mixer. Families of one mixer share a picture, panel by panel: what
-is a score and what is legacy stand side by side and never in one panel. The two settings with most to show span the
-picture; further ones that vary give a picture per combination of their values.
+A *family* is all scorers of one estimator and one mixer. Families of one mixer share a picture, one panel each: scores
+and legacy numbers appear side by side, never in one panel. The two settings with most values become the axes; each
+combination of values of other varying settings gets its own picture.
 """
 
 import json
@@ -17,8 +17,8 @@ from pgolf.tables.sheet import Value
 
 Kind = Literal["honest", "not causal", "legacy"]
 
-# Pictures per mixer; of more combinations, evenly spread ones are drawn.
-MOST_PICTURES = 4
+# Maximum number of pictures per mixer; if there are more combinations, evenly spread ones are drawn.
+MAX_PICTURES = 4
 
 _NO_SETTING = ("estimator", "mixer", "cell")
 
@@ -32,7 +32,7 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """The setting in words, with its unit."""
+        """Axis label: the setting's name and unit."""
         column = SCORES.by_name.get(self.name)
         unit = f" ({column.unit})" if column is not None and column.unit else ""
         return f"{words(self.name)}{unit}"
@@ -40,7 +40,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One family's points of a picture, by their place on its axes: (x, y), y None where there is one axis."""
+    """One family's points in a picture, by their coordinates (x, y); y is None if there is only one axis."""
 
     kind: Kind
     estimator: str
@@ -49,9 +49,9 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What one picture shows. fixed: the settings all its points share; chosen: those of them that vary elsewhere.
+    """Content of one picture. fixed: settings shared by all its points; chosen: those of them that vary elsewhere.
 
-    drawn, combinations: how many of the combinations of `chosen` are drawn, and how many there are.
+    drawn, combinations: how many combinations of `chosen` are drawn, and how many exist.
     """
 
     mixer: str
@@ -65,12 +65,12 @@ class Picture:
 
 
 def words(name: str) -> str:
-    """A setting's name as people read it; its unit stands apart."""
+    """A setting's name for humans, without its unit."""
     return name.removesuffix("_nats").replace("_", " ")
 
 
 def pictures_of(results: Sequence[ScorerResult]) -> list[Picture]:
-    """The pictures of one recipe's scorers, by mixer; a mixer no setting of which varies has none."""
+    """The pictures of a recipe's scorers, by mixer; none for a mixer whose settings do not vary."""
     mixers: dict[str, dict[str, list[ScorerResult]]] = {}
     for result in results:
         settings = dict(zip(SCORER, result.scorer))
@@ -81,8 +81,8 @@ def pictures_of(results: Sequence[ScorerResult]) -> list[Picture]:
 
 
 def evenly(values: Sequence[Value], most: int) -> list[Value]:
-    """At most so many of the values, evenly spread, the first and the last among them."""
-    return [values[place] for place in _places(len(values), most)]
+    """At most `most` of the values, evenly spread, including the first and the last."""
+    return [values[index] for index in _evenly_spread(len(values), most)]
 
 
 def _pictures(mixer: str, families: Mapping[str, Sequence[ScorerResult]]) -> list[Picture]:
@@ -100,7 +100,7 @@ def _pictures(mixer: str, families: Mapping[str, Sequence[ScorerResult]]) -> lis
     x, y = _axes(values)
     rest = _needed([name for name in names if name not in (x, y)], (x, y), settings, varying)
     combinations = list(product(*(values[name] for name in rest)))
-    kept = [combinations[k] for k in _places(len(combinations), MOST_PICTURES)]
+    kept = [combinations[k] for k in _evenly_spread(len(combinations), MAX_PICTURES)]
     pictures = []
     for combination in kept:
         chosen = dict(zip(rest, combination))
@@ -134,19 +134,19 @@ def _pictures(mixer: str, families: Mapping[str, Sequence[ScorerResult]]) -> lis
 
 
 def _settings(result: ScorerResult) -> dict[str, Value]:
-    """Every setting of a scorer: the tables' columns, and what its cell says beyond them."""
+    """Every setting of a scorer: the table's columns, and further ones from its cell."""
     settings = dict(zip(SCORER, result.scorer))
     cell = settings["cell"]
     extra = {}
     if isinstance(cell, str):
         try:
-            said = json.loads(cell)
+            parsed = json.loads(cell)
         except ValueError:
-            said = None
-        if isinstance(said, dict):
+            parsed = None
+        if isinstance(parsed, dict):
             extra = {
                 name: value if isinstance(value, str | int | float) else json.dumps(value)
-                for name, value in said.items()
+                for name, value in parsed.items()
                 if name not in SCORES.by_name
             }
     return {name: value for name, value in {**settings, **extra}.items() if name not in _NO_SETTING}
@@ -155,7 +155,7 @@ def _settings(result: ScorerResult) -> dict[str, Value]:
 def _varying(rows: Sequence[Mapping[str, Value]]) -> list[str]:
     """Names of the settings that differ between the scorers of a family.
 
-    Those without a column only where the columns do not decide them: what a backoff falls back on follows its order.
+    A setting without a column counts only if the columns do not determine it: a backoff's fallback follows its order.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     varying = [name for name in names if len({row.get(name) for row in rows}) > 1]
@@ -169,16 +169,16 @@ def _varying(rows: Sequence[Mapping[str, Value]]) -> list[str]:
 
 
 def _axes(values: Mapping[str, tuple[Value, ...]]) -> tuple[str, str | None]:
-    """x: the real-valued setting with most values, of three or more; else any with most. y: of the rest the same."""
+    """x: the real-valued setting with most values (at least three), else any with most; y: the next by most values."""
 
-    def much(name: str) -> tuple[bool, int, int]:
+    def rank(name: str) -> tuple[bool, int, int]:
         several_reals = _is_real(values[name]) and len(values[name]) > 2
-        # At a tie, the setting that stands first in the tables.
+        # Ties go to the setting that comes first in the tables.
         return several_reals, len(values[name]), -SCORER.index(name) if name in SCORER else -len(SCORER)
 
-    x = max(values, key=much)
+    x = max(values, key=rank)
     others = [name for name in values if name != x]
-    y = max(others, key=lambda name: much(name)[1:]) if others else None
+    y = max(others, key=lambda name: rank(name)[1:]) if others else None
     return x, y
 
 
@@ -192,7 +192,7 @@ def _needed(
     settings: Mapping[str, Sequence[Mapping[str, Value]]],
     varying: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """The settings without which two scorers would share a place; a setting that follows from others is dropped."""
+    """The settings needed to keep all scorers at distinct points; settings that follow from others are dropped."""
     needed = list(rest)
     for name in rest:
         without = [part for part in (*axes, *needed) if part is not None and part != name]
@@ -205,14 +205,14 @@ def _needed(
     return needed
 
 
-def _places(count: int, most: int) -> list[int]:
+def _evenly_spread(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     return [round(k * (count - 1) / (most - 1)) for k in range(most)]
 
 
 def _shared(rows: Sequence[Mapping[str, Value]], varying: Sequence[str]) -> dict[str, Value]:
-    """Settings that no picture of the mixer varies and that all its families agree on."""
+    """Settings that do not vary within the mixer and on which all its families agree."""
     return {
         name: value
         for name, value in rows[0].items()
@@ -221,20 +221,20 @@ def _shared(rows: Sequence[Mapping[str, Value]], varying: Sequence[str]) -> dict
 
 
 def _kind(results: Sequence[ScorerResult]) -> Kind:
-    """What a family's numbers are: only what is normalized and causal at every point is honest."""
+    """A family is honest only if normalized and causal at every point."""
     if not all(result.gate("normalized") for result in results):
         return "legacy"
     return "honest" if all(result.gate("causal") for result in results) else "not causal"
 
 
 def _ascending(values: set[Value]) -> tuple[Value, ...]:
-    """Numbers by value, then texts (those that are numbers by value), nothing last."""
+    """Sort: numbers by value, then texts (numeric ones by value), None last."""
 
-    def place(value: Value) -> tuple[int, float, str]:
+    def sort_key(value: Value) -> tuple[int, float, str]:
         if isinstance(value, int | float):
             return 0, float(value), ""
         if isinstance(value, str) and value.isdecimal():
             return 1, float(value), ""
         return (3, 0.0, "") if value is None else (2, 0.0, str(value))
 
-    return tuple(sorted(values, key=place))
+    return tuple(sorted(values, key=sort_key))

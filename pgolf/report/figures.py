@@ -1,8 +1,8 @@
-"""Draws the pictures of a grid: maps and curves, honest scores beside legacy ones, every legacy point with its mass.
+"""Draw the pictures of a grid with matplotlib: heat maps and curves, honest scores beside legacy ones.
 
-An honest panel is coloured by how far a point is from the network alone. A legacy panel is grey, with a scale of its
-own and its mean total mass below, so that nobody takes its numbers for results. The bytes of a picture depend on the
-score rows and the library's version alone: no dates of drawing, no random names, no fonts but the library's own.
+Honest panels are coloured by the distance of a point from the network alone. Legacy panels are grey, with their own
+scale and their mean total mass below, so that nobody takes their numbers for results. The bytes of a picture depend on
+the score rows and the library's version alone: no drawing dates, no random names, only the library's own fonts.
 
 Shapes: Y by X points of a map, masked where the grid has none.
 """
@@ -32,11 +32,11 @@ from pgolf.stats.seeds import SeedSummary
 from pgolf.tables.ranked import ScorerResult
 from pgolf.tables.sheet import Value
 
-# A map with at most so many columns and rows has its numbers written in.
-MOST_NUMBERED = 14
-MOST_LINES = 8
-MOST_TICKS = 14
-# Scores nearer than this are alike to a picture, bits per byte.
+# Maps with at most this many columns and rows show the numbers in the cells.
+MAX_NUMBERED = 14
+MAX_LINES = 8
+MAX_TICKS = 14
+# Bits per byte; scores closer than this look equal in a picture.
 LEAST_GAIN = 1e-4
 
 PANEL_TITLES: dict[Kind, str] = {
@@ -65,14 +65,14 @@ FloatMap = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One picture as files: the name without its ending, and the bytes by ending."""
+    """One picture as files: the name without suffix, and the bytes by suffix."""
 
     name: str
     files: dict[str, bytes]
 
 
 def draw(pictures: Sequence[Picture], facts: RunFacts) -> Iterator[Drawing]:
-    """Every picture: curves, and a map too where two settings span it."""
+    """Yield every picture: curves, and a map as well if it has two axes."""
     seen: dict[str, int] = {}
     for picture in pictures:
         seen[picture.mixer] = seen.get(picture.mixer, 0) + 1
@@ -85,7 +85,7 @@ def draw(pictures: Sequence[Picture], facts: RunFacts) -> Iterator[Drawing]:
 
 @contextmanager
 def _house_style() -> Iterator[None]:
-    """The library's defaults and STYLE, whatever a person's own settings are; theirs again afterwards."""
+    """Use the library's defaults and STYLE, ignoring the user's settings, which are restored afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -100,7 +100,7 @@ def _render(picture: Picture, facts: RunFacts, paint: Paint) -> dict[str, bytes]
         board = Board.of(picture, legend_in=1.4 if paint is paint_curves else 0.0)
         notes = paint(picture, facts, board)
         board.write(_title(picture), facts.line(), [*notes, *notes_of(picture, facts)])
-        # One layout for both files. Straight from the canvases: savefig would draw each picture twice.
+        # One layout for both files. Printed by the canvases directly: savefig would draw each picture twice.
         raster: Any = FigureCanvasAgg(board.figure)
         if (engine := board.figure.get_layout_engine()) is not None:
             engine.execute(board.figure)
@@ -114,10 +114,10 @@ def _render(picture: Picture, facts: RunFacts, paint: Paint) -> dict[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A figure with a score panel per family, the mass of each legacy one below it, and room for the caption.
+    """A figure with a score panel per family, a mass panel below each legacy one, and a caption.
 
-    heights_in: of the grid's rows; the caption is in the last one. caption_width_in,
-    title_width_in: room for their lines.
+    heights_in: heights of the grid's rows; the caption is in the last one. caption_width_in, title_width_in: width
+    available for their lines.
     """
 
     figure: Figure
@@ -131,14 +131,14 @@ class Board:
 
     @classmethod
     def of(cls, picture: Picture, *, legend_in: float) -> "Board":
-        """An empty board for a picture, sized by the number of its points; legend_in: width kept for a legend."""
+        """An empty board for a picture, sized by its number of points. legend_in: width reserved for a legend."""
         columns = len(picture.panels)
         legacy = [number for number, panel in enumerate(picture.panels) if panel.kind == "legacy"]
         width_in = min(max(0.62 * len(picture.x.values) + 1.6, 5.2), 7.2)
         rows = 1 if picture.y is None else len(picture.y.values)
         height_in = min(max(0.42 * rows + 1.3, 3.2), 4.4)
         free = [number for number in range(columns) if number not in legacy]
-        # The caption lies beside the mass where there is room, below everything else.
+        # The caption goes beside the mass panels if there is room, else below everything.
         beside = bool(legacy and free)
         heights_in = (height_in,) * (2 if legacy else 1) + (() if beside else (0.0,))
         figure = Figure(figsize=(columns * width_in + legend_in, 1.0), layout="constrained")
@@ -151,20 +151,20 @@ class Board:
         return cls(figure, grid, scores, masses, caption, heights_in, caption_width_in, columns * width_in)
 
     def write(self, title: str, subtitle: str, notes: Sequence[str]) -> None:
-        """Title above, notes as the caption; the figure grows to hold them."""
+        """Write title and caption (the notes), growing the figure to fit them."""
         letters = int(self.title_width_in * 10)
         lines = [*textwrap.wrap(title, letters), *textwrap.wrap(subtitle, letters)]
         self.figure.suptitle("\n".join(lines), x=0.01, ha="left")
         letters = max(40, int(self.caption_width_in * 72 / (0.56 * CAPTION_POINTS)))
-        told = [line for note in notes for line in textwrap.wrap(note, letters, subsequent_indent="   ")]
+        caption_lines = [line for note in notes for line in textwrap.wrap(note, letters, subsequent_indent="   ")]
         *above_in, last_in = self.heights_in
-        needed_in = (len(told) + 1.5) * CAPTION_POINTS * CAPTION_SPACING / 72 + 0.1
+        needed_in = (len(caption_lines) + 1.5) * CAPTION_POINTS * CAPTION_SPACING / 72 + 0.1
         heights_in = [*above_in, max(last_in, needed_in)]
         self.figure.set_figheight(sum(heights_in) + 0.2 * len(lines) + 0.3)
         self.grid.set_height_ratios(heights_in)
-        # Its size is seen to above; the layout would squeeze the panels for it.
+        # Excluded from the layout, which would shrink the panels for it; its height is reserved above.
         self.caption.text(
-            0.0, 0.97, "\n".join(told), fontsize=CAPTION_POINTS, va="top", linespacing=CAPTION_SPACING,
+            0.0, 0.97, "\n".join(caption_lines), fontsize=CAPTION_POINTS, va="top", linespacing=CAPTION_SPACING,
             transform=self.caption.transAxes,
         ).set_in_layout(False)  # fmt: skip
 
@@ -176,7 +176,7 @@ def _title(picture: Picture) -> str:
 
 
 def notes_of(picture: Picture, facts: RunFacts) -> list[str]:
-    """What both kinds of picture say: the best honest point, what legacy means, spread, and what is not shown."""
+    """Caption notes of both kinds of picture: the best honest point, what legacy means, spread, what is not shown."""
     notes = []
     lowest = []
     for panel in picture.panels:
@@ -266,7 +266,7 @@ def paint_map(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
 
 
 def _map_of(picture: Picture, panel: Panel, column: str) -> "np.ma.MaskedArray[Any, np.dtype[np.float64]]":
-    """Means over seeds as [Y, X], masked where the grid has no point or a seed has no value."""
+    """Means over seeds, [Y, X], masked where the grid has no point or a seed has no value."""
     assert picture.y is not None
     means_YX = np.full((len(picture.y.values), len(picture.x.values)), np.nan)
     columns = {value: place for place, value in enumerate(picture.x.values)}
@@ -278,11 +278,11 @@ def _map_of(picture: Picture, panel: Panel, column: str) -> "np.ma.MaskedArray[A
 
 
 def _colours_of_scores(scores_YX: FloatMap, network: float | None, *, honest: bool) -> tuple[Normalize, Colormap, int]:
-    """Scale and colours of a score map, and how many points lie above the scale's end.
+    """Norm and colour map of a score map, and how many points lie above the scale's end.
 
-    A weight of nearly 1 gives scores so high that they would leave all else one colour, so the scale ends before them:
-    honest, as far above the network as the lowest point is below it, with colours equally strong on both sides;
-    otherwise at the network.
+    Weights near 1 give scores so high that everything else would get one colour, so the scale is cut: for honest maps,
+    as far above the network as the lowest point is below it, with equally strong colours on both sides; otherwise at
+    the network.
     """
     values = np.ma.compressed(scores_YX)
     low = float(values.min())
@@ -291,7 +291,7 @@ def _colours_of_scores(scores_YX: FloatMap, network: float | None, *, honest: bo
         high = max(_end_of_scale(values, low), low + LEAST_GAIN)
     else:
         high = min(float(values.max()), network + gain) if honest else network
-    # A little beyond the network, so that its mark lies within the scale.
+    # Slightly beyond the network, so that its mark is within the scale.
     high = max(high, low + LEAST_GAIN, low if network is None else network + 0.02 * abs(gain))
     colours = matplotlib.colormaps[HONEST_COLOURS if honest and network is not None else OTHER_COLOURS]
     if honest and network is not None:
@@ -303,7 +303,7 @@ def _colours_of_scores(scores_YX: FloatMap, network: float | None, *, honest: bo
 
 
 def _end_of_scale(values: FloatMap, least: float) -> float:
-    """The greatest value, or where it would flatten all others, four times the middle distance from the least one."""
+    """The maximum or, if it would flatten all others, the minimum plus four times the median distance from it."""
     middle = float(np.median(values)) - least
     greatest = float(values.max())
     return greatest if greatest - least <= 8 * middle else least + 4 * middle + LEAST_GAIN
@@ -329,7 +329,7 @@ def _heat(
     extend: bool = False,
     network: float | None = None,
 ) -> None:
-    """One map with its scale, its numbers where there is room for them, and the network's place on the scale."""
+    """Draw a map with its colour bar, numbers in the cells if they fit, and the network's mark on the bar."""
     axes.set_facecolor("white")
     axes.patch.set_hatch("///")  # no point of the grid
     axes.patch.set_edgecolor("#bbbbbb")
@@ -349,18 +349,18 @@ def _heat(
         red, green, blue, _ = colour_map(float(np.clip(norm(value), 0, 1)))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         colour = "white" if dark else "black"
-        # Within its cell: the layout need not measure it.
+        # It fits in its cell, so the layout need not measure it.
         axes.text(column, row, f"{value:{spec}}", ha="center", va="center", fontsize=7.5, color=colour).set_in_layout(
             False
         )
 
 
 def _numbered(values_YX: FloatMap) -> bool:
-    return bool(max(values_YX.shape) <= MOST_NUMBERED)
+    return bool(max(values_YX.shape) <= MAX_NUMBERED)
 
 
 def _star(axes: Axes, column: int, row: int, *, numbered: bool) -> None:
-    """Mark a point of a map: in the cell's corner where its middle holds a number."""
+    """Mark a point of a map, in the cell's corner if its centre has a number."""
     place = (column - 0.33, row + 0.3) if numbered else (column, row)
     axes.plot(*place, marker="*", markersize=11, color="#ffd700", markeredgecolor="black", markeredgewidth=0.8)
 
@@ -377,11 +377,11 @@ def _frame(axes: Axes, picture: Picture, title: str) -> None:
 
 
 def _tick_places(count: int) -> list[int]:
-    """Every place, or every k-th one where they would run into each other; k is 1, 2 or 5 times a power of ten."""
-    if count <= MOST_TICKS:
+    """Every position or, if labels would overlap, every k-th one; k is 1, 2 or 5 times a power of ten."""
+    if count <= MAX_TICKS:
         return list(range(count))
     steps = (factor * 10**power for power in range(12) for factor in (1, 2, 5))
-    return list(range(0, count, next(step for step in steps if count <= step * MOST_TICKS)))
+    return list(range(0, count, next(step for step in steps if count <= step * MAX_TICKS)))
 
 
 def _names_of(axis: Axis, places: Sequence[int]) -> FuncFormatter:
@@ -393,7 +393,7 @@ def _names_of(axis: Axis, places: Sequence[int]) -> FuncFormatter:
 
 
 def paint_curves(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
-    """Fill a board with curves over x, one per value of y: means, bands of one std, every seed as a thin line."""
+    """Fill a board with curves over x, one per value of y: means, bands of one std, each seed as a thin line."""
     lines = _lines(picture)
     palette = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(lines))) if len(lines) > 1 else ["#333333"]
     cut = 0
@@ -416,7 +416,7 @@ def paint_curves(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
         if panel.kind == "honest" and (best := _lowest(panel)) is not None:
             (x, _), summary = best
             axes.plot(
-                _places_of(picture.x)[x],
+                _coordinates(picture.x)[x],
                 summary.mean,
                 marker="*",
                 markersize=14,
@@ -452,11 +452,11 @@ def paint_curves(picture: Picture, facts: RunFacts, board: Board) -> list[str]:
 
 
 def _lines(picture: Picture) -> list[Value]:
-    """The values of y that get a curve: those of the lowest honest points, and others evenly spread."""
+    """The values of y to draw: those of the lowest honest points, and others evenly spread."""
     if picture.y is None:
         return [None]
     values = picture.y.values
-    lines = evenly(values, MOST_LINES)
+    lines = evenly(values, MAX_LINES)
     for panel in picture.panels:
         if panel.kind == "honest" and (best := _lowest(panel)) is not None and best[0][1] not in lines:
             place = values.index(best[0][1])
@@ -467,12 +467,12 @@ def _lines(picture: Picture) -> list[Value]:
 def _line(
     axes: Axes, picture: Picture, panel: Panel, y: Value, column: str, colour: Any, marker: str
 ) -> list[tuple[float, float]]:
-    """One curve; returns the mean and std of its points."""
+    """Draw a curve; returns the mean and std of its points."""
     found = [(x, panel.points[x, y]) for x in picture.x.values if (x, y) in panel.points]
     found = [(x, result) for x, result in found if result.summary(column) is not None]
     if not found:
         return []
-    place_of = _places_of(picture.x)
+    place_of = _coordinates(picture.x)
     places = [place_of[x] for x, _ in found]
     summaries = [result.summary(column) for _, result in found]
     means = [summary.mean for summary in summaries if summary is not None]
@@ -498,8 +498,8 @@ def _of_seed(result: ScorerResult, seed: int, column: str) -> float:
     return math.nan if row is None or row[column] is None else float(row[column])
 
 
-def _places_of(axis: Axis) -> dict[Value, float]:
-    """Where each value stands on a curve's axis: numbers where they are, anything else in turn."""
+def _coordinates(axis: Axis) -> dict[Value, float]:
+    """Coordinate of each value on a curve's axis: numbers as they are, otherwise their index."""
     numbers = _all_numbers(axis)
     return {
         value: float(value) if numbers and isinstance(value, int | float) else float(place)
@@ -512,7 +512,7 @@ def _all_numbers(axis: Axis) -> bool:
 
 
 def _over(axes: Axes, axis: Axis) -> None:
-    """The axis along x: linear, logarithmic where the values span a hundredfold, names where they are no numbers."""
+    """Set up the x axis: linear, logarithmic if values span a factor of 100, names if they are not numbers."""
     axes.set_xlabel(axis.label)
     if not _all_numbers(axis):
         places = _tick_places(len(axis.values))
@@ -528,7 +528,7 @@ def _over(axes: Axes, axis: Axis) -> None:
 
 
 def _limit(axes: Axes, drawn: Sequence[tuple[float, float]], network: SeedSummary | None) -> int:
-    """End the axis of scores before the few that would flatten all others; returns how many lie above."""
+    """Cut the score axis before outliers that would flatten all other points; returns how many lie above."""
     if not drawn:
         return 0
     means, stds = np.array([mean for mean, _ in drawn]), np.array([std for _, std in drawn])
@@ -542,7 +542,7 @@ def _limit(axes: Axes, drawn: Sequence[tuple[float, float]], network: SeedSummar
 
 
 def _second_axis(axes: Axes, facts: RunFacts) -> None:
-    """The same scores in nats per token, to the right."""
+    """Add an axis in nats per token on the right."""
     ratio = facts.nats_per_token_per_bpb
     if ratio is not None:
         second = axes.secondary_yaxis("right", functions=(_times(ratio), _times(1 / ratio)))
@@ -561,7 +561,7 @@ def _panel_title(panel: Panel) -> str:
 
 
 def _lowest(panel: Panel) -> tuple[tuple[Value, Value], SeedSummary] | None:
-    """The place of the lowest mean, and the mean."""
+    """The point with the lowest mean, and its summary."""
     found = [(place, result.summary("bpb")) for place, result in panel.points.items()]
     summaries = [(place, summary) for place, summary in found if summary is not None]
     return min(summaries, key=lambda item: item[1].mean) if summaries else None
@@ -578,7 +578,7 @@ def _spread(summary: SeedSummary) -> str:
 
 
 def _text(value: Value) -> str:
-    """A setting's value in few letters."""
+    """A setting's value, shortened."""
     if isinstance(value, float):
         return f"{value:.4g}"
     text = "none" if value is None else str(value)

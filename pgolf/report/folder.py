@@ -1,4 +1,4 @@
-"""A run's pictures on disk: results/figures/<run key>/, all of them at once or none."""
+"""Write a run's pictures atomically to results/figures/<run key>/."""
 
 import errno
 import glob
@@ -20,15 +20,15 @@ FIGURES = "figures"
 
 
 def figures_folder(results: Path, run_key: str) -> Path:
-    """Where a run's pictures are, or would be."""
+    """Path of a run's pictures; it need not exist."""
     return results / FIGURES / run_key
 
 
 def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | None:
-    """Draw the pictures of one run's score rows under `results` and return their folder; None where nothing varies.
+    """Draw the pictures of one run's score rows under `results` and return their folder; None if nothing varies.
 
-    A folder that is there is left alone, since the same rows give the same pictures; again: it is replaced.
-    Raises ResultsError for rows of several runs, and for a folder that cannot be written to.
+    An existing folder is kept, since equal rows give equal pictures; again: replace it.
+    Raises ResultsError for rows of several runs, and if the folder cannot be written to.
     """
     run_keys = sorted(set(scores.column("run_key").to_pylist()))
     if len(run_keys) != 1:
@@ -42,10 +42,10 @@ def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | 
     pictures = pictures_of(found)
     if not pictures:
         return None
-    # Here, because it takes half a second that a run with nothing to draw should not wait for.
+    # Imported lazily: it takes half a second, which a run with nothing to draw should not spend.
     from pgolf.report.figures import draw
 
-    temporary = folder.with_name(f"{_beginning(folder)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = folder.with_name(f"{_temporary_prefix(folder)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         try:
             _clear_up(folder)
@@ -66,20 +66,20 @@ def draw_run(results: Path, scores: pa.Table, *, again: bool = False) -> Path | 
 
 
 def _clear_up(folder: Path) -> None:
-    """Remove what killed writers of this folder on this host have left; of others a process number says nothing."""
-    for left in folder.parent.glob(f"{glob.escape(_beginning(folder))}*.tmp"):
-        writer = left.name.removeprefix(_beginning(folder)).partition("-")[0]
+    """Remove leftovers of this folder's killed writers on this host (the pids of other hosts mean nothing here)."""
+    for left in folder.parent.glob(f"{glob.escape(_temporary_prefix(folder))}*.tmp"):
+        writer = left.name.removeprefix(_temporary_prefix(folder)).partition("-")[0]
         if not Path(f"/proc/{writer}").exists():
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _beginning(folder: Path) -> str:
-    """How the names of temporary folders made on this host begin."""
+def _temporary_prefix(folder: Path) -> str:
+    """Name prefix of the temporary folders made on this host."""
     return f".{folder.name}.{socket.gethostname()}."
 
 
 def _put(temporary: Path, folder: Path, *, again: bool) -> None:
-    """Give a full folder its name; one that another process put there first stays, unless it is to be replaced."""
+    """Rename the finished folder into place; keep one that another process put there first, unless `again`."""
     if again and folder.is_dir():
         old = temporary.with_suffix(".old.tmp")
         folder.rename(old)
@@ -90,6 +90,6 @@ def _put(temporary: Path, folder: Path, *, again: bool) -> None:
         try:
             temporary.rename(folder)
         except OSError as error:
-            # A folder cannot be renamed to one that holds files.
+            # A folder cannot be renamed onto a non-empty one.
             if error.errno != errno.ENOTEMPTY:
                 raise

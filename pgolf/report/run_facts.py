@@ -1,4 +1,4 @@
-"""What every picture of a run says about the run: whose scores these are, on how much text, from where and when."""
+"""Facts about a run that every picture shows: recipe, seeds, amount of text, device, dates."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from pgolf.tables.ranked import ScorerResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """Facts of the score rows of one run. network_bpb: the network alone over its seeds."""
+    """Facts from the score rows of one run. network_bpb: the network alone, over its seeds."""
 
     run_key: str
     recipe: str
@@ -31,7 +31,7 @@ class RunFacts:
         return len(self.seeds)
 
     def line(self) -> str:
-        """One line for below a title."""
+        """The subtitle line."""
         seeds = f"seed{'s' if self.n > 1 else ''} {', '.join(map(str, self.seeds[:8]))}{', …' if self.n > 8 else ''}"
         text = f"{self.targets:,} targets" if self.targets is not None else "differing targets"
         size = f" ({self.bytes:,} bytes)" if self.bytes is not None else ""
@@ -39,7 +39,7 @@ class RunFacts:
 
 
 def facts_of(scores: pa.Table, results: list[ScorerResult]) -> RunFacts:
-    """The facts of a run's score rows, and of the scorers made of them."""
+    """Collect the facts from a run's score rows and their scorers."""
     neural = next((result for result in results if result.scorer[0] == "neural"), None)
     seeds = sorted({seed for result in results for seed in result.by_seed})
     over, interrupted = (
@@ -68,14 +68,14 @@ def facts_of(scores: pa.Table, results: list[ScorerResult]) -> RunFacts:
 
 
 def _only(scores: pa.Table, name: str) -> str | int | None:
-    """The one value of a column; None where rows differ."""
+    """The single value of a column; None if rows differ."""
     found: set[str | int | None] = set(scores.column(name).to_pylist())
     return found.pop() if len(found) == 1 else None
 
 
 def _dates(scores: pa.Table) -> str:
     """When the scores were made, by day."""
-    # As numbers: a datetime would ask for a time zone file.
+    # As integers: datetimes would need a time zone database.
     moments = [moment for moment in scores.column("started_utc").cast(pa.int64()).to_pylist() if moment is not None]
     days = (
         [datetime.fromtimestamp(moment / 1e6, UTC).date().isoformat() for moment in (min(moments), max(moments))]

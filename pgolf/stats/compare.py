@@ -1,8 +1,8 @@
-"""Is a recipe better than another by more than a margin? One-sided t tests over seeds.
+"""One-sided t tests over seeds: is one recipe better than another by more than a margin?
 
 Losses are nats per token or nats per byte, lower is better. The hypothesis to reject is "the gain is at most the
 margin"; t = (candidate mean - base mean + margin) / standard error, so a gain beyond the margin makes t negative and
-p small. With the margin 0 this t is the one published records state.
+p small. With margin 0 this is the t that published records state.
 """
 
 import math
@@ -16,7 +16,7 @@ from pgolf.stats.seeds import SeedSummary, summarize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainRule:
-    """How much a gain must exceed, per what, how surely, and who says so."""
+    """The margin that a gain must exceed, its unit, the significance level, and the source of the rule."""
 
     margin_nats: float
     per: Literal["token", "byte"]
@@ -39,9 +39,9 @@ RECORD_RULE = GainRule(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What a test says: gain_nats is base mean - candidate mean, positive where the candidate is better.
+    """Result of a test. gain_nats: base mean - candidate mean, positive if the candidate is better.
 
-    t, df and p are None where the test is undefined: a side (or the pairs) has a single seed, or nothing varies.
+    t, df and p are None if the test is undefined: a side (or the pairs) has a single seed, or nothing varies.
     """
 
     test: Literal["welch", "paired"]
@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def passes(self) -> bool | None:
-        """Whether p is below the rule's; None where there is no p."""
+        """Whether p is below the rule's level; None without a p."""
         return None if self.p is None else self.p < self.rule.p_below
 
 
@@ -64,7 +64,7 @@ def compare_welch(
 ) -> Comparison:
     """Welch's test that the candidate's mean loss is below the base's by more than the rule's margin.
 
-    Seeds are independent, variances may differ. Raises DataError where a side has no value or one that is not finite.
+    Seeds are independent, variances may differ. Raises DataError if a side has no value or one that is not finite.
     Source: Welch 1947; degrees of freedom by Welch and Satterthwaite.
     """
     candidate, base = summarize(candidate_nats), summarize(base_nats)
@@ -74,7 +74,7 @@ def compare_welch(
         candidate_var, base_var = candidate.std**2 / candidate.n, base.std**2 / base.n
         if (variance := candidate_var + base_var) > 0:
             t = (rule.margin_nats - gain_nats) / math.sqrt(variance)
-            # Shares, not fourth powers: those underflow for seeds that agree to 80 digits and more.
+            # Ratios, not fourth powers: those underflow for seeds that agree to 80 digits or more.
             share = candidate_var / variance
             df = 1 / (share**2 / (candidate.n - 1) + (1 - share) ** 2 / (base.n - 1))
             p = _student_cdf(t, df)
@@ -84,17 +84,17 @@ def compare_welch(
 def compare_paired(
     candidate_nats: Mapping[int, float], base_nats: Mapping[int, float], *, rule: GainRule = RECORD_RULE
 ) -> Comparison:
-    """Student's paired test of the same claim, over seeds that both sides ran: seed -> loss.
+    """Student's paired test of the same claim. candidate_nats, base_nats: seed -> loss.
 
-    For two scorers of the same trained networks, where the seeds' own spread would drown the gain. Raises DataError
-    where the two sides do not hold the same seeds.
+    For two scorers of the same trained networks, where the spread between seeds would hide the gain. Raises DataError
+    unless both sides have the same seeds.
     """
     unmatched = sorted(candidate_nats.keys() ^ base_nats.keys())
     if unmatched:
         raise DataError(
             f"{len(candidate_nats)} candidate and {len(base_nats)} base seeds, of which {_listed(unmatched)} "
-            "stand on one side only; a paired test needs the same seeds on both: run the missing ones, "
-            "or compare by Welch"
+            "are on one side only; a paired test needs the same seeds on both: run the missing ones, "
+            "or use Welch's test"
         )
     seeds = sorted(candidate_nats)
     candidate, base = summarize(candidate_nats.values()), summarize(base_nats.values())
@@ -113,7 +113,7 @@ def _listed(seeds: list[int]) -> str:
 
 def _student_cdf(t: float, df: float) -> float:
     """Probability that Student's t with `df` degrees of freedom is at most `t`."""
-    # Imported here: scipy costs half a second, and most commands compare nothing. scipy.stats would cost a whole one.
+    # Imported lazily: scipy takes half a second (scipy.stats a whole one), and most commands compare nothing.
     from scipy.special import stdtr
 
     return float(stdtr(df, t))

@@ -1,5 +1,5 @@
-"""The content-addressed store: artifacts with their records, verified on every open.
+"""The content-addressed artifact store: outputs with their records, verified on every open.
 
 In:  a stage key and a function that makes the output.
-Out: a folder `<stage>-<12 hex>` with payload and `record.json`, built once, whole or not at all.
+Out: a folder `<stage>-<12 hex>` with payload and `record.json`, built once and published atomically.
 """

@@ -1,9 +1,9 @@
-"""The artifact store: an output is named by what decides its bytes, built once, and verified whenever it is opened.
+"""The content-addressed artifact store: each output is built once under its key and verified whenever it is opened.
 
-Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` holds what failed verification, `failed/`
-the logs of stages that failed, `partial/<stage>-<12 hex>/` what an unfinished stage keeps for after a kill;
-`.locks/`, `.running/`, `.memo.sqlite`, `.records.sqlite`, `.sources.sqlite` and `.tmp-*`, in a cache of an object store
-also `.remote-records.sqlite` and `.get-*`, are the store's own and may be deleted when nothing runs.
+Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` what failed verification; `failed/` the
+logs of failed stages; `partial/<stage>-<12 hex>/` the unfinished work from which a killed stage resumes.
+`.locks/`, `.running/`, `.memo.sqlite`, `.records.sqlite`, `.sources.sqlite` and `.tmp-*`, and in the cache of an object
+store `.remote-records.sqlite` and `.get-*`, are internal and may be deleted when nothing runs.
 """
 
 import errno
@@ -31,7 +31,7 @@ from pgolf.identity.stage import Stage, StageKey
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lease import is_locked, lease
 from pgolf.run import Made, RunOptions
-from pgolf.store.content import Memo, combined, signature, spelled
+from pgolf.store.content import Memo, combined, signature, signature_text
 from pgolf.store.durable import put, sync, write_synced
 from pgolf.store.output_record import (
     FOLDER_PATTERN,
@@ -49,15 +49,15 @@ FAILED = "failed"
 PARTIAL = "partial"
 LOCKS = ".locks"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# How often a stage that queues for devices looks whether somebody else has begun to build it.
-_LOOK_EVERY_S = 1.0
+# How often a stage that queues for devices checks whether another process has begun to build the same output.
+_POLL_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A complete, verified output of a stage: its folder and its record.
 
-    unverified_bytes: in files of the recorded size whose content was not read, as the caller asked.
+    unverified_bytes: bytes in files checked by size alone, because the caller limited what may be read.
     """
 
     path: Path
@@ -66,20 +66,20 @@ class Artifact:
 
     @property
     def outputs(self) -> Mapping[str, str]:
-        """Named outputs and their digests, 64 hex digits each."""
+        """Output name -> digest, 64 hex digits."""
         return self.record.outputs
 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A folder that is there but must not be used; `why` names the file and what is wrong with it."""
+    """An output folder that must not be used; `why` names the file and what is wrong with it."""
 
     path: Path
     why: str
 
 
 class Store:
-    """A folder of outputs, local or shared; all its paths stay inside it."""
+    """An artifact store in a local or shared folder; it never reads or writes outside it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -87,43 +87,43 @@ class Store:
         self._index = RecordIndex(self.root / ".records.sqlite")
 
     def save_memo(self) -> None:
-        """Keep what was learned about unchanged files for the next process."""
+        """Save the digest cache for the next process."""
         self._memo.save()
 
     def look(self, key: StageKey, *, most_read_bytes: float = math.inf) -> Artifact | Damaged | None:
-        """The output of `key` if it is there and sound; changes nothing. most_read_bytes: as for `inspect`."""
+        """Find and verify the output of `key`, without side effects; None if absent. most_read_bytes: see `inspect`."""
         path = self.root / key.folder
         if not os.path.lexists(path):
             return None
         found = self.inspect(path, most_read_bytes=most_read_bytes)
         if isinstance(found, Artifact) and found.record.key_digest != key.digest:
-            return Damaged(path, f"{RECORD_FILE} belongs to another key that begins with the same 12 digits")
+            return Damaged(path, f"{RECORD_FILE} belongs to another key with the same first 12 digits")
         return found
 
     def get(self, key: StageKey) -> Artifact | Damaged | None:
-        """As `look`, and its files lie in this folder afterwards, wherever they were before."""
+        """As `look`, but downloads the output's files first if only the object store has them."""
         return self.look(key)
 
     def fetch(self, artifact: Artifact) -> Artifact:
-        """An output that `look` has found, with its files in this folder. Raises StoreError if that cannot be."""
+        """Make the files of an output found by `look` available in this folder. Raises StoreError if that fails."""
         return artifact
 
     def is_shared(self, artifact: Artifact) -> bool:
-        """Whether everybody who uses this store can have the output."""
+        """Whether the output is available to all users of this store."""
         return True
 
     def share(self, artifact: Artifact) -> Artifact:
-        """Let everybody who uses this store have the output; the caller holds the lock. Returns the one they have."""
+        """Make the output available to all users of this store, under the caller's lock. Returns the shared one."""
         return artifact
 
     def inspect(self, path: Path, *, trust: bool = True, most_read_bytes: float = math.inf) -> Artifact | Damaged:
-        """Check one folder against its own record: every file present, of the recorded size and sha256.
+        """Verify a folder against its record: every file present, with the recorded size and SHA-256.
 
-        trust: files that have not been touched since they were last hashed are not hashed again. most_read_bytes: where
-        more would have to be hashed, nothing is, and the output is known by its files' sizes alone.
+        trust: do not rehash files that are unchanged since their last hash. most_read_bytes: if more would have to be
+        hashed, check sizes only.
         """
         if path.is_symlink() or not path.is_dir():
-            return Damaged(path, "it is not a folder of the store itself")
+            return Damaged(path, "it is not a folder inside the store")
         try:
             record = read_record(path)
         except StoreError as error:
@@ -145,15 +145,15 @@ class Store:
         try:
             return sum(self._memo.unread_bytes(path / name, name=f"{path.name}/{name}") for name in record.files)
         except OSError:
-            return 0  # found again, and named, by who reads them
+            return 0  # _wrong_content meets the same error and names the file
 
     def _wrong_size(self, path: Path, file: FileRecord) -> str | None:
         try:
             if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(self.root.resolve()):
-                return "missing" if not path.exists() else "is not a plain file of the store"
+                return "missing" if not path.exists() else "is not a regular file inside the store"
             size_bytes = path.stat().st_size
             if size_bytes != file.size_bytes:
-                return f"has {size_bytes:,} bytes, recorded {file.size_bytes:,}"
+                return f"has {size_bytes:,} bytes, expected {file.size_bytes:,}"
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         return None
@@ -167,7 +167,7 @@ class Store:
         return None
 
     def artifacts(self) -> Iterator[Path]:
-        """Folders of the store that look like outputs, sorted by name."""
+        """Folders named like outputs, sorted by name."""
         for folder in self._folders():
             yield self.root / folder
 
@@ -186,11 +186,11 @@ class Store:
             return []
 
     def records(self, stage: str | None = None) -> Iterator[Record]:
-        """Readable records of the store or of one stage, their files unverified, sorted by folder name."""
+        """Valid records of the store or of one stage, sorted by folder name; payload files are not verified."""
         wanted = {}
         for folder in self._folders(stage):
             with suppress(OSError):
-                wanted[folder] = spelled(signature(f"{self.root}/{folder}/{RECORD_FILE}"))
+                wanted[folder] = signature_text(signature(f"{self.root}/{folder}/{RECORD_FILE}"))
         yield from self._index.records(wanted, self._read, stage=stage)
 
     def _read(self, folder: str) -> Record | None:
@@ -201,18 +201,18 @@ class Store:
         return record if record.folder == folder else None
 
     def is_held(self, folder: str) -> bool:
-        """Whether somebody, on whatever host, holds the lock under which this output is written."""
+        """Whether a process on any host holds the lock under which this output is written."""
         return is_locked(self.root / LOCKS / f"{folder}.lock")
 
     def held(self) -> Iterator[str]:
-        """Names of outputs that somebody is building."""
+        """Names of outputs that are being built."""
         for path in self.root.glob(".tmp-*"):
             folder = written_by(path)
             if self.is_held(folder):
                 yield folder
 
     def leftovers(self) -> Iterator[Path]:
-        """Temporary folders of writers that are no more."""
+        """Temporary folders of dead writers."""
         for path in sorted(self.root.glob(".tmp-*")):
             if path.is_dir() and not self.is_held(written_by(path)):
                 yield path
@@ -221,7 +221,7 @@ class Store:
     def lock(self, key: StageKey, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the key's lock; the kernel releases it when the holder dies.
 
-        on_wait: called before we wait; what it raises keeps us from waiting.
+        on_wait: called before blocking; it may raise to avoid the wait.
         """
         try:
             folder = self._own_folder(LOCKS)
@@ -239,14 +239,14 @@ class Store:
             lock.release()
 
     def unfinished(self, key: StageKey) -> Path:
-        """Where the stage of `key` keeps unfinished work, if there is any."""
+        """Path of the scratch folder of `key`; it need not exist."""
         return self.root / PARTIAL / key.folder
 
     @contextmanager
     def scratch(self, key: StageKey) -> Iterator[Path]:
-        """The folder in which the stage of `key` keeps unfinished work; the caller holds the lock.
+        """Provide the scratch folder of `key` for unfinished work, under the caller's lock.
 
-        It survives a killed process and a stage that failed, and is removed once the block ends well.
+        It survives kills and failures, and is removed once the block succeeds.
         """
         try:
             folder = self._own_folder(PARTIAL, key.folder)
@@ -256,12 +256,12 @@ class Store:
             yield folder
         except BaseException:
             with suppress(OSError):
-                folder.rmdir()  # if nothing is in it
+                folder.rmdir()  # succeeds only if empty
             raise
         shutil.rmtree(folder, ignore_errors=True)
 
     def quarantine(self, damaged: Damaged) -> Path:
-        """Move a damaged folder out of the way, keeping it for inspection; returns where it is now."""
+        """Move a damaged folder aside for inspection; returns its new path."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         try:
             target = self._own_folder(QUARANTINE) / f"{damaged.path.name}.{stamp}.{os.getpid()}"
@@ -271,27 +271,26 @@ class Store:
         return target
 
     def _own_folder(self, *parts: str) -> Path:
-        """A folder of the store's own, made if it is not there. Raises StoreError where a link takes its place."""
+        """Create an internal folder if needed. Raises StoreError if a symbolic link stands in its place."""
         path = self.root
         for part in parts:
             path = path / part
             if path.is_symlink():
-                raise StoreError(f"{path} is a link, and the store writes nowhere but in itself; remove the link")
+                raise StoreError(f"{path} is a link, and the store writes only inside its own folder; remove the link")
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def publish(self, key: StageKey, *, stage: Stage, write: Callable[[Path], Made], **about: object) -> Artifact:
-        """Write a payload in a temporary sibling, describe it, and rename it into place; the caller holds the lock.
+        """Write a payload and its record in a temporary folder and rename it into place, under the caller's lock.
 
         about: node, parents and, for an adoption, adopted and the source's provenance, as in `Record`. Raises StoreFull
-        or StoreError when the store cannot be written to; whatever happens, no half-written folder carries the
-        output's name.
+        or StoreError if the store cannot be written to; the output's name never refers to a half-written folder.
         """
         started = datetime.now(UTC)
         clock = time.perf_counter()
         temporary = self.root / f".tmp-{key.folder}-{os.getpid()}"
         try:
-            for leftover in self.root.glob(f".tmp-{key.folder}-*"):  # of a killed holder of this lock
+            for leftover in self.root.glob(f".tmp-{key.folder}-*"):  # left by a killed holder of this lock
                 leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
             temporary.mkdir()
             made = write(temporary)
@@ -319,13 +318,13 @@ class Store:
         return Artifact(self.root / key.folder, record)
 
     def _keep_logs(self, temporary: Path, folder: str) -> None:
-        """Save the logs of a stage that failed: why it did is in them."""
+        """Keep the logs of a failed stage for diagnosis."""
         with suppress(OSError, StoreError):
             for log in sorted(temporary.glob("*.log")):
                 shutil.copyfile(log, self._own_folder(FAILED, folder) / log.name)
 
     def _seal(self, temporary: Path, folder: str) -> dict[str, FileRecord]:
-        """Make every payload file durable and read-only, and describe it; keys are paths relative to the folder."""
+        """fsync every payload file, make it read-only and record it; keys are paths relative to the folder."""
         files = {}
         for path in sorted(temporary.rglob("*")):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
@@ -335,7 +334,7 @@ class Store:
                 continue
             path.chmod(0o444)
             name = refuse_unsafe(path.relative_to(temporary).as_posix())
-            # Remembered under the name it is about to have: renaming the folder changes nothing in a file's stat.
+            # Cached under its final name: renaming the folder does not change a file's stat.
             sha256 = self._memo.sha256(path, name=f"{folder}/{name}", trust=False)
             files[name] = FileRecord(size_bytes=path.stat().st_size, sha256=sha256)
         return files
@@ -355,22 +354,23 @@ def build_once(
     on_build: Callable[[], None] = lambda: None,
     changed_meanwhile: Callable[[], list[str]] = list,
 ) -> tuple[Artifact, bool]:
-    """The output of `key`: reused if it is there and sound, otherwise built now. Returns it and whether it was built.
+    """Reuse the verified output of `key` (cache hit) or build it now. Returns the output and whether it was built.
 
-    Two processes that ask for one key build it once: the second waits for the first's lock and reuses. A damaged output
-    is moved to quarantine and built again. What a killed build has kept in its scratch folder, the next one finds
-    there. on_wait: called before a wait for another that builds it; what it raises ends the call. on_queue: hears which
-    devices are waited for. changed_meanwhile: what of the key has ceased to be true by the end of the build. Raises
-    whatever the stage raises for bad input, StoreFull and StoreError.
+    If two processes want the same key, the second waits for the first's lock and reuses its output. A damaged output is
+    quarantined and rebuilt. A build resumes from the scratch folder of a killed one. on_wait: called before waiting for
+    another builder; it may raise to end the call. on_queue: told which devices are waited for. changed_meanwhile:
+    returns which parts of the key no longer hold at the end of the build. Raises whatever the stage raises for bad
+    input, StoreFull and StoreError.
 
-    A stage's devices come first, then its lock, so that one which only queues for a device keeps nobody else from
-    building it. Nobody waits in a circle: who waits for devices holds no lock, and who waits for a lock holds no
-    devices, because a lock that is not free at once gives them back. Whoever has both waits for nobody.
+    Devices are leased before the key's lock is taken, so that a process queueing for a device does not keep others from
+    building. This cannot deadlock: nobody holds a lock while waiting for devices, and nobody holds devices while
+    waiting for a lock, since they are returned unless the lock is free at once. Whoever has both waits for nobody.
     """
 
     def build() -> tuple[Artifact, bool]:
         entry = importlib.import_module(stage.entry)
-        with _leased(entry, key, run, on_queue, _leaves_queue(store, key)) as placed, store.lock(key, _give_way):
+        queue_check = _queue_check(store, key)
+        with _leased(entry, key, run, on_queue, queue_check) as placed, store.lock(key, _raise_built_elsewhere):
             found = store.get(key)
             if isinstance(found, Artifact):
                 return store.share(found), False
@@ -384,8 +384,8 @@ def build_once(
                 if changed := changed_meanwhile():
                     shutil.rmtree(scratch, ignore_errors=True)
                     raise StoreError(
-                        f"{node} was not kept: while it was being built, {'; '.join(changed)}. Its bytes may be of "
-                        "neither the old nor the new; run again"
+                        f"{node} was not kept: while it was being built, {'; '.join(changed)}. Its bytes may match "
+                        "neither the old state nor the new; run again"
                     )
                 return made
 
@@ -407,27 +407,27 @@ def build_once(
 
 
 class _BuiltElsewhere(Exception):
-    """Somebody else holds the key's lock."""
+    """Another process holds the key's lock."""
 
 
-def _give_way() -> None:
+def _raise_built_elsewhere() -> None:
     raise _BuiltElsewhere
 
 
-def _leaves_queue(store: Store, key: StageKey) -> Callable[[], None]:
-    """To be called while a stage queues for devices: raises _BuiltElsewhere once another has begun to build it."""
-    looked_s = time.monotonic()
+def _queue_check(store: Store, key: StageKey) -> Callable[[], None]:
+    """A callback for the device queue: raises _BuiltElsewhere once another process has begun to build the output."""
+    checked_s = time.monotonic()
 
-    def look() -> None:
-        nonlocal looked_s
-        if time.monotonic() - looked_s < _LOOK_EVERY_S:
+    def check() -> None:
+        nonlocal checked_s
+        if time.monotonic() - checked_s < _POLL_EVERY_S:
             return
-        with suppress(StoreError):  # an object store that does not answer: there is time to ask again
+        with suppress(StoreError):  # an object store that does not answer is asked again later
             if store.is_held(key.folder):
                 raise _BuiltElsewhere
-        looked_s = time.monotonic()
+        checked_s = time.monotonic()
 
-    return look
+    return check
 
 
 @contextmanager
@@ -438,7 +438,7 @@ def _leased(
     on_queue: Callable[[str], None],
     while_waiting: Callable[[], None],
 ) -> Iterator[RunOptions]:
-    """The options with a lease of the devices that the stage needs; as they are for a stage that needs none."""
+    """The run options plus a lease on the devices the stage needs; unchanged if it needs none."""
     names, count = entry.devices(key.config, run) if hasattr(entry, "devices") else ((), 0)
     if count == 0:
         yield run
@@ -448,12 +448,12 @@ def _leased(
 
 
 def written_by(path: Path) -> str:
-    """The output whose lock guards a temporary folder: a process id would say nothing on another host."""
+    """Name of the output whose lock guards a temporary folder (the pid in its name means nothing on another host)."""
     return path.name.removeprefix(".tmp-").removeprefix(".get-").rpartition("-")[0]
 
 
 def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:
-    """Where, when and how long, for the record; a GPU only if the stage says that it used one."""
+    """Where, when and how long an output was built; the GPU only if the stage reports using one."""
     return {
         "wall_s": round(took_s, 3),
         "started_utc": started.isoformat(timespec="seconds"),
@@ -467,13 +467,13 @@ def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:
 
 
 def _gpu_of(made: Made) -> str | None:
-    """The GPU a stage says that it used: by its product name, or as "cuda"."""
+    """The GPU that a stage reports to have used: its product name, or the device as reported."""
     device = made.facts.get("device")
     return gpu_name() if device == "cuda" else None if device in (None, "cpu") else str(device)
 
 
 def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mapping[str, str]) -> dict[str, str]:
-    """Digest of each named output: of its files (by name without folder), or the one the stage reported."""
+    """Digest of each named output: over its files (by name without folder), or as reported by the stage."""
     outputs = {}
     for output, patterns in stage.outputs.items():
         if not patterns:
@@ -490,7 +490,7 @@ def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mappi
 
 
 def _no_space(error: BaseException) -> bool:
-    """Whether a full device is behind `error`; libraries and child processes report it as text only."""
+    """Whether `error` is caused by a full disk; libraries and subprocesses report that as text only."""
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return True
     return "No space left on device" in str(error) or "os error 28" in str(error)
@@ -513,7 +513,7 @@ def store_error(error: Exception, root: Path) -> StoreError:
 
 @cache
 def _git_commit() -> str | None:
-    """Commit of the checkout this package runs from, with "+" when files differ from it; None outside a checkout."""
+    """Git commit this package runs from, with "+" if tracked files were modified; None outside a checkout."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(

@@ -1,4 +1,4 @@
-"""In what two stage keys differ, each field as a person would say it."""
+"""The diff of two stage keys, as readable text, one entry per field."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ _MISSING = object()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two keys differ, each as a person would say it."""
+    """One readable line per field in which two keys differ."""
     return _Compared(new, SECTIONS).texts(old)
 
 
@@ -21,9 +21,9 @@ def nearest(
     *,
     sections: Sequence[str] = SECTIONS,
 ) -> tuple[Record, list[str]] | None:
-    """The record whose key differs from `wanted` in the fewest fields, the highest by rank among equals, and how.
+    """The record whose key differs from `wanted` in the fewest fields (ties: highest `rank`), and its differences.
 
-    sections: the parts of the key that are compared. None without records.
+    sections: the parts of the key to compare. None if there are no records.
     """
     compared = _Compared(wanted, sections)
     counted = [(len(compared.fields(record.key)), record) for record in records]
@@ -35,17 +35,17 @@ def nearest(
 
 
 class _Compared:
-    """One key that many are held against: a store of many runs asks for thousands of earlier ones."""
+    """One key, flattened once, to compare with many: a large store compares thousands of records."""
 
     def __init__(self, key: Mapping[str, Any], sections: Sequence[str]) -> None:
         self.key, self.sections = key, sections
         self.flat = {section: _flat(key.get(section)) for section in sections}
 
     def fields(self, old: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
-        """(section, name, before, after) of every field that differs, None for one that is missing."""
+        """(section, name, before, after) of every differing field; None stands for a missing one."""
         changed = []
         for section in self.sections:
-            if old.get(section) == self.key.get(section):  # most are
+            if old.get(section) == self.key.get(section):  # the common case
                 continue
             before, after = _flat(old.get(section)), self.flat[section]
             for name in before.keys() | after.keys():
@@ -56,10 +56,10 @@ class _Compared:
     def texts(self, old: Mapping[str, Any]) -> list[str]:
         order = {section: place for place, section in enumerate(self.sections)}
         changed = sorted(self.fields(old), key=lambda field: (order[field[0]], field[1]))
-        return [_say(*field) for field in changed]
+        return [_describe(*field) for field in changed]
 
 
-def _say(section: str, name: str, before: Any, after: Any) -> str:
+def _describe(section: str, name: str, before: Any, after: Any) -> str:
     if section == "code":
         what = "new" if before is None else "gone" if after is None else "changed"
         return f"code: {name.replace('.', '/')}.py {what}"
@@ -78,7 +78,7 @@ def _flat(value: Any) -> dict[str, Any]:
 def _flatten(value: Any, prefix: str, flat: dict[str, Any]) -> None:
     if isinstance(value, dict):
         for name, item in value.items():
-            # Module names hold dots of their own; only the config nests.
+            # Module names contain dots of their own; only the config is nested.
             _flatten(item, f"{prefix}.{name}" if prefix else name, flat)
     else:
         flat[prefix] = value
@@ -90,7 +90,7 @@ def _short(value: Any) -> str:
             return f"[{_short(value[0])}, {_short(value[1])}, … {_short(value[-1])}] ({len(value)} values)"
         return "[" + ", ".join(_short(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        # An entry of a list of products or mixtures: what it begins with tells it from the others.
+        # An entry of a list of products or mixtures: its first field is enough to identify it.
         named = [f"{name}: {_short(item)}" for name, item in list(value.items())[:1]]
         return "{" + ", ".join([*named, *(["…"] if len(value) > 1 else [])]) + "}"
     return "none" if value is None else str(value)

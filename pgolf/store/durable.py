@@ -1,11 +1,11 @@
-"""Files that survive a power cut: first the content is on the disk, then the name that says that it is there."""
+"""Crash-safe file writes: fsync the content, rename it atomically, fsync the folder."""
 
 import os
 from pathlib import Path
 
 
 def write_synced(path: Path, *parts: bytes | memoryview) -> None:
-    """Write the parts one after the other; they are on the disk when this returns."""
+    """Write the parts in order and fsync."""
     with path.open("wb") as file:
         for part in parts:
             file.write(part)
@@ -14,7 +14,7 @@ def write_synced(path: Path, *parts: bytes | memoryview) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file's content, or the names in a folder, to the disk."""
+    """fsync a file's content, or the entries of a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -23,6 +23,6 @@ def sync(path: Path) -> None:
 
 
 def put(path: Path, to: Path) -> None:
-    """Give a file or folder that is on the disk its final name, at once and to stay; a file there is replaced."""
+    """Rename a synced file or folder to its final name, atomically and durably; replaces an existing file."""
     os.replace(path, to)
     sync(to.parent)

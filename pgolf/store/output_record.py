@@ -1,4 +1,4 @@
-"""`record.json`: what an output is, where it came from and which files it consists of."""
+"""`record.json` of an output: its key, its provenance, and size and digest of each of its files."""
 
 import json
 import os
@@ -14,17 +14,17 @@ from pgolf.errors import StoreError
 from pgolf.identity.fingerprint import digest
 
 RECORD_FILE = "record.json"
-# When and on what an output was made.
+# Fields that say when, where and on what hardware an output was made.
 PROVENANCE = {"wall_s", "started_utc", "host", "gpu", "cpu", "cores", "ranks", "git_commit"}
 _LATER_FIELDS = ("cpu", "cores", "ranks")
 FOLDER_PATTERN = re.compile(r"[a-z][a-z_]*-[0-9a-f]{12}")
-# A record takes some 6 kB; what is far longer was not written by a store.
-MOST_RECORD_BYTES = 16 << 20
+# A record takes about 6 kB; anything far larger was not written by a store.
+MAX_RECORD_BYTES = 16 << 20
 _PLAIN_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@, -]*")
 
 
 class FileRecord(BaseModel):
-    """Size and content of one payload file."""
+    """Size and digest of one payload file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class FileRecord(BaseModel):
 
 
 class Parent(BaseModel):
-    """The output that was read in one role: its folder in the store, or the path of a file from outside."""
+    """One input of an output: its folder in the store, or the path of an outside file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ class Parent(BaseModel):
 
 
 class Adoption(BaseModel):
-    """A person's statement that an older output is what the present code would make."""
+    """A person's statement that an older output equals what the current code would make."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +54,7 @@ class Adoption(BaseModel):
 
 
 class Record(BaseModel):
-    """Everything known about one output; written last, so that a folder with a record is complete."""
+    """Everything known about one output. It is written last, so a folder with a record is complete."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -70,7 +70,7 @@ class Record(BaseModel):
     started_utc: str
     host: str
     gpu: str | None
-    # What a later run's seconds are compared by; unknown of outputs older than these fields.
+    # To compare the duration with later runs; unknown for outputs older than these fields.
     cpu: str | None = None
     cores: int | None = None
     ranks: int | None = None
@@ -80,23 +80,23 @@ class Record(BaseModel):
     checksum: str = ""
 
     def content_digest(self) -> str:
-        """Digest of everything in the record but the checksum itself."""
-        # A record written before a field existed must keep its digest.
+        """Digest of the whole record except the checksum itself."""
+        # Records written before a field existed must keep their digest.
         absent = {name for name in _LATER_FIELDS if getattr(self, name) is None}
         return digest(self.model_dump(mode="json", exclude={"checksum"} | absent))
 
     def to_bytes(self) -> bytes:
-        """What stands in `record.json`."""
+        """The content of `record.json`."""
         return json.dumps(self.model_dump(mode="json"), indent=1).encode()
 
     @property
     def stage(self) -> str:
-        """Name of the stage that made it."""
+        """Name of the stage that made the output."""
         return str(self.key.get("stage"))
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all payload files."""
+        """Total size of the payload files."""
         return sum(file.size_bytes for file in self.files.values())
 
     @property
@@ -106,9 +106,9 @@ class Record(BaseModel):
 
 
 def read_record(folder: Path) -> Record:
-    """The record of an output's folder.
+    """Read the record of an output's folder.
 
-    Raises StoreError when it is missing, is not a record, or names a file outside its own folder.
+    Raises StoreError if it is missing, is not a record, or names a file outside its own folder.
     """
     try:
         return parse_record(_plain_content(folder / RECORD_FILE))
@@ -119,11 +119,11 @@ def read_record(folder: Path) -> Record:
 
 
 def parse_record(content: bytes) -> Record:
-    """The record that `content` spells. Raises StoreError when it is none, was altered, or names a path it must not."""
-    if len(content) > MOST_RECORD_BYTES:
-        raise StoreError(f"{RECORD_FILE} has more than {MOST_RECORD_BYTES:,} bytes")
+    """Parse a record. Raises StoreError if `content` is not one, was altered, or names an unsafe path."""
+    if len(content) > MAX_RECORD_BYTES:
+        raise StoreError(f"{RECORD_FILE} is larger than {MAX_RECORD_BYTES:,} bytes")
     try:
-        record = Record.model_validate(json.loads(content, object_pairs_hook=_without_repeats))
+        record = Record.model_validate(json.loads(content, object_pairs_hook=_without_duplicates))
         names = [refuse_unsafe(name) for name in record.files]
         altered = record.checksum != record.content_digest() or digest(record.key) != record.key_digest
     except StoreError:
@@ -137,44 +137,42 @@ def parse_record(content: bytes) -> Record:
 
 
 def refuse_unsafe(name: str) -> str:
-    """`name` again, if it can be a payload file's: a relative path spelled in one way only, of plain characters.
+    """Return `name` if it is a valid payload path: relative, canonical, plain ASCII characters.
 
     Raises StoreError for everything else: absolute, "..", hidden or temporary, the record itself, backslashes, control
-    and non-ASCII characters (which file systems fold together in ways of their own).
+    and non-ASCII characters (file systems normalize those differently).
     """
     parts = name.split("/")
     if len(name) > 1000 or not all(_PLAIN_PART.fullmatch(part) for part in parts) or name == RECORD_FILE:
-        raise StoreError(
-            f"{RECORD_FILE} names {name[:200]!r}, a path outside its folder or one that no output may have"
-        )
+        raise StoreError(f"{RECORD_FILE} names {name[:200]!r}, a path outside its folder or with forbidden characters")
     return name
 
 
 def _refuse_clashes(names: list[str]) -> None:
-    """Raise StoreError where two names could be one file, or one file another's folder."""
+    """Raise StoreError if two names could be the same file, or one file's name is another's folder."""
     folded: dict[str, str] = {}
     for name in names:
         if (other := folded.setdefault(name.casefold(), name)) != name:
-            raise StoreError(f"{RECORD_FILE} names {other!r} and {name!r}, one file where case does not count")
+            raise StoreError(f"{RECORD_FILE} names {other!r} and {name!r}, the same file on a case-insensitive disk")
     for name in names:
         above = name.casefold()
         while "/" in above:
             above = above.rpartition("/")[0]
             if above in folded:
-                raise StoreError(f"{RECORD_FILE} names {folded[above]!r} as a file and as a folder")
+                raise StoreError(f"{RECORD_FILE} names {folded[above]!r} both as a file and as a folder")
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("duplicate name")
     return found
 
 
 def _plain_content(path: Path) -> bytes:
-    """The bytes of a plain file of the folder itself: a link, a pipe or a device is not followed, nor waited for."""
+    """Read a regular file without following a link or blocking on a pipe or device."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StoreError(f"{RECORD_FILE} is not a plain file")
-        return file.read(MOST_RECORD_BYTES + 1)
+            raise StoreError(f"{RECORD_FILE} is not a regular file")
+        return file.read(MAX_RECORD_BYTES + 1)

@@ -1,8 +1,8 @@
-"""Records read once: parsed and checked ones by folder, for as long as their file's signature stays the same.
+"""A cache of parsed and verified records by folder, valid while the record file's signature is unchanged.
 
-A store of a thousand runs holds some 18,000 records. Reading and checking each at every plan would take a minute; from
-here it takes a fraction of a second. Only verified records enter. The code digests of a key, most of a record's bytes,
-are kept once for all records that share them.
+A store of a thousand runs holds some 18,000 records. Reading and checking all of them for every plan would take a
+minute; from this cache it takes a fraction of a second. The code digests of a key, most of a record's bytes, are stored
+once for all records that share them.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pgolf.store.table_file import Table
 
 
 class RecordIndex:
-    """Records of one store, in one SQLite file beside it."""
+    """The records of one store, in one SQLite file beside it."""
 
     def __init__(self, path: Path) -> None:
         columns = "folder TEXT PRIMARY KEY, stage TEXT, signature TEXT, code TEXT, body TEXT"
@@ -26,10 +26,10 @@ class RecordIndex:
     def records(
         self, wanted: Mapping[str, str], read: Callable[[str], Record | None], *, stage: str | None = None
     ) -> Iterator[Record]:
-        """The records of the wanted folders, in the order of names. wanted: folder -> signature.
+        """The records of the wanted folders, sorted by folder name. wanted: folder -> signature.
 
-        read: asked for what is not known under its signature; None for a folder without a sound record. stage: what all
-        wanted folders are of, where it is one.
+        read: loads a record on a cache miss; None for a folder without a valid one. stage: set if all wanted folders
+        are of this stage.
         """
         known = self._known(stage) if wanted else {}
         codes: dict[str, Any] = {}
@@ -52,7 +52,7 @@ class RecordIndex:
         return {folder: (signature, code, body) for folder, signature, code, body in rows}
 
     def _decoded(self, code: str, body: str, codes: dict[str, Any]) -> Record | None:
-        """The record that a row spells; None where the row, or the code it names, is damaged."""
+        """Decode a row; None if it, or the row of its code digests, is damaged."""
         try:
             if code not in codes:
                 codes[code] = self._code(code)

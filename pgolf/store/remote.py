@@ -1,7 +1,7 @@
-"""An object store behind an S3 address, through fsspec: names in, bytes out, and writes that depend on what is there.
+"""Client for an S3 object store (through fsspec), with conditional writes.
 
-Credentials, region and endpoint are botocore's own business (its environment variables and files); none of them is ever
-read here, kept, or part of a message.
+Credentials, region and endpoint are left to botocore (its environment variables and files); they are never read or
+stored here, nor printed in messages.
 """
 
 import errno
@@ -19,13 +19,13 @@ _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Changed(Exception):
-    """A conditional write found something else than what it was to replace."""
+    """A conditional write failed its precondition: the object is not what it was to replace."""
 
 
 class Remote:
-    """The objects whose names begin with the address's prefix; all names here are relative to it.
+    """The objects below an s3:// address; all names are relative to its prefix.
 
-    Every method raises StoreError, with what to do, where the service refuses or cannot be reached.
+    Every method raises StoreError, with what to do, if the service refuses or cannot be reached.
     """
 
     ABSENT = object()
@@ -48,13 +48,13 @@ class Remote:
             default_block_size=_PART_BYTES,
             config_kwargs={"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}},
         )
-        self._files.retries = 2  # botocore tries again by itself
+        self._files.retries = 2  # botocore retries by itself
 
-    def read(self, name: str, *, most_bytes: int) -> tuple[bytes, str] | None:
-        """An object's bytes and ETag, at most one byte over `most_bytes`; None if there is none."""
-        with self._telling(f"read {name}"):
+    def read(self, name: str, *, max_bytes: int) -> tuple[bytes, str] | None:
+        """An object's content (at most max_bytes + 1 bytes) and ETag; None if it does not exist."""
+        with self._translated_errors(f"read {name}"):
             try:
-                got = self._call("get_object", Key=self._key(name), Range=f"bytes=0-{most_bytes}")
+                got = self._call("get_object", Key=self._key(name), Range=f"bytes=0-{max_bytes}")
             except FileNotFoundError as error:
                 self._refuse_missing_bucket(error)
                 return None
@@ -65,16 +65,16 @@ class Remote:
             return self._body(got), str(got["ETag"])
 
     def write(self, name: str, content: bytes, *, instead_of: object) -> str:
-        """Write a small object whole; returns its ETag.
+        """Write a small object conditionally; returns its ETag.
 
-        instead_of: an ETag, or ABSENT. Raises Changed where something else is there.
+        instead_of: the ETag of the object to replace, or ABSENT. Raises Changed if something else is there.
         """
         condition = {"IfNoneMatch": "*"} if instead_of is self.ABSENT else {"IfMatch": instead_of}
-        with self._telling(f"write {name}"):
+        with self._translated_errors(f"write {name}"):
             try:
                 put = self._call("put_object", Key=self._key(name), Body=content, **condition)
             except OSError as error:
-                # 409: another conditional write of it is under way. 404: what was to be replaced is gone.
+                # 409: another conditional write is in progress. 404: the object to replace is gone.
                 if _code(error) in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
                     raise Changed(name) from None
                 if "IfMatch" in condition and _code(error) in ("NoSuchKey", "404"):
@@ -83,11 +83,11 @@ class Remote:
             return str(put["ETag"])
 
     def listing(self, prefix: str) -> dict[str, tuple[str, int]]:
-        """Name below `prefix` -> (ETag, size in bytes)."""
+        """Name relative to `prefix` -> (ETag, size in bytes)."""
         found: dict[str, tuple[str, int]] = {}
         start = self._key(prefix)
         options: dict[str, Any] = {}
-        with self._telling(f"list {prefix}"):
+        with self._translated_errors(f"list {prefix}"):
             while True:
                 page = self._call("list_objects_v2", Prefix=start, **options)
                 for item in page.get("Contents", ()):
@@ -97,8 +97,8 @@ class Remote:
                 options = {"ContinuationToken": page["NextContinuationToken"]}
 
     def size_bytes(self, name: str) -> int | None:
-        """An object's size; None if there is none."""
-        with self._telling(f"look at {name}"):
+        """An object's size; None if it does not exist."""
+        with self._translated_errors(f"look up {name}"):
             try:
                 return int(self._call("head_object", Key=self._key(name))["ContentLength"])
             except FileNotFoundError as error:
@@ -106,23 +106,23 @@ class Remote:
                 return None
 
     def upload(self, path: Path, name: str) -> None:
-        """Write a file of any size; the object appears whole or not at all."""
-        with self._telling(f"upload {name}"):
+        """Upload a file of any size; the object appears atomically."""
+        with self._translated_errors(f"upload {name}"):
             self._files.put_file(str(path), f"{self.bucket}/{self._key(name)}", chunksize=_PART_BYTES)
 
     def download(self, name: str, path: Path) -> None:
-        """Bring an object to a file."""
-        with self._telling(f"download {name}"):
+        """Download an object to a file."""
+        with self._translated_errors(f"download {name}"):
             self._files.get_file(f"{self.bucket}/{self._key(name)}", str(path))
 
     def copy(self, name: str, to: str) -> None:
         """Copy an object inside the store."""
-        with self._telling(f"copy {name}"):
+        with self._translated_errors(f"copy {name}"):
             self._files.cp_file(f"{self.bucket}/{self._key(name)}", f"{self.bucket}/{self._key(to)}")
 
     def remove(self, name: str) -> None:
-        """Remove an object; none is as good."""
-        with self._telling(f"remove {name}"):
+        """Delete an object, if it exists."""
+        with self._translated_errors(f"remove {name}"):
             self._call("delete_object", Key=self._key(name))
 
     def _key(self, name: str) -> str:
@@ -145,44 +145,47 @@ class Remote:
             raise error
 
     @contextmanager
-    def _telling(self, doing: str) -> Iterator[None]:
+    def _translated_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
         except self._failures as error:
             if isinstance(error, OSError) and error.errno in _OURS and not _code(error):
-                raise  # the trouble of this machine's disk
+                raise  # this machine's disk is at fault
             raise StoreError(f"{self.url}: cannot {doing}: {self._why(error)}") from None
 
     def _why(self, error: BaseException) -> str:
         code = _code(error)
         if code == "NoSuchBucket":
-            return f"there is no bucket {self.bucket}; make it, or correct --store"
+            return f"there is no bucket {self.bucket}; create it, or correct --store"
         if isinstance(error, PermissionError) or type(error).__name__ in ("NoCredentialsError", "ProfileNotFound"):
             return (
                 f"the service refuses these credentials ({code or type(error).__name__}); set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for this bucket"
             )
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        return f"{said[:300]}. What is finished is kept in the cache; run again when the service answers"
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        return f"{reason[:300]}. Finished stages are kept in the cache; run again when the service answers"
 
 
 def is_url(text: str) -> bool:
-    """Whether a store is named by an address instead of a folder."""
+    """Whether a store is given as a URL rather than a folder."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
 def checked_url(url: str) -> str:
-    """The address without a slash at its end.
+    """The store's URL without a trailing slash.
 
-    Raises ConfigError for one that is not s3://bucket[/prefix], or that holds credentials: it stands in logs.
+    Raises ConfigError unless it is s3://bucket[/prefix], or if it contains credentials, since it appears in logs.
     """
     parts = urlsplit(url)
     if "@" in parts.netloc:
-        raise ConfigError("the store's address holds credentials; give s3://bucket/prefix, and them in the environment")
+        raise ConfigError(
+            "the store's URL contains credentials; give s3://bucket/prefix, and set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, in the environment"
+        )
     if parts.scheme != "s3":
         raise ConfigError(
-            f"{url}: a store is a folder or s3://bucket/prefix; {parts.scheme} offers no conditional writes here, "
-            "which its locks need"
+            f"{url}: a store is a folder or s3://bucket/prefix; {parts.scheme} lacks the conditional writes that its "
+            "locks need"
         )
     path = parts.path.strip("/")
     plain = re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc) and not (parts.query or parts.fragment)
@@ -192,6 +195,6 @@ def checked_url(url: str) -> str:
 
 
 def _code(error: BaseException) -> str:
-    """The service's own word for what went wrong; "" if it said nothing."""
+    """The service's error code; "" if it sent none."""
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))

@@ -1,8 +1,9 @@
-"""A lock that is an object: made by a write that needs the name to be free, kept by a lease that is renewed.
+"""A distributed lock in an object store: an object created by a conditional write, held by a lease that is renewed.
 
-Who waits compares no clocks with the holder: a lease is over once the object has stayed the same for that long on the
-waiter's own clock. It is then taken by a write that needs the very object seen (If-Match), so that of several takers
-one wins. Needs of the service: If-None-Match and If-Match on writes, and reads that see the last write.
+No clocks are compared between machines: a lease has expired once the waiter has seen the object unchanged for that long
+on its own clock. The waiter then takes over with a write conditional on the object it saw (If-Match), so that only one
+of several waiters wins. The service must support If-None-Match and If-Match on writes, and read-after-write
+consistency.
 """
 
 import json
@@ -17,12 +18,12 @@ from typing import Any
 from pgolf.errors import StoreError
 from pgolf.store.remote import Changed, Remote
 
-_MOST_BYTES = 4096
+_MAX_BYTES = 4096
 
 
 @dataclass
 class Held:
-    """The lock while we hold it. lost: somebody has taken it, because we did not renew it in time."""
+    """A lock we hold. lost: set when another process took it because we did not renew the lease in time."""
 
     lost: threading.Event = field(default_factory=threading.Event)
 
@@ -31,9 +32,9 @@ class Held:
 def remote_lock(
     remote: Remote, name: str, *, holder: str, lease_s: float, on_wait: Callable[[], None]
 ) -> Iterator[Held]:
-    """Hold the lock object inside the block. holder: who we are, for people who look. Raises StoreError.
+    """Hold the lock inside the block. holder: who we are, for humans to read. Raises StoreError.
 
-    At the end the object says that it is free; whoever publishes what the lock guarded may remove it.
+    At the end the lock object is marked free; whoever publishes the guarded output may delete it.
     """
     token = secrets.token_hex(8)
     etag = _take(remote, name, holder, token, lease_s, on_wait)
@@ -47,14 +48,14 @@ def remote_lock(
             try:
                 latest[0] = remote.write(name, _body(holder, token, turn, lease_s), instead_of=latest[0])
             except Changed:
-                # Our own write may have arrived although its answer did not.
+                # Our own write may have succeeded although its response was lost.
                 etag = _etag_if(remote, name, token)
                 if etag is None:
                     held.lost.set()
                     return
                 latest[0] = etag
             except StoreError:
-                continue  # the service is away; if it comes back in time the lease is still ours
+                continue  # the service is unreachable; if it is back in time, the lease is still ours
 
     renewing = threading.Thread(target=renew, name=f"renew {name}", daemon=True)
     renewing.start()
@@ -69,15 +70,15 @@ def remote_lock(
 
 
 def is_held(remote: Remote, name: str) -> bool:
-    """Whether the lock object says that somebody holds it; one whose holder has died still says so."""
-    found = remote.read(name, most_bytes=_MOST_BYTES)
+    """Whether the lock object is marked as held; it stays so after its holder has died."""
+    found = remote.read(name, max_bytes=_MAX_BYTES)
     return found is not None and not _is_free(found[0])
 
 
 def _take(remote: Remote, name: str, holder: str, token: str, lease_s: float, on_wait: Callable[[], None]) -> str:
     seen, since_s, waited = "", time.monotonic(), False
     while True:
-        found = remote.read(name, most_bytes=_MOST_BYTES)
+        found = remote.read(name, max_bytes=_MAX_BYTES)
         content, etag = found or (b"", "")
         if etag != seen:
             seen, since_s = etag, time.monotonic()
@@ -86,7 +87,7 @@ def _take(remote: Remote, name: str, holder: str, token: str, lease_s: float, on
                 ours = _body(holder, token, 0, lease_s)
                 return remote.write(name, ours, instead_of=Remote.ABSENT if found is None else etag)
             except Changed:
-                # Our own write may have arrived although its answer did not, and been tried again.
+                # Our own write may have succeeded although its response was lost and it was retried.
                 if (taken := _etag_if(remote, name, token)) is not None:
                     return taken
         elif not waited:
@@ -96,13 +97,13 @@ def _take(remote: Remote, name: str, holder: str, token: str, lease_s: float, on
 
 
 def _body(holder: str, token: str, turn: int, lease_s: float) -> bytes:
-    """What a lock says. turn: makes every renewal another object; -1: it is free."""
-    said = {"holder": holder, "token": token, "turn": turn, "lease_s": lease_s, "written_s": round(time.time(), 3)}
-    return json.dumps(said).encode()
+    """Content of a lock object. turn: makes each renewal a different object; -1 marks the lock as free."""
+    content = {"holder": holder, "token": token, "turn": turn, "lease_s": lease_s, "written_s": round(time.time(), 3)}
+    return json.dumps(content).encode()
 
 
-def _said(content: bytes) -> Mapping[str, Any]:
-    """What a lock object says; nothing where it is none, for anybody may have written it."""
+def _parsed(content: bytes) -> Mapping[str, Any]:
+    """Fields of a lock object; empty if malformed, since anybody may have written it."""
     with suppress(ValueError, RecursionError):
         found = json.loads(content)
         return found if isinstance(found, dict) else {}
@@ -110,19 +111,19 @@ def _said(content: bytes) -> Mapping[str, Any]:
 
 
 def _is_free(content: bytes) -> bool:
-    return bool(_said(content).get("turn") == -1)
+    return bool(_parsed(content).get("turn") == -1)
 
 
 def _lease_s(content: bytes, ours_s: float) -> float:
-    """How long its holder lets it stand; what cannot be read gets our own time."""
+    """The lease duration the holder asked for; our own if it cannot be read."""
     with suppress(ValueError, TypeError):
-        return min(max(ours_s, float(_said(content).get("lease_s", ours_s))), 600.0)  # NaN is not above ours
+        return min(max(ours_s, float(_parsed(content).get("lease_s", ours_s))), 600.0)  # max returns ours for NaN
     return ours_s
 
 
 def _etag_if(remote: Remote, name: str, token: str) -> str | None:
     with suppress(StoreError):
-        found = remote.read(name, most_bytes=_MOST_BYTES)
-        if found is not None and _said(found[0]).get("token") == token:
+        found = remote.read(name, max_bytes=_MAX_BYTES)
+        if found is not None and _parsed(found[0]).get("token") == token:
             return found[1]
     return None

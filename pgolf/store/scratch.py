@@ -1,6 +1,6 @@
-"""What a stage keeps of unfinished work, so that a killed one goes on: files that are whole and sound, or ignored.
+"""Checksummed files in a stage's scratch folder, from which it resumes after a kill; damaged ones are ignored.
 
-The folder is `RunOptions.scratch`; the store names it by the output's key, hands it out under the key's lock, and
+The folder is `RunOptions.scratch`; the store names it by the output's key, provides it under the key's lock, and
 removes it once the output is published. Nothing in it is ever an input of another stage.
 """
 
@@ -13,14 +13,14 @@ _DIGEST_BYTES = 32
 
 
 def save(path: Path, content: bytes) -> None:
-    """Write `content` behind its sha256: whole and on the disk, or not at all, whenever the process is killed."""
+    """Write `content`, prefixed by its SHA-256, atomically and durably."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     write_synced(unfinished, hashlib.sha256(content).digest(), content)
     put(unfinished, path)
 
 
 def load(path: Path) -> bytes | None:
-    """What was saved; None where nothing was, or where the file is damaged, which is removed then."""
+    """Read what was saved; None if there is nothing or it is damaged. A damaged file is removed."""
     content = peek(path)
     if content is None:
         path.unlink(missing_ok=True)
@@ -28,7 +28,7 @@ def load(path: Path) -> bytes | None:
 
 
 def peek(path: Path) -> bytes | None:
-    """What was saved; None where nothing was, or where the file is damaged. Changes nothing."""
+    """As `load`, but leaves a damaged file in place."""
     try:
         written = path.read_bytes()
     except OSError:

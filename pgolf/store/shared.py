@@ -1,9 +1,9 @@
-"""A store whose outputs lie in an object store; the folder on this machine is its cache.
+"""An artifact store in an object store, with a local folder as its cache.
 
-Objects: `<stage>-<12 hex>/<file>` the payloads, `records/<stage>-<12 hex>.json` the records, `locks/` the locks,
-`quarantine/` what failed verification. A record is written last and only where none is, so that present means complete;
-records lie together so that listing 18,000 outputs asks for them alone. An output is built and published in the folder
-first: whatever happens to the service, what was made is kept.
+Objects: payloads in `<stage>-<12 hex>/<file>`, records in `records/<stage>-<12 hex>.json`, locks in `locks/`, outputs
+that failed verification in `quarantine/`. A record is written last and only if absent, so a present record means a
+complete output; all records share one prefix, so that listing 18,000 outputs lists nothing else. An output is built and
+published in the local folder first, so an outage of the service loses no work.
 """
 
 import fcntl
@@ -32,18 +32,18 @@ from pgolf.store.artifact import (
     written_by,
 )
 from pgolf.store.durable import put, sync, write_synced
-from pgolf.store.output_record import FOLDER_PATTERN, MOST_RECORD_BYTES, RECORD_FILE, Record, parse_record
+from pgolf.store.output_record import FOLDER_PATTERN, MAX_RECORD_BYTES, RECORD_FILE, Record, parse_record
 from pgolf.store.record_index import RecordIndex
 from pgolf.store.remote import Changed, Remote
 from pgolf.store.remote_lock import Held, is_held, remote_lock
 
 LEASE_S = 60.0
-# Outputs that this process has opened: a shared lock on each, which the kernel frees with the process.
-_IN_USE: dict[Path, int] = {}
+# Outputs opened by this process: a shared lock on each, released by the kernel when the process ends.
+_PINNED: dict[Path, int] = {}
 
 
 class SharedStore(Store):
-    """A cache folder in front of an object store. limit_bytes: of the folder; None lets it grow."""
+    """A local cache in front of an object store. limit_bytes: maximum size of the cache; None: unlimited."""
 
     def __init__(
         self, remote: Remote, cache: Path, *, limit_bytes: int | None = None, lease_s: float = LEASE_S
@@ -56,15 +56,14 @@ class SharedStore(Store):
         self._leases: dict[str, Held] = {}
 
     def look(self, key: StageKey, *, most_read_bytes: float = math.inf) -> Artifact | Damaged | None:
-        """As in `Store`; an output that only the object store has is judged by its record, its files as they come.
-
-        What is in the folder stays there, whatever the cache's limit, until this process ends.
+        """As in `Store`; for an output that only the object store has, its record decides, and files are verified when
+        downloaded. An output found in the cache is pinned there until this process ends, whatever the cache's limit.
         """
         here = super().look(key, most_read_bytes=most_read_bytes)
         if isinstance(here, Artifact):
-            self._use(key.folder)
+            self._pin(key.folder)
             return here
-        there = self._record_there(key.folder)
+        there = self._remote_record(key.folder)
         if not isinstance(there, Record):
             return there or here
         if there.key_digest != key.digest:
@@ -72,39 +71,39 @@ class SharedStore(Store):
         return Artifact(self.root / key.folder, there)
 
     def get(self, key: StageKey) -> Artifact | Damaged | None:
-        """As `look`, with the files downloaded and verified. Raises StoreError where they cannot be brought."""
+        """As `look`, with the files downloaded and verified. Raises StoreError if the download fails."""
         found = self.look(key)
-        return self._bring(found.record) if isinstance(found, Artifact) else found
+        return self._download_once(found.record) if isinstance(found, Artifact) else found
 
     def fetch(self, artifact: Artifact) -> Artifact:
-        """As in `Store`. Raises StoreError for an output whose objects are damaged."""
-        found = self._bring(artifact.record)
+        """As in `Store`. Raises StoreError if the output's objects are damaged."""
+        found = self._download_once(artifact.record)
         if isinstance(found, Damaged):
-            raise StoreError(f"{artifact.path.name}: {found.why}; `pgolf run` makes it again")
+            raise StoreError(f"{artifact.path.name}: {found.why}; `pgolf run` rebuilds it")
         return found
 
     def is_shared(self, artifact: Artifact) -> bool:
-        """Whether the object store has the record of just this output."""
-        there = self._record_there(artifact.path.name)
+        """Whether the object store holds exactly this output's record."""
+        there = self._remote_record(artifact.path.name)
         return isinstance(there, Record) and there.checksum == artifact.record.checksum
 
     def share(self, artifact: Artifact) -> Artifact:
-        """Upload an output, its record last. Where another has come first, theirs is taken, so that all have the same.
+        """Upload an output, its record last. If another process was first, its output replaces ours, so all agree.
 
-        Raises StoreError where it cannot be; the output stays in the cache folder, and the next run uploads it.
+        Raises StoreError if the upload fails; the output stays in the cache, and the next run uploads it.
         """
         folder = artifact.path.name
         held = self._leases.get(folder)
         if held is not None and held.lost.is_set():
-            self._seen.pop(folder, None)  # the other may have shared its own
+            self._seen.pop(folder, None)  # the new holder may have shared its own
         try:
             if self.is_shared(artifact):
                 return artifact
-            there = self._record_there(folder)
+            there = self._remote_record(folder)
             if isinstance(there, Damaged):
-                self._quarantine_there(folder)
+                self._quarantine_remote(folder)
             elif there is not None:
-                return self._take_theirs(artifact, there)
+                return self._accept_remote(artifact, there)
             for name in sorted(artifact.record.files):
                 self._refuse_lost_lease(folder)
                 self.remote.upload(artifact.path / name, f"{folder}/{name}")
@@ -114,31 +113,31 @@ class SharedStore(Store):
                 self.remote.write(self._record_name(folder), content, instead_of=Remote.ABSENT)
             except Changed:
                 self._seen.pop(folder, None)
-                there = self._record_there(folder)
+                there = self._remote_record(folder)
                 if isinstance(there, Record) and there.checksum != artifact.record.checksum:
-                    return self._take_theirs(artifact, there)
+                    return self._accept_remote(artifact, there)
         except StoreError as error:
             raise StoreError(
                 f"{artifact.record.node} is finished and kept in {artifact.path}, but could not be shared: {error}"
             ) from None
         self._seen[folder] = artifact.record
-        # Whoever waits looks for the record first, so the lock has done its work.
+        # Waiters check the record before the lock, so the lock is no longer needed.
         with suppress(StoreError):
             self.remote.remove(self._lock_name(folder))
             self._evict()
         return artifact
 
-    def _take_theirs(self, ours: Artifact, theirs: Record) -> Artifact:
-        super().quarantine(Damaged(ours.path, "another has shared its own first"))
+    def _accept_remote(self, ours: Artifact, theirs: Record) -> Artifact:
+        super().quarantine(Damaged(ours.path, "another process shared its own first"))
         return self.fetch(Artifact(ours.path, theirs))
 
     def _refuse_lost_lease(self, folder: str) -> None:
         held = self._leases.get(folder)
         if held is not None and held.lost.is_set():
-            raise StoreError("the lock went to another, as the service did not answer for a while; run again")
+            raise StoreError("its lock was lost to another process while the service did not answer; run again")
 
     def records(self, stage: str | None = None) -> Iterator[Record]:
-        """Readable records of the object store or of one stage, sorted by folder name; fetched where they are new."""
+        """Valid records of the object store or of one stage, sorted by folder name; only new ones are downloaded."""
         start = "records/" if stage is None else f"records/{stage}-"
         wanted = {}
         for rest, (etag, _size) in self.remote.listing(start).items():
@@ -147,23 +146,23 @@ class SharedStore(Store):
                 wanted[folder] = etag
 
         def read(folder: str) -> Record | None:
-            there = self._record_there(folder)
+            there = self._remote_record(folder)
             return there if isinstance(there, Record) else None
 
         yield from self._remote_index.records(wanted, read, stage=stage)
 
     def is_held(self, folder: str) -> bool:
-        """Whether somebody on this machine or elsewhere is building the output."""
+        """Whether a process on this or another machine is building the output."""
         return super().is_held(folder) or is_held(self.remote, self._lock_name(folder))
 
     @contextmanager
     def lock(self, key: StageKey, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """As in `Store`, and against other machines by a lock object."""
-        said: list[bool] = []
+        """As in `Store`, plus a lock object against other machines."""
+        notified: list[bool] = []
 
         def wait_once() -> None:
-            if not said:
-                said.append(True)
+            if not notified:
+                notified.append(True)
                 on_wait()
 
         holder = f"{host_name()} pid {os.getpid()}"
@@ -174,7 +173,7 @@ class SharedStore(Store):
             ) as held,
         ):
             self._leases[key.folder] = held
-            # Whoever held it may have shared the output meanwhile.
+            # The previous holder may have shared the output meanwhile.
             self._seen.pop(key.folder, None)
             try:
                 yield
@@ -182,30 +181,30 @@ class SharedStore(Store):
                 del self._leases[key.folder]
 
     def quarantine(self, damaged: Damaged) -> Path:
-        """Move a damaged output out of the way, wherever it is; returns where it is in the folder."""
+        """Move a damaged output aside, locally and remotely; returns its path in the local folder."""
         folder = damaged.path.name
         if isinstance(self._seen.get(folder), Damaged):
-            self._quarantine_there(folder)
+            self._quarantine_remote(folder)
         if os.path.lexists(damaged.path):
             return super().quarantine(damaged)
         return damaged.path
 
     def held(self) -> Iterator[str]:
-        """Names of outputs that somebody is building, here or elsewhere."""
+        """Names of outputs being built, here or on other machines."""
         yield from super().held()
         for name in self.remote.listing("locks/"):
             if is_held(self.remote, f"locks/{name}"):
                 yield name.removesuffix(".json")
 
     def leftovers(self) -> Iterator[Path]:
-        """As in `Store`, and of killed downloads."""
+        """As in `Store`, plus those of killed downloads."""
         yield from super().leftovers()
         for path in sorted(self.root.glob(".get-*")):
-            if path.is_dir() and not is_locked(self._receiving_lock(written_by(path))):
+            if path.is_dir() and not is_locked(self._download_lock_path(written_by(path))):
                 yield path
 
     def unneeded(self, needed: Set[str]) -> Iterator[tuple[str, int, str]]:
-        """What of the object store may go: the prefix of its objects, bytes, and why."""
+        """Garbage in the object store: (prefix of the objects, bytes, reason)."""
         sizes: dict[str, int] = {}
         recorded: set[str] = set()
         locked: set[str] = set()
@@ -220,14 +219,14 @@ class SharedStore(Store):
             if prefix.startswith(f"{QUARANTINE}/"):
                 yield f"{prefix}/", size_bytes, "damaged, in quarantine"
             elif not FOLDER_PATTERN.fullmatch(prefix) or prefix in needed:
-                continue  # not the store's, or in use
+                continue  # not ours, or in use
             elif prefix in recorded:
                 yield f"{prefix}/", size_bytes, "no result refers to it"
             elif prefix not in locked or not is_held(self.remote, self._lock_name(prefix)):
-                yield f"{prefix}/", size_bytes, "left over from an upload that never ended"
+                yield f"{prefix}/", size_bytes, "left over from an unfinished upload"
 
     def remove(self, prefix: str) -> None:
-        """Remove the objects below a prefix that `unneeded` named, an output's record first."""
+        """Delete the objects below a prefix given by `unneeded`, an output's record first."""
         folder = prefix.rstrip("/")
         if FOLDER_PATTERN.fullmatch(folder):
             self.remote.remove(self._record_name(folder))
@@ -236,15 +235,15 @@ class SharedStore(Store):
             self.remote.remove(prefix + name)
 
     def check_all(self) -> Iterator[tuple[str, int, str | None]]:
-        """Download every object of every output and compare it with the record: folder, bytes, what is wrong."""
+        """Download and verify every output: (folder, bytes, what is wrong with it or None)."""
         for name, (_etag, size_bytes) in sorted(self.remote.listing("records/").items()):
             folder = name.removesuffix(".json")
             if not FOLDER_PATTERN.fullmatch(folder):
                 continue
-            there = self._record_there(folder)
+            there = self._remote_record(folder)
             if isinstance(there, Record):
                 size_bytes = there.size_bytes
-                with self._receiving(folder) as temporary:
+                with self._download_folder(folder) as temporary:
                     there = self._download(there, temporary)
             yield folder, size_bytes, there.why if isinstance(there, Damaged) else None
 
@@ -254,10 +253,10 @@ class SharedStore(Store):
     def _lock_name(self, folder: str) -> str:
         return f"locks/{folder}.json"
 
-    def _record_there(self, folder: str) -> Record | Damaged | None:
-        """The object store's record, asked for once; Damaged where it is none."""
+    def _remote_record(self, folder: str) -> Record | Damaged | None:
+        """The record in the object store, read once; Damaged if invalid."""
         if folder not in self._seen:
-            found = self.remote.read(self._record_name(folder), most_bytes=MOST_RECORD_BYTES)
+            found = self.remote.read(self._record_name(folder), max_bytes=MAX_RECORD_BYTES)
             self._seen[folder] = None if found is None else self._parsed(folder, found[0])
         return self._seen[folder]
 
@@ -269,38 +268,40 @@ class SharedStore(Store):
             return Damaged(path, f"{name}: {error}")
         return record if record.folder == folder else Damaged(path, f"{name} belongs to {record.folder}")
 
-    def _bring(self, record: Record) -> Artifact | Damaged:
-        """The output of `record` in the cache folder, downloaded if it is not there yet."""
+    def _download_once(self, record: Record) -> Artifact | Damaged:
+        """The output of `record` in the cache, downloaded on a miss."""
         path = self.root / record.folder
-        self._use(record.folder)
-        with self._receiving(record.folder) as temporary:
+        self._pin(record.folder)
+        with self._download_folder(record.folder) as temporary:
             if os.path.lexists(path):
                 here = self.inspect(path)
                 if isinstance(here, Artifact) and here.record.checksum == record.checksum:
                     with suppress(OSError):
                         os.utime(path)
                     return here
-                super().quarantine(here if isinstance(here, Damaged) else Damaged(path, "another one was shared"))
+                super().quarantine(
+                    here if isinstance(here, Damaged) else Damaged(path, "another process shared its own")
+                )
             self._evict(for_bytes=record.size_bytes)
-            damaged = self._download(record, temporary)
-            if damaged is not None:
-                self._seen[record.folder] = damaged
-                return damaged
+            broken = self._download(record, temporary)
+            if broken is not None:
+                self._seen[record.folder] = broken
+                return broken
             write_synced(temporary / RECORD_FILE, record.to_bytes())
             sync(temporary)
             put(temporary, path)
         return Artifact(path, record)
 
     @contextmanager
-    def _receiving(self, folder: str) -> Iterator[Path]:
-        """Hold the lock of an output's downloads; gives a name for a folder to download to, gone after the block.
+    def _download_folder(self, folder: str) -> Iterator[Path]:
+        """Hold the download lock of an output and yield a temporary path, which is removed after the block.
 
-        Raises StoreError for what this machine's disk refuses.
+        Raises StoreError for errors of the local disk.
         """
         try:
             self._own_folder(LOCKS)
-            with FileLock(self._receiving_lock(folder)):
-                for leftover in self.root.glob(f".get-{folder}-*"):  # of a killed holder of this lock
+            with FileLock(self._download_lock_path(folder)):
+                for leftover in self.root.glob(f".get-{folder}-*"):  # left by a killed holder of this lock
                     leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
                 temporary = self.root / f".get-{folder}-{os.getpid()}"
                 try:
@@ -310,7 +311,7 @@ class SharedStore(Store):
         except OSError as error:
             raise store_error(error, self.root) from error
 
-    def _receiving_lock(self, folder: str) -> Path:
+    def _download_lock_path(self, folder: str) -> Path:
         return self.root / LOCKS / f"{folder}.get.lock"
 
     def _download(self, record: Record, to: Path) -> Damaged | None:
@@ -319,20 +320,20 @@ class SharedStore(Store):
         wanted_bytes = record.size_bytes
         if wanted_bytes > (free_bytes := shutil.disk_usage(self.root).free):
             raise StoreFull(
-                f"{record.folder} has {wanted_bytes:,} bytes, {self.root} {free_bytes:,} free; free space, or choose "
-                "another --cache"
+                f"{record.folder} has {wanted_bytes:,} bytes, {self.root} has {free_bytes:,} free; "
+                "free space or choose another --cache"
             )
         for name, file in sorted(record.files.items()):
-            # Asked before it is fetched: an object may be far larger than it ought to be.
+            # Checked before the download: a wrong object may be far larger than expected.
             size_bytes = self.remote.size_bytes(f"{record.folder}/{name}")
             if size_bytes != file.size_bytes:
-                has = "is missing" if size_bytes is None else f"has {size_bytes:,} bytes, recorded {file.size_bytes:,}"
+                has = "is missing" if size_bytes is None else f"has {size_bytes:,} bytes, expected {file.size_bytes:,}"
                 return Damaged(path, f"{self.remote.url}/{record.folder}/{name} {has}")
             target = to / name
             target.parent.mkdir(parents=True, exist_ok=True)
             self.remote.download(f"{record.folder}/{name}", target)
             target.chmod(0o444)
-            known_as = f"{record.folder}/{name}"  # the name it is about to have
+            known_as = f"{record.folder}/{name}"  # its final name
             if (
                 target.stat().st_size != file.size_bytes
                 or self._memo.sha256(target, name=known_as, trust=False) != file.sha256
@@ -340,8 +341,8 @@ class SharedStore(Store):
                 return Damaged(path, f"{self.remote.url}/{record.folder}/{name} altered")
         return None
 
-    def _quarantine_there(self, folder: str) -> None:
-        """Move the objects of a damaged output aside; its record goes first, so that nobody takes it for complete."""
+    def _quarantine_remote(self, folder: str) -> None:
+        """Move the objects of a damaged output aside, its record first, so that nobody takes it for complete."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         aside = f"{QUARANTINE}/{folder}.{stamp}.{host_name()}-{os.getpid()}"
         if self.remote.size_bytes(self._record_name(folder)) is not None:
@@ -352,19 +353,19 @@ class SharedStore(Store):
             self.remote.remove(f"{folder}/{name}")
         self._seen.pop(folder, None)
 
-    def _use(self, folder: str) -> None:
-        """Mark an output as in use until this process ends."""
+    def _pin(self, folder: str) -> None:
+        """Keep an output from being evicted until this process ends."""
         path = self.root / folder
-        if path not in _IN_USE:
+        if path not in _PINNED:
             name = self._own_folder(LOCKS) / f"{folder}.use"
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            _IN_USE[path] = descriptor
+            _PINNED[path] = descriptor
 
     def _evict(self, for_bytes: int = 0) -> None:
-        """Remove the outputs that were used longest ago until `for_bytes` more fit under the limit.
+        """Evict the least recently used outputs until `for_bytes` more fit under the limit.
 
-        Neither what a process has opened nor what the object store lacks is removed.
+        Outputs that a process has opened, or that are not in the object store yet, stay.
         """
         if self._limit_bytes is None:
             return
@@ -378,11 +379,11 @@ class SharedStore(Store):
             if over_bytes <= 0:
                 return
             artifact = Artifact(self.root / record.folder, record)
-            if artifact.path not in _IN_USE and self.is_shared(artifact) and self._drop(artifact.path):
+            if artifact.path not in _PINNED and self.is_shared(artifact) and self._drop(artifact.path):
                 over_bytes -= size_bytes
 
     def _drop(self, path: Path) -> bool:
-        """Remove an output from the cache unless somebody uses it; it is gone at once or not at all."""
+        """Remove an output from the cache atomically, unless a process uses it; returns whether it was removed."""
         descriptor = os.open(self._own_folder(LOCKS) / f"{path.name}.use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""A table of remembered facts in one SQLite file, for several processes at once.
+"""A cache table in an SQLite file, shared by concurrent processes.
 
-Losing it costs time, never correctness: a file that is damaged, locked for long or not writable is as good as none.
+Losing it costs time, never correctness: a file that is damaged, locked for long or not writable counts as empty.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ _BUSY_S = 5.0
 
 
 class Table:
-    """One table; columns: its SQL definition. Only `put` creates the file."""
+    """One table. columns: its SQL column definitions. Only `put` creates the file."""
 
     def __init__(self, path: Path, name: str, columns: str) -> None:
         self._path, self._name, self._columns = path, name, columns
@@ -22,13 +22,13 @@ class Table:
         self._reader: sqlite3.Connection | None = None
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What a SELECT finds; nothing where the file cannot be read."""
+        """Rows of a SELECT; empty if the file cannot be read."""
         with self._lock:
             try:
                 if self._reader is None:
                     if not self._path.is_file():
                         return []
-                    # Read-only, so that a store that may not be written to can still be planned with.
+                    # Read-only, so that `plan` works on a store without write permission.
                     address = f"{self._path.absolute().as_uri()}?mode=ro"
                     self._reader = sqlite3.connect(address, uri=True, timeout=_BUSY_S, check_same_thread=False)
                 return self._reader.execute(query, values).fetchall()
@@ -36,14 +36,14 @@ class Table:
                 return []
 
     def put(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert or replace rows; a file that is no SQLite file is replaced."""
+        """Insert or replace rows; a file that is not SQLite is replaced."""
         if not rows:
             return
         with suppress(sqlite3.Error, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._write(rows)
-            except sqlite3.OperationalError:  # locked for long, or not writable: the next one learns it again
+            except sqlite3.OperationalError:  # locked for long, or not writable: the next process computes it again
                 return
             except sqlite3.DatabaseError:
                 self._path.unlink()

@@ -1,5 +1,5 @@
-"""Training under a wall clock or for a number of steps, on one or several ranks.
+"""Training on one or several ranks, under a wall-clock limit or for a fixed number of steps.
 
 In:  token shards, a model config, a seed.
-Out: `checkpoint.safetensors`, the training log, and the ledger of the clock.
+Out: `checkpoint.safetensors`, the training log, and a ledger of losses and time.
 """

@@ -1,4 +1,4 @@
-"""Where torchrun enters: one rank of a training run (`pgolf.ranks.enter`)."""
+"""Entry point of the train stage's ranks under torchrun (`pgolf.ranks.enter`)."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from pgolf.train.train_job import Job
 
 
 def train(job: Job, ranks: Ranks, device: torch.device) -> None:
-    """Run this rank of the training, with checkpoints where the job says so."""
+    """Run this rank of the training, with checkpoints if the job asks for them."""
     checkpoints = None if job.checkpoints is None else Checkpoints(job.checkpoints, ranks)
 
     def end(_signal: int, _frame: FrameType | None) -> None:

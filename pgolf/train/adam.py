@@ -1,7 +1,7 @@
-"""AdamW on torch's fused kernel, with moments in each parameter's own format.
+"""AdamW on torch's fused kernel, with moments in each parameter's dtype.
 
-The kernel is called directly: torch.optim.AdamW does the same with it, but its constructor imports torch's compiler,
-which takes longer than the first steps of a small run.
+Calls the kernel directly: torch.optim.AdamW would do the same, but its constructor imports torch's compiler, which
+takes longer than the first steps of a small run.
 Source: Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101; values and formats of PR #715.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(slots=True)
 class Moments:
-    """State of one parameter. steps is a float32 scalar, which is what the kernel counts in."""
+    """State of one parameter. steps: a float32 scalar, as the kernel requires."""
 
     first: Tensor
     second: Tensor
@@ -25,7 +25,7 @@ class Moments:
 class AdamW:
     """m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g²; θ ← θ(1 - lr·decay) - lr · m̂ / (√v̂ + eps), m̂ and v̂ bias-corrected.
 
-    Arithmetic is float32 inside the kernel; a bfloat16 parameter and its moments are rounded once a step.
+    Arithmetic is float32 inside the kernel; a bfloat16 parameter and its moments are rounded once per step.
     """
 
     parameters: list[nn.Parameter]
@@ -47,13 +47,13 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, *, lr: float) -> None:
-        """One step of every parameter that has a gradient; the others neither move nor decay."""
+        """Update every parameter that has a gradient; the others neither move nor decay."""
         moved = [parameter for parameter in self.parameters if parameter.grad is not None]
         for dtype in sorted({parameter.dtype for parameter in moved}, key=str):
-            self._step_alike([parameter for parameter in moved if parameter.dtype == dtype], lr)
+            self._step_one_dtype([parameter for parameter in moved if parameter.dtype == dtype], lr)
 
-    def _step_alike(self, parameters: list[nn.Parameter], lr: float) -> None:
-        """The kernel takes tensors of one format at a time."""
+    def _step_one_dtype(self, parameters: list[nn.Parameter], lr: float) -> None:
+        """The kernel requires all tensors to have the same dtype."""
         moments = [self.moments[parameter] for parameter in parameters]
         torch._foreach_add_([each.steps for each in moments], 1)
         torch._fused_adamw_(

@@ -1,4 +1,4 @@
-"""What a training run exports: one of three averages of its weights."""
+"""Weight averaging: EMA, SWA, or SWA of the EMA, the weights that a training run exports."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from pgolf.train.swa import SnapshotMean
 
 
 class WeightAverage:
-    """The average that `config.average` asks for, and no copy of the weights beyond what it needs."""
+    """The average selected by `config.average`, without copies of the weights beyond what it needs."""
 
     def __init__(self, state: Mapping[str, Tensor], config: TrainConfig) -> None:
         self.dtypes = {name: tensor.dtype for name, tensor in state.items()}
@@ -25,21 +25,21 @@ class WeightAverage:
             )
 
     def update(self, *, steps_done: int, rate_scale: float) -> None:
-        """Take in the weights after one step, which was done at `rate_scale` and is counted in `steps_done`."""
+        """Add the weights after a step. steps_done: including this step. rate_scale: of this step."""
         if self.ema is not None:
             self.ema.update()
         if self.snapshots is not None:
             self.snapshots.update(steps_done=steps_done, rate_scale=rate_scale)
 
     def sums(self) -> dict[str, Tensor]:
-        """What has been averaged so far, by name and where it lies."""
+        """The running sums by name, as references to the live tensors."""
         found = {} if self.ema is None else {f"ema.{name}": tensor for name, tensor in self.ema.average.items()}
         if self.snapshots is not None:
             found |= {f"sum.{name}": tensor for name, tensor in self.snapshots.sums.items()}
         return found
 
     def state(self, *, steps_done: int) -> dict[str, Tensor]:
-        """The averaged weights in the formats of the originals. Raises TrainingError if no snapshot was ever taken."""
+        """The averaged weights in their original dtypes. Raises TrainingError if no snapshot was ever taken."""
         if self.snapshots is None:
             assert self.ema is not None
             averages = self.ema.average
@@ -49,6 +49,6 @@ class WeightAverage:
             raise TrainingError(
                 f"none of {steps_done} steps was a multiple of swa_every_steps {self.snapshots.every_steps} with its "
                 f"rates below swa_below_scale {self.snapshots.below_scale}, so there is no mean to export; "
-                "lower the one, raise the other, or export the exponential average (average ema)"
+                "lower swa_every_steps, raise swa_below_scale, or export the exponential average (average ema)"
             )
         return {name: average.to(self.dtypes[name]) for name, average in averages.items()}

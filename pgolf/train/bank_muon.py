@@ -1,4 +1,4 @@
-"""Muon on banks: matrices of equal shape as one stack, cut over the ranks; gradients and momenta in bfloat16.
+"""Muon on banks: matrices of equal shape stacked and sharded over the ranks; gradients and momenta in bfloat16.
 
 Shapes: N matrices of a bank, padded with zero matrices to P, a multiple of the W ranks; R rows, C columns of each.
 Source: the parallel Muon of PR #745.
@@ -13,12 +13,12 @@ from pgolf.ranks.group import Ranks
 from pgolf.train.muon import nesterov_step, shape_factor, stacked_gradients
 from pgolf.train.newton_schulz import orthogonalize
 
-# The roles that share a bank, each with its matrices of all layers one after the other.
+# The roles that share a bank; each contributes its matrices of all layers in order.
 _BANKS = (("attn.c_q", "attn.proj"), ("attn.c_k", "attn.c_v"), ("mlp.fc",), ("mlp.proj",))
 
 
 def banks_of(matrices: Mapping[str, nn.Parameter]) -> list[list[nn.Parameter]]:
-    """Queries then outputs, keys then values, MLP up, MLP down; whatever is none of these has a bank for itself."""
+    """Banks: queries then outputs, keys then values, MLP up, MLP down; any other matrix gets its own bank."""
     left = dict(matrices)
     banks = []
     for roles in _BANKS:
@@ -28,10 +28,10 @@ def banks_of(matrices: Mapping[str, nn.Parameter]) -> list[list[nn.Parameter]]:
 
 
 class BankMuon:
-    """Rank r works on the r-th W-th of every padded bank, with bfloat16 momenta of its own.
+    """Muon in which rank r updates the r-th of W equal parts of every padded bank, and holds its bfloat16 momenta.
 
-    averages: the gradients are each rank's own and this optimizer takes their mean, in bfloat16, as it cuts the banks;
-    otherwise they are the mean already.
+    averages: gradients are per rank, and this optimizer averages them, in bfloat16, while sharding the banks; otherwise
+    they are averaged already.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BankMuon:
         averages: bool,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        """dtype: of gradients and momenta; #745's is bfloat16."""
+        """dtype: of gradients and momenta; bfloat16 in #745."""
         self.banks = [list(bank) for bank in banks]
         self.newton_schulz_steps = newton_schulz_steps
         self.weight_decay = weight_decay
@@ -63,7 +63,7 @@ class BankMuon:
     def step(self, *, lr: float, momentum: float) -> None:
         """m ← μm + g; step along O = orthogonalize(g + μm) by lr · √max(1, R/C), after decaying by 1 - lr · decay.
 
-        Every matrix must have its gradient, clipped.
+        Every matrix must have its gradient, already clipped.
         """
         for bank, momentum_NRC in zip(self.banks, self.momenta, strict=True):
             padded_PRC = self._padded(stacked_gradients(bank).to(momentum_NRC.dtype))

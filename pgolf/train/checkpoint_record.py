@@ -1,6 +1,6 @@
-"""What makes the files of a training's checkpoint whole: a record of them, written last. Imports no torch.
+"""The record of a resumable training checkpoint: written last, it makes the checkpoint complete. Imports no torch.
 
-These are the checkpoints of an unfinished training; what a finished one exports is that of `pgolf.model.checkpoint`.
+These are the checkpoints of an unfinished training; a finished one exports that of `pgolf.model.checkpoint`.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ from pgolf.train.train_job import Reached
 
 RECORD_FILE = "training.json"
 CHECKPOINT_FORMAT = 1
-# Names in the order of steps.
+# Names sort in order of steps.
 PART_FILE = "step-{steps:09d}.rank-{rank}.safetensors"
 PART_FILES = "step-*.rank-*.safetensors"
 
 
 class PartFile(BaseModel):
-    """Size and content of one rank's file."""
+    """Size and digest of one rank's file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,20 +30,20 @@ class PartFile(BaseModel):
 
     @classmethod
     def of(cls, path: Path) -> "PartFile":
-        """The file as it is. Raises OSError."""
+        """Size and digest of the file as it is now. Raises OSError."""
         with path.open("rb") as file:
             return cls(size_bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 class CheckpointRecord(Reached):
-    """A whole checkpoint: how far, of what, and the files of all ranks by their names."""
+    """A complete checkpoint: its progress, what training it is of, and the files of all ranks by name."""
 
     of: dict[str, str | int]
     files: dict[str, PartFile]
 
 
 def read_record(folder: Path) -> CheckpointRecord | None:
-    """The record in `folder`, its files unseen; None where there is none that can be read. Changes nothing."""
+    """The record in `folder`, without checking its files; None if there is no readable one. Changes nothing."""
     content = peek(folder / RECORD_FILE)
     if content is None:
         return None
@@ -53,18 +53,18 @@ def read_record(folder: Path) -> CheckpointRecord | None:
         return None
 
 
-def sound_record(
+def usable_record(
     folder: Path, of: Mapping[str, str | int], say: Callable[[str], None] = lambda _line: None
 ) -> CheckpointRecord | None:
-    """The record of a checkpoint that is whole and of just this training; removes whatever else is in the folder.
+    """The record of a complete checkpoint of exactly this training; removes everything else in the folder.
 
-    say: hears why a checkpoint is not used.
+    say: told why a checkpoint is not used.
     """
     record = read_record(folder)
-    why = _why_not(folder, record, of)
+    why = _why_unusable(folder, record, of)
     if why is not None:
         at = "" if record is None else f" at step {record.steps}"
-        say(f"the checkpoint{at} of an earlier run is not used: {why}; training starts anew")
+        say(f"the checkpoint{at} of an earlier run is not used: {why}; training starts from the beginning")
         record = None
     kept = set() if record is None else {RECORD_FILE, *record.files}
     for path in folder.iterdir():
@@ -81,7 +81,7 @@ def forget(folder: Path) -> None:
             path.unlink()
 
 
-def _why_not(folder: Path, record: CheckpointRecord | None, of: Mapping[str, str | int]) -> str | None:
+def _why_unusable(folder: Path, record: CheckpointRecord | None, of: Mapping[str, str | int]) -> str | None:
     if record is None:
         return f"{RECORD_FILE} is damaged" if (folder / RECORD_FILE).exists() else None
     for name in sorted(of.keys() | record.of.keys()):
@@ -90,14 +90,14 @@ def _why_not(folder: Path, record: CheckpointRecord | None, of: Mapping[str, str
     ranks = of["number of ranks"]
     assert isinstance(ranks, int)
     if set(record.files) != {PART_FILE.format(steps=record.steps, rank=rank) for rank in range(ranks)}:
-        return f"it names {', '.join(sorted(record.files)) or 'no file'}, which are not the files of {ranks} ranks"
+        return f"it lists {', '.join(sorted(record.files)) or 'no file'}, not the files of {ranks} ranks"
     for name, expected in record.files.items():
         try:
             found = PartFile.of(folder / name)
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
         if found.size_bytes != expected.size_bytes:
-            return f"{name} has {found.size_bytes:,} bytes, recorded {expected.size_bytes:,}"
+            return f"{name} has {found.size_bytes:,} bytes, expected {expected.size_bytes:,}"
         if found != expected:
             return f"{name} is altered"
     return None

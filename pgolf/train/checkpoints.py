@@ -1,8 +1,8 @@
-"""Keeping an unfinished training: every rank writes its part while training goes on, and a record makes them count.
+"""Resumable checkpoints of a training: each rank writes its part asynchronously, then rank 0 commits a record.
 
-A checkpoint is copied to the host between two steps, all ranks after the same one; the copies are written by a thread.
-Once the files of all ranks are on the disk, rank 0 writes the record that names them, and removes the files before.
-What all ranks hold alike is dealt to them tensor by tensor.
+All ranks copy the state to the host after the same step; a thread writes the copies. Once the files of all ranks are
+durable, rank 0 writes the record that names them and removes older files. Tensors that are equal on all ranks are
+distributed over the ranks for writing.
 """
 
 import math
@@ -35,7 +35,7 @@ _SIZE_BYTES, _SHA256_BYTES = 8, 32
 
 
 class Checkpoints:
-    """A `pgolf.train.state.Keeper` with a folder."""
+    """A `pgolf.train.state.Keeper` that writes to a folder."""
 
     def __init__(self, place: CheckpointPlace, ranks: Ranks) -> None:
         self.place = place
@@ -47,18 +47,18 @@ class Checkpoints:
         self._host: dict[str, Tensor] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[PartFile | str] | None = None
-        self._next: Reached | None = None  # what is being written
+        self._next: Reached | None = None  # the checkpoint being written
         self._has_begun = False
         self.is_told_to_end = False
 
     def restore(self, state: TrainingState) -> None:
-        """Put the state where it was kept, and set aside the memory that copies go to."""
+        """Restore the last checkpoint, if any, and allocate the host buffers for later ones."""
         if self.start is not None:
             self._load(state)
             state.steps, state.elapsed_s = self.start.steps, self.start.elapsed_s
             state.rounding, state.snapshots = self.start.rounding, self.start.snapshots
         if self._every_s < math.inf:
-            # Only page-locked memory is copied to at the bus's speed, and locking it takes as long as several copies.
+            # Only page-locked memory is copied to at full bus speed, and locking it takes as long as several copies.
             self._host = {
                 name: torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
                 for name, tensor in self._part(state).items()
@@ -66,24 +66,24 @@ class Checkpoints:
             self._has_begun = True
 
     def tell_to_end(self) -> bool:
-        """End the training after the step on its way, with a last checkpoint; False where it has nothing to keep yet.
+        """Ask training to end after the current step with a last checkpoint; False if there is nothing to save yet.
 
-        May be called by a signal handler.
+        Safe to call from a signal handler.
         """
         self.is_told_to_end = self._has_begun
         return self._has_begun
 
     def is_due(self, elapsed_s: float) -> bool:
-        """True when the last one is long enough ago and no rank is still writing it."""
+        """True if the last checkpoint is long enough ago and no rank is still writing it."""
         if self._writing is not None:
-            (somebody_writes,) = self.ranks.largest(0.0 if self._writing.done() else 1.0)
-            if somebody_writes:
+            (any_writing,) = self.ranks.largest(0.0 if self._writing.done() else 1.0)
+            if any_writing:
                 return False
             self._complete()
         return elapsed_s - self._kept_s >= self._every_s
 
     def keep(self, state: TrainingState) -> None:
-        """Copy the state to the host, and have it written."""
+        """Copy the state to the host and start writing it."""
         began_s = time.perf_counter()
         for name, tensor in self._part(state).items():
             self._host[name].copy_(tensor, non_blocking=True)
@@ -92,32 +92,32 @@ class Checkpoints:
         self._kept_s = state.elapsed_s
         self._next = Reached(
             steps=state.steps,
-            elapsed_s=state.elapsed_s + time.perf_counter() - began_s,  # the copy is on the clock
+            elapsed_s=state.elapsed_s + time.perf_counter() - began_s,  # copying counts as training time
             rounding=state.rounding,
             snapshots=state.snapshots,
             losses=list(self.losses),
             resumed_at=resumed_at(self.start),
         )
-        self._writing = self._thread.submit(_written, self._path(self.ranks.rank, state.steps), self._host)
+        self._writing = self._thread.submit(_write_part, self._path(self.ranks.rank, state.steps), self._host)
 
     def keep_last(self, state: TrainingState) -> None:
-        """Have the state on the disk, with its record; all ranks together."""
+        """Save the state and its record, and wait until both are durable; all ranks together."""
         self.wait()
         self.keep(state)
         self.wait()
 
     def wait(self) -> None:
-        """Have what is being written on the disk, with its record; all ranks together."""
+        """Wait until the checkpoint being written, and its record, are durable; all ranks together."""
         if self._writing is not None:
             self._complete()
-        self._thread.submit(int).result()  # behind the record
+        self._thread.submit(int).result()  # runs after the record is written
 
     def close(self) -> None:
-        """Wait for what is being written. It stays without a record: a finished training needs none."""
+        """Wait for pending writes. The last checkpoint gets no record: a finished training needs none."""
         self._thread.shutdown()
 
     def _part(self, state: TrainingState) -> Mapping[str, Tensor]:
-        """This rank's tensors: its own, and every W-th of the shared ones."""
+        """The tensors this rank writes: its own, and every W-th of the shared ones."""
         names = list(state.shared)[self.ranks.rank :: self.ranks.world_size]
         return {f"shared.{name}": state.shared[name] for name in names} | {
             f"own.{name}": tensor for name, tensor in state.own.items()
@@ -129,7 +129,7 @@ class Checkpoints:
         missing = {f"shared.{name}": tensor for name, tensor in state.shared.items()}
         missing |= {f"own.{name}": tensor for name, tensor in state.own.items()}
         for rank in range(self.ranks.world_size):
-            tensors, _ = load_tensors(self._path(rank, self.start.steps), remedy="run again, and training starts anew")
+            tensors, _ = load_tensors(self._path(rank, self.start.steps), remedy="run again, and training starts over")
             for name, tensor in tensors.items():
                 if rank == self.ranks.rank or name.startswith("shared."):
                     missing.pop(name).copy_(tensor)
@@ -139,14 +139,14 @@ class Checkpoints:
         return self.place.folder / PART_FILE.format(steps=steps, rank=rank)
 
     def _complete(self) -> None:
-        """All ranks have written: make it the checkpoint, or none of it where one of them could not."""
+        """After all ranks have written, commit the checkpoint, or discard it if one of them failed."""
         assert self._next is not None
         assert self._writing is not None
         own = self._writing.result()
         self._writing = None
         if isinstance(own, str):
             print_line(f"no checkpoint after step {self._next.steps}: {own}; training goes on")
-        parts = self._gathered(own)
+        parts = self._gather(own)
         if self.ranks.rank > 0:
             return
         paths = [self._path(rank, self._next.steps) for rank in range(self.ranks.world_size)]
@@ -155,24 +155,24 @@ class Checkpoints:
             self._thread.submit(_remove, paths)
             return
         record = CheckpointRecord(**self._next.model_dump(), of=self.place.of, files=files)
-        self._thread.submit(_recorded, record, self.place.folder)
+        self._thread.submit(_write_record, record, self.place.folder)
 
-    def _gathered(self, own: PartFile | str) -> list[PartFile | None]:
-        """Size and digest of every rank's file; None of one that could not be written."""
-        said = bytes(_SIZE_BYTES + _SHA256_BYTES)
+    def _gather(self, own: PartFile | str) -> list[PartFile | None]:
+        """Size and digest of every rank's file; None for one that could not be written."""
+        sent = bytes(_SIZE_BYTES + _SHA256_BYTES)
         if isinstance(own, PartFile):
-            said = own.size_bytes.to_bytes(_SIZE_BYTES, "little") + bytes.fromhex(own.sha256)
-        heard = bytes(self.ranks.gather(torch.tensor(list(said), dtype=torch.uint8)).tolist())
+            sent = own.size_bytes.to_bytes(_SIZE_BYTES, "little") + bytes.fromhex(own.sha256)
+        received = bytes(self.ranks.gather(torch.tensor(list(sent), dtype=torch.uint8)).tolist())
         parts: list[PartFile | None] = []
-        for i in range(0, len(heard), len(said)):
-            size_bytes = int.from_bytes(heard[i : i + _SIZE_BYTES], "little")
-            sha256 = heard[i + _SIZE_BYTES : i + len(said)].hex()
+        for i in range(0, len(received), len(sent)):
+            size_bytes = int.from_bytes(received[i : i + _SIZE_BYTES], "little")
+            sha256 = received[i + _SIZE_BYTES : i + len(sent)].hex()
             parts.append(PartFile(size_bytes=size_bytes, sha256=sha256) if size_bytes else None)
         return parts
 
 
-def _written(path: Path, tensors: Mapping[str, Tensor]) -> PartFile | str:
-    """Write a rank's part, on the disk when this returns; what is wrong where that is impossible."""
+def _write_part(path: Path, tensors: Mapping[str, Tensor]) -> PartFile | str:
+    """Write and fsync a rank's part; returns its size and digest, or an error message."""
     try:
         save_tensors(path, tensors, {})
         sync(path)
@@ -182,15 +182,15 @@ def _written(path: Path, tensors: Mapping[str, Tensor]) -> PartFile | str:
         return f"{path} cannot be written ({error.strerror})"
 
 
-def _recorded(record: CheckpointRecord, folder: Path) -> None:
-    """Write the record, on the disk with all names in the folder, and remove the files of earlier steps."""
+def _write_record(record: CheckpointRecord, folder: Path) -> None:
+    """Write the record durably, and remove the files of earlier steps."""
     try:
         save(folder / RECORD_FILE, record.model_dump_json().encode())
     except OSError as error:
         _remove(folder / name for name in record.files)
         print_line(f"no checkpoint after step {record.steps}: {error.strerror}; training goes on")
         return
-    # Those of later ones may be being written.
+    # Files of later steps may be in progress.
     _remove(path for path in folder.glob(PART_FILES) if path.name < min(record.files))
 
 

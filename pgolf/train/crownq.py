@@ -1,7 +1,7 @@
-"""CROWN-Q: a penalty on the variance that rounding the weights will add.
+"""CROWN-Q: a training penalty on the variance that rounding the weights would add.
 
 Shapes: N matrices of one shape, R rows, C columns of each.
-Source: PR #745, which computes it for its two embedding projections alone.
+Source: PR #745, which applies it to its two embedding projections only.
 """
 
 from collections.abc import Sequence

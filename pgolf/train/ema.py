@@ -1,4 +1,4 @@
-"""The exponential average of the weights."""
+"""Exponential moving average (EMA) of the weights."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class ExponentialAverage:
-    """e ← decay · e + (1 - decay) · θ at every update, in float32, started from the weights as they are now.
+    """e ← decay · e + (1 - decay) · θ at every update, in float32, starting from the current weights.
 
-    state: the weights by state name, which are read again, where they lie, at every update.
+    state: the weights by state name; these live tensors are read at every update.
     """
 
     def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
@@ -19,8 +19,8 @@ class ExponentialAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after one step."""
+        """Add the weights after a step."""
         averages = list(self.average.values())
         torch._foreach_mul_(averages, self.decay)
-        # float() leaves float32 weights where they are: two launches in all, and one for each bfloat16 table.
+        # float() does not copy float32 weights: two kernel launches in all, plus one per bfloat16 table.
         torch._foreach_add_(averages, [tensor.float() for tensor in self.weights.values()], alpha=1 - self.decay)

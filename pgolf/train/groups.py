@@ -1,6 +1,6 @@
-"""Which parameter is of which kind, and so moved at which rate.
+"""Parameter groups: which optimizer and learning rate each parameter gets.
 
-Source: PR #715: AdamW for tables, Muon for matrices, AdamW for all the rest, with rates of their own.
+Source: PR #715: AdamW for tables, Muon for matrices, AdamW for everything else, each with its own rate.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pgolf.model.linear import CastedLinear
 @dataclass(frozen=True, slots=True)
 class ParameterGroups:
     """Parameters by state name. tables: embeddings. matrices: linear maps of the blocks. projections: the linear maps
-    behind the bigram and value tables. scalars: all the rest.
+    behind the bigram and value tables. scalars: everything else.
     """
 
     tables: dict[str, nn.Parameter]
@@ -25,7 +25,7 @@ class ParameterGroups:
 
 
 def group_parameters(model: GPT) -> ParameterGroups:
-    """Every parameter of the network in exactly one group, by the kind of module that owns it."""
+    """Put every parameter of the network into exactly one group, by the type of module that owns it."""
     groups = ParameterGroups({}, {}, {}, {})
     blocks = block_linears(model)
     for module_name, module in model.named_modules():
@@ -42,7 +42,7 @@ def group_parameters(model: GPT) -> ParameterGroups:
 
 
 def block_linears(model: GPT) -> dict[str, CastedLinear]:
-    """The linear maps of the blocks by module name, each once however often it is executed."""
+    """The linear maps of the blocks by module name, each once even if recurrent."""
     return {
         name: module
         for name, module in model.named_modules()

@@ -1,8 +1,7 @@
-"""One optimizer step, and the run made of them.
+"""The training loop.
 
-Source: order of events and arithmetic of PR #715. It differs in two places, on purpose: the clock that scales the
-rates is the slowest rank's on all ranks (the originals' ranks use their own and drift apart), and a loss that is not
-finite stops the run.
+Source: order of events and arithmetic of PR #715, with two intended differences: all ranks scale rates by the slowest
+rank's clock (the originals' ranks use their own and drift apart), and a loss that is not finite stops the run.
 """
 
 import math
@@ -29,8 +28,8 @@ from pgolf.train.state import Keeper, TrainingState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """A finished step. steps_done counts it; loss_nats is the mean over the step's targets, before the step, with the
-    penalty where one acts. gradient_norm: before clipping; the mean over the ranks where each clips its own.
+    """A finished step. steps_done: including it. loss_nats: mean over the step's targets, before the step, including
+    the penalty if active. gradient_norm: before clipping; the mean over ranks if each clips its own.
     """
 
     steps_done: int
@@ -53,7 +52,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Launched:
-    """A step that the device may still be at. loss_and_norm: on its way to the host, there when `end` has passed."""
+    """A step that the device may still be running. loss_and_norm: being copied to the host; valid once `end` passed."""
 
     steps_done: int
     rate_scale: float
@@ -69,9 +68,9 @@ class _Launched:
 
 
 def prime(model: GPT, config: TrainConfig, spans: SpanReader, ranks: Ranks, *, loss: NetworkLoss | None = None) -> None:
-    """Run the first steps and undo them, so that allocation, compilation and choice of kernels precede the clock.
+    """Run the first steps and undo them, so that allocation, compilation and kernel selection are not timed.
 
-    Leaves weights, data position and the later optimizers as if it had not happened. Not clipped, not averaged.
+    Weights, data position and later optimizers are unaffected. No clipping and no weight averaging.
     """
     initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     optimizers = Optimizers(model, config, ranks)
@@ -79,10 +78,10 @@ def prime(model: GPT, config: TrainConfig, spans: SpanReader, ranks: Ranks, *, l
         accumulate_gradients(model, config, spans, ranks, step, loss=loss)
         optimizers.average_gradients()
         optimizers.step(rate_scale=1.0, momentum=config.muon_momentum)
-    if config.late_qat_below_scale is not None:  # compiled, that is another network
-        _round_in_training(model, config.late_qat_bits)
+    if config.late_qat_below_scale is not None:  # with rounding it is compiled separately
+        _set_fake_bits(model, config.late_qat_bits)
         accumulate_gradients(model, config, spans, ranks, 0, loss=loss)
-        _round_in_training(model, None)
+        _set_fake_bits(model, None)
     model.load_state_dict(initial)
     model.zero_grad(set_to_none=True)
 
@@ -101,14 +100,15 @@ def train(
 ) -> Trained:
     """Train `model` in place until steps or clock run out, and return its averaged weights.
 
-    From stream position 0, or from where `keeper` puts it; what is kept is kept when the device has nothing in flight.
+    Starts at stream position 0, or at the checkpoint that `keeper` restores. Checkpoints are taken when the
+    device has nothing in flight.
 
-    clock_s: seconds from any fixed moment; read once before the first step and once after each, when the device has
-    finished it. loss: `network_loss`; None: `model.loss`. lag: steps that are launched before the host waits for one,
-    so that the device never waits for the host; weights and reports are the same, but a run that stops by the clock
-    does `lag` steps more. Raises NonFiniteLoss, on every rank in the same step, with lag 0 before the step has touched
-    the weights; TrainingError where no snapshot was taken for the mean of them; and Stopped, on every rank after the
-    same step, once the keeper of one of them is told to end and the state is kept.
+    clock_s: seconds from any fixed moment; read once before the first step and once after each step, when the device
+    has finished it. loss: `network_loss`; None: `model.loss`. lag: steps launched before the host waits for one, so
+    that the device never waits for the host; weights and reports are the same, but a run that stops by the clock does
+    `lag` more steps. Raises NonFiniteLoss, on every rank in the same step, with lag 0 before the step has touched the
+    weights; TrainingError if there is no snapshot to average; and Stopped, on every rank after the same step, once one
+    rank's keeper is asked to end and the state is saved.
     """
     model.train()
     device = model.tok_emb.weight.device
@@ -118,17 +118,17 @@ def train(
     if keeper is not None:
         keeper.restore(state)
     launched: deque[_Launched] = deque()
-    rounding, finished, elapsed_s, ends = state.rounding, state.steps, state.elapsed_s, False
+    rounding, finished, elapsed_s, ending = state.rounding, state.steps, state.elapsed_s, False
     if rounding:
-        _round_in_training(model, config.late_qat_bits)
+        _set_fake_bits(model, config.late_qat_bits)
     _synchronize(device)
     start_s = clock_s() - elapsed_s
     for step in range(finished, config.steps):
-        # The steps in flight have taken as long as those before them; with lag 0 there are none.
+        # Assume that the steps in flight take as long as earlier ones; with lag 0 there are none.
         now_s = elapsed_s + (step - finished) * elapsed_s / max(finished, 1)
         scale, momentum = rate_scale(config, step, now_s), muon_momentum(config, step)
         if not rounding and config.late_qat_below_scale is not None and scale < config.late_qat_below_scale:
-            _round_in_training(model, config.late_qat_bits)
+            _set_fake_bits(model, config.late_qat_bits)
             rounding = True
         penalized = config.crownq_weight > 0 and scale < config.crownq_below_scale
         own_loss = accumulate_gradients(model, config, spans, ranks, step, loss=loss, penalized=penalized)
@@ -149,13 +149,13 @@ def train(
             )
         )
         is_last = step + 1 == config.steps
-        keeps = keeper is not None and keeper.is_due(elapsed_s)
-        while len(launched) > (0 if is_last or keeps or ends else lag):
+        saving = keeper is not None and keeper.is_due(elapsed_s)
+        while len(launched) > (0 if is_last or saving or ending else lag):
             oldest = launched.popleft()
             loss_nats, gradient_norm = oldest.finished()
-            told = keeper is not None and keeper.is_told_to_end
-            elapsed_s, told_to_end = ranks.largest(clock_s() - start_s, float(told))
-            ends = ends or told_to_end > 0
+            told_to_end = keeper is not None and keeper.is_told_to_end
+            elapsed_s, any_requested = ranks.largest(clock_s() - start_s, float(told_to_end))
+            ending = ending or any_requested > 0
             finished = oldest.steps_done
             is_last = is_last or (config.clock_limit_s is not None and elapsed_s >= config.clock_limit_s)
             on_step(
@@ -171,13 +171,13 @@ def train(
             )
         if is_last:
             break
-        if keeper is not None and (keeps or ends):
+        if keeper is not None and (saving or ending):
             state.steps, state.elapsed_s, state.rounding = finished, elapsed_s, rounding
-            if ends:
+            if ending:
                 keeper.keep_last(state)
-                raise Stopped(f"training was told to end and did after step {finished}; run again to go on from there")
+                raise Stopped(f"training was told to stop and did so after step {finished}; run again to resume there")
             keeper.keep(state)
-    _round_in_training(model, None)
+    _set_fake_bits(model, None)
     model.zero_grad(set_to_none=True)
     return Trained(state=average.state(steps_done=finished), steps=finished, elapsed_s=elapsed_s)
 
@@ -192,10 +192,10 @@ def accumulate_gradients(
     loss: NetworkLoss | None = None,
     penalized: bool = False,
 ) -> Tensor:
-    """This rank's share of a step: spans rank, rank + W, …; gradients of their mean loss. Returns that loss, float32.
+    """Accumulate gradients of the mean loss over this rank's spans (rank, rank + W, …). Returns that loss, float32.
 
-    penalized: with crownq_weight times the rounding variance of the block matrices added to every span's loss, which
-    is taken once, because it is the same for all of them.
+    penalized: add crownq_weight times the rounding variance of the block matrices; computed once, since it is the same
+    for all spans.
     """
     model.zero_grad(set_to_none=True)
     loss = loss or model.loss
@@ -204,21 +204,21 @@ def accumulate_gradients(
     total = torch.zeros((), device=device)
     for micro_step in range(micro_steps):
         tokens_BT, targets_BT = spans.read(step, micro_step * ranks.world_size + ranks.rank, device)
-        total += _descend(loss(tokens_BT, targets_BT) / micro_steps)
+        total += _backward(loss(tokens_BT, targets_BT) / micro_steps)
     if penalized:
         weights = [linear.weight for linear in block_linears(model).values()]
-        total += _descend(config.crownq_weight * rounding_variance(weights, config.crownq_bits))
+        total += _backward(config.crownq_weight * rounding_variance(weights, config.crownq_bits))
     return total
 
 
-def _descend(loss: Tensor) -> Tensor:
-    """Add the loss's gradients to those there are; returns its value."""
+def _backward(loss: Tensor) -> Tensor:
+    """Accumulate the loss's gradients; returns its value."""
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
 
 def average_and_clip(model: GPT, config: TrainConfig, optimizers: Optimizers) -> Tensor:
-    """Gradients as the optimizers expect them; returns their 2-norm before clipping."""
+    """Average and clip gradients in the configured order; returns their 2-norm before clipping."""
     parameters = list(model.parameters())
     if config.clip_at == "mean":
         optimizers.average_gradients()
@@ -228,7 +228,7 @@ def average_and_clip(model: GPT, config: TrainConfig, optimizers: Optimizers) ->
     return norm
 
 
-def _round_in_training(model: GPT, bits: int | None) -> None:
+def _set_fake_bits(model: GPT, bits: int | None) -> None:
     for linear in block_linears(model).values():
         linear.fake_bits = bits
 
@@ -249,7 +249,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _recorded_event(device: torch.device) -> torch.cuda.Event | None:
-    """An event at the end of what has been launched so far."""
+    """A CUDA event after everything launched so far."""
     if device.type != "cuda":
         return None
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Muon: momentum, then the nearest orthogonal matrix to the step; whole matrices shared out over the ranks.
+"""Muon: momentum updates orthogonalized by Newton–Schulz; whole matrices are distributed over the ranks.
 
 Shapes: N matrices of one shape, R rows, C columns of each.
 Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; arithmetic and rank split of PR #715.
@@ -14,11 +14,11 @@ from pgolf.train.newton_schulz import iteration_dtype, orthogonalize
 
 
 class MatrixMuon:
-    """Matrix i is worked on by rank i mod world_size alone, with float32 gradients and momenta.
+    """Muon in which rank i mod world_size computes the update of matrix i, with float32 gradients and momenta.
 
-    The ranks' updates are summed in the iteration's format (each matrix comes from one rank, so this only gathers),
-    and every rank applies them to its own float32 weights. Matrices of one shape go through the iteration together:
-    one by one, a GPU would spend its time on starting 67 of them.
+    The ranks' updates are summed in the iteration's dtype (each matrix comes from one rank, so this only gathers), and
+    every rank applies them to its own float32 weights. Matrices of one shape are iterated as a batch: one by one, a GPU
+    would spend its time launching kernels for 67 of them.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class MatrixMuon:
         }
 
     def own_momenta(self) -> list[Tensor]:
-        """This rank's momenta, in an order that its matrices decide."""
+        """This rank's momenta, in an order determined by its matrices."""
         return list(self.momenta.values())
 
     @torch.no_grad()
@@ -66,18 +66,18 @@ class MatrixMuon:
 def stacked_gradients(matrices: Sequence[nn.Parameter]) -> Tensor:
     """Gradients of N matrices of one shape, [N, R, C]."""
     gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
-    assert len(gradients) == len(matrices), "a matrix without a gradient is not part of the network"
+    assert len(gradients) == len(matrices), "every matrix must have a gradient"
     return torch.stack(gradients)
 
 
 def nesterov_step(momentum_NRC: Tensor, gradients_NRC: Tensor, momentum: float) -> Tensor:
-    """m ← μm + g in place; returns g + μm. All in the format of `momentum_NRC`."""
+    """m ← μm + g in place; returns g + μm. All in the dtype of `momentum_NRC`."""
     momentum_NRC.mul_(momentum).add_(gradients_NRC)
     return gradients_NRC.add(momentum_NRC, alpha=momentum)
 
 
 def shape_factor(shape: Sequence[int]) -> float:
-    """√max(1, R/C): a tall matrix takes longer steps."""
+    """√max(1, R/C): tall matrices take longer steps."""
     rows, columns = shape
     factor: float = max(1.0, rows / columns) ** 0.5
     return factor

@@ -1,4 +1,4 @@
-"""The loss of one micro-step, compiled where that pays."""
+"""The loss function of a micro-step, compiled on CUDA."""
 
 from collections.abc import Callable
 from typing import cast

@@ -1,4 +1,4 @@
-"""Newton–Schulz: a stack of matrices towards the nearest orthogonal ones, by products alone.
+"""Newton–Schulz iteration: orthogonalize a stack of matrices using only matrix products.
 
 Shapes: N matrices of a stack, R rows, C columns of each.
 Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; arithmetic of PRs #715 and #745.
@@ -11,16 +11,16 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # per singular value s: a s + b s³ +
 
 
 def iteration_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA as in the originals; float32 on CPU, where few processors multiply bfloat16 natively."""
+    """bfloat16 on CUDA as in the originals; float32 on CPU, since few processors support bfloat16 natively."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def orthogonalize(steps_NRC: Tensor, iterations: int, *, fused: bool = True) -> Tensor:
-    """UVᵀ of each UΣVᵀ, roughly: every singular value goes through the same polynomial `iterations` times.
+    """Approximate UVᵀ of each UΣVᵀ by applying a polynomial to the singular values `iterations` times.
 
-    Returns [N, R, C] in `iteration_dtype`; each matrix is divided by its own Frobenius norm first, zero stays zero.
-    fused: sums are rounded once with the product they end in, and the polynomial's last term is (c G) G, as in #715's
-    compiled iteration; otherwise after every operation, and it is c (G G), as in #745's.
+    Returns [N, R, C] in `iteration_dtype`; each matrix is first divided by its Frobenius norm, and zero stays zero.
+    fused: sums are rounded once together with their product, and the polynomial's last term is (c G) G, as in #715's
+    compiled iteration; otherwise every operation is rounded, and the term is c (G G), as in #745.
     """
     a, b, c = NEWTON_SCHULZ
     x: Tensor = steps_NRC.to(iteration_dtype(steps_NRC.device))

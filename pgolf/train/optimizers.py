@@ -1,4 +1,4 @@
-"""The three optimizers of a run: AdamW on tables, AdamW on scalars, Muon on matrices."""
+"""The optimizers of a run: AdamW for tables, AdamW for scalars, Muon for matrices."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from pgolf.train.muon import MatrixMuon
 
 
 class Optimizers:
-    """All three with fresh moments, and the averaging of gradients over the ranks that they expect beforehand."""
+    """All three with fresh state, and the averaging of gradients over ranks that must precede their step."""
 
     def __init__(self, model: GPT, config: TrainConfig, ranks: Ranks) -> None:
         groups = group_parameters(model)
@@ -26,7 +26,7 @@ class Optimizers:
         self.config = config
         self.ranks = ranks
         self.muon = _muon(by_muon, config, ranks)
-        # Decay acts on gains and gates too, as in the originals.
+        # Weight decay applies to gains and gates too, as in the originals.
         self.table_adam, self.scalar_adam = (
             AdamW(
                 parameters=list(group.values()),
@@ -43,7 +43,7 @@ class Optimizers:
         self.averaged_first = [parameter for parameter in model.parameters() if parameter not in left_to_muon]
 
     def shared_state(self) -> dict[str, Tensor]:
-        """What AdamW remembers, by name and where it lies: the same on all ranks."""
+        """AdamW's state by name, as live tensors: equal on all ranks."""
         moments = self.table_adam.moments | self.scalar_adam.moments
         found: dict[str, Tensor] = {}
         for name, parameter in self.by_adam.items():
@@ -52,15 +52,15 @@ class Optimizers:
         return found
 
     def own_state(self) -> dict[str, Tensor]:
-        """What Muon remembers, by name and where it lies: of this rank alone."""
+        """Muon's state by name, as live tensors: of this rank only."""
         return {f"momentum.{i}": momentum for i, momentum in enumerate(self.muon.own_momenta())}
 
     def average_gradients(self) -> None:
-        """Replace gradients by their means over the ranks; a Muon that averages its own keeps them local."""
+        """Replace gradients by their means over the ranks, except those that Muon averages itself."""
         self.ranks.mean_gradients(self.averaged_first)
 
     def step(self, *, rate_scale: float, momentum: float) -> None:
-        """One step of all three with every base rate times `rate_scale`; parameters without a gradient stay."""
+        """Step all three with every base rate times `rate_scale`; parameters without a gradient do not change."""
         self.table_adam.step(lr=self.config.embedding_lr * rate_scale)
         self.scalar_adam.step(lr=self.config.scalar_lr * rate_scale)
         self.muon.step(lr=self.config.muon_lr * rate_scale, momentum=momentum)
@@ -75,5 +75,5 @@ def _muon(matrices: dict[str, nn.Parameter], config: TrainConfig, ranks: Ranks) 
         newton_schulz_steps=steps,
         weight_decay=decay,
         ranks=ranks,
-        averages=config.clip_at == "rank",  # what each rank clips for itself is still to be averaged
+        averages=config.clip_at == "rank",  # gradients clipped per rank are not averaged yet
     )

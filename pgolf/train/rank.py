@@ -1,4 +1,4 @@
-"""What one rank of a training does, under torchrun or alone."""
+"""One rank of a training run, under torchrun or alone: initialize, prime, train, save."""
 
 import time
 
@@ -21,11 +21,11 @@ from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, Log
 def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = None) -> None:
     """Initialize, prime, train and, on rank 0, write checkpoint and ledger.
 
-    keeper: keeps the training for after a kill, and says where an earlier one has left off.
+    keeper: saves resumable checkpoints and restores the last one.
     """
     torch.set_num_threads(job.threads)
     config = job.config.train
-    # A run that stops by the clock is not repeatable anyway, and on CUDA repeatable backward passes are slower.
+    # A run that stops by the clock is not reproducible anyway, and deterministic backward passes are slower on CUDA.
     torch.use_deterministic_algorithms(config.clock_limit_s is None)
     torch.backends.cuda.enable_cudnn_sdp(False)  # flash attention, as in the originals
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -78,7 +78,7 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
 
 
 class _Phases:
-    """Wall seconds between one `end` and the next."""
+    """Measures wall seconds per phase, each lasting until its `end`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -91,7 +91,7 @@ class _Phases:
 
 
 class _StepLog:
-    """Prints every n-th step, the first and the last, for people and for the progress bar, and keeps their losses."""
+    """Prints the first, every n-th and the last step, for the log and the progress bar, and keeps their losses."""
 
     def __init__(self, config: TrainConfig, every_steps: int, losses: list[LoggedLoss], start: Reached | None) -> None:
         self.config = config

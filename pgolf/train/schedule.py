@@ -1,4 +1,4 @@
-"""Learning rate and momentum over a run, as pure functions of the step and, for timed runs, the seconds so far.
+"""Learning-rate and momentum schedules: pure functions of the step and, for timed runs, the elapsed seconds.
 
 Source: PR #715 (linear warm-down measured in steps' worth of time; no rate warm-up).
 """
@@ -20,7 +20,7 @@ def rate_scale_by_steps(step: int, *, steps: int, warmdown_steps: int) -> float:
 
 
 def rate_scale_by_clock(step: int, elapsed_s: float, *, limit_s: float, warmdown_steps: int) -> float:
-    """1 until the time left is what `warmdown_steps` take at the mean pace so far, then their ratio."""
+    """1 until the time left equals what `warmdown_steps` take at the mean pace so far, then their ratio."""
     warmdown_s = warmdown_steps * elapsed_s / max(step, 1)
     left_s = max(limit_s - elapsed_s, 0.0)
     return left_s / max(warmdown_s, 1e-12) if left_s <= warmdown_s else 1.0

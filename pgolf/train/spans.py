@@ -1,4 +1,4 @@
-"""The training batches: consecutive spans of the token stream, the same ones however many ranks share them.
+"""Training batches: consecutive spans of the token stream, the same for any number of ranks.
 
 Shapes: B rows of a span, T positions of a row.
 """
@@ -12,9 +12,9 @@ from pgolf.train.config import TrainConfig
 
 
 class SpanReader:
-    """Reads span `index` of optimizer step `step` wherever it lies in the stream.
+    """Random access to the spans of optimizer steps.
 
-    A span of n targets takes n + 1 stream tokens; its last token is a target only, and the next span starts after it.
+    A span of n targets has n + 1 stream tokens; its last token is a target only, and the next span starts after it.
     """
 
     def __init__(self, stream: TokenStream, config: TrainConfig) -> None:
@@ -22,13 +22,13 @@ class SpanReader:
         self.config = config
 
     def read(self, step: int, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, int64 [B, T] each, on `device`."""
+        """Inputs and targets of span `index` of a step, int64 [B, T] each, on `device`."""
         length = self.config.tokens_per_span + 1
         self.stream.seek((step * self.config.spans_per_step + index) * length)
-        # torch has few operations on uint16: they travel as int16, and the sign is dropped where they arrive.
+        # torch has few operations on uint16: transfer as int16 and mask off the sign extension on the device.
         span = torch.from_numpy(self.stream.take(length).view(np.int16))
         if device.type == "cuda":
-            span = span.pin_memory().to(device, non_blocking=True)  # else the host would wait for the steps before
+            span = span.pin_memory().to(device, non_blocking=True)  # else the host would wait for earlier steps
         span = span.long() & 0xFFFF
         rows = (-1, self.config.sequence_length)
         return span[:-1].view(rows), span[1:].view(rows)

@@ -1,4 +1,4 @@
-"""Everything that the next step of a training depends on, and who keeps it for after a kill."""
+"""The complete state of a training run, and the interface of what checkpoints it."""
 
 from typing import Protocol
 
@@ -11,10 +11,10 @@ from pgolf.train.train_job import LoggedLoss, Reached
 
 
 class TrainingState:
-    """shared: the tensors that are the same on all ranks, by name. own: those of this rank. Both where they lie.
+    """Everything the next step depends on. shared: tensors equal on all ranks, by name. own: this rank's. Both live.
 
-    steps: done so far, in elapsed_s. rounding: the late one is on. The data's position follows from steps, and nothing
-    draws random numbers.
+    steps: done so far, in elapsed_s. rounding: whether late QAT is on. The data position follows from steps, and no
+    random numbers are drawn.
     """
 
     def __init__(self, model: GPT, optimizers: Optimizers, average: WeightAverage) -> None:
@@ -26,7 +26,7 @@ class TrainingState:
 
     @property
     def snapshots(self) -> int:
-        """How many are in the sums of their mean."""
+        """Number of snapshots summed so far."""
         return 0 if self.average.snapshots is None else self.average.snapshots.count
 
     @snapshots.setter
@@ -36,10 +36,10 @@ class TrainingState:
 
 
 class Keeper(Protocol):
-    """Keeps states of an unfinished training, and begins with the last one kept.
+    """Saves checkpoints of an unfinished training, and resumes from the last one.
 
-    start: where that is; None: at the beginning. losses: those logged so far, which whoever logs adds to.
-    is_told_to_end: this rank's process is to end. All ranks call the same methods in the same order.
+    losses: the losses logged so far; the logger appends to it. is_told_to_end: this rank's process was asked to end.
+    All ranks call the same methods in the same order.
     """
 
     losses: list[LoggedLoss]
@@ -47,21 +47,21 @@ class Keeper(Protocol):
 
     @property
     def start(self) -> Reached | None:
-        """Where the training begins."""
+        """Where training resumes; None: at the beginning."""
 
     def restore(self, state: TrainingState) -> None:
-        """Put the state where it was kept; called once, before the clock starts."""
+        """Restore the last checkpoint, if any; called once, before the clock starts."""
 
     def is_due(self, elapsed_s: float) -> bool:
-        """Whether the state after the step now on its way is to be kept; the same on all ranks. Called once a step."""
+        """Whether to checkpoint after the current step; the same on all ranks. Called once per step."""
 
     def keep(self, state: TrainingState) -> None:
-        """Keep the state; returns as soon as training may change it."""
+        """Save the state; returns as soon as training may change it."""
 
     def keep_last(self, state: TrainingState) -> None:
-        """Keep the state for good before the process ends."""
+        """Save the state before the process ends, and wait until it is durable."""
 
 
 def resumed_at(start: Reached | None) -> list[int]:
-    """The steps at which a training that began there has gone on after a kill."""
+    """All steps at which a training started from `start` was resumed."""
     return [] if start is None else [*start.resumed_at, start.steps]

@@ -1,7 +1,7 @@
-"""The mean of snapshots taken while the rates are low.
+"""Stochastic weight averaging (SWA): the mean of snapshots taken while learning rates are low.
 
-Source: stochastic weight averaging, Izmailov et al. 2018; PR #745 takes its snapshots of the weights, PR #715 of their
-exponential average. Neither exports the mean, which here it is for.
+Source: Izmailov et al. 2018; PR #745 takes snapshots of the weights, PR #715 of their exponential average. Neither
+exports the mean; here it can be exported.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class SnapshotMean:
-    """The mean of `state` over some moments, as float32 sums; the tensors are read again, where they lie."""
+    """The mean of snapshots of `state`, kept as float32 sums; the live tensors are read at every snapshot."""
 
     def __init__(self, state: Mapping[str, Tensor], *, below_scale: float, every_steps: int) -> None:
         self.tensors = {name: tensor.detach() for name, tensor in state.items()}
@@ -22,12 +22,12 @@ class SnapshotMean:
 
     @torch.no_grad()
     def update(self, *, steps_done: int, rate_scale: float) -> None:
-        """Take a snapshot if the step just done, at `rate_scale`, is one of those that count."""
+        """Take a snapshot if one is due after the step just done at `rate_scale`."""
         if rate_scale >= self.below_scale or steps_done % self.every_steps:
             return
         torch._foreach_add_(list(self.sums.values()), [tensor.float() for tensor in self.tensors.values()])
         self.count += 1
 
     def mean(self) -> dict[str, Tensor]:
-        """The mean of the snapshots, float32; there must be one."""
+        """The mean of the snapshots, float32; there must be at least one."""
         return {name: total / self.count for name, total in self.sums.items()}

@@ -1,4 +1,4 @@
-"""What the training stage hands to its ranks, and what they hand back: files in the output folder. Imports no torch."""
+"""Job file of the train stage's ranks, and the files they write to the output folder. Imports no torch."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ LOG_FILE = "train.log"
 
 
 class CheckpointPlace(BaseModel):
-    """Where the ranks keep checkpoints of the unfinished training, and how often.
+    """Where and how often the ranks save checkpoints of the unfinished training.
 
-    of: what a checkpoint must be of to be gone on from. resumes: the folder holds one that has been found sound.
+    of: facts that a checkpoint must match to be resumed. resumes: the folder holds a usable one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,7 +27,7 @@ class CheckpointPlace(BaseModel):
 
 
 class Job(RankJob):
-    """One training run as its ranks get it. log_every_steps: steps between two lines of the log."""
+    """A training job. log_every_steps: steps between lines of the log."""
 
     config: TrainStageConfig
     seed: int
@@ -45,9 +45,9 @@ class LoggedLoss(BaseModel):
 
 
 class Reached(BaseModel):
-    """How far an unfinished training has come. rounding: the late one is on. snapshots: taken for the mean of them.
+    """Progress of an unfinished training. rounding: whether late QAT is on. snapshots: number taken for SWA.
 
-    resumed_at: steps at which it went on after a kill.
+    resumed_at: steps at which it was resumed after a kill.
     """
 
     steps: int
@@ -59,11 +59,11 @@ class Reached(BaseModel):
 
 
 class Ledger(BaseModel):
-    """What a finished run says about itself. phases_s: wall seconds of rank 0 by phase.
+    """Account of a finished run. phases_s: wall seconds of rank 0 by phase.
 
-    train_clock_s: the slowest rank's seconds from before the first step until the device had finished the last, which
-    set rates and stop; with what it took before the last kill. resumed_at: steps at which it went on after one.
-    interrupted: it stopped by the clock and went on after a kill, so what it reached is no run of that clock.
+    train_clock_s: the slowest rank's seconds from before the first step until the device had finished the last,
+    including time before kills; rates and stop follow this clock. resumed_at: steps at which it was resumed after a
+    kill. interrupted: the run stops by the clock and was resumed, so it does not count as a run within that clock.
     """
 
     seed: int

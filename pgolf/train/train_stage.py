@@ -1,4 +1,4 @@
-"""The training stage: checks what can be checked beforehand, then has torchrun train."""
+"""Stage `train`: check the inputs, then train on ranks under torchrun."""
 
 import math
 import os
@@ -19,13 +19,13 @@ from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
 from pgolf.run import Fact, Lease, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
-from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, sound_record
+from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, usable_record
 from pgolf.train.config import TrainConfig, TrainStageConfig
 from pgolf.train.train_job import LEDGER_FILE, LOG_FILE, CheckpointPlace, Job, Ledger, Reached
 
 
 def devices(config: TrainStageConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:
-    """Names of the devices that ranks can take here, and how many of them this training needs."""
+    """Names of the devices here that ranks can use, and how many this training needs."""
     processes = ranks_for(run, config.train.spans_per_step)
     _kind, names = devices_for(replace(run, processes=processes))
     return names, min(processes, len(names))
@@ -34,11 +34,11 @@ def devices(config: TrainStageConfig, run: RunOptions) -> tuple[tuple[str, ...],
 def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
     """Train `config.model` on the data folder inputs["data"] and write checkpoint.safetensors, train.json, train.log.
 
-    The checkpoint holds the averaged weights and the facts stream_position, seed and steps; the same config, data and
-    seed on the same number of ranks and threads give the same bytes where the run stops by steps, however often it was
-    killed and went on from a checkpoint in `run.scratch`; one that stops by the clock and went on says `interrupted`.
-    On an error train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and
-    whatever else a rank could explain, and LaunchError for a rank that died or ran out of time.
+    The checkpoint holds the averaged weights and the facts stream_position, seed and steps. If the run stops by steps,
+    equal config, data, seed and number of ranks and threads give equal bytes, however often it was killed and resumed
+    from a checkpoint in `run.scratch`; a resumed run that stops by the clock is marked `interrupted`. On an error
+    train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and other errors
+    reported by a rank, and LaunchError if a rank dies or times out.
     """
     began_s = time.perf_counter()
     run = replace(run, processes=ranks_for(run, config.train.spans_per_step))
@@ -46,8 +46,8 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     device, names = devices_for(run)
     dataset = open_dataset(inputs["data"])
     _check_tokens(dataset, config)
-    # On a CPU one thread a rank: measured, two threads train this network slower than one (their barriers), two ranks
-    # or two seeds side by side twice as fast; and the bytes do not depend on how many cores a machine has.
+    # On a CPU, one thread per rank: measured, two threads train this network slower than one (barriers), while two
+    # ranks, or two seeds in parallel, are twice as fast; and the bytes do not depend on the machine's number of cores.
     threads = run.threads or (1 if device == "cpu" else max(1, (os.cpu_count() or 1) // run.processes))
     job = Job(
         config=config,
@@ -80,14 +80,14 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
 
 
 def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
-    """Every id the run can meet is below the model's vocabulary: 8 GB of published shards take a few seconds."""
+    """Check that every id the run can read is below the model's vocabulary (a few seconds for 8 GB of shards)."""
     vocab_size = config.model.vocab_size
     if dataset.vocab_size > vocab_size:
         raise ConfigError(
             f"model.vocab_size is {vocab_size}, the tokenizer of {dataset.folder} has {dataset.vocab_size} pieces; "
             f"set model.vocab_size to {dataset.vocab_size}"
         )
-    training_stream(dataset, vocab_size=vocab_size)  # there is one, of whole shards
+    training_stream(dataset, vocab_size=vocab_size)  # raises unless there are valid train shards
     reach = config.train.steps * config.train.stream_tokens_per_step
     for shard in dataset.train_shards:
         if reach <= 0:
@@ -96,13 +96,13 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
 
 
 def _checkpoints(job: Job, run: RunOptions, dataset: Dataset) -> CheckpointPlace | None:
-    """Where the ranks keep checkpoints, and whether they go on from one. Says so, or why not."""
+    """Where the ranks save checkpoints, and whether they resume from one; reports which, and why not."""
     if run.scratch is None:
         return None
     config = job.config.train
     of: dict[str, str | int] = {
         "format": CHECKPOINT_FORMAT,
-        "folder": run.scratch.name,  # the store's name for the output, so for its code too
+        "folder": run.scratch.name,  # named by the output's key, which covers the code
         "config": digest(job.config),
         "seed": job.seed,
         "data": digest([[shard.name, shard.stat().st_size] for shard in dataset.train_shards]),
@@ -116,7 +116,7 @@ def _checkpoints(job: Job, run: RunOptions, dataset: Dataset) -> CheckpointPlace
         run.log_line(note)
         run.report(_progress(config, *((0, 0.0) if start is None else (start.steps, start.elapsed_s)), note=note))
 
-    start = sound_record(run.scratch, of, lambda why: say(why, None))
+    start = usable_record(run.scratch, of, lambda why: say(why, None))
     if start is not None:
         say(f"resumed at step {start.steps:,} of {config.steps:,}", start)
     return CheckpointPlace(folder=run.scratch, every_s=run.checkpoint_every_s, of=of, resumes=start is not None)
@@ -131,7 +131,7 @@ def _progress(
     facts: Mapping[str, Fact] | None = None,
     note: str = "",
 ) -> Progress:
-    """By the clock the last step makes it whole, wherever within the limit it ends."""
+    """Progress in steps or, for a timed run, in seconds; the last step completes it whenever it ends."""
     if config.clock_limit_s is None:
         done, total, unit = step, config.steps, "step"
     else:
@@ -153,11 +153,11 @@ def _run_job(job: Job, run: RunOptions, leased: Lease) -> Ledger:
             run,
             leased,
             log_path=job.out / LOG_FILE,
-            on_progress=lambda told: run.report(_reported(config, told["facts"], is_last=told["is_last"])),
-            is_last=lambda told: bool(told["is_last"]),
+            on_progress=lambda message: run.report(_reported(config, message["facts"], is_last=message["is_last"])),
+            is_last=lambda message: bool(message["is_last"]),
         )
     except TrainingError:
         if run.scratch is not None:
-            forget(run.scratch)  # it would only end there again
+            forget(run.scratch)  # resuming would only fail again
         raise
     return Ledger.model_validate_json((job.out / LEDGER_FILE).read_bytes())

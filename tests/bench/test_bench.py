@@ -270,7 +270,7 @@ def test_the_scoring_benchmark_compares_with_all_logits_and_with_the_most_there_
     assert score.main(["--device", "cpu", "--repeats", "2", "--json"]) == 0
     report = Report.from_json(capsys.readouterr().out)
     lines = {line.name: line.spread for line in report.lines}
-    assert "none was there" in report.about
+    assert "none was available" in report.about
     assert lines["multiply-adds: plain / stage"].median > 1
     assert lines["most that plain / stage could be"].median > lines["multiply-adds: plain / stage"].median
     for name in ("1 thread: plain / stage", "2 threads: plain / stage", "stride = window, 1 thread: plain / stage"):

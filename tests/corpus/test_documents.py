@@ -149,7 +149,7 @@ def test_a_source_that_is_not_there_or_of_another_kind_is_an_error(tmp_path: Pat
     (tmp_path / "a.csv").write_text("text\n")
     for source, message in (
         (tmp_path / "gone", "no such file or folder"),
-        (tmp_path / "a.csv", r"suffix '\.csv' is none of \.jsonl"),
+        (tmp_path / "a.csv", r"suffix '\.csv' is not one of \.jsonl"),
         (tmp_path, r"none of the folder's 1 entries"),
     ):
         with pytest.raises(DocumentError, match=message):

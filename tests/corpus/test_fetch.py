@@ -129,7 +129,7 @@ def test_progress_counts_every_file(tmp_path: Path, hub: HubServer) -> None:
 
 
 def test_more_train_shards_than_published_are_refused_before_any_is_downloaded(tmp_path: Path, hub: HubServer) -> None:
-    with pytest.raises(FetchError, match="4 train shards asked for, 3 are published"):
+    with pytest.raises(FetchError, match="4 train shards requested, 3 are published"):
         fetch_into(tmp_path, hub, CONFIG.model_copy(update={"train_shards": 4}))
     assert content_gets(hub) == ["datasets/manifest.json"]
 
@@ -204,7 +204,7 @@ def test_a_missing_repository_revision_or_data_set_is_named(tmp_path: Path, hub:
     for change, message in (
         ({"repo_id": "someone/else"}, "someone/else does not exist"),
         ({"revision": "v9"}, "no revision 'v9'"),
-        ({"variant": "sp9"}, "no data set 'fineweb10B_sp9'; published are fineweb10B_byte260, fineweb10B_sp340"),
+        ({"variant": "sp9"}, "no data set 'fineweb10B_sp9'; published: fineweb10B_byte260, fineweb10B_sp340"),
         ({"remote_root": "elsewhere"}, r"elsewhere/manifest\.json: the file is missing"),
     ):
         with pytest.raises(FetchError, match=message):
@@ -226,7 +226,7 @@ def test_a_pinned_revision_and_the_branch_it_stands_for_give_the_same_files(tmp_
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"datasets": [{"name": "fineweb10B_sp340"}], "tokenizers": []}'])
 def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, hub: HubServer, content: bytes) -> None:
     hub.files["datasets/manifest.json"] = content
-    with pytest.raises(FetchError, match=r"manifest\.json: not a manifest as published"):
+    with pytest.raises(FetchError, match=r"manifest\.json: not a manifest in the published format"):
         fetch_into(tmp_path, hub)
 
 

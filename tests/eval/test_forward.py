@@ -209,7 +209,7 @@ def test_results_that_travel_late_arrive_in_order_and_once(monkeypatch):
             yield torch.tensor([float(index)])
 
     read = []
-    for columns in forward_module._fetched_later(results()):
+    for columns in forward_module._pipelined_copies(results()):
         read.append(float(columns[0]))
         assert len(launched) == min(11, len(read) + 4)  # four batches are always ahead
     assert read == list(range(11))

@@ -212,8 +212,8 @@ def test_a_recipe_takes_it_by_an_override_and_its_trace_is_causal():
     [
         ({"tail": "repeat"}, "document by document"),
         ({"batch_means": {}}, "document by document"),
-        ({"window": 32, "stride": 8}, "chunk_targets 48 is over window 32"),
-        ({"ttt": {"kind": "lora", "matrices": ("q", "q")}}, "names one twice"),
+        ({"window": 32, "stride": 8}, "chunk_targets 48 exceeds window 32"),
+        ({"ttt": {"kind": "lora", "matrices": ("q", "q")}}, "has duplicates"),
         ({"ttt": {"kind": "lora", "momentum": 0.9}}, "momentum"),
         ({"ttt": {"kind": "lore"}}, "kind|tag"),
     ],

@@ -10,7 +10,7 @@ import torch
 
 from pgolf.corpus.shards import stream_digest
 from pgolf.errors import DataError, NonFiniteLoss
-from pgolf.eval.pieces import joined_pieces
+from pgolf.eval.pieces import merged_pieces
 from pgolf.eval.score_stage import devices, make
 from pgolf.eval.trace import STREAM_KEY, read_trace
 from pgolf.eval.windows import plan_windows
@@ -86,7 +86,7 @@ def by_ranks(inputs, tmp_path_factory):
                 environment=environment,
                 timeout_s=200,
             )
-        found[ranks] = {name: list(joined_pieces(folder / str(i), ranks)) for i, name in enumerate(CASES)}
+        found[ranks] = {name: list(merged_pieces(folder / str(i), ranks)) for i, name in enumerate(CASES)}
     return found
 
 
@@ -135,9 +135,9 @@ def test_a_trace_with_hints_says_which_tokens_it_is_of(tmp_path, toy_data, packe
 
 UNKNOWN = {"hint_7": pa.array([0] + [340] * 71, pa.int32()), "hint_9": pa.array([0] * 72, pa.int32())}
 REFUSED = {
-    "another stream": ({"metadata": {STREAM_KEY: b"0123456789abcdef"}}, 72, "is of tokens 0123456789ab, the"),
+    "another stream": ({"metadata": {STREAM_KEY: b"0123456789abcdef"}}, 72, "was made from tokens 0123456789ab, the"),
     "fewer records": ({}, 70, "has hints for 70 records, this evaluation has 72"),
-    "unknown tokens": ({"columns": UNKNOWN}, 72, "has hints from 0 to 340, tokens go from 0 to 339"),
+    "unknown tokens": ({"columns": UNKNOWN}, 72, "has hints from 0 to 340, but tokens go from 0 to 339"),
 }
 
 

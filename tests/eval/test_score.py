@@ -284,7 +284,7 @@ def test_validation_shorter_than_one_window_is_refused_in_numbers(tmp_path, toy_
 
 
 def test_data_of_a_larger_vocabulary_is_refused(tmp_path, toy_data, packed_toy):
-    with pytest.raises(DataError, match="vocabulary of 512, the packed network knows 340"):
+    with pytest.raises(DataError, match="vocabulary of 512, the packed network has 340"):
         run_make(tmp_path, toy_data(random_tokens(2 * WINDOW + 1), vocab_size=512))
 
 

@@ -154,8 +154,8 @@ def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_pa
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--store", "gs://bucket/x"], "no conditional writes"),
-        (["--store", "s3://key:secret@bucket/x"], "holds credentials"),
+        (["--store", "gs://bucket/x"], "lacks the conditional writes"),
+        (["--store", "s3://key:secret@bucket/x"], "contains credentials"),
         (["--store", "s3://bucket/x", "--cache-limit", "much"], "give a size such as 20GB"),
         (["--cache", "there"], "--cache is for a --store at an URL"),
     ],
@@ -177,7 +177,7 @@ def test_a_place_takes_an_address_and_shows_no_credentials(field, tmp_path, monk
     assert place.remote == "s3://bucket/prefix"
     assert place.store.parent == tmp_path / "pgolf"
     assert Place.model_validate_json(place.model_dump_json()) == place
-    with pytest.raises(ValueError, match="holds credentials") as refused:
+    with pytest.raises(ValueError, match="contains credentials") as refused:
         Place.model_validate({field: "s3://key:secret@bucket/prefix"})
     assert "secret" not in str(refused.value)
 

@@ -10,8 +10,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import node_worker, settling
-from flows.settling import labels_of
+from flows import dead_runs, node_worker
+from flows.dead_runs import labels_of
 from pgolf.machine import process as process_module
 from pgolf.machine.process import Process
 from tests.eventually import eventually
@@ -88,7 +88,7 @@ def test_a_run_that_reports_its_end_while_its_process_is_found_gone_keeps_that_e
     elsewhere = Process("elsewhere", "00000000", "1", 7, "1")  # for the worker a machine that it cannot see
     run = taken_run(service, "RUNNING", elsewhere)
     monkeypatch.setattr(process_module, "host_name", lambda: elsewhere.host)
-    listed = settling.unfinished_runs
+    listed = dead_runs.unfinished_runs
 
     def list_then_complete(client):
         found = listed(client)
@@ -97,8 +97,8 @@ def test_a_run_that_reports_its_end_while_its_process_is_found_gone_keeps_that_e
         return found
 
     with SyncPrefectClient(service.url) as client:
-        monkeypatch.setattr(settling, "unfinished_runs", list_then_complete)
-        settling.settle(client)
+        monkeypatch.setattr(dead_runs, "unfinished_runs", list_then_complete)
+        dead_runs.settle(client)
     assert service.flow_run(run)["state_type"] == "COMPLETED"
 
 
@@ -106,13 +106,13 @@ def test_what_a_worker_took_and_nobody_has_claimed_becomes_final_or_goes_back_to
     unclaimed, given_back = taken_run(service, "PENDING"), taken_run(service, "PENDING")
     with SyncPrefectClient(service.url) as client, temporary_settings({PREFECT_API_URL: service.url}):
         node_worker.settle_own("a worker that ends", {given_back})
-        settling.settle(client)
+        dead_runs.settle(client)
         assert service.flow_run(unclaimed)["state_type"] == "PENDING", "its worker has a while to claim it"
-        settling.settle(client, claim_within_s=0.0)
+        dead_runs.settle(client, claim_within_s=0.0)
     assert service.flow_run(given_back)["state_type"] == "SCHEDULED"
     end = service.flow_run(unclaimed)
     assert end["state_type"] == "CRASHED"
-    assert "has not been heard of since; finished stages are kept, run it again" in end["state"]["message"]
+    assert "has not been heard from since; finished stages are kept, run it again" in end["state"]["message"]
 
 
 def test_kill_9_of_the_command_line_is_settled_by_the_worker_of_the_same_machine(service, silent, work):
@@ -120,7 +120,7 @@ def test_kill_9_of_the_command_line_is_settled_by_the_worker_of_the_same_machine
     run = killed_command(service, work)
     end = service.final(run)
     assert end["state_type"] == "CRASHED"
-    assert "is gone without having reported an end" in end["state"]["message"]
+    assert "died without reporting an end" in end["state"]["message"]
 
 
 def test_kill_9_of_the_worker_ends_its_flows_and_ranks_and_all_states_are_final(service, work):

@@ -109,7 +109,7 @@ def test_a_signal_without_a_name_is_named_by_its_number():
         "  rank      : 1 (local_rank: 1)",
         "  exitcode  : -40 (pid: 7)",
     ]
-    said = launch._what_failed("a_module", 2, 1, last_lines)
+    said = launch._failure_message("a_module", 2, 1, last_lines)
     assert said.startswith("rank 1 of 2 of a_module was killed by signal 40; its last lines:")
 
 
@@ -121,7 +121,7 @@ def test_a_rank_killed_from_outside_is_named_with_its_signal(ranks, tmp_path):
 
 def test_a_timeout_ends_the_run_whatever_it_is_doing(ranks, tmp_path):
     """Three seconds may be over before the ranks have started; then there is nothing to kill but torchrun."""
-    with pytest.raises(LaunchError, match=r"rank_program on 2 ranks was not done after \d+ s and was stopped"):
+    with pytest.raises(LaunchError, match=r"rank_program on 2 ranks timed out after \d+ s and was stopped"):
         ranks("stubborn", processes=2, timeout_s=3, grace_s=0.2)
     assert_all_gone(tmp_path, len(list(tmp_path.glob("pid-*"))))
 

@@ -57,7 +57,7 @@ def test_every_format_is_readable_by_the_safetensors_library(dtype, tmp_path):
 @pytest.mark.parametrize("keep_bytes", [0, 4, 200, -1])
 def test_a_truncated_file_is_refused_with_advice(saved, keep_bytes):
     saved.write_bytes(saved.read_bytes()[:keep_bytes])
-    with pytest.raises(DataError, match=r"truncated or damaged, run the stage that makes it again"):
+    with pytest.raises(DataError, match=r"truncated or damaged, rerun the stage that makes it"):
         load_checkpoint(saved)
 
 

@@ -153,7 +153,7 @@ def test_nothing_in_a_file_is_executed(suffix, place, tmp_path):
         torch.save({"tok_emb.weight": torch.zeros(2), "bomb": bomb}, path)
     else:
         torch.save(bomb, path, _use_new_zipfile_serialization=place == "torch file")
-    with pytest.raises(DataError, match=r"holds code .* nothing in it was run|not a whole safetensors file"):
+    with pytest.raises(DataError, match=r"holds code .* nothing in it was run|not a complete safetensors file"):
         read_published(path)
     assert not (tmp_path / "executed").exists()
     if suffix != ".safetensors" and place == "pickle":
@@ -180,13 +180,13 @@ WHOLE = torch_file({"x": torch.ones(300)})
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"0 bytes that are not a whole torch.save file .*copy or download it again"),
-        (WHOLE[:200], r"200 bytes that are not a whole torch.save file"),
+        (b"", r"0 bytes that are not a complete torch.save file .*copy or download it again"),
+        (WHOLE[:200], r"200 bytes that are not a complete torch.save file"),
         (WHOLE[:-1], r"truncated or damaged"),
-        (b"hello world, hello world", r"not a whole torch.save file"),
+        (b"hello world, hello world", r"not a complete torch.save file"),
         (b'{"x": 1}', r"damaged"),
-        (other_zip(), r"not a whole torch.save file"),
-        (torch_file([torch.ones(2)]), r"holds a list and no state dict; save the state dict alone"),
+        (other_zip(), r"not a complete torch.save file"),
+        (torch_file([torch.ones(2)]), r"holds a list, not a state dict; save the state dict alone"),
         (
             torch_file({"model": {"x": torch.ones(2)}, "step": 3}),
             r"entry 'model' is a dict.*torch.save\(model.state_dict",

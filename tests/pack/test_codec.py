@@ -8,7 +8,7 @@ import pytest
 
 from pgolf.pack.codec import CODECS, CodecName, StreamCodec
 from pgolf.pack.config import CompressConfig
-from pgolf.pipeline.stages import COMPRESS
+from pgolf.recipes.recipe import COMPRESS
 
 
 def test_every_codec_is_described_once():

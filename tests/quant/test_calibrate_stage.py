@@ -30,7 +30,7 @@ def test_on_a_node_with_gpus_it_needs_one_and_measures_on_the_one_it_is_given(tm
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none_and_a_cpu_is_not_leased(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"device cuda asked for, but torch .* sees none here"):
+    with pytest.raises(ConfigError, match=r"device cuda requested, but torch .* finds none here"):
         stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(device="cuda"))
     monkeypatch.setattr(calibrate, "make", lambda _config, _inputs, _out, run: Made(facts={"device": run.device}))
     made = stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(processes=99))

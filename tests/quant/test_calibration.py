@@ -107,7 +107,8 @@ def test_the_same_inputs_give_the_same_bytes_in_another_process(inputs, tmp_path
     run(inputs, tmp_path / "here", threads=1)
     (tmp_path / "there").mkdir()
     code = (
-        "import sys; from pathlib import Path; from pgolf.quant import calibrate; from pgolf.run import RunOptions;"
+        "import sys; from pathlib import Path; from pgolf.quant import calibration as calibrate;"
+        "from pgolf.run import RunOptions;"
         "from pgolf.quant.config import CalibrateConfig;"
         "data, checkpoint, out, config = sys.argv[1:];"
         "inputs = {'data': Path(data), 'checkpoint': Path(checkpoint)};"
@@ -132,7 +133,7 @@ def test_data_of_a_larger_vocabulary_is_refused(inputs, tmp_path):
     manifest = json.loads((inputs["data"] / "manifest.json").read_text())
     manifest["datasets"][0]["vocab_size"] = SMALL.vocab_size + 1
     (inputs["data"] / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=f"knows {SMALL.vocab_size} tokens"):
+    with pytest.raises(DataError, match=f"vocabulary is {SMALL.vocab_size}, "):
         run(inputs, tmp_path / "out")
 
 

@@ -15,7 +15,7 @@ from pgolf.run import RunOptions
 SPEAKER = """
 from pathlib import Path
 from pgolf.errors import DataError
-from pgolf.ranks.job import explained, print_line, print_progress
+from pgolf.ranks.job import run_reporting_errors, print_line, print_progress
 from pgolf.train.config import TrainConfig
 from pgolf.train.loop import StepReport
 from pgolf.train.rank import _StepLog
@@ -30,7 +30,7 @@ _StepLog(TrainConfig(), 1, [], None).take(
         steps_done=1, loss_nats=1.0, gradient_norm=1.0, rate_scale=1.0, momentum=0.9, elapsed_s=1.0, is_last=False
     )
 )
-explained(fail, Path(__import__("sys").argv[1]), 0)
+run_reporting_errors(fail, Path(__import__("sys").argv[1]), 0)
 """
 
 

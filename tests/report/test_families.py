@@ -1,6 +1,6 @@
 """Which pictures a grid gives, and which scorers stand where."""
 
-from pgolf.report.families import MOST_PICTURES, evenly, pictures_of
+from pgolf.report.families import MAX_PICTURES, evenly, pictures_of
 from pgolf.tables.ranked import scorer_results
 from tests.report.conftest import cell_row, grid_rows, table_of
 
@@ -54,8 +54,8 @@ def test_of_many_combinations_evenly_spread_ones_are_drawn_and_the_picture_says_
         for alpha in (k / 40 for k in range(33))
     ]
     found = pictures(rows)
-    assert len(found) == MOST_PICTURES
-    assert {(picture.drawn, picture.combinations) for picture in found} == {(MOST_PICTURES, 29)}
+    assert len(found) == MAX_PICTURES
+    assert {(picture.drawn, picture.combinations) for picture in found} == {(MAX_PICTURES, 29)}
     assert [found[0].chosen, found[-1].chosen] == [{"min_count": 1}, {"min_count": 29}]
 
 

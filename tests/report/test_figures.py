@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pgolf.report.families import pictures_of
-from pgolf.report.figures import MOST_LINES, Board, draw, notes_of, paint_curves, paint_map
+from pgolf.report.figures import MAX_LINES, Board, draw, notes_of, paint_curves, paint_map
 from pgolf.report.run_facts import facts_of
 from pgolf.tables.ranked import scorer_results
 from tests.report.conftest import cell_row, grid_rows, table_of
@@ -171,7 +171,7 @@ def test_ten_thousand_points_give_a_map_without_numbers_and_a_few_curves_the_bes
     assert board.scores[0].images[0].get_array().shape == (100, 100)
     _, board, notes = painted(rows, paint_curves)
     labels = board.scores[0].get_legend_handles_labels()[1]
-    assert len(labels) <= MOST_LINES
+    assert len(labels) <= MAX_LINES
     assert "53" in labels
     assert "8 of 100 values of order are drawn" in " ".join(notes)
 

@@ -103,7 +103,7 @@ def test_pairs_are_matched_by_seed_and_not_by_order():
 
 
 def test_seeds_on_one_side_only_are_named():
-    with pytest.raises(DataError, match="of which 7, 42 stand on one side only"):
+    with pytest.raises(DataError, match="of which 7, 42 are on one side only"):
         compare_paired({1337: 1.0, 42: 1.0}, {1337: 1.0, 7: 1.1})
 
 

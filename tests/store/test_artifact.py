@@ -73,9 +73,9 @@ def to_link(path: Path) -> None:
     ("harm", "file", "says"),
     [
         (flip_a_byte, "text.txt", "file text.txt altered"),
-        (truncate, "sub/log.txt", "file sub/log.txt has 6 bytes, recorded 7"),
+        (truncate, "sub/log.txt", "file sub/log.txt has 6 bytes, expected 7"),
         (Path.unlink, "text.txt", "file text.txt missing"),
-        (to_link, "text.txt", "is not a plain file"),
+        (to_link, "text.txt", "is not a regular file"),
         (Path.unlink, RECORD_FILE, "record.json missing"),
         (truncate, RECORD_FILE, "record.json is not a record"),
     ],
@@ -239,7 +239,7 @@ def test_an_untouched_file_is_hashed_once_and_a_touched_one_again(tmp_path, monk
     monkeypatch.setattr("pgolf.store.content.sha256_file", lambda path: hashed.append(path.name) or "0" * 64)
     path = tmp_path / "big.bin"
     path.write_bytes(b"x")
-    time.sleep(0.06)  # older than SETTLED_NS
+    time.sleep(0.06)  # older than MIN_AGE_NS
     memo = Memo(tmp_path / "memo.json")
     memo.sha256(path)
     memo.sha256(path)
@@ -266,7 +266,7 @@ def test_a_look_that_may_read_little_knows_a_large_output_by_its_files_sizes_and
         assert "altered" in store.look(toy_key(), most_read_bytes=most_read_bytes).why
     file.write_bytes(b"")
     assert "has 0 bytes" in store.look(toy_key(), most_read_bytes=0).why
-    time.sleep(0.06)  # older than SETTLED_NS
+    time.sleep(0.06)  # older than MIN_AGE_NS
     store = Store(tmp_path / "store")
     assert store.look(toy_key()) == artifact
     assert store.look(toy_key(), most_read_bytes=0) == artifact

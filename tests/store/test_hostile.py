@@ -121,7 +121,7 @@ def test_a_payload_that_is_no_plain_file_is_damage(tmp_path, make):
     make(artifact.path / "text.txt")
     found = Store(tmp_path).look(toy_key())
     assert isinstance(found, Damaged)
-    assert "not a plain file" in found.why
+    assert "not a regular file" in found.why
 
 
 def test_a_forged_stage_name_leads_nowhere(tmp_path, data):

@@ -18,7 +18,7 @@ from pgolf.store.artifact import Artifact, Damaged, build_once
 from pgolf.store.output_record import RECORD_FILE
 from pgolf.store.remote import Changed, Remote, checked_url
 from pgolf.store.remote_lock import is_held, remote_lock
-from pgolf.store.shared import _IN_USE, SharedStore
+from pgolf.store.shared import _PINNED, SharedStore
 from tests.eventually import eventually
 from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.toy_stage import TOY, ToyConfig, toy_key
@@ -44,9 +44,9 @@ def url(service, monkeypatch) -> str:
 @pytest.fixture(autouse=True)
 def _nothing_in_use_any_more():
     yield
-    for descriptor in _IN_USE.values():
+    for descriptor in _PINNED.values():
         os.close(descriptor)
-    _IN_USE.clear()
+    _PINNED.clear()
 
 
 def store_at(url: str, cache: Path, **options) -> SharedStore:
@@ -116,7 +116,7 @@ def remove(service: Service, path: str) -> None:
     ("harm", "name", "says"),
     [
         (alter, "{folder}/text.txt", "text.txt altered"),
-        (truncate, "{folder}/text.txt", "has 7 bytes, recorded 8"),
+        (truncate, "{folder}/text.txt", "has 7 bytes, expected 8"),
         (remove, "{folder}/sub/log.txt", "log.txt is missing"),
         (alter, "records/{folder}.json", "is not a record"),
     ],
@@ -285,7 +285,7 @@ def test_a_conditional_write_needs_what_it_saw(url):
         remote.write("a", b"3", instead_of=first)
     with pytest.raises(Changed):
         remote.write("gone", b"3", instead_of=second)
-    assert remote.read("a", most_bytes=10) == (b"2", second)
+    assert remote.read("a", max_bytes=10) == (b"2", second)
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 4000, b"null", b'{"lease_s": {}}'])
@@ -421,9 +421,9 @@ def test_the_cache_keeps_its_limit_and_drops_what_was_used_longest_ago_but_nothi
 
 
 def _nothing_held() -> None:
-    for descriptor in _IN_USE.values():
+    for descriptor in _PINNED.values():
         os.close(descriptor)
-    _IN_USE.clear()
+    _PINNED.clear()
 
 
 def test_verify_reads_every_object_and_gc_removes_what_no_result_refers_to(service, url, tmp_path):
@@ -440,7 +440,7 @@ def test_verify_reads_every_object_and_gc_removes_what_no_result_refers_to(servi
     assert why == {
         gone.path.name: "no result refers to it",
         f"{gone.path.name}/": "no result refers to it",
-        "toy-0123456789ab/": "left over from an upload that never ended",
+        "toy-0123456789ab/": "left over from an unfinished upload",
     }
     delete(store, found)
     folder = kept.path.name
@@ -450,8 +450,8 @@ def test_verify_reads_every_object_and_gc_removes_what_no_result_refers_to(servi
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("s3://key:secret@bucket/x", "holds credentials"),
-        ("gs://bucket/x", "no conditional writes"),
+        ("s3://key:secret@bucket/x", "contains credentials"),
+        ("gs://bucket/x", "lacks the conditional writes"),
         ("s3://bucket/../other", "give the store as"),
         ("s3://bucket/a//b", "give the store as"),
         ("s3://Bucket", "give the store as"),

@@ -120,7 +120,7 @@ def test_scoring_needs_no_shards_to_train_on(alone):
     assert ran.returncode == 0, ran.stderr
     trained = run_script(alone, "train", "--data", str(alone), "--artifact", str(alone / "own.pgolf"))
     assert trained.returncode == 2
-    assert "holds no train shards, only 1 to validate on" in trained.stderr
+    assert "holds no train shards, only 1 validation shards" in trained.stderr
 
 
 def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, artifacts):
@@ -138,7 +138,7 @@ def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, art
     [
         (lambda folder: next(folder.glob("*.model")).unlink(), "0 tokenizers (*.model) under"),
         (lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
-        (lambda folder: [path.unlink() for path in folder.glob("*val*.bin")], "no validation shard is given"),
+        (lambda folder: [path.unlink() for path in folder.glob("*val*.bin")], "no validation shard given"),
     ],
 )
 def test_what_is_missing_is_said_without_a_traceback(alone, spoil, says):

@@ -219,7 +219,7 @@ def test_paired_gain_sees_that_every_seed_gains_the_same(rows):
 
 
 def test_pairs_need_the_same_seeds(rows):
-    with pytest.raises(DataError, match="of which 3 stand on one side only"):
+    with pytest.raises(DataError, match="of which 3 are on one side only"):
         gains(table_of([row for row in rows if not (row["seed"] == 3 and row["estimator"] == "exact")]), test="paired")
 
 

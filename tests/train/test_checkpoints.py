@@ -12,7 +12,7 @@ from pgolf.ranks.group import Ranks
 from pgolf.store.scratch import load, save
 from pgolf.train import checkpoints
 from pgolf.train.averaging import WeightAverage
-from pgolf.train.checkpoint_record import PART_FILE, RECORD_FILE, read_record, sound_record
+from pgolf.train.checkpoint_record import PART_FILE, RECORD_FILE, read_record, usable_record
 from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.loop import prime, train
 from pgolf.train.optimizers import Optimizers
@@ -71,7 +71,7 @@ def run(data, config, folder=None, *, killed_in=None, told_in=None, of=OF, lag=0
     keeper = None
     if folder is not None:
         folder.mkdir(exist_ok=True)
-        place = CheckpointPlace(folder=folder, every_s=1.0, of=of, resumes=sound_record(folder, of) is not None)
+        place = CheckpointPlace(folder=folder, every_s=1.0, of=of, resumes=usable_record(folder, of) is not None)
         keeper = kind(place, Ranks())
     ticks = iter(range(10_000))
 
@@ -214,7 +214,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_files_hold_the_s
 ):
     """The state after step 2 is due first; its writer has to wait until step 6 begins. No second copy is made."""
     writes, kept_after = threading.Event(), []
-    written = checkpoints._written
+    written = checkpoints._write_part
 
     def wait_and_write(path, tensors):
         assert writes.wait(60)
@@ -236,7 +236,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_files_hold_the_s
 
     config = config_of(**LATE)
     whole, _, _ = run(data, config)
-    monkeypatch.setattr(checkpoints, "_written", wait_and_write)
+    monkeypatch.setattr(checkpoints, "_write_part", wait_and_write)
     run(data, config, tmp_path / "kept", killed_in=6, kind=Late)
     assert kept_after == [2]
     resumed, _, keeper = run(data, config, tmp_path / "kept")
@@ -280,13 +280,13 @@ def break_record(folder):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (truncate, "bytes, recorded"),
+        (truncate, "bytes, expected"),
         (alter, "is altered"),
         (lambda folder: part(folder).unlink(), "cannot be read (No such file"),
         (break_record, "training.json is damaged"),
         (lambda folder: save(folder / RECORD_FILE, b'{"steps": 4}'), "training.json is damaged"),
-        (lambda folder: rewrite(folder, files={}), "it names no file"),
-        (lambda folder: rewrite(folder, files={"../x": {"size_bytes": 1, "sha256": "0" * 64}}), "it names ../x"),
+        (lambda folder: rewrite(folder, files={}), "it lists no file"),
+        (lambda folder: rewrite(folder, files={"../x": {"size_bytes": 1, "sha256": "0" * 64}}), "it lists ../x"),
         (lambda folder: rewrite(folder, of=OF | {"seed": 2}), "its seed is 2, this run's 1"),
         (lambda folder: rewrite(folder, of=OF | {"number of ranks": 2}), "its number of ranks is 2, this run's 1"),
         (lambda folder: rewrite(folder, of=OF | {"torch": "1.0"}), "its torch is 1.0, this run's None"),
@@ -295,10 +295,10 @@ def break_record(folder):
 def test_a_damaged_or_foreign_checkpoint_is_said_to_be_so_and_removed_and_training_starts_anew(data, kept, spoil, says):
     spoil(kept)
     said = []
-    assert sound_record(kept, OF, said.append) is None
+    assert usable_record(kept, OF, said.append) is None
     assert len(said) == 1
     assert says in said[0]
-    assert said[0].endswith("training starts anew")
+    assert said[0].endswith("training starts from the beginning")
     assert list(kept.iterdir()) == []
     whole, _, _ = run(data, config_of())
     again, _, keeper = run(data, config_of(), kept)
@@ -310,7 +310,7 @@ def test_what_a_kill_left_half_written_is_removed_and_the_checkpoint_before_it_c
     (kept / "step-000000009.rank-0.safetensors").write_bytes(b"half")
     (kept / f".{RECORD_FILE}.unfinished").write_bytes(b"half")
     said = []
-    record = sound_record(kept, OF, said.append)
+    record = usable_record(kept, OF, said.append)
     assert (record.steps, said) == (4, [])
     assert {path.name for path in kept.iterdir()} == {RECORD_FILE, *record.files}
 
@@ -332,7 +332,7 @@ def test_a_checkpoint_replaces_the_one_before_only_when_it_is_whole(data, tmp_pa
             self._thread.submit(lambda: None).result()
             record = read_record(self.place.folder)
             if record is not None:
-                assert sound_record_without_removing(self.place.folder)
+                assert usable_record_without_removing(self.place.folder)
                 seen.append(record.steps)
             assert len(list(self.place.folder.glob("step-*"))) <= 1
             return due
@@ -341,9 +341,9 @@ def test_a_checkpoint_replaces_the_one_before_only_when_it_is_whole(data, tmp_pa
     assert seen == list(range(1, STEPS))
 
 
-def sound_record_without_removing(folder):
+def usable_record_without_removing(folder):
     before = sorted(path.name for path in folder.iterdir())
-    found = sound_record(folder, OF)
+    found = usable_record(folder, OF)
     assert sorted(path.name for path in folder.iterdir()) == before
     return found
 

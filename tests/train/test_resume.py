@@ -96,7 +96,7 @@ def killed(name, processes, folder, victim, *, at_step) -> int | None:
     rest = run.stdout.read()
     if victim in LAST_ONLY:
         last = max([int(step[1]), *map(int, re.findall(r"^step (\d+)/", rest, re.MULTILINE))])
-        assert f"training was told to end and did after step {last}; run again" in rest
+        assert f"training was told to stop and did so after step {last}; run again" in rest
         assert read_record(folder / "scratch").steps == last
     run.stdout.close()
     assert run.wait(timeout=WAIT_S) != 0

@@ -155,7 +155,7 @@ def test_ranks_that_cannot_share_the_spans_are_refused(data, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none(data, tmp_path):
     with pytest.raises(
-        ConfigError, match=r"device cuda asked for, but torch .* sees none here; use device auto or cpu"
+        ConfigError, match=r"device cuda requested, but torch .* finds none here; use device auto or cpu"
     ):
         made_by(TINY, data, tmp_path / "out", RunOptions(device="cuda"))
 
@@ -181,7 +181,7 @@ def test_data_for_scoring_alone_is_refused_before_anything_is_started(tmp_path):
     manifest = (data / "manifest.json").read_text()
     (data / "manifest.json").write_text(manifest.replace('"files_train": 1', '"files_train": 0'))
     with pytest.raises(
-        DataError, match=r"data: holds no train shards, only 1 to validate on; training and calibration"
+        DataError, match=r"data: holds no train shards, only 1 validation shards; training and calibration"
     ):
         made_by(TINY, data, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

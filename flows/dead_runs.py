@@ -1,8 +1,8 @@
-"""Set runs whose process has died to Crashed: they can no longer report their own end.
+"""Detect dead flow runs and set them to Crashed: a killed process cannot report its own end.
 
-Every flow run carries as labels where it runs. Labels that name this machine are checked against the process table;
-runs of other machines are left to their heartbeat, which the server watches (`watch_heartbeats`). A task run that its
-flow run has left behind unfinished ends with it.
+Every flow run has labels that identify its process. Processes on this machine are looked up in the process table; runs
+on other machines are left to their heartbeat, which the server watches (`watch_heartbeats`). Unfinished task runs of a
+finished flow run are set to Crashed, too.
 """
 
 import os
@@ -40,64 +40,64 @@ FLOWS = ["record", "sweep"]
 AUTOMATION = "pgolf: crash runs without a heartbeat"
 # Three heartbeats; with the server's own delays a dead run is final within two minutes.
 SILENCE_S = 90
-# What a finished run's tasks reported may still be on its way into the database.
+# The last reports of a finished run's tasks may take this long to reach the database.
 SETTLE_AFTER_S = 8
-# A worker says that a run is its own right after it has taken it.
+# A worker labels a run as its own right after taking it.
 CLAIM_WITHIN_S = 60
 _UNFINISHED = [state for state in StateType if state not in TERMINAL_STATES]
 _WORKER_NAME = re.compile(r"pgolf (?P<host>\S+) boot (?P<boot>\S+) pids (?P<pids>\d+) pid (?P<pid>\d+) at (?P<at>\d+)")
 
 
 def labels_of(process: Process) -> dict[str, str]:
-    """A process as labels of a flow run."""
+    """Flow-run labels that identify a process."""
     return {f"pgolf.{name}": str(value) for name, value in asdict(process).items()}
 
 
 def process_of_flow(labels: Mapping[str, Any]) -> Process | None:
-    """The process that runs a flow, from the labels it has put on its run."""
-    told = {name.removeprefix("pgolf."): str(value) for name, value in labels.items() if name.startswith("pgolf.")}
-    whole = told.keys() >= {field.name for field in fields(Process)} and told["pid"].isdecimal()
-    return _process(told) if whole else None
+    """The inverse of `labels_of`; None if the labels are incomplete."""
+    found = {name.removeprefix("pgolf."): str(value) for name, value in labels.items() if name.startswith("pgolf.")}
+    complete = found.keys() >= {field.name for field in fields(Process)} and found["pid"].isdecimal()
+    return _process(found) if complete else None
 
 
 def worker_name(process: Process) -> str:
-    """A process as the name of a worker, which Prefect puts on every run that the worker takes."""
+    """A worker name that identifies its process; Prefect records it on every run that the worker takes."""
     return f"pgolf {process.host} boot {process.boot} pids {process.pids} pid {process.pid} at {process.at}"
 
 
 def process_of_worker(name: object) -> Process | None:
-    """The worker of that name, if it is one of ours."""
+    """The inverse of `worker_name`; None for workers of others."""
     worker = _WORKER_NAME.fullmatch(str(name))
     return _process(worker.groupdict()) if worker else None
 
 
-def _process(told: Mapping[str, str]) -> Process:
-    return Process(told["host"], told["boot"], told["pids"], int(told["pid"]), told["at"])
+def _process(parts: Mapping[str, str]) -> Process:
+    return Process(parts["host"], parts["boot"], parts["pids"], int(parts["pid"]), parts["at"])
 
 
 def settle(
     client: SyncPrefectClient, *, after_s: float = SETTLE_AFTER_S, claim_within_s: float = CLAIM_WITHIN_S
 ) -> int:
-    """Crash the unfinished runs of dead processes of this machine, and tasks whose flow run ended `after_s` ago.
+    """Set unfinished runs of dead processes on this machine to Crashed, and tasks whose flow run ended `after_s` ago.
 
-    A run that was taken `claim_within_s` ago and that no worker and no process claims has lost them in between, and is
-    crashed, too. Returns how many states were set. Raises httpx errors where the server does not answer.
+    So are runs taken `claim_within_s` ago that no worker and no process has claimed since. Returns the number of states
+    set. Raises httpx errors if the server does not answer.
     """
     ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
     settled: set[UUID] = set()
     for flow_run in unfinished_runs(client):
-        # A worker that lives reports the end of its runs itself: as cancelled, where that is what happened.
-        worker_said = flow_run.labels.get("prefect.worker.name")
-        worker = process_of_worker(worker_said)
+        # A living worker reports the end of its runs itself, for example as cancelled.
+        recorded_worker = flow_run.labels.get("prefect.worker.name")
+        worker = process_of_worker(recorded_worker)
         known = [process for process in (process_of_flow(flow_run.labels), worker) if process is not None]
         if known and all(process.is_gone for process in known):
             process = known[0]
-            what = f"process {process.pid} on {process.host} is gone without having reported an end"
-        elif not known and worker_said is None and _pending_for_s(flow_run) >= claim_within_s:
-            what = f"it was taken {claim_within_s:.0f} s ago by a worker that has not been heard of since"
+            what = f"process {process.pid} on {process.host} died without reporting an end"
+        elif not known and recorded_worker is None and _pending_for_s(flow_run) >= claim_within_s:
+            what = f"it was taken {claim_within_s:.0f} s ago by a worker that has not been heard from since"
         else:
             continue
-        if crash(client, flow_run.id, f"{what}; finished stages are kept, run it again to go on"):
+        if crash(client, flow_run.id, f"{what}; finished stages are kept, run it again to resume"):
             settled.add(flow_run.id)
     finished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[*TERMINAL_STATES])))
     left = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_UNFINISHED)))
@@ -112,13 +112,13 @@ def settle(
         # A dead process reports nothing more.
         waited = task_run.flow_run_id in settled or datetime.now(UTC) - state.timestamp >= timedelta(seconds=after_s)
         if waited:
-            client.set_task_run_state(task_run.id, Crashed(message="its flow run has ended without it"), force=True)
+            client.set_task_run_state(task_run.id, Crashed(message="its flow run ended before it did"), force=True)
             settled.add(task_run.id)
     return len(settled)
 
 
 def unfinished_runs(client: SyncPrefectClient) -> list[FlowRun]:
-    """Runs of our flows that are not final."""
+    """Runs of our flows without a final state."""
     return client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=FLOWS)),
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED))),
@@ -126,7 +126,7 @@ def unfinished_runs(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def _pending_for_s(flow_run: FlowRun) -> float:
-    """How long it has been taken and not begun; below 0 where that is not its state."""
+    """Seconds since a run became Pending (taken but not begun); negative if it is not Pending."""
     state = flow_run.state
     if state is None or state.type != StateType.PENDING:
         return -1.0
@@ -134,7 +134,7 @@ def _pending_for_s(flow_run: FlowRun) -> float:
 
 
 def crash(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> bool:
-    """Set a flow run whose processes are gone to Crashed; False where the last they did was to report an end."""
+    """Set a flow run with dead processes to Crashed; False if they had reported a final state after all."""
     state = client.read_flow_run(flow_run_id).state
     if state is not None and state.is_final():
         return False
@@ -143,9 +143,9 @@ def crash(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> bool:
 
 
 def end_with_worker() -> None:
-    """Have this process told to end when the worker that started it dies: kill -9 of a worker leaves its flows running.
+    """Get SIGTERM when the worker that started this process dies; kill -9 of a worker would leave its flows running.
 
-    Nothing happens in a process that no worker of ours has started.
+    Does nothing in a process not started by one of our workers.
     """
     worker = process_of_worker(os.environ.get("PREFECT__WORKER_NAME"))
     if worker is not None:
@@ -153,9 +153,9 @@ def end_with_worker() -> None:
 
 
 def note_process() -> None:
-    """Called by a flow as it begins: label its run with this process, and settle what dead ones have left.
+    """Called by a flow at its start: label its run with this process, and set final states of dead runs.
 
-    The run goes on where that fails, for nothing it makes depends on it.
+    A failure is only logged, since no output depends on it.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:  # called as a plain function
@@ -169,9 +169,9 @@ def note_process() -> None:
 
 
 def watch_heartbeats(client: SyncPrefectClient) -> None:
-    """Have the server crash runs of our flows that have sent no heartbeat for `SILENCE_S`; does nothing if it does.
+    """Install the automation, if missing, that sets our runs to Crashed after `SILENCE_S` without a heartbeat.
 
-    The only remedy where a whole machine is gone.
+    The only remedy if a whole machine is lost.
     """
     if client.read_automations_by_name(AUTOMATION):
         return
@@ -187,12 +187,12 @@ def watch_heartbeats(client: SyncPrefectClient) -> None:
         threshold=1,
         within=timedelta(seconds=SILENCE_S),
     )
-    message = f"no heartbeat for {SILENCE_S} s; finished stages are kept, run it again to go on"
+    message = f"no heartbeat for {SILENCE_S} s; finished stages are kept, run it again to resume"
     action = ChangeFlowRunState(state=StateType.CRASHED, message=message)
     client.create_automation(
         AutomationCore(
             name=AUTOMATION,
-            description="Installed by pgolf: a run whose machine is gone does not stay Running.",
+            description="Installed by pgolf: sets runs of lost machines to Crashed.",
             trigger=trigger,
             actions=[action],
         )

@@ -1,6 +1,6 @@
 """A process as labels of a flow run and as a worker's name, and back."""
 
-from flows.settling import labels_of, process_of_flow, process_of_worker, worker_name
+from flows.dead_runs import labels_of, process_of_flow, process_of_worker, worker_name
 from pgolf.machine.process import Process
 
 

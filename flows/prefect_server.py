@@ -1,4 +1,4 @@
-"""Connect to the Prefect server in PREFECT_API_URL; one that cannot be used is an error with a remedy."""
+"""Client of the user's Prefect server, with a clear error if it cannot be used."""
 
 import os
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from pgolf.errors import ConfigError
 
 @contextmanager
 def configured_server() -> Iterator[SyncPrefectClient]:
-    """A client of the server in PREFECT_API_URL. Raises ConfigError where it does not answer or refuses us."""
+    """A client of the server at PREFECT_API_URL. Raises ConfigError if it does not answer or rejects us."""
     url = os.environ["PREFECT_API_URL"]
     try:
         with get_client(sync_client=True) as client:
             yield client
     except PrefectHTTPStatusError as error:
         raise ConfigError(
-            f"{url} answers {error.response.status_code}; if it is 401, set PREFECT_API_AUTH_STRING to the server's "
-            "user:password"
+            f"{url} responds with HTTP status {error.response.status_code}; if it is 401, set PREFECT_API_AUTH_STRING "
+            "to the server's user:password"
         ) from None
     except (httpx.HTTPError, RuntimeError) as error:
         raise ConfigError(

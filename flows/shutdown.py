@@ -1,10 +1,10 @@
-"""End a run on SIGTERM or Ctrl-C: promptly, and without leaving a process behind.
+"""Graceful shutdown on SIGTERM: prompt, and without leaving processes behind.
 
-At SIGTERM or Ctrl-C Prefect raises in the flow, then waits for the threads of its tasks, for ever if one waits for a
-training; then it records the crash, ends its in-process server, and signals again for the handler that was there
-before. Python's default would die there and leave what is left of the server. Ranks are told to end and given some time
-for a last checkpoint; after that they die with torchrun, and torchrun with this process. The store needs nothing: it is
-safe against worse.
+On SIGTERM or Ctrl-C, Prefect raises in the flow, then waits for its task threads, forever if one waits for a training;
+then it records the crash, ends its in-process server, and re-raises the signal for the previous handler. Python's
+default would exit there and leave the rest of the server running. Ranks get SIGTERM and a grace period for a last
+checkpoint; after that they die with torchrun, and torchrun with this process. The store needs no cleanup: it survives
+kill -9.
 """
 
 import os
@@ -20,7 +20,7 @@ from types import FrameType
 
 from pgolf.machine.children import children
 
-# Ranks that are told to end write a last checkpoint first.
+# Grace period in which ranks write a last checkpoint.
 LAST_CHECKPOINT_WITHIN_S = 10.0
 
 
@@ -28,14 +28,14 @@ LAST_CHECKPOINT_WITHIN_S = 10.0
 def ended_by_sigterm() -> Iterator[None]:
     """Within the block, SIGTERM ends this process and its children with exit code 143.
 
-    At most `LAST_CHECKPOINT_WITHIN_S` later: for as long as ranks take to keep what they have trained.
+    At most `LAST_CHECKPOINT_WITHIN_S` later, depending on how long ranks take to write a checkpoint.
     """
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         deadline = time.monotonic() + LAST_CHECKPOINT_WITHIN_S
         while _end_trainings() and time.monotonic() < deadline:
             time.sleep(0.1)
-        _leave()
+        _exit_now()
 
     before = signal.signal(signal.SIGTERM, end)
     try:
@@ -45,23 +45,23 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def end_within(grace_s: float) -> None:
-    """Give Prefect `grace_s` seconds to record the crash, ending every child but its server meanwhile; then end."""
+    """Exit after `grace_s`, in which Prefect may record the crash; meanwhile end every training."""
 
     def watch() -> None:
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline:
             _end_trainings()
             time.sleep(0.5)
-        _leave()
+        _exit_now()
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def end_server_with_us() -> None:
-    """Have Prefect's in-process server end soon after this process, however this one ends.
+    """Make sure that Prefect's in-process server ends soon after this process, even after kill -9.
 
-    The server is a child of ours that nothing ends after kill -9 (seen: 60 % of a core, for as long as one looked). It
-    cannot be asked to die with its parent from outside, so a shell watches both.
+    The server is a child process that otherwise survives kill -9 of its parent (seen: 60 % of a core, indefinitely).
+    PDEATHSIG cannot be set from outside, so a shell watches both processes.
     """
     watch = 'while kill -0 "$1" && kill -0 "$2"; do sleep 1; done 2>/dev/null; kill "$2" 2>/dev/null'
 
@@ -83,8 +83,8 @@ def end_server_with_us() -> None:
 
 
 def terminate(pid: int) -> None:
-    """SIGTERM, if it still lives."""
-    with suppress(ProcessLookupError):  # ended by itself meanwhile
+    """Send SIGTERM if the process still exists."""
+    with suppress(ProcessLookupError):  # already exited
         os.kill(pid, signal.SIGTERM)
 
 
@@ -96,15 +96,15 @@ def _command(pid: int) -> bytes:
 
 
 def _end_trainings() -> bool:
-    """SIGTERM for every torchrun of ours, which may come more than once; False where there is none any more."""
+    """Send SIGTERM to every torchrun of ours (repeating it is harmless); False if there is none left."""
     running = [pid for pid in children(os.getpid()) if b"pgolf.machine.launch" in _command(pid)]
     for pid in running:
         terminate(pid)
     return bool(running)
 
 
-def _leave() -> None:
-    with suppress(OSError):  # nobody reads it any more: the worker that did is what has died
+def _exit_now() -> None:
+    with suppress(OSError):  # the worker that read our stderr may have died
         print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
     for pid in children(os.getpid()):
         terminate(pid)
