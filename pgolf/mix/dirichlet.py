@@ -32,7 +32,7 @@ from pgolf.mix.mix_unit import Float64Array, Prepared
 from pgolf.mix.mixture import FLOOR, Int64Array, Mixture, Scores, Tile, filled
 from pgolf.mix.product import Cell, Mixer
 
-GROUP = 512  # records that go through all orders together: their counts stay in a core's first-level cache
+GROUP = 512  # records that go through all orders together: their counts stay near the core
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")  # a check for zero is no vector code
