@@ -1,8 +1,8 @@
 """Speed of the grid engine, compared with evaluating each point separately in NumPy.
 
 The plain implementation evaluates one point after the other over all targets: first-hit order, estimate, mixture,
-floor, logarithm, sum, as float64 array operations (`pgolf.mix.interpolation`, `.dirichlet`, `.tilt`). It is timed on a
-few points of the same grid, in turns with the whole grid; both in token-points per second, targets × points / seconds.
+floor, logarithm, sum, as float64 array operations (`tests/oracles/numpy_mixtures.py`). It is timed on a few points of
+the same grid, in turns with the whole grid; both in token-points per second, targets × points / seconds.
 
 A fixed-share mixture updates all its weights after every target. Its plain implementation computes each member's
 probabilities as above and then loops over targets with one array operation over the members each, for the first targets
@@ -20,13 +20,12 @@ import numpy as np
 from bench.measured import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios
 from pgolf.counts.config import CountConfig
-from pgolf.mix import interpolation as mix
 from pgolf.mix.bayes_config import BayesConfig
-from pgolf.mix.cells import Cell, cells_of
+from pgolf.mix.cells import cells_of
 from pgolf.mix.config import MixConfig
-from pgolf.mix.dirichlet import dirichlet_loss
 from pgolf.mix.grid import UNIT_RECORDS, Grid, Hints, Unit
-from pgolf.mix.tilt import confident_hit, tilted_loss
+from pgolf.mix.product import Cell
+from tests.oracles import numpy_mixtures as mix
 
 PLAIN_POINTS = 8
 PLAIN_SHARED_TARGETS = 20_000
@@ -118,11 +117,11 @@ def plain_losses_of(cell: Cell, whole: Unit) -> np.ndarray:
     context = np.stack(whole.counts["hashed"][: len(ORDERS)][rows])
     full = np.stack(whole.counts["hashed"][len(ORDERS) :][rows])
     if cell.concentration is not None:
-        return dirichlet_loss(whole.loss_nats, context, full, cell.concentration, legacy=False)
+        return mix.dirichlet_loss(whole.loss_nats, context, full, cell.concentration, legacy=False)
     hit = mix.first_hit(context, cell.min_count or 0)
     places = np.arange(len(whole))
     r_T = mix.estimate(context[hit, places], full[hit, places])
-    alpha: mix.Alpha = cell.alpha or 0.0
+    alpha: float | np.ndarray = cell.alpha or 0.0
     if cell.entropy_base is not None:
         alpha = mix.adaptive_alpha(
             whole.entropy_nats,
@@ -138,9 +137,9 @@ def _plain_tilt(cell: Cell, whole: Unit) -> np.ndarray:
     assert whole.hints is not None
     rows = slice(0, HINT_ORDERS.index(cell.order or 0) + 1)
     context, count = np.stack(whole.hints.context[rows]), np.stack(whole.hints.count[rows])
-    hit = confident_hit(context, count, min_count=cell.min_count or 0, confidence=cell.tilt_confidence or 0.0)
+    hit = mix.confident_hit(context, count, min_count=cell.min_count or 0, confidence=cell.tilt_confidence or 0.0)
     places = np.arange(len(whole))
-    return tilted_loss(
+    return mix.tilted_loss(
         whole.loss_nats,
         np.stack(whole.hints.logp[rows])[hit, places],
         np.stack(whole.hints.is_target[rows])[hit, places],

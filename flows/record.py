@@ -7,9 +7,9 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
-from flows.shutdown import end_within
-from flows.parameters import asked_for, with_recipe_parameters
 from flows.dead_runs import end_with_worker, note_process
+from flows.parameters import asked_for, with_recipe_parameters
+from flows.shutdown import end_within
 from pgolf.pipeline.graph import Node, pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of
 from flows.commands.console import Console
+from flows.settings import apply_settings, server_configured, use_passive_openmp
 from flows.shutdown import end_server_with_us, ended_by_sigterm
-from flows.settings import apply_settings, use_passive_openmp, server_configured
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
@@ -84,10 +84,10 @@ def _run_in_prefect(
     apply_settings(quiet=True)
     if not server_configured():
         end_server_with_us()
+    from flows.dead_runs import watch_heartbeats
     from flows.parameters import SECTIONS
     from flows.prefect_server import configured_server
     from flows.record import record
-    from flows.dead_runs import watch_heartbeats
     from flows.sweep import sweep as sweep_flow
     from tasks.listening import LISTENER
 

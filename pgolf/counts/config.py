@@ -1,11 +1,12 @@
-"""What decides the counts of an n-gram stage."""
+"""Settings of n-gram counts: which n-grams are counted, and what each target gets to see of them."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from pgolf.config import StageConfig
-from pgolf.errors import ConfigError
+from pgolf.errors import ConfigError, DataError
 
 MAX_ORDER = 17  # PR #511's longest context has 16 tokens
 
@@ -58,6 +59,24 @@ class VisibleConfig(StageConfig):
         if self.stride > self.window:
             raise ConfigError(f"stride {self.stride} is longer than window {self.window}; targets would be left out")
         return self
+
+    @classmethod
+    def described(cls, metadata: bytes | None, path: Path, *, how: str, remedy: str) -> Self:
+        """The config that a file's metadata holds. how, remedy: words for the message.
+
+        Raises DataError where there is none, or none that this version can read.
+        """
+        if metadata is None:
+            raise DataError(f"{path} does not say how {how}; {remedy}")
+        try:
+            return cls.model_validate_json(metadata)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+            raise DataError(
+                f"{path} says how {how} in words that this version cannot read: {field}"
+                f"{first['msg'].removeprefix('Value error, ')}; {remedy}"
+            ) from None
 
 
 class CountConfig(VisibleConfig):

@@ -75,8 +75,7 @@ def make(config: CountConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     def report(done: int) -> None:
         run.report(Progress(stage="count", done=done, total=plan.records, unit="targets"))
 
-    fields: list[tuple[str, pa.DataType]] = [(name, pa.uint32()) for name in column_names(config.orders)]
-    schema = pa.schema(fields, metadata=metadata)
+    schema = pa.schema(_fields(config.orders), metadata=metadata)
     written = write_blocks(out / COUNTS_FILE, schema, columns(), report=report)
     assert written == plan.records, f"{written} of {plan.records} records were counted"
     sample = MassSample(
@@ -184,6 +183,10 @@ def column_names(orders: Sequence[int]) -> list[str]:
     return [f"context_{order}" for order in orders] + [f"full_{order}" for order in orders]
 
 
+def _fields(orders: Sequence[int]) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.uint32()) for name in column_names(orders)]
+
+
 @dataclass(frozen=True, slots=True)
 class CountFile:
     """A readable counts.arrow and what it was counted with."""
@@ -212,11 +215,10 @@ def open_counts(path: Path) -> CountFile:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as n-gram counts: {error}; count again to write them anew") from error
-    described = (reader.schema.metadata or {}).get(CONFIG_KEY)
-    if described is None:
-        raise DataError(f"{path} does not say how it was counted; count again to write it anew")
-    config = CountConfig.model_validate_json(described)
-    if reader.schema.names != column_names(config.orders):
-        raise DataError(f"{path} has columns {', '.join(reader.schema.names)}; orders {config.orders} need others")
+    metadata = (reader.schema.metadata or {}).get(CONFIG_KEY)
+    config = CountConfig.described(metadata, path, how="it was counted", remedy="count again to write it anew")
+    if not reader.schema.equals(pa.schema(_fields(config.orders))):
+        found = ", ".join(f"{field.name} {field.type}" for field in reader.schema)
+        raise DataError(f"{path} has columns {found}; orders {config.orders} need others; count again to write them")
     records = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
     return CountFile(path, config, records)

@@ -1,4 +1,4 @@
-"""What decides the bytes of the hints."""
+"""Settings of the hint stage: which contexts propose a token, and how far back it must lie."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""How much an n-gram estimate hands out in total: the sum of r(v) over the vocabulary, at a sample of the records.
+"""Probability mass of an n-gram estimate: the sum of r(v) over the vocabulary, at a sample of the records.
 
 An estimate that is a distribution sums to 1 after every context it has seen. The hashed tables' sum is what their
 mixtures add to each probability without its being there: a mixture with weight a has mass (1 - a) + a·(sum of r).

@@ -1,4 +1,4 @@
-"""In which pieces the records are counted: what is looked up, what is added then, and where the tables start empty."""
+"""Cut the records into runs for counting: what is looked up, what is added then, where the tables start empty."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -19,13 +19,17 @@ changes at the ends of chunks and N chunks. Moving by the sum instead (a rate of
 likelihoods of whole chunks keeps ln K, but it is Bayes per target in other words: its chain rule moves the weights
 inside the chunk.)
 
-Precision. Weights per target are plain doubles: fixed share keeps each above s/K. Weights per chunk are logarithms.
+Precision. Weights per target are plain doubles: fixed share keeps each above s/K. Weights per chunk are logarithms. A
+target with a member whose probability is no double is scored from the members' losses, in logarithms: a floor under the
+probability would call a loss of 1,000 nats one of 690, and a mixture better than all of its members.
 
 Shapes: T targets, K members in P = K rounded up to LANES columns; what stands in the columns beyond K has weight 0.
 Source: Vovk 1990; Herbster and Warmuth 1998.
 """
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numba
 import numpy as np
@@ -37,9 +41,6 @@ LANES = 16  # sums that grow side by side, so that the loop over members is vect
 DEPTH = 16  # factors per logarithm
 LEAST_PRODUCT = 1e-290
 LEAST_FACTOR = 1e-18  # 16 of them are 1e-288, still a normal double
-
-# A member's probability is never taken below it: a loss above 690 nats is scored as 690.
-LEAST_PROBABILITY = 1e-300
 
 
 def padded(members: int) -> int:
@@ -73,9 +74,20 @@ class Sharing:
         self._filled = 0
         self.loss_nats = 0.0
 
-    def add(self, probability_TP: Float64Array) -> None:
-        """Score the next targets. probability_TP: each member's probability of each, at least 1e-300."""
+    def add(self, probability_TP: Float64Array, hard: Mapping[int, Float64Array] = MappingProxyType({})) -> None:
+        """Score the next targets. probability_TP: each member's probability of each, [T, P], at least 1e-300.
+
+        hard: place of a target where one of them is less -> the members' losses there, [K]; places ascend.
+        """
         assert probability_TP.shape[1] == len(self._weight_P)
+        done = 0
+        for place, loss_K in hard.items():
+            self._add(probability_TP[done:place])
+            self._add_hard(loss_K)
+            done = place + 1
+        self._add(probability_TP[done:])
+
+    def _add(self, probability_TP: Float64Array) -> None:
         if self._chunk_targets == 1:
             self.loss_nats += _share_per_target(probability_TP, self._weight_P, self._even_P, 1.0 - self._share_rate)
             return
@@ -87,6 +99,26 @@ class Sharing:
             done += len(part_TP)
             if self._filled == self._chunk_targets:
                 self._move()
+
+    def _add_hard(self, loss_K: Float64Array) -> None:
+        """Score one target from its members' losses."""
+        own = slice(0, self._members)
+        if self._chunk_targets == 1:
+            with np.errstate(divide="ignore"):  # ln 0 is -inf, as it should be
+                joint_K = np.log(self._weight_P[own]) - loss_K
+        else:
+            joint_K = self._log_weight_P[own] - loss_K
+        top = float(joint_K.max())
+        part_K = np.exp(joint_K - top)
+        total = float(part_K.sum())
+        self.loss_nats -= top + math.log(total)
+        if self._chunk_targets == 1:
+            self._weight_P[own] = (1.0 - self._share_rate) / total * part_K + self._even_P[own]
+            return
+        self._sum_P[own] += loss_K
+        self._filled += 1
+        if self._filled == self._chunk_targets:
+            self._move()
 
     def _move(self) -> None:
         """Move the weights by the chunk's mean losses, then deal out the share."""
@@ -175,5 +207,5 @@ def _held(p_TP: Float64Array, weight_P: Float64Array, sum_P: Float64Array) -> fl
                 sum_P[k] -= math.log(product_P[k])
             else:
                 for t in range(begin, end):
-                    sum_P[k] -= math.log(max(p_TP[t, k], LEAST_PROBABILITY))
+                    sum_P[k] -= math.log(p_TP[t, k])
     return loss

@@ -1,4 +1,4 @@
-"""What decides a Bayes or fixed-share mixture of other mixtures. Imports no torch."""
+"""Settings of a Bayes or fixed-share mixture of other mixtures. Imports no torch."""
 
 from typing import Literal
 

@@ -1,59 +1,16 @@
-"""From a grid's configuration to its cells: which scorers there are, in which order, and how many.
+"""Expand a grid's configuration into its cells: which scorers there are, in which order, and how many.
 
 A point that several products name is one cell, in the place where it is named first.
 """
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError
 from pgolf.mix.config import MixConfig
-from pgolf.mix.product import USES, Mixer, Product
-
-Estimator = Literal["neural", "hashed", "exact", "hint"]
-
-# The field of a cell that takes a value of each list.
-FIELD = {
-    "min_counts": "min_count",
-    "alphas": "alpha",
-    "entropy_bases": "entropy_base",
-    "entropy_ranges": "entropy_range",
-    "entropy_slopes": "entropy_slope",
-    "entropy_thresholds": "entropy_threshold_nats",
-    "concentrations": "concentration",
-    "tilts": "tilt_nats",
-    "tilt_confidences": "tilt_confidence",
-    "tilt_gammas": "tilt_gamma",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One scorer: the network alone, or one mixture of it with one count stage's n-grams or with the hints."""
-
-    estimator: Estimator
-    counts: str | None = None
-    mixer: Mixer | None = None
-    order: int | None = None
-    min_count: int | None = None
-    alpha: float | None = None
-    entropy_base: float | None = None
-    entropy_range: float | None = None
-    entropy_slope: float | None = None
-    entropy_threshold_nats: float | None = None
-    concentration: float | None = None
-    tilt_nats: float | None = None
-    tilt_confidence: float | None = None
-    tilt_gamma: float | None = None
-
-    @property
-    def normalized(self) -> bool:
-        """Whether the scorer gives a distribution over the vocabulary: all but the hashed tables do."""
-        return self.estimator != "hashed"
-
+from pgolf.mix.product import FIELD, HINTED, USES, Cell, Product
 
 NETWORK = Cell(estimator="neural")
 
@@ -84,11 +41,11 @@ def check_orders(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted
     counted: estimator -> its orders; hinted: orders of the hints, None where there are none.
     """
     for product in config.every_product:
-        if set(product.mixers) - {"tilt"}:
+        if set(product.mixers) - HINTED:
             for name in _tables(product, counted):
                 _orders(product, counted[name], f"{name} counts")
-        if "tilt" in product.mixers:
-            _orders(product, _hinted(hinted), "the hints")
+        for mixer in HINTED.intersection(product.mixers):
+            _orders(product, _hinted(mixer, hinted), "the hints")
 
 
 def count_points(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted: Sequence[int] | None = None) -> int:
@@ -103,7 +60,7 @@ def count_points(config: MixConfig, counted: Mapping[str, Sequence[int]], hinted
             values = 1
             for name in USES[mixer]:
                 values *= len(getattr(product, name))
-            tables = [hinted or ()] if mixer == "tilt" else [counted[name] for name in _tables(product, counted)]
+            tables = [hinted or ()] if mixer in HINTED else [counted[name] for name in _tables(product, counted)]
             orders = sum(len(table if product.orders is None else product.orders) for table in tables)
             total += values * orders
     return total
@@ -121,11 +78,11 @@ def _tables(product: Product, counted: Mapping[str, Sequence[int]]) -> list[str]
     return list(product.estimators)
 
 
-def _hinted(hinted: Sequence[int] | None) -> Sequence[int]:
+def _hinted(mixer: str, hinted: Sequence[int] | None) -> Sequence[int]:
     if hinted is None:
         raise ConfigError(
-            "mixer tilt needs hints, and there are none; give the recipe a hint stage (--set hint={}), or leave tilt "
-            "out of the grid"
+            f"mixer {mixer} needs hints, and there are none; give the recipe a hint stage (--set hint={{}}), or leave "
+            f"{mixer} out of the grid"
         )
     return hinted
 
@@ -137,11 +94,12 @@ def _points(product: Product, counts: Mapping[str, CountConfig], hinted: Sequenc
         if estimator in tables:
             orders = _orders(product, counts[name].orders, f"counts {name!r}")
             for mixer in product.mixers:
-                if mixer != "tilt":
+                if mixer not in HINTED:
                     yield from _combinations(product, Cell(estimator=estimator, counts=name, mixer=mixer), orders)
-    if "tilt" in product.mixers:
-        orders = _orders(product, _hinted(hinted), "the hints")
-        yield from _combinations(product, Cell(estimator="hint", mixer="tilt"), orders)
+    for mixer in product.mixers:
+        if mixer in HINTED:
+            orders = _orders(product, _hinted(mixer, hinted), "the hints")
+            yield from _combinations(product, Cell(estimator="hint", mixer=mixer), orders)
 
 
 def _orders(product: Product, there: Sequence[int], where: str) -> Sequence[int]:

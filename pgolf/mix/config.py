@@ -1,4 +1,4 @@
-"""The grid of mixtures of one network with n-gram counts and hints."""
+"""Settings of the mix stage: which mixtures of a network with n-gram counts and hints are scored."""
 
 from typing import Self
 

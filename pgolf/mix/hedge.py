@@ -71,4 +71,6 @@ def mixture_mass(
 
 def moved_log_weights(log_weight_K: Float32Array, mean_loss_K: Float64Array, eta: float) -> Float32Array:
     """a - η·mean, float32 after every operation."""
-    return log_weight_K - np.float32(eta) * mean_loss_K.astype(np.float32)
+    # A loss near the largest single takes a weight to 0: the mixture is one of the other experts from then on.
+    with np.errstate(over="ignore"):
+        return log_weight_K - np.float32(eta) * mean_loss_K.astype(np.float32)

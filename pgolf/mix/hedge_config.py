@@ -1,4 +1,4 @@
-"""What decides a Hedge mixture of the network with n-gram experts. Imports no torch."""
+"""Settings of a Hedge mixture of the network with n-gram experts. Imports no torch."""
 
 from typing import Literal, Self
 

@@ -1,4 +1,4 @@
-"""Hedge mixtures over a trace, chunk by chunk: score a chunk with the counts of those before it, then count it.
+"""Score a trace with Hedge mixtures, chunk by chunk: with the counts of the chunks before, then count the chunk.
 
 A chunk's windows are cut into the ranks' shares and these into batches (`pgolf.eval.chunks`); each rank moves its own
 log-weights after each of its batches, by mean losses over the batch's scored targets (update_on=scored) or over all

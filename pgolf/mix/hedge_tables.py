@@ -1,4 +1,4 @@
-"""What the n-gram experts of a Hedge mixture know: unigrams, bigrams, and trigrams in hashed rows over the vocabulary.
+"""Count tables of a Hedge mixture's experts: unigrams, bigrams, and trigrams in hashed rows over the vocabulary.
 
 A position p reads token x[p] and predicts x[p + 1]. A row of the trigram table belongs to a hash of two tokens of
 context and holds a count per next token: contexts that share a row blur each other, but every row is a distribution.

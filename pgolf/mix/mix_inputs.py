@@ -1,4 +1,4 @@
-"""What a grid is mixed from: a trace, count stages and hints of the same tokens, record by record; checked on the way.
+"""Read the inputs of a mix record by record, a trace, counts and hints, and check that they are of the same tokens.
 
 With hints (`pgolf.counts.hint_stage`) the trace has ln q(hint) per order.
 """
@@ -172,7 +172,7 @@ class MixInputs:
             files["the hints"] = (self.hints.path, "take the hints")
         wanted = stream_digest(self.tokens[: self.plan.targets + 1])
         for what, (path, again) in files.items():
-            found = _metadata(path).get(STREAM_KEY, b"").decode()
+            found = _metadata(path).get(STREAM_KEY, b"").decode("utf-8", "replace")
             if not found:
                 raise DataError(f"{path} does not say which tokens it is of; {again} again to write it anew")
             if found != wanted:
@@ -190,18 +190,19 @@ class _HintFile:
         self.path = path
         try:
             with pa.OSFile(os.fspath(path), "rb") as file, pa.ipc.open_file(file) as reader:
-                names = reader.schema.names
+                schema = reader.schema
                 self.records = sum(reader.get_batch(n).num_rows for n in range(reader.num_record_batches))
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{path} cannot be read as hints: {error}; take the hints again") from error
-        described = _metadata(path).get(CONFIG_KEY)
-        if described is None:
-            raise DataError(f"{path} does not say how its hints were taken; take them again to write it anew")
         # What tells these hints from others: shown in the rows.
-        self.config = HintConfig.model_validate_json(described)
+        metadata = (schema.metadata or {}).get(CONFIG_KEY)
+        self.config = HintConfig.described(
+            metadata, path, how="its hints were taken", remedy="take the hints again to write it anew"
+        )
         self.orders = self.config.orders
-        if names != [name for name, _kind in columns_of(self.orders)]:
-            raise DataError(f"{path} has columns {', '.join(names)}, which are not those of hints; take them again")
+        if not schema.equals(pa.schema(columns_of(self.orders))):
+            found = ", ".join(f"{field.name} {field.type}" for field in schema)
+            raise DataError(f"{path} has columns {found}, which are not those of hints; take the hints again")
 
     def blocks(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Yield blocks in order, each by column; read one at a time, not mapped."""

@@ -1,14 +1,15 @@
-"""The sums of an unfinished mix, kept in its scratch folder: a killed sweep goes on behind the last unit it kept."""
+"""Checkpoint a mix: its sums, kept in the scratch folder, let a killed sweep resume after the last unit kept."""
 
 import io
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from pgolf.identity.fingerprint import digest
 from pgolf.store.scratch import load, save
@@ -17,6 +18,14 @@ FILE = "totals.npz"
 SAVE_EVERY_S = 5.0
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+
+class _About(BaseModel):
+    """What kept sums are of: a digest, over how many records, and the seconds behind them."""
+
+    of: str
+    records: int
+    elapsed_s: float
 
 
 class MixProgress:
@@ -38,20 +47,23 @@ class MixProgress:
         content = None if self._path is None else load(self._path)
         if content is None:
             return 0, {}
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            sums = {name: arrays[name] for name in arrays.files}
-        about = json.loads(bytes(sums.pop("about")))
-        if about["of"] != self._of:
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                sums = {name: arrays[name] for name in arrays.files}
+            about = _About.model_validate_json(bytes(sums.pop("about")))
+        except (ValueError, KeyError, EOFError, BadZipFile):
             return 0, {}
-        self.before_s = about["elapsed_s"]
-        return about["records"], sums
+        if about.of != self._of:
+            return 0, {}
+        self.before_s = about.elapsed_s
+        return about.records, sums
 
     def keep(self, records: int, sums: Arrays) -> None:
         """Write the sums over so many records, if the last time was long enough ago."""
         if self._path is None or time.monotonic() - self._saved_s < SAVE_EVERY_S:
             return
         elapsed_s = self.before_s + time.perf_counter() - self._began_s
-        about = json.dumps({"of": self._of, "records": records, "elapsed_s": elapsed_s}).encode()
+        about = _About(of=self._of, records=records, elapsed_s=elapsed_s).model_dump_json().encode()
         content = io.BytesIO()
         np.savez(content, about=np.frombuffer(about, np.uint8), **sums)  # type: ignore[arg-type]
         save(self._path, content.getvalue())

@@ -1,4 +1,4 @@
-"""From the sums of a mix to its rows: what each scorer is, what it came to, and the mass it hands out."""
+"""Turn the sums of a mix into table rows: what each scorer is, its score, and the probability mass it hands out."""
 
 import hashlib
 import json
@@ -17,12 +17,10 @@ from pgolf.counts.mass import MassSample
 from pgolf.eval.bpb import bits_per_byte, nats_to_bits
 from pgolf.eval.trace import Trace
 from pgolf.mix.bayes_config import BayesConfig
-from pgolf.mix.cells import Cell
-from pgolf.mix.dirichlet import dirichlet_mass
-from pgolf.mix.grid import Mixed, Totals, rule_of
+from pgolf.mix.grid import MIXTURES, Mixed, Totals
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.hedge_pass import HedgeTotals
-from pgolf.mix.interpolation import adaptive_alpha, first_hit, legacy_mass
+from pgolf.mix.product import ONE_ORDER, Cell
 from pgolf.run import Fact
 
 COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
@@ -105,7 +103,7 @@ def _shorter(cell: Cell, orders: Sequence[int]) -> Row:
     """The shorter orders that a mixture falls back on: other ones make another scorer of the same order."""
     assert cell.order is not None
     shorter = [order for order in orders if order < cell.order]
-    return {"falls_back_on": shorter} if shorter and cell.mixer != "fixed" else {}
+    return {"falls_back_on": shorter} if shorter and cell.mixer not in ONE_ORDER else {}
 
 
 def mass_mean(
@@ -117,30 +115,9 @@ def mass_mean(
     """Mean over the sampled records of the total a cell hands out over the vocabulary; 1 for a distribution."""
     if cell.counts is None or cell.normalized:
         return 1.0
-    sample = masses[cell.counts]
-    orders = counts[cell.counts].orders
-    if cell.concentration is not None:
-        assert cell.order is not None
-        rows = slice(0, orders.index(cell.order) + 1)
-        return float(dirichlet_mass(sample.context[rows], sample.mass[rows], cell.concentration).mean())
-    rule = rule_of(cell, orders)
-    tried = sorted(rule.rows)
-    hit = first_hit(sample.context[tried], rule.min_count)
-    mass_M = sample.mass[tried][hit, np.arange(len(hit))]
-    if cell.alpha is not None:
-        return float(legacy_mass(cell.alpha, mass_M, hit >= 0).mean())
-    assert cell.entropy_base is not None
-    assert cell.entropy_range is not None
-    assert cell.entropy_slope is not None
-    assert cell.entropy_threshold_nats is not None
-    alpha_M = adaptive_alpha(
-        entropy_nats[cell.counts],
-        base=cell.entropy_base,
-        span=cell.entropy_range,
-        slope=cell.entropy_slope,
-        threshold_nats=cell.entropy_threshold_nats,
-    )
-    return float(legacy_mass(alpha_M, mass_M, hit >= 0).mean())
+    (kind,) = (kind for kind in MIXTURES if cell.mixer in kind.mixers)
+    mass_M = kind.mass(cell, counts[cell.counts].orders, masses[cell.counts], entropy_nats[cell.counts])
+    return float(mass_M.mean())
 
 
 def grid_rows(cells: Sequence[Cell], settings: Sequence[Row], totals: Totals, mass_means: Sequence[float]) -> list[Row]:

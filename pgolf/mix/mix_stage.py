@@ -25,7 +25,7 @@ from pgolf.corpus.dataset import Dataset
 from pgolf.counts.mass import MASS_FILE, read_mass
 from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.trace import Trace, trace_is_causal
-from pgolf.mix.cells import Cell, cells_of, members_of
+from pgolf.mix.cells import cells_of, members_of
 from pgolf.mix.config import MixConfig
 from pgolf.mix.grid import UNIT_RECORDS, Grid, Unit
 from pgolf.mix.hedge_config import HedgeConfig
@@ -45,6 +45,7 @@ from pgolf.mix.mix_rows import (
     scored,
     settings_of,
 )
+from pgolf.mix.product import Cell
 from pgolf.run import Fact, Made, Progress, RunOptions
 
 BATCHES_FILE = "batches.arrow"

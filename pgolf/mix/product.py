@@ -1,6 +1,10 @@
-"""A product of value lists: every combination that a mixer uses is one point of a grid."""
+"""The value lists of a grid, and its cells: every combination of values that a mixer uses is one cell.
 
-from typing import Annotated, Literal, Self
+A new mixer is named in Mixer and USES; a new list of values is a field of Product, and of Cell for one of its values.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,7 +19,12 @@ Concentration = Annotated[float, Field(ge=1e-6, le=1e9)]
 # e^20 is 5e8: a hint of probability 2e-8 becomes a certainty of 0.9.
 Tilt = Annotated[float, Field(ge=0.0, le=20.0)]
 
-# What each mixer takes one value of, beside its order; the names of the fields below.
+# Mixers that read the hints; all others read counts.
+HINTED: frozenset[Mixer] = frozenset({"tilt"})
+# Mixers that read one order alone; all others fall back on the shorter ones.
+ONE_ORDER: frozenset[Mixer] = frozenset({"fixed"})
+
+# What each mixer takes one value of, beside its order; the names of Product's lists, in the order of the cells.
 USES: dict[Mixer, tuple[str, ...]] = {
     "fixed": ("min_counts", "alphas"),
     "backoff": ("min_counts", "alphas"),
@@ -23,6 +32,41 @@ USES: dict[Mixer, tuple[str, ...]] = {
     "dirichlet": ("concentrations",),
     "tilt": ("min_counts", "tilt_confidences", "tilt_gammas", "tilts"),
 }
+
+
+def _one_of(values: str, *short: str) -> Any:
+    """A field of a cell that takes a value of that list; short: what `--grid` calls the list."""
+    return field(default=None, metadata={"list": values, "short": short})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One scorer: the network alone, or one mixture of it with one count stage's n-grams or with the hints."""
+
+    estimator: Literal["neural", "hashed", "exact", "hint"]
+    counts: str | None = None
+    mixer: Mixer | None = None
+    order: int | None = None
+    min_count: int | None = _one_of("min_counts", "min-count")
+    alpha: float | None = _one_of("alphas", "alpha")
+    entropy_base: float | None = _one_of("entropy_bases", "base")
+    entropy_range: float | None = _one_of("entropy_ranges", "range")
+    entropy_slope: float | None = _one_of("entropy_slopes", "slope")
+    entropy_threshold_nats: float | None = _one_of("entropy_thresholds", "threshold")
+    concentration: float | None = _one_of("concentrations", "k", "concentration")
+    tilt_nats: float | None = _one_of("tilts", "tilt")
+    tilt_confidence: float | None = _one_of("tilt_confidences", "confidence")
+    tilt_gamma: float | None = _one_of("tilt_gammas", "gamma")
+
+    @property
+    def normalized(self) -> bool:
+        """Whether the scorer gives a distribution over the vocabulary: all but the hashed tables do."""
+        return self.estimator != "hashed"
+
+
+# List of a product -> the field of a cell that takes one of its values; short name in `--grid` -> list.
+FIELD: dict[str, str] = {own.metadata["list"]: own.name for own in fields(Cell) if own.metadata}
+SHORT: dict[str, str] = {short: own.metadata["list"] for own in fields(Cell) for short in own.metadata.get("short", ())}
 
 
 class Product(StageConfig):

@@ -27,29 +27,15 @@ from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.cells import count_points
 from pgolf.mix.config import MixConfig
 from pgolf.mix.hedge_config import HedgeConfig
-from pgolf.mix.product import USES, Product
+from pgolf.mix.product import HINTED, USES, Product
+from pgolf.mix.product import SHORT as VALUES
 from pgolf.recipes.overrides import parse_value, validated
 from pgolf.recipes.recipe import Recipe
 
 MOST_POINTS = 10_000
 
-# Short name -> list of a product.
-SHORT = {
-    "alpha": "alphas",
-    "order": "orders",
-    "min-count": "min_counts",
-    "k": "concentrations",
-    "concentration": "concentrations",
-    "tilt": "tilts",
-    "confidence": "tilt_confidences",
-    "gamma": "tilt_gammas",
-    "base": "entropy_bases",
-    "range": "entropy_ranges",
-    "slope": "entropy_slopes",
-    "threshold": "entropy_thresholds",
-    "mixer": "mixers",
-    "estimator": "estimators",
-}
+# Short name -> list of a product, those first that most grids name.
+SHORT = {"alpha": "alphas", "order": "orders"} | VALUES | {"mixer": "mixers", "estimator": "estimators"}
 # Names of a text that are no list of a product: settings of Bayes and fixed-share mixtures of the grid, and of counts.
 OTHERS = ("share", "chunk", "granularity")
 TABLES = ("product", "bayes", "hedge")
@@ -91,7 +77,7 @@ def refuse_large_grid(recipe: Recipe, most_points: int) -> None:
 
 
 def _counts(product: Product) -> bool:
-    return any(mixer != "tilt" for mixer in product.mixers)
+    return any(mixer not in HINTED for mixer in product.mixers)
 
 
 def _from_texts(mix: MixConfig, texts: Sequence[str]) -> tuple[MixConfig, Any]:

@@ -306,6 +306,40 @@ def test_a_file_that_is_no_counts_is_refused(tmp_path):
         open_counts(path)
 
 
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        (b"no JSON", "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[2, 3]", "Input should be an object"),
+        (b'{"orders": [2], "table": "new"}', "table: Extra inputs are not permitted"),
+        (b'{"orders": "two"}', "orders: Input should be a valid array"),
+        (b'{"orders": [3, 2]}', r"orders: orders must rise strictly.*write \(2, 3\)"),
+        (b'{"orders": [2], "estimator": "sketch"}', "estimator: Input should be 'hashed' or 'exact'"),
+        (b'{"orders": [2], "stride": 99, "window": 9}', "stride 99 is longer than window 9"),
+    ],
+)
+def test_counts_of_another_version_are_refused_with_their_file_and_what_to_do(tmp_path, described, said):
+    path = tmp_path / "counts.arrow"
+    fields = [(name, pa.uint32()) for name in column_names((2,))]
+    with pa.ipc.new_file(path, pa.schema(fields, metadata={count_stage.CONFIG_KEY: described})):
+        pass
+    with pytest.raises(DataError, match=rf"counts.arrow says how it was counted .* cannot read: .*{said}.*count again"):
+        open_counts(path)
+
+
+def test_counts_of_another_type_are_refused(tmp_path):
+    path = tmp_path / "counts.arrow"
+    fields = [(name, pa.int64()) for name in column_names((2,))]
+    metadata = {count_stage.CONFIG_KEY: CountConfig(orders=(2,)).model_dump_json()}
+    with pa.ipc.new_file(path, pa.schema(fields, metadata=metadata)):
+        pass
+    with pytest.raises(
+        DataError, match=r"columns context_2 int64, full_2 int64; orders \(2,\) need others; count again"
+    ):
+        open_counts(path)
+
+
 def test_an_empty_file_of_counts_is_a_file_of_no_records(tmp_path):
     path = tmp_path / "counts.arrow"
     config = CountConfig(orders=(2,))

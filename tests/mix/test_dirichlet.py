@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from pgolf.counts.config import CountConfig
 from pgolf.counts.count_stage import iterate_counts
+from pgolf.counts.mass import MassSample
 from pgolf.counts.runs import plan_of
-from pgolf.mix.dirichlet import dirichlet_loss, dirichlet_mass, dirichlet_probability
+from pgolf.mix.dirichlet import Dirichlet
+from pgolf.mix.product import Cell
+from tests.mixture_losses import counted_unit, losses_of
 from tests.oracles import plain_mixtures as oracle
 
 VOCAB = 4
@@ -28,14 +31,26 @@ def counts_of(config, x):
     return counted
 
 
+def cell_of(config, k):
+    return Cell(
+        estimator=config.estimator, counts="counts", mixer="dirichlet", order=config.orders[-1], concentration=k
+    )
+
+
+def dirichlet_losses(loss_T, context_OT, full_OT, k, config):
+    """Losses of the longest order."""
+    return losses_of(cell_of(config, k), counted_unit(loss_T, context_OT, full_OT), {"counts": config})
+
+
 def distribution(x, j, q_V, k, config):
     """p' of every v in place of x[j], each from the counts of the altered stream, as a black box would."""
-    p_V = []
+    losses = []
     for v in range(VOCAB):
         counted = counts_of(config, [*x[:j], v, *x[j + 1 :]])
         here = slice(j - 1, j)
-        p_V.append(dirichlet_probability(q_V[v : v + 1], counted.context[:, here], counted.full[:, here], k)[0])
-    return np.array(p_V)
+        loss_T = -np.log(q_V[v : v + 1])
+        losses.append(dirichlet_losses(loss_T, counted.context[:, here], counted.full[:, here], k, config)[0])
+    return np.exp(-np.array(losses))
 
 
 @settings(deadline=None, max_examples=30)
@@ -59,22 +74,22 @@ def test_a_later_token_changes_nothing():
     config = CountConfig(estimator="exact", orders=ORDERS, window=16, stride=8, ranks=1, granularity=1)
     loss_T = rng.exponential(1, 48).astype(np.float32)
     counted = counts_of(config, x)
-    before_T = dirichlet_loss(loss_T, counted.context, counted.full, 2.0, legacy=False)
+    before_T = dirichlet_losses(loss_T, counted.context, counted.full, 2.0, config)
     for j in (1, 20, 48):
         altered = x.copy()
         altered[j] = (x[j] + 1) % VOCAB
         counted = counts_of(config, altered)
-        after_T = dirichlet_loss(loss_T, counted.context, counted.full, 2.0, legacy=False)
+        after_T = dirichlet_losses(loss_T, counted.context, counted.full, 2.0, config)
         assert np.array_equal(after_T[: j - 1], before_T[: j - 1])
         assert (after_T[j - 1 :] != before_T[j - 1 :]).any()
 
 
 def test_no_say_for_the_shorter_orders_leaves_the_longest_frequencies_and_all_of_it_the_network():
-    p_T = np.array([0.2, 0.2, 0.2])
-    context_OT = np.array([[5, 5, 0], [4, 0, 0]], np.uint32)
-    full_OT = np.array([[2, 2, 0], [3, 0, 0]], np.uint32)
-    assert dirichlet_probability(p_T, context_OT, full_OT, 1e-12) == pytest.approx([3 / 4, 2 / 5, 0.2], rel=1e-9)
-    assert dirichlet_probability(p_T, context_OT, full_OT, 1e15) == pytest.approx(p_T, rel=1e-9)
+    config = CountConfig(estimator="exact", orders=(2, 3))
+    loss_T = -np.log(np.array([0.2, 0.2, 0.2]))
+    context_OT, full_OT = [[5, 5, 0], [4, 0, 0]], [[2, 2, 0], [3, 0, 0]]
+    for k, expected in ((1e-12, [3 / 4, 2 / 5, 0.2]), (1e15, [0.2, 0.2, 0.2])):
+        assert np.exp(-dirichlet_losses(loss_T, context_OT, full_OT, k, config)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_hashed_counts_hand_out_the_mass_that_the_sampled_sums_say():
@@ -83,14 +98,15 @@ def test_hashed_counts_hand_out_the_mass_that_the_sampled_sums_say():
     config = CountConfig(orders=(8, 16), buckets=64, window=16, stride=8, ranks=1)
     counted = counts_of(config, x)
     assert counted.sample.tolist() == list(range(400))
-    mass = dirichlet_mass(counted.context, counted.mass, 4.0)[397]
+    sample = MassSample(counted.sample, counted.context, counted.mass)
+    mass = Dirichlet.mass(cell_of(config, 4.0), config.orders, sample, np.ones(400, np.float32))[397]
     q_V = np.full(VOCAB, 1 / VOCAB)
     assert distribution(x, 398, q_V, 4.0, config).sum() == pytest.approx(mass, rel=1e-12)
     assert mass > 1.5
 
 
 def test_a_legacy_target_that_was_never_seen_keeps_the_published_floor():
-    loss_T = np.array([60.0], np.float32)
-    nothing = np.zeros((1, 1), np.uint32)
-    assert dirichlet_loss(loss_T, nothing, nothing, 1.0, legacy=True) == pytest.approx([-math.log(1e-12)])
-    assert dirichlet_loss(loss_T, nothing, nothing, 1.0, legacy=False) == pytest.approx([60.0])
+    loss_T, nothing = np.array([60.0], np.float32), [[0]]
+    for estimator, expected in (("hashed", -math.log(1e-12)), ("exact", 60.0)):
+        config = CountConfig(orders=(2,), estimator=estimator)
+        assert dirichlet_losses(loss_T, nothing, nothing, 1.0, config) == pytest.approx([expected])

@@ -7,15 +7,13 @@ from hypothesis import strategies as st
 
 from pgolf.counts.config import CountConfig
 from pgolf.mix import grid as grid_module
-from pgolf.mix import interpolation as mix
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.cells import NETWORK, cells_of, members_of
 from pgolf.mix.config import MixConfig
-from pgolf.mix.dirichlet import dirichlet_loss
 from pgolf.mix.grid import UNIT_RECORDS, Grid, Hints, Unit
-from pgolf.mix.grid_loops import GROUP
+from pgolf.mix.log_sums import GROUP
 from pgolf.mix.product import Product
-from pgolf.mix.tilt import confident_hit, tilted_loss
+from tests.oracles import numpy_mixtures as mix
 from tests.oracles import plain_mixtures as oracle
 
 COUNTS = {
@@ -72,9 +70,9 @@ def units_of(unit, size):
 def hint_loss_by_definition(cell, unit):
     rows = slice(0, HINTED.index(cell.order) + 1)
     context, count = np.stack(unit.hints.context[rows]), np.stack(unit.hints.count[rows])
-    hit = confident_hit(context, count, min_count=cell.min_count, confidence=cell.tilt_confidence)
+    hit = mix.confident_hit(context, count, min_count=cell.min_count, confidence=cell.tilt_confidence)
     places = np.arange(len(hit))
-    loss_T = tilted_loss(
+    loss_T = mix.tilted_loss(
         unit.loss_nats,
         np.stack(unit.hints.logp)[hit, places],
         np.stack(unit.hints.is_target)[hit, places],
@@ -96,7 +94,7 @@ def loss_by_definition(cell, unit):
     if cell.mixer == "dirichlet":
         columns = np.split(np.stack(unit.counts[cell.counts]), 2)
         context, full = (column[: row + 1] for column in columns)
-        loss_T = dirichlet_loss(unit.loss_nats, context, full, cell.concentration, legacy=not cell.normalized)
+        loss_T = mix.dirichlet_loss(unit.loss_nats, context, full, cell.concentration, legacy=not cell.normalized)
         return loss_T, (context > 0).any(axis=0)
     rows = [row] if cell.mixer == "fixed" else list(range(row + 1))
     context = np.stack([unit.counts[cell.counts][k] for k in rows])

@@ -1,5 +1,6 @@
 """The mix stage from files to rows."""
 
+import io
 import json
 import math
 import time
@@ -19,18 +20,17 @@ from pgolf.eval import blocks
 from pgolf.eval import trace as trace_module
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.windows import plan_windows
-from pgolf.mix import interpolation as mix
 from pgolf.mix import mix_inputs, mix_progress, mix_stage
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.config import MixConfig
-from pgolf.mix.dirichlet import dirichlet_loss, dirichlet_mass
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.hedge_pass import Hedges
 from pgolf.mix.product import Product
-from pgolf.mix.tilt import confident_hit, tilted_loss
 from pgolf.run import RunOptions
+from pgolf.store.scratch import save
 from tests.arrow_files import rewrite, stamp, write_hints
 from tests.data_folder import VOCAB_SIZE
+from tests.oracles import numpy_mixtures as mix
 from tests.oracles import plain_ngram as oracle
 
 WINDOW, STRIDE, RANKS = 64, 16, 2
@@ -360,9 +360,9 @@ def test_tilts_are_read_from_hints_and_trace(hinted, out, val_tokens):
         context, count, hint = (
             np.stack([columns[f"{kind}_{n}"] for n in orders]) for kind in ("context", "count", "hint")
         )
-        hit = confident_hit(context, count, min_count=row["min_count"], confidence=row["tilt_confidence"])
+        hit = mix.confident_hit(context, count, min_count=row["min_count"], confidence=row["tilt_confidence"])
         places = np.arange(len(hit))
-        loss_T = tilted_loss(
+        loss_T = mix.tilted_loss(
             trace.loss_nats,
             np.stack([trace.hint_logp[n] for n in orders])[hit, places],
             hint[hit, places] == val_tokens[trace.target],
@@ -397,13 +397,58 @@ def test_hints_that_cannot_be_read_are_refused(hinted, out):
         mix_stage.make(GRID, hinted, out, RunOptions())
 
 
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        (None, "does not say how its hints were taken"),
+        (b"no JSON", "Invalid JSON"),
+        (b'{"orders": [7, 9], "table": "new"}', "table: Extra inputs are not permitted"),
+        (b'{"orders": {"7": 9}}', "orders: Input should be a valid array"),
+        (b'{"orders": [7, 9], "ranks": 0}', "ranks: Input should be greater than or equal to 1"),
+        (b'{"orders": [7]}', r"has columns hint_7 int32, context_7 uint32, .*not those of hints"),
+    ],
+)
+def test_hints_of_another_version_are_refused_with_their_file_and_what_to_do(hinted, out, described, said):
+    rewrite(hinted["hints"] / "hints.arrow", metadata={b"pgolf.hint_config": described})
+    with pytest.raises(DataError, match=rf"hints.arrow .*{said}.*; take the hints again"):
+        mix_stage.make(GRID, hinted, out, RunOptions())
+
+
+def test_a_digest_that_is_no_text_is_another_stream(hinted, out):
+    rewrite(hinted["hints"] / "hints.arrow", metadata={b"pgolf.stream": b"\xff\xfe"})
+    with pytest.raises(DataError, match=r"hints.arrow\) is of a stream .*; take the hints again with the data"):
+        mix_stage.make(GRID, hinted, out, RunOptions())
+
+
+def arrays_file(**arrays):
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        arrays_file(loss_nats=np.zeros(3)),
+        arrays_file(about=np.frombuffer(b"no JSON", np.uint8)),
+        arrays_file(about=np.frombuffer(b'{"of": 1}', np.uint8)),
+    ],
+)
+def test_sums_that_another_program_kept_are_not_gone_on_from(inputs, out, tmp_path, content):
+    save(tmp_path / "totals.npz", content)
+    made = mix_stage.make(GRID, inputs, out, RunOptions(scratch=tmp_path))
+    assert "resumed_at_record" not in made.facts
+
+
 def test_dirichlet_rows_are_honest_with_exact_counts_and_show_their_mass_with_hashed_ones(inputs, out):
     mix_stage.make(MixConfig(mixers=("dirichlet",), concentrations=(2.0,)), inputs, out, RunOptions())
     loss_T = trace_module.read_trace(inputs["trace"] / "trace.arrow").loss_nats
     for row in rows_of(out)[1:]:
         [columns] = count.open_counts(inputs[f"counts.{row['counts']}"] / "counts.arrow").blocks()
         context, full = (np.stack(half)[: row["order"] - 1] for half in (columns[:3], columns[3:]))
-        expected = dirichlet_loss(loss_T, context, full, 2.0, legacy=row["estimator"] == "hashed")
+        expected = mix.dirichlet_loss(loss_T, context, full, 2.0, legacy=row["estimator"] == "hashed")
         assert row["loss_sum_nats"] == pytest.approx(expected.sum(), rel=1e-12)
         assert (row["concentration"], row["alpha"], row["min_count"]) == (2.0, None, None)
         if row["normalized"]:
@@ -411,7 +456,7 @@ def test_dirichlet_rows_are_honest_with_exact_counts_and_show_their_mass_with_ha
         else:
             sample = read_mass(inputs["counts.hashed"] / "mass.arrow", (2, 3, 4))
             rows = slice(0, row["order"] - 1)
-            assert row["mass_mean"] == dirichlet_mass(sample.context[rows], sample.mass[rows], 2.0).mean()
+            assert row["mass_mean"] == mix.dirichlet_mass(sample.context[rows], sample.mass[rows], 2.0).mean()
             assert row["mass_mean"] > 1.001
 
 

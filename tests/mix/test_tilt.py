@@ -7,10 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgolf.mix.tilt import confident_hit, tilted_loss, tilts
+from pgolf.mix.grid import Hints, Unit
+from pgolf.mix.product import Cell
+from tests.mixture_losses import losses_of
 from tests.oracles import plain_mixtures as oracle
 
 VOCAB = 7
+
+
+def tilted_loss(loss_T, hint_logp_T, is_target_T, hinted_T, *, tilt_nats, gamma=0.0):
+    """Losses under hints of one order, all of them sure; hinted_T: there is one."""
+    sure_T = np.asarray(hinted_T, np.uint32)
+    hints = Hints([sure_T], [sure_T], [is_target_T], [hint_logp_T])
+    unit = Unit(loss_T, np.ones(len(loss_T), np.float32), {}, hints)
+    cell = Cell(
+        estimator="hint", mixer="tilt", order=7, min_count=1, tilt_nats=tilt_nats, tilt_confidence=0.8, tilt_gamma=gamma
+    )
+    return losses_of(cell, unit, {}, (7,))
 
 
 def loss_of(q_V, token, hint, b, gamma=0.0):
@@ -71,9 +84,12 @@ def test_a_growing_tilt_makes_the_hint_certain():
 
 
 def test_a_tilt_with_gamma_fades_where_the_network_is_sure():
-    logp_T = np.log(np.array([0.01, 0.5, 0.99])).astype(np.float32)
-    assert tilts(logp_T, 2.0, 0.0).tolist() == [2.0, 2.0, 2.0]
-    assert tilts(logp_T, 2.0, 1.0) == pytest.approx([1.98, 1.0, 0.02], rel=1e-5)
+    p_T = np.array([0.01, 0.5, 0.99])
+    logp_T, every_T = np.log(p_T).astype(np.float32), np.ones(3, bool)
+    for gamma, tilt_T in ((0.0, np.array([2.0, 2.0, 2.0])), (1.0, np.array([1.98, 1.0, 0.02]))):
+        loss_T = tilted_loss(-logp_T, logp_T, every_T, every_T, tilt_nats=2.0, gamma=gamma)
+        lifted_T = p_T * np.exp(tilt_T)
+        assert np.exp(-loss_T) == pytest.approx(lifted_T / (lifted_T + 1 - p_T), rel=1e-5)
 
 
 def test_the_published_tilt_of_a_hint():
@@ -91,8 +107,19 @@ def test_the_published_tilt_of_a_hint():
 def test_the_hint_is_that_of_the_longest_order_that_is_frequent_and_sure_enough(rows, min_count, confidence):
     context_OT = np.array([[c for c, _ in row] for row in rows], np.uint32).T
     count_OT = np.minimum(np.array([[h for _, h in row] for row in rows], np.uint32).T, context_OT)
-    hit_T = confident_hit(context_OT, count_OT, min_count=min_count, confidence=confidence)
-    for t, hit in enumerate(hit_T):
+    # By the p(hint) of each order, a tilt of a wrong hint tells which one it was.
+    logp_OT = np.log(np.array([[0.1], [0.2], [0.4]])).astype(np.float32) + np.zeros(context_OT.shape, np.float32)
+    wrong_OT = np.zeros(context_OT.shape, bool)
+    unit = Unit(
+        np.zeros(len(rows), np.float32),
+        np.ones(len(rows), np.float32),
+        {},
+        Hints(list(context_OT), list(count_OT), list(wrong_OT), list(logp_OT)),
+    )
+    settings = {"min_count": min_count, "tilt_confidence": confidence, "tilt_gamma": 0.0}
+    cell = Cell(estimator="hint", mixer="tilt", order=2, tilt_nats=math.log(2), **settings)
+    loss_T = losses_of(cell, unit, {}, (0, 1, 2))
+    for t, loss in enumerate(loss_T):
         hints = [(order, order, int(context_OT[order, t]), int(count_OT[order, t])) for order in range(3)]
-        expected = oracle.hint_of(hints, min_count, confidence)
-        assert (None if hit < 0 else hit) == expected
+        hint = oracle.hint_of(hints, min_count, confidence)
+        assert loss == pytest.approx(0.0 if hint is None else math.log1p((0.1, 0.2, 0.4)[hint]), rel=1e-6)
