@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def template() -> Iterator[None]:
     """Python programs start as forks of a process that has imported torch; see `tests.template`."""
     starting.install()
-    starting.STARTER.template = starting.Template()
+    starting.STARTER.template = starting.Template.start()
     yield
     starting.STARTER.template.end()
 

@@ -54,7 +54,7 @@ def run(program: Program, standard: Sequence[int], kept: Sequence[int], interpre
     try:
         atexit._clear()  # what the process above wants done at its own end
         gc.freeze()  # no finalizer of what was inherited runs here
-        _take_descriptors(standard, kept)
+        take_descriptors(standard, kept)
         _reset_signals()
         if program.new_session:
             os.setsid()
@@ -68,8 +68,8 @@ def run(program: Program, standard: Sequence[int], kept: Sequence[int], interpre
         importlib.invalidate_caches()
         _open_standard_streams(unbuffered=program.unbuffered or bool(program.environment.get("PYTHONUNBUFFERED")))
         warnings.resetwarnings()
-        _set_threads()
         _customize(program.path)
+        _set_threads()
         exit_code = _run_module(program.module)
     except BaseException:
         traceback.print_exc()
@@ -103,7 +103,7 @@ def _run_module(module: str) -> int:
     return 0
 
 
-def _take_descriptors(standard: Sequence[int], kept: Sequence[int]) -> None:
+def take_descriptors(standard: Sequence[int], kept: Sequence[int]) -> None:
     """Standard streams in their places, and nothing else of what was open but `kept`."""
     spare = [os.dup(descriptor) for descriptor in standard]
     for number, descriptor in enumerate(spare):

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,12 @@ from tests.template.child import Program
 
 OURS = Path(pgolf.__file__).resolve().parents[1]
 PROGRAMS = ("pgolf", "flows", "tests", "rank_program")
+FROM_A_TEMPLATE = ("prefect", "uvicorn")
+SCRIPTS = {
+    str(Path(sys.executable).with_name("pgolf")): "flows.commands.cli",
+    str(Path(sys.executable).with_name("prefect")): "prefect",
+}
+_ONE_REQUEST = threading.Lock()
 INTERPRETER_PATH = tuple(
     entry
     for entry in sys.path
@@ -50,45 +57,44 @@ STARTER = Starter()
 
 
 class Template:
-    """The template of this process, started when it is first needed."""
+    """The process that forks on request, at the other end of a socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, requests: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._requests, self._process = requests, process
+
+    @classmethod
+    def start(cls) -> "Template":
+        """A new one, as a child of this process; it ends with it, and what it has forked lives on."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(OURS)}
         # Room for the command lines of its forks.
         words = [sys.executable, "-m", "tests.template.process", str(theirs.fileno()), "." * 8000]
-        self._process = _started(words, environment, theirs.fileno())
-        theirs.close()
-        self._socket = ours
+        with theirs, executing():
+            return cls(ours, subprocess.Popen(words, env=environment, cwd=OURS, pass_fds=(theirs.fileno(),)))
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What has to stay open for requests."""
+        return (self._requests.fileno(),)
 
     def fork(self, program: Program, standard: Sequence[int], kept: Sequence[int]) -> int:
         """Have it fork, as a child of this process; descriptors travel along, the kept ones under their numbers."""
-        descriptors = [*standard, *kept]
-        request = json.dumps({**asdict(program), "kept": list(kept)}).encode()
-        passed = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-        # The request's length goes first: a packet has a limit, a stream of them has none.
-        with os.fdopen(os.memfd_create("request"), "wb") as file:
-            file.write(request)
+        # The request is a file, since a packet has a limit.
+        with os.fdopen(os.memfd_create("request"), "wb") as file, _ONE_REQUEST:
+            file.write(json.dumps({**asdict(program), "kept": list(kept)}).encode())
             file.flush()
-            passed[2].insert(0, file.fileno())
-            self._socket.sendmsg([b"fork"], [passed])
-            answer = self._socket.recv(64)
+            descriptors = array.array("i", [file.fileno(), *standard, *kept])
+            self._requests.sendmsg([b"fork"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+            answer = self._requests.recv(64)
         if not answer:
-            raise RuntimeError("the template process has ended; its messages are above")
+            raise RuntimeError("the template process has ended; it says why above")
         return int(answer)
 
     def end(self) -> None:
-        """Let it end; what it has forked lives on."""
-        self._socket.close()
-        self._process.wait()
-
-
-def _started(words: Sequence[str], environment: Mapping[str, str], kept: int) -> subprocess.Popen[bytes]:
-    STARTER.held += 1
-    try:
-        return subprocess.Popen(words, env=environment, cwd=OURS, pass_fds=(kept,))
-    finally:
-        STARTER.held -= 1
+        """Let it end."""
+        self._requests.close()
+        if self._process is not None:
+            self._process.wait()
 
 
 def program_of(words: Any, environment: Mapping[str, str] | None, folder: Any, *, new_session: bool) -> Program | None:
@@ -96,14 +102,20 @@ def program_of(words: Any, environment: Mapping[str, str] | None, folder: Any, *
     if not isinstance(words, list | tuple) or not all(isinstance(word, str | os.PathLike) for word in words):
         return None
     words = [os.fspath(word) for word in words]
+    if words and words[0] in SCRIPTS:
+        words = [sys.executable, "-m", SCRIPTS[words[0]], *words[1:]]
     if not words or words[0] != sys.executable:
         return None
     flags = words[1 : words.index("-m")] if "-m" in words else None
-    if flags not in ([], ["-u"]) or words[1 + len(flags) + 1].partition(".")[0] not in PROGRAMS:
+    if flags not in ([], ["-u"]):
+        return None
+    module = words[2 + len(flags)]
+    # Prefect's programs begin without Prefect's threads: not as a fork of another program.
+    if module.partition(".")[0] not in (PROGRAMS if STARTER.template is None else (*PROGRAMS, *FROM_A_TEMPLATE)):
         return None
     program = Program(
         python=words[0],
-        module=words[2 + len(flags)],
+        module=module,
         arguments=words[3 + len(flags) :],
         environment=dict(os.environ if environment is None else environment),
         folder=os.path.abspath(os.fspath(folder) if folder is not None else os.getcwd()),
