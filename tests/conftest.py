@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 from flows.settings import use_passive_openmp
 from tests.data_folder import write_tokenizer
+from tests.template import starting
 
 use_passive_openmp()
 
@@ -43,6 +45,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
     assert all(path.is_file() for path in place)
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def template() -> Iterator[None]:
+    """Python programs start as forks of a process that has imported torch; see `tests.template`."""
+    starting.install()
+    starting.STARTER.template = starting.Template.start()
+    yield
+    starting.STARTER.template.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tests marked `exec` start every process as a user's shell does."""
+    with starting.executing() if item.get_closest_marker("exec") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,11 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
     torch.set_num_threads(job.threads)
     config = job.config.train
     # A run that stops by the clock is not reproducible anyway, and deterministic backward passes are slower on CUDA.
-    torch.use_deterministic_algorithms(config.clock_limit_s is None)
+    deterministic = config.clock_limit_s is None
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(deterministic)
+    else:  # the same switch, without importing torch's compiler: it takes as long as torch itself, and is not used
+        torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.backends.cuda.enable_cudnn_sdp(False)  # flash attention, as in the originals
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     phases = _Phases()

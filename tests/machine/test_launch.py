@@ -18,6 +18,8 @@ from pgolf.machine.launch import run_ranks
 from tests.eventually import eventually
 from tests.processes import command_of, is_running
 
+pytestmark = pytest.mark.exec  # the way in which a user's machine starts ranks
+
 ROOT = Path(__file__).parents[2]
 
 # A rank writes its pid to a file of its own, so that a test can see whether it is still there.

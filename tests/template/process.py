@@ -1,0 +1,129 @@
+"""`python -m tests.template.process DESCRIPTOR PADDING`: the template, which imports, waits, and forks on request."""
+
+import array
+import ctypes
+import fcntl
+import gc
+import importlib
+import json
+import os
+import platform
+import socket
+import sys
+import warnings
+from typing import Any, NoReturn
+
+from tests.template import child, starting
+
+# clone(2) by number: glibc has no wrapper that leaves the stack alone.
+_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+_CLONE_PARENT, _SIGCHLD = 0x8000, 17
+
+
+# What Prefect's client, worker and server import of others; Prefect itself reads its settings when it is imported.
+OF_PREFECT = (
+    *("amplitude", "anyio.from_thread", "anyio.streams.text", "asgi_lifespan", "asyncpg", "cachetools", "coolname"),
+    *("cryptography.fernet", "cyclopts", "dateutil.rrule", "docket.dependencies", "fastapi.middleware.cors"),
+    *("fastapi.middleware.gzip", "fastapi.openapi.utils", "fastapi.routing", "fastapi.staticfiles", "griffe", "httpx"),
+    *("fsspec.implementations.local", "humanize", "jinja2.sandbox", "jsonschema.validators", "opentelemetry.propagate"),
+    *("orjson", "pathspec", "pendulum.tz", "prometheus_client", "pydantic.v1.decorator", "pytz", "rich.table"),
+    *("pydantic_extra_types.pendulum_dt", "pydantic_settings.sources", "referencing.jsonschema", "slugify", "sniffio"),
+    *("sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite.aiosqlite", "sqlalchemy.ext.asyncio", "toml"),
+    *("sqlalchemy.ext.compiler", "sqlalchemy.ext.hybrid", "uvicorn.lifespan.on", "websockets.asyncio.client", "yaml"),
+)
+
+
+def import_what_programs_import() -> None:
+    """Everything heavy that programs of the tests import, and nothing that reads its settings when imported."""
+
+    import pgolf.eval.__main__
+    import pgolf.mix.mix_stage
+    import pgolf.pack.compress_stage
+    import pgolf.pipeline.outcome
+    import pgolf.quant.calibrate_stage
+    import pgolf.train.__main__  # noqa: F401
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in OF_PREFECT:
+            importlib.import_module(name)
+
+
+def fork_beside() -> int:
+    """Fork a child of this process's own parent, so that the parent waits for it; 0 in the child.
+
+    Only in a process with one thread: no lock is held by anybody else.
+    """
+    api, libc = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)
+    api.PyOS_BeforeFork()
+    pid = libc.syscall(_CLONE, _CLONE_PARENT | _SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        api.PyOS_AfterFork_Child()
+        return 0
+    api.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), "clone failed")
+    return int(pid)
+
+
+def main(requests: socket.socket) -> None:
+    """Fork for every request, until the pytest process is gone."""
+    size = array.array("i").itemsize
+    while True:
+        message, passed, _flags, _address = requests.recvmsg(16, socket.CMSG_SPACE(64 * size))
+        if not message:
+            return
+        descriptors = array.array("i")
+        for _level, _kind, data in passed:
+            descriptors.frombytes(data[: len(data) // size * size])
+        asked, *given = descriptors
+        with open(asked, "rb") as file:
+            file.seek(0)
+            request: dict[str, Any] = json.load(file)
+        kept = request.pop("kept")
+        pid = fork_beside()
+        if pid == 0:
+            _become(child.Program(**request), given[:3], dict(zip(kept, given[3:], strict=True)))
+        for descriptor in given:
+            os.close(descriptor)
+        requests.send(str(pid).encode())
+
+
+def _become(program: child.Program, standard: list[int], kept: dict[int, int]) -> NoReturn:
+    """The program, with kept descriptors under the numbers that they have in the process that asked."""
+    starting.STARTER.template = _template_of_its_own() if _starts_flows(program) else None
+    # First out of the way of all numbers that are asked for.
+    above = max([64, *kept, *kept.values(), *standard]) + 1
+    moved = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in kept.items()}
+    standard = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in standard]
+    for number, descriptor in moved.items():
+        os.dup2(descriptor, number)
+    own = starting.STARTER.template.descriptors if starting.STARTER.template else ()
+    child.run(program, standard, (*kept, *own), starting.INTERPRETER_PATH)
+
+
+def _starts_flows(program: child.Program) -> bool:
+    """A worker: it has threads when it starts a flow, and its flows are to begin without them."""
+    return program.module == "flows.commands.cli" and program.arguments[:1] == ["worker"]
+
+
+def _template_of_its_own() -> starting.Template:
+    """A fork of this process, which has one thread so far, that waits to fork children for it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        child.take_descriptors([nothing] * 3, [theirs.fileno()])
+        main(theirs)
+        os._exit(0)
+    theirs.close()
+    return starting.Template(ours)
+
+
+if __name__ == "__main__":
+    # What is forked here imports this module by its name.
+    sys.modules["tests.template.process"] = sys.modules["__main__"]
+    import_what_programs_import()
+    starting.install()
+    gc.collect()
+    gc.freeze()
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,165 @@
+"""`subprocess.Popen` that forks where a Python program is started: see `tests.template`."""
+
+import array
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pgolf
+from tests.template import child
+from tests.template.child import Program
+
+OURS = Path(pgolf.__file__).resolve().parents[1]
+PROGRAMS = ("pgolf", "flows", "tests", "rank_program")
+FROM_A_TEMPLATE = ("prefect", "uvicorn")
+SCRIPTS = {
+    str(Path(sys.executable).with_name("pgolf")): "flows.commands.cli",
+    str(Path(sys.executable).with_name("prefect")): "prefect",
+}
+_ONE_REQUEST = threading.Lock()
+INTERPRETER_PATH = tuple(
+    entry
+    for entry in sys.path
+    if entry and Path(entry).resolve() != OURS and not Path(entry, "sitecustomize.py").exists()
+)
+_EXEC = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+
+class Starter:
+    """How this process starts programs: by a fork of its own or, in a pytest process, by its template."""
+
+    def __init__(self) -> None:
+        self.template: Template | None = None
+        self.held = 0
+
+    def start(self, program: Program, standard: Sequence[int], kept: Sequence[int]) -> int:
+        """The pid of a child that is the program."""
+        if self.template is not None:
+            return self.template.fork(program, standard, kept)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of a process with threads
+            pid = os.fork()
+        if pid == 0:
+            child.run(program, standard, kept, INTERPRETER_PATH)
+        return pid
+
+
+STARTER = Starter()
+
+
+class Template:
+    """The process that forks on request, at the other end of a socket."""
+
+    def __init__(self, requests: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._requests, self._process = requests, process
+
+    @classmethod
+    def start(cls) -> "Template":
+        """A new one, as a child of this process; it ends with it, and what it has forked lives on."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(OURS)}
+        # Room for the command lines of its forks.
+        words = [sys.executable, "-m", "tests.template.process", str(theirs.fileno()), "." * 8000]
+        with theirs, executing():
+            return cls(ours, subprocess.Popen(words, env=environment, cwd=OURS, pass_fds=(theirs.fileno(),)))
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What has to stay open for requests."""
+        return (self._requests.fileno(),)
+
+    def fork(self, program: Program, standard: Sequence[int], kept: Sequence[int]) -> int:
+        """Have it fork, as a child of this process; descriptors travel along, the kept ones under their numbers."""
+        # The request is a file, since a packet has a limit.
+        with os.fdopen(os.memfd_create("request"), "wb") as file, _ONE_REQUEST:
+            file.write(json.dumps({**asdict(program), "kept": list(kept)}).encode())
+            file.flush()
+            descriptors = array.array("i", [file.fileno(), *standard, *kept])
+            self._requests.sendmsg([b"fork"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+            answer = self._requests.recv(64)
+        if not answer:
+            raise RuntimeError("the template process has ended; it says why above")
+        return int(answer)
+
+    def end(self) -> None:
+        """Let it end."""
+        self._requests.close()
+        if self._process is not None:
+            self._process.wait()
+
+
+def program_of(words: Any, environment: Mapping[str, str] | None, folder: Any, *, new_session: bool) -> Program | None:
+    """The Python program that a command is, if it may be forked: one of ours, on our own code."""
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str | os.PathLike) for word in words):
+        return None
+    words = [os.fspath(word) for word in words]
+    if words and words[0] in SCRIPTS:
+        words = [sys.executable, "-m", SCRIPTS[words[0]], *words[1:]]
+    if not words or words[0] != sys.executable:
+        return None
+    flags = words[1 : words.index("-m")] if "-m" in words else None
+    if flags not in ([], ["-u"]):
+        return None
+    module = words[2 + len(flags)]
+    # Prefect's programs begin without Prefect's threads: not as a fork of another program.
+    if module.partition(".")[0] not in (PROGRAMS if STARTER.template is None else (*PROGRAMS, *FROM_A_TEMPLATE)):
+        return None
+    program = Program(
+        python=words[0],
+        module=module,
+        arguments=words[3 + len(flags) :],
+        environment=dict(os.environ if environment is None else environment),
+        folder=os.path.abspath(os.fspath(folder) if folder is not None else os.getcwd()),
+        unbuffered=flags == ["-u"],
+        new_session=new_session,
+    )
+    found = next((entry for entry in program.path if Path(entry, "pgolf", "__init__.py").is_file()), None)
+    return program if found is None or Path(found).resolve() == OURS else None
+
+
+def _execute_child(
+    popen: Any, args: Any, executable: Any, preexec_fn: Any, close_fds: bool, pass_fds: Any, cwd: Any, env: Any,
+    startupinfo: Any, creationflags: Any, shell: bool, p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int,
+    errread: int, errwrite: int, *rest: Any,
+) -> None:  # fmt: skip
+    """In the place of `Popen._execute_child`, of which it does the same for a program that is forked."""
+    new_session = rest[-2]
+    program = None
+    if not STARTER.held and not (shell or preexec_fn or executable) and close_fds:
+        program = program_of(args, env, cwd, new_session=new_session)
+    if program is None:
+        _EXEC(
+            popen, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
+            p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *rest,
+        )  # fmt: skip
+        return
+    standard = [given if given != -1 else number for number, given in enumerate((p2cread, c2pwrite, errwrite))]
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    popen.pid = STARTER.start(program, standard, tuple(pass_fds))
+    popen._child_created = True
+    popen._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
+
+
+def install() -> None:
+    """Have this process, and those that it forks, start programs by a fork."""
+    subprocess.Popen._execute_child = _execute_child  # type: ignore[attr-defined]
+
+
+@contextmanager
+def executing() -> Any:
+    """Programs are started by exec meanwhile."""
+    STARTER.held += 1
+    try:
+        yield
+    finally:
+        STARTER.held -= 1
