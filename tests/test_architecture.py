@@ -6,6 +6,7 @@ included. What is imported by a call is left out: a stage's entry module (pgolf.
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -353,6 +354,19 @@ def test_every_room_says_what_it_is_for_what_enters_and_what_leaves():
     ]
     assert len(rooms) == len(ROOMS) + len(["flows", "flows/commands", "tasks"])
     assert not vague, f"{', '.join(vague)}; rule: a sentence, then what enters (In:) and what leaves (Out:)"
+
+
+def test_the_drawing_shows_every_room_and_the_page_names_files_that_are_there():
+    drawing = (ROOT / "docs/figures/rooms.svg").read_text()
+    shown = re.findall(r">([a-z/]+)/</text>", drawing)
+    assert sorted(shown) == sorted([*ROOMS, "flows", "flows/commands", "tasks", "pgolf"])
+    order = [room for room in shown if room in ROOMS]
+    assert order == list(ROOMS), "from top to bottom and from left to right, in the order of imports"
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = [name for name in re.findall(r"`([\w./]+\.py)`", page) if "/" in name]
+    missing = [name for name in named if not any((ROOT / top / name).is_file() for top in ("", "pgolf"))]
+    assert named
+    assert not missing, f"docs/architecture.md names {', '.join(missing)}; rule: the page follows the files"
 
 
 def test_every_module_says_what_it_is():
