@@ -1,6 +1,6 @@
-"""The canonical form of what decides a stage's bytes, and its digest.
+"""Canonical JSON of configs and other key material, and its digest.
 
-A value without one stable form is refused rather than guessed at: a guess would one day serve a wrong output.
+A value without a single stable form is refused, because guessing one would sooner or later serve a wrong output.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 def canonical(value: Any, where: str = "value") -> Json:
-    """`value` as plain JSON data: models and mappings become objects, tuples lists; everything else is refused.
+    """`value` as plain JSON data: models and mappings become objects, tuples become lists; other types are refused.
 
-    where: how messages name the value. Raises ConfigError for NaN, infinities, paths, sets, bytes and any other type,
-    naming the place.
+    where: the value's name in messages. Raises ConfigError, naming the field, for NaN, infinities, paths, sets, bytes
+    and any other type.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ConfigError(f"{where} is {value}: it equals nothing, not even itself; use a finite number or None")
+            raise ConfigError(f"{where} is {value}, which has no stable form; use a finite number or None")
         return value
     if isinstance(value, BaseModel):
         return {name: canonical(getattr(value, name), f"{where}.{name}") for name in type(value).model_fields}
