@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pgolf.errors import DataError
 from pgolf.eval.blocks import Columns, write_blocks
-from pgolf.eval.windows import WindowPlan, plan_windows
+from pgolf.eval.windows import Tail, WindowPlan, plan_windows
 
 WINDOWS_KEY = b"pgolf.windows"
 CAUSAL_KEY = b"pgolf.causal"
@@ -152,9 +152,20 @@ def count_records(path: Path) -> int:
 def read_plan(path: Path) -> WindowPlan:
     """The window plan of a trace, for one rank, from the file's metadata alone.
 
-    Raises DataError if the file is not a trace or lacks the plan.
+    Raises DataError if the file is not a trace, lacks the plan, or names what is none.
     """
-    return plan_windows(**json.loads(_metadata(path, WINDOWS_KEY, "which windows were scored")))
+    stored = _metadata(path, WINDOWS_KEY, "which windows were scored")
+    try:
+        sizes = json.loads(stored)
+        numbers = {name: size for name, size in sizes.items() if name != "tail"}
+        if not all(type(size) is int for size in numbers.values()) or sizes.get("tail") not in get_args(Tail):
+            raise ValueError("a size is no whole number, or the tail is unknown")
+        return plan_windows(**sizes)
+    except (ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise DataError(
+            f"{path} names {stored[:200]!r} as the windows that were scored, which is no plan: {error}; "
+            "score again to write a new one"
+        ) from error
 
 
 def trace_is_causal(path: Path) -> bool:

@@ -8,6 +8,7 @@ from pgolf.errors import DataError
 from pgolf.eval.blocks import BLOCK_RECORDS
 from pgolf.eval.trace import (
     COLUMNS,
+    WINDOWS_KEY,
     Trace,
     count_records,
     iterate_trace,
@@ -104,6 +105,40 @@ def test_a_trace_says_which_windows_it_was_scored_in(tmp_path, tail):
     write_trace(tmp_path / "silent.arrow", [])
     with pytest.raises(DataError, match="does not say which windows"):
         read_plan(tmp_path / "silent.arrow")
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"64",
+        b"[1, 2]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"targets": 3, "window": 8}',
+        b'{"targets": 3, "window": 8, "stride": 4, "tail": "twice"}',
+        b'{"targets": 3, "window": 8, "stride": 4, "tail": "once", "pace": 1}',
+        b'{"targets": 3, "window": 8, "stride": "4", "tail": "once"}',
+        b'{"targets": 3, "window": 8.5, "stride": 4, "tail": "once"}',
+        b'{"targets": true, "window": 8, "stride": 4, "tail": "once"}',
+        b'{"targets": 3, "window": 8, "stride": 0, "tail": "once"}',
+        b'{"targets": 0, "window": 8, "stride": 4, "tail": "once"}',
+        b'{"targets": 1000000000000000, "window": 8, "stride": 4, "tail": "once"}',
+    ],
+)
+def test_windows_that_are_no_plan_are_an_error_with_the_files_name(tmp_path, stored):
+    path = tmp_path / "trace.arrow"
+    write_trace(path, [trace_of(3)], plan=plan_windows(3, window=8, stride=4))
+    content = read_columns(path)
+    with pa.ipc.new_file(path, content.schema.with_metadata({**content.schema.metadata, WINDOWS_KEY: stored})) as file:
+        file.write_table(content)
+    with pytest.raises(DataError, match=r"trace\.arrow names .* which is no plan: .*; score again"):
+        read_plan(path)
+
+
+def read_columns(path):
+    with pa.ipc.open_file(path) as file:
+        return file.read_all()
 
 
 def test_a_trace_says_whether_it_is_causal(tmp_path):
