@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
 # Test files run side by side; the tests of one file share what they set up, so they stay together. The longest come
-# first (tests/conftest.py); by itself xdist would begin with the files of most tests.
-WORKERS := $(shell nproc)
+# first (tests/conftest.py); by itself xdist would begin with the files of most tests. One more than there are cores:
+# some wait for servers and workers while others compute.
+WORKERS := $(shell expr $$(nproc) + 1)
 
 .PHONY: setup demo test check bench readme lock clean
 setup: $(READY)
@@ -27,7 +28,7 @@ demo: setup
 	$(BIN)/pgolf run demo
 
 test: setup check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 check: setup
 	$(BIN)/ruff check .

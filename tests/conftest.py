@@ -23,19 +23,24 @@ settings.load_profile("no deadline")
 # A file stays on one core (`--dist loadfile`), and one of these at the end would leave the others idle. Files that wait
 # for servers and workers take turns with files that compute.
 LONGEST_FIRST = (
-    "flows/test_faults_of_workers.py",
-    "flows/test_faults.py",
-    "pack/test_policies.py",
     "flows/test_faults_of_runs.py",
-    "train/test_resume.py",
-    "flows/test_deploy.py",
+    "flows/test_faults_of_workers.py",
+    "pack/test_policies.py",
+    "flows/test_faults.py",
     "recipes/test_systems.py",
-    "flows/test_prefect.py",
+    "flows/test_deploy.py",
     "flows/test_two_workers.py",
-    "flows/test_cli.py",
+    "flows/test_prefect.py",
+    "train/test_resume.py",
+    "eval/test_ranks.py",
     "submission/test_bundle.py",
-    "flows/test_import.py",
+    "store/test_shared.py",
     "flows/test_sweep.py",
+    "flows/test_new_stage.py",
+    "flows/test_import.py",
+    "train/test_ranks.py",
+    "flows/test_cli.py",
+    "mix/test_one_definition.py",
 )
 
 

@@ -40,8 +40,12 @@ TINY = (
     "count.orders=2,3",
     "count.buckets=4096",
     "mix.alphas=0.2,0.4",
+    # One picture: a run of these stages takes seconds, and drawing the five of ALL_MIXERS four more.
+    "mix.mixers=backoff",
+    "mix.orders=[3]",
     "headline.order=3",
 )
+ALL_MIXERS = ("mix.mixers=fixed,backoff,adaptive", "mix.orders=null")
 SEEDS = (1, 2)
 
 

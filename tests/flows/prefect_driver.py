@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings import apply_settings
-from tests.tiny import tiny_recipe, write_documents
+from tests.tiny import ALL_MIXERS, tiny_recipe, write_documents
 
 
 def damage(path: Path) -> None:
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     )
 
     def run(flow: Any, *overrides: str) -> dict[str, Any]:
-        recipe = tiny_recipe(*overrides)
+        recipe = tiny_recipe(*ALL_MIXERS, *overrides)
         return flow(recipe="demo", place=place, **{name: getattr(recipe, name) for name in SECTIONS})
 
     first = run(record)
@@ -47,7 +47,11 @@ def main(folder: Path) -> None:
     run(record, "mix.alphas=0.1,0.4")
     run(sweep, "mix.alphas=0.1,0.4")
     elsewhere = place.model_copy(update={"store": folder / "other store"})
-    record(recipe="demo", place=elsewhere, **{name: getattr(tiny_recipe("seeds=1"), name) for name in SECTIONS})
+    record(
+        recipe="demo",
+        place=elsewhere,
+        **{name: getattr(tiny_recipe(*ALL_MIXERS, "seeds=1"), name) for name in SECTIONS},
+    )
     time.sleep(3)  # the recorder writes in batches
     with get_client(sync_client=True) as client:
         flow_runs = sorted(client.read_flow_runs(), key=lambda flow_run: flow_run.start_time)

@@ -18,7 +18,7 @@ from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from tasks.place import Place
 from tests.object_service import BUCKET, CREDENTIALS, Service
-from tests.tiny import tiny_arguments, tiny_recipe, write_documents
+from tests.tiny import ALL_MIXERS, tiny_arguments, tiny_recipe, write_documents
 
 # Says that it builds, and ends without another word.
 DIED = """
@@ -34,11 +34,19 @@ os._exit(0)
 """
 
 
+def wide_recipe(*overrides):
+    return tiny_recipe(*ALL_MIXERS, *overrides)
+
+
+def wide_arguments(folder, *overrides):
+    return tiny_arguments(folder, *ALL_MIXERS, *overrides)
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory) -> Path:
     """A folder in which the tiny recipe has run and filed its results."""
     folder = tmp_path_factory.mktemp("cli")
-    recipe = tiny_recipe()
+    recipe = wide_recipe()
     nodes = pipeline(recipe, write_documents(folder))
     artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "store" / ".sources.sqlite"), RunOptions())
     built = dict.fromkeys(artifacts, 1.0)
@@ -59,7 +67,7 @@ def test_pgolf_loads_neither_prefect_nor_torch_nor_pandas():
 
 
 def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
-    arguments = ["plan", *tiny_arguments(ran)]
+    arguments = ["plan", *wide_arguments(ran)]
     code = (
         f"import sys; from flows.commands.cli import main; assert main({arguments!r}) == 0; "
         "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba'})"
@@ -70,7 +78,7 @@ def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
 
 
 def test_a_fully_reused_run_starts_no_prefect_and_says_that_everything_was_reused(ran):
-    arguments = ["run", *tiny_arguments(ran)]
+    arguments = ["run", *wide_arguments(ran)]
     code = (
         f"import sys; from flows.commands.cli import main; assert main({arguments!r}) == 0; "
         "print('LOADED', *sys.modules.keys() & {'prefect', 'torch'})"
@@ -137,7 +145,7 @@ def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tm
 
 
 def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_path, capsys):
-    arguments = ["export", *tiny_arguments(ran), "--seed", "2", "--json"]
+    arguments = ["export", *wide_arguments(ran), "--seed", "2", "--json"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     told = json.loads(capsys.readouterr().out)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
@@ -189,7 +197,7 @@ def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, c
         service.files().mkdir(BUCKET)
         for name, value in service.environment.items():
             monkeypatch.setenv(name, value)
-        arguments = tiny_arguments(ran)
+        arguments = wide_arguments(ran)
         arguments[arguments.index("--store") + 1] = f"s3://{BUCKET}/tiny"
         first = tmp_path / "first"
         shutil.copytree(ran / "store", first)
@@ -232,7 +240,7 @@ def test_show_prints_every_field_with_overrides_applied(capsys):
 
 
 def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):
-    arguments = ["plan", *tiny_arguments(ran, "compress.zstd_levels=5"), "--json", "--price-per-hour", "36"]
+    arguments = ["plan", *wide_arguments(ran, "compress.zstd_levels=5"), "--json", "--price-per-hour", "36"]
     assert main(arguments) == 0
     plan = json.loads(capsys.readouterr().out)
     by_node = {step["node"]: step for step in plan["steps"]}
@@ -250,7 +258,7 @@ def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):
 
 
 def test_plan_says_where_a_stage_last_ran_when_nothing_comparable_is_known(ran, capsys):
-    assert main(["plan", *tiny_arguments(ran, "train.steps=5"), "--processes", "2"]) == 0
+    assert main(["plan", *wide_arguments(ran, "train.steps=5"), "--processes", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (train,) = [line for line in lines if " train[1] " in line]
     assert " ?  train.steps 4 → 5  (last ran on " in train
@@ -280,7 +288,7 @@ def test_results_of_an_empty_folder_say_how_to_get_some(tmp_path, capsys):
 
 def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_alone(ran, tmp_path, capsys):
     shutil.copytree(ran / "results" / "scores", tmp_path / "scores")
-    arguments = ["run", *tiny_arguments(ran), "--json"]
+    arguments = ["run", *wide_arguments(ran), "--json"]
     assert main(arguments) == 0
     told = json.loads(capsys.readouterr().out)
     drawn = {path.name: path.read_bytes() for path in Path(told["figures"]).iterdir()}
@@ -290,7 +298,7 @@ def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_al
         for ending in ("png", "svg")
     )
     changed = {path: path.stat().st_mtime_ns for path in Path(told["figures"]).iterdir()}
-    assert main(["run", *tiny_arguments(ran)]) == 0
+    assert main(["run", *wide_arguments(ran)]) == 0
     assert f"\nfigures: {told['figures']}\n" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in Path(told["figures"]).iterdir()} == changed
     assert main(["figures", "demo", "--results", str(tmp_path), "--json"]) == 0
@@ -335,8 +343,8 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
 
 
 def test_a_sweep_reruns_the_mixtures_and_refuses_to_train(ran, capsys):
-    assert main(["sweep", *tiny_arguments(ran, "mix.alphas=0.1,0.4"), "--no-prefect", "--json"]) == 0
+    assert main(["sweep", *wide_arguments(ran, "mix.alphas=0.1,0.4"), "--no-prefect", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["ran"]) == {"mix[1]", "mix[2]"}
-    assert main(["sweep", *tiny_arguments(ran, "train.steps=9"), "--no-prefect"]) == 2
+    assert main(["sweep", *wide_arguments(ran, "train.steps=9"), "--no-prefect"]) == 2
     told = capsys.readouterr().err
     assert "train[1]: train.steps 4 → 9" in told

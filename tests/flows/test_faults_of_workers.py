@@ -15,7 +15,7 @@ from flows.dead_runs import labels_of
 from pgolf.machine import process as process_module
 from pgolf.machine.process import Process
 from tests.eventually import eventually
-from tests.flows.service import BIN, FINAL, START_S, Service, Work, assert_gone, served
+from tests.flows.service import ASK_EVERY_S, BIN, FINAL, START_S, Service, Work, assert_gone, served
 from tests.processes import descendants
 
 pytestmark = pytest.mark.timeout(400)
@@ -70,7 +70,7 @@ def begin(service: Service, work: Work, last: Work):
     starting = service.run_flow("record", work.parameters())
     eventually(lambda: len(descendants(service.worker.pid)) > known, "the second has a process")
     taken = service.run_flow("record", last.parameters())
-    eventually(lambda: service.flow_run(taken)["state_type"] == "PENDING", "the third is taken")
+    eventually(lambda: service.flow_run(taken)["state_type"] == "PENDING", "the third is taken", every_s=ASK_EVERY_S)
     assert service.flow_run(starting)["state_type"] == "PENDING"
     return (training, starting, taken), below | descendants(service.worker.pid)
 
@@ -187,7 +187,10 @@ def test_a_machine_that_falls_silent_has_its_run_crashed_and_the_rerun_ends_with
     """The heartbeat ends the flow run; the rerun, a `pgolf run` on the same server, its tasks."""
     silent_work, silent_run = silent
     end = eventually(
-        lambda: (found := service.flow_run(silent_run))["state_type"] != "RUNNING" and found, "crashed", within_s=120
+        lambda: (found := service.flow_run(silent_run))["state_type"] != "RUNNING" and found,
+        "crashed",
+        within_s=120,
+        every_s=ASK_EVERY_S,
     )
     assert end["state_type"] == "CRASHED"
     assert "no heartbeat for" in end["state"]["message"]

@@ -12,7 +12,7 @@ import pytest
 
 from flows.commands.cli import main
 from tests.eventually import eventually
-from tests.tiny import tiny_arguments, tiny_recipe, write_documents
+from tests.tiny import ALL_MIXERS, tiny_arguments, tiny_recipe, write_documents
 
 START_S = 120.0
 # Units of 64 records, sums kept after each: the tiny stream is one unit, and would be done before it could be killed.
@@ -121,7 +121,7 @@ def test_a_grid_file_is_swept(ran, tmp_path, capsys):
 def test_a_large_grid_is_refused_with_its_size_by_run_and_sweep(ran, capsys):
     large = ["--set", "mix.alphas=0:1:0.0001"]
     for command in ("run", "sweep"):
-        arguments = one_seed(tiny_arguments(ran), command)
+        arguments = one_seed(tiny_arguments(ran, *ALL_MIXERS), command)
         assert main([*arguments, *large, "--no-prefect"]) == 2
         told = capsys.readouterr()
         assert "the grid has 80,013 points, more than the 10,000" in told.err
@@ -133,7 +133,7 @@ def test_the_flow_refuses_a_large_grid_too():
     from flows.sweep import sweep as sweep_flow
     from pgolf.errors import ConfigError
 
-    recipe = tiny_recipe("mix.alphas=0:1:0.0001")
+    recipe = tiny_recipe(*ALL_MIXERS, "mix.alphas=0:1:0.0001")
     for flow in (record, sweep_flow):
         with pytest.raises(ConfigError, match="the grid has 80,013 points"):
             flow.fn(recipe="demo", count=recipe.count, mix=recipe.mix, headline=recipe.headline, score=recipe.score)

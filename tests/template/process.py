@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from tests.template import child, starting
 
 # clone(2) by number: glibc has no wrapper that leaves the stack alone.
-_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+_CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 _CLONE_PARENT, _SIGCHLD = 0x8000, 17
 
 
@@ -54,6 +54,7 @@ def fork_beside() -> int:
 
     Only in a process with one thread: no lock is held by anybody else.
     """
+    assert _CLONE is not None, f"the number of clone(2) on {platform.machine()} is not known here"
     api, libc = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)
     api.PyOS_BeforeFork()
     pid = libc.syscall(_CLONE, _CLONE_PARENT | _SIGCHLD, 0, 0, 0, 0)
