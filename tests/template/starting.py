@@ -26,11 +26,9 @@ SCRIPTS = {
     str(Path(sys.executable).with_name("prefect")): "prefect",
 }
 _ONE_REQUEST = threading.Lock()
-INTERPRETER_PATH = tuple(
-    entry
-    for entry in sys.path
-    if entry and Path(entry).resolve() != OURS and not Path(entry, "sitecustomize.py").exists()
-)
+_GIVEN = {"", *os.environ.get("PYTHONPATH", "").split(os.pathsep), str(OURS)}
+# The interpreter's own places, and ours as the editable install adds it: behind them.
+INTERPRETER_PATH = (*(entry for entry in sys.path if entry not in _GIVEN), str(OURS))
 _EXEC = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 
