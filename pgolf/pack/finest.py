@@ -7,7 +7,7 @@ the sizes of real packings; `Filling` mixes the two row by row.
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from pgolf.pack.bracket import NARROW, Bracket
+from pgolf.pack.bracket import NARROW, Bracket, Tried
 from pgolf.pack.code_size import entropy_bytes
 from pgolf.pack.filling import Filling
 from pgolf.pack.quantizer import Quantizer
@@ -55,12 +55,18 @@ def finest_that_fits(
         bracket.add(trial)
         if bracket.has_ended:
             break
-    if bracket.jump is None:
-        return bracket.fits.trial if bracket.fits else None
-    over, fits = bracket.jump
 
     def pack(plan: Plan) -> Trial:
         return _smallest(trials.of([plan], total_plans=MOST_PLANS + MOST_MIXED, levels=levels))
+
+    ends = bracket.jump
+    if bracket.fits is None and bracket.over is not None:
+        # Secants may creep towards the limit from above, on a plateau of sizes, and never cross it.
+        found = _first_that_fits_beyond(bracket.over.at, high, lambda at: pack(plan_at(2.0**at)))
+        ends = None if found is None else (bracket.over, found)
+    if ends is None:
+        return bracket.fits.trial if bracket.fits else None
+    over, fits = ends
 
     filling = Filling(
         fits.trial, pack, limit_bytes=trials.limit_bytes, unused_bytes=unused_bytes, most_packed=MOST_MIXED
@@ -71,6 +77,17 @@ def finest_that_fits(
         at = max(at - NARROW, low)
         filling.take(plan_at(2.0**at))
     return filling.best
+
+
+def _first_that_fits_beyond(over_at: float, high: float, pack: Callable[[float], Trial]) -> Tried | None:
+    """The first packing that fits, from just above `over_at` on at twice the distance each time; None up to `high`."""
+    at, step = over_at, NARROW
+    while at < high:
+        at, step = min(over_at + step, high), 2 * step
+        trial = pack(at)
+        if trial.fits:
+            return Tried(at, trial)
+    return None
 
 
 def _smallest(tried: Iterable[Trial]) -> Trial:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pgolf.pack.bracket import NARROW, Bracket
 from pgolf.pack.filling import Filling, Halving
+from pgolf.pack.finest import _first_that_fits_beyond
 from pgolf.pack.rounding_plan import Plan, RowScales
 from pgolf.pack.trials import Trial
 
@@ -90,6 +91,29 @@ def test_whatever_the_sizes_the_bracket_ends_at_one_that_fits_beside_one_that_do
         assert bracket.over.at == HIGH
     elif bracket.jump is None and bracket.fits.at > LOW:
         assert search["limit_bytes"] - bracket.fits.size_bytes <= search["unused_bytes"]
+
+
+@given(st.floats(LOW, HIGH), st.floats(LOW, HIGH + 1))
+def test_beyond_a_plateau_of_sizes_a_plan_that_fits_is_found_in_a_few_packings(over_at, fits_from):
+    """Secants from above a plateau creep: here they never left it, however far the budget was met."""
+    packed = []
+
+    def pack(at):
+        packed.append(at)
+        return trial(0 if at >= fits_from else 11, limit_bytes=10)
+
+    found = _first_that_fits_beyond(over_at, HIGH, pack)
+    assert all(over_at < at <= HIGH for at in packed)
+    assert len(packed) <= np.log2((HIGH - LOW) / NARROW) + 2
+    if over_at >= HIGH or fits_from > HIGH:
+        assert found is None
+        assert not packed or packed[-1] == HIGH
+    else:
+        assert found is not None
+        assert found.at == packed[-1]
+        assert found.trial.fits
+        # No coarser than twice as far away as need be.
+        assert found.at - over_at <= max(2 * (max(fits_from, over_at) - over_at), NARROW) + 1e-12
 
 
 @pytest.mark.parametrize(
