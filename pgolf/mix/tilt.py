@@ -94,10 +94,14 @@ def added_losses(
     for a in range(len(tilt_A)):
         tilt = tilt_A[a]
         gain = math.expm1(tilt)
-        right = 0.0
-        for i in range(len(q_K)):
-            right += gained(is_target_K[i], fade_K[i])
-        loss_A[a] = -tilt * right
+        if constant:
+            right = 0
+            for i in range(len(q_K)):
+                right += is_target_K[i]
+            loss_A[a] = -(right * gained(True, tilt) + (len(q_K) - right) * gained(False, tilt))
+        else:
+            for i in range(len(q_K)):
+                loss_A[a] -= gained(is_target_K[i], tilt * fade_K[i])
         for first in range(0, len(q_K) - GROUP + 1, GROUP):
             for lane in range(LANES):
                 product[lane] = 1.0

@@ -22,9 +22,11 @@ from pgolf.errors import ConfigError, DataError
 from pgolf.identity.closure import code_digests
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.model.import_config import ImportConfig
+from pgolf.pack.codec import CODECS
+from pgolf.pack.config import CompressConfig
 from pgolf.pipeline.placement import Hardware
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import COMPRESS, FETCH, IMPORT, STAGES, TOKENIZE, TRAIN, Recipe
+from pgolf.recipes.recipe import FETCH, IMPORT, STAGES, TOKENIZE, TRAIN, Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
@@ -103,8 +105,10 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
                     replace(node, name=f"{stage.name}[{estimator}]", config=config.of(estimator))
                     for estimator in recipe.estimators
                 ]
-            elif stage is COMPRESS:
-                nodes.append(replace(node, values={"code_bytes": code_bytes}))
+            elif isinstance(config, CompressConfig):
+                library = CODECS[config.codec].library
+                tools = {library: tool_version(library, 3)} if library else {}
+                nodes.append(replace(node, values={"code_bytes": code_bytes}, tools=tools))
             else:
                 nodes.append(node)
     return tuple(nodes)

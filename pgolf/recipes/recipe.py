@@ -18,7 +18,6 @@ from pgolf.identity.stage import Reads, Stage
 from pgolf.mix.cells import check_orders
 from pgolf.mix.config import MixConfig
 from pgolf.model.config import ModelConfig
-from pgolf.pack.codec import CODECS
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
 from pgolf.train.config import TrainConfig, TrainStageConfig
@@ -64,7 +63,7 @@ CALIBRATE = Stage(
 COMPRESS = Stage(
     name="compress",
     entry="pgolf.pack.compress_stage",
-    tools={"torch": 2} | {codec.library: 3 for codec in CODECS.values() if codec.library},
+    tools={"torch": 2},
     outputs={"packed": ("model.pgolf",), "weights": ()},
     reads={"checkpoint": _WEIGHTS, "hessians": Reads((CALIBRATE,), ("hessians",))},
     per_seed=True,

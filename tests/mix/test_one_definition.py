@@ -26,6 +26,7 @@ EDITS = {
     "interpolation.py": ("return network * p + ngram * r", "return network * p + ngram / r"),
     "dirichlet.py": ("(full + concentration * p)", "(full - concentration * p)"),
     "tilt.py": ("return p_hint * gain", "return p_hint + gain"),
+    "tilt.py, the numerator": ("return tilt if is_target else 0.0", "return min(tilt, 1.0) if is_target else 0.5"),
 }
 SCORE = """
 import sys
@@ -62,22 +63,29 @@ for loss in (*grid.run([unit]).loss_nats, grid.mixed()[0].loss_nats):
 def test_an_edit_of_the_definition_changes_sums_and_members_though_the_compiled_code_is_on_disk(tmp_path, name):
     """A loop that kept an old kernel would go on with the old number, and nobody would know."""
     shutil.copytree(ROOT, tmp_path / "pgolf", ignore=shutil.ignore_patterns("__pycache__"))
+    file = name.partition(",")[0]
 
     def scores():
-        command = [sys.executable, "-W", "error", "-c", SCORE, name]
+        command = [sys.executable, "-W", "error", "-c", SCORE, file]
         environment = {"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)}
         done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
         return [float(line) for line in done.stdout.split()]
 
     first = scores()
+    *alone, followed = first
+    if len(alone) == 1:  # of one member, whatever its weight
+        assert followed == pytest.approx(alone[0], rel=1e-12)
     caches = tmp_path / "pgolf/mix/__pycache__"
     assert any(path.suffix == ".nbc" for path in caches.iterdir())
-    path = tmp_path / "pgolf/mix" / name
+    path = tmp_path / "pgolf/mix" / file
     source = path.read_text()
     before, after = EDITS[name]
     assert source.count(before) == 1
     path.write_text(source.replace(before, after))
-    assert all(old != new for old, new in zip(first, scores(), strict=True))
+    *edited, followed = scores()
+    assert all(old != new for old, new in zip(first, [*edited, followed], strict=True))
+    if len(edited) == 1:  # the sum and the member follow from the same definition, whatever it says
+        assert followed == pytest.approx(edited[0], rel=1e-12)
 
 
 def compiled_functions(path):

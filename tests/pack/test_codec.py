@@ -8,6 +8,9 @@ import pytest
 
 from pgolf.pack.codec import CODECS, CodecName, StreamCodec
 from pgolf.pack.config import CompressConfig
+from pgolf.pipeline.graph import pipeline
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import COMPRESS
 
 
@@ -28,8 +31,13 @@ def test_a_codec_without_configured_levels_is_tried_at_its_strongest(codec, leve
     assert CompressConfig(codec=codec).levels == levels
 
 
-def test_a_library_that_decides_bytes_is_part_of_the_stages_key():
-    assert {codec.library for codec in CODECS.values() if codec.library} <= COMPRESS.tools.keys()
+@pytest.mark.parametrize("name", CODECS)
+def test_the_library_of_the_codec_in_use_and_no_other_is_part_of_the_stages_key(name):
+    recipe = apply_overrides(recipe_named("demo"), [f"compress.codec={name}"])
+    node = next(node for node in pipeline(recipe) if node.stage is COMPRESS)
+    libraries = {codec.library for codec in CODECS.values() if codec.library}
+    own = CODECS[name].library
+    assert libraries & (node.tools.keys() | node.stage.tools.keys()) == ({own} if own else set())
 
 
 @pytest.mark.parametrize("name", [name for name, codec in CODECS.items() if isinstance(codec, StreamCodec)])
