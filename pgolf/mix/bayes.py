@@ -103,15 +103,18 @@ class Sharing:
     def _add_hard(self, loss_K: Float64Array) -> None:
         """Score one target from its members' losses."""
         own = slice(0, self._members)
+        # What all members lose comes off first: beside a loss of 1e17, the weights would round away.
+        least = float(loss_K.min())
+        more_K = loss_K - least
         if self._chunk_targets == 1:
             with np.errstate(divide="ignore"):  # ln 0 is -inf, as it should be
-                joint_K = np.log(self._weight_P[own]) - loss_K
+                joint_K = np.log(self._weight_P[own]) - more_K
         else:
-            joint_K = self._log_weight_P[own] - loss_K
+            joint_K = self._log_weight_P[own] - more_K
         top = float(joint_K.max())
         part_K = np.exp(joint_K - top)
         total = float(part_K.sum())
-        self.loss_nats -= top + math.log(total)
+        self.loss_nats += least - (top + math.log(total))
         if self._chunk_targets == 1:
             self._weight_P[own] = (1.0 - self._share_rate) / total * part_K + self._even_P[own]
             return

@@ -100,6 +100,7 @@ def test_not_a_bit_depends_on_the_number_of_ranks(by_ranks, name, ranks):
     assert len(alone) > ranks
 
 
+@pytest.mark.exec
 def test_the_stage_on_ranks_writes_the_files_of_the_stage_without(inputs, tmp_path):
     config = {"tail": "repeat", "batch_means": {"chunk_tokens": 48, "ranks": 2, "windows": 2}}
     alone, here = score(tmp_path, config, inputs)

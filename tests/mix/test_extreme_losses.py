@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pgolf.counts.config import CountConfig
+from pgolf.mix.bayes import Sharing, padded
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.cells import NETWORK
 from pgolf.mix.grid import Grid, Hints, Unit
@@ -144,3 +145,15 @@ def test_hedge_goes_on_with_the_other_experts(loss):
         assert 3.0 < mixed[0] < 10.0
         log_weight_K = moved_log_weights(log_weight_K, loss_K, 0.5)
     assert mixture_loss(log_shares(log_weight_K), np.full((4, 1), LARGEST)) == pytest.approx([LARGEST])
+
+
+@pytest.mark.parametrize("loss", [1e3, 1e17, 3.4e38])
+def test_a_loss_that_all_members_have_moves_no_weight_however_large(loss):
+    sharing = Sharing(2, share_rate=1e-9, chunk_targets=1)
+    probability_TP = np.zeros((1, padded(2)))
+    probability_TP[0, :2] = 0.9, 0.0005
+    sharing.add(probability_TP)
+    before = sharing.shares()
+    assert before[0] > 0.99
+    sharing.add(np.zeros((1, padded(2))), hard={0: np.array([loss, loss])})
+    np.testing.assert_allclose(sharing.shares(), before, rtol=1e-5)  # the share of 1e-9 is dealt out in between

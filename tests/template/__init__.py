@@ -1,9 +1,12 @@
 """Python programs of the tests start as forks of a process that has imported torch already.
 
 A test suite of real processes spends most of its time in `import torch`: torchrun, every rank, every command. Here
-`python -m PROGRAM` is started by a fork instead of an exec, and all else stays as it is: a process of its own with its
-own pid, parent, session, environment, descriptors, command line and exit code, which kill -9 and PR_SET_PDEATHSIG treat
-like any other.
+`python -m PROGRAM` is started by a fork instead of an exec: a process of its own with its own pid, parent, session,
+environment, descriptors, command line and exit code, which kill -9 and PR_SET_PDEATHSIG treat like any other.
+
+What a fork cannot show: modules that read the environment when they are imported have read the template's; all forks of
+one template hash strings alike; the interpreter's own end is left out. So one training, one scoring and one whole run
+by two workers start by exec as well (mark `exec`, or a command that is no Python program).
 
 - `starting.py` takes the place of the exec in `subprocess.Popen`, in the tests and in every process forked there.
 - `process.py` is the template, one per pytest process: it imports, waits, and forks on request.

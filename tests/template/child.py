@@ -10,6 +10,7 @@ import runpy
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ def run(program: Program, standard: Sequence[int], kept: Sequence[int], interpre
         os.chdir(program.folder)
         os.environ.clear()
         os.environ.update(program.environment)
+        time.tzset()
         _show_command_line(program.words)
         sys.argv[:] = ["-m", *program.arguments]
         sys.orig_argv[:] = program.words
@@ -78,9 +80,11 @@ def run(program: Program, standard: Sequence[int], kept: Sequence[int], interpre
             threading._shutdown()
         with suppress(BaseException):
             atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            exit_code = 120  # as the interpreter's own end does
         os._exit(exit_code)
 
 

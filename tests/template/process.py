@@ -52,7 +52,8 @@ def import_what_programs_import() -> None:
 def fork_beside() -> int:
     """Fork a child of this process's own parent, so that the parent waits for it; 0 in the child.
 
-    Only in a process with one thread: no lock is held by anybody else.
+    Only in a process with one Python thread, so that no lock of the interpreter's is held by anybody else. The
+    allocators' own background threads hold none either: they are asleep while nothing is freed.
     """
     assert _CLONE is not None, f"the number of clone(2) on {platform.machine()} is not known here"
     api, libc = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)

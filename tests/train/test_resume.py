@@ -107,7 +107,7 @@ def killed(name, processes, folder, victim, *, at_step) -> int | None:
 @pytest.mark.parametrize(
     ("name", "processes", "victims"),
     [
-        ("matrices", 1, ["the process above"]),
+        pytest.param("matrices", 1, ["the process above"], marks=pytest.mark.exec),
         ("matrices", 2, ["a rank", "torchrun, asked to end"]),
         ("banks", 2, ["torchrun", "the process above, asked to end", "a rank, asked to end"]),
     ],
