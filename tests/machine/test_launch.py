@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
 from pgolf.errors import LaunchError
 from pgolf.machine import launch
@@ -18,8 +19,7 @@ from pgolf.machine.launch import run_ranks
 from tests.eventually import eventually
 from tests.processes import command_of, is_running
 
-pytestmark = pytest.mark.exec  # the way in which a user's machine starts ranks
-
+as_a_user_does = pytest.mark.exec
 ROOT = Path(__file__).parents[2]
 
 # A rank writes its pid to a file of its own, so that a test can see whether it is still there.
@@ -94,6 +94,7 @@ def test_lines_reach_log_and_listener_and_marked_ones_the_listener_alone(ranks, 
     assert "@mark 0" not in logged
 
 
+@as_a_user_does
 def test_a_crash_names_the_rank_and_carries_its_last_lines(ranks, tmp_path):
     with pytest.raises(LaunchError) as raised:
         ranks("crash", processes=2)
@@ -103,6 +104,16 @@ def test_a_crash_names_the_rank_and_carries_its_last_lines(ranks, tmp_path):
     assert "rank 0 with" not in message
     assert "the reason is here" in (tmp_path / "ranks.log").read_text()
     assert_all_gone(tmp_path, 2)
+
+
+def test_events_of_the_rendezvous_have_the_names_that_torch_gives_them():
+    def recorded(name_of_caller):
+        return name_of_caller()
+
+    def keep_alive(name_of_caller):
+        return recorded(name_of_caller)
+
+    assert keep_alive(launch.caller_name) == keep_alive(dynamic_rendezvous.get_method_name) == "keep_alive"
 
 
 def test_a_signal_without_a_name_is_named_by_its_number():
@@ -115,6 +126,7 @@ def test_a_signal_without_a_name_is_named_by_its_number():
     assert said.startswith("rank 1 of 2 of a_module was killed by signal 40; its last lines:")
 
 
+@as_a_user_does
 def test_a_rank_killed_from_outside_is_named_with_its_signal(ranks, tmp_path):
     with pytest.raises(LaunchError, match=r"rank 1 of 2 of rank_program was killed by SIGKILL"):
         ranks("killed", processes=2)
@@ -156,6 +168,7 @@ def test_last_words_are_heard_however_often_torchrun_is_told_to_end(ranks, tmp_p
     assert {"last words of rank 0", "[rank 1] last words of rank 1"} <= set(heard)
 
 
+@as_a_user_does
 def test_kill_9_of_the_caller_leaves_no_rank(ranks, tmp_path):
     caller = f"""
 from pathlib import Path

@@ -32,6 +32,7 @@ class Program:
     environment: Mapping[str, str]
     folder: str
     unbuffered: bool
+    safe_path: bool  # without the folder on its path
     new_session: bool
 
     @property
@@ -42,7 +43,7 @@ class Program:
     @property
     def path(self) -> list[str]:
         """Where it looks for modules before the interpreter's own places."""
-        first = [] if self.environment.get("PYTHONSAFEPATH") else [self.folder]
+        first = [] if self.safe_path or self.environment.get("PYTHONSAFEPATH") else [self.folder]
         return [*first, *filter(None, self.environment.get("PYTHONPATH", "").split(os.pathsep))]
 
 

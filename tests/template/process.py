@@ -11,8 +11,11 @@ import platform
 import socket
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
+from pgolf.machine.parent_death import die_with_parent
 from tests.template import child, starting
 
 # clone(2) by number: glibc has no wrapper that leaves the stack alone.
@@ -31,6 +34,9 @@ OF_PREFECT = (
     *("sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite.aiosqlite", "sqlalchemy.ext.asyncio", "toml"),
     *("sqlalchemy.ext.compiler", "sqlalchemy.ext.hybrid", "uvicorn.lifespan.on", "websockets.asyncio.client", "yaml"),
 )
+
+# Programs that make ready and then exec what they were asked to run.
+EXEC_ANOTHER = ("prefect.runner._workspace_supervisor",)
 
 
 def import_what_programs_import() -> None:
@@ -93,7 +99,7 @@ def main(requests: socket.socket) -> None:
 
 def _become(program: child.Program, standard: list[int], kept: dict[int, int]) -> NoReturn:
     """The program, with kept descriptors under the numbers that they have in the process that asked."""
-    starting.STARTER.template = _template_of_its_own() if _starts_flows(program) else None
+    starting.STARTER.template = _template_of_its_own() if _starts_prefect(program) else None
     # First out of the way of all numbers that are asked for.
     above = max([64, *kept, *kept.values(), *standard]) + 1
     moved = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in kept.items()}
@@ -101,12 +107,50 @@ def _become(program: child.Program, standard: list[int], kept: dict[int, int]) -
     for number, descriptor in moved.items():
         os.dup2(descriptor, number)
     own = starting.STARTER.template.descriptors if starting.STARTER.template else ()
+    if program.module in EXEC_ANOTHER:
+        program = _what_it_execs(program, standard, tuple(kept))
     child.run(program, standard, (*kept, *own), starting.INTERPRETER_PATH)
 
 
-def _starts_flows(program: child.Program) -> bool:
-    """A worker: it has threads when it starts a flow, and its flows are to begin without them."""
-    return program.module == "flows.commands.cli" and program.arguments[:1] == ["worker"]
+def _starts_prefect(program: child.Program) -> bool:
+    """Whether it has threads when it starts flows or a server, which are to begin without them."""
+    words = program.arguments
+    return program.module == "flows.commands.cli" and (
+        words[:1] == ["worker"] or (words[:1] == ["run"] and "--no-prefect" not in words)
+    )
+
+
+def _what_it_execs(program: child.Program, standard: list[int], kept: tuple[int, ...]) -> child.Program:
+    """Run a program that ends with an exec below this process, and return what that exec asks for.
+
+    This process has done nothing yet, and can be the other program under the pid that its parent knows.
+    """
+    if program.new_session:
+        os.setsid()
+        program = replace(program, new_session=False)
+    asked, asks = os.pipe()
+    above = os.getpid()
+    below = os.fork()
+    if below == 0:
+        die_with_parent(above)
+
+        def exec_(_file: str, words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+            with os.fdopen(asks, "w") as request:
+                json.dump({"words": words, "environment": environment, "folder": os.getcwd()}, request)
+            os._exit(0)
+
+        os.execvpe = exec_
+        child.run(program, standard, (*kept, asks), starting.INTERPRETER_PATH)
+    os.close(asks)
+    with os.fdopen(asked) as file:
+        request = file.read()
+    _pid, status = os.waitpid(below, 0)
+    if not request:
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    found = json.loads(request)
+    execed = starting.program_of(found["words"], found["environment"], found["folder"], fresh=True, new_session=False)
+    assert execed is not None, found["words"]
+    return execed
 
 
 def _template_of_its_own() -> starting.Template:

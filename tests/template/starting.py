@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ SCRIPTS = {
     str(Path(sys.executable).with_name("pgolf")): "flows.commands.cli",
     str(Path(sys.executable).with_name("prefect")): "prefect",
 }
+PREFECT = f"{sysconfig.get_path('purelib')}/prefect/"
 _ONE_REQUEST = threading.Lock()
 _GIVEN = {"", *os.environ.get("PYTHONPATH", "").split(os.pathsep), str(OURS)}
 # The interpreter's own places, and ours as the editable install adds it: behind them.
@@ -95,21 +97,30 @@ class Template:
             self._process.wait()
 
 
-def program_of(words: Any, environment: Mapping[str, str] | None, folder: Any, *, new_session: bool) -> Program | None:
-    """The Python program that a command is, if it may be forked: one of ours, on our own code."""
+def program_of(
+    words: Any, environment: Mapping[str, str] | None, folder: Any, *, fresh: bool, new_session: bool
+) -> Program | None:
+    """The Python program that a command is, if it may be forked: one of ours, on our own code.
+
+    fresh: what forks has run nothing. Prefect's programs begin without Prefect's threads, so not as a fork of one that
+    has them.
+    """
     if not isinstance(words, list | tuple) or not all(isinstance(word, str | os.PathLike) for word in words):
         return None
     words = [os.fspath(word) for word in words]
     if words and words[0] in SCRIPTS:
         words = [sys.executable, "-m", SCRIPTS[words[0]], *words[1:]]
+    by_path = len(words) > 1 and words[1].startswith(PREFECT) and words[1].endswith(".py")
+    if by_path:  # as a worker calls the hooks of a flow
+        module = "prefect." + words[1].removeprefix(PREFECT).removesuffix(".py").replace(os.sep, ".")
+        words = [words[0], "-m", module, *words[2:]]
     if not words or words[0] != sys.executable:
         return None
     flags = words[1 : words.index("-m")] if "-m" in words else None
     if flags not in ([], ["-u"]):
         return None
     module = words[2 + len(flags)]
-    # Prefect's programs begin without Prefect's threads: not as a fork of another program.
-    if module.partition(".")[0] not in (PROGRAMS if STARTER.template is None else (*PROGRAMS, *FROM_A_TEMPLATE)):
+    if module.partition(".")[0] not in ((*PROGRAMS, *FROM_A_TEMPLATE) if fresh else PROGRAMS):
         return None
     program = Program(
         python=words[0],
@@ -118,6 +129,7 @@ def program_of(words: Any, environment: Mapping[str, str] | None, folder: Any, *
         environment=dict(os.environ if environment is None else environment),
         folder=os.path.abspath(os.fspath(folder) if folder is not None else os.getcwd()),
         unbuffered=flags == ["-u"],
+        safe_path=by_path,
         new_session=new_session,
     )
     found = next((entry for entry in program.path if Path(entry, "pgolf", "__init__.py").is_file()), None)
@@ -133,7 +145,7 @@ def _execute_child(
     new_session = rest[-2]
     program = None
     if not STARTER.held and not (shell or preexec_fn or executable) and close_fds:
-        program = program_of(args, env, cwd, new_session=new_session)
+        program = program_of(args, env, cwd, fresh=STARTER.template is not None, new_session=new_session)
     if program is None:
         _EXEC(
             popen, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,

@@ -9,7 +9,7 @@ from pgolf.train.train_stage import make
 from tests.train.runs import with_train
 
 STEPS = 30
-COMMON = {"steps": STEPS, "warmdown_steps": 25, "priming_steps": 1}
+COMMON = {"steps": STEPS, "warmdown_steps": 25, "priming_steps": 1, "spans_per_step": 2}
 LATE = {"late_qat_below_scale": 0.6, "late_qat_bits": 5, "crownq_weight": 1.0, "crownq_below_scale": 0.6}
 SWA = {"average": "swa_of_ema", "swa_below_scale": 0.5, "swa_every_steps": 3}
 CONFIGS = {

@@ -35,7 +35,7 @@ STEPS = 8
 
 
 def config_of(**fields):
-    return with_train(steps=STEPS, warmdown_steps=6, **fields)
+    return with_train(steps=STEPS, warmdown_steps=6, spans_per_step=2, **fields)
 
 
 def state_of(config):
