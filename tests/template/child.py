@@ -92,7 +92,8 @@ def run(program: Program, standard: Sequence[int], kept: Sequence[int], interpre
 def _run_module(module: str) -> int:
     """The exit code of `python -m module`."""
     try:
-        sys.modules.pop(module, None)  # else runpy warns that it runs twice
+        if not hasattr(sys.modules.get(module), "__path__"):  # of a package, `__main__` is run
+            sys.modules.pop(module, None)  # else runpy warns that it runs twice
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):

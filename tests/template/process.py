@@ -42,16 +42,24 @@ EXEC_ANOTHER = ("prefect.runner._workspace_supervisor",)
 def import_what_programs_import() -> None:
     """Everything heavy that programs of the tests import, and nothing that reads its settings when imported."""
 
+    import torch.distributed.run
+
+    import pgolf.corpus.tokenize_stage
     import pgolf.eval.__main__
     import pgolf.mix.mix_stage
     import pgolf.pack.compress_stage
     import pgolf.pipeline.outcome
     import pgolf.quant.calibrate_stage
+    import pgolf.report.figures
     import pgolf.train.__main__  # noqa: F401
+    from pgolf.pipeline.graph import pipeline
+    from pgolf.recipes.catalog import recipe_named
+
+    pipeline(recipe_named("demo"))  # reads and parses all modules, and remembers them by their bytes
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in OF_PREFECT:
+        for name in ("pandas", *OF_PREFECT):
             importlib.import_module(name)
 
 
