@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import fsspec
+from botocore.loaders import JSONFileLoader
 
 from tests.eventually import eventually
 from tests.ports import free_port
@@ -18,6 +20,11 @@ from tests.ports import free_port
 BUCKET = "outputs"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sentinel-key", "AWS_SECRET_ACCESS_KEY": "sentinel-secret-0f7c"}
 START_S = 60.0
+
+# Every client parses botocore's descriptions of S3 anew, half a second of CPU; here clients come by the dozen.
+_parse = JSONFileLoader._load_file
+_parsed = lru_cache(maxsize=None)(lambda path, open_: _parse(JSONFileLoader(), path, open_))
+JSONFileLoader._load_file = lambda _self, path, open_: _parsed(path, open_)
 
 
 @dataclass

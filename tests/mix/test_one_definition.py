@@ -1,6 +1,7 @@
 """A mixture's probability stands in one place: what is edited there reaches every score, and a new one is a file."""
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ EDITS = {
     "tilt.py, the numerator": ("return tilt if is_target else 0.0", "return min(tilt, 1.0) if is_target else 0.5"),
 }
 SCORE = """
-import sys
+import json
 import numpy as np
 from pgolf.counts.config import CountConfig
 from pgolf.mix.bayes_config import BayesConfig
@@ -48,44 +49,58 @@ cells = {
     ],
     "dirichlet.py": [cell(**counted, mixer="dirichlet", concentration=2.0)],
     "tilt.py": [cell(estimator="hint", mixer="tilt", tilt_nats=1.0, tilt_confidence=0.0, tilt_gamma=0.0)],
-}[sys.argv[1]]
+}
 three = np.array([3, 3], np.uint32)
 hints = Hints([three], [three], [np.array([True, False])], [np.float32([-1, -2])])
 unit = Unit(np.float32([1, 1.5]), np.float32([1, 2]), {"counts": [three, three - 1]}, hints)
-followed = (BayesConfig(share_rate=0.1), cells)
-grid = Grid(cells, {"counts": CountConfig(orders=(2,), estimator="exact")}, hinted=(2,), bayes=[followed])
-for loss in (*grid.run([unit]).loss_nats, grid.mixed()[0].loss_nats):
-    print(repr(float(loss)))
+found = {}
+for file, members in cells.items():
+    followed = (BayesConfig(share_rate=0.1), members)
+    grid = Grid(members, {"counts": CountConfig(orders=(2,), estimator="exact")}, hinted=(2,), bayes=[followed])
+    found[file] = [*map(float, grid.run([unit]).loss_nats), float(grid.mixed()[0].loss_nats)]
+print(json.dumps(found))
 """
 
 
+def scores(root: Path) -> dict[str, list[float]]:
+    """Losses of the cells of each file, then of a mixture that follows them, by the code in a folder."""
+    command = [sys.executable, "-W", "error", "-c", SCORE]
+    environment = {"PYTHONPATH": str(root), "HOME": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> tuple[Path, dict[str, list[float]]]:
+    """A copy of our code with its compiled loops on the disk, and what it scores."""
+    root = tmp_path_factory.mktemp("compiled")
+    shutil.copytree(ROOT, root / "pgolf", ignore=shutil.ignore_patterns("__pycache__"))
+    first = scores(root)
+    assert any(path.suffix == ".nbc" for path in (root / "pgolf/mix/__pycache__").iterdir())
+    return root, first
+
+
 @pytest.mark.parametrize("name", EDITS)
-def test_an_edit_of_the_definition_changes_sums_and_members_though_the_compiled_code_is_on_disk(tmp_path, name):
+def test_an_edit_of_the_definition_changes_sums_and_members_though_the_compiled_code_is_on_disk(
+    compiled, tmp_path, name
+):
     """A loop that kept an old kernel would go on with the old number, and nobody would know."""
-    shutil.copytree(ROOT, tmp_path / "pgolf", ignore=shutil.ignore_patterns("__pycache__"))
+    root, first = compiled
     file = name.partition(",")[0]
-
-    def scores():
-        command = [sys.executable, "-W", "error", "-c", SCORE, file]
-        environment = {"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
-        return [float(line) for line in done.stdout.split()]
-
-    first = scores()
-    *alone, followed = first
-    if len(alone) == 1:  # of one member, whatever its weight
-        assert followed == pytest.approx(alone[0], rel=1e-12)
-    caches = tmp_path / "pgolf/mix/__pycache__"
-    assert any(path.suffix == ".nbc" for path in caches.iterdir())
+    shutil.copytree(root / "pgolf", tmp_path / "pgolf")  # with times: what was compiled stays valid
     path = tmp_path / "pgolf/mix" / file
     source = path.read_text()
     before, after = EDITS[name]
     assert source.count(before) == 1
     path.write_text(source.replace(before, after))
-    *edited, followed = scores()
-    assert all(old != new for old, new in zip(first, [*edited, followed], strict=True))
-    if len(edited) == 1:  # the sum and the member follow from the same definition, whatever it says
-        assert followed == pytest.approx(edited[0], rel=1e-12)
+    edited = scores(tmp_path)
+    assert all(old != new for old, new in zip(first[file], edited[file], strict=True))
+    assert {other: losses for other, losses in edited.items() if other != file} == {
+        other: losses for other, losses in first.items() if other != file
+    }
+    for *alone, followed in (first[file], edited[file]):
+        if len(alone) == 1:  # the sum and the member follow from the same definition, whatever it says
+            assert followed == pytest.approx(alone[0], rel=1e-12)
 
 
 def compiled_functions(path):

@@ -72,6 +72,7 @@ def run(program: Program, standard: Sequence[int], kept: Sequence[int], interpre
         _open_standard_streams(unbuffered=program.unbuffered or bool(program.environment.get("PYTHONUNBUFFERED")))
         warnings.resetwarnings()
         _customize(program.path)
+        _set_logging()
         _set_threads()
         exit_code = _run_module(program.module)
     except BaseException:
@@ -164,6 +165,13 @@ def _set_threads() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
+
+
+def _set_logging() -> None:
+    """To the streams that are open now, where Prefect was imported before."""
+    configuration = sys.modules.get("prefect.logging.configuration")
+    if configuration is not None:
+        configuration.setup_logging()
 
 
 def _customize(path: Sequence[str]) -> None:

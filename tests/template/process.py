@@ -10,6 +10,7 @@ import os
 import platform
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,11 @@ OF_PREFECT = (
     *("sqlalchemy.ext.compiler", "sqlalchemy.ext.hybrid", "uvicorn.lifespan.on", "websockets.asyncio.client", "yaml"),
 )
 
+# What a flow run imports of Prefect, besides its own main module.
+OF_A_FLOW_RUN = (
+    *("prefect.main", "prefect.client.orchestration", "prefect.deployments.steps.core", "prefect.flow_engine"),
+    *("prefect.runner._flow_run_executor", "prefect.runner._workspace_resolver", "prefect.task_engine"),
+)
 # Programs that make ready and then exec what they were asked to run.
 EXEC_ANOTHER = ("prefect.runner._workspace_supervisor",)
 
@@ -42,7 +48,7 @@ EXEC_ANOTHER = ("prefect.runner._workspace_supervisor",)
 def import_what_programs_import() -> None:
     """Everything heavy that programs of the tests import, and nothing that reads its settings when imported."""
 
-    import torch.distributed.run
+    import torch.distributed.run  # noqa: F401
 
     import pgolf.corpus.tokenize_stage
     import pgolf.eval.__main__
@@ -82,9 +88,35 @@ def fork_beside() -> int:
     return int(pid)
 
 
-def main(requests: socket.socket) -> None:
-    """Fork for every request, until the pytest process is gone."""
+def import_prefect(program: child.Program) -> dict[str, str]:
+    """Import Prefect as this flow run would, for it and those that follow; returns the settings that hold for it."""
+    settings = _settings(program)
+    os.chdir(program.folder)  # where there may be a prefect.toml
+    for name in (*filter(_is_a_setting, os.environ), *settings):
+        os.environ.pop(name, None)
+    os.environ.update(settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in OF_A_FLOW_RUN:
+            importlib.import_module(name)
+    assert threading.active_count() == 1, threading.enumerate()
+    gc.freeze()
+    return settings
+
+
+def _settings(program: child.Program) -> dict[str, str]:
+    """What Prefect reads when it is imported."""
+    return {name: value for name, value in program.environment.items() if name == "HOME" or _is_a_setting(name)}
+
+
+def _is_a_setting(name: str) -> bool:
+    return name.startswith("PREFECT_") and not name.startswith("PREFECT__")  # those are of one flow run
+
+
+def main(requests: socket.socket, *, of_a_worker: bool = False) -> None:
+    """Fork for every request, until the process that asks is gone. of_a_worker: for runs of flows."""
     size = array.array("i").itemsize
+    settings: dict[str, str] | None = None
     while True:
         message, passed, _flags, _address = requests.recvmsg(16, socket.CMSG_SPACE(64 * size))
         if not message:
@@ -97,9 +129,13 @@ def main(requests: socket.socket) -> None:
             file.seek(0)
             request: dict[str, Any] = json.load(file)
         kept = request.pop("kept")
+        program = child.Program(**request)
+        if of_a_worker and settings is None:
+            settings = import_prefect(program)
+        assert settings in (None, _settings(program)), "Prefect was imported under other settings"
         pid = fork_beside()
         if pid == 0:
-            _become(child.Program(**request), given[:3], dict(zip(kept, given[3:], strict=True)))
+            _become(program, given[:3], dict(zip(kept, given[3:], strict=True)))
         for descriptor in given:
             os.close(descriptor)
         requests.send(str(pid).encode())
@@ -107,7 +143,8 @@ def main(requests: socket.socket) -> None:
 
 def _become(program: child.Program, standard: list[int], kept: dict[int, int]) -> NoReturn:
     """The program, with kept descriptors under the numbers that they have in the process that asked."""
-    starting.STARTER.template = _template_of_its_own() if _starts_prefect(program) else None
+    starts = _starts_prefect(program)
+    starting.STARTER.template = _template_of_its_own(of_a_worker=starts == "worker") if starts else None
     # First out of the way of all numbers that are asked for.
     above = max([64, *kept, *kept.values(), *standard]) + 1
     moved = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in kept.items()}
@@ -120,12 +157,12 @@ def _become(program: child.Program, standard: list[int], kept: dict[int, int]) -
     child.run(program, standard, (*kept, *own), starting.INTERPRETER_PATH)
 
 
-def _starts_prefect(program: child.Program) -> bool:
-    """Whether it has threads when it starts flows or a server, which are to begin without them."""
-    words = program.arguments
-    return program.module == "flows.commands.cli" and (
-        words[:1] == ["worker"] or (words[:1] == ["run"] and "--no-prefect" not in words)
-    )
+def _starts_prefect(program: child.Program) -> str:
+    """Its command, if it has threads when it starts flow runs or a server, which are to begin without them."""
+    command, *words = *program.arguments, ""
+    if program.module != "flows.commands.cli" or command not in ("worker", "run") or "--no-prefect" in words:
+        return ""
+    return command
 
 
 def _what_it_execs(program: child.Program, standard: list[int], kept: tuple[int, ...]) -> child.Program:
@@ -161,13 +198,13 @@ def _what_it_execs(program: child.Program, standard: list[int], kept: tuple[int,
     return execed
 
 
-def _template_of_its_own() -> starting.Template:
+def _template_of_its_own(*, of_a_worker: bool) -> starting.Template:
     """A fork of this process, which has one thread so far, that waits to fork children for it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         nothing = os.open(os.devnull, os.O_RDWR)
         child.take_descriptors([nothing] * 3, [theirs.fileno()])
-        main(theirs)
+        main(theirs, of_a_worker=of_a_worker)
         os._exit(0)
     theirs.close()
     return starting.Template(ours)
