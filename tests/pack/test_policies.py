@@ -12,12 +12,18 @@ from pgolf.pack.quantizer import Quantizer
 from tests.pack.trained import Trained, corpus, trained
 
 # Enough steps that they count: after fewer, five bits cost less than two losses differ by anyway (0.001). All of a step
-# in one span: most of a small span's time is calls.
+# in one span: most of a small span's time is calls. Each is about half as deep as the recipe's.
 STEPS = ("train.steps=40", "train.warmdown_steps=20", "train.spans_per_step=1")
 NETWORKS = {
-    "pr715-tiny": (*STEPS, "train.muon_lr=0.04", "calibrate.batches=8"),
-    "pr792-tiny": (*STEPS, "train.muon_lr=0.04", "calibrate.batches=8"),
-    "demo": (*STEPS, "model.layers=2", "calibrate.batches=2"),  # half as deep
+    "pr715-tiny": (*STEPS, "model.layers=6", "train.muon_lr=0.04", "calibrate.batches=8"),
+    "pr792-tiny": (
+        *STEPS,
+        "model.layers=6",
+        "model.value_embedding_layers=4,5",
+        "train.muon_lr=0.04",
+        "calibrate.batches=8",
+    ),
+    "demo": (*STEPS, "model.layers=2", "calibrate.batches=2"),
 }
 # zstd alone at one fast level: what is compared is policies.
 FAST = {"zstd_levels": (5,), "method": "rtn"}

@@ -68,15 +68,20 @@ def artifacts(recipe, tmp_path_factory) -> dict[str, Artifact]:
     return build_all(nodes, Store(folder / "store"), Memo(folder / "memo"), RunOptions(device="cpu"))
 
 
-@pytest.fixture
-def alone(recipe, artifacts, tmp_path) -> Path:
-    """A folder with the script, the packed model, the tokenizer and the shards, and nothing else."""
+def put_alone(folder: Path, recipe: Recipe, artifacts: dict[str, Artifact]) -> Path:
+    """The script, the packed model, the tokenizer and the shards into a folder."""
     data = artifacts["data"].path
     for path in (*data.glob("datasets/*/*.bin"), *data.glob("tokenizers/*.model")):
-        shutil.copy(path, tmp_path / path.name)
-    shutil.copy(artifacts[f"compress[{SEED}]"].path / "model.pgolf", tmp_path / "model.pgolf")
-    (tmp_path / "train_gpt.py").write_bytes(bundle(recipe))
-    return tmp_path
+        shutil.copy(path, folder / path.name)
+    shutil.copy(artifacts[f"compress[{SEED}]"].path / "model.pgolf", folder / "model.pgolf")
+    (folder / "train_gpt.py").write_bytes(bundle(recipe))
+    return folder
+
+
+@pytest.fixture
+def alone(recipe, artifacts, tmp_path) -> Path:
+    """A folder with all that the script needs, and nothing else."""
+    return put_alone(tmp_path, recipe, artifacts)
 
 
 def run_script(folder: Path, *arguments: str, watched: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -96,9 +101,18 @@ def run_script(folder: Path, *arguments: str, watched: Path | None = None) -> su
     )
 
 
-def test_evaluation_alone_in_a_folder_gives_the_pipelines_numbers_to_the_last_digit(alone, artifacts):
-    watched = alone / "watched.json"
-    ran = run_script(alone, "eval", "--data", str(alone), "--artifact", str(alone / "model.pgolf"), watched=watched)
+@pytest.fixture(scope="module")
+def evaluated(recipe, artifacts, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder without shards to train on, and what an evaluation that was watched there told."""
+    folder = put_alone(tmp_path_factory.mktemp("evaluated"), recipe, artifacts)
+    for path in folder.glob("*_train_*.bin"):
+        path.unlink()
+    arguments = ["--data", str(folder), "--artifact", str(folder / "model.pgolf")]
+    return folder, run_script(folder, "eval", *arguments, watched=folder / "watched.json")
+
+
+def test_evaluation_alone_in_a_folder_gives_the_pipelines_numbers_to_the_last_digit(evaluated, artifacts):
+    folder, ran = evaluated
     assert ran.returncode == 0, ran.stderr
     told = [json.loads(line) for line in ran.stdout.splitlines()]
     cells = pq.read_table(artifacts[f"mix[{SEED}]"].path / "cells.parquet").to_pylist()
@@ -107,18 +121,16 @@ def test_evaluation_alone_in_a_folder_gives_the_pipelines_numbers_to_the_last_di
     for line in told:
         cell = by_scorer[json.dumps(line.pop("scorer"))]
         assert line == {name: cell[name] for name in line}
-    opened, imported = json.loads(watched.read_text())
+    opened, imported = json.loads((folder / "watched.json").read_text())
     ours = [name for name in opened if name.startswith(str(REPOSITORY)) and "/.venv/" not in name]
     assert not ours, "the script reads files of the repository, so its length is not what the code takes"
     assert {name.partition(".")[0] for name in imported} & {"prefect", "flows", "tasks"} == set()
 
 
-def test_scoring_needs_no_shards_to_train_on(alone):
-    for path in alone.glob("*_train_*.bin"):
-        path.unlink()
-    ran = run_script(alone, "eval", "--data", str(alone), "--artifact", str(alone / "model.pgolf"))
+def test_scoring_needs_no_shards_to_train_on(evaluated):
+    folder, ran = evaluated
     assert ran.returncode == 0, ran.stderr
-    trained = run_script(alone, "train", "--data", str(alone), "--artifact", str(alone / "own.pgolf"))
+    trained = run_script(folder, "train", "--data", str(folder), "--artifact", str(folder / "own.pgolf"))
     assert trained.returncode == 2
     assert "holds no train shards, only 1 validation shards" in trained.stderr
 
