@@ -14,6 +14,8 @@ from tests.data_folder import write_tokenizer
 from tests.template import starting
 
 use_passive_openmp()
+# A server without Prefect's own kinds of blocks is up a second of CPU earlier; with them: tests.flows.test_deploy.
+os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
 
 # A test's time says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)

@@ -39,7 +39,8 @@ def work(tmp_path_factory) -> Work:
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory, work) -> Iterator[tuple[Service, dict[str, str]]]:
     """The commands of docs/deploy.md, one after the other, on a port of our own and the tiny recipe; what each said."""
-    with served(tmp_path_factory.mktemp("documented") / "service") as service:
+    blocks = {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "true"}
+    with served(tmp_path_factory.mktemp("documented") / "service", **blocks) as service:
         said = {}
         for command in COMMANDS:
             if command.startswith("prefect server start --host 127.0.0.1"):

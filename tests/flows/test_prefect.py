@@ -64,7 +64,7 @@ def test_training_keeps_a_progress_artifact_and_its_lines_reach_the_log_and_the_
 
 
 def test_the_flow_files_the_pictures_of_every_run_beside_its_rows(report):
-    assert report["figures"] == dict.fromkeys(report["runs"], 5)
+    assert report["figures"] == dict.fromkeys(report["runs"], 2)
     assert len(report["runs"]) == 3
 
 

@@ -12,24 +12,10 @@ import pytest
 
 from flows.commands.cli import main
 from tests.eventually import eventually
+from tests.flows import sweep_program
 from tests.tiny import ALL_MIXERS, tiny_arguments, tiny_recipe, write_documents
 
 START_S = 120.0
-# Units of 64 records, sums kept after each: the tiny stream is one unit, and would be done before it could be killed.
-SMALL_UNITS = """
-import sys, time
-from pgolf.mix import mix_inputs
-from pgolf.mix import mix_progress
-mix_inputs.UNIT_RECORDS = 64
-mix_progress.SAVE_EVERY_S = 0.0
-keep = mix_progress.MixProgress.keep
-def slowly(self, *sums):
-    keep(self, *sums)
-    time.sleep(float(sys.argv[1]))
-mix_progress.MixProgress.keep = slowly
-from flows.commands.cli import main
-sys.exit(main(sys.argv[2:]))
-"""
 GRID = ["--grid", "alpha=0:0.6:0.1 order=2..3", "--grid", "k=1,4", "--grid", "share=0,1e-3"]
 
 
@@ -61,7 +47,7 @@ def cells(folder: Path) -> list[tuple[Path, bytes]]:
 
 def test_a_sweep_killed_in_the_middle_goes_on_where_it_was_and_writes_the_same_bytes(ran):
     before = {path for path, _ in cells(ran)}
-    command = [sys.executable, "-c", SMALL_UNITS]
+    command = [sys.executable, "-m", sweep_program.__name__]
     killed = subprocess.Popen(
         [*command, "0.1", *sweep(ran, *GRID)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
