@@ -39,13 +39,13 @@ TINY = (
     "count.stride=32",
     "count.orders=2,3",
     "count.buckets=4096",
-    "mix.alphas=0.2,0.4",
-    # One picture: a run of these stages takes seconds, and drawing the five of ALL_MIXERS four more.
+    # One point, which is no picture: a run of these stages takes seconds, and drawing the five of ALL_MIXERS four more.
     "mix.mixers=backoff",
+    "mix.alphas=0.4",
     "mix.orders=[3]",
     "headline.order=3",
 )
-ALL_MIXERS = ("mix.mixers=fixed,backoff,adaptive", "mix.orders=null")
+ALL_MIXERS = ("mix.mixers=fixed,backoff,adaptive", "mix.alphas=0.2,0.4", "mix.orders=null")
 SEEDS = (1, 2)
 
 

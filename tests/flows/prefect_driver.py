@@ -14,7 +14,7 @@ from typing import Any
 from flows.settings import apply_settings
 from tests.tiny import tiny_recipe, write_documents
 
-MAPS = ("mix.orders=null",)  # of two axes, so that a mixer has two pictures
+MAPS = ("mix.alphas=0.2,0.4", "mix.orders=null")  # of two axes, so that a mixer has two pictures
 
 
 def damage(path: Path) -> None:

@@ -32,6 +32,7 @@ from tests.tiny import outputs, tiny_arguments, write_documents
 
 START_S = 120.0
 HINT = 'hint={"window": 64, "stride": 32, "orders": [3], "delay_targets": 40}'
+TWO_POINTS = "mix.alphas=0.2,0.4"  # a picture to draw, so that a run goes on after its last stage
 
 
 def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -41,7 +42,7 @@ def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         "-m",
         "flows.commands.cli",
         "run",
-        *tiny_arguments(folder, HINT, *overrides),
+        *tiny_arguments(folder, HINT, TWO_POINTS, *overrides),
         "--no-prefect",
     ]
     (folder / "tmp").mkdir(exist_ok=True)
