@@ -28,7 +28,8 @@ demo: setup
 	$(BIN)/pgolf run demo
 
 test: setup check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
+	# Hundreds of processes import this code: compiled once even where the user has Python write none.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 check: setup
 	$(BIN)/ruff check .

@@ -22,34 +22,37 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
-# A file stays on one core (`--dist loadfile`), and one of these at the end would leave the others idle. Files that wait
-# for servers and workers take turns with files that compute.
-LONGEST_FIRST = (
+# A file stays on one core (`--dist loadfile`), and a long one at the end would leave the others idle. So the long ones
+# come first, and those that mostly wait for servers and workers (flows/test_faults*, test_deploy) at different times.
+FIRST = (
     "flows/test_faults_of_runs.py",
-    "flows/test_faults_of_workers.py",
     "pack/test_policies.py",
-    "flows/test_faults.py",
     "recipes/test_systems.py",
-    "flows/test_deploy.py",
     "flows/test_two_workers.py",
-    "flows/test_prefect.py",
-    "train/test_resume.py",
-    "eval/test_ranks.py",
-    "submission/test_bundle.py",
     "store/test_shared.py",
-    "flows/test_sweep.py",
-    "flows/test_new_stage.py",
-    "flows/test_import.py",
-    "train/test_ranks.py",
-    "flows/test_cli.py",
+    "flows/test_prefect.py",
+    "flows/test_faults_of_workers.py",
+    "flows/test_faults.py",
+    "submission/test_bundle.py",
+    "train/test_resume.py",
+    "flows/test_deploy.py",
+    "eval/test_ranks.py",
     "mix/test_one_definition.py",
+    "flows/test_cli.py",
+    "pack/test_compress.py",
+    "bench/test_bench.py",
+    "train/test_checkpoints.py",
+    "flows/test_sweep.py",
+    "train/test_ranks.py",
+    "flows/test_import.py",
+    "flows/test_new_stage.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, all others as they come."""
+    """The files of FIRST, then all others as they come."""
     folder = Path(__file__).parent
-    place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
+    place = {folder / name: number for number, name in enumerate(FIRST)}
     assert all(path.is_file() for path in place)
     items.sort(key=lambda item: place.get(item.path, len(place)))
 

@@ -67,12 +67,14 @@ def begin(service: Service, work: Work, last: Work):
     training = service.run_flow("record", work.parameters())
     below = work.wait_until_held() | {service.flow_pid(training), service.worker.pid}
     known = len(descendants(service.worker.pid))
-    starting = service.run_flow("record", work.parameters())
-    eventually(lambda: len(descendants(service.worker.pid)) > known, "the second has a process")
-    taken = service.run_flow("record", last.parameters())
-    eventually(lambda: service.flow_run(taken)["state_type"] == "PENDING", "the third is taken", every_s=ASK_EVERY_S)
-    assert service.flow_run(starting)["state_type"] == "PENDING"
-    return (training, starting, taken), below | descendants(service.worker.pid)
+    with service.starts_held():
+        starting = service.run_flow("record", work.parameters())
+        eventually(lambda: len(descendants(service.worker.pid)) > known, "the second has a process")
+        taken = service.run_flow("record", last.parameters())
+        eventually(lambda: service.flow_run(taken)["state_type"] == "PENDING", "the third is taken", every_s=0.05)
+        assert service.flow_run(starting)["state_type"] == "PENDING"
+        below |= descendants(service.worker.pid)
+    return (training, starting, taken), below
 
 
 def taken_run(service: Service, state: str, process: Process | None = None) -> UUID:

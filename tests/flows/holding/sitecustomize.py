@@ -1,5 +1,6 @@
 """On the PYTHONPATH of a test's processes: training ranks ignore SIGTERM and pause for as long as a test wants.
 
+A process that is to become a flow run's pauses while there is a file `hold-starts` in the temporary folder.
 A rank pauses after its first report of progress while there is a file `hold` beside the store, and says so in a file
 `held-<pid>` there. PGOLF_TEST_HOST: the name that the machine goes by. PGOLF_TEST_CORES: how many it has.
 """
@@ -34,8 +35,17 @@ def hold_ranks() -> None:
             module.print_progress = print_and_hold
 
 
-if "-m" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("-m") + 1] == "pgolf.train.__main__":
+def hold_start() -> None:
+    """Pause before anything of the flow run has begun."""
+    while Path(os.environ["TMPDIR"], "hold-starts").exists():
+        time.sleep(0.02)
+
+
+MODULE = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv else ""
+if MODULE == "pgolf.train.__main__":
     hold_ranks()
+if MODULE == "prefect.runner._workspace_supervisor":
+    hold_start()
 if os.environ.get("PGOLF_TEST_CORES"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(os.environ["PGOLF_TEST_CORES"])])
 if os.environ.get("PGOLF_TEST_HOST"):
