@@ -27,8 +27,8 @@ $(READY): constraints.txt pyproject.toml
 demo: setup
 	$(BIN)/pgolf run demo
 
+# Hundreds of processes import this code: they share its .pyc files even where PYTHONDONTWRITEBYTECODE is set.
 test: setup check
-	# Hundreds of processes import this code: compiled once even where the user has Python write none.
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 check: setup

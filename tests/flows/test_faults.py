@@ -27,7 +27,7 @@ from pgolf.train.checkpoint_record import read_record
 from tests.eventually import eventually
 from tests.flows import build_program
 from tests.flows.prefect_home import prefect_home
-from tests.processes import descendants, is_running
+from tests.processes import command_of, descendants, is_running
 from tests.tiny import outputs, tiny_arguments, write_documents
 
 START_S = 120.0
@@ -72,7 +72,7 @@ def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no
         for line in run.stderr:
             if re.match(rf"▸ {stage}\b", line):
                 if stage == "train":
-                    time.sleep(2.0)  # into torchrun's start or the ranks' work
+                    eventually(lambda: ranks_below(run.pid), "a rank has started", every_s=0.02)
                 survivors |= descendants(run.pid)
                 os.kill(run.pid, signal.SIGKILL)
                 killed.append(stage)
@@ -87,6 +87,14 @@ def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no
     assert outputs(tmp_path) == reference
     assert list((tmp_path / "store").glob(".tmp-*")) == []
     assert left_in_tmp(tmp_path / "tmp") == set()
+
+
+def ranks_below(pid: int) -> list[int]:
+    """Pids of ranks that train under a process."""
+    commands = {below: command_of(below) for below in descendants(pid)}
+    return [
+        below for below, said in commands.items() if "-m pgolf.train" in said and "pgolf.machine.launch" not in said
+    ]
 
 
 def left_in_tmp(folder: Path) -> set[str]:
