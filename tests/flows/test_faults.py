@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no
         for line in run.stderr:
             if re.match(rf"▸ {stage}\b", line):
                 if stage == "train":
-                    eventually(lambda: ranks_below(run.pid), "a rank has started", every_s=0.02)
+                    eventually(partial(ranks_below, run.pid), "a rank has started", every_s=0.02)
                 survivors |= descendants(run.pid)
                 os.kill(run.pid, signal.SIGKILL)
                 killed.append(stage)
