@@ -179,26 +179,14 @@ class _ForwardSignal:
         # If the ranks were signalled and have exited, torchrun still has their last lines to forward.
 
 
-def caller_name(depth: int = 2) -> str:
-    """Name of the function `depth` calls up, in the place of torch's own `get_method_name`.
-
-    torchrun names every event of its rendezvous so. Its own version reads the source of the whole stack each time, and
-    takes 1.7 of the 2 seconds of CPU that a launch costs once torch is imported (torch 2.13, 2 cores).
-    """
-    return sys._getframe(depth).f_code.co_name
-
-
 def _become_torchrun() -> None:
     """`python -m pgolf.machine.launch <parent pid> <torchrun arguments>`: torchrun that dies with its parent."""
     die_with_parent(int(sys.argv[1]))
     forward = _ForwardSignal()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
-    # After installing the handlers: importing torch takes seconds.
-    from torch.distributed.elastic.rendezvous import dynamic_rendezvous
-    from torch.distributed.run import main
+    from torch.distributed.run import main  # after installing the handlers: importing torch takes seconds
 
-    dynamic_rendezvous.get_method_name = caller_name
     main([*sys.argv[2:], str(os.getpid())])
 
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
 from pgolf.errors import LaunchError
 from pgolf.machine import launch
@@ -104,16 +103,6 @@ def test_a_crash_names_the_rank_and_carries_its_last_lines(ranks, tmp_path):
     assert "rank 0 with" not in message
     assert "the reason is here" in (tmp_path / "ranks.log").read_text()
     assert_all_gone(tmp_path, 2)
-
-
-def test_events_of_the_rendezvous_have_the_names_that_torch_gives_them():
-    def recorded(name_of_caller):
-        return name_of_caller()
-
-    def keep_alive(name_of_caller):
-        return recorded(name_of_caller)
-
-    assert keep_alive(launch.caller_name) == keep_alive(dynamic_rendezvous.get_method_name) == "keep_alive"
 
 
 def test_a_signal_without_a_name_is_named_by_its_number():
