@@ -57,7 +57,7 @@ def caller_name(depth: int = 2) -> str:
 def import_what_programs_import() -> None:
     """Everything heavy that programs of the tests import, and nothing that reads its settings when imported."""
 
-    import torch.distributed.run
+    import torch.distributed.run  # noqa: F401
     from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
     import pgolf.corpus.tokenize_stage
