@@ -35,3 +35,11 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def ranks_below(pid: int) -> list[int]:
+    """Pids of the ranks that train below `pid`, without the torchrun above them."""
+    commands = {below: command_of(below) for below in descendants(pid)}
+    return [
+        below for below, said in commands.items() if "-m pgolf.train" in said and "pgolf.machine.launch" not in said
+    ]

@@ -28,7 +28,7 @@ from pgolf.train.checkpoint_record import read_record
 from tests.eventually import eventually
 from tests.flows import build_program
 from tests.flows.prefect_home import prefect_home
-from tests.processes import command_of, descendants, is_running
+from tests.processes import descendants, is_running, ranks_below
 from tests.tiny import outputs, tiny_arguments, write_documents
 
 START_S = 120.0
@@ -88,14 +88,6 @@ def test_kill_9_in_every_stage_then_a_rerun_completes_with_the_same_bytes_and_no
     assert outputs(tmp_path) == reference
     assert list((tmp_path / "store").glob(".tmp-*")) == []
     assert left_in_tmp(tmp_path / "tmp") == set()
-
-
-def ranks_below(pid: int) -> list[int]:
-    """Pids of ranks that train under a process."""
-    commands = {below: command_of(below) for below in descendants(pid)}
-    return [
-        below for below, said in commands.items() if "-m pgolf.train" in said and "pgolf.machine.launch" not in said
-    ]
 
 
 def left_in_tmp(folder: Path) -> set[str]:

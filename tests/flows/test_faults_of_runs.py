@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 
 from tests.flows.service import ROOT, START_S, Service, Work, assert_gone, parent_of, served
-from tests.processes import command_of, descendants
+from tests.processes import descendants, ranks_below
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -76,10 +76,7 @@ def test_a_cancel_ends_two_ranks_that_ignore_sigterm_and_the_state_is_final(serv
     [run] = begin(service, [Work(tmp_path / "two", processes=2)])
     flow = service.flow_pid(run)
     below = {flow, *descendants(flow)}
-    ranks = [
-        pid for pid in below if "-m pgolf.train" in command_of(pid) and "pgolf.machine.launch" not in command_of(pid)
-    ]
-    assert len(ranks) == 2
+    assert len(ranks_below(flow)) == 2
     service.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     assert service.final(run)["state_type"] == "CANCELLED"
     assert_gone(below)
