@@ -1,5 +1,6 @@
 """What every test stands on."""
 
+import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -13,6 +14,8 @@ from flows.settings import use_passive_openmp
 from tests.data_folder import write_tokenizer
 from tests.template import starting
 
+# Going through all that is imported and collected here again and again is a fifth of the work of importing it.
+gc.set_threshold(100_000)
 use_passive_openmp()
 # A server without Prefect's own kinds of blocks is up a second of CPU earlier; with them: tests.flows.test_deploy.
 os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
@@ -55,6 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {folder / name: number for number, name in enumerate(FIRST)}
     assert all(path.is_file() for path in place)
     items.sort(key=lambda item: place.get(item.path, len(place)))
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,8 @@ of one template hash strings alike; the interpreter's own end is left out. So on
 that fail and one whole run by two workers start by exec as well (mark `exec`, or a command that is no Python program).
 
 - `starting.py` takes the place of the exec in `subprocess.Popen`, in the tests and in every process forked there.
-- `process.py` is the template, one per pytest process: it imports, waits, and forks on request.
+- `process.py` is the template, one per pytest process: it imports, waits, and forks on request. A program that starts
+  others gets a copy of it at birth, since only a process without threads may fork.
 - `child.py` turns a fork into the program that was asked for.
 
 What is started otherwise is started as ever: `python -c`, scripts, other folders' code, and all that a test

@@ -41,6 +41,8 @@ OF_A_FLOW_RUN = (
     *("prefect.main", "prefect.client.orchestration", "prefect.deployments.steps.core", "prefect.flow_engine"),
     *("prefect.runner._flow_run_executor", "prefect.runner._workspace_resolver", "prefect.task_engine"),
 )
+# Programs that start no others of ours.
+LEAVES = ("prefect", "uvicorn")
 # Programs that make ready and then exec what they were asked to run.
 EXEC_ANOTHER = ("prefect.runner._workspace_supervisor",)
 
@@ -124,7 +126,7 @@ def _is_a_setting(name: str) -> bool:
     return name.startswith("PREFECT_") and not name.startswith("PREFECT__")  # those are of one flow run
 
 
-def main(requests: socket.socket, *, of_a_worker: bool = False) -> None:
+def main(requests: socket.socket, *, of_a_worker: bool = False, of_a_launch: bool = False) -> None:
     """Fork for every request, until the process that asks is gone. of_a_worker: for runs of flows."""
     size = array.array("i").itemsize
     settings: dict[str, str] | None = None
@@ -146,16 +148,15 @@ def main(requests: socket.socket, *, of_a_worker: bool = False) -> None:
         assert settings in (None, _settings(program)), "Prefect was imported under other settings"
         pid = fork_beside()
         if pid == 0:
-            _become(program, given[:3], dict(zip(kept, given[3:], strict=True)))
+            _become(program, given[:3], dict(zip(kept, given[3:], strict=True)), of_a_launch=of_a_launch)
         for descriptor in given:
             os.close(descriptor)
         requests.send(str(pid).encode())
 
 
-def _become(program: child.Program, standard: list[int], kept: dict[int, int]) -> NoReturn:
+def _become(program: child.Program, standard: list[int], kept: dict[int, int], *, of_a_launch: bool) -> NoReturn:
     """The program, with kept descriptors under the numbers that they have in the process that asked."""
-    starts = _starts_prefect(program)
-    starting.STARTER.template = _template_of_its_own(of_a_worker=starts == "worker") if starts else None
+    starting.STARTER.template = None if program.module in LEAVES or of_a_launch else _template_of_its_own(program)
     # First out of the way of all numbers that are asked for.
     above = max([64, *kept, *kept.values(), *standard]) + 1
     moved = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in kept.items()}
@@ -169,7 +170,7 @@ def _become(program: child.Program, standard: list[int], kept: dict[int, int]) -
 
 
 def _starts_prefect(program: child.Program) -> str:
-    """Its command, if it has threads when it starts flow runs or a server, which are to begin without them."""
+    """Its command, if it is one of ours that starts flow runs or a server."""
     command, *words = *program.arguments, ""
     if program.module != "flows.commands.cli" or command not in ("worker", "run") or "--no-prefect" in words:
         return ""
@@ -204,28 +205,33 @@ def _what_it_execs(program: child.Program, standard: list[int], kept: tuple[int,
     if not request:
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     found = json.loads(request)
-    execed = starting.program_of(found["words"], found["environment"], found["folder"], fresh=True, new_session=False)
+    execed = starting.program_of(
+        found["words"], found["environment"], found["folder"], packages=starting.PREFECTS, new_session=False
+    )
     assert execed is not None, found["words"]
     return execed
 
 
-def _template_of_its_own(*, of_a_worker: bool) -> starting.Template:
-    """A fork of this process, which has one thread so far, that waits to fork children for it."""
+def _template_of_its_own(program: child.Program) -> starting.Template:
+    """A fork of this process, which has one thread so far, that waits to fork children for the program."""
+    starts = _starts_prefect(program)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         nothing = os.open(os.devnull, os.O_RDWR)
         child.take_descriptors([nothing] * 3, [theirs.fileno()])
-        main(theirs, of_a_worker=of_a_worker)
+        main(theirs, of_a_worker=starts == "worker", of_a_launch=program.module == "pgolf.machine.launch")
         os._exit(0)
     theirs.close()
-    return starting.Template(ours)
+    return starting.Template(ours, (*starting.PROGRAMS, *(starting.PREFECTS if starts else ())))
 
 
 if __name__ == "__main__":
     # What is forked here imports this module by its name.
     sys.modules["tests.template.process"] = sys.modules["__main__"]
+    gc.disable()  # until all is imported: otherwise a fifth of the time
     import_what_programs_import()
     starting.install()
     gc.collect()
     gc.freeze()
+    gc.enable()
     main(socket.socket(fileno=int(sys.argv[1])))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pgolf
-from tests.template import child
 from tests.template.child import Program
 
 OURS = Path(pgolf.__file__).resolve().parents[1]
 PROGRAMS = ("pgolf", "flows", "tests", "rank_program")
-FROM_A_TEMPLATE = ("prefect", "uvicorn")
+PREFECTS = ("prefect", "uvicorn")
 SCRIPTS = {
     str(Path(sys.executable).with_name("pgolf")): "flows.commands.cli",
     str(Path(sys.executable).with_name("prefect")): "prefect",
@@ -35,32 +33,27 @@ _EXEC = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 
 class Starter:
-    """How this process starts programs: by a fork of its own or, in a pytest process, by its template."""
+    """How this process starts programs: by its template, if it has one.
+
+    Never by a fork of its own. A fork of a process with threads holds whatever locks they held: a rank that torchrun
+    forked while a thread of it looked up a name waited for glibc's resolver for ever, one launch in twenty.
+    """
 
     def __init__(self) -> None:
         self.template: Template | None = None
         self.held = 0
-
-    def start(self, program: Program, standard: Sequence[int], kept: Sequence[int]) -> int:
-        """The pid of a child that is the program."""
-        if self.template is not None:
-            return self.template.fork(program, standard, kept)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of a process with threads
-            pid = os.fork()
-        if pid == 0:
-            child.run(program, standard, kept, INTERPRETER_PATH)
-        return pid
 
 
 STARTER = Starter()
 
 
 class Template:
-    """The process that forks on request, at the other end of a socket."""
+    """The process that forks on request, at the other end of a socket. packages: whose programs it forks."""
 
-    def __init__(self, requests: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
-        self._requests, self._process = requests, process
+    def __init__(
+        self, requests: socket.socket, packages: Sequence[str], process: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        self._requests, self.packages, self._process = requests, packages, process
 
     @classmethod
     def start(cls) -> "Template":
@@ -70,7 +63,8 @@ class Template:
         # Room for the command lines of its forks.
         words = [sys.executable, "-m", "tests.template.process", str(theirs.fileno()), "." * 8000]
         with theirs, executing():
-            return cls(ours, subprocess.Popen(words, env=environment, cwd=OURS, pass_fds=(theirs.fileno(),)))
+            process = subprocess.Popen(words, env=environment, cwd=OURS, pass_fds=(theirs.fileno(),))
+        return cls(ours, (*PROGRAMS, *PREFECTS), process)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -98,13 +92,9 @@ class Template:
 
 
 def program_of(
-    words: Any, environment: Mapping[str, str] | None, folder: Any, *, fresh: bool, new_session: bool
+    words: Any, environment: Mapping[str, str] | None, folder: Any, *, packages: Sequence[str], new_session: bool
 ) -> Program | None:
-    """The Python program that a command is, if it may be forked: one of ours, on our own code.
-
-    fresh: what forks has run nothing. Prefect's programs begin without Prefect's threads, so not as a fork of one that
-    has them.
-    """
+    """The Python program that a command is, if it may be forked: one of `packages`, on our own code."""
     if not isinstance(words, list | tuple) or not all(isinstance(word, str | os.PathLike) for word in words):
         return None
     words = [os.fspath(word) for word in words]
@@ -120,7 +110,7 @@ def program_of(
     if flags not in ([], ["-u"]):
         return None
     module = words[2 + len(flags)]
-    if module.partition(".")[0] not in ((*PROGRAMS, *FROM_A_TEMPLATE) if fresh else PROGRAMS):
+    if module.partition(".")[0] not in packages:
         return None
     program = Program(
         python=words[0],
@@ -143,10 +133,10 @@ def _execute_child(
 ) -> None:  # fmt: skip
     """In the place of `Popen._execute_child`, of which it does the same for a program that is forked."""
     new_session = rest[-2]
-    program = None
-    if not STARTER.held and not (shell or preexec_fn or executable) and close_fds:
-        program = program_of(args, env, cwd, fresh=STARTER.template is not None, new_session=new_session)
-    if program is None:
+    program, template = None, STARTER.template
+    if template and not STARTER.held and not (shell or preexec_fn or executable) and close_fds:
+        program = program_of(args, env, cwd, packages=template.packages, new_session=new_session)
+    if template is None or program is None:
         _EXEC(
             popen, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
             p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *rest,
@@ -155,7 +145,7 @@ def _execute_child(
     standard = [given if given != -1 else number for number, given in enumerate((p2cread, c2pwrite, errwrite))]
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    popen.pid = STARTER.start(program, standard, tuple(pass_fds))
+    popen.pid = template.fork(program, standard, tuple(pass_fds))
     popen._child_created = True
     popen._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
