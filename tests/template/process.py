@@ -156,13 +156,14 @@ def main(requests: socket.socket, *, of_a_worker: bool = False, of_a_launch: boo
 
 def _become(program: child.Program, standard: list[int], kept: dict[int, int], *, of_a_launch: bool) -> NoReturn:
     """The program, with kept descriptors under the numbers that they have in the process that asked."""
-    starting.STARTER.template = None if program.module in LEAVES or of_a_launch else _template_of_its_own(program)
     # First out of the way of all numbers that are asked for.
     above = max([64, *kept, *kept.values(), *standard]) + 1
     moved = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in kept.items()}
     standard = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in standard]
     for number, descriptor in moved.items():
         os.dup2(descriptor, number)
+    # Its socket gets a number that is free now.
+    starting.STARTER.template = None if program.module in LEAVES or of_a_launch else _template_of_its_own(program)
     own = starting.STARTER.template.descriptors if starting.STARTER.template else ()
     if program.module in EXEC_ANOTHER:
         program = _what_it_execs(program, standard, tuple(kept))
