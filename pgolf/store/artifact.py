@@ -143,7 +143,7 @@ class Store:
 
     def _unread_bytes(self, path: Path, record: Record) -> int:
         try:
-            return sum(self._memo.unread_bytes(path / name, name=f"{path.name}/{name}") for name in record.files)
+            return sum(self._memo.unread_in_store_bytes(path / name, f"{path.name}/{name}") for name in record.files)
         except OSError:
             return 0  # _wrong_content meets the same error and names the file
 
@@ -160,7 +160,7 @@ class Store:
 
     def _wrong_content(self, path: Path, file: FileRecord, trust: bool) -> str | None:
         try:
-            if self._memo.sha256(path, name=str(path.relative_to(self.root)), trust=trust) != file.sha256:
+            if self._memo.sha256_in_store(path, str(path.relative_to(self.root)), trust=trust) != file.sha256:
                 return "altered"
         except OSError as error:
             return f"cannot be read: {error.strerror}"
@@ -335,7 +335,7 @@ class Store:
             path.chmod(0o444)
             name = refuse_unsafe(path.relative_to(temporary).as_posix())
             # Cached under its final name: renaming the folder does not change a file's stat.
-            sha256 = self._memo.sha256(path, name=f"{folder}/{name}", trust=False)
+            sha256 = self._memo.sha256_in_store(path, f"{folder}/{name}", trust=False)
             files[name] = FileRecord(size_bytes=path.stat().st_size, sha256=sha256)
         return files
 

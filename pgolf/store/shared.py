@@ -336,7 +336,7 @@ class SharedStore(Store):
             known_as = f"{record.folder}/{name}"  # its final name
             if (
                 target.stat().st_size != file.size_bytes
-                or self._memo.sha256(target, name=known_as, trust=False) != file.sha256
+                or self._memo.sha256_in_store(target, known_as, trust=False) != file.sha256
             ):
                 return Damaged(path, f"{self.remote.url}/{record.folder}/{name} altered")
         return None

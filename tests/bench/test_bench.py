@@ -27,6 +27,7 @@ from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
 from pgolf.recipes.catalog import recipe_named
 from pgolf.run import Made
+from pgolf.store import content
 from pgolf.tables.parquet import append
 from pgolf.tables.ranked import NEURAL
 from pgolf.tables.schema import SCORES
@@ -139,6 +140,7 @@ def test_the_store_benchmark_plans_over_made_up_runs_and_over_files_that_nobody_
         plans.append(capsys.readouterr().out)
 
     monkeypatch.setattr(store, "run", run)
+    monkeypatch.setattr(content, "SETTLED_NS", 0)  # a run of full length takes longer than files need to settle
     lines = {line.name: line for line in store.measure(tmp_path, runs=2, sparse_gb=0.3, repeats=1)}
     assert lines["plan, 0.3 GB of documents never read"].target == "<= 2"
     assert all(line.spread.median > 0 for line in lines.values())

@@ -20,7 +20,6 @@ from pgolf.machine.lease import lease
 from pgolf.pipeline.upkeep import garbage, refuse_while_building
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, Store, build_once
-from pgolf.store.content import Memo
 from pgolf.store.output_record import RECORD_FILE, read_record
 from pgolf.store.scratch import load
 from tests.eventually import eventually
@@ -234,23 +233,6 @@ def _copy_toy(out: Path, reference: Artifact):
     return make(ToyConfig(repeat=3), {}, out, RunOptions())
 
 
-def test_an_untouched_file_is_hashed_once_and_a_touched_one_again(tmp_path, monkeypatch):
-    hashed = []
-    monkeypatch.setattr("pgolf.store.content.sha256_file", lambda path: hashed.append(path.name) or "0" * 64)
-    path = tmp_path / "big.bin"
-    path.write_bytes(b"x")
-    time.sleep(0.06)  # older than MIN_AGE_NS
-    memo = Memo(tmp_path / "memo.json")
-    memo.sha256(path)
-    memo.sha256(path)
-    memo.save()
-    Memo(tmp_path / "memo.json").sha256(path)
-    assert hashed == ["big.bin"]
-    path.write_bytes(b"y")
-    memo.sha256(path)
-    assert hashed == ["big.bin", "big.bin"]
-
-
 def test_a_look_that_may_read_little_knows_a_large_output_by_its_files_sizes_and_says_so(tmp_path):
     artifact, _ = build(tmp_path / "store")
     copy = tmp_path / "copy"
@@ -266,17 +248,9 @@ def test_a_look_that_may_read_little_knows_a_large_output_by_its_files_sizes_and
         assert "altered" in store.look(toy_key(), most_read_bytes=most_read_bytes).why
     file.write_bytes(b"")
     assert "has 0 bytes" in store.look(toy_key(), most_read_bytes=0).why
-    time.sleep(0.06)  # older than MIN_AGE_NS
     store = Store(tmp_path / "store")
     assert store.look(toy_key()) == artifact
     assert store.look(toy_key(), most_read_bytes=0) == artifact
-
-
-def test_a_broken_memo_costs_time_only(tmp_path):
-    (tmp_path / "memo.json").write_text('{"a": 3')
-    path = tmp_path / "a"
-    path.write_text("a")
-    assert Memo(tmp_path / "memo.json").sha256(path).startswith("ca978112")
 
 
 @pytest.mark.parametrize("change", [{"wall_s": 1e9}, {"gpu": "H100"}, {"outputs": {"text": "f" * 64, "shout": "X"}}])
