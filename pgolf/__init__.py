@@ -9,8 +9,9 @@
     artifacts = build_all(nodes, Store(Path("artifacts")), Memo(Path("artifacts/.sources.sqlite")), RunOptions())
     print(outcome_of(recipe, nodes, artifacts, Path("results")).text())
 
-Exports are lazy: `import pgolf` loads nothing, and each name is imported on first use. (An export must not share its
-name with a submodule, whose import would overwrite it; hence the explicit `pgolf.pipeline.graph` above.)
+Exports are lazy: `import pgolf` reads our files and loads nothing, and each name is imported on first use. (An export
+must not share its name with a submodule, whose import would overwrite it; hence the explicit `pgolf.pipeline.graph`
+above.)
 """
 
 TYPE_CHECKING = False  # instead of typing's: importing typing would cost more than the rest of this file
@@ -75,6 +76,26 @@ __all__ = [
     "outcome_of",
     "recipe_named",
 ]
+
+
+def _take_snapshot() -> None:
+    """Import everything of ours from one reading of its files; see `pgolf.identity.snapshot`.
+
+    That module is compiled here, from its source: Python might have an old .pyc of it.
+    """
+    import os
+    import sys
+
+    folder = os.path.dirname(os.path.abspath(__file__))
+    path = os.path.join(folder, "identity", "snapshot.py")
+    module = type(sys)("pgolf.identity.snapshot")
+    module.__file__ = path
+    sys.modules[module.__name__] = module
+    exec(compile(globals()["__loader__"].get_data(path), path, "exec"), module.__dict__)
+    module.begin(folder)
+
+
+_take_snapshot()
 
 
 def __getattr__(name: str) -> object:

@@ -1,22 +1,29 @@
 """A stage's code as its cache key sees it: every module its entry module reaches by import, and a digest of each.
 
 Editing a function reruns every stage whose entry module reaches it; editing a comment reruns nothing. Nothing is
-imported or executed here; files are read and parsed.
+imported or executed here; what is parsed is what this process runs (`pgolf.identity.snapshot`), or files of a folder.
 """
 
 import ast
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pgolf.errors import ConfigError
+from pgolf.identity.snapshot import CODE, SourceFile
 
 # Modules left out of a stage's identity. A stage that raises makes no output, so the exception classes and their
-# messages cannot change bytes; a test holds that pgolf/errors.py defines nothing but exception classes.
-BYTES_NEUTRAL = ("pgolf.errors",)
+# messages cannot change bytes; a test holds that pgolf/errors.py defines nothing but exception classes. The others name
+# and load the code whose digests the key holds; training reaches them because it starts ranks.
+BYTES_NEUTRAL = (
+    "pgolf.errors",
+    "pgolf.identity.closure",
+    "pgolf.identity.kernel_cache",
+    "pgolf.identity.snapshot",
+)
 
 # The package's list of lazy exports names everything and computes nothing: following it would tie every stage to
 # every module.
@@ -64,6 +71,9 @@ class Module:
     tree: ast.Module | None
 
 
+Find = Callable[[str], SourceFile | None]
+"""A module's file by its dotted name; None where there is none."""
+
 # What `parse_source` has found, by its arguments.
 _SOURCES: dict[tuple[bytes, str, bool, str], Source] = {}
 
@@ -73,7 +83,7 @@ def import_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Pa
 
     Imports are followed wherever they stand (functions included), except under `if TYPE_CHECKING:`; the `__init__`
     of every parent package belongs to the closure, apart from the list of lazy exports, pgolf/__init__.py.
-    root: the folder that holds the packages (default: the one that holds this pgolf).
+    root: the folder that holds the packages (default: the code that this process runs).
     Raises ConfigError for an entry or import that has no file, a star import, a dynamic import, or source that
     does not parse.
     """
@@ -95,7 +105,7 @@ def walk_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path
     """The modules of `import_closure`, each once, as they are found. Raises ConfigError like it."""
     if not entries:
         raise ConfigError("an import closure needs at least one entry module, got none")
-    root = Path(__file__).resolve().parents[2] if root is None else root
+    find = _running if root is None else _Folder(root)
     waiting: list[tuple[str, str]] = []
     for entry in entries:
         if not _is_inside(entry, packages):
@@ -107,19 +117,19 @@ def walk_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path
         if name in seen:
             continue
         seen.add(name)
-        path = _module_file(name, root)
-        if path is None:
-            raise ConfigError(f"module {name!r}, wanted by {wanted_by}, has no file under {root}")
-        text = _read_bytes(path)
-        source, tree = _parsed(text, name, path.name == "__init__.py", str(path))
+        file = find(name)
+        if file is None:
+            raise ConfigError(f"module {name!r}, wanted by {wanted_by}, has no file under {root or CODE.root}")
+        source, tree = _parsed(file.text, name, file.is_package, file.path)
         if name not in EXPORT_LISTS:
-            yield Module(name, path, text, source, tree)
+            yield Module(name, Path(file.path), file.text, source, tree)
         parent = name.rpartition(".")[0]
         if parent and parent not in EXPORT_LISTS:
             waiting.append((parent, f"{name} (its package)"))
         for reference in source.imports:
-            if _is_inside(reference.name, packages) and _is_followed(reference, f"{path}:{reference.line}", root):
-                waiting.append((reference.name, f"{path}:{reference.line}"))
+            at = f"{file.path}:{reference.line}"
+            if _is_inside(reference.name, packages) and _is_followed(reference, at, find):
+                waiting.append((reference.name, at))
     if seen <= set(EXPORT_LISTS):
         raise ConfigError(f"the import closure of {', '.join(entries)} is empty; name a module that computes something")
 
@@ -185,7 +195,7 @@ def is_bare_string(statement: ast.AST) -> bool:
     )
 
 
-def _is_followed(reference: Import, at: str, root: Path) -> bool:
+def _is_followed(reference: Import, at: str, find: Find) -> bool:
     name = reference.name
     if reference.kind == "star":
         raise ConfigError(f"{at}: `from {name} import *` hides what it brings in; import the names themselves")
@@ -195,7 +205,7 @@ def _is_followed(reference: Import, at: str, root: Path) -> bool:
             "write an import statement"
         )
     if reference.kind == "attribute":
-        return name not in EXPORT_LISTS and _module_file(name, root) is not None
+        return name not in EXPORT_LISTS and find(name) is not None
     if name in EXPORT_LISTS:
         raise ConfigError(
             f"{at}: imports {name!r} itself, whose lazy exports cannot be followed; "
@@ -208,13 +218,26 @@ def _is_inside(name: str, packages: Sequence[str]) -> bool:
     return name.partition(".")[0] in packages
 
 
-def _module_file(name: str, root: Path) -> Path | None:
-    base = root.joinpath(*name.split("."))
-    # A folder shadows a file of the same name, as it does for Python's own import.
-    for path in (base / "__init__.py", base.with_name(base.name + ".py")):
-        if path.is_file():
-            return path
-    return None
+def _running(name: str) -> SourceFile | None:
+    """A module's file as this process runs it."""
+    return CODE.files.get(name)
+
+
+class _Folder:
+    """Finds modules below a folder; every file is read once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._found: dict[str, SourceFile | None] = {}
+
+    def __call__(self, name: str) -> SourceFile | None:
+        if name not in self._found:
+            base = self._root.joinpath(*name.split("."))
+            # A folder shadows a file of the same name, as it does for Python's own import.
+            paths = (base / "__init__.py", base.with_name(base.name + ".py"))
+            path = next((path for path in paths if path.is_file()), None)
+            self._found[name] = None if path is None else SourceFile(str(path), _read_bytes(path))
+        return self._found[name]
 
 
 def _read_bytes(path: Path) -> bytes:

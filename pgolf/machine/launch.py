@@ -22,6 +22,7 @@ from types import FrameType
 from typing import IO
 
 from pgolf.errors import LaunchError
+from pgolf.identity.snapshot import CODE
 from pgolf.machine.children import children
 from pgolf.machine.parent_death import die_with_parent
 
@@ -71,7 +72,7 @@ def run_ranks(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**_with_our_source(os.environ), "OMP_NUM_THREADS": str(threads), **(environment or {})},
+            env={**_with_our_code(os.environ, rank_logs), "OMP_NUM_THREADS": str(threads), **(environment or {})},
             pass_fds=tuple(keep_open),
         )
         assert process.stdout is not None
@@ -97,10 +98,12 @@ def run_ranks(
         raise LaunchError(_failure_message(module, processes, exit_code, last_lines))
 
 
-def _with_our_source(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with this package first on PYTHONPATH, so that ranks run the same code as their caller."""
-    source = str(Path(__file__).resolve().parents[2])
-    paths = [source, *filter(None, [environment.get("PYTHONPATH")])]
+def _with_our_code(environment: Mapping[str, str], folder: str) -> dict[str, str]:
+    """The environment with the code that this process runs first on PYTHONPATH, written to `folder`."""
+    archive = f"{folder}/{CODE.digest}.zip"
+    CODE.write(archive)
+    # The source's own folder may hold other packages that ranks run.
+    paths = [archive, CODE.root, *filter(None, [environment.get("PYTHONPATH")])]
     # Without PYTHONSAFEPATH, `-m` would search the current folder first.
     return {**environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from pgolf.pipeline.graph import Link, Node, input_folders, key_of, read_code
+from pgolf.pipeline.graph import Link, Node, input_folders, key_of
 from pgolf.pipeline.listen import Both, Listener, Silence
 from pgolf.pipeline.status import StatusFile
 from pgolf.run import RunOptions
@@ -52,9 +52,7 @@ def build_node(
             on_wait=wait,
             on_queue=lambda text: told.waiting(node, text),
             on_build=lambda: told.building(node),
-            changed_meanwhile=lambda: differences(
-                key.fields(), key_of(node, parents, memo, code=read_code(node)).fields()
-            ),
+            changed_meanwhile=lambda: differences(key.fields(), key_of(node, parents, memo).fields()),
         )
     listener.done(node, artifact, built=built)
     return artifact, built

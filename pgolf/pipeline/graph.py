@@ -262,15 +262,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 
 
-def read_code(node: Node) -> Mapping[str, str]:
-    """The node's code digests as the files are now, not as this process first saw them."""
-    return code_digests(node.stage.entry)
-
-
-def key_of(
-    node: Node, parents: Mapping[str, Artifact], memo: Memo, *, code: Mapping[str, str] | None = None
-) -> StageKey:
-    """The node's key, given the artifacts of the nodes it reads from (by node name). code: default `stage_code`."""
+def key_of(node: Node, parents: Mapping[str, Artifact], memo: Memo) -> StageKey:
+    """The node's key, given the artifacts of the nodes it reads from (by node name)."""
     inputs = {}
     for role, source in node.inputs.items():
         if isinstance(source, External):
@@ -284,7 +277,7 @@ def key_of(
         config=node.config,
         inputs=inputs,
         values=node.values,
-        code=stage_code(node.stage.entry) if code is None else code,
+        code=stage_code(node.stage.entry),
         tools={name: tool_version(name, parts) for name, parts in node.stage.tools.items()} | dict(node.tools),
         hardware=node.hardware,
     )

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from pgolf.errors import StoreError, StoreFull
 from pgolf.identity.fingerprint import canonical
+from pgolf.identity.snapshot import CODE
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lease import is_locked, lease
@@ -513,7 +514,10 @@ def store_error(error: Exception, root: Path) -> StoreError:
 
 @cache
 def _git_commit() -> str | None:
-    """Git commit this package runs from, with "+" if tracked files were modified; None outside a checkout."""
+    """Git commit of the code that runs, with "+" if tracked files were modified.
+
+    None outside a checkout, and where our files are no longer those that this process runs.
+    """
     here = Path(__file__).parent
     try:
         commit = subprocess.run(
@@ -528,4 +532,4 @@ def _git_commit() -> str | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+" if changes.strip() else "")
+    return commit + ("+" if changes.strip() else "") if CODE.is_on_disk() else None

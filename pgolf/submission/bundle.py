@@ -48,7 +48,7 @@ if __name__=="__main__":
 
 
 def bundle(recipe: Recipe, *, root: Path | None = None) -> bytes:
-    """The script, UTF-8. root: the folder that holds the packages (default: this pgolf's).
+    """The script, UTF-8. root: the folder that holds the packages (default: the code that runs).
 
     The same recipe and code give the same bytes; comments, layout and names of folders do not enter. Of the grid of
     mixtures it evaluates the headline alone. Raises ConfigError like `import_closure`.

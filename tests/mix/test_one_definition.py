@@ -76,7 +76,7 @@ def compiled(tmp_path_factory) -> tuple[Path, dict[str, list[float]]]:
     root = tmp_path_factory.mktemp("compiled")
     shutil.copytree(ROOT, root / "pgolf", ignore=shutil.ignore_patterns("__pycache__"))
     first = scores(root)
-    assert any(path.suffix == ".nbc" for path in (root / "pgolf/mix/__pycache__").iterdir())
+    assert list((root / "pgolf/mix/__pycache__").glob("*/*.nbc"))
     return root, first
 
 

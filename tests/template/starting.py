@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pgolf
+from pgolf.identity.snapshot import CODE
 from tests.template.child import Program
 
 OURS = Path(pgolf.__file__).resolve().parents[1]
@@ -122,8 +123,13 @@ def program_of(
         safe_path=by_path,
         new_session=new_session,
     )
-    found = next((entry for entry in program.path if Path(entry, "pgolf", "__init__.py").is_file()), None)
-    return program if found is None or Path(found).resolve() == OURS else None
+    found = next(filter(_has_our_code, program.path), None)
+    return program if found is None or Path(found).resolve() == OURS or Path(found).stem == CODE.digest else None
+
+
+def _has_our_code(entry: str) -> bool:
+    """Whether pgolf would be imported from here: a folder, or a zip file as launches write it."""
+    return Path(entry, "pgolf", "__init__.py").is_file() or (entry.endswith(".zip") and Path(entry).is_file())
 
 
 def _execute_child(

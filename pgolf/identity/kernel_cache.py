@@ -1,0 +1,120 @@
+"""Where numba keeps compiled loops of ours: in a folder named by all the code that a loop can reach.
+
+numba's own cache goes by the file of a loop. What the loop calls in other files is compiled into it, and an edit there
+was served from the cache under a new key. Here the name is made of the import closure's code, numba's and llvmlite's
+versions and numba's settings, so that a folder holds one compilation for ever.
+"""
+
+import contextlib
+import hashlib
+import importlib.machinery
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
+from types import FunctionType, ModuleType
+
+from pgolf.identity.closure import code_digests
+from pgolf.identity.snapshot import CODE
+
+NUMBAS_CACHE = "numba.core.caching"
+# Settings of numba that decide nothing about the code it makes.
+_NEUTRAL = ("CACHE_DIR", "CACHE_LOCATOR_CLASSES", "DEBUG_CACHE", "NUMBA_DEFAULT_NUM_THREADS", "NUMBA_NUM_THREADS")
+_KEPT_S = 30 * 86400.0
+
+
+def spec_that_registers(path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    """The spec of numba's cache module, which registers `ClosureLocator` as soon as it is loaded."""
+    spec = importlib.machinery.PathFinder.find_spec(NUMBAS_CACHE, path)
+    if spec is not None and spec.loader is not None:
+        loader = spec.loader
+        execute = loader.exec_module
+
+        def execute_and_register(module: ModuleType) -> None:
+            execute(module)
+            register(module)
+
+        loader.exec_module = execute_and_register  # type: ignore[method-assign]
+    return spec
+
+
+def register(caching: ModuleType) -> None:
+    """Have numba ask `ClosureLocator` first. caching: numba's cache module."""
+    caching.CacheImpl._locator_classes.insert(0, ClosureLocator)
+    if users := caching.config.CACHE_LOCATOR_CLASSES:  # used instead of numba's own list
+        caching.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{ClosureLocator.__name__},{users}"
+
+
+class ClosureLocator:
+    """Tells numba where the compilation of one function is kept, and what it was made from."""
+
+    def __init__(self, folder: str, digest: str, file: str, line: int) -> None:
+        self._folder, self._digest, self._py_file, self._line = folder, digest, file, line
+
+    @classmethod
+    def from_function(cls, function: FunctionType, file: str) -> "ClosureLocator | None":
+        """None for functions that are not ours."""
+        if function.__module__ not in CODE.files:
+            return None
+        digest = compiled_from(function.__module__)
+        folder = _writable_folder(os.path.dirname(CODE.files[function.__module__].path), digest[:16])
+        return cls(folder, digest, file, function.__code__.co_firstlineno)
+
+    def ensure_cache_path(self) -> None:
+        os.makedirs(self._folder, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return self._folder
+
+    def get_source_stamp(self) -> str:
+        return self._digest
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+@cache
+def compiled_from(module: str) -> str:
+    """sha256 (hex) of all that decides what the loops of a module compile to."""
+    from numba.core import config  # loaded long since: it is numba that asks
+
+    plain = (bool, int, float, str)
+    settings = {name: value for name, value in vars(config).items() if name.isupper() and isinstance(value, plain)}
+    decisive = sorted((name, value) for name, value in settings.items() if name not in _NEUTRAL)
+    compilers = [(name, metadata.version(name)) for name in ("numba", "llvmlite")]
+    return hashlib.sha256(repr([sorted(code_digests(module).items()), compilers, decisive]).encode()).hexdigest()
+
+
+@cache
+def _writable_folder(beside: str, name: str) -> str:
+    """Where the user wants numba's caches, else beside the source, else in the user's cache, else of this process."""
+    from numba.core import config
+    from numba.misc.appdirs import AppDirs
+
+    users = os.path.join(config.CACHE_DIR or AppDirs("numba", False).user_cache_dir, "pgolf")
+    for parent in (users,) if config.CACHE_DIR else (os.path.join(beside, "__pycache__"), users):
+        with contextlib.suppress(OSError):
+            folder = os.path.join(parent, name)
+            _remove_old(parent, but=name)
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                os.utime(folder)
+            return folder
+    return _own_folder().name
+
+
+@cache
+def _own_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Removed at the end of the process. Not one that others could have made: what lies there is executed."""
+    return tempfile.TemporaryDirectory(prefix="pgolf-kernels-")
+
+
+def _remove_old(parent: str, *, but: str) -> None:
+    """Compilations of code that nobody has run for a month."""
+    for entry in os.scandir(parent) if os.path.isdir(parent) else ():
+        ours = len(entry.name) == len(but) and entry.is_dir(follow_symlinks=False)
+        if ours and entry.name != but and time.time() - entry.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,0 +1,216 @@
+"""The code that is hashed is the code that runs, whatever happens to its files: edits in copies of the package."""
+
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pgolf.identity.snapshot import CODE, Snapshot
+
+ROOT = Path(__file__).parents[2]
+PROBE = "pgolf/probe.py"
+# One line for each kind of place where an edit hides, and what a process that runs it prints.
+PLACES = {
+    "a constant": ("V = 11", "print(V)"),
+    "a default argument": ("def f(x=11): return x", "print(f())"),
+    "a decorator": ("def by(n): return lambda f: n\n@by(11)\ndef v(): pass", "print(v)"),
+    "a class attribute": ("class A:\n    v: int = 11", "print(A.v)"),
+    "a function of a base class": ("class B:\n    def v(self): return 11\nclass A(B): pass", "print(A().v())"),
+    "a string": ("V = '11'", "print(V)"),
+}
+
+
+def run(root: Path, code: str, *, path: Path | None = None) -> str:
+    """What a new process prints whose pgolf lies in `root`; `path` comes before it."""
+    paths = os.pathsep.join(str(entry) for entry in (path, root) if entry)
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**ours, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A folder with a pgolf of its own."""
+    for folder in ("pgolf", "pgolf/identity"):
+        (tmp_path / folder).mkdir()
+        for name in ("__init__.py", *(["closure.py", "snapshot.py"] if folder.endswith("identity") else ["errors.py"])):
+            shutil.copy(ROOT / folder / name, tmp_path / folder)
+    return tmp_path
+
+
+def write(root: Path, code: str, *, mtime_s: int = 1_700_000_000) -> None:
+    """Write the probe with a given time of change."""
+    (root / PROBE).write_text(code + "\n")
+    os.utime(root / PROBE, (mtime_s, mtime_s))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_edit_of_the_same_size_and_time_is_what_the_next_process_runs(copy, place):
+    code, show = PLACES[place]
+    show = "from pgolf.probe import *; " + show
+    write(copy, code)
+    assert [run(copy, show), run(copy, show)] == ["11", "11"]
+    assert list((copy / "pgolf/__pycache__").glob("probe.*")), "the second process had something stale to take"
+    write(copy, code.replace("11", "12"))
+    assert run(copy, show) == "12"
+
+
+@pytest.mark.parametrize("mode", list(py_compile.PycInvalidationMode))
+def test_compiled_code_that_others_left_counts_by_its_source_alone(copy, mode):
+    write(copy, "V = 11")
+    py_compile.compile(str(copy / PROBE), invalidation_mode=mode)
+    write(copy, "V = 12")
+    assert run(copy, "from pgolf.probe import *; print(V)") == "12"
+
+
+def test_the_module_that_takes_the_snapshot_is_itself_never_taken_from_stale_compiled_code(copy):
+    path = copy / "pgolf/identity/snapshot.py"
+    edited = path.read_text().replace(
+        'PACKAGES = ("pgolf", "tasks", "flows")', 'PACKAGES = ("pgolf", "tasks", "other")'
+    )
+    (copy / "old.py").write_text(edited)
+    old = py_compile.compile(str(copy / "old.py"), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    cache = copy / "pgolf/identity/__pycache__"
+    cache.mkdir(exist_ok=True)
+    shutil.copy(old or "", cache / f"snapshot.{sys.implementation.cache_tag}.pyc")
+    assert run(copy, "import pgolf.identity.snapshot as s; print(s.PACKAGES[2])") == "flows"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_edit_while_a_process_lives_changes_neither_its_keys_nor_what_it_imports(copy, place):
+    code, show = PLACES[place]
+    write(copy, code)
+    keys = "code_digests('pgolf.probe')"
+    printed = run(
+        copy,
+        "from pathlib import Path; from pgolf.identity.closure import code_digests\n"
+        f"before = {keys}; path = Path({str(copy / PROBE)!r}); path.write_text(path.read_text().replace('11', '12'))\n"
+        f"from pgolf.probe import *; {show}; print({keys} == before)\n"
+        f"import importlib, pgolf.probe; importlib.reload(pgolf.probe); {show}; print({keys} == before)",
+    )
+    assert printed.split() == ["11", "True", "11", "True"]
+    now = run(copy, f"from pgolf.identity.closure import code_digests; print({keys})")
+    write(copy, code)
+    assert now != run(copy, f"from pgolf.identity.closure import code_digests; print({keys})")
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "shutil.rmtree(root / 'pgolf')",
+        "(root / 'pgolf').rename(root / 'elsewhere')",
+        "(root / 'pgolf/probe.py').unlink()",
+        "(root / 'pgolf/probe').mkdir(); (root / 'pgolf/probe/__init__.py').write_text('V = 12')",
+    ],
+)
+def test_another_branch_checked_out_meanwhile_is_not_seen(copy, meanwhile):
+    write(copy, "V = 11")
+    code = f"import shutil; from pathlib import Path; root = Path({str(copy)!r}); import pgolf; {meanwhile}\n"
+    assert run(copy, code + "import pgolf.probe; print(pgolf.probe.V)") == "11"
+
+
+def test_a_module_that_was_added_meanwhile_is_not_there(copy):
+    printed = run(
+        copy,
+        f"import pgolf; open({str(copy / PROBE)!r}, 'w').write('V = 12')\n"
+        "try: import pgolf.probe\nexcept ModuleNotFoundError as error: print(error.name)",
+    )
+    assert printed == "pgolf.probe"
+
+
+def test_a_traceback_shows_the_line_that_ran(copy):
+    write(copy, "def f():\n    return 1 / 0  # as it ran")
+    printed = run(
+        copy,
+        f"import traceback; from pgolf.probe import f; open({str(copy / PROBE)!r}, 'w').write('#\\n# edited\\n')\n"
+        "try: f()\nexcept ZeroDivisionError: print(traceback.format_exc())",
+    )
+    assert "as it ran" in printed
+    assert "edited" not in printed
+
+
+@pytest.mark.parametrize("name", ["plain", "Straße", "with spaces", os.fsdecode(b"caf\xe9")])
+def test_children_run_the_code_of_their_parent_from_a_file_named_by_its_digest(copy, name):
+    root = copy / name
+    root.mkdir()
+    shutil.move(copy / "pgolf", root / "pgolf")
+    write(root, "V = 11")
+    archive = copy / run(
+        root, f"from pgolf.identity.snapshot import CODE; CODE.write({str(copy)!r} + '/code.zip'); print(CODE.digest)"
+    )
+    (copy / "code.zip").rename(archive)
+    write(root, "V = 12")
+    show = (
+        "import pgolf.probe; from pgolf.identity.closure import CODE, code_digests\n"
+        "print(pgolf.probe.V, code_digests('pgolf.probe'), CODE.digest, CODE.is_on_disk(), ascii(pgolf.probe.__file__))"
+    )
+    child = run(root, show, path=archive)
+    assert child.endswith(f"{archive.name} False {str(root / PROBE)!a}")
+    write(root, "V = 11")
+    assert run(root, show) == child.replace("False", "True")
+
+
+def test_a_digest_is_of_names_and_bytes(tmp_path):
+    def digest_of(files: dict[str, str]) -> str:
+        shutil.rmtree(tmp_path / "p", ignore_errors=True)
+        for name, text in {"p/__init__.py": "", **files}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return Snapshot.of_folder(str(tmp_path), ["p"]).digest
+
+    members = [
+        {},
+        {"p/a.py": ""},
+        {"p/a.py": "1"},
+        {"p/b.py": "1"},
+        {"p/a/__init__.py": "1"},
+        {"p/a/__init__.py": "", "p/a/b.py": "1"},
+        {"p/a.py": "1", "p/b.py": "1"},
+        {"p/a.py": "1\np.b False 1\n1"},
+    ]
+    assert len({digest_of(files) for files in members}) == len(members)
+    assert digest_of(members[1]) == digest_of({**members[1], "p/notes.txt": "1", "p/__pycache__/c.py": "1"})
+
+
+def test_the_snapshot_of_this_process_holds_every_module_of_ours(tmp_path):
+    folders = [folder for name in ("pgolf", "tasks", "flows") for folder in (ROOT / name).rglob("*.py")]
+    assert {file.path for file in CODE.files.values()} == {str(path) for path in folders}
+    CODE.write(str(tmp_path / "code.zip"))
+    again = Snapshot.of_zip(str(tmp_path / "code.zip"))
+    assert (again.digest, again.root, again.files) == (CODE.digest, CODE.root, CODE.files)
+    assert zipfile.ZipFile(tmp_path / "code.zip").testzip() is None
+
+
+EDITS: dict[str, Callable[[Path], object]] = {
+    "a comment": lambda path: path.write_text(path.read_text() + "# more\n"),
+    "removed": Path.unlink,
+    "added": lambda path: path.with_name("more.py").write_text(""),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_record_names_no_commit_that_the_code_is_not_of(copy, edit):
+    write(copy, "V = 11")
+    snapshot = Snapshot.of_folder(str(copy))
+    assert snapshot.is_on_disk()
+    EDITS[edit](copy / PROBE)
+    assert not snapshot.is_on_disk()
+
+
+def test_code_in_a_folder_that_may_not_be_written_runs(copy):
+    write(copy, "V = 11")
+    shutil.rmtree(copy / "pgolf/__pycache__", ignore_errors=True)
+    (copy / "pgolf/__pycache__").write_text("a file, where a folder of compiled code would be")
+    assert run(copy, "from pgolf.probe import *; print(V)") == "11"
