@@ -94,8 +94,10 @@ def _writable_folder(beside: str, name: str) -> str:
     from numba.core import config
     from numba.misc.appdirs import AppDirs
 
-    users = os.path.join(config.CACHE_DIR or AppDirs("numba", False).user_cache_dir, "pgolf")
-    for parent in (users,) if config.CACHE_DIR else (os.path.join(beside, "__pycache__"), users):
+    chosen = vars(config)["CACHE_DIR"]
+    user = AppDirs("numba", False).user_cache_dir  # type: ignore[no-untyped-call]
+    in_order = (os.path.join(beside, "__pycache__"), os.path.join(user, "pgolf"))
+    for parent in (os.path.join(chosen, "pgolf"),) if chosen else in_order:
         with contextlib.suppress(OSError):
             folder = os.path.join(parent, name)
             _remove_old(parent, but=name)
