@@ -15,6 +15,7 @@ PgolfError
 ├── StoreError            the artifact store cannot be read or written
 │   └── StoreFull         no space left; nothing half-written remains
 ├── Stopped               the run was told to stop before this stage finished
+├── UndeclaredRead        a stage read what its key does not name
 ├── LaunchError           a subprocess (torchrun) failed; carries its last lines
 └── ResultsError          a result table cannot be read or written
 """
@@ -82,6 +83,10 @@ class StoreError(PgolfError):
 
 class StoreFull(StoreError):
     """No space left on the store's device; nothing half-written remains."""
+
+
+class UndeclaredRead(PgolfError):
+    """A stage read, ran or connected to what its key does not name."""
 
 
 class LaunchError(PgolfError):

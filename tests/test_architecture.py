@@ -344,25 +344,10 @@ def test_pgolf_reads_no_environment_variable():
     broken = [
         f"{at(path, use.lineno)} uses the environment; rule: what a stage does is in its config and RunOptions"
         for module, path in modules_of("pgolf").items()
-        if module != "pgolf.machine.launch"
+        if module != "pgolf.identity.environment"  # which says what stages and their ranks may see
         for use in uses_of_the_environment(tree_of(path))
     ]
     assert not broken, "\n".join(broken)
-
-
-def test_launch_hands_its_environment_to_torchrun_and_looks_at_it_nowhere_else():
-    # The ranks need PATH, HOME, LD_LIBRARY_PATH … as torchrun's; only PYTHONPATH is read, to be extended.
-    # What the ranks find out from torchrun (RANK, WORLD_SIZE …) torch.distributed reads for itself.
-    tree = tree_of(MODULES["pgolf.machine.launch"])
-    handed_on = [
-        part
-        for node in ast.walk(tree)
-        if isinstance(node, ast.keyword) and node.arg == "env"
-        for part in ast.walk(node.value)
-    ]
-    assert [use in handed_on for use in uses_of_the_environment(tree)] == [True], (
-        "rule: pgolf.machine.launch hands os.environ on as a child's env, once, and uses it nowhere else"
-    )
 
 
 def test_every_room_says_what_it_is_for_what_enters_and_what_leaves():

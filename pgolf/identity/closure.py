@@ -1,19 +1,24 @@
 """A stage's code as its cache key sees it: every module its entry module reaches by import, and a digest of each.
 
-Editing a function reruns every stage whose entry module reaches it; editing a comment reruns nothing. Nothing is
-imported or executed here; what is parsed is what this process runs (`pgolf.identity.snapshot`), or files of a folder.
+Editing a function reruns every stage whose entry module reaches it; editing a comment reruns nothing. Modules of others
+count like ours where no distribution installs them; of distributions the version counts. Nothing is imported or
+executed here; what is parsed is what this process runs (`pgolf.identity.snapshot`), or files of a folder.
 """
 
 import ast
 import hashlib
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from pgolf.errors import ConfigError
-from pgolf.identity.snapshot import CODE, SourceFile
+from pgolf.identity.origins import distribution_of, is_own_code
+from pgolf.identity.snapshot import CODE, IMPORTER, SourceFile
 
 # Modules left out of a stage's identity. A stage that raises makes no output, so the exception classes and their
 # messages cannot change bytes; a test holds that pgolf/errors.py defines nothing but exception classes. The others name
@@ -25,6 +30,9 @@ BYTES_NEUTRAL = (
     "pgolf.identity.snapshot",
 )
 
+# Modules that may do what a stage's code may not: they load the code, and clean the environment of stages.
+MAY_HIDE = (*BYTES_NEUTRAL, "pgolf.identity.environment")
+
 # The package's list of lazy exports names everything and computes nothing: following it would tie every stage to
 # every module.
 EXPORT_LISTS = ("pgolf",)
@@ -32,6 +40,12 @@ EXPORT_LISTS = ("pgolf",)
 # Fields that repeat what position already says (ctx) or that formatting and comments decide (kind, type_comment).
 _SKIPPED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 _DYNAMIC_IMPORTS = ("import_module", "__import__")
+_ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb", "expandvars"})
+_RUNNING_TEXT = frozenset({"exec", "eval", "compile"})
+_LOADERS = frozenset(
+    {"spec_from_file_location", "spec_from_loader", "module_from_spec", "SourceFileLoader", "SourcelessFileLoader"}
+    | {"ExtensionFileLoader", "run_path", "run_module", "load_source"}
+)
 _PARSING = threading.Lock()
 _PARSE_TRIES = 10
 
@@ -51,10 +65,14 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What one parsed module contributes: the digest of its code, and the modules it refers to, in order of lines."""
+    """What one parsed module contributes: the digest of its code, and the modules it refers to, in order of lines.
+
+    hidden: lines that read or run what no import statement shows, each with what it does.
+    """
 
     digest: str
     imports: tuple[Import, ...]
+    hidden: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +89,63 @@ class Module:
     tree: ast.Module | None
 
 
-Find = Callable[[str], SourceFile | None]
-"""A module's file by its dotted name; None where there is none."""
+class Files(Protocol):
+    """Where the source of modules is found."""
+
+    def covers(self, top: str) -> bool:
+        """Whether modules below this top-level name are followed."""
+        ...
+
+    def file(self, module: str) -> SourceFile | None:
+        """A module's file by its dotted name; None where there is none."""
+        ...
+
+    def is_folder(self, module: str) -> bool:
+        """Whether a module is a folder without __init__.py, which holds others and has no code."""
+        ...
+
 
 # What `parse_source` has found, by its arguments.
 _SOURCES: dict[tuple[bytes, str, bool, str], Source] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class StageCode:
+    """All the code that a stage reaches. modules: name -> digest. distributions: name -> version, "absent" if there is
+    none: what the stage does without it may differ.
+    """
+
+    modules: Mapping[str, str]
+    distributions: Mapping[str, str]
+
+
+@cache
+def stage_code(entry: str) -> StageCode:
+    """The code behind a stage's entry module. Raises ConfigError like `import_closure`, and for what cannot be named.
+
+    What cannot be named is code whose bytes are not those that run, and what reads more than a key knows: environment
+    variables, `exec`, loaders of files.
+    """
+    outside: set[str] = set()
+    modules = list(walk_closure(entry, outside=outside))
+    for module in modules:
+        if module.source.hidden and module.name not in MAY_HIDE:
+            line, what = module.source.hidden[0]
+            raise ConfigError(
+                f"{module.path}:{line}: {what}, so that a stage would do what its key does not show; pass a value in "
+                "the stage's config, data as an input, and write code into a module that is imported"
+            )
+    digests = sorted((module.name, module.source.digest) for module in modules if module.name not in BYTES_NEUTRAL)
+    found = (distribution_of(top) or (top, "absent") for top in outside)
+    return StageCode(dict(digests), dict(sorted(found)))
+
+
 def import_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path | None = None) -> dict[str, Path]:
-    """Every module inside `packages` that `entries` reach by static import, in order of names, with its file.
+    """Every module that `entries` reach by static import and no distribution installs, by name, with its file.
 
     Imports are followed wherever they stand (functions included), except under `if TYPE_CHECKING:`; the `__init__`
     of every parent package belongs to the closure, apart from the list of lazy exports, pgolf/__init__.py.
-    root: the folder that holds the packages (default: the code that this process runs).
+    root: the folder that holds `packages`, outside of which nothing is followed (default: the code that runs).
     Raises ConfigError for an entry or import that has no file, a star import, a dynamic import, or source that
     does not parse.
     """
@@ -101,14 +163,23 @@ def code_digests(
     return dict(sorted((module.name, module.source.digest) for module in closure if module.name not in neutral))
 
 
-def walk_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path | None = None) -> Iterator[Module]:
-    """The modules of `import_closure`, each once, as they are found. Raises ConfigError like it."""
+def walk_closure(
+    *entries: str,
+    packages: Sequence[str] = ("pgolf",),
+    root: Path | None = None,
+    outside: set[str] | None = None,
+) -> Iterator[Module]:
+    """The modules of `import_closure`, each once, as they are found. Raises ConfigError like it.
+
+    outside: receives the top-level names that are imported and not followed, but for the standard library's and those
+    that neutral modules import.
+    """
     if not entries:
         raise ConfigError("an import closure needs at least one entry module, got none")
-    find = _running if root is None else _Folder(root)
+    files: Files = _Running() if root is None else _Folder(root, packages)
     waiting: list[tuple[str, str]] = []
     for entry in entries:
-        if not _is_inside(entry, packages):
+        if not files.covers(entry.partition(".")[0]):
             raise ConfigError(f"entry module {entry!r} lies outside the packages {', '.join(packages)}")
         waiting.append((entry, "the entry module"))
     seen: set[str] = set()
@@ -117,7 +188,9 @@ def walk_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path
         if name in seen:
             continue
         seen.add(name)
-        file = find(name)
+        file = files.file(name)
+        if file is None and files.is_folder(name):
+            continue
         if file is None:
             raise ConfigError(f"module {name!r}, wanted by {wanted_by}, has no file under {root or CODE.root}")
         source, tree = _parsed(file.text, name, file.is_package, file.path)
@@ -128,7 +201,11 @@ def walk_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path
             waiting.append((parent, f"{name} (its package)"))
         for reference in source.imports:
             at = f"{file.path}:{reference.line}"
-            if _is_inside(reference.name, packages) and _is_followed(reference, at, find):
+            top = reference.name.partition(".")[0]
+            if not files.covers(top):
+                if outside is not None and top not in sys.stdlib_module_names and name not in BYTES_NEUTRAL:
+                    outside.add(top)
+            elif _is_followed(reference, at, files):
                 waiting.append((reference.name, at))
     if seen <= set(EXPORT_LISTS):
         raise ConfigError(f"the import closure of {', '.join(entries)} is empty; name a module that computes something")
@@ -169,7 +246,7 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     _write_canonical(tree, pieces, keep_docstrings=b"__doc__" in source)
     digest = hashlib.sha256("".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
     package = module if is_package else module.rpartition(".")[0]
-    found = _SOURCES[key] = Source(digest, _imports(tree, package, where))
+    found = _SOURCES[key] = Source(digest, _imports(tree, package, where), tuple(_hidden(tree)))
     return found, tree
 
 
@@ -195,7 +272,7 @@ def is_bare_string(statement: ast.AST) -> bool:
     )
 
 
-def _is_followed(reference: Import, at: str, find: Find) -> bool:
+def _is_followed(reference: Import, at: str, files: Files) -> bool:
     name = reference.name
     if reference.kind == "star":
         raise ConfigError(f"{at}: `from {name} import *` hides what it brings in; import the names themselves")
@@ -205,7 +282,7 @@ def _is_followed(reference: Import, at: str, find: Find) -> bool:
             "write an import statement"
         )
     if reference.kind == "attribute":
-        return name not in EXPORT_LISTS and find(name) is not None
+        return name not in EXPORT_LISTS and files.file(name) is not None
     if name in EXPORT_LISTS:
         raise ConfigError(
             f"{at}: imports {name!r} itself, whose lazy exports cannot be followed; "
@@ -214,30 +291,76 @@ def _is_followed(reference: Import, at: str, find: Find) -> bool:
     return True
 
 
-def _is_inside(name: str, packages: Sequence[str]) -> bool:
-    return name.partition(".")[0] in packages
+class _Running:
+    """What this process runs."""
 
+    def __init__(self) -> None:
+        self._not_followed: set[str] = set()
 
-def _running(name: str) -> SourceFile | None:
-    """A module's file as this process runs it."""
-    return CODE.files.get(name)
+    def covers(self, top: str) -> bool:
+        if top in IMPORTER.packages:
+            return True
+        if top in self._not_followed:
+            return False
+        spec = PathFinder.find_spec(top) if top in sys.stdlib_module_names else IMPORTER.look_for(top)
+        if spec is None or not is_own_code(spec):
+            self._not_followed.add(top)
+            return False
+        if top in sys.stdlib_module_names:
+            raise ConfigError(
+                f"{spec.origin} hides {top!r} of Python's standard library from the stages; rename it, or take its "
+                "folder off PYTHONPATH"
+            )
+        return True
+
+    def file(self, module: str) -> SourceFile | None:
+        top = module.partition(".")[0]
+        if top in IMPORTER.packages:
+            return CODE.files.get(module)
+        spec = IMPORTER.look_for(module)
+        if spec is None or spec.origin is None:
+            return None
+        if module not in CODE.files:
+            raise ConfigError(
+                f"module {module!r} is {spec.origin}, and no installed distribution has it; a stage's code must be "
+                "Python source or belong to a distribution, else its bytes cannot be named"
+            )
+        loaded = sys.modules.get(module)
+        if loaded is not None and getattr(loaded.__spec__, "loader", None) is not IMPORTER:
+            raise ConfigError(
+                f"module {module!r} ({spec.origin}) was imported before pgolf could read it, so its key might not be "
+                "of the code that runs; import pgolf first, or install the module as a distribution"
+            )
+        return CODE.files[module]
+
+    def is_folder(self, module: str) -> bool:
+        if module.partition(".")[0] in IMPORTER.packages:
+            return False
+        spec = IMPORTER.look_for(module)
+        return spec is not None and spec.origin is None
 
 
 class _Folder:
-    """Finds modules below a folder; every file is read once."""
+    """Packages below a folder; every file is read once."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, packages: Sequence[str]) -> None:
+        self._root, self._packages = root, packages
         self._found: dict[str, SourceFile | None] = {}
 
-    def __call__(self, name: str) -> SourceFile | None:
-        if name not in self._found:
-            base = self._root.joinpath(*name.split("."))
+    def covers(self, top: str) -> bool:
+        return top in self._packages
+
+    def file(self, module: str) -> SourceFile | None:
+        if module not in self._found:
+            base = self._root.joinpath(*module.split("."))
             # A folder shadows a file of the same name, as it does for Python's own import.
             paths = (base / "__init__.py", base.with_name(base.name + ".py"))
             path = next((path for path in paths if path.is_file()), None)
-            self._found[name] = None if path is None else SourceFile(str(path), _read_bytes(path))
-        return self._found[name]
+            self._found[module] = None if path is None else SourceFile(str(path), _read_bytes(path))
+        return self._found[module]
+
+    def is_folder(self, module: str) -> bool:
+        return False
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -331,6 +454,25 @@ def _imports(tree: ast.Module, package: str, where: str) -> tuple[Import, ...]:
             for length in range(2, len(full) + 1):
                 add(".".join(full[:length]), line, "attribute")
     return tuple(sorted(found.values(), key=lambda reference: (reference.line, reference.name, reference.kind)))
+
+
+def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and description of whatever reads the environment, runs text as code, or loads modules from files."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            name = node.attr
+        elif isinstance(node, ast.alias):
+            name = node.name.rpartition(".")[2]
+        elif isinstance(node, ast.Name):
+            name = node.id
+            if name in _RUNNING_TEXT and isinstance(node.ctx, ast.Load):
+                yield node.lineno, f"uses {name}()"
+        else:
+            continue
+        if name in _ENVIRONMENT:
+            yield node.lineno, f"reads environment variables ({name})"
+        elif name in _LOADERS or name == "runpy":
+            yield node.lineno, f"loads code by {name}"
 
 
 def _from_base(node: ast.ImportFrom, package: str, where: str) -> str:

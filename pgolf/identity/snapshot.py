@@ -2,7 +2,8 @@
 
 Whoever imports `pgolf` reads all modules of ours once. Keys are made from these bytes, and from these bytes every
 module is imported, however late: an edit, a stash or another branch changes neither what a living process does nor what
-its outputs are called. Ranks get the same bytes as a zip file (`pgolf.machine.launch`).
+its outputs are called. A module of somebody else that ours import, and that no distribution installs, joins them when
+it is first looked for. Ranks get the same bytes as a zip file (`pgolf.machine.launch`).
 
 Compiled code comes from Python's `__pycache__`, where a file counts by the hash of its source (PEP 552) and never by
 its time. Imports nothing of ours: `pgolf/__init__.py` executes this file before there is anything to import.
@@ -15,17 +16,23 @@ import importlib.util
 import linecache
 import marshal
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import CodeType, ModuleType
 from typing import Any
 
 PACKAGES = ("pgolf", "tasks", "flows")
 
-# In a zip: where the files lay, which is what tracebacks name.
-_ORIGIN = "ORIGIN"
+# Never taken over: a file that hides one of these is refused (`pgolf.identity.closure`).
+_LIBRARY = sys.stdlib_module_names
+# In a zip: where each module lay, which is what tracebacks name.
+_ORIGINS = "ORIGINS"
+# What follows `import` or `from` where a line begins. Where that is no import statement, nothing is lost.
+_IMPORTS = re.compile(rb"^\s*(?:import|from)\s+([\w., ]+)", re.MULTILINE)
+# Modules that are imported without being watched: those that the watch needs, and those that no stage reaches.
+_UNWATCHED = ("pgolf.errors", "pgolf.identity", "tasks", "flows")
 # Of a .pyc: named by the hash of its source, to be compared with the source (PEP 552).
 _PYC_HEADER = importlib.util.MAGIC_NUMBER + (0b11).to_bytes(4, "little")
 
@@ -45,7 +52,7 @@ class SourceFile:
 class Snapshot:
     """Source files of packages by dotted module name, read once. root: the folder that held the packages."""
 
-    def __init__(self, root: str, files: Mapping[str, SourceFile]) -> None:
+    def __init__(self, root: str, files: dict[str, SourceFile]) -> None:
         self.root, self.files = root, files
 
     @classmethod
@@ -60,31 +67,35 @@ class Snapshot:
                 for name in sorted(names):
                     if name.endswith(".py"):
                         path = os.path.join(folder, name)
-                        with open(path, "rb") as file:
-                            files[_module_name(os.path.relpath(path, root))] = SourceFile(path, file.read())
+                        files[_module_name(os.path.relpath(path, root))] = _read(path)
         return cls(root, files)
 
     @classmethod
     def of_zip(cls, archive: str) -> "Snapshot":
         """One that `write` has written."""
+        import json
         import zipfile
 
         with zipfile.ZipFile(archive) as zipped:
-            root = zipped.read(_ORIGIN).decode("utf-8", "surrogateescape")
-            names = [name for name in zipped.namelist() if name != _ORIGIN]
-            files = {_module_name(name): SourceFile(os.path.join(root, name), zipped.read(name)) for name in names}
-        return cls(root, files)
+            origins = json.loads(zipped.read(_ORIGINS))
+            files = {
+                name: SourceFile(path, zipped.read(_name_in_zip(name, path)))
+                for name, path in origins["modules"].items()
+            }
+        return cls(origins["root"], files)
 
     def write(self, archive: str) -> None:
         """Write a zip file from which Python imports the packages, and a process of ours takes this snapshot."""
+        import json
         import zipfile
 
         with zipfile.ZipFile(archive, "w") as zipped:
-            zipped.writestr(_ORIGIN, self.root.encode("utf-8", "surrogateescape"))
-            for file in self.files.values():
-                zipped.writestr(os.path.relpath(file.path, self.root), file.text)
+            modules = {name: file.path for name, file in self.files.items()}
+            zipped.writestr(_ORIGINS, json.dumps({"root": self.root, "modules": modules}))
+            for name, file in self.files.items():
+                zipped.writestr(_name_in_zip(name, file.path), file.text)
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """sha256 (hex) of all names and bytes."""
         hasher = hashlib.sha256()
@@ -93,11 +104,23 @@ class Snapshot:
         return hasher.hexdigest()
 
     def is_on_disk(self) -> bool:
-        """Whether the files are there, the same, and no others."""
+        """Whether the files are there, the same, and no others in our packages."""
         try:
-            return Snapshot.of_folder(self.root).digest == self.digest
+            now = dict(Snapshot.of_folder(self.root).files)
+            for name in self.files.keys() - now.keys():
+                now[name] = _read(self.files[name].path)
         except OSError:
             return False
+        return now == self.files
+
+
+def _read(path: str) -> SourceFile:
+    with open(path, "rb") as file:
+        return SourceFile(path, file.read())
+
+
+def _name_in_zip(module: str, path: str) -> str:
+    return module.replace(".", "/") + ("/__init__.py" if os.path.basename(path) == "__init__.py" else ".py")
 
 
 def _module_name(path: str) -> str:
@@ -110,19 +133,27 @@ class SnapshotImporter:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self.packages = {name for name in PACKAGES if name in snapshot.files}
+        # Top-level names that modules of the snapshot import.
+        self.wanted: set[str] = set()
+        # Those of them that lie in somebody's own folder.
+        self.own = {name.partition(".")[0] for name in snapshot.files}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         file = self.snapshot.files.get(fullname)
         if file is None:
+            top = fullname.partition(".")[0]
+            if top in self.packages:
+                # Otherwise a file that was added meanwhile would be found by its path.
+                raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+            if top in self.wanted and (path is None or top in self.own) and top not in _LIBRARY:
+                return self._of_others(fullname, path)
             if fullname == "numba.core.caching":
                 from pgolf.identity.kernel_cache import spec_that_registers
 
                 return spec_that_registers(path)
-            if fullname.partition(".")[0] in self.snapshot.files:
-                # Otherwise a file that was added meanwhile would be found by its path.
-                raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
             return None
         loader: Any = self  # all that a loader needs, without the milliseconds that importlib.abc takes
         spec = importlib.machinery.ModuleSpec(fullname, loader, origin=file.path, is_package=file.is_package)
@@ -131,15 +162,61 @@ class SnapshotImporter:
             spec.submodule_search_locations = [os.path.dirname(file.path)]
         return spec
 
+    def _of_others(self, fullname: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+        """The spec that the other finders have for a module. Source in somebody's own folder joins the snapshot."""
+        from pgolf.identity.origins import is_own_code
+
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next(filter(None, (finder.find_spec(fullname, path, None) for finder in others)), None)
+        if spec is None:
+            return self._folder(fullname)
+        if not is_own_code(spec):
+            return spec
+        self.own.add(fullname)
+        if not spec.has_location or not str(spec.origin).endswith(".py"):
+            return spec
+        self.snapshot.files[fullname] = _read(str(spec.origin))
+        return self.find_spec(fullname, path)
+
+    def _folder(self, fullname: str) -> importlib.machinery.ModuleSpec | None:
+        """In a child: a folder without __init__.py that holds modules of the snapshot."""
+        inside = [file.path for name, file in self.snapshot.files.items() if name.startswith(f"{fullname}.")]
+        if not inside:
+            return None
+        spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = [os.path.dirname(inside[0])]
+        return spec
+
+    def look_for(self, fullname: str) -> importlib.machinery.ModuleSpec | None:
+        """The spec of a module that one of ours imports, without importing it or its parents."""
+        parent, _, _ = fullname.rpartition(".")
+        self.wanted.add(fullname.partition(".")[0])
+        above = self.look_for(parent) if parent else None
+        if parent and (above is None or above.submodule_search_locations is None):
+            return None
+        try:
+            return self.find_spec(fullname, above.submodule_search_locations if above else None)
+        except ModuleNotFoundError:
+            return None
+
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         """As Python itself does."""
 
     def exec_module(self, module: ModuleType) -> None:
         file = self.snapshot.files[module.__name__]
-        # For tracebacks and inspect: the lines that run, not those that the file has by then (None: never compared).
-        lines = importlib.util.decode_source(file.text).splitlines(keepends=True)
-        linecache.cache[file.path] = (len(file.text), None, lines, file.path)
-        exec(self.get_code(module.__name__), module.__dict__)
+        show_lines(file)
+        for names in _IMPORTS.findall(file.text):
+            self.wanted.update(
+                name.strip().partition(b".")[0].partition(b" ")[0].decode() for name in names.split(b",")
+            )
+        code = self.get_code(module.__name__)
+        if module.__name__.startswith(_UNWATCHED):
+            exec(code, module.__dict__)
+            return
+        from pgolf.identity.watch import watching_import
+
+        with watching_import(module.__name__):
+            exec(code, module.__dict__)
 
     def is_package(self, fullname: str) -> bool:
         return self.snapshot.files[fullname].is_package
@@ -162,6 +239,12 @@ class SnapshotImporter:
         return code
 
 
+def show_lines(file: SourceFile) -> None:
+    """Have tracebacks and `inspect` show the lines that run, not those that the file has by then."""
+    lines = importlib.util.decode_source(file.text).splitlines(keepends=True)
+    linecache.cache[file.path] = (len(file.text), None, lines, file.path)  # no time: never compared with the file's
+
+
 def _write(path: str, content: bytes) -> None:
     """Replace a file, or leave it where that is not allowed: it only saves time."""
     temporary = f"{path}.{os.getpid()}"
@@ -175,13 +258,19 @@ def _write(path: str, content: bytes) -> None:
 CODE: Snapshot
 """The snapshot that this process runs."""
 
+IMPORTER: SnapshotImporter
+"""What imports it."""
+
 
 def begin(package_folder: str) -> None:
     """Take the snapshot of this process, and import from it from now on. package_folder: that of pgolf/__init__.py."""
-    global CODE
+    global CODE, IMPORTER
     root = os.path.dirname(package_folder)
     CODE = Snapshot.of_zip(root) if os.path.isfile(root) else Snapshot.of_folder(root)
-    sys.meta_path.insert(0, SnapshotImporter(CODE))
+    for name in ("pgolf", __name__):  # which Python itself has imported
+        show_lines(CODE.files[name])
+    IMPORTER = SnapshotImporter(CODE)
+    sys.meta_path.insert(0, IMPORTER)
     if numbas_cache := sys.modules.get("numba.core.caching"):  # as in a notebook
         from pgolf.identity.kernel_cache import register
 

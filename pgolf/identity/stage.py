@@ -20,23 +20,25 @@ class Reads:
 class Stage:
     """The declaration of a stage; none of its code is imported until it has to run.
 
-    entry: dotted module with `make(config, inputs, out, run, **values)`. tools: distributions whose versions decide
-    the stage's bytes, each with the number of version parts that matter. outputs: name -> glob patterns of the files
-    whose bytes are that output; an empty tuple means the stage itself reports the digest (`Made.digests`).
+    entry: dotted module with `make(config, inputs, out, run, **values)`. version_parts: of some distributions that its
+    code imports, how many numbers of the version decide the bytes; of the others all do. outputs: name -> glob patterns
+    of the files whose bytes are that output; an empty tuple means the stage itself reports the digest (`Made.digests`).
     version: raised by hand when bytes change for a reason that code, config, inputs and tools do not show.
     reads: role -> outputs of earlier stages, which `make` finds as `inputs[role]`. per_seed: runs for every seed, and
-    not once for all of them. evaluates: a sweep may run it. uses_gpu: computes on a GPU where there is one.
+    not once for all of them. evaluates: a sweep may run it. uses_gpu: computes on a GPU where there is one. network:
+    may ask other machines, for what its config names by content.
     """
 
     name: str
     entry: str
     version: int = 1
-    tools: Mapping[str, int] = field(default_factory=dict)
+    version_parts: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, tuple[str, ...]]
     reads: Mapping[str, Reads] = field(default_factory=dict)
     per_seed: bool = False
     evaluates: bool = False
     uses_gpu: bool = False
+    network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

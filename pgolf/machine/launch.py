@@ -22,6 +22,7 @@ from types import FrameType
 from typing import IO
 
 from pgolf.errors import LaunchError
+from pgolf.identity.environment import seen_by_ranks
 from pgolf.identity.snapshot import CODE
 from pgolf.machine.children import children
 from pgolf.machine.parent_death import die_with_parent
@@ -49,9 +50,9 @@ def run_ranks(
     """Run `python -m module *arguments <pid of torchrun>` as `processes` ranks under torchrun, and wait for them.
 
     Every line the ranks print goes to `log_path` and to `on_line`, with a prefix "[rank 3] " unless from rank 0; lines
-    that start with `unlogged_prefix` go to `on_line` only. environment: added to this process's own, besides
-    OMP_NUM_THREADS = threads. keep_open: file descriptors that torchrun inherits (a lease). A rank must first of all
-    call `die_with_parent(int(sys.argv[-1]))`.
+    that start with `unlogged_prefix` go to `on_line` only. environment: added to what ranks may see of this process's
+    (`pgolf.identity.environment`), besides OMP_NUM_THREADS = threads. keep_open: file descriptors that torchrun
+    inherits (a lease). A rank must first of all call `die_with_parent(int(sys.argv[-1]))`.
 
     Every SIGTERM to torchrun is forwarded to the ranks, and torchrun waits for them, so they can save their work.
     Raises LaunchError if a rank fails (with its last lines) or after `timeout_s`: torchrun then gets SIGTERM and, after
@@ -72,7 +73,7 @@ def run_ranks(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**_with_our_code(os.environ, rank_logs), "OMP_NUM_THREADS": str(threads), **(environment or {})},
+            env={**_with_our_code(seen_by_ranks(), rank_logs), "OMP_NUM_THREADS": str(threads), **(environment or {})},
             pass_fds=tuple(keep_open),
         )
         assert process.stdout is not None

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError, DataError
-from pgolf.identity.closure import code_digests
+from pgolf.identity.closure import stage_code
+from pgolf.identity.origins import distribution_of
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.model.import_config import ImportConfig
 from pgolf.pack.codec import CODECS
@@ -107,10 +107,13 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
                 ]
             elif isinstance(config, CompressConfig):
                 library = CODECS[config.codec].library
-                tools = {library: tool_version(library, 3)} if library else {}
-                nodes.append(replace(node, values={"code_bytes": code_bytes}, tools=tools))
+                if library and distribution_of(library) is None:
+                    raise _absent(library)
+                nodes.append(replace(node, values={"code_bytes": code_bytes}))
             else:
                 nodes.append(node)
+    for node in nodes:
+        stage_code(node.stage.entry)  # so that code which cannot be named ends the run before any work
     return tuple(nodes)
 
 
@@ -190,24 +193,6 @@ def _clock_hardware(config: TrainStageConfig, run: RunOptions) -> dict[str, Any]
     return {"device": here.gpu or here.cpu, "processes": here.ranks, "torch": metadata.version("torch")}
 
 
-@cache
-def tool_version(distribution: str, parts: int) -> str:
-    """The installed version's first `parts` numbers, without a suffix such as +cpu. Raises ConfigError if absent."""
-    try:
-        version = metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        raise ConfigError(
-            f"{distribution} is not installed; run `make setup` (or pip install {distribution})"
-        ) from None
-    return ".".join(version.partition("+")[0].split(".")[:parts])
-
-
-@cache
-def stage_code(entry: str) -> Mapping[str, str]:
-    """Module -> digest over the import closure of a stage's entry module."""
-    return code_digests(entry)
-
-
 def content_digest(path: Path, memo: Memo) -> str:
     """Digest of a file, or of all files under a folder by relative name. Raises DataError if one cannot be read."""
     with _readable(path):
@@ -271,16 +256,31 @@ def key_of(node: Node, parents: Mapping[str, Artifact], memo: Memo) -> StageKey:
         else:
             for output in source.outputs:
                 inputs[f"{role}.{output}"] = parents[source.node].outputs[output]
+    code = stage_code(node.stage.entry)
     return StageKey(
         stage=node.stage.name,
         version=node.stage.version,
         config=node.config,
         inputs=inputs,
         values=node.values,
-        code=stage_code(node.stage.entry),
-        tools={name: tool_version(name, parts) for name, parts in node.stage.tools.items()} | dict(node.tools),
+        code=code.modules,
+        tools=_tools(node, code.distributions),
         hardware=node.hardware,
     )
+
+
+def _absent(distribution: str) -> ConfigError:
+    return ConfigError(f"{distribution} is not installed; run `make setup` (or pip install {distribution})")
+
+
+def _tools(node: Node, distributions: Mapping[str, str]) -> dict[str, str]:
+    """Versions of all that the stage's code imports, of some the first numbers only."""
+    versions = dict(distributions)
+    for name, parts in node.stage.version_parts.items():
+        if versions.get(name, "absent") == "absent":
+            raise _absent(name)
+        versions[name] = ".".join(versions[name].split(".")[:parts])
+    return versions | dict(node.tools)
 
 
 def input_folders(node: Node, parents: Mapping[str, Artifact]) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 import torch
 import torch.distributed as dist
 
+from pgolf.identity.watch import Watch, watching
 from pgolf.machine.parent_death import die_with_parent
 from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.ranks.job import RankJob, run_reporting_errors
@@ -25,10 +26,16 @@ def enter(job_type: type[Job], work: Callable[[Job, Ranks, torch.device], None])
     job = job_type.model_validate_json(Path(sys.argv[1]).read_bytes())
     ranks, device = join_ranks(job.device)
     try:
-        exit_code = run_reporting_errors(lambda: work(job, ranks, device), job.out, ranks.rank)
+        exit_code = run_reporting_errors(lambda: _watched(work, job, ranks, device), job.out, ranks.rank)
     finally:
         dist.destroy_process_group()
     sys.stdout.flush()
     # All files are written. gloo's threads may still be releasing tensors, and a normal interpreter shutdown would
     # then abort: seen in 1 of 20 runs of two ranks.
     os._exit(exit_code)
+
+
+def _watched(work: Callable[[Job, Ranks, torch.device], None], job: Job, ranks: Ranks, device: torch.device) -> None:
+    """Let a rank read what its job names, and nothing else."""
+    with watching(Watch(f"rank {ranks.rank}", job.paths())):
+        work(job, ranks, device)

@@ -29,6 +29,20 @@ class RankJob(BaseModel):
     device: Literal["cpu", "cuda"]
     threads: int
 
+    def paths(self) -> list[Path]:
+        """Every file and folder that the job names, wherever it stands in it."""
+        waiting: list[Any] = [self.model_dump()]
+        found = []
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, Path):
+                found.append(value)
+            elif isinstance(value, Mapping):
+                waiting += value.values()
+            elif isinstance(value, list | tuple):
+                waiting += value
+        return found
+
 
 class Failure(BaseModel):
     """A PgolfError of one rank. kind: the class name in pgolf.errors."""

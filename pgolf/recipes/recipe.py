@@ -28,16 +28,16 @@ _DATA_OUTPUTS = {
     "train": ("datasets/*/fineweb_train_*.bin",),
     "val": ("datasets/*/fineweb_val_*.bin",),
 }
-FETCH = Stage(name="fetch", entry="pgolf.corpus.fetch_stage", outputs=_DATA_OUTPUTS)
+FETCH = Stage(name="fetch", entry="pgolf.corpus.fetch_stage", network=True, outputs=_DATA_OUTPUTS)
 TOKENIZE = Stage(
-    name="tokenize", entry="pgolf.corpus.tokenize_stage", tools={"sentencepiece": 3}, outputs=_DATA_OUTPUTS
+    name="tokenize", entry="pgolf.corpus.tokenize_stage", version_parts={"sentencepiece": 3}, outputs=_DATA_OUTPUTS
 )
 _TRAINING_DATA = Reads((FETCH, TOKENIZE), ("train",))
 _VALIDATION_DATA = Reads((FETCH, TOKENIZE), ("val", "tokenizer"))
 TRAIN = Stage(
     name="train",
     entry="pgolf.train.train_stage",
-    tools={"torch": 2},
+    version_parts={"torch": 2},
     outputs={"checkpoint": ("checkpoint.safetensors",)},
     reads={"data": _TRAINING_DATA},
     per_seed=True,
@@ -46,7 +46,7 @@ TRAIN = Stage(
 IMPORT = Stage(
     name="import",
     entry="pgolf.model.import_stage",
-    tools={"torch": 2},
+    version_parts={"torch": 2},
     outputs={"checkpoint": ("checkpoint.safetensors",)},
     per_seed=True,
 )
@@ -54,7 +54,7 @@ _WEIGHTS = Reads((TRAIN, IMPORT), ("checkpoint",))
 CALIBRATE = Stage(
     name="calibrate",
     entry="pgolf.quant.calibrate_stage",
-    tools={"torch": 2},
+    version_parts={"torch": 2},
     outputs={"hessians": ("hessians.safetensors",)},
     reads={"checkpoint": _WEIGHTS, "data": _TRAINING_DATA},
     per_seed=True,
@@ -63,7 +63,7 @@ CALIBRATE = Stage(
 COMPRESS = Stage(
     name="compress",
     entry="pgolf.pack.compress_stage",
-    tools={"torch": 2},
+    version_parts={"torch": 2},
     outputs={"packed": ("model.pgolf",), "weights": ()},
     reads={"checkpoint": _WEIGHTS, "hessians": Reads((CALIBRATE,), ("hessians",))},
     per_seed=True,
@@ -86,7 +86,7 @@ _HINTS = Reads((HINT,), ("hints",))
 SCORE = Stage(
     name="score",
     entry="pgolf.eval.score_stage",
-    tools={"torch": 2},
+    version_parts={"torch": 2},
     # The second only where the configuration asks for it.
     outputs={"trace": ("trace.arrow", "batches.arrow")},
     reads={"model": Reads((COMPRESS,), ("weights",)), "data": _VALIDATION_DATA, "hints": _HINTS},
@@ -97,7 +97,7 @@ SCORE = Stage(
 MIX = Stage(
     name="mix",
     entry="pgolf.mix.mix_stage",
-    tools={"numba": 2},
+    version_parts={"numba": 2},
     outputs={"cells": ("cells.parquet",)},
     reads={
         "trace": Reads((SCORE,), ("trace",)),

@@ -26,9 +26,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pgolf.errors import StoreError, StoreFull
+from pgolf.identity.closure import BYTES_NEUTRAL, EXPORT_LISTS
 from pgolf.identity.fingerprint import canonical
 from pgolf.identity.snapshot import CODE
 from pgolf.identity.stage import Stage, StageKey
+from pgolf.identity.watch import Watch, watching
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lease import is_locked, lease
 from pgolf.run import Made, RunOptions
@@ -380,7 +382,14 @@ def build_once(
             on_build()
 
             def write(out: Path) -> Made:
-                made = entry.make(key.config, inputs, out, replace(placed, scratch=scratch), **key.values)
+                watch = Watch(
+                    node,
+                    (*inputs.values(), out, scratch),
+                    modules={*key.code, *BYTES_NEUTRAL, *EXPORT_LISTS},
+                    network=stage.network,
+                )
+                with watching(watch):
+                    made = entry.make(key.config, inputs, out, replace(placed, scratch=scratch), **key.values)
                 assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
                 if changed := changed_meanwhile():
                     shutil.rmtree(scratch, ignore_errors=True)

@@ -1,7 +1,6 @@
 """Compiled loops are taken from the disk only while all the code that they were made from is the same."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,16 +29,6 @@ CALLEES = {
         "import numba\ndef make(n):\n    return numba.njit(lambda x: x * n)\nstep = make(11)\n",
     ),
 }
-
-
-@pytest.fixture
-def copy(tmp_path) -> Path:
-    for folder in ("pgolf", "pgolf/identity"):
-        (tmp_path / folder).mkdir()
-        for name in ("__init__.py", "errors.py", "closure.py", "snapshot.py", "kernel_cache.py"):
-            if (ROOT / folder / name).is_file():
-                shutil.copy(ROOT / folder / name, tmp_path / folder)
-    return tmp_path
 
 
 def run(root: Path, *, before: str = "", **environment: str) -> tuple[int, int]:

@@ -40,16 +40,6 @@ def run(root: Path, code: str, *, path: Path | None = None) -> str:
     return result.stdout.strip()
 
 
-@pytest.fixture
-def copy(tmp_path) -> Path:
-    """A folder with a pgolf of its own."""
-    for folder in ("pgolf", "pgolf/identity"):
-        (tmp_path / folder).mkdir()
-        for name in ("__init__.py", *(["closure.py", "snapshot.py"] if folder.endswith("identity") else ["errors.py"])):
-            shutil.copy(ROOT / folder / name, tmp_path / folder)
-    return tmp_path
-
-
 def write(root: Path, code: str, *, mtime_s: int = 1_700_000_000) -> None:
     """Write the probe with a given time of change."""
     (root / PROBE).write_text(code + "\n")

@@ -37,6 +37,7 @@ if what == "last words":
     signal.signal(signal.SIGTERM, speak)
 (folder / f"pid-{rank}").write_text(str(os.getpid()))
 print(f"rank {rank} with {os.environ['OMP_NUM_THREADS']} threads, EXTRA={os.environ.get('EXTRA')}")
+print("sees", [name for name in ("BPB_SCALE", "NVIDIA_TF32_OVERRIDE", "HOME", "NCCL_DEBUG") if name in os.environ])
 print(f"@mark {rank}")
 if what == "crash" and rank == "1":
     time.sleep(0.5)
@@ -91,6 +92,14 @@ def test_lines_reach_log_and_listener_and_marked_ones_the_listener_alone(ranks, 
     assert expected <= set(logged)
     assert "@mark 0" in heard
     assert "@mark 0" not in logged
+
+
+def test_ranks_see_the_variables_of_the_list_and_those_given_to_them(ranks, monkeypatch):
+    for name in ("BPB_SCALE", "NVIDIA_TF32_OVERRIDE", "NCCL_DEBUG"):
+        monkeypatch.setenv(name, "1")
+    heard = []
+    ranks("finish", processes=1, on_line=heard.append)
+    assert "sees ['HOME', 'NCCL_DEBUG']" in heard
 
 
 @as_a_user_does

@@ -14,6 +14,7 @@ import pytest
 import pgolf.pipeline.graph as pipeline_module
 import pgolf.pipeline.outcome as outcome_module
 from pgolf.errors import ConfigError, StoreError
+from pgolf.identity.closure import StageCode
 from pgolf.machine.hardware import core_count, cpu_name
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.estimate import Estimate
@@ -341,9 +342,10 @@ def edited(monkeypatch) -> None:
     """As if the ladder of downgrades had been edited."""
     real = pipeline_module.stage_code
 
-    def stage_code(entry: str) -> dict[str, str]:
-        code = dict(real(entry))
-        return {name: "e" * 64 if name == "pgolf.pack.downgrade" else digest for name, digest in code.items()}
+    def stage_code(entry: str) -> StageCode:
+        code = real(entry)
+        edited = {"pgolf.pack.downgrade": "e" * 64}
+        return replace(code, modules={name: edited.get(name, digest) for name, digest in code.modules.items()})
 
     monkeypatch.setattr(pipeline_module, "stage_code", stage_code)
 

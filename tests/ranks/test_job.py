@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pgolf.errors import LaunchError, ShardError
+from pgolf.errors import LaunchError, ShardError, UndeclaredRead
 from pgolf.machine.lease import Lease
 from pgolf.ranks import run_job
 from pgolf.ranks.job import FAILURE_FILE, JOB_FILE, Failure, RankJob
@@ -77,3 +78,51 @@ def test_the_lowest_rank_that_could_explain_itself_is_heard_and_a_file_cut_short
         run()
     assert not list(tmp_path.glob("failure-*"))
     assert not (tmp_path / JOB_FILE).exists()
+
+
+READER = """
+from pathlib import Path
+from pgolf.ranks.enter import enter
+from pgolf.ranks.job import RankJob
+
+
+class Job(RankJob):
+    inputs: dict[str, Path]
+
+
+def work(job, ranks, device):
+    (job.out / "read.txt").write_text(job.inputs["data"].read_text())
+    (job.out / "read.txt").read_text()
+    if ranks.rank == 1:
+        job.inputs["data"].with_name("beside.txt").read_text()
+
+
+if __name__ == "__main__":
+    enter(Job, work)
+"""
+
+
+def test_a_rank_ends_where_it_reads_what_its_job_does_not_name(tmp_path, monkeypatch):
+    for name, text in {"reader_rank.py": READER, "data.txt": "11", "beside.txt": "12"}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "out").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    class Job(RankJob):
+        inputs: dict[str, Path]
+
+    def run(processes: int) -> None:
+        run_job.run_job(
+            "reader_rank",
+            Job(out=tmp_path / "out", device="cpu", threads=1, inputs={"data": tmp_path / "data.txt"}),
+            RunOptions(processes=processes),
+            Lease((), ()),
+            log_path=tmp_path / "ranks.log",
+            on_progress=lambda _facts: None,
+            is_last=lambda _facts: False,
+        )
+
+    run(1)
+    assert (tmp_path / "out/read.txt").read_text() == "11"
+    with pytest.raises(UndeclaredRead, match=r"reader_rank\.py:15: rank 1 opens .*/beside\.txt"):
+        run(2)

@@ -1,0 +1,281 @@
+"""Watches what a stage's code opens, runs and connects to, and ends it at the first thing that its key does not name.
+
+Python tells its audit hooks (PEP 578) about every file that it opens, program that it starts and text that it runs as
+code. Asked are the threads of a stage, that is the one that entered `watching` and those that these start, and every
+module of ours while it is imported. Libraries may read the system and their own installation; nobody may read a
+project's files but a stage's inputs, its scratch and output folders, and what it has itself written. Not seen are files
+that C code opens by itself (safetensors, Arrow and SentencePiece take paths).
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pgolf.errors import UndeclaredRead
+from pgolf.identity.environment import hide_where
+from pgolf.identity.origins import is_installed, is_of_interpreter, top_in_site
+from pgolf.identity.snapshot import CODE
+
+# What may do more on a stage's thread than a stage may: it loads code, starts ranks, reports and answers signals.
+_MACHINERY_BESIDES_IMPORTS = ("flows", "tasks", "pgolf.pipeline", "pgolf.machine")
+_MACHINERY = (*_MACHINERY_BESIDES_IMPORTS, "pgolf.identity")
+# Where libraries look for what the machine has, and keep what they compiled.
+_SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib", "/opt/", "/run/", "/nix/", "/var/lib/", "/bin/")
+_COMPILED = ("torchinductor", "/.triton/", "/.cache/", "/.nv/", "/__pycache__/")
+_METADATA = (".dist-info/", ".egg-info/")  # versions and entry points of distributions, wherever they lie
+_FOR_ALL = ("/dev/null", "/dev/urandom", "/dev/shm/")
+_LOOPBACK = ("127.", "::1", "localhost")
+_ONLY_WRITES = os.O_TRUNC | os.O_EXCL
+_IMPORT_SYSTEM = "<frozen importlib"
+
+_of_this_thread = threading.local()
+
+
+class Watch:
+    """What may be read. what: of whom errors speak. roots: files and folders, with all below them. modules: those of
+    the snapshot that may be imported; None for all. network: whether other machines may be asked.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        roots: Iterable[Path],
+        *,
+        modules: Collection[str] | None = None,
+        network: bool = False,
+        is_stage: bool = True,
+    ) -> None:
+        self.what, self.modules, self.network, self.is_stage = what, modules, network, is_stage
+        paths = [path for root in roots for path in (os.path.abspath(root), os.path.realpath(root))]
+        self.files = set(paths)
+        self.folders = tuple(os.path.join(path, "") for path in dict.fromkeys(paths))
+        self.thread = threading.get_ident()
+        self.outermost: FrameType | None = None
+        self.first_error: UndeclaredRead | None = None
+        self.ended = False
+
+    def open(self, path: Any, _mode: object, flags: object) -> None:
+        """A file is opened."""
+        if path is None or isinstance(path, int):  # open already
+            return
+        name = os.path.abspath(os.fsdecode(path))
+        if isinstance(flags, int) and (flags & _ONLY_WRITES or flags & os.O_ACCMODE == os.O_WRONLY):
+            self.files.add(name)
+        elif not self._holds(name) and os.path.lexists(name) and not os.path.isdir(name):
+            self._refuse_unless_installed(name)
+
+    def load(self, _module: str, file: str | None, *_paths: object) -> None:
+        """A module is imported; file: of C extensions."""
+        if file is not None:
+            self.open(file, "rb", os.O_RDONLY)
+
+    def load_ours(self, module: str) -> None:
+        """A module of the snapshot is imported."""
+        if self.modules is not None and module not in self.modules:
+            self._refuse(f"imports {module},", machinery=_MACHINERY_BESIDES_IMPORTS)
+
+    def open_library(self, name: object) -> None:
+        """A shared library is loaded by its path."""
+        if isinstance(name, str | bytes) and os.sep in os.fsdecode(name):
+            self.open(name, "rb", os.O_RDONLY)
+
+    def open_database(self, path: Any) -> None:
+        """SQLite opens a file."""
+        if os.fsdecode(path) != ":memory:":
+            self.open(path, "rb", os.O_RDONLY)
+
+    def start(self, program: object, *_arguments: object) -> None:
+        """A program is started."""
+        if not _is_library(self._reader()):
+            self._refuse(f"starts the program {program}")
+
+    def run_text(self, *_text: object) -> None:
+        """Text is compiled or run, by our own code: dataclasses, compilers and imports do it all the time."""
+        frame = sys._getframe(2)
+        if frame is not self.outermost and _is_ours(frame):
+            self._refuse("runs text as code")
+
+    def connect(self, _socket: object, address: object) -> None:
+        """A connection is made."""
+        if isinstance(address, tuple) and not self.network and not str(address[0]).startswith(_LOOPBACK):
+            self._refuse(f"connects to {address[0]}, port {address[1]},")
+
+    def make_folder(self, path: Any) -> None:
+        """A temporary folder is made."""
+        self.folders += (os.path.join(os.path.abspath(os.fsdecode(path)), ""),)
+
+    def rename(self, source: Any, target: Any, *_folders: object) -> None:
+        """A file gets another name."""
+        if os.path.abspath(os.fsdecode(source)) in self.files:
+            self.files.add(os.path.abspath(os.fsdecode(target)))
+
+    def _holds(self, path: str) -> bool:
+        return path in self.files or path.startswith(self.folders)
+
+    def _refuse_unless_installed(self, path: str) -> None:
+        innermost = next(self._stack(), None)
+        importing = innermost is not None and innermost.f_code.co_filename.startswith(_IMPORT_SYSTEM)
+        if is_of_interpreter(path) or path.startswith(_FOR_ALL) or (importing and is_installed(path)):
+            return
+        if any(part in path for part in _METADATA):
+            return
+        by_library = _is_library(self._reader())
+        top = top_in_site(path)
+        if top is not None and (by_library or top in sys.modules):
+            return
+        if by_library and (self.network or path.startswith(_SYSTEM) or any(part in path for part in _COMPILED)):
+            return
+        if by_library and any(frame.f_globals.get("__name__") == "linecache" for frame in self._stack()):
+            return  # which shows a line of the stack that it looks at
+        if not self._holds(os.path.realpath(path)):
+            self._refuse(f"opens {path}")
+
+    def _refuse(self, what: str, machinery: tuple[str, ...] = _MACHINERY) -> None:
+        """Raise, unless our own machinery does it on this thread."""
+        stack = list(self._stack())
+        if any(_belongs_to(frame, machinery) for frame in stack):
+            return
+        # A pool's thread may show no line of ours: then the line at which the stage waits for it.
+        waiting = self._stack(sys._current_frames().get(self.thread))
+        shown = (*stack, *waiting)
+        by_others = (frame for frame in shown if not is_installed(frame.f_code.co_filename))
+        ours = next(filter(_is_stages_code, shown), next(by_others, None))
+        where = f"{ours.f_code.co_filename}:{ours.f_lineno}: " if ours else ""
+        error = UndeclaredRead(
+            f"{where}{self.what} {what} which its key does not name, so that it would not run again when that changes; "
+            "pass a value in the stage's config, data as an input, and write code into a module that is imported"
+        )
+        self.first_error = self.first_error or error
+        raise error
+
+    def _stack(self, innermost: FrameType | None = None) -> Iterator[FrameType]:
+        """Frames from the innermost (default: of this thread) to the one that began to watch, without that one."""
+        frame: FrameType | None = innermost or sys._getframe(1)
+        while frame is not None and frame is not self.outermost:
+            if frame.f_globals is not _GLOBALS:
+                yield frame
+            frame = frame.f_back
+
+    def _reader(self) -> FrameType | None:
+        """Whoever called the standard library."""
+        return next((frame for frame in self._stack() if not is_of_interpreter(frame.f_code.co_filename)), None)
+
+
+_GLOBALS = globals()
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") in CODE.files
+
+
+def _is_stages_code(frame: FrameType) -> bool:
+    return _is_ours(frame) and not _belongs_to(frame, ("pgolf.identity",))
+
+
+def _is_library(frame: FrameType | None) -> bool:
+    return frame is not None and not _is_ours(frame) and is_installed(frame.f_code.co_filename)
+
+
+def _belongs_to(frame: FrameType, packages: tuple[str, ...]) -> bool:
+    name = str(frame.f_globals.get("__name__"))
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@contextmanager
+def watching(watch: Watch, outermost: FrameType | None = None) -> Iterator[None]:
+    """Watch this thread, and those that it starts, while the block runs. outermost: that of the block.
+
+    Raises UndeclaredRead where something else is read, and once more at the end of the block if that was swallowed.
+    """
+    _begin()
+    before = _now()
+    watch.outermost = outermost or sys._getframe(2)
+    _of_this_thread.watch = watch
+    try:
+        yield
+    finally:
+        watch.ended, watch.outermost = True, None
+        _of_this_thread.watch = before
+    if watch.first_error is not None:
+        raise watch.first_error
+
+
+@contextmanager
+def watching_import(module: str) -> Iterator[None]:
+    """Watch this thread while a module of the snapshot is imported.
+
+    What a module reads then, it reads once for all stages, and often long before one of them is watched. Raises
+    UndeclaredRead also where a running stage does not import that module by a statement.
+    """
+    now = _now()
+    if now is not None:
+        now.load_ours(module)
+    modules = None if now is None else now.modules
+    with watching(Watch(f"the import of {module}", (), modules=modules, is_stage=False), sys._getframe(2)):
+        yield
+
+
+def _now() -> Watch | None:
+    """The watch of this thread."""
+    try:
+        watch: Watch | None = _of_this_thread.watch
+    except AttributeError:
+        # Not current_thread(): for a thread of C code it would make an object that stays.
+        thread = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
+        watch = getattr(thread, "_pgolf_watch", None)
+        _of_this_thread.watch = watch
+    return watch if watch is not None and not watch.ended else None
+
+
+# By the names of Python's audit events.
+_CHECKS: dict[str, Callable[..., None]] = {
+    "open": Watch.open,
+    "import": Watch.load,
+    "exec": Watch.run_text,
+    "compile": Watch.run_text,
+    "ctypes.dlopen": Watch.open_library,
+    "sqlite3.connect": Watch.open_database,
+    "subprocess.Popen": Watch.start,
+    "os.system": Watch.start,
+    "os.exec": Watch.start,
+    "os.posix_spawn": Watch.start,
+    "os.rename": Watch.rename,
+    "socket.connect": Watch.connect,
+    "tempfile.mkdtemp": Watch.make_folder,
+}
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    check = _CHECKS.get(event)
+    if check is not None:
+        watch = _now()
+        if watch is not None:
+            check(watch, *arguments)
+
+
+def _start(thread: threading.Thread) -> None:
+    """`Thread.start`, of which Python tells no hook before 3.12."""
+    thread._pgolf_watch = _now()  # type: ignore[attr-defined]
+    _START(thread)
+
+
+_START = threading.Thread.start
+
+
+def _is_stages_thread() -> bool:
+    watch = _now()
+    return watch is not None and watch.is_stage
+
+
+@cache
+def _begin() -> None:
+    """Once in a process: a hook cannot be taken away."""
+    sys.addaudithook(_hook)
+    threading.Thread.start = _start  # type: ignore[assignment, method-assign]
+    hide_where(_is_stages_thread)

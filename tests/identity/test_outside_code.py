@@ -1,0 +1,209 @@
+"""Code outside the package: modules in other folders are followed and run as hashed, distributions count by version."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHOW = """
+import sys
+from pgolf.errors import ConfigError
+from pgolf.identity.closure import stage_code
+{before}
+try:
+    code = stage_code("pgolf.probe")
+    import pgolf.probe
+    print(pgolf.probe.V, sorted(set(code.modules) - {{"pgolf.probe"}}), dict(code.distributions))
+except ConfigError as error:
+    print("REFUSED", error)
+"""
+
+
+def run(root: Path, *, before: str = "", path: str = "beside", code: str = SHOW, **environment: str) -> str:
+    paths = os.pathsep.join([str(root), *(str(root / entry) for entry in path.split())])
+    result = subprocess.run(
+        [sys.executable, "-c", code.format(before=before)],
+        env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+# What the probe imports, the files that this needs, and the modules that must be named. The edit is 11 -> 12.
+OUTSIDE = {
+    "a module": ("from scale import V", {"beside/scale.py": "V = 11"}, ["scale"]),
+    "one of several on a line": ("import os, scale\nV = scale.V", {"beside/scale.py": "V = 11"}, ["scale"]),
+    "one behind another": (
+        "import scale\nV = scale.V",
+        {"beside/scale.py": "from factor import V", "beside/factor.py": "V = 11"},
+        ["factor", "scale"],
+    ),
+    "a package": (
+        "from scale.factor import V",
+        {"beside/scale/__init__.py": "", "beside/scale/factor.py": "V = 11"},
+        ["scale", "scale.factor"],
+    ),
+    "a submodule by its package": (
+        "import scale.factor\nV = scale.factor.V",
+        {"beside/scale/__init__.py": "", "beside/scale/factor.py": "V = 11"},
+        ["scale", "scale.factor"],
+    ),
+    "a relative import": (
+        "from scale import V",
+        {"beside/scale/__init__.py": "from .factor import V", "beside/scale/factor.py": "V = 11"},
+        ["scale", "scale.factor"],
+    ),
+    "a folder without __init__.py": (
+        "from scale.factor import V",
+        {"beside/scale/factor.py": "V = 11"},
+        ["scale.factor"],
+    ),
+    "an import in a function": (
+        "def f():\n    from scale import V\n    return V\nV = f()",
+        {"beside/scale.py": "V = 11"},
+        ["scale"],
+    ),
+    "an import that may fail": (
+        "try:\n    from scale import V\nexcept ImportError:\n    V = 0",
+        {"beside/scale.py": "V = 11"},
+        ["scale"],
+    ),
+    "a file in site-packages that no distribution has": (
+        "from scale import V",
+        {"site-packages/scale.py": "V = 11"},
+        ["scale"],
+    ),
+    "our own command line": (
+        "from flows.scale import V",
+        {"flows/__init__.py": "", "flows/scale.py": "V = 11"},
+        ["flows", "flows.scale"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OUTSIDE)
+def test_modules_that_no_distribution_installs_are_followed_and_run_as_hashed(copy, what):
+    probe, files, modules = OUTSIDE[what]
+    write(copy, {"pgolf/probe.py": probe, **files})
+    path = "beside site-packages"
+    assert run(copy, path=path) == f"11 {modules} {{}}"
+    keys = SHOW.replace('print(pgolf.probe.V, sorted(set(code.modules) - {{"pgolf.probe"}})', "print((code.modules)")
+    before = run(copy, path=path, code=keys)
+    edited = {name: text.replace("11", "12") for name, text in files.items()}
+    edit = f"from pathlib import Path\nstage_code('pgolf.probe')\nfor name, text in {edited}.items(): " + (
+        f"Path({str(copy)!r}, name).write_text(text)"
+    )
+    assert run(copy, path=path, before=edit) == (f"11 {modules} {{}}"), "edited between the key and the import"
+    assert run(copy, path=path) == f"12 {modules} {{}}"
+    assert run(copy, path=path, code=keys) != before
+
+
+def test_children_get_the_modules_of_others_too(copy):
+    write(
+        copy,
+        {
+            "pgolf/probe.py": "from scale import V\nfrom folder.factor import W",
+            "beside/scale.py": "V = 11",
+            "beside/folder/factor.py": "W = 11",
+        },
+    )
+    archive = copy / "code.zip"
+    run(
+        copy,
+        before=f"from pgolf.identity.snapshot import CODE; stage_code('pgolf.probe'); CODE.write({str(archive)!r})",
+    )
+    write(copy, {"beside/scale.py": "V = 12", "beside/folder/factor.py": "W = 12"})
+    shown = "import pgolf.probe as p; print(p.V, p.W)"
+    child = subprocess.run(
+        [sys.executable, "-c", shown],
+        env={**os.environ, "PYTHONPATH": f"{archive}", "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert child.stdout.split() == ["11", "11"], child.stderr
+
+
+def distribution(version: str, *, name: str = "Scale-Kit", top: str = "scale") -> dict[str, str]:
+    folder = f"site-packages/{name.replace('-', '_').lower()}-{version}.dist-info"
+    return {
+        f"site-packages/{top}.py": "V = 11",
+        f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{folder}/RECORD": f"{top}.py,,\n",
+    }
+
+
+@pytest.mark.parametrize("name", ["scale", "Scale-Kit"])
+def test_of_a_distribution_the_version_counts_without_what_is_behind_a_plus(copy, name):
+    write(copy, {"pgolf/probe.py": "from scale import V", **distribution("1.2+cpu", name=name)})
+    assert run(copy, path="site-packages") == f"11 [] {{'{name}': '1.2'}}"
+
+
+def test_a_module_of_another_name_than_its_distribution_and_one_that_is_absent(copy):
+    # A distribution of the module's name that does not install it is not the one.
+    write(copy, distribution("3.0", name="scale", top="other"))
+    write(copy, distribution("1.2", name="kit"))
+    write(copy, {"pgolf/probe.py": "from scale import V\ntry:\n    import no_such_module\nexcept ImportError: pass"})
+    assert run(copy, path="site-packages") == "11 [] {'kit': '1.2', 'no_such_module': 'absent'}"
+
+
+REFUSED = {
+    "an extension module": ({"beside/scale.so": ""}, "from scale import V", "scale.so, and no installed"),
+    "compiled code without source": ({"beside/scale.pyc": ""}, "from scale import V", "scale.pyc, and no installed"),
+    "a hidden library": ({"beside/colorsys.py": "V = 11"}, "from colorsys import V", "hides 'colorsys'"),
+    "a star": ({"beside/scale.py": "V = 11"}, "from scale import *", "hides what it brings in"),
+    "a call that imports": ({"beside/scale.py": "V = 11"}, "import importlib\nV = importlib.import_module('scale').V", "by a call"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_code_whose_bytes_cannot_be_named_is_refused(copy, what):
+    files, probe, message = REFUSED[what]
+    write(copy, {"pgolf/probe.py": probe, **files})
+    printed = run(copy)
+    assert printed.startswith("REFUSED ")
+    assert message in printed
+
+
+def test_a_module_that_was_imported_before_is_refused_and_says_what_to_do(copy):
+    write(copy, {"pgolf/probe.py": "from scale import V", "beside/scale.py": "V = 11"})
+    printed = run(copy, code="import scale\n" + SHOW)
+    assert "module 'scale'" in printed
+    assert "was imported before pgolf could read it" in printed
+    assert "import pgolf first" in printed
+
+
+HIDDEN = {
+    "an environment variable": "import os\nV = os.environ.get('V', '11')",
+    "getenv": "from os import getenv\nV = getenv('V')",
+    "bytes of the environment": "import os\nV = os.environb",
+    "expandvars": "import os.path\nV = os.path.expandvars('$V')",
+    "exec": "exec(open('scale.txt').read())",
+    "exec by another name": "run = exec\nrun('V = 11')",
+    "eval": "V = eval('11')",
+    "compile": "V = compile('11', '', 'eval')",
+    "runpy": "import runpy\nV = runpy.run_path('scale.py')",
+    "run_path alone": "from runpy import run_path\nV = 11",
+    "a loader by file": "import importlib.util as u\nV = u.spec_from_file_location('scale', 'scale.py')",
+    "a loader by its class": "from importlib.machinery import SourceFileLoader\nV = 11",
+}
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+@pytest.mark.parametrize("place", ["pgolf/probe.py", "beside/scale.py"])
+def test_code_that_reads_more_than_a_key_shows_is_refused_with_its_line(copy, what, place):
+    write(copy, {"pgolf/probe.py": "from scale import V", "beside/scale.py": "V = 11", place: HIDDEN[what]})
+    printed = run(copy)
+    assert printed.startswith("REFUSED ")
+    assert re.search(rf"{place}:[12]: ", printed)
+    assert "would do what its key does not show" in printed

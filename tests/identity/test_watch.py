@@ -1,0 +1,215 @@
+"""What a stage may read while it runs: real files, programs and threads, in a copy of the package with a probe."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.identity.conftest import copy_of_pgolf
+
+SETUP = """
+import os, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from pgolf.errors import UndeclaredRead
+from pgolf.identity.watch import Watch, watching
+root = Path(sys.argv[1])
+import pgolf.probe
+try:
+    with watching(Watch("toy", [root / "in", root / "out"], modules={"pgolf.probe"})):
+        made = pgolf.probe.make(root)
+    print(made)
+except UndeclaredRead as error:
+    print("REFUSED", error)
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Path:
+    """A folder with a pgolf of its own, and files that a stage may and may not read."""
+    root = copy_of_pgolf(tmp_path_factory.mktemp("watched"))
+    (root / "pgolf/scale.json").write_text("11")
+    (root / "pgolf/unreached.py").write_text("V = 11")
+    for folder in ("in", "out", "work"):
+        (root / folder).mkdir()
+    (root / "in/data.txt").write_text("11")
+    (root / "outside.txt").write_text("11")
+    (root / "beside.py").write_text("V = 11")
+    (root / "in/link.txt").symlink_to(root / "in/data.txt")
+    (root / "out_link.txt").symlink_to(root / "in/data.txt")
+    return root
+
+
+def run(root: Path, probe: str, *, code: str = SETUP, **environment: str) -> str:
+    (root / "pgolf/probe.py").write_text("import os\nfrom pathlib import Path\n" + probe + "\n")
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(root)],
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1", **environment},
+        cwd=root / "work",
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+REFUSED = {
+    "a file beside the code": "    return Path(__file__).with_name('scale.json').read_text()",
+    "a file beside the inputs": "    return (root / 'outside.txt').read_text()",
+    "a path with two dots": "    return open(f'{root}/in/../outside.txt').read()",
+    "a relative path": "    return open('../outside.txt').read()",
+    "a name in bytes": "    return open(os.fsencode(root) + b'/outside.txt').read()",
+    "a descriptor": "    return os.read(os.open(root / 'outside.txt', os.O_RDONLY), 9)",
+    "a file opened to read and write": "    return open(root / 'outside.txt', 'r+').read()",
+    "a file that is appended to and read": "    return open(root / 'outside.txt', 'a+').read()",
+    "a map": "    import mmap\n    return mmap.mmap(open(root / 'outside.txt').fileno(), 0, prot=mmap.PROT_READ)[:]",
+    "an array that numpy reads": "    import numpy as np\n    return np.loadtxt(root / 'outside.txt')",
+    "a database": "    import sqlite3\n    return sqlite3.connect(root / 'outside.txt')",
+    "a library by its path": "    import ctypes\n    return ctypes.CDLL(str(root / 'outside.txt'))",
+    "a file that the system has": "    return open('/etc/passwd').read()",
+    "a thread": (
+        "    found = []\n    import threading\n"
+        "    def read():\n        try: found.append(open('../outside.txt').read())\n        except Exception: pass\n"
+        "    thread = threading.Thread(target=read); thread.start(); thread.join()\n    return found"
+    ),
+    "a thread of a pool": (
+        "    from concurrent.futures import ThreadPoolExecutor\n"
+        "    with ThreadPoolExecutor(2) as pool: return list(pool.map(Path.read_text, [root / 'outside.txt']))"
+    ),
+    "an error that is swallowed": (
+        "    try: return (root / 'outside.txt').read_text()\n    except Exception: return 'not read'"
+    ),
+    "a program": (
+        "    import subprocess\n    return subprocess.run(['cat', root / 'outside.txt'], capture_output=True).stdout"
+    ),
+    "a program in a shell": "    return os.system('true')",
+    "text that is run": "    import builtins\n    return getattr(builtins, 'ex' + 'ec')('1')",
+    "text that is compiled": "    import builtins\n    return getattr(builtins, 'comp' + 'ile')('1', 'x', 'eval')",
+    "a file that is run": (
+        "    import importlib\n    runner = vars(importlib)['import_' + 'module']('run' + 'py')\n"
+        "    return vars(runner)['run_' + 'path'](str(root / 'beside.py'))"
+    ),
+    "a module of a computed name": "    import importlib\n    return vars(importlib)['import_' + 'module']('beside').V",
+    "a module of ours of a computed name": (
+        "    import importlib\n    return vars(importlib)['import_' + 'module']('pgolf.unreached').V"
+    ),
+    "another machine": (
+        "    import socket\n    s = socket.socket(); s.settimeout(0.01)\n    return s.connect(('192.0.2.1', 9))"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_stage_ends_where_it_reads_what_its_key_does_not_name(package, what):
+    probe = f"def make(root):\n{REFUSED[what]}"
+    printed = run(package, probe)
+    assert printed.startswith("REFUSED "), printed
+    assert "pgolf/probe.py:" in printed
+    assert "toy " in printed
+    assert "its key does not name" in printed
+
+
+ALLOWED = {
+    "its inputs": "    return (root / 'in/data.txt').read_text()",
+    "a link to its inputs": "    return open(root / 'in/link.txt').read() + open(root / 'out_link.txt').read()",
+    "what it wrote": "    (root / 'out/x').write_text('11')\n    return (root / 'out/x').read_text()",
+    "what it wrote elsewhere": (
+        "    Path('x').write_text('11')\n    Path('x').rename('y')\n    return Path('y').read_text()"
+    ),
+    "a temporary file": (
+        "    import tempfile\n    with tempfile.NamedTemporaryFile() as file:\n"
+        "        file.write(b'11'); file.flush()\n        return open(file.name).read()"
+    ),
+    "a temporary folder": (
+        "    import tempfile\n    with tempfile.TemporaryDirectory() as folder:\n"
+        "        os.close(os.open(folder, os.O_RDONLY))\n        import sqlite3\n"
+        "        return str(sqlite3.connect(folder + '/x').execute('select 11').fetchone())"
+    ),
+    "the interpreter": "    import zoneinfo, this, wsgiref.headers\n    return open(os.__file__).readline() and '11'",
+    "a distribution": "    import numpy as np, pyarrow\n    return open(np.__file__).read(3) and '11'",
+    "versions": "    from importlib import metadata\n    return metadata.version('numpy') and '11'",
+    "a file that is not there": "    return '11' if not Path('../nothing').exists() else 0",
+    "random bytes": "    return str(len(os.urandom(11)))",
+    "a device": "    return '11' + open('/dev/null').read()",
+    "this machine": (
+        "    import socket\n    s = socket.create_server(('127.0.0.1', 0))\n"
+        "    socket.create_connection(s.getsockname()).close()\n    return '11'"
+    ),
+    "a class made of text": (
+        "    import collections, dataclasses\n    collections.namedtuple('A', 'b')\n"
+        "    return dataclasses.make_dataclass('B', ['c'])('11').c"
+    ),
+    "a traceback": (
+        "    import traceback\n    try: 1 / 0\n    except ZeroDivisionError: return '11' + traceback.format_exc()"
+    ),
+    "a compiled loop": "    import numba\n    return str(numba.njit(lambda x: x + 1)(10))",
+}
+
+
+@pytest.mark.parametrize("what", ALLOWED)
+def test_a_stage_reads_its_inputs_its_own_files_and_what_is_installed(package, what):
+    printed = run(package, f"def make(root):\n{ALLOWED[what]}")
+    assert "11" in printed
+    assert "REFUSED" not in printed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "V = Path(__file__).with_name('scale.json').read_text()",
+        "class A:\n    v = open(Path(__file__).with_name('scale.json')).read()",
+        "import numpy as np\nV = np.loadtxt(Path(__file__).with_name('scale.json'))",
+    ],
+)
+def test_a_module_reads_nothing_while_it_is_imported(package, body):
+    (package / "pgolf/probe.py").write_text("from pathlib import Path\n" + body)
+    result = subprocess.run(
+        [sys.executable, "-c", "import pgolf.probe"],
+        env={**os.environ, "PYTHONPATH": str(package), "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert "UndeclaredRead" in result.stderr
+    assert "the import of pgolf.probe opens" in result.stderr
+
+
+def test_variables_that_are_not_listed_are_not_there_for_a_stage(package):
+    probe = """
+import os as o
+def see():
+    e = vars(o)["envi" + "ron"]
+    b = vars(o)["environ" + "b"]
+    return [e.get("BPB_SCALE"), "BPB_SCALE" in e, "BPB_SCALE" in list(e), "BPB_SCALE" in e.copy(),
+            "BPB_SCALE" in str(e), vars(o)["get" + "env"]("BPB_SCALE"), b.get(b"BPB_SCALE"), e["HOME"],
+            len(e) == len(list(e)), "NVIDIA_TF32_OVERRIDE" in e, "TMPDIR" in e]
+def make(root):
+    return see()
+"""
+    seen = run(package, probe, BPB_SCALE="0.5", NVIDIA_TF32_OVERRIDE="1", TMPDIR="/tmp", HOME="/home/someone")
+    assert seen == str([None, False, False, False, False, None, None, "/home/someone", True, False, True])
+
+
+def test_others_see_their_variables_and_files_while_a_stage_runs(package):
+    code = SETUP.replace(
+        "try:\n",
+        """
+def other():
+    pgolf.probe.go.wait()
+    pgolf.probe.found += [os.environ.get("BPB_SCALE"), (root / "outside.txt").read_text()]
+    pgolf.probe.done.set()
+threading.Thread(target=other).start()
+try:
+""",
+    )
+    probe = """
+import threading
+go, done, found = threading.Event(), threading.Event(), []
+def make(root):
+    go.set()
+    done.wait()
+    return found
+"""
+    assert run(package, probe, code=code, BPB_SCALE="0.5") == "['0.5', '11']"
