@@ -60,11 +60,11 @@ class _Compared:
 
 
 def _describe(section: str, name: str, before: Any, after: Any) -> str:
+    what = "new" if before is None else "gone" if after is None else "changed"
     if section == "code":
-        what = "new" if before is None else "gone" if after is None else "changed"
         return f"code: {name.replace('.', '/')}.py {what}"
     if section == "inputs":
-        return f"input {name} changed"
+        return f"input {name} {what}"
     label = {"version": "stage version", "tools": f"tool {name}"}.get(section, name)
     return f"{label} {_short(before)} → {_short(after)}"
 
