@@ -25,7 +25,8 @@ from tasks.stage_tasks import TASKS
 STOP_GRACE_S = 20.0
 
 
-@flow(name="record", flow_run_name="{recipe}")
+# A flow cannot tell what may pass, and would run all again: the user's retries are those of its tasks.
+@flow(name="record", flow_run_name="{recipe}", retries=0)
 @with_recipe_parameters
 def record(**given: Any) -> dict[str, Ref]:
     """Run a named recipe; a section that is given replaces the recipe's own as a whole.
