@@ -214,4 +214,4 @@ def _names(todo: Sequence[Step]) -> list[str]:
 
 def _name_option(todo: Sequence[Step]) -> str:
     fetched = any(isinstance(step.node.config, FetchConfig) for step in todo)
-    return "fetch.variant" if fetched else "tokenize.name"
+    return "--set fetch.variant" if fetched else "--set tokenize.name"

@@ -125,7 +125,7 @@ CPU_DEMO = {"device": "cpu"}
         (['mix.mixers=["dirichlet"]'], "is no cell of the grid"),
         (["mix.alphas=0.1,0.2"], "alpha 0.4, is no cell"),
         (["mix.orders=2,3"], "order 5 alpha 0.4, is no cell"),
-        (["tokenize.name=" + 250 * "x"], "tokenize.name: a file would be named x{40}…x*.model, 256 bytes"),
+        (["tokenize.name=" + 250 * "x"], "--set tokenize.name: a file would be named x{40}…x*.model, 256 bytes"),
         (['mix.hedges=[{"trigram_rows": 100000000}]'], "mix: bigrams and 100,000,000 trigram rows .*the limit is"),
     ],
 )
