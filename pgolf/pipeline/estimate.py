@@ -18,6 +18,8 @@ from pgolf.store.differences import changed_fields
 from pgolf.store.output_record import Record
 
 _SHOWN_CHANGES = 2
+# Of a store of thousands of runs the latest are enough to name a difference.
+_COMPARED = 64
 # Two runs show that seconds grow with the units if a unit took as long in both, within this factor.
 _SAME_PACE = 1.25
 
@@ -55,7 +57,8 @@ def estimate(
     done = [(record, made) for record in made_here if (made := work_of(record)) is not None]
     alike = [(record, made) for record, made in done if made.shape == work.shape]
     if not alike:
-        return Estimate(None, _with_limit(work, _unlike(work, [made for _, made in done])))
+        latest = sorted(done, key=lambda pair: pair[0].started_utc)[-_COMPARED:]
+        return Estimate(None, _with_limit(work, _unlike(work, [made for _, made in latest])))
 
     def nearness(record: Record) -> tuple[bool, int, bool, str]:
         # The same inputs first, then the same node, then the latest.
