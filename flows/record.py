@@ -13,7 +13,7 @@ from flows.shutdown import end_within
 from pgolf.pipeline.graph import Node, pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
-from pgolf.pipeline.preflight import check_machine
+from pgolf.pipeline.preflight import check_run
 from pgolf.recipes.recipe import IMPORT, Recipe
 from tasks.cache import Ref
 from tasks.listening import LISTENER
@@ -25,7 +25,8 @@ from tasks.stage_tasks import TASKS
 STOP_GRACE_S = 20.0
 
 
-@flow(name="record", flow_run_name="{recipe}")
+# A flow cannot tell what may pass, and would run all again: the user's retries are those of its tasks.
+@flow(name="record", flow_run_name="{recipe}", retries=0)
 @with_recipe_parameters
 def record(**given: Any) -> dict[str, Ref]:
     """Run a named recipe; a section that is given replaces the recipe's own as a whole.
@@ -47,7 +48,14 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
     steps = make_plan(nodes, place.open_store(), place.memo())
     if evaluation_only:
         refuse_all_but_evaluation(steps)
-    check_machine(steps, place.run_options())
+    check_run(
+        recipe,
+        steps,
+        place.run_options(),
+        store=place.store,
+        results=place.results,
+        evaluation_only=evaluation_only,
+    )
     ledger = Ledger(LISTENER.get())
     token = LISTENER.set(ledger)
     try:

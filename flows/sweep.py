@@ -9,7 +9,7 @@ from flows.record import run_stages
 from tasks.cache import Ref
 
 
-@flow(name="sweep", flow_run_name="{recipe}")
+@flow(name="sweep", flow_run_name="{recipe}", retries=0)
 @with_recipe_parameters
 def sweep(**given: Any) -> dict[str, Ref]:
     """Evaluate a named recipe's finished artifacts; a section that is given replaces the recipe's own as a whole.

@@ -7,13 +7,15 @@ PgolfError
 │   ├── ShardError        a token file is not a challenge shard
 │   ├── TokenizerError    a tokenizer cannot be read or trained, or does not fit the data
 │   └── FetchError        a published data set cannot be downloaded as requested
+│       └── DownloadFailed      the connection failed; it may not the next time
 ├── TrainingError         training cannot start or continue
 │   └── NonFiniteLoss     the loss became NaN or infinite (names the step)
 ├── QuantizationError     weights or Hessians cannot be quantized
 ├── BudgetExceeded        even the smallest artifact is over the byte budget
 ├── ArtifactError         a packed model file cannot be decoded
 ├── StoreError            the artifact store cannot be read or written
-│   └── StoreFull         no space left; nothing half-written remains
+│   ├── StoreFull         no space left; nothing half-written remains
+│   └── StoreUnreachable  the service of an object store failed; it may not the next time
 ├── Stopped               the run was told to stop before this stage finished
 ├── UndeclaredRead        a stage read what its key does not name
 ├── LaunchError           a subprocess (torchrun) failed; carries its last lines
@@ -22,9 +24,13 @@ PgolfError
 
 
 class PgolfError(Exception):
-    """Base class of all errors meant for users; `exit_code` is the command line's exit status."""
+    """Base class of all errors meant for users; `exit_code` is the command line's exit status.
+
+    may_pass: whether the same again may succeed without anybody's doing; of all others a retry only costs its time.
+    """
 
     exit_code = 2
+    may_pass = False
 
 
 class ConfigError(PgolfError, ValueError):
@@ -49,6 +55,12 @@ class TokenizerError(DataError):
 
 class FetchError(DataError):
     """A published data set cannot be downloaded as requested."""
+
+
+class DownloadFailed(FetchError):
+    """A file of a published data set did not arrive."""
+
+    may_pass = True
 
 
 class TrainingError(PgolfError):
@@ -85,6 +97,12 @@ class StoreFull(StoreError):
     """No space left on the store's device; nothing half-written remains."""
 
 
+class StoreUnreachable(StoreError):
+    """The service of an object store does not answer, or answered with a failure of its own."""
+
+    may_pass = True
+
+
 class UndeclaredRead(PgolfError):
     """A stage read, ran or connected to what its key does not name."""
 
@@ -93,6 +111,7 @@ class LaunchError(PgolfError):
     """A subprocess failed; the message carries its last lines of output."""
 
     exit_code = 1
+    may_pass = True
 
 
 class Stopped(PgolfError):

@@ -14,6 +14,7 @@ from pgolf.identity.fingerprint import digest
 from pgolf.pipeline.graph import Node, key_of
 from pgolf.store.artifact import Artifact, Store
 from tasks.place import Place
+from tasks.retries import may_pass
 
 
 class Ref(BaseModel):
@@ -62,4 +63,5 @@ STAGE_OPTIONS: dict[str, Any] = {
     "cache_policy": STAGE_KEY,
     "persist_result": True,
     "result_serializer": "json",
+    "retry_condition_fn": may_pass,
 }

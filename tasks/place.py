@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +15,9 @@ from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.store.remote import Remote, checked_url, is_url
 from pgolf.store.shared import SharedStore
+
+_MOST_NAME_BYTES = 255
+_MOST_PATH_BYTES = 3500  # of 4,095; outputs and tables need the rest for names of their own
 
 
 class Place(BaseModel):
@@ -61,6 +64,25 @@ class Place(BaseModel):
             fields["remote"] = checked_url(fields["remote"])
             fields.setdefault("store", _cache_of(fields["remote"]))
         return fields
+
+    @model_validator(mode="after")
+    def _names_are_short(self) -> Self:
+        """No file system could look such a path up, whatever it is for."""
+        options = ("store", "results", "documents", "tokenizer")
+        named = [(option, getattr(self, option)) for option in options]
+        named += [("checkpoint", path) for path in self.checkpoints.values()]
+        for option, path in named:
+            if path is None:
+                continue
+            longest = max(path.parts, key=lambda part: len(os.fsencode(part)), default="")
+            if (size_bytes := len(os.fsencode(longest))) > _MOST_NAME_BYTES:
+                raise ValueError(
+                    f"--{option} has a name of {size_bytes:,} bytes, {longest[:40]}…, and a file system holds names of "
+                    f"up to {_MOST_NAME_BYTES}; shorten it"
+                )
+            if (size_bytes := len(os.fsencode(path.absolute()))) > _MOST_PATH_BYTES:
+                raise ValueError(f"--{option} is a path of {size_bytes:,} bytes; shorten it to {_MOST_PATH_BYTES:,}")
+        return self
 
     def open_store(self) -> Store:
         """The artifact store."""

@@ -10,9 +10,10 @@ from pgolf.pipeline.outcome import outcome_of
 from pgolf.recipes.recipe import Recipe
 from tasks.cache import Ref
 from tasks.place import Place
+from tasks.retries import may_pass
 
 
-@task(name="report")
+@task(name="report", retry_condition_fn=may_pass)
 def report_results(
     recipe: Recipe,
     nodes: Sequence[Node],

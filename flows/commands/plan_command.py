@@ -3,16 +3,23 @@
 import argparse
 import json
 import math
+import shutil
+import sys
+import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
+from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
+from pgolf.pipeline.preflight import refusals
+from pgolf.recipes.grid_text import refuse_large_grid
 from pgolf.run import RunOptions
 
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
+REFUSED = "✗"
 
 
 EXAMPLES = """examples:
@@ -26,39 +33,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe(parser)
     add_places(parser)
+    add_max_points(parser)
     parser.add_argument("--price-per-hour", type=float, metavar="MONEY", help="price of the machine, to show the cost")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print one line per output: reuse, run or depends, the reasons, expected seconds and cost."""
+    """Print one line per output: reuse, run or depends, the reasons, expected seconds and cost.
+
+    Returns 2 where `pgolf run` would refuse to start here, and says why.
+    """
     price = arguments.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise ConfigError(f"--price-per-hour is {price}; give a price such as 23.92")
     recipe = recipe_of(arguments)
+    refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
     store, memo, run = place.open_store(), place.memo(), place.run_options()
     steps = make_plan(pipeline(recipe, place.sources(), run), store, memo, run, most_read_bytes=GLANCE_BYTES)
+    refused = refusals(recipe, steps, run, store=place.store, results=place.results)
     if store.root.is_dir():
         store.save_memo()
         memo.save()
     if arguments.json:
-        print(json.dumps(plan_data(recipe.name, steps, run, price), indent=2))
+        print(json.dumps(plan_data(recipe.name, steps, run, price) | {"refused": list(refused)}, indent=2))
     else:
         print_steps(steps, run, price)
-    return 0
+        for reason in refused:
+            _print(f"{REFUSED} `pgolf run` would refuse here: {reason}")
+    return 2 if refused else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Seconds of a plan. to_run: stages that run or may run, `unknown` of them without an estimate; the others take
-    `seconds` one after the other, and `wall_s` at best, side by side. reused_s: what the reused ones took.
+    """Seconds of a plan. to_run: stages that run or may run; unknown: nodes among them without an estimate. The others
+    take `seconds` one after the other, and `wall_s` at best, side by side. reused_s: what the reused ones took.
     """
 
     to_run: int
     seconds: float
     wall_s: float
-    unknown: int
+    unknown: tuple[str, ...]
     reused: int
     reused_s: float
 
@@ -72,7 +87,7 @@ class Totals:
             to_run=len(todo),
             seconds=round(sum(known), 3),
             wall_s=round(expected_wall_s(todo, run), 3),
-            unknown=len(todo) - len(known),
+            unknown=tuple(step.node.name for step in todo if step.expected_s is None),
             reused=len(saved),
             reused_s=round(sum(saved), 3),
         )
@@ -102,7 +117,8 @@ def plan_data(recipe: str, steps: Sequence[Step], run: RunOptions, price_per_hou
         ],
         "expected_s": totals.seconds,
         "expected_wall_s": totals.wall_s,
-        "nodes_without_estimate": totals.unknown,
+        "nodes_without_estimate": len(totals.unknown),
+        "without_estimate": list(totals.unknown),
         "reused_s": totals.reused_s,
         "expected_cost": cost(totals.seconds),
         "expected_wall_cost": cost(totals.wall_s),
@@ -117,27 +133,50 @@ def print_steps(steps: Sequence[Step], run: RunOptions, price_per_hour: float | 
         seconds = "" if step.action == "reuse" else "?" if step.expected_s is None else f"{step.expected_s:,.1f} s"
         text = step.artifact.path.name if step.artifact else "; ".join(step.reasons)
         note = f"  ({step.estimate.note})" if step.estimate.note else ""
-        print(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}{note}")
-    print("; ".join(_sentences(Totals.of(steps, run), price_per_hour)))
+        _print(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}{note}")
+    _print("; ".join(_sentences(Totals.of(steps, run), price_per_hour)))
+
+
+def _print(line: str) -> None:
+    """One line; on a terminal that is narrower it goes on below, indented, and breaks between words."""
+    if sys.stdout.isatty():
+        columns = max(40, shutil.get_terminal_size().columns)
+        # Runs of spaces keep the columns together; only the width is at stake here.
+        line = textwrap.fill(line, columns, subsequent_indent="    ", break_on_hyphens=False, drop_whitespace=True)
+    print(line)
 
 
 def _sentences(totals: Totals, price_per_hour: float | None) -> list[str]:
     saves = f" (saves {totals.reused_s:,.1f} s)" if totals.reused_s else ""
     said = [f"{totals.reused} of {totals.to_run + totals.reused} reused{saves}"]
     side_by_side = totals.wall_s < 0.99 * totals.seconds
-    if totals.unknown < totals.to_run:
-        text = f"about {totals.seconds:,.1f} s to run"
-        text += f", {totals.wall_s:,.1f} s at best with stages side by side" if side_by_side else ""
-        text += f", and {totals.unknown} without a comparable earlier run" if totals.unknown else ""
-        said.append(text)
-    elif totals.to_run:
+    nothing_known = 0 < totals.to_run == len(totals.unknown)
+    unknown = _by_stage(totals.unknown)
+    if nothing_known:
         said.append("no comparable earlier run to judge by")
+    elif totals.to_run:
+        text = "at least " if totals.unknown else "about "
+        text += f"{totals.seconds:,.1f} s to run"
+        text += f", {totals.wall_s:,.1f} s at best with stages side by side" if side_by_side else ""
+        text += f", without {unknown}" if totals.unknown else ""
+        said.append(text)
     if price_per_hour is not None:
         wall, whole, saved = (_cost(s, price_per_hour) for s in (totals.wall_s, totals.seconds, totals.reused_s))
-        least = f"{wall:.2f} to " if side_by_side else ""
-        unknown = " and what is unknown" if totals.unknown else ""
-        said.append(f"cost {least}{whole:.2f}{unknown}, saved {saved:.2f}")
+        if nothing_known:
+            cost = f"cost unknown ({unknown})"
+        elif totals.unknown:
+            cost = f"cost at least {wall:.2f}, without {unknown}"
+        else:
+            cost = f"cost {wall:.2f} to {whole:.2f}" if side_by_side else f"cost {whole:.2f}"
+        said.append(f"{cost}, saved {saved:.2f}")
     return said
+
+
+def _by_stage(nodes: Sequence[str]) -> str:
+    """The nodes by stage, with how many of each: train ×3, count ×2, mix[7]."""
+    stages = Counter(node.partition("[")[0] for node in nodes)
+    alone = {node.partition("[")[0]: node for node in nodes}
+    return ", ".join(alone[stage] if n == 1 else f"{stage} ×{n}" for stage, n in stages.items())
 
 
 def _cost(seconds: float, price_per_hour: float) -> float:

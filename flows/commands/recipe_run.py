@@ -15,7 +15,7 @@ from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.outcome import outcome_of
 from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
-from pgolf.pipeline.preflight import check_machine
+from pgolf.pipeline.preflight import check_run
 from pgolf.recipes.grid_text import refuse_large_grid
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Artifact
@@ -48,7 +48,14 @@ def run_recipe(
     steps = make_plan(nodes, store, memo)
     if evaluation_only:
         refuse_all_but_evaluation(steps)
-    check_machine(steps, place.run_options())
+    check_run(
+        recipe,
+        steps,
+        place.run_options(),
+        store=place.store,
+        results=place.results,
+        evaluation_only=evaluation_only,
+    )
     reasons = reasons_of(steps)
     in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
     with ended_by_sigterm(), Console(reasons) as console:

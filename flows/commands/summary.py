@@ -57,7 +57,8 @@ def _train(facts: Facts) -> str:
 
 
 def _import(facts: Facts) -> str:
-    return f"{facts['parameters']:,} parameters in {facts['tensors']} published tensors"
+    bare = f", named without {facts['prefixes']}" if facts.get("prefixes") else ""
+    return f"{facts['parameters']:,} parameters in {facts['tensors']} published tensors{bare}"
 
 
 def _calibrate(facts: Facts) -> str:

@@ -30,7 +30,7 @@ from pgolf.corpus.dataset import MANIFEST_NAME, Split, inside, shard_name, whole
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import read_shard
 from pgolf.corpus.tokenizer import load_tokenizer
-from pgolf.errors import FetchError
+from pgolf.errors import DownloadFailed, FetchError
 from pgolf.run import Made, Progress, RunOptions
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -199,7 +199,7 @@ def _translated_errors(name: str, repo_id: str, revision: str) -> Iterator[None]
         # An errno means a local problem (a full disk): let it through.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise FetchError(
+        raise DownloadFailed(
             f"{name}: download failed ({_first_line(error)}); run again, finished files are kept"
         ) from error
 

@@ -458,18 +458,23 @@ def _imports(tree: ast.Module, package: str, where: str) -> tuple[Import, ...]:
 
 def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Line and description of whatever reads the environment, runs text as code, or loads modules from files."""
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             name = node.attr
         elif isinstance(node, ast.alias):
             name = node.name.rpartition(".")[2]
+            if name in _DYNAMIC_IMPORTS and node.asname not in (None, name):
+                yield node.lineno, f"calls {name} by another name"
         elif isinstance(node, ast.Name):
             name = node.id
             if name in _RUNNING_TEXT and isinstance(node.ctx, ast.Load):
                 yield node.lineno, f"uses {name}()"
         else:
             continue
-        if name in _ENVIRONMENT:
+        if name in _DYNAMIC_IMPORTS and id(node) not in called and not isinstance(node, ast.alias):
+            yield node.lineno, f"hands on {name}"
+        elif name in _ENVIRONMENT:
             yield node.lineno, f"reads environment variables ({name})"
         elif name in _LOADERS or name == "runpy":
             yield node.lineno, f"loads code by {name}"

@@ -8,6 +8,8 @@ from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
 from pgolf.eval.ttt_config import BatchMeansConfig
 
+LIMIT_BYTES = 8 << 30  # of count tables
+
 
 class HedgeConfig(StageConfig):
     """Experts weighted by their past losses (Hedge); the numbers of Parameter Golf PR #745 are the defaults.
@@ -57,3 +59,15 @@ class HedgeConfig(StageConfig):
                 "the published experts count an empty trigram row as one token: set trigram_least_total=1"
             )
         return self
+
+
+def refuse_large_tables(*, vocab_size: int, trigram_rows: int) -> None:
+    """Raise ConfigError for bigram and trigram tables beyond LIMIT_BYTES."""
+    size_bytes = 4 * (vocab_size + 1) * (vocab_size + trigram_rows)
+    if size_bytes > LIMIT_BYTES:
+        fitting = LIMIT_BYTES // (4 * (vocab_size + 1)) - vocab_size
+        advice = f"set trigram_rows to at most {fitting:,}" if fitting > 0 else "take a smaller vocabulary"
+        raise ConfigError(
+            f"bigrams and {trigram_rows:,} trigram rows over {vocab_size:,} tokens take {size_bytes:,} bytes, "
+            f"the limit is {LIMIT_BYTES:,}; {advice}"
+        )

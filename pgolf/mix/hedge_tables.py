@@ -14,10 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pgolf.errors import ConfigError
-from pgolf.mix.hedge_config import HedgeConfig
-
-LIMIT_BYTES = 8 << 30
+from pgolf.mix.hedge_config import HedgeConfig, refuse_large_tables
 
 Uint32Array = npt.NDArray[np.uint32]
 Int64Array = npt.NDArray[np.int64]
@@ -37,18 +34,11 @@ class NgramLosses:
 class HedgeTables:
     """Counts of everything seen so far, uint32, empty at first.
 
-    Raises ConfigError for tables beyond LIMIT_BYTES.
+    Raises ConfigError for tables that are too large.
     """
 
     def __init__(self, *, vocab_size: int, trigram_rows: int) -> None:
-        size_bytes = 4 * (vocab_size + 1) * (vocab_size + trigram_rows)
-        if size_bytes > LIMIT_BYTES:
-            fitting = LIMIT_BYTES // (4 * (vocab_size + 1)) - vocab_size
-            advice = f"set trigram_rows to at most {fitting:,}" if fitting > 0 else "take a smaller vocabulary"
-            raise ConfigError(
-                f"bigrams and {trigram_rows:,} trigram rows over {vocab_size:,} tokens take {size_bytes:,} bytes, "
-                f"the limit is {LIMIT_BYTES:,}; {advice}"
-            )
+        refuse_large_tables(vocab_size=vocab_size, trigram_rows=trigram_rows)
         self.vocab_size = vocab_size
         self.tokens = 0
         self._unigram_V = np.zeros(vocab_size, np.uint32)

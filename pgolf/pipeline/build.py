@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from pgolf.pipeline.graph import Link, Node, input_folders, key_of
+from pgolf.pipeline.graph import External, Link, Node, input_folders, key_of
 from pgolf.pipeline.listen import Both, Listener, Silence
 from pgolf.pipeline.status import StatusFile
 from pgolf.run import RunOptions
@@ -52,7 +52,7 @@ def build_node(
             on_wait=wait,
             on_queue=lambda text: told.waiting(node, text),
             on_build=lambda: told.building(node),
-            changed_meanwhile=lambda: differences(key.fields(), key_of(node, parents, memo).fields()),
+            changed_meanwhile=lambda: _gone(node) or differences(key.fields(), key_of(node, parents, memo).fields()),
         )
     listener.done(node, artifact, built=built)
     return artifact, built
@@ -91,6 +91,15 @@ def _look_again() -> None:
 
 def _wait() -> None:
     """Nothing else is left to do."""
+
+
+def _gone(node: Node) -> list[str]:
+    """One text per file from outside that is no longer there: it has no content to compare."""
+    return [
+        f"input {role} gone: {source.path} is no longer there"
+        for role, source in node.inputs.items()
+        if isinstance(source, External) and not source.path.exists()
+    ]
 
 
 def _parents(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, Parent]:

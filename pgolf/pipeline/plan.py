@@ -5,7 +5,7 @@ Imports neither torch nor Prefect, and changes nothing in the store.
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +17,7 @@ from pgolf.identity.stage import StageKey
 from pgolf.pipeline.estimate import Estimate, estimate
 from pgolf.pipeline.graph import Link, Node, key_of, unread
 from pgolf.pipeline.makespan import makespan_s, pools_here, work_of
+from pgolf.pipeline.work import Work, work_of_node, work_of_record
 from pgolf.recipes.recipe import TRAIN
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, Store
@@ -65,13 +66,14 @@ def make_plan(
     more of that than this are left open, and what rests on them; of outputs with more, the content is not verified.
     Raises DataError when an input file cannot be read.
     """
-    # Of the stages that have to run alone: a store of many runs holds many records.
-    records_of = cache(lambda stage: list(store.records(stage)))
+    past = _Past(store)
+    before: dict[str, Node] = {}
     artifacts: dict[str, Artifact] = {}
     steps: list[Step] = []
     with _no_collection():
         for node in nodes:
-            step = _step(node, artifacts, store, memo, records_of, run, most_read_bytes)
+            step = _step(node, before, artifacts, store, memo, past, run, most_read_bytes)
+            before[node.name] = node
             if step.artifact is not None:
                 artifacts[node.name] = step.artifact
             steps.append(step)
@@ -112,18 +114,56 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+class _Past:
+    """The records of a store, each stage's read once, when it is asked for: a store of many runs holds many."""
+
+    def __init__(self, store: Store) -> None:
+        self.of_stage = cache(lambda stage: list(store.records(stage)))
+        self._by_folder = cache(lambda stage: {record.folder: record for record in self.of_stage(stage)})
+        self._work: dict[str, Work | None] = {}
+        self.targets: int | None = None  # of the plan's own data
+
+    def at(self, folder: str) -> Record | None:
+        """The record of an output's folder."""
+        found: Record | None = self._by_folder(folder.rpartition("-")[0]).get(folder)
+        return found
+
+    def work_of(self, record: Record) -> Work | None:
+        """What was done for an output."""
+        if record.folder not in self._work:
+            self._work[record.folder] = work_of_record(record, self.at)
+        return self._work[record.folder]
+
+    def note_targets(self, node: Node, known_inputs: Mapping[str, str], artifact: Artifact | None) -> None:
+        """How many tokens the plan's data has to score: as it is, or as the same data was when it was last made."""
+        config = canonical(node.config)
+        same = [
+            record
+            for record in self.of_stage(node.stage.name)
+            if record.key.get("config") == config and record.key.get("inputs") == dict(known_inputs)
+        ]
+        last = artifact.record if artifact else max(same, key=lambda record: record.started_utc, default=None)
+        tokens = last.facts.get("tokens_val") if last else None
+        self.targets = tokens if isinstance(tokens, int) else None
+
+
 def _step(
     node: Node,
+    before: Mapping[str, Node],
     artifacts: Mapping[str, Artifact],
     store: Store,
     memo: Memo,
-    records_of: Callable[[str], list[Record]],
+    past: _Past,
     run: RunOptions | None,
     most_read_bytes: float,
 ) -> Step:
     def expected(known_inputs: Mapping[str, str]) -> Estimate:
-        # Not asked for, it would read the records of every stage that depends on another.
-        return estimate(node, run, records_of(node.stage.name), known_inputs) if run else Estimate(None)
+        if run is None:  # not asked for, it would read the records of every stage that depends on another
+            return Estimate(None)
+        if node.name == "data":
+            past.note_targets(node, known_inputs, None)
+        work = work_of_node(node, before, past.targets, known_inputs)
+        return estimate(node, run, work, past.of_stage(node.stage.name), past.work_of, known_inputs)
 
     reasons = tuple(f"depends on {parent}" for parent in node.parents if parent not in artifacts)
     if most_read_bytes < math.inf:
@@ -135,9 +175,11 @@ def _step(
     key = key_of(node, artifacts, memo)
     found = store.look(key, most_read_bytes=most_read_bytes)
     if isinstance(found, Artifact):
+        if node.name == "data" and run is not None:
+            past.note_targets(node, key.inputs, found)
         note = f"{found.unverified_bytes / 1e9:,.1f} GB of it not verified yet" if found.unverified_bytes else ""
         return Step(node=node, action="reuse", reasons=(), estimate=Estimate(found.record.wall_s, note), artifact=found)
-    reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, records_of(node.stage.name))
+    reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, past.of_stage(node.stage.name))
     if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
         reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
     return Step(node=node, action="run", reasons=reasons, estimate=expected(key.inputs))

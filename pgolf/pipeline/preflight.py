@@ -1,51 +1,217 @@
-"""Whether this machine can run the stages that are not cached, checked before the first of them starts."""
+"""What stands against a run, found before its first stage: `pgolf plan` shows it, every way to run refuses it.
 
-from collections.abc import Sequence
+One list for both, so that nothing is trained and then refused. Imports neither torch nor Prefect, and writes nothing.
+"""
 
-from pgolf.errors import ConfigError
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.errors import ConfigError, PgolfError
 from pgolf.eval.config import ScoreConfig
 from pgolf.machine.hardware import gpu_names, on_gpu, ranks_for, refuse_uneven
+from pgolf.mix.hedge_config import refuse_large_tables
+from pgolf.mix.product import USES, Product
+from pgolf.pipeline.graph import External
 from pgolf.pipeline.plan import Step
+from pgolf.pipeline.writable import unwritable
+from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
+from pgolf.tables.parquet import longest_name
+from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
 from pgolf.train.config import TrainStageConfig
 
+# Folders that the store makes in itself, beside its outputs.
+_IN_STORE = (".locks", ".running", "partial")
+_IN_RESULTS = (SCORES.name, ATTEMPTS.name, STAGES.name, "figures")
 
-def check_machine(steps: Sequence[Step], run: RunOptions) -> None:
-    """Raises ConfigError if a step that will not be reused cannot run here.
 
-    Reads the driver's list of GPUs, not torch's, so that it costs no import; the stages check again for themselves.
+def check_run(
+    recipe: Recipe,
+    steps: Sequence[Step],
+    run: RunOptions,
+    *,
+    store: Path,
+    results: Path,
+    evaluation_only: bool = False,
+) -> None:
+    """Raises ConfigError with all that `refusals` finds."""
+    found = refusals(recipe, steps, run, store=store, results=results, evaluation_only=evaluation_only)
+    if found:
+        several = "" if len(found) == 1 else f"{len(found)} things stand against this run:\n  "
+        raise ConfigError(several + "\n  ".join(found))
+
+
+def refusals(
+    recipe: Recipe,
+    steps: Sequence[Step],
+    run: RunOptions,
+    *,
+    store: Path,
+    results: Path,
+    evaluation_only: bool = False,
+) -> tuple[str, ...]:
+    """Why the steps cannot all be run here, one text per reason, each with what to do; empty where nothing is against.
+
+    Of a step that is reused nothing is asked. store, results: the folders to write to. evaluation_only: another grid on
+    finished artifacts, which need not hold the declared headline.
+
+    The driver is asked for GPUs, not torch, so that it costs no import; the stages check again for themselves.
     """
-    for step in steps:
-        if step.action == "reuse":
+    todo = [step for step in steps if step.action != "reuse"]
+    found = [*_machine(todo, run), *_tokenizer(todo), *_vocabulary(recipe, steps)]
+    if not evaluation_only:
+        found += _headline(recipe)
+    if todo:
+        names = [f"{end}{kind}" for end in _names(todo) for kind in (".model", ".vocab")]
+        found += unwritable(store, "--store", _IN_STORE, names=names, named_by=_name_option(todo))
+        tables = [longest_name(f"{recipe.name}-{12 * '0'}-{22 * '0'}")]
+        found += unwritable(results, "--results", _IN_RESULTS, names=tables, named_by="the recipe's name")
+    return tuple(dict.fromkeys(found))
+
+
+def _machine(todo: Sequence[Step], run: RunOptions) -> Iterator[str]:
+    seen = set()
+    for step in todo:
+        stage, name = step.node.stage, step.node.name
+        if stage.uses_gpu and run.device == "cuda" and not gpu_names():
+            yield f"{name}: device cuda asked for, but the driver lists no GPU here; use device auto or cpu"
+            return
+        if stage.name in seen:  # the same of every seed
             continue
-        config = step.node.config
-        if step.node.stage.uses_gpu and run.device == "cuda" and not gpu_names():
-            raise ConfigError(
-                f"{step.node.name}: device cuda asked for, but the driver lists no GPU here; use device auto or cpu"
-            )
-        if isinstance(config, TrainStageConfig):
-            _check_ranks(step.node.name, config, run)
-        elif isinstance(config, ScoreConfig):
-            _check_precision(step.node.name, config, run)
+        seen.add(stage.name)
+        if isinstance(step.node.config, TrainStageConfig):
+            yield from _ranks(name, step.node.config, run)
+        elif isinstance(step.node.config, ScoreConfig):
+            yield from _precision(name, step.node.config, run)
 
 
-def _check_ranks(node: str, config: TrainStageConfig, run: RunOptions) -> None:
+def _ranks(node: str, config: TrainStageConfig, run: RunOptions) -> Iterator[str]:
     spans = config.train.spans_per_step
     ranks = ranks_for(run, spans)
-    refuse_uneven(ranks, spans)
+    try:
+        refuse_uneven(ranks, spans)
+    except ConfigError as error:
+        yield f"{node}: {error}"
     if on_gpu(run) and ranks > len(gpu_names()):
-        raise ConfigError(f"{node}: {ranks} ranks asked for, the driver lists {len(gpu_names())} GPUs; each needs one")
+        yield f"{node}: {ranks} ranks asked for, the driver lists {len(gpu_names())} GPUs; each needs one"
 
 
-def _check_precision(node: str, config: ScoreConfig, run: RunOptions) -> None:
+def _precision(node: str, config: ScoreConfig, run: RunOptions) -> Iterator[str]:
     if config.precision == "bfloat16" and (run.device == "cpu" or not gpu_names()):
         there = "device cpu was asked for" if run.device == "cpu" else "the driver lists no GPU here"
-        raise ConfigError(
+        yield (
             f"{node}: precision bfloat16 is computed on CUDA, and {there}; run on a GPU node, add "
             "--set score.precision=float32, or take the recipe's -tiny twin"
         )
     if config.precision == "float32" and run.device == "cuda":
-        raise ConfigError(
+        yield (
             f"{node}: precision float32 is computed on a CPU, but device cuda was asked for; add "
             "--set score.precision=bfloat16, or leave the device to choose itself"
         )
+
+
+def _tokenizer(todo: Sequence[Step]) -> Iterator[str]:
+    """A tokenizer that is given, by the file itself: the stage would find it after it has looked at the documents."""
+    for step in todo:
+        config, source = step.node.config, step.node.inputs.get("tokenizer")
+        if not isinstance(config, TokenizeConfig) or not isinstance(source, External):
+            continue
+        from pgolf.corpus.tokenizer import load_tokenizer
+
+        try:
+            pieces = len(load_tokenizer(source.path))
+        except PgolfError as error:
+            yield f"{step.node.name}: {error}"
+            continue
+        if pieces != config.vocab_size:
+            yield (
+                f"{step.node.name}: --tokenizer {source.path} has {pieces:,} pieces, tokenize.vocab_size is "
+                f"{config.vocab_size:,}; add --set tokenize.vocab_size={pieces}, or give another tokenizer"
+            )
+
+
+def _vocabulary(recipe: Recipe, steps: Sequence[Step]) -> Iterator[str]:
+    """The network's vocabulary against the data's, and the tables that grow with it."""
+    pieces = _pieces(steps)
+    reader = next((step.node.name for step in steps if step.action != "reuse" and _reads_tokens(step)), None)
+    if pieces is None:
+        return
+    if reader is not None and pieces > recipe.model.vocab_size:
+        yield (
+            f"{reader}: model.vocab_size is {recipe.model.vocab_size:,}, the tokenizer has {pieces:,} pieces; add "
+            f"--set model.vocab_size={pieces}"
+        )
+    for hedge in recipe.mix.hedges:
+        try:
+            refuse_large_tables(vocab_size=pieces, trigram_rows=hedge.trigram_rows)
+        except ConfigError as error:
+            yield f"mix: {error}"
+
+
+def _pieces(steps: Sequence[Step]) -> int | None:
+    """Size of the data's vocabulary, where it is known before the data is."""
+    for step in steps:
+        if isinstance(step.node.config, FetchConfig | TokenizeConfig):
+            if step.artifact is not None:
+                known = step.artifact.record.facts.get("vocab_size")
+                return known if isinstance(known, int) else None
+            if isinstance(step.node.config, TokenizeConfig):
+                return step.node.config.vocab_size
+            return int(step.node.config.variant.removeprefix("sp"))
+    return None
+
+
+def _reads_tokens(step: Step) -> bool:
+    return step.node.stage.uses_gpu and "data" in step.node.inputs
+
+
+def _headline(recipe: Recipe) -> Iterator[str]:
+    """The mixture of the report, declared before anything is scored, has to be one of those that are."""
+    mixed = {name for product in recipe.mix.products for name in _estimators(recipe, product)}
+    wanted = [name for name in recipe.estimators if name in mixed] or list(recipe.estimators)
+    missing = [
+        name
+        for name in wanted
+        if not any(name in _estimators(recipe, product) and _holds(recipe, product) for product in recipe.mix.products)
+    ]
+    if missing:
+        declared = recipe.headline
+        weight = "" if declared.mixer == "adaptive" or declared.alpha is None else f" alpha {declared.alpha}"
+        yield (
+            f"the recipe's headline, {declared.mixer} order {declared.order}{weight}, is no cell of the grid with "
+            f"{', '.join(missing)} counts; --set headline.mixer, headline.order and headline.alpha to one that is, add "
+            "it to the grid (mix.mixers, mix.orders, mix.alphas), or evaluate the grid by `pgolf sweep`"
+        )
+
+
+def _estimators(recipe: Recipe, product: Product) -> Sequence[str]:
+    return recipe.estimators if product.estimators is None else product.estimators
+
+
+def _holds(recipe: Recipe, product: Product) -> bool:
+    declared = recipe.headline
+    orders = recipe.count.orders if product.orders is None else product.orders
+    any_weight = declared.alpha is None or "alphas" not in USES[declared.mixer]
+    return (
+        declared.mixer in product.mixers
+        and declared.order in orders
+        and (any_weight or declared.alpha in product.alphas)
+    )
+
+
+def _names(todo: Sequence[Step]) -> list[str]:
+    """What users have named that becomes the name of a file or folder in the store."""
+    names = []
+    for step in todo:
+        if isinstance(step.node.config, TokenizeConfig):
+            names.append(step.node.config.name)
+        elif isinstance(step.node.config, FetchConfig):
+            names.append(f"fineweb10B_{step.node.config.variant}")
+    return names
+
+
+def _name_option(todo: Sequence[Step]) -> str:
+    fetched = any(isinstance(step.node.config, FetchConfig) for step in todo)
+    return "--set fetch.variant" if fetched else "--set tokenize.name"

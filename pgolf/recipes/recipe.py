@@ -130,7 +130,8 @@ class Headline(StageConfig):
 class Recipe(StageConfig):
     """Everything that decides a result. Places and devices are `Sources` and `RunOptions`."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Name under which results are filed")
+    # The names of its tables' files are up to 60 characters longer.
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=100, description="Name under which results are filed")
     description: str = Field("", description="One sentence for `pgolf recipes`")
     seeds: tuple[Seed, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
     fetch: FetchConfig | None = Field(None, description="The published data set, instead of tokenize")

@@ -34,6 +34,16 @@ def nearest(
     return best, compared.texts(best.key)
 
 
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One readable line per field in which two nested mappings differ, named by its path: "model.width 64 → 512"."""
+    before, after = _flat(old), _flat(new)
+    return [
+        f"{name} {_short(before.get(name))} → {_short(after.get(name))}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name, _MISSING) != after.get(name, _MISSING)
+    ]
+
+
 class _Compared:
     """One key, flattened once, to compare with many: a large store compares thousands of records."""
 
@@ -60,11 +70,11 @@ class _Compared:
 
 
 def _describe(section: str, name: str, before: Any, after: Any) -> str:
+    what = "new" if before is None else "gone" if after is None else "changed"
     if section == "code":
-        what = "new" if before is None else "gone" if after is None else "changed"
         return f"code: {name.replace('.', '/')}.py {what}"
     if section == "inputs":
-        return f"input {name} changed"
+        return f"input {name} {what}"
     label = {"version": "stage version", "tools": f"tool {name}"}.get(section, name)
     return f"{label} {_short(before)} → {_short(after)}"
 

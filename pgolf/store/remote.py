@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pgolf.errors import ConfigError, StoreError
+from pgolf.errors import ConfigError, StoreError, StoreUnreachable
 
 _PART_BYTES = 64 << 20
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -151,9 +151,16 @@ class Remote:
         except self._failures as error:
             if isinstance(error, OSError) and error.errno in _OURS and not _code(error):
                 raise  # this machine's disk is at fault
-            raise StoreError(f"{self.url}: cannot {doing}: {self._why(error)}") from None
+            if mistake := self._mistake(error):
+                raise StoreError(f"{self.url}: cannot {doing}: {mistake}") from None
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise StoreUnreachable(
+                f"{self.url}: cannot {doing}: {reason[:300]}. Finished stages are kept in the cache; run again when "
+                "the service answers"
+            ) from None
 
-    def _why(self, error: BaseException) -> str:
+    def _mistake(self, error: BaseException) -> str | None:
+        """What only a person can put right; None for a failure of the service."""
         code = _code(error)
         if code == "NoSuchBucket":
             return f"there is no bucket {self.bucket}; create it, or correct --store"
@@ -162,8 +169,7 @@ class Remote:
                 f"the service refuses these credentials ({code or type(error).__name__}); set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for this bucket"
             )
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        return f"{reason[:300]}. Finished stages are kept in the cache; run again when the service answers"
+        return None
 
 
 def is_url(text: str) -> bool:

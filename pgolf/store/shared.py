@@ -117,7 +117,7 @@ class SharedStore(Store):
                 if isinstance(there, Record) and there.checksum != artifact.record.checksum:
                     return self._accept_remote(artifact, there)
         except StoreError as error:
-            raise StoreError(
+            raise type(error)(
                 f"{artifact.record.node} is finished and kept in {artifact.path}, but could not be shared: {error}"
             ) from None
         self._seen[folder] = artifact.record

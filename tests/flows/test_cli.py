@@ -1,6 +1,8 @@
 """The command line: what it loads, what it prints where, and what it says to a mistake."""
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from tasks.place import Place
 from tests.object_service import BUCKET, CREDENTIALS, Service
-from tests.tiny import ALL_MIXERS, tiny_arguments, tiny_recipe, write_documents
+from tests.tiny import ALL_MIXERS, SEEDS, tiny_arguments, tiny_recipe, write_documents
 
 # Says that it builds, and ends without another word.
 DIED = """
@@ -251,10 +253,66 @@ def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):
     assert plan["reused_cost"] == pytest.approx(plan["reused_s"] / 100, abs=1e-4)
     # Two seeds: what follows of one does not wait for the other.
     assert plan["expected_s"] / 2 <= plan["expected_wall_s"] < plan["expected_s"]
+    assert plan["refused"] == []
+    # Another level is other work, and no earlier run tells how long it takes.
+    assert plan["without_estimate"] == ["compress[1]", "compress[2]"]
     assert main([*arguments[:-3], "--price-per-hour", "36"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
+    least = f"{plan['expected_wall_s'] / 100:.2f}"
+    assert last.endswith(f"cost at least {least}, without compress ×2, saved {plan['reused_s'] / 100:.2f}")
+
+
+def test_a_price_is_a_range_where_all_is_known(ran, capsys):
+    arguments = ["plan", *wide_arguments(ran, "train.muon_lr=0.01"), "--price-per-hour", "36"]
+    assert main([*arguments, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["without_estimate"] == []
+    assert main(arguments) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
     least, most = f"{plan['expected_wall_s'] / 100:.2f}", f"{plan['expected_s'] / 100:.2f}"
+    assert "; about " in last
     assert last.endswith(f"cost {least} to {most}, saved {plan['reused_s'] / 100:.2f}")
+
+
+def test_a_plan_of_more_steps_and_of_another_network_tells_the_one_and_leaves_the_other_open(ran, capsys):
+    def steps_of(*overrides):
+        assert main(["plan", *wide_arguments(ran, *overrides), "--json"]) == 0
+        return {step["node"]: step for step in json.loads(capsys.readouterr().out)["steps"]}
+
+    records = {record.node: record for record in Store(ran / "store").records("train")}
+    longer = steps_of("train.steps=4000")["train[1]"]
+    # At the pace of one of the two seeds, which did 4 steps each.
+    paces = [record.wall_s + 999 * record.phases_s["train"] for record in records.values()]
+    assert any(longer["expected_s"] == pytest.approx(seconds, abs=0.01) for seconds in paces)
+    assert longer["expected_note"] == "4,000 steps at the pace of 4"
+    wider = steps_of("model.width=320")
+    assert {name for name, step in wider.items() if step["expected_s"] is None} == {
+        f"{stage}[{seed}]" for stage in ("train", "calibrate", "compress", "score") for seed in SEEDS
+    }
+    assert wider["score[1]"]["expected_note"] == "earlier runs here were of other work: model.width 32 → 320"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 110])
+def test_a_plan_on_a_terminal_stays_within_its_columns(ran, columns):
+    import pty
+
+    leader, follower = pty.openpty()
+    places = wide_arguments(ran, "compress.zstd_levels=5", "headline.order=2")
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "flows.commands.cli", "plan", *places, "--price-per-hour", "36"],
+        stdout=follower,
+        env={**os.environ, "COLUMNS": str(columns)},
+    )
+    os.close(follower)
+    text = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(leader, 65_536):
+            text += part
+    os.close(leader)
+    assert shown.wait(60) == 0
+    lines = text.decode().replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "saved" in lines[-1] + lines[-2]
 
 
 def test_plan_says_where_a_stage_last_ran_when_nothing_comparable_is_known(ran, capsys):
@@ -262,7 +320,7 @@ def test_plan_says_where_a_stage_last_ran_when_nothing_comparable_is_known(ran, 
     lines = capsys.readouterr().out.splitlines()
     (train,) = [line for line in lines if " train[1] " in line]
     assert " ?  train.steps 4 → 5  (last ran on " in train
-    assert "and 4 without a comparable earlier run" in lines[-1]
+    assert "without train ×2, score ×2" in lines[-1]
 
 
 def test_results_come_as_table_csv_and_json(ran, capsys):

@@ -60,6 +60,23 @@ def test_an_import_holds_the_very_weights_of_the_file(name, tmp_path, capsys):
     assert checkpoint.facts["stream_position"] == str(16 * recipe_named(name).train.stream_tokens_per_step)
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
+def test_weights_of_a_wrapped_network_are_imported_and_the_prefix_is_said(tmp_path, capsys, prefix):
+    def wrap(state):
+        for tensor in list(state):
+            state[prefix + tensor] = state.pop(tensor)
+
+    plain = write_published(tmp_path / "plain.pt", "pr715-tiny")
+    wrapped = write_published(tmp_path / "wrapped.pt", "pr715-tiny", change=wrap)
+    assert import_into(tmp_path, plain, "pr715-tiny") == 0
+    assert "named without" not in capsys.readouterr().out
+    assert import_into(tmp_path, wrapped, "pr715-tiny") == 0
+    assert f"published tensors, named without {prefix}" in capsys.readouterr().out
+    states = [load_checkpoint(path).state for path in (tmp_path / "store").glob("import-*/checkpoint.safetensors")]
+    assert len(states) == 2
+    assert all(torch.equal(states[0][tensor], states[1][tensor]) for tensor in states[0])
+
+
 def parsed(words):
     return parser(words).parse_args(words)
 

@@ -162,7 +162,7 @@ REFUSED = {
     "compiled code without source": ({"beside/scale.pyc": ""}, "from scale import V", "scale.pyc, and no installed"),
     "a hidden library": ({"beside/colorsys.py": "V = 11"}, "from colorsys import V", "hides 'colorsys'"),
     "a star": ({"beside/scale.py": "V = 11"}, "from scale import *", "hides what it brings in"),
-    "a call that imports": ({"beside/scale.py": "V = 11"}, "import importlib\nV = importlib.import_module('scale').V", "by a call"),
+    "a call that imports": ({"beside/scale.py": "V = 11"}, "V = __import__('scale').V", "by a call"),
 }  # fmt: skip
 
 
@@ -195,6 +195,8 @@ HIDDEN = {
     "runpy": "import runpy\nV = runpy.run_path('scale.py')",
     "run_path alone": "from runpy import run_path\nV = 11",
     "a loader by file": "import importlib.util as u\nV = u.spec_from_file_location('scale', 'scale.py')",
+    "an import by another name": "from importlib import import_module as load\nV = load('scale').V",
+    "an import handed on": "import importlib\nV = list(map(importlib.import_module, ['scale']))",
     "a loader by its class": "from importlib.machinery import SourceFileLoader\nV = 11",
 }
 

@@ -178,7 +178,8 @@ def test_the_plan_names_the_field_that_changed(ran, tmp_path, override, node, re
     steps = make_plan(nodes, Store(ran.root / "store"), Memo(tmp_path / "memo"), RunOptions())
     step = next(step for step in steps if step.node.name == node)
     assert (step.action, step.reasons) == ("run", (reason,))
-    assert step.expected_s is not None
+    # Of these the number of steps alone is known to change the seconds in proportion.
+    assert (step.expected_s is not None) == (node == "train[2]")
 
 
 class Watching(Silence):

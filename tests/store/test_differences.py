@@ -1,0 +1,23 @@
+"""What a difference of two keys is called: new, gone or changed, whichever part of the key it is in."""
+
+import pytest
+
+from pgolf.store.differences import differences
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ({"inputs": {"documents": "a"}}, {"inputs": {"documents": "b"}}, ["input documents changed"]),
+        ({"inputs": {"documents": "a"}}, {"inputs": {}}, ["input documents gone"]),
+        ({"inputs": {}}, {"inputs": {"hints.hints": "a"}}, ["input hints.hints new"]),
+        (
+            {"inputs": {"counts.hashed.counts": "a", "trace.trace": "t"}},
+            {"inputs": {"counts.exact.counts": "b", "trace.trace": "u"}},
+            ["input counts.exact.counts new", "input counts.hashed.counts gone", "input trace.trace changed"],
+        ),
+        ({"code": {"a.b": "1", "a.c": "1"}}, {"code": {"a.c": "2"}}, ["code: a/b.py gone", "code: a/c.py changed"]),
+    ],
+)
+def test_an_input_that_is_gone_is_not_called_changed(before, after, says):
+    assert differences(before, after) == says
