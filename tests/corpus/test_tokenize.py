@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sentencepiece
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import read_shard, validation_tokens
+from pgolf.corpus.target_bytes import TargetBytes
 from pgolf.corpus.tokenize_stage import in_validation
 from pgolf.errors import ConfigError, DocumentError, PgolfError, TokenizerError
 from pgolf.run import Made, Progress, RunOptions
@@ -49,6 +51,20 @@ def payload(folder: Path) -> dict[str, bytes]:
 def shard_lists(folder: Path, split: str) -> list[list[int]]:
     dataset = open_dataset(folder)
     return [read_shard(path).tolist() for path in (dataset.val_shards if split == "val" else dataset.train_shards)]
+
+
+def bytes_by_document(folder: Path) -> list[int]:
+    """What the scores of a data folder count, by validation document."""
+    dataset = open_dataset(folder)
+    tokens = np.concatenate([read_shard(path) for path in dataset.val_shards])
+    lengths = TargetBytes(dataset, tokens)
+    totals: list[int] = []
+    for place, token in enumerate(tokens.tolist()):
+        if token == dataset.bos_id:
+            totals.append(0)
+        if place:
+            totals[-1] += lengths.total(np.array([place]))
+    return totals
 
 
 @given(
@@ -92,6 +108,12 @@ def test_shards_hold_what_one_document_at_a_time_gives(
     for split, stream in streams.items():
         assert shard_lists(folder / "out", split) == cut(stream, shard_tokens)
         assert made.facts[f"tokens_{split}"] == len(stream)
+    val_bytes = [len(text.encode()) for text, is_val in zip(texts, held_out) if is_val]
+    # The first token of the stream, a BOS, is no target: what a document without other tokens has is not counted.
+    val_bytes[0] *= bool(processor.encode(texts[held_out.index(True)]))
+    assert bytes_by_document(folder / "out") == val_bytes
+    assert made.facts["bytes_verified"] is True
+    counted = {} if made.facts["bytes_by"] == "table" else {"files_val_bytes": len(cut(streams["val"], shard_tokens))}
     stats = json.loads((folder / "out/manifest.json").read_text())["datasets"][0]["stats"]
     assert stats == {
         "docs_total": len(texts),
@@ -103,6 +125,7 @@ def test_shards_hold_what_one_document_at_a_time_gives(
         "tokens_total": len(streams["val"]) + len(streams["train"]),
         "tokens_val": len(streams["val"]),
         "tokens_train": len(streams["train"]),
+        **counted,
     }
 
 
