@@ -134,8 +134,8 @@ class TextBytes:
         raise TokenizerError(
             f"validation document {first + worst} has {unknown[worst]} unknown tokens, the first for "
             f"{texts[worst][begin:end][:20]!r} at character {begin}: no token holds that text, so no score would be a "
-            "code of it; give a tokenizer with byte pieces (SentencePiece's byte_fallback=true), "
-            "or none: then one is trained here"
+            "code of it; give --tokenizer a model with byte pieces (SentencePiece's byte_fallback=true), or leave it "
+            "out to train one here"
         )
 
 

@@ -75,4 +75,6 @@ def with_gates(scores: pa.Table) -> pa.Table:
     for name, gate in GATES.items():
         if name not in scores.column_names:
             scores = scores.append_column(name, gate.verdicts(scores))
+        elif name == gate.column and gate.null_fails:
+            scores = scores.set_column(scores.column_names.index(name), name, gate.verdicts(scores))
     return scores
