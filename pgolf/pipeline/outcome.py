@@ -98,11 +98,11 @@ class Outcome:
                 return settings | {"cell": row["cell"]}
         return settings
 
-    def headline_rows(self) -> list[Row]:
-        """The per-seed headline as plain rows, for Prefect's table artifact."""
+    def headline(self) -> tuple[list[Row], tuple[str, ...]]:
+        """The per-seed headline as plain rows, and what has to be said of them, for Prefect's table artifact."""
         sheet = self.sheets()[0]
         names = [column.name for column in sheet.columns]
-        return [dict(zip(names, row)) for row in sheet.rows]
+        return [dict(zip(names, row)) for row in sheet.rows], sheet.notes
 
     def exit_code(self) -> int:
         """0 when every seed's artifact fits the budget, 1 when one does not."""
