@@ -74,7 +74,7 @@ def made_up_run(nodes: tuple[Node, ...], number: int, store: Path, memo: Memo) -
 def make_tables(results: Path, runs: int) -> None:
     """Write the scores of one synthetic run under many run keys."""
     shared = {"recipe": "demo", "recipe_key": "0" * 64, "estimator": "exact", "mixer": "backoff", "targets": 1000}
-    shared |= {"normalized": True, "causal": True, "fits_budget": True, "total_bytes": 400_000}
+    shared |= {"normalized": True, "causal": True, "fits_budget": True, "bytes_verified": True, "total_bytes": 400_000}
     shared |= {"started_utc": "2026-01-01T00:00:00+00:00"}
     rows = [
         shared

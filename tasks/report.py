@@ -30,7 +30,8 @@ def report_results(
     outcome = outcome_of(recipe, nodes, artifacts, place.results, built=built, reasons=reasons)
     outcome.file(place.results)
     outcome.draw(place.results)
+    rows, notes = outcome.headline()
     create_table_artifact(
-        key=f"pgolf-{recipe.name}", table=outcome.headline_rows(), description=f"{recipe.name}: {outcome.run_key}"
+        key=f"pgolf-{recipe.name}", table=rows, description="; ".join((f"{recipe.name}: {outcome.run_key}", *notes))
     )
     return outcome.run_key

@@ -45,6 +45,7 @@ def write_data_folder(
     *,
     train: Sequence[ArrayLike] = (range(1, 9),),
     val: Sequence[ArrayLike],
+    val_bytes: Sequence[ArrayLike] = (),
     vocab_size: int = VOCAB_SIZE,
     tokenizer: Path | None = None,
 ) -> Path:
@@ -53,9 +54,10 @@ def write_data_folder(
     shards.mkdir(parents=True)
     (folder / "tokenizers").mkdir()
     (folder / "tokenizers/toy.model").write_bytes(tokenizer.read_bytes() if tokenizer else b"not read here")
-    for split, of_split in (("train", train), ("val", val)):
-        for index, tokens in enumerate(of_split):
-            write_shard(shards / f"fineweb_{split}_{index:06d}.bin", np.asarray(tokens))
+    for kind, of_kind in (("train", train), ("val", val), ("val_bytes", val_bytes)):
+        for index, tokens in enumerate(of_kind):
+            write_shard(shards / f"fineweb_{kind}_{index:06d}.bin", np.asarray(tokens))
+    stats = {"files_train": len(train), "files_val": len(val)}
     manifest = {
         "version": "10B",
         "tokenizers": [{"name": "toy", "vocab_size": vocab_size, "model_path": "tokenizers/toy.model"}],
@@ -66,7 +68,7 @@ def write_data_folder(
                 "path": "datasets/toy",
                 "vocab_size": vocab_size,
                 "bos_id": 1,
-                "stats": {"files_train": len(train), "files_val": len(val)},
+                "stats": stats | ({"files_val_bytes": len(val_bytes)} if val_bytes else {}),
             }
         ],
     }

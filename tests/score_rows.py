@@ -20,6 +20,7 @@ def score_row(**columns: Any) -> dict[str, Any]:
         "normalized": True,
         "causal": True,
         "fits_budget": True,
+        "bytes_verified": True,
         "total_bytes": 90_000,
         "started_utc": "2025-12-01T10:00:00+00:00",
     }

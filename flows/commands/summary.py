@@ -44,9 +44,14 @@ def _first_facts(facts: Facts) -> str:
 
 
 def _data(facts: Facts) -> str:
+    documents = f" of {facts['num_docs']:,} documents" if "num_docs" in facts else ""
+    unverified = "" if facts.get("bytes_verified", True) else f", bytes not verified: {facts['bytes_unverified']}"
+    share = facts.get("dropped_share")
+    shown = isinstance(share, float) and share >= 0.0005
+    dropped = f", normalization drops {share:.1%} of the text" if shown else ""
     return (
-        f"{facts['tokens_train']:,} train + {facts['tokens_val']:,} val tokens of {facts['num_docs']:,} documents, "
-        f"vocabulary {facts['vocab_size']:,}"
+        f"{facts['tokens_train']:,} train + {facts['tokens_val']:,} val tokens{documents}, "
+        f"vocabulary {facts['vocab_size']:,}{dropped}{unverified}"
     )
 
 
@@ -90,6 +95,7 @@ def _mix(facts: Facts) -> str:
 
 TEXTS: Mapping[str, Callable[[Facts], str]] = {
     "tokenize": _data,
+    "fetch": _data,
     "train": _train,
     "import": _import,
     "calibrate": _calibrate,

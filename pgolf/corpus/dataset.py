@@ -1,6 +1,6 @@
 """A tokenized data set on disk: the shards and the tokenizer listed in its manifest.
 
-manifest.json · datasets/<name>/fineweb_{train,val}_%06d.bin · tokenizers/<name>.model/.vocab
+manifest.json · datasets/<name>/fineweb_{train,val,val_bytes}_%06d.bin · tokenizers/<name>.model/.vocab
 """
 
 import json
@@ -18,14 +18,23 @@ MANIFEST_VERSION = "10B"
 # File names say fineweb whatever the documents are, because every reader of the format globs for that.
 SHARD_PREFIX = "fineweb"
 
-_MAX_SHARDS = 10**6  # per split: shard names have six digits
+# In the manifest's stats, where there are such shards; a published manifest has no such field.
+VAL_BYTES_FILES = "files_val_bytes"
+
+_MAX_SHARDS = 10**6  # per kind: shard names have six digits
 
 Split = Literal["train", "val"]
+
+# Shards of tokens per split, and of the bytes of text behind each token of the val shards.
+ShardKind = Literal["train", "val", "val_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Paths and ids of a tokenized data set; shards in name order, which is stream order."""
+    """Paths and ids of a tokenized data set; shards in name order, which is stream order.
+
+    val_byte_shards: one per val shard where the tokenizer's byte table does not give the bytes of the text; else none.
+    """
 
     folder: Path
     name: str
@@ -33,12 +42,18 @@ class Dataset:
     bos_id: int
     train_shards: tuple[Path, ...]
     val_shards: tuple[Path, ...]
+    val_byte_shards: tuple[Path, ...]
     tokenizer_model: Path
 
 
-def shard_name(split: Split, index: int) -> str:
-    """File name of shard `index` of a split, counted from 0."""
-    return f"{SHARD_PREFIX}_{split}_{index:06d}.bin"
+def shard_name(kind: ShardKind, index: int) -> str:
+    """File name of shard `index` of a kind, counted from 0."""
+    return f"{SHARD_PREFIX}_{kind}_{index:06d}.bin"
+
+
+def holds_bytes(name: str) -> bool:
+    """Whether a shard of that file name holds bytes per token, and no tokens."""
+    return name.startswith(f"{SHARD_PREFIX}_val_bytes_")
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -67,6 +82,9 @@ def open_dataset(folder: Path) -> Dataset:
         fetched = "files_train_fetched"
         files_train = whole_number(dataset, fetched) if fetched in dataset else whole_number(stats, "files_train")
         files_val = whole_number(stats, "files_val")
+        files_val_bytes = whole_number(stats, VAL_BYTES_FILES) if VAL_BYTES_FILES in stats else 0
+        if files_val_bytes not in (0, files_val):
+            raise ValueError(f"{VAL_BYTES_FILES} is {files_val_bytes}, expected one per val shard ({files_val})")
         tokenizers = {str(entry["name"]): entry for entry in manifest["tokenizers"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, DataError):
@@ -92,6 +110,7 @@ def open_dataset(folder: Path) -> Dataset:
         bos_id=bos_id,
         train_shards=_listed_shards(data_path, "train", files_train, manifest_path),
         val_shards=_listed_shards(data_path, "val", files_val, manifest_path),
+        val_byte_shards=_listed_shards(data_path, "val_bytes", files_val_bytes, manifest_path),
         tokenizer_model=tokenizer_model,
     )
 
@@ -124,28 +143,30 @@ def _only_dataset(manifest: Mapping[str, Any], manifest_path: Path) -> Mapping[s
     return entry
 
 
-def _listed_shards(data_path: Path, split: Split, count: int, manifest_path: Path) -> tuple[Path, ...]:
-    if count < (split == "val"):  # scoring alone needs no train shards
-        raise DataError(f"{manifest_path}: lists {count} {split} shards; there must be at least one")
+def _listed_shards(data_path: Path, kind: ShardKind, count: int, manifest_path: Path) -> tuple[Path, ...]:
+    if count < (kind == "val"):  # scoring alone needs no train shards
+        raise DataError(f"{manifest_path}: lists {count} {kind} shards; there must be at least one")
     if count > _MAX_SHARDS:
-        raise DataError(f"{manifest_path}: lists {count:,} {split} shards; at most {_MAX_SHARDS:,} can be named")
+        raise DataError(f"{manifest_path}: lists {count:,} {kind} shards; at most {_MAX_SHARDS:,} can be named")
     try:
-        found = {path.name for path in data_path.glob(f"{SHARD_PREFIX}_{split}_*.bin") if path.is_file()}
+        found = {path.name for path in data_path.glob(f"{SHARD_PREFIX}_{kind}_*.bin") if path.is_file()}
     except OSError as error:
         raise DataError(
             f"{data_path}: cannot be read ({error.strerror}); create or fetch the data folder again"
         ) from None
-    listed = [shard_name(split, index) for index in range(count)]
+    if kind == "val":
+        found = {name for name in found if not holds_bytes(name)}
+    listed = [shard_name(kind, index) for index in range(count)]
     missing = [name for name in listed if name not in found]
     if missing:
         raise DataError(
-            f"{data_path}: {len(missing)} of {count} {split} shards are missing, the first is {missing[0]}; "
+            f"{data_path}: {len(missing)} of {count} {kind} shards are missing, the first is {missing[0]}; "
             "create or fetch the data folder again"
         )
     unlisted = sorted(found.difference(listed))
     if unlisted:
         raise DataError(
-            f"{data_path}: {len(unlisted)} {split} shards beyond the {count} listed in {manifest_path.name}, "
+            f"{data_path}: {len(unlisted)} {kind} shards beyond the {count} listed in {manifest_path.name}, "
             f"the first is {unlisted[0]}; remove them or create the folder again"
         )
     return tuple(data_path / name for name in listed)

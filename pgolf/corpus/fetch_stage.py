@@ -1,5 +1,7 @@
 """Stage `fetch`: download the published token shards and their tokenizer into a data folder.
 
+There is no text to compare bytes with, so it says whether the tokenizer's byte table must be right for these tokens
+(`pgolf.corpus.byte_proof`); byte shards that come with the tokens are used, and said not to be verified.
 Source of the layout: openai/parameter-golf, data/cached_challenge_fineweb.py and its Hugging Face data set.
 """
 
@@ -26,7 +28,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 from huggingface_hub.utils.tqdm import tqdm
 
-from pgolf.corpus.dataset import MANIFEST_NAME, Split, inside, shard_name, whole_number
+from pgolf.corpus.byte_proof import unproved
+from pgolf.corpus.dataset import MANIFEST_NAME, VAL_BYTES_FILES, ShardKind, inside, shard_name, whole_number
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import read_shard
 from pgolf.corpus.tokenizer import load_tokenizer
@@ -134,6 +137,7 @@ def make(
         manifest = json.loads(manifest_path.read_bytes())
         dataset, tokenizer = _published(manifest, f"fineweb10B_{config.variant}", where)
         stats = {name: whole_number(dataset["stats"], name) for name in ("files_val", "files_train", "tokens_val")}
+        files_val_bytes = whole_number(dataset["stats"], VAL_BYTES_FILES) if VAL_BYTES_FILES in dataset["stats"] else 0
         folder, tokenizer_files = str(dataset["path"]), [str(tokenizer["model_path"])]
         if tokenizer.get("vocab_path"):
             tokenizer_files.append(str(tokenizer["vocab_path"]))
@@ -149,9 +153,13 @@ def make(
             f"set train_shards to at most {stats['files_train']}"
         )
 
-    wanted: dict[Split, int] = {"val": stats["files_val"], "train": config.train_shards}
-    shards = {split: [f"{folder}/{shard_name(split, i)}" for i in range(count)] for split, count in wanted.items()}
-    paths = [*tokenizer_files, *shards["val"], *shards["train"]]
+    wanted: dict[ShardKind, int] = {
+        "val": stats["files_val"],
+        "val_bytes": files_val_bytes,
+        "train": config.train_shards,
+    }
+    shards = {kind: [f"{folder}/{shard_name(kind, i)}" for i in range(count)] for kind, count in wanted.items()}
+    paths = [*tokenizer_files, *(path for of_kind in shards.values() for path in of_kind)]
     size_bytes = 0
     for done, path in enumerate(paths, start=1):
         local = inside(out, path, manifest_path)
@@ -161,12 +169,22 @@ def make(
     downloaded = time.perf_counter()
 
     processor = load_tokenizer(out / tokenizer_files[0])
-    tokens = {split: sum(read_shard(out / path).size for path in shards[split]) for split in wanted}
+    tokens = {kind: sum(read_shard(out / path).size for path in shards[kind]) for kind in wanted}
     if tokens["val"] != stats["tokens_val"]:
         raise FetchError(
             f"{where}: announces {stats['tokens_val']} validation tokens, the {wanted['val']} val shards hold "
             f"{tokens['val']}; the published shards do not match the manifest"
         )
+    if files_val_bytes and tokens["val_bytes"] != tokens["val"]:
+        raise FetchError(
+            f"{where}: the {files_val_bytes} val_bytes shards hold the bytes of {tokens['val_bytes']} tokens, the val "
+            f"shards hold {tokens['val']}; the published shards do not match"
+        )
+    if files_val_bytes:
+        unverified = "they come with the tokens, and there is no text to compare them with"
+    else:
+        unverified = unproved(out / tokenizer_files[0], [out / path for path in shards["val"]])
+    run.log_line(f"bytes not verified: {unverified}" if unverified else "the byte table is exact for these tokens")
     # The manifest may be a hard link into the cache: replace it, never write into it.
     manifest_path.unlink()
     manifest |= {"datasets": [dataset | {"files_train_fetched": config.train_shards}], "tokenizers": [tokenizer]}
@@ -178,8 +196,10 @@ def make(
             "vocab_size": len(processor),
             "tokens_train": tokens["train"],
             "tokens_val": tokens["val"],
-            "files": wanted["val"] + wanted["train"],
+            "files": sum(wanted.values()),
             "size_bytes": size_bytes,
+            "bytes_verified": not unverified,
+            "bytes_unverified": unverified or None,
         },
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from pgolf.corpus.dataset import Split, shard_name
+from pgolf.corpus.dataset import ShardKind, shard_name
 from pgolf.corpus.shards import HEADER_BYTES, Tokens, header_bytes
 
 
@@ -14,11 +14,11 @@ class ShardWriter:
     Nothing is buffered: a shard's header is written once its token count is known. No shard is ever empty.
     """
 
-    def __init__(self, folder: Path, split: Split, *, shard_tokens: int) -> None:
+    def __init__(self, folder: Path, kind: ShardKind, *, shard_tokens: int) -> None:
         self.tokens = 0
         self.files = 0
         self._folder = folder
-        self._split = split
+        self._kind = kind
         self._shard_tokens = shard_tokens
         self._file: BinaryIO | None = None
         self._in_shard = 0
@@ -36,7 +36,7 @@ class ShardWriter:
         done = 0
         while done < tokens.size:
             if self._file is None:
-                self._file = open(self._folder / shard_name(self._split, self.files), "wb")  # noqa: SIM115
+                self._file = open(self._folder / shard_name(self._kind, self.files), "wb")  # noqa: SIM115
                 self._file.write(bytes(HEADER_BYTES))
                 self.files += 1
             piece = tokens[done : done + self._shard_tokens - self._in_shard]

@@ -90,6 +90,22 @@ def validation_tokens(dataset: Dataset, *, window: int) -> Tokens:
     return tokens[: windows * window + 1]
 
 
+def validation_bytes(dataset: Dataset) -> Tokens | None:
+    """Bytes of text behind every token of all val shards, uint16 [tokens]; None where the data has none counted.
+
+    Raises ShardError for a bad shard, and for one of another length than its val shard.
+    """
+    if not dataset.val_byte_shards:
+        return None
+    parts = [read_shard(path) for path in dataset.val_byte_shards]
+    for part, path, of in zip(parts, dataset.val_byte_shards, dataset.val_shards, strict=True):
+        if part.size != (tokens := read_shard(of).size):
+            raise ShardError(
+                f"{path}: bytes of {part.size} tokens, {of.name} holds {tokens}; create or fetch the data folder again"
+            )
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def training_stream(dataset: Dataset, *, vocab_size: int) -> "TokenStream":
     """The training stream: all train shards in name order, repeated endlessly.
 

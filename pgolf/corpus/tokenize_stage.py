@@ -1,6 +1,8 @@
 """Stage `tokenize`: documents to a data folder of token shards in the challenge's layout.
 
-A document becomes BOS and its SentencePiece ids, no EOS; documents are concatenated and may straddle two shards.
+A document becomes BOS and its SentencePiece ids, no EOS; documents are concatenated and may straddle two shards. Bits
+per byte are over the bytes of the text: where the tokenizer's byte table is off for any validation document, shards of
+exact bytes per token stand beside the validation shards (`pgolf.corpus.text_bytes`), and scores count by them.
 Source of the format: openai/parameter-golf, data/download_hf_docs_and_tokenize.py.
 """
 
@@ -8,7 +10,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,12 +23,12 @@ import numpy.typing as npt
 import sentencepiece
 
 from pgolf.corpus.builtin import builtin_documents
-from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.config import TokenizeConfig
-from pgolf.corpus.dataset import MANIFEST_NAME, MANIFEST_VERSION, SHARD_PREFIX, Split
+from pgolf.corpus.dataset import MANIFEST_NAME, MANIFEST_VERSION, SHARD_PREFIX, VAL_BYTES_FILES, Split, shard_name
 from pgolf.corpus.documents import Documents
+from pgolf.corpus.model_proto import ModelSettings
 from pgolf.corpus.shard_writer import ShardWriter
-from pgolf.corpus.shards import Tokens
+from pgolf.corpus.text_bytes import TextBytes, TextCount, with_bos
 from pgolf.corpus.tokenizer import TRAINING, load_tokenizer, recommended_bigram_rows, train_tokenizer, vocab_text
 from pgolf.errors import ConfigError, DocumentError, TokenizerError
 from pgolf.machine.in_order import in_order
@@ -35,6 +38,9 @@ from pgolf.run import Made, Progress, RunOptions
 _BATCH_CHARACTERS = 8_000_000
 
 _REPORT_EVERY_S = 0.5
+
+# One train document in this many is compared with the byte table too.
+_TRAIN_SAMPLE_ONE_IN = 64
 
 
 @dataclass(slots=True)
@@ -55,7 +61,8 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
     inputs: `documents`, a file or folder (source=documents only); `tokenizer`, a .model file (tokenizer=given only).
     Memory does not grow with the corpus, except for training the tokenizer (config.tokenizer_train_bytes).
     Raises DocumentError for a bad document, an empty corpus or an empty split; TokenizerError for a tokenizer that
-    cannot be read or trained; ConfigError for inputs that do not match the config.
+    cannot be read or trained, or that has no token for some of the validation text; ConfigError for inputs that do not
+    match the config.
     """
     _check_inputs(config, inputs)
     started = time.perf_counter()
@@ -82,10 +89,15 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
 
     shards = out / "datasets" / config.name
     shards.mkdir(parents=True)
-    counts = _encode(config, documents, processor, shards, run)
+    operators = ModelSettings.read(model_path).operators
+    counts = _encode(config, documents, processor, shards, run, operators=operators)
     manifest = _manifest(config, processor, counts)
     (out / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     encoded = time.perf_counter()
+    run.log_line(_about_bytes(counts.val_text))
+    unverified = _rewritten(processor, counts.val_operators)
+    if unverified:
+        run.log_line(f"bytes not verified: {unverified}")
     return Made(
         phases_s={"tokenizer": tokenizer_done - started, "encode": encoded - tokenizer_done},
         facts={
@@ -98,6 +110,18 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
             "tokens_val": counts.tokens["val"],
             "files": counts.files["train"] + counts.files["val"],
             "bytes_per_token": counts.val_bytes / max(counts.tokens["val"] - 1, 1),
+            # Exact by construction: the table was right for every validation document, or the text was counted.
+            "bytes_verified": not unverified,
+            "bytes_unverified": unverified or None,
+            "bytes_by": "text" if counts.val_text.docs_off else "table",
+            "val_text_bytes": counts.val_text.text_bytes,
+            "val_kept_bytes": counts.val_text.kept_bytes,
+            "val_table_bytes": counts.val_text.table_bytes,
+            "dropped_share": counts.val_text.dropped_share,
+            "val_docs_changed": counts.val_text.docs_changed,
+            "train_sample_docs": counts.train_sample.docs,
+            "train_sample_docs_off": counts.train_sample.docs_off,
+            "train_sample_dropped_share": counts.train_sample.dropped_share,
         },
     )
 
@@ -159,12 +183,19 @@ def _batches(split_documents: Iterable[tuple[str, bool]]) -> Iterator[_Batch]:
 
 @dataclass(slots=True)
 class _Counts:
-    """What was written, by split. val_bytes: bytes of text behind the validation targets."""
+    """What was written, by split. val_bytes: bytes of text behind the validation targets.
+
+    val_text, train_sample: bytes of the text and by the table, of all validation documents and of some train documents.
+    val_operators: how often each operator stands in the validation documents.
+    """
 
     docs: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     tokens: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     files: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     val_bytes: int = 0
+    val_text: TextCount = field(default_factory=TextCount)
+    val_operators: Counter[int] = field(default_factory=Counter)
+    train_sample: TextCount = field(default_factory=TextCount)
 
 
 def _encode(
@@ -173,9 +204,11 @@ def _encode(
     processor: sentencepiece.SentencePieceProcessor,
     shards: Path,
     run: RunOptions,
+    *,
+    operators: Collection[int],
 ) -> _Counts:
     threads = run.threads or len(os.sched_getaffinity(0))
-    table = ByteTable.from_processor(processor)
+    text_bytes = TextBytes(processor, threads=threads)
     counts = _Counts()
     reported = time.monotonic()
 
@@ -191,18 +224,26 @@ def _encode(
         writers = {
             split: stack.enter_context(ShardWriter(shards, split, shard_tokens=config.shard_tokens)) for split in splits
         }
+        byte_writer = stack.enter_context(ShardWriter(shards, "val_bytes", shard_tokens=config.shard_tokens))
         # The encoder releases the GIL, so the next batch is read and the previous one written meanwhile.
         for batch, ids in in_order(encoder, encode, _batches(_split(config, documents)), ahead=1):
             for split in splits:
-                chosen = [array for array, is_val in zip(ids, batch.is_val) if is_val == (split == "val")]
-                if not chosen:
+                places = [i for i, is_val in enumerate(batch.is_val) if is_val == (split == "val")]
+                if not places:
                     continue
-                stream = _with_bos(chosen, processor.bos_id())
+                texts, chosen = [batch.texts[i] for i in places], [ids[i] for i in places]
+                stream = with_bos(chosen, processor.bos_id())
+                if split == "val":
+                    bytes_T, found = text_bytes.count(texts, chosen, first=counts.docs["val"])
+                    counts.val_text.add(found)
+                    # The stream's first token is no target.
+                    counts.val_bytes += int(bytes_T[writers["val"].tokens == 0 :].sum())
+                    byte_writer.append(bytes_T)
+                    counts.val_operators.update(stream[np.isin(stream, list(operators))].tolist())
+                elif sample := range(-counts.docs["train"] % _TRAIN_SAMPLE_ONE_IN, len(texts), _TRAIN_SAMPLE_ONE_IN):
+                    counts.train_sample.add(text_bytes.compare([texts[i] for i in sample], [chosen[i] for i in sample]))
                 counts.docs[split] += len(chosen)
                 writers[split].append(stream)
-                if split == "val":
-                    # Every batch begins with BOS, which has no bytes, so the batches' sums add up.
-                    counts.val_bytes += int(table.target_bytes(stream).sum())
             if time.monotonic() - reported >= _REPORT_EVERY_S:
                 reported = time.monotonic()
                 run.report(_progress(documents, counts, writers))
@@ -211,13 +252,37 @@ def _encode(
     for split, purpose in (("train", "training"), ("val", "validation")):
         if not counts.docs[split]:
             raise _empty_split(purpose, sum(counts.docs.values()), config)
+    if not counts.val_text.docs_off:
+        for index in range(byte_writer.files):
+            (shards / shard_name("val_bytes", index)).unlink()
     return counts
 
 
-def _with_bos(encoded: list[npt.NDArray[np.int32]], bos_id: int) -> Tokens:
-    bos = np.array([bos_id], dtype=np.int32)
-    parts = [part for ids in encoded for part in (bos, ids)]
-    return np.concatenate(parts).astype(np.uint16)
+def _about_bytes(found: TextCount) -> str:
+    if not found.docs_off:
+        how = f"the byte table is exact for all {found.docs:,} validation documents"
+    else:
+        how = (
+            f"the byte table is off for {found.docs_off:,} of {found.docs:,} validation documents "
+            f"({found.table_bytes:,} bytes for {found.text_bytes:,} bytes of text), so scores count by the text itself"
+        )
+    kept = f"{found.kept_bytes:,} of {found.text_bytes:,} bytes"
+    return (
+        f"{how}; the tokens hold {kept}: normalization drops {max(found.dropped_share, 0):.2%} and changes "
+        f"{found.docs_changed:,} documents"
+    )
+
+
+def _rewritten(processor: sentencepiece.SentencePieceProcessor, operators: Counter[int]) -> str:
+    """Why the validation documents are not the text that bits per byte are about; empty where they are."""
+    if not operators:
+        return ""
+    (token, most), *_ = operators.most_common(1)
+    return (
+        f"the validation documents hold {operators.total():,} operators of the tokenizer (piece {token} "
+        f"{processor.id_to_piece(token)!a} {most:,} times), so they are rewritten text, and the bytes of the text "
+        "that they were made from are not known here"
+    )
 
 
 def _progress(documents: Documents | list[str], counts: _Counts, writers: Mapping[Split, ShardWriter]) -> Progress:
@@ -256,6 +321,8 @@ def _manifest(
     for what, by_split in (("docs", counts.docs), ("files", counts.files), ("tokens", counts.tokens)):
         stats |= {f"{what}_total": sum(by_split.values())}
         stats |= {f"{what}_val": by_split["val"], f"{what}_train": by_split["train"]}
+    if counts.val_text.docs_off:
+        stats |= {VAL_BYTES_FILES: counts.files["val"]}
     return {
         "version": MANIFEST_VERSION,
         "num_docs": docs,

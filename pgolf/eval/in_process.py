@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
-from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.shards import stream_digest
+from pgolf.corpus.target_bytes import TargetBytes
 from pgolf.errors import ConfigError
 from pgolf.eval.batch_means import BatchMean, write_batch_means
 from pgolf.eval.bpb import bits_per_byte, sum_nats
@@ -65,7 +65,7 @@ def write_outputs(
     """Write the trace, and the batch means if configured, from pieces in order; returns the facts."""
     plan = text.plan
     orders = hint_orders(inputs["hints"] / HINTS_FILE) if "hints" in inputs else ()
-    totals = _Totals(text, ByteTable.from_tokenizer(text.dataset.tokenizer_model, vocab_size=text.dataset.vocab_size))
+    totals = _Totals(text, TargetBytes(text.dataset, text.tokens))
     write_trace(
         out / "trace.arrow",
         totals.watch(pieces, orders),
@@ -93,7 +93,7 @@ class _Totals:
     """Running totals over the pieces as they are written: nats (float64), bytes, and the batch means."""
 
     text: Text
-    table: ByteTable
+    target_bytes: TargetBytes
     records: int = 0
     nats: float = 0.0
     bytes: int = 0
@@ -107,7 +107,7 @@ class _Totals:
             trace = piece.trace(self.text.plan, orders)
             self.records += len(trace)
             self.nats += sum_nats(trace.loss_nats)
-            self.bytes += self.table.total_bytes(self.text.tokens, trace.target)
+            self.bytes += self.target_bytes.total(trace.target)
             if piece.mean is not None:
                 self.means.append(piece.mean)
             yield trace

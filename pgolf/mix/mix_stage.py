@@ -15,13 +15,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.dataset import Dataset
+from pgolf.corpus.shards import Tokens
+from pgolf.corpus.target_bytes import TargetBytes
 from pgolf.counts.mass import MASS_FILE, read_mass
 from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.trace import Trace, trace_is_causal
@@ -152,11 +151,10 @@ def _hedges(configs: Sequence[HedgeConfig], trace: Path, files: MixInputs) -> He
 class _ByteSum:
     """Adds up how many bytes of text the targets stand for."""
 
-    def __init__(self, dataset: Dataset, tokens: npt.NDArray[np.uint16]) -> None:
-        self._table = ByteTable.from_tokenizer(dataset.tokenizer_model, vocab_size=dataset.vocab_size)
-        self._tokens = tokens
+    def __init__(self, dataset: Dataset, tokens: Tokens) -> None:
+        self._target_bytes = TargetBytes(dataset, tokens)
         self.total = 0
 
     def add(self, trace: Trace) -> None:
         """Add a block of targets."""
-        self.total += self._table.total_bytes(self._tokens, trace.target)
+        self.total += self._target_bytes.total(trace.target)

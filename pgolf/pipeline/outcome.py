@@ -31,12 +31,17 @@ from pgolf.tables.text import to_text
 RULESET = "parameter-golf 2026-05-02"
 CLOCK_LIMIT_S = 600.0
 
+NOT_LOOKED_AT = "the program that made the data did not look; make them again"
+
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One run's rows and where they were filed. built: node -> wall seconds of the stages this run built itself."""
+    """One run's rows and where they were filed. built: node -> wall seconds of the stages this run built itself.
+
+    unverified_bytes: why the bytes counted may not be those of the text; empty where they are.
+    """
 
     recipe: Recipe
     run_key: str
@@ -46,6 +51,7 @@ class Outcome:
     scores_path: Path
     built: Mapping[str, float]
     reused: tuple[str, ...]
+    unverified_bytes: str
 
     def file(self, results: Path) -> None:
         """Append the rows to the tables under `results`; rows that are already there are left alone.
@@ -92,11 +98,11 @@ class Outcome:
                 return settings | {"cell": row["cell"]}
         return settings
 
-    def headline_rows(self) -> list[Row]:
-        """The per-seed headline as plain rows, for Prefect's table artifact."""
+    def headline(self) -> tuple[list[Row], tuple[str, ...]]:
+        """The per-seed headline as plain rows, and what has to be said of them, for Prefect's table artifact."""
         sheet = self.sheets()[0]
         names = [column.name for column in sheet.columns]
-        return [dict(zip(names, row)) for row in sheet.rows]
+        return [dict(zip(names, row)) for row in sheet.rows], sheet.notes
 
     def exit_code(self) -> int:
         """0 when every seed's artifact fits the budget, 1 when one does not."""
@@ -108,7 +114,7 @@ class Outcome:
         total = len(self.built) + len(self.reused)
         note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
         return (
-            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}"
+            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}{self._unverified_bytes()}"
             f"ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
@@ -133,6 +139,12 @@ class Outcome:
             "its rows are marked and not ranked\n"
             for seed in seeds
         )
+
+    def _unverified_bytes(self) -> str:
+        """One line where the bytes of the text are not certain."""
+        if not self.unverified_bytes:
+            return ""
+        return f"bytes not verified: {self.unverified_bytes}; all rows are marked and not ranked\n"
 
     def _has_headline(self) -> bool:
         scorers = [settings for label, settings in headline_scorers(self.recipe).items() if label != "network"]
@@ -160,6 +172,7 @@ class Outcome:
             "run_key": self.run_key,
             "ran": dict(self.built),
             "reused": list(self.reused),
+            "bytes_unverified": self.unverified_bytes or None,
             "table": str(self.scores_path),
             "figures": None if self.figures is None else str(self.figures),
             "seeds": [dict(zip([column.name for column in seeds.columns], row)) for row in seeds.rows],
@@ -226,10 +239,13 @@ def outcome_of(
     recipe_key = digest(_up_to_score(recipe, nodes, artifacts))
     run_key = f"{recipe.name}-{digest(sorted(artifact.record.key_digest for artifact in artifacts.values()))[:12]}"
     common = {"recipe": recipe.name, "recipe_key": recipe_key}
+    # Not from the cells: tokens, and so a mix, may be the same with and without a text to compare with.
+    data = artifacts["data"].record.facts
+    bytes_of = {"bytes_verified": data.get("bytes_verified"), "dropped_share": data.get("dropped_share")}
     scores, attempts = [], []
     for seed in recipe.seeds:
         mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
-        scores += [common | row for row in score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))]
+        scores += [common | bytes_of | row for row in score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))]
         attempts += [common | row for row in attempt_rows(seed, mine)]
     return Outcome(
         recipe=recipe,
@@ -240,6 +256,7 @@ def outcome_of(
         scores_path=results / SCORES.name / f"{run_key}.parquet",
         built=built,
         reused=tuple(node.name for node in nodes if node.name not in built),
+        unverified_bytes="" if data.get("bytes_verified") else str(data.get("bytes_unverified") or NOT_LOOKED_AT),
     )
 
 

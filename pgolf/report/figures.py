@@ -216,6 +216,11 @@ def notes_of(picture: Picture, facts: RunFacts) -> list[str]:
             "A training that stops by the clock was killed and went on, so nothing here can be ranked: seed "
             f"{facts.interrupted}."
         )
+    if facts.unverified:
+        notes.append(
+            "Nobody has verified that the bytes counted are those of the text, so nothing here can be ranked: seed "
+            f"{facts.unverified}."
+        )
     settings = [f"{words(name)} {_text(value)}" for name, value in picture.fixed.items() if name != "counts"]
     if settings:
         notes.append(f"All points: {', '.join(settings)}.")

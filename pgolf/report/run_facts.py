@@ -22,6 +22,7 @@ class RunFacts:
     dates: str
     over_budget: str
     interrupted: str
+    unverified: str
     network_bpb: SeedSummary | None
     nats_per_token_per_bpb: float | None
 
@@ -42,9 +43,9 @@ def facts_of(scores: pa.Table, results: list[ScorerResult]) -> RunFacts:
     """Collect the facts from a run's score rows and their scorers."""
     neural = next((result for result in results if result.scorer[0] == "neural"), None)
     seeds = sorted({seed for result in results for seed in result.by_seed})
-    over, interrupted = (
+    over, interrupted, unverified = (
         sorted({seed for result in results for seed, row in result.by_seed.items() if row[gate] is False})
-        for gate in ("fits_budget", "uninterrupted")
+        for gate in ("fits_budget", "uninterrupted", "bytes_verified")
     )
     targets, text_bytes = _only(scores, "targets"), _only(scores, "bytes")
     ratio = None
@@ -62,6 +63,7 @@ def facts_of(scores: pa.Table, results: list[ScorerResult]) -> RunFacts:
         dates=_dates(scores),
         over_budget=", ".join(map(str, over)),
         interrupted=", ".join(map(str, interrupted)),
+        unverified=", ".join(map(str, unverified)),
         network_bpb=None if neural is None else neural.summary("bpb"),
         nats_per_token_per_bpb=ratio,
     )

@@ -15,23 +15,26 @@ import pyarrow.compute as pc
 class Gate:
     """column: of the scores; true passes, false fails, null is not judged. passed, failed: what is said of a scorer.
 
-    inverted: true fails, all else passes. caution: the note below tables that show scores failing this gate.
+    inverted: true fails, all else passes. null_fails: null fails too. caution: the note below tables that show scores
+    failing this gate.
     """
 
     column: str
     passed: str
     failed: str
     inverted: bool = False
+    null_fails: bool = False
     caution: str = ""
 
     def verdicts(self, scores: pa.Table) -> "pa.ChunkedArray[Any]":
         """True, false or null for each row."""
         found = scores.column(self.column)
+        if not (self.inverted or self.null_fails):
+            return found
         # Not fill_null(False): to make an Arrow value of False imports pandas.
-        return pc.invert(pc.and_kleene(found.is_valid(), found)) if self.inverted else found
+        only_true = pc.and_kleene(found.is_valid(), found)
+        return pc.invert(only_true) if self.inverted else only_true
 
-
-NOT_CAUSAL = "not a score, the network learned the text before it was scored on it"
 
 # In the order in which they are judged: a scorer counts as left out by the first that it fails.
 GATES: Mapping[str, Gate] = {
@@ -41,7 +44,12 @@ GATES: Mapping[str, Gate] = {
         failed="not normalized",
         caution="legacy, the probabilities do not sum to 1, so these are not code lengths",
     ),
-    "causal": Gate(column="causal", passed="causal", failed="not causal", caution=NOT_CAUSAL),
+    "causal": Gate(
+        column="causal",
+        passed="causal",
+        failed="not causal",
+        caution="not a score, the network learned the text before it was scored on it",
+    ),
     "fits_budget": Gate(column="fits_budget", passed="within budget", failed="not within budget"),
     "uninterrupted": Gate(
         column="interrupted",
@@ -51,6 +59,14 @@ GATES: Mapping[str, Gate] = {
         failed="interrupted",
         caution="not ranked, a training that stops by the clock was killed and went on",
     ),
+    "bytes_verified": Gate(
+        column="bytes_verified",
+        # Null in the files of older programs, which did not look: a score may be of other bytes than the text's.
+        null_fails=True,
+        passed="bytes verified",
+        failed="bytes not verified",
+        caution="not ranked, nobody has verified that the bytes counted are those of the text",
+    ),
 }
 
 
@@ -59,4 +75,6 @@ def with_gates(scores: pa.Table) -> pa.Table:
     for name, gate in GATES.items():
         if name not in scores.column_names:
             scores = scores.append_column(name, gate.verdicts(scores))
+        elif name == gate.column and gate.null_fails:
+            scores = scores.set_column(scores.column_names.index(name), name, gate.verdicts(scores))
     return scores

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pgolf.errors import ResultsError
 from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
 from pgolf.stats.seeds import SeedSummary, summarize
-from pgolf.tables.gates import GATES, NOT_CAUSAL, with_gates
+from pgolf.tables.gates import GATES, with_gates
 from pgolf.tables.grouped import Groups, configurations, grouped, mask
 from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
@@ -26,10 +26,14 @@ from pgolf.tables.sheet import Sheet, SheetColumn, Value
 _MAIN_SETTINGS = ("estimator", "mixer", "order", "alpha")
 NEURAL: Mapping[str, Any] = {"estimator": "neural"}
 
+# Less is not worth a note: 0.1 % of the text.
+LEAST_SHARE_SHOWN = 0.0005
+
 _GROUPED_BY = ("recipe", "recipe_key", *SCORER)
 NEEDED = (
     *("recipe", "recipe_key", "seed", *SCORER, "loss_nats", "bpb", "mass_mean"),
     *(*(gate.column for gate in GATES.values()), "total_bytes", "started_utc", "run_key"),
+    "dropped_share",
 )
 
 
@@ -115,7 +119,8 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
         SheetColumn("total_bytes", "total (B)", ",d"),
         SheetColumn("fits_budget", "fits budget"),
     )
-    return Sheet("validation bits per byte by seed", columns, tuple(rows), _cautions(results, scorers))
+    notes = (*_cautions(results, scorers), *_dropped(results, label))
+    return Sheet("validation bits per byte by seed", columns, tuple(rows), notes)
 
 
 def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
@@ -138,7 +143,8 @@ def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
         SheetColumn("normalized", "normalized"),
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
-    return Sheet("mean over seeds", columns, tuple(rows), _cautions(results, scorers))
+    notes = (*_cautions(results, scorers), *_dropped(results, label))
+    return Sheet("mean over seeds", columns, tuple(rows), notes)
 
 
 def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
@@ -161,8 +167,8 @@ def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
         *(SheetColumn(gate, gate.replace("_", " ")) for gate in GATES),
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
-    notes = (f"the first {len(shown)} of {len(results)} scorers",) if len(shown) < len(results) else ()
-    return Sheet("mean over seeds, every scorer", headings, rows, notes)
+    cut = (f"the first {len(shown)} of {len(results)} scorers",) if len(shown) < len(results) else ()
+    return Sheet("mean over seeds, every scorer", headings, rows, (*cut, *_dropped(shown, label)))
 
 
 def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
@@ -188,7 +194,7 @@ def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
         *_MEAN_COLUMNS,
         SheetColumn("largest_total_bytes", "largest total (B)", ",d"),
     )
-    notes = [*_left_out(groups, passing)]
+    notes = [*_left_out(groups, passing), *_dropped(shown, label)]
     if len(shown) < passing.sum():
         notes.insert(0, f"the first {len(shown)} of {passing.sum()} ranked scorers")
     title = f"ranking: {', '.join(gate.passed for gate in GATES.values())}"
@@ -213,8 +219,10 @@ def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
     notes = ["legacy: the probabilities sum to the mean mass, not to 1, so these are not code lengths"]
-    if not_causal := sorted({label(result) for result in shown if result.gate("causal") is False}):
-        notes.append(f"{', '.join(not_causal)}: {NOT_CAUSAL}")
+    for gate in ("causal", "bytes_verified"):
+        if failing := sorted({label(result) for result in shown if result.gate(gate) is False}):
+            notes.append(f"{', '.join(failing)}: {GATES[gate].caution}")
+    notes += _dropped(shown, label)
     if len(shown) < legacy.sum():
         notes.insert(0, f"the first {len(shown)} of {legacy.sum()} legacy scorers")
     return Sheet("legacy scores", headings, rows, tuple(notes) if rows else ())
@@ -270,7 +278,8 @@ def gains(
         f"rule: {rule.source}",
         "p holds for a scorer named before its scores were seen; the best of a grid is chosen by them",
     )
-    return Sheet("gain over the base", headings, rows, notes if rows else ())
+    dropped = _dropped([result for result, _ in compared], label)
+    return Sheet("gain over the base", headings, rows, (*notes, *dropped) if rows else ())
 
 
 _MEAN_COLUMNS = (
@@ -388,6 +397,19 @@ def _left_out(groups: Groups, passing: npt.NDArray[np.bool_]) -> list[str]:
     if not (~passing).any():
         return []
     return [f"left out: {(~passing).sum()} scorers ({', '.join(f'{n} {text}' for n, text in why if n)})"]
+
+
+def _dropped(results: Iterable[ScorerResult], label: Callable[[ScorerResult], str]) -> tuple[str, ...]:
+    """Of which recipes' texts normalization drops a part that is worth a note."""
+    largest: dict[str, float] = {}
+    for result in results:
+        share = max(result.values("dropped_share"), default=0.0)
+        largest[label(result)] = max(share, largest.get(label(result), 0.0))
+    return tuple(
+        f"{recipe}: normalization drops {share:.1%} of the text's bytes, which no token holds; they count in bits/byte"
+        for recipe, share in largest.items()
+        if share >= LEAST_SHARE_SHOWN
+    )
 
 
 def _cautions(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

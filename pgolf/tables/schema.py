@@ -133,6 +133,14 @@ SCORES = TableSpec(
         Column("bits", REAL, "bits", "loss_sum_nats in bits: the length of the code"),
         Column("targets", WHOLE, "tokens", "scored targets"),
         Column("bytes", WHOLE, "B", "UTF-8 bytes the scored targets stand for"),
+        Column("bytes_verified", YES_NO, "", "bytes are those of the text: compared with it, or proved without it"),
+        Column(
+            "dropped_share",
+            REAL,
+            "",
+            "share of the validation text's bytes that no token holds, because normalization drops them; they count in "
+            "bytes; null where there is no text to compare with",
+        ),
         Column("matched", WHOLE, "tokens", "targets for which there was an estimate to mix in"),
         Column("vocab", WHOLE, "tokens", "size of the vocabulary the distribution covers"),
         Column("mass_mean", REAL, "", "mean total probability over the vocabulary; 1 for a normalized scorer"),

@@ -83,6 +83,8 @@ def test_a_missing_tokenizer_is_named(data_folder: Build) -> None:
         (lambda m: m["datasets"][0]["stats"].update(files_train=float("inf")), "files_train is inf"),
         (lambda m: m["datasets"][0]["stats"].update(files_train=1.7), r"files_train is 1\.7"),
         (lambda m: m["datasets"][0].update(files_train_fetched=True), "files_train_fetched is True"),
+        (lambda m: m["datasets"][0]["stats"].update(files_val_bytes=2), r"files_val_bytes is 2, expected .* \(1\)"),
+        (lambda m: m["datasets"][0]["stats"].update(files_val_bytes=1), "1 of 1 val_bytes shards are missing"),
         (lambda m: m["datasets"][0]["stats"].update(files_train=3_000_000), "at most 1,000,000 can be named"),
     ],
 )
@@ -103,4 +105,14 @@ def test_a_manifest_that_is_not_json_is_a_data_error(data_folder: Build) -> None
         open_dataset(folder)
     (folder / "manifest.json").write_text("[]")
     with pytest.raises(DataError, match="wrong type"):
+        open_dataset(folder)
+
+
+def test_byte_shards_are_listed_apart_and_none_is_read_that_is_not_listed(data_folder: Build) -> None:
+    folder = data_folder(val=[[4], [5]], val_bytes=[[1], [2]])
+    dataset = open_dataset(folder)
+    assert [path.name for path in dataset.val_shards] == [f"fineweb_val_{i:06d}.bin" for i in range(2)]
+    assert [path.name for path in dataset.val_byte_shards] == [f"fineweb_val_bytes_{i:06d}.bin" for i in range(2)]
+    edit_manifest(folder, lambda m: m["datasets"][0]["stats"].pop("files_val_bytes"))
+    with pytest.raises(DataError, match="2 val_bytes shards beyond the 0 listed"):
         open_dataset(folder)

@@ -16,6 +16,7 @@ from pgolf.corpus.shards import TokenStream, read_shard, write_shard
 from pgolf.errors import FetchError, ShardError
 from pgolf.run import Made, Progress, RunOptions
 from tests.corpus.hub_server import COMMIT, HubServer
+from tests.corpus.odd_tokenizers import processor_of
 
 REPO = "someone/golf-data"
 TRAIN = "datasets/datasets/fineweb10B_sp340/fineweb_train_{:06d}.bin"
@@ -248,3 +249,50 @@ def test_the_published_manifest_in_the_cache_is_left_alone(tmp_path: Path, hub: 
 def test_a_config_that_cannot_be_fetched_is_refused(fields: dict) -> None:
     with pytest.raises(ValidationError):
         FetchConfig(**fields)
+
+
+def publish_texts(hub: HubServer, folder: Path, model: Path, texts: list[str], *, byte_tokens: int = 0) -> None:
+    """Publish these texts as the validation tokens, in two shards, with byte shards of so many tokens if any."""
+    processor = processor_of(model.read_bytes())
+    tokens = [token for text in texts for token in (1, *processor.encode(text))]
+    stats = {"files_train": 3, "files_val": 2, "tokens_val": len(tokens)}
+    for index, part in enumerate((tokens[:9], tokens[9:])):
+        hub.files[VAL.format(index)] = shard_content(folder, part)
+    if byte_tokens:
+        stats["files_val_bytes"] = 2
+        for index, count in enumerate((9, byte_tokens - 9)):
+            name = VAL.format(index).replace("_val_", "_val_bytes_")
+            hub.files[name] = shard_content(folder, [2] * count)
+    edit_manifest(hub, stats=stats)
+
+
+def test_tokens_for_which_the_table_must_be_exact_are_verified(
+    tmp_path: Path, hub: HubServer, toy_tokenizer: Path
+) -> None:
+    publish_texts(hub, tmp_path, toy_tokenizer, ["The quick fox jumps.", "Sphinx, twice"])
+    made = fetch_into(tmp_path, hub)
+    assert (made.facts["bytes_verified"], made.facts["bytes_unverified"]) == (True, None)
+
+
+def test_tokens_that_no_text_gives_are_said_not_to_be_verified(tmp_path: Path, hub: HubServer) -> None:
+    made = fetch_into(tmp_path, hub)  # drawn at random
+    assert made.facts["bytes_verified"] is False
+    assert made.facts["bytes_unverified"] == (
+        "the tokens do not begin with a BOS, so it is not known where documents begin"
+    )
+
+
+def test_published_byte_shards_are_fetched_and_not_verified(
+    tmp_path: Path, hub: HubServer, toy_tokenizer: Path
+) -> None:
+    texts = ["The quick fox jumps.", "Sphinx, twice"]
+    size = sum(len(processor_of(toy_tokenizer.read_bytes()).encode(text)) + 1 for text in texts)
+    publish_texts(hub, tmp_path, toy_tokenizer, texts, byte_tokens=size)
+    made = fetch_into(tmp_path, hub)
+    assert len(open_dataset(tmp_path / "out").val_byte_shards) == 2
+    assert made.facts["bytes_verified"] is False
+    assert "no text to compare them with" in str(made.facts["bytes_unverified"])
+    publish_texts(hub, tmp_path, toy_tokenizer, texts, byte_tokens=size - 1)
+    (tmp_path / "again").mkdir()
+    with pytest.raises(FetchError, match=rf"hold the bytes of {size - 1} tokens, the val shards hold {size}"):
+        fetch_into(tmp_path / "again", hub)

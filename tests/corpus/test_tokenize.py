@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sentencepiece
 from hypothesis import given, settings
@@ -19,9 +20,11 @@ from pgolf.corpus.byte_lengths import ByteTable
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import read_shard, validation_tokens
+from pgolf.corpus.target_bytes import TargetBytes
 from pgolf.corpus.tokenize_stage import in_validation
 from pgolf.errors import ConfigError, DocumentError, PgolfError, TokenizerError
 from pgolf.run import Made, Progress, RunOptions
+from tests.corpus.odd_tokenizers import DOCUMENTS, KINDS, PROSE, processor_of, trained, without_byte_pieces
 from tests.oracles.plain_tokenize import cut, streams_by_definition
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "sphinx", "judge", "quartz", "naïvely", "☕"]
@@ -49,6 +52,35 @@ def payload(folder: Path) -> dict[str, bytes]:
 def shard_lists(folder: Path, split: str) -> list[list[int]]:
     dataset = open_dataset(folder)
     return [read_shard(path).tolist() for path in (dataset.val_shards if split == "val" else dataset.train_shards)]
+
+
+def bytes_by_document(folder: Path) -> list[int]:
+    """What the scores of a data folder count, by validation document."""
+    dataset = open_dataset(folder)
+    tokens = np.concatenate([read_shard(path) for path in dataset.val_shards])
+    lengths = TargetBytes(dataset, tokens)
+    totals: list[int] = []
+    for place, token in enumerate(tokens.tolist()):
+        if token == dataset.bos_id:
+            totals.append(0)
+        if place:
+            totals[-1] += lengths.total(np.array([place]))
+    return totals
+
+
+def make_with(folder: Path, model: bytes, texts: list[str], **options: object) -> Made:
+    """The stage on these documents, all but the last held out, with a given tokenizer, into folder/out."""
+    folder.mkdir(exist_ok=True)
+    (folder / "odd.model").write_bytes(model)
+    inputs = {"documents": write_jsonl(folder / "documents.jsonl", texts), "tokenizer": folder / "odd.model"}
+    config = TokenizeConfig(
+        tokenizer="given",
+        vocab_size=len(processor_of(model)),
+        val_split="first",
+        val_documents=len(texts) - 1,
+        shard_tokens=100,
+    )
+    return make(config, inputs, folder / "out", **options)
 
 
 @given(
@@ -92,6 +124,12 @@ def test_shards_hold_what_one_document_at_a_time_gives(
     for split, stream in streams.items():
         assert shard_lists(folder / "out", split) == cut(stream, shard_tokens)
         assert made.facts[f"tokens_{split}"] == len(stream)
+    val_bytes = [len(text.encode()) for text, is_val in zip(texts, held_out) if is_val]
+    # The first token of the stream, a BOS, is no target: what a document without other tokens has is not counted.
+    val_bytes[0] *= bool(processor.encode(texts[held_out.index(True)]))
+    assert bytes_by_document(folder / "out") == val_bytes
+    assert made.facts["bytes_verified"] is True
+    counted = {} if made.facts["bytes_by"] == "table" else {"files_val_bytes": len(cut(streams["val"], shard_tokens))}
     stats = json.loads((folder / "out/manifest.json").read_text())["datasets"][0]["stats"]
     assert stats == {
         "docs_total": len(texts),
@@ -103,6 +141,7 @@ def test_shards_hold_what_one_document_at_a_time_gives(
         "tokens_total": len(streams["val"]) + len(streams["train"]),
         "tokens_val": len(streams["val"]),
         "tokens_train": len(streams["train"]),
+        **counted,
     }
 
 
@@ -199,6 +238,51 @@ def test_the_built_in_corpus_becomes_a_data_set_that_can_be_scored(
     assert made.facts["bytes_per_token"] == pytest.approx(lengths.mean(), rel=1e-12)
     assert validation_tokens(dataset, window=32).size % 32 == 1
     assert (reports[-1].done, reports[-1].total, reports[-1].unit) == (300, 300, "documents")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_count_the_bytes_of_the_documents_whatever_the_tokenizer(tmp_path: Path, kind: str) -> None:
+    made = make_with(tmp_path, trained(kind), [*DOCUMENTS, "to train on"])
+    assert bytes_by_document(tmp_path / "out") == [len(text.encode()) for text in DOCUMENTS]
+    assert made.facts["bytes_by"] == "text"
+    assert made.facts["val_text_bytes"] == sum(len(text.encode()) for text in DOCUMENTS)
+
+
+def test_where_the_table_is_exact_nothing_is_written_beside_the_shards(tmp_path: Path) -> None:
+    made = make_with(tmp_path, trained("published"), [*PROSE, "to  train  on"])
+    assert not [name for name in payload(tmp_path / "out") if "val_bytes" in name]
+    assert "files_val_bytes" not in (tmp_path / "out/manifest.json").read_text()
+    assert (made.facts["bytes_by"], made.facts["bytes_verified"], made.facts["dropped_share"]) == ("table", True, 0.0)
+    # The train documents are looked at too, and say what the training misses; scores do not read them.
+    assert (made.facts["train_sample_docs"], made.facts["train_sample_docs_off"]) == (1, 1)
+    assert made.facts["train_sample_dropped_share"] == pytest.approx(2 / 13)
+
+
+def test_what_normalization_drops_of_the_validation_text_is_told(tmp_path: Path) -> None:
+    lines: list[str] = []
+    texts = ["def f(x):\n        return x\n", "a b", "to train on"]
+    made = make_with(tmp_path, trained("published"), texts, log_line=lines.append)
+    assert made.facts["dropped_share"] == pytest.approx(9 / 30)
+    assert lines == [
+        "the byte table is off for 1 of 2 validation documents (21 bytes for 30 bytes of text), so scores count by "
+        "the text itself; the tokens hold 21 of 30 bytes: normalization drops 30.00% and changes 1 documents"
+    ]
+
+
+def test_text_that_a_program_rewrote_with_operators_is_not_verified(tmp_path: Path) -> None:
+    lines: list[str] = []
+    texts = ["\ue001the \ue001fox", "the fox", "to train on"]
+    made = make_with(tmp_path, trained("operators"), texts, log_line=lines.append)
+    assert made.facts["bytes_verified"] is False
+    assert "2 operators of the tokenizer (piece 4 '\\ue001' 2 times)" in str(made.facts["bytes_unverified"])
+    assert lines[-1] == f"bytes not verified: {made.facts['bytes_unverified']}"
+    plain = make_with(tmp_path / "plain", trained("operators"), texts[1:])
+    assert (plain.facts["bytes_verified"], plain.facts["bytes_unverified"]) == (True, None)
+
+
+def test_a_tokenizer_without_a_token_for_some_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match=r"validation document 1 has 1 unknown tokens, the first for 'Z'"):
+        make_with(tmp_path, without_byte_pieces(), ["the fox", "a Z", "to train on"])
 
 
 def test_the_tokenizer_is_trained_on_the_train_documents_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def toy_network() -> GPT:
 
 @pytest.fixture
 def toy_data(tmp_path: Path, toy_tokenizer: Path) -> Callable[..., Path]:
-    """Writes a data folder: toy_data(val_tokens, vocab_size=340)."""
+    """Writes a data folder: toy_data(val_tokens), with options of `write_data_folder`."""
     return partial(_data_folder, tmp_path / "data", toy_tokenizer)
 
 
@@ -41,5 +42,5 @@ def shared_data(tmp_path_factory: pytest.TempPathFactory, toy_tokenizer: Path) -
     return partial(_data_folder, tmp_path_factory.mktemp("shared") / "data", toy_tokenizer)
 
 
-def _data_folder(folder: Path, tokenizer: Path, val_tokens: np.ndarray, *, vocab_size: int = VOCAB_SIZE) -> Path:
-    return write_data_folder(folder, val=[val_tokens], vocab_size=vocab_size, tokenizer=tokenizer)
+def _data_folder(folder: Path, tokenizer: Path, val_tokens: np.ndarray, **options: Any) -> Path:
+    return write_data_folder(folder, val=[val_tokens], tokenizer=tokenizer, **options)

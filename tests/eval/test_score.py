@@ -198,6 +198,16 @@ def test_repeated_tail_counts_its_bytes_again(tmp_path, toy_data, toy_tokenizer,
     assert made.facts["bytes"] == lengths.sum() + 2 * lengths[-STRIDE:].sum()
 
 
+def test_bytes_counted_in_the_text_stand_in_for_the_table(tmp_path, toy_data, packed_toy):
+    tokens = random_tokens(3 * WINDOW + 5)
+    counted = np.random.default_rng(3).integers(0, 1 << 16, tokens.size)
+    made, _ = run_make(tmp_path, toy_data(tokens, val_bytes=[counted]), tail="repeat")
+    targets = counted[1 : 3 * WINDOW + 1]
+    assert made.facts["bytes"] == targets.sum() + 2 * targets[-STRIDE:].sum()
+    nats = made.facts["loss_nats"] * made.facts["records"]
+    assert made.facts["bpb"] == pytest.approx(bits_per_byte(nats, made.facts["bytes"]), rel=1e-12)
+
+
 def test_stage_writes_the_same_bytes_again_whatever_the_threads(tmp_path, toy_data, packed_toy):
     data = toy_data(random_tokens(5 * WINDOW + 1))
     _, one = run_make(tmp_path, data, RunOptions(threads=1))

@@ -29,7 +29,7 @@ from pgolf.mix.product import Product
 from pgolf.run import RunOptions
 from pgolf.store.scratch import save
 from tests.arrow_files import rewrite, stamp, write_hints
-from tests.data_folder import VOCAB_SIZE
+from tests.data_folder import VOCAB_SIZE, write_data_folder
 from tests.oracles import numpy_mixtures as mix
 from tests.oracles import plain_ngram as oracle
 
@@ -140,6 +140,17 @@ def test_rows_are_the_cells_evaluated_from_the_data(inputs, out, val_tokens, toy
         assert (row["targets"], row["bytes"], row["causal"]) == (len(records), total_bytes, True)
         assert row["bpb"] == pytest.approx(loss_T.sum() / math.log(2) / total_bytes, rel=1e-12)
         assert row["bits"] == pytest.approx(row["bpb"] * row["bytes"], rel=1e-12)
+
+
+def test_bytes_counted_in_the_text_stand_in_for_the_table(inputs, out, val_tokens, toy_tokenizer, tmp_path):
+    counted = np.random.default_rng(3).integers(0, 1 << 16, val_tokens.size)
+    data = write_data_folder(tmp_path / "counted", val=[val_tokens], val_bytes=[counted], tokenizer=toy_tokenizer)
+    mix_stage.make(GRID, inputs | {"data": data}, out, RunOptions())
+    records = trace_module.read_trace(inputs["trace"] / "trace.arrow")
+    rows = rows_of(out)
+    assert {row["bytes"] for row in rows} == {int(counted[records.target].sum())}
+    for row in rows:
+        assert row["bpb"] == pytest.approx(row["loss_sum_nats"] / np.log(2) / row["bytes"], rel=1e-12)
 
 
 def test_no_cell_is_more_causal_than_the_trace_it_is_made_of(inputs, out):

@@ -291,11 +291,29 @@ def test_rows_of_a_run_are_filed_once_and_carry_both_scores(ran, tmp_path):
     assert by_estimator["exact"]["normalized"] is True
     assert by_estimator["hashed"]["normalized"] is False
     assert by_estimator["neural"]["fits_budget"] is True
+    assert {row["dropped_share"] for row in scores} == {0.0}
     assert read(tmp_path, ATTEMPTS).num_rows == len(SEEDS)
     assert {row["node"] for row in read(tmp_path, STAGES).to_pylist()} == set(ran.artifacts)
     shown = first.text()
     assert "legacy" in shown
     assert "honest" in shown
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"bytes_verified": False, "bytes_unverified": "piece 4 is odd"}, "bytes not verified: piece 4 is odd; all"),
+        ({}, "bytes not verified: the program that made the data did not look; make them again; all"),
+    ],
+)
+def test_rows_on_data_whose_bytes_nobody_verified_say_so(ran, tmp_path, facts, says):
+    recipe, data = tiny_recipe(), ran.artifacts["data"]
+    artifacts = ran.artifacts | {"data": replace(data, record=data.record.model_copy(update={"facts": facts}))}
+    found = outcome_of(recipe, pipeline(recipe, ran.sources), artifacts, tmp_path)
+    assert not any(found.scores.column("bytes_verified").to_pylist())
+    assert says in found.text()
+    assert [note for note in found.headline()[1] if "not ranked, nobody has verified" in note]
+    assert says.removeprefix("bytes not verified: ").removesuffix("; all") == found.data()["bytes_unverified"]
 
 
 def test_the_neural_row_is_the_traces_own_mean(ran, tmp_path):

@@ -221,3 +221,14 @@ def test_long_names_and_many_settings_are_laid_out_without_complaint():
     name = "a-recipe-" + "with-a-long-name-" * 12
     rows = [{**row, "recipe": name} for row in grid_rows(seeds=tuple(range(1, 13)), orders=(2, 3), alphas=(0.1, 0.2))]
     assert drawings_of(rows).keys() == {"fixed-map", "fixed-curves"}
+
+
+@pytest.mark.parametrize("verdict", [False, None])
+def test_a_picture_of_scores_whose_bytes_nobody_verified_says_so(verdict):
+    rows = grid_rows()
+    assert "verified" not in caption_of(rows)[0]
+    for row in rows:
+        row["bytes_verified"] = verdict
+    caption, facts = caption_of(rows)
+    assert facts.unverified == "1, 2, 3"
+    assert "Nobody has verified that the bytes counted are those of the text, so nothing here can be ranked" in caption

@@ -86,6 +86,33 @@ def test_every_gate_is_a_column_and_one_seed_that_fails_it_keeps_a_scorer_out(ro
     assert shown == ((f"exact: {gate.caution}",) if gate.caution else ())
 
 
+def test_scores_of_programs_that_did_not_look_at_the_bytes_are_not_ranked_and_every_table_says_so(rows):
+    for row in rows:
+        del row["bytes_verified"]
+    table = table_of(rows)
+    assert ranking(table).rows == ()
+    assert ranking(table).notes == ("left out: 3 scorers (1 not normalized, 2 bytes not verified)",)
+    assert gains(table).rows == ()
+    assert {row["bytes_verified"] for row in records(scorer_means(table))} == {False}
+    for sheet in (seeds_side_by_side(table, SCORERS), means(table, SCORERS)):
+        assert sheet.notes[-1].startswith("neural, exact, hashed: not ranked, nobody has verified that the bytes")
+    assert legacy_scores(table).notes[-1].startswith("demo: not ranked, nobody has verified")
+
+
+def test_what_normalization_drops_is_noted_below_every_table_from_a_thousandth_of_the_text_on(rows):
+    for row, share in zip(rows, (0.22, 0.0004, 0.22)):
+        row["dropped_share"] = share
+    note = "demo: normalization drops 22.0% of the text's bytes, which no token holds; they count in bits/byte"
+    table = table_of(rows)
+    shown = (seeds_side_by_side(table, SCORERS), means(table, SCORERS), scorer_means(table), ranking(table))
+    for sheet in (*shown, legacy_scores(table), gains(table)):
+        assert (note in sheet.notes) == (sheet.title != "gain over the base"), sheet.title
+    for row in rows:
+        row["dropped_share"] = 0.0004
+    assert means(table_of(rows), {"neural": NEURAL}).notes == ()
+    assert len(ranking(table_of(rows)).notes) == 1
+
+
 @pytest.mark.parametrize("verdict", [False, None])
 def test_what_was_not_interrupted_or_made_before_anything_could_be_is_ranked(rows, verdict):
     for row in rows:

@@ -1,0 +1,199 @@
+"""Bytes of documents' text behind each of their tokens, measured in the text itself.
+
+The byte table (`pgolf.corpus.byte_lengths`) knows pieces, not text: it is off where a piece holds several spaces or a
+space behind its first character, where a space is spelled in bytes, where a document begins with a space, and wherever
+normalization changes the number of bytes. So every document is compared with it; one where it is off gets its bytes
+from the encoder's offsets: a token has the bytes from the end of the token before it up to its own end, the last one up
+to the end of the text. They sum to the document's UTF-8 bytes, whatever normalization drops.
+
+T: tokens, each document's BOS included. BOS has no bytes, unless its document has no other token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import sentencepiece
+
+from pgolf.corpus.byte_lengths import ByteTable
+from pgolf.errors import DocumentError, TokenizerError
+
+Ids = npt.NDArray[np.int32]
+
+# What one token can stand for in a shard. Only a run of characters that normalization drops is longer.
+MAX_TOKEN_BYTES = np.iinfo(np.uint16).max
+
+# Offsets are Python objects, about 200 bytes a token: so many characters at a time.
+_OFFSET_CHARACTERS = 1_000_000
+
+
+@dataclass(slots=True, kw_only=True)
+class TextCount:
+    """What was found in some documents. text_bytes: UTF-8. kept_bytes: of the text that their tokens decode to.
+
+    table_bytes: by the byte table. docs_off: documents of which the table does not give the bytes of the text.
+    docs_changed: documents whose tokens decode to another text.
+    """
+
+    docs: int = 0
+    docs_off: int = 0
+    docs_changed: int = 0
+    text_bytes: int = 0
+    table_bytes: int = 0
+    kept_bytes: int = 0
+
+    def add(self, other: "TextCount") -> None:
+        """Add what was found in further documents."""
+        self.docs += other.docs
+        self.docs_off += other.docs_off
+        self.docs_changed += other.docs_changed
+        self.text_bytes += other.text_bytes
+        self.table_bytes += other.table_bytes
+        self.kept_bytes += other.kept_bytes
+
+    @property
+    def dropped_share(self) -> float:
+        """Share of the text's bytes that no token holds; below 0 where normalization writes more than it drops."""
+        return 1 - self.kept_bytes / self.text_bytes if self.text_bytes else 0.0
+
+
+class TextBytes:
+    """Counts the bytes of documents and of their tokens for one tokenizer, on `threads` threads."""
+
+    def __init__(self, processor: sentencepiece.SentencePieceProcessor, *, threads: int) -> None:
+        self._processor = processor
+        self._threads = threads
+        self._table = ByteTable.from_processor(processor)
+
+    def compare(self, texts: Sequence[str], encoded: Sequence[Ids]) -> TextCount:
+        """Compare table and text. encoded: the ids of each text, without BOS."""
+        return self._compared(texts, encoded, *self._by_table(encoded))[0]
+
+    def count(
+        self, texts: Sequence[str], encoded: Sequence[Ids], *, first: int
+    ) -> tuple[npt.NDArray[np.uint16], TextCount]:
+        """Bytes behind every token of the stream of these documents, uint16 [T], exact for every document.
+
+        first: number of the first document, for messages. Raises TokenizerError for a token that holds no text
+        although it stands for some (an unknown one), and for an encoder whose offsets contradict its ids;
+        DocumentError for text that takes more than MAX_TOKEN_BYTES a token.
+        """
+        self._refuse_unknown(texts, encoded, first)
+        lengths_T, starts = self._by_table(encoded)
+        count, off = self._compared(texts, encoded, lengths_T, starts)
+        for group in _grouped(texts, off):
+            mappings = self._processor.encode(
+                [texts[i].encode() for i in group], return_type="offset_mapping", num_threads=self._threads
+            )
+            for i, mapping in zip(group, mappings, strict=True):
+                if mapping["ids"] != encoded[i].tolist():
+                    raise _contradiction(first + i, "it gives other tokens with offsets than without")
+                bytes_T = bytes_by_offsets(texts[i], mapping["offsets"], first + i)
+                lengths_T[starts[i] : starts[i] + bytes_T.size] = bytes_T
+        return lengths_T.astype(np.uint16), count
+
+    def _by_table(self, encoded: Sequence[Ids]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Bytes by the table, int64 [T], and where each document starts."""
+        stream_T = with_bos(encoded, self._processor.bos_id())
+        # Behind another token, so that the first BOS counts as each other one does.
+        lengths_T = self._table.target_bytes(np.concatenate([stream_T[-1:], stream_T]))
+        starts = np.cumsum([0, *(ids.size + 1 for ids in encoded[:-1])])
+        return lengths_T, starts
+
+    def _compared(
+        self,
+        texts: Sequence[str],
+        encoded: Sequence[Ids],
+        lengths_T: npt.NDArray[np.int64],
+        starts: npt.NDArray[np.int64],
+    ) -> tuple[TextCount, list[int]]:
+        """What was found, and the documents of which the table is off."""
+        text_bytes = np.array([len(text.encode()) for text in texts])
+        table_bytes = np.add.reduceat(lengths_T, starts)
+        kept = self._processor.decode([ids.tolist() for ids in encoded], num_threads=self._threads)
+        off = np.flatnonzero(text_bytes != table_bytes).tolist()
+        count = TextCount(
+            docs=len(texts),
+            docs_off=len(off),
+            docs_changed=sum(text != held for text, held in zip(texts, kept, strict=True)),
+            text_bytes=int(text_bytes.sum()),
+            table_bytes=int(table_bytes.sum()),
+            kept_bytes=sum(len(text.encode()) for text in kept),
+        )
+        return count, off
+
+    def _refuse_unknown(self, texts: Sequence[str], encoded: Sequence[Ids], first: int) -> None:
+        unknown = [int((ids == self._processor.unk_id()).sum()) for ids in encoded]
+        if not any(unknown):
+            return
+        worst = next(i for i, found in enumerate(unknown) if found)
+        mapping = self._processor.encode(texts[worst], return_type="offset_mapping")
+        place = mapping["ids"].index(self._processor.unk_id())
+        begin, end = mapping["offsets"][place]
+        raise TokenizerError(
+            f"validation document {first + worst} has {unknown[worst]} unknown tokens, the first for "
+            f"{texts[worst][begin:end][:20]!r} at character {begin}: no token holds that text, so no score would be a "
+            "code of it; give --tokenizer a model with byte pieces (SentencePiece's byte_fallback=true), or leave it "
+            "out to train one here"
+        )
+
+
+def bytes_by_offsets(text: str, offsets: Sequence[tuple[int, int]], number: int) -> npt.NDArray[np.int64]:
+    """Bytes of one document's BOS and tokens, int64 [T]; offsets: of every token in the UTF-8 bytes of the text.
+
+    number: of the document, for messages. Raises TokenizerError for offsets that go back, DocumentError for more than
+    MAX_TOKEN_BYTES a token.
+    """
+    ends = np.array([0, *(end for _, end in offsets)], np.int64)
+    ends[-1] = len(text.encode())
+    bytes_T = np.diff(ends, prepend=0)
+    if (bytes_T < 0).any():
+        at = int(np.argmax(bytes_T < 0)) - 1
+        raise _contradiction(number, f"token {at} ends at byte {offsets[at][1]}, the one before it at {ends[at]}")
+    return _spread(bytes_T, number)
+
+
+def _contradiction(number: int, what: str) -> TokenizerError:
+    return TokenizerError(
+        f"validation document {number}: the bytes of its tokens cannot be counted, because of the encoder: {what}; "
+        "give another tokenizer"
+    )
+
+
+def with_bos(encoded: Sequence[Ids], bos_id: int) -> npt.NDArray[np.uint16]:
+    """The stream of these documents, uint16 [T]: BOS before the ids of each."""
+    bos = np.array([bos_id], dtype=np.int32)
+    return np.concatenate([part for ids in encoded for part in (bos, ids)]).astype(np.uint16)
+
+
+def _grouped(texts: Sequence[str], chosen: Sequence[int]) -> list[list[int]]:
+    """The chosen documents in groups of about `_OFFSET_CHARACTERS`."""
+    groups: list[list[int]] = []
+    characters = _OFFSET_CHARACTERS
+    for i in chosen:
+        if characters >= _OFFSET_CHARACTERS:
+            groups.append([])
+            characters = 0
+        groups[-1].append(i)
+        characters += len(texts[i])
+    return groups
+
+
+def _spread(bytes_T: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int64]:
+    """What a shard cannot hold for one token goes to the tokens behind it, and from the last to those before."""
+    if bytes_T.max() <= MAX_TOKEN_BYTES:
+        return bytes_T
+    spread = bytes_T.tolist()
+    over = 0
+    for places in (range(len(spread)), range(len(spread) - 1, -1, -1)):
+        for place in places:
+            held = min(spread[place] + over, MAX_TOKEN_BYTES)
+            over += spread[place] - held
+            spread[place] = held
+    if over:
+        raise DocumentError(
+            f"validation document {number}: {int(bytes_T.sum()):,} bytes of text in {len(spread)} tokens, at most "
+            f"{MAX_TOKEN_BYTES:,} a token; leave the document out, or give a tokenizer that drops less"
+        )
+    return np.array(spread, np.int64)

@@ -1,0 +1,58 @@
+"""The bytes that scores count: from byte shards where there are some, else from the table."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pgolf.corpus.byte_lengths import ByteTable
+from pgolf.corpus.dataset import open_dataset
+from pgolf.corpus.shards import validation_bytes, validation_tokens
+from pgolf.corpus.target_bytes import TargetBytes
+from pgolf.corpus.view import write_view
+from pgolf.errors import DataError, ShardError
+
+TOKENS = [1, 280, 300, 1, 290, 301, 320]
+BYTES = [0, 700, 3, 2, 5, 65_535, 0]
+TARGETS = np.array([5, 1, 1, 2])
+
+
+def total(folder: Path) -> int:
+    dataset = open_dataset(folder)
+    return TargetBytes(dataset, validation_tokens(dataset, window=2)).total(TARGETS)
+
+
+def test_byte_shards_count_wherever_the_stream_was_cut_each_target_as_often_as_named(
+    data_folder: Callable[..., Path],
+) -> None:
+    folder = data_folder(val=[TOKENS[:3], TOKENS[3:]], val_bytes=[BYTES[:3], BYTES[3:]])
+    assert total(folder) == sum(BYTES[target] for target in TARGETS) == 66_938
+
+
+def test_without_byte_shards_the_table_counts(data_folder: Callable[..., Path], toy_tokenizer: Path) -> None:
+    folder = data_folder(val=[TOKENS], tokenizer=toy_tokenizer)
+    lengths = ByteTable.from_tokenizer(toy_tokenizer).target_bytes(np.array(TOKENS))
+    assert validation_bytes(open_dataset(folder)) is None
+    assert total(folder) == sum(lengths[target - 1] for target in TARGETS)
+
+
+def test_byte_shards_of_other_tokens_are_refused(data_folder: Callable[..., Path]) -> None:
+    folder = data_folder(val=[TOKENS[:3], TOKENS[3:]], val_bytes=[BYTES[:4], BYTES[4:]])
+    with pytest.raises(ShardError, match=r"val_bytes_000000\.bin: bytes of 4 tokens, fineweb_val_000000\.bin holds 3"):
+        total(folder)
+
+
+def test_a_view_of_the_files_counts_as_the_folder_does(
+    data_folder: Callable[..., Path], toy_tokenizer: Path, tmp_path: Path
+) -> None:
+    folder = data_folder(val=[TOKENS[:3], TOKENS[3:]], val_bytes=[BYTES[:3], BYTES[3:]], tokenizer=toy_tokenizer)
+    found = sorted(folder.rglob("fineweb_val_*.bin"))
+    assert len(found) == 4
+    write_view(tmp_path / "view", tokenizer=toy_tokenizer, train=[], val=found)
+    assert total(tmp_path / "view") == total(folder)
+    write_view(tmp_path / "some", tokenizer=toy_tokenizer, train=[], val=found[:3])
+    with pytest.raises(DataError, match="files_val_bytes is"):
+        total(tmp_path / "some")
+    with pytest.raises(DataError, match="no validation shard"):
+        write_view(tmp_path / "none", tokenizer=toy_tokenizer, train=[], val=sorted(folder.rglob("*_val_bytes_*.bin")))
