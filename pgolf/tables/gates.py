@@ -10,26 +10,41 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pgolf.tables.columns import to_column
+from pgolf.tables.schema import TEXT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """column: of the scores; true passes, false fails, null is not judged. passed, failed: what is said of a scorer.
 
-    inverted: true fails, all else passes. caution: the note below tables that show scores failing this gate.
+    inverted: true fails, all else passes. exempt: an estimator that passes unasked.
+    caution: the note below tables that show scores failing this gate.
     """
 
     column: str
     passed: str
     failed: str
     inverted: bool = False
+    exempt: str = ""
     caution: str = ""
 
     def verdicts(self, scores: pa.Table) -> "pa.ChunkedArray[Any]":
         """True, false or null for each row."""
         found = scores.column(self.column)
+        if self.exempt:
+            passes_unasked = pc.is_in(scores.column("estimator"), value_set=to_column([self.exempt], TEXT))
+            found = pc.or_kleene(passes_unasked, found)
         # Not fill_null(False): to make an Arrow value of False imports pandas.
         return pc.invert(pc.and_kleene(found.is_valid(), found)) if self.inverted else found
 
+
+# What the gates of new rows are judged by (the public challenge's README and rulings on that date). Rows keep the one
+# they were judged by; a run that is repeated under another one files its rows again.
+RULESET = "parameter-golf 2026-05-02"
+
+# The gate of the declared headline. What fails this one alone is shown, below the ranking.
+DECLARED = "predeclared"
 
 NOT_CAUSAL = "not a score, the network learned the text before it was scored on it"
 
@@ -50,6 +65,14 @@ GATES: Mapping[str, Gate] = {
         passed="not interrupted",
         failed="interrupted",
         caution="not ranked, a training that stops by the clock was killed and went on",
+    ),
+    # Null in the files of earlier versions, which did not record it. The network alone is no choice among cells.
+    DECLARED: Gate(
+        column="declared_before_scoring",
+        exempt="neural",
+        passed="declared before scoring",
+        failed="not declared before scoring",
+        caution="not ranked, declared after scores of this text were there, which may have been seen",
     ),
 }
 

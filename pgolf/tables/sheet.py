@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pgolf.tables.schema import MOMENT, TableSpec
 
-Value = str | int | float | bool | datetime | dict[str, float] | None
+Value = str | int | float | bool | datetime | dict[str, float] | dict[str, str] | None
 
 # By the end of a column's name, which is its unit: how many digits say something and no more.
 _SPECS = (("bpb", ".4f"), ("_nats", ".5f"), ("_s", ".1f"), ("bytes", ",d"), ("targets", ",d"), ("bits", ",.0f"))
@@ -17,11 +17,15 @@ _SPECS = (("bpb", ".4f"), ("_nats", ".5f"), ("_s", ".1f"), ("bytes", ",d"), ("ta
 
 @dataclass(frozen=True, slots=True)
 class SheetColumn:
-    """`name` keys the value in CSV and JSON, unit included; `heading` is what a reader sees; `spec` formats numbers."""
+    """`name` keys the value in CSV and JSON, unit included; `heading` is what a reader sees; `spec` formats numbers.
+
+    shown: false for what a title or note tells a reader, and only machines need in every row.
+    """
 
     name: str
     heading: str
     spec: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
