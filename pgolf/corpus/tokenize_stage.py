@@ -5,6 +5,7 @@ Source of the format: openai/parameter-golf, data/download_hf_docs_and_tokenize.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -97,6 +98,7 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
             "tokens_train": counts.tokens["train"],
             "tokens_val": counts.tokens["val"],
             "files": counts.files["train"] + counts.files["val"],
+            "val_text_sha256": counts.val_text_sha256.hexdigest(),
             "bytes_per_token": counts.val_bytes / max(counts.tokens["val"] - 1, 1),
         },
     )
@@ -159,12 +161,16 @@ def _batches(split_documents: Iterable[tuple[str, bool]]) -> Iterator[_Batch]:
 
 @dataclass(slots=True)
 class _Counts:
-    """What was written, by split. val_bytes: bytes of text behind the validation targets."""
+    """What was written, by split. val_bytes: bytes of text behind the validation targets.
+
+    val_text_sha256: over the validation documents in order, each as the length of its UTF-8 in 8 bytes and the UTF-8.
+    """
 
     docs: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     tokens: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     files: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     val_bytes: int = 0
+    val_text_sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
 
 def _encode(
@@ -193,6 +199,9 @@ def _encode(
         }
         # The encoder releases the GIL, so the next batch is read and the previous one written meanwhile.
         for batch, ids in in_order(encoder, encode, _batches(_split(config, documents)), ahead=1):
+            for text in itertools.compress(batch.texts, batch.is_val):
+                raw = text.encode()
+                counts.val_text_sha256.update(len(raw).to_bytes(8, "big") + raw)
             for split in splits:
                 chosen = [array for array, is_val in zip(ids, batch.is_val) if is_val == (split == "val")]
                 if not chosen:

@@ -72,7 +72,7 @@ GATES: Mapping[str, Gate] = {
         exempt="neural",
         passed="declared before scoring",
         failed="not declared before scoring",
-        caution="not ranked, declared after scores of this text were there, which may have been seen",
+        caution="not ranked, not declared before scores of this text were there, which may have been seen",
     ),
 }
 

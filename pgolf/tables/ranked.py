@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ import pyarrow as pa
 from pgolf.errors import ResultsError
 from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
 from pgolf.stats.seeds import SeedSummary, summarize
+from pgolf.tables.columns import moments_of
 from pgolf.tables.gates import DECLARED, GATES, NOT_CAUSAL, RULESET, with_gates
 from pgolf.tables.grouped import Groups, configurations, filing, grouped, mask
 from pgolf.tables.schema import SCORER, SCORES
@@ -37,7 +38,6 @@ NEEDED = (
     *(*(gate.column for gate in GATES.values()), "total_bytes", "started_utc", "run_key"),
     *(*TEXT_COLUMNS, "bytes", "ruleset", "declared", "declared_utc"),
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # So many lines about joined runs are shown; --json has all.
 _JOINS_SHOWN = 4
 
@@ -76,7 +76,9 @@ class ScorerResult:
 
     @property
     def standing(self) -> str | None:
-        """Whether it is the declared headline at every seed, and since when; None where that was not recorded."""
+        """Whether it was declared, and when, at every seed; None where that was not recorded."""
+        if self.scorer[SCORER.index("estimator")] == NEURAL["estimator"]:
+            return "no choice"
         if self.gate(DECLARED):
             return "before scoring"
         declared = self.gate("declared")
@@ -89,7 +91,7 @@ class ScorerResult:
     def declared_utc(self) -> datetime | None:
         """When it was declared; of several, the last."""
         moments = self.values("declared_utc")
-        return _EPOCH + timedelta(microseconds=max(moments)) if moments else None
+        return max(moments, default=None)
 
     @property
     def rulesets(self) -> str | None:
@@ -109,10 +111,13 @@ def scorer_results(scores: pa.Table) -> list[ScorerResult]:
     """
     text_of(scores)
     chosen = with_gates(scores.select(list(NEEDED)))
-    for name in ("started_utc", "declared_utc"):
-        # As numbers: a datetime would ask for a time zone file.
-        chosen = chosen.set_column(chosen.column_names.index(name), name, chosen.column(name).cast(pa.int64()))
-    rows = chosen.to_pylist()
+    # As a number: it only orders rows.
+    started = chosen.column("started_utc").cast(pa.int64())
+    chosen = chosen.set_column(chosen.column_names.index("started_utc"), "started_utc", started)
+    declared = moments_of(chosen.column("declared_utc"))
+    rows = [
+        {**row, "declared_utc": when} for row, when in zip(chosen.drop_columns("declared_utc").to_pylist(), declared)
+    ]
     filed = filing(scores).tolist()
     order = sorted(range(len(rows)), key=lambda place: _age(rows[place], filed[place]))
     groups: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = {}

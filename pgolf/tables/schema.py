@@ -168,7 +168,8 @@ SCORES = TableSpec(
             "declared_before_scoring",
             YES_NO,
             "",
-            "it was the headline when the first score of this recipe on this text was begun; false for all other cells",
+            "it was the headline when the first score of this recipe on this text was begun; false for other cells, "
+            "true for the network alone",
         ),
         Column("trace_key", TEXT, "", "key of the score stage's output"),
         CHECKPOINT,
@@ -249,7 +250,7 @@ DECLARATIONS = TableSpec(
         RUN_KEY,
         RECIPE,
         Column("headline", TEXT, "", "the declared scorers with every setting, as JSON"),
-        Column("declared_utc", MOMENT, "UTC", "when the first run that declared it started, to the second"),
+        Column("declared_utc", MOMENT, "UTC", "when the run that declared it started"),
         HOST,
     ),
     required=("run_key", "recipe", "headline", "declared_utc"),

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
+from pgolf.tables.columns import moments_of
 from pgolf.tables.schema import MOMENT, TableSpec
 
 Value = str | int | float | bool | datetime | dict[str, float] | dict[str, str] | None
@@ -61,9 +62,7 @@ def sheet_of(table: pa.Table, spec: TableSpec, *, title: str = "", columns: Sequ
 
 def _plain_values(column: "pa.ChunkedArray[Any]") -> list[Value]:
     if column.type.equals(MOMENT):
-        # Not Arrow's own way to UTC: it asks for a time zone file, which a small system does not have.
-        naive: list[Any] = column.cast(pa.timestamp("us")).to_pylist()
-        return [None if moment is None else moment.replace(tzinfo=UTC) for moment in naive]
+        return [*moments_of(column)]
     if pa.types.is_map(column.type):
         return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
     values: list[Value] = column.to_pylist()

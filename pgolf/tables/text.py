@@ -77,7 +77,9 @@ def _laid_out(
     parts: Sequence[slice],
 ) -> list[str]:
     """The lines of headings and rows."""
-    lines = []
+    lines: list[str] = []
+    if not widths:
+        return lines
     for block in (headings, *([row] for row in cells)):
         for number, part in enumerate(parts):
             made = [_line(row[part], widths[part], right[part]) for row in block]

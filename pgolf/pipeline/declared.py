@@ -1,0 +1,117 @@
+"""The declared headline of a recipe: what it is, when a run first declared it, and whether that was before scoring.
+
+Every run declares its headline when it starts, in a table beside the scores; only a change adds a row. A headline
+counts as declared before scoring if it was the one in force when the first score of this recipe on this text was begun.
+So neither a change after scores were seen counts, nor a headline that had been given up before, nor one that is
+declared over scores that the store held already: those were, or may have been, seen.
+"""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgolf.counts.config import CountConfig
+from pgolf.identity.fingerprint import canonical_json, digest
+from pgolf.machine.hardware import host_name
+from pgolf.mix.cells import cells_of, members_of
+from pgolf.mix.product import ONE_ORDER, Cell
+from pgolf.recipes.recipe import Recipe
+from pgolf.tables.columns import moments_of
+from pgolf.tables.parquet import append, read
+from pgolf.tables.schema import DECLARATIONS
+
+# Settings of counts and hints that are those of the evaluation and not of a mixture.
+_OF_EVALUATION = {"window", "stride", "tail"}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """When a headline was declared, None where no run is known to have, and whether that was before scoring."""
+
+    declared_utc: datetime | None
+    before_scoring: bool
+
+
+def declare(recipe: Recipe, results: Path) -> None:
+    """Note under `results` that this recipe's headline is declared now, unless it is in force already.
+
+    Raises ResultsError where the table cannot be read or written.
+    """
+    headline = headline_text(recipe)
+    known = _declarations(recipe, results)
+    if known and known[-1][1] == headline:
+        return
+    now = datetime.now(UTC)
+    row = {"recipe": recipe.name, "headline": headline, "declared_utc": now, "host": host_name()}
+    append(results, DECLARATIONS, f"{recipe.name}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", [row])
+
+
+def declared_of(recipe: Recipe, results: Path, first_score_utc: datetime) -> Declared:
+    """What is known of the declaration of this recipe's headline.
+
+    first_score_utc: when the first score of this recipe on this text was begun, to the second.
+    Raises ResultsError where the table cannot be read.
+    """
+    headline = headline_text(recipe)
+    known = _declarations(recipe, results)
+    in_force = [place for place, (when, _) in enumerate(known) if when.replace(microsecond=0) <= first_score_utc]
+    before = bool(in_force) and known[in_force[-1]][1] == headline
+    mine = [place for place, (_, declared) in enumerate(known) if declared == headline]
+    if not mine:
+        return Declared(None, False)
+    first = in_force[-1] if before else mine[-1]
+    while first > 0 and known[first - 1][1] == headline:
+        first -= 1
+    return Declared(known[first][0], before)
+
+
+def headline_text(recipe: Recipe) -> str:
+    """Every setting that decides what the declared scorers are, as canonical JSON.
+
+    A headline leaves settings to the grid and to the counts: one that these change is another headline.
+    """
+    counts: dict[str, CountConfig] = {estimator: recipe.count.of(estimator) for estimator in recipe.estimators}
+    cells = cells_of(recipe.mix, counts, recipe.hinted)
+    declared = recipe.headline.model_dump(exclude_none=True)
+    if recipe.headline.mixer == "adaptive":
+        declared.pop("alpha", None)
+    found: dict[str, Any] = {"headline": declared}
+    for estimator, config in counts.items():
+        wanted = {"estimator": estimator, **declared}
+        cell = next((cell for cell in cells if all(getattr(cell, name) == wanted[name] for name in wanted)), None)
+        if cell is not None:
+            shorter = [] if cell.mixer in ONE_ORDER else [n for n in config.orders if n < recipe.headline.order]
+            found[estimator] = {
+                "cell": _settings(cell),
+                "counts": config.model_dump(mode="json", exclude={*_OF_EVALUATION, "orders"}),
+                "falls_back_on": shorter,
+            }
+    all_counts = [
+        None if config is None else config.model_dump(mode="json", exclude=_OF_EVALUATION)
+        for config in (*counts.values(), recipe.hint)
+    ]
+    for mixture in recipe.mix.bayes:
+        members: Iterable[Cell] = (cell for cell in cells if cell.normalized)
+        if mixture.members is not None:
+            members = members_of(mixture.members, counts, recipe.hinted)
+        of_members = digest([[_settings(member) for member in members], all_counts])
+        settings = mixture.model_dump(mode="json", exclude={"members"}) | {"members": of_members}
+        found.setdefault(f"bayes {mixture.mixer}", settings)
+    for hedge in recipe.mix.hedges:
+        found.setdefault(f"hedge {hedge.experts}", hedge.model_dump(mode="json"))
+    return canonical_json(found)
+
+
+def _settings(cell: Cell) -> dict[str, Any]:
+    return {name: value for name, value in asdict(cell).items() if value is not None}
+
+
+def _declarations(recipe: Recipe, results: Path) -> list[tuple[datetime, str]]:
+    """When and what, from the first to the last."""
+    table = read(results, DECLARATIONS, {"recipe": recipe.name}, columns=["declared_utc", "headline", "run_key"])
+    names, headlines = (table.column(name).to_pylist() for name in ("run_key", "headline"))
+    rows = sorted(zip(moments_of(table.column("declared_utc")), names, headlines))
+    return [(when, headline) for when, _, headline in rows if when is not None]
