@@ -69,15 +69,21 @@ def grouped(scores: pa.Table, keys: Sequence[str], gates: Sequence[str]) -> Grou
 
 
 def _newest(scores: pa.Table, of_row: Whole) -> Whole:
-    """One row per scorer and seed: the newest; a row without a time is the oldest, equal times go by `filing`."""
-    seeds, _ = codes(scores.column("seed"))
+    """One row per scorer and seed: of the newest score the filing that says most; without a time it is the oldest.
+
+    A score is the same where its loss is: another grid, or another headline, files it again.
+    """
+    seeds, seed_count = codes(scores.column("seed"))
+    losses = codes(scores.column("loss_nats"))
     started = scores.column("started_utc").cast(pa.int64())
-    filed = filing(scores)
+    when = np.where(plain(started.is_null()), np.iinfo(np.int64).min, plain(started, 0))
+    same = numbered([(of_row, int(of_row.max(initial=0)) + 1), (seeds, seed_count), losses], of_row.size)
+    latest = np.full(int(same.max(initial=-1)) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(latest, same, when)
     keys = _joined(scores.column("run_key")).dictionary_encode()
     rank = np.argsort(np.argsort(np.array(keys.dictionary.to_pylist(), dtype=object)))
     run = rank[plain(keys.indices)]
-    has, when = ~plain(started.is_null()), plain(started, 0)
-    order = np.lexsort((run, filed, when, has, seeds, of_row))
+    order = np.lexsort((run, when, filing(scores), latest[same], seeds, of_row))
     last = np.ones(order.size, bool)
     last[:-1] = (of_row[order][1:] != of_row[order][:-1]) | (seeds[order][1:] != seeds[order][:-1])
     return order[last]

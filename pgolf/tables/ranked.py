@@ -105,7 +105,7 @@ class ScorerResult:
 
 
 def scorer_results(scores: pa.Table) -> list[ScorerResult]:
-    """Score rows by recipe and scorer, in the order of first appearance; each seed by its newest row.
+    """Score rows by recipe and scorer, in the order of first appearance; each seed by its newest score.
 
     Raises ResultsError for scores of several texts.
     """
@@ -115,36 +115,39 @@ def scorer_results(scores: pa.Table) -> list[ScorerResult]:
     started = chosen.column("started_utc").cast(pa.int64())
     chosen = chosen.set_column(chosen.column_names.index("started_utc"), "started_utc", started)
     declared = moments_of(chosen.column("declared_utc"))
-    rows = [
-        {**row, "declared_utc": when} for row, when in zip(chosen.drop_columns("declared_utc").to_pylist(), declared)
-    ]
-    filed = filing(scores).tolist()
-    order = sorted(range(len(rows)), key=lambda place: _age(rows[place], filed[place]))
+    columns = (chosen.drop_columns("declared_utc").to_pylist(), declared, filing(scores).tolist())
     groups: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = {}
-    for row in (rows[place] for place in order):
+    for row, when, filed in zip(*columns):
         scorer = tuple(row[name] for name in SCORER)
-        groups.setdefault((row["recipe"], row["recipe_key"], scorer), {}).setdefault(row["seed"], []).append(row)
-    return [
-        ScorerResult(
-            recipe,
-            key,
-            scorer,
-            {seed: of_seed[-1] for seed, of_seed in by_seed.items()},
-            {seed: other for seed, of_seed in by_seed.items() if (other := _other_scores(of_seed))},
-        )
-        for (recipe, key, scorer), by_seed in groups.items()
-    ]
+        of_seed = groups.setdefault((row["recipe"], row["recipe_key"], scorer), {}).setdefault(row["seed"], [])
+        of_seed.append({**row, "declared_utc": when, "filed": filed})
+    results = []
+    for (recipe, key, scorer), by_seed in groups.items():
+        newest = {seed: _newest(of_seed) for seed, of_seed in by_seed.items()}
+        other = {seed: _other_scores(of_seed, newest[seed]) for seed, of_seed in by_seed.items()}
+        replaced = {seed: runs for seed, runs in other.items() if runs}
+        results.append(ScorerResult(recipe, key, scorer, newest, replaced))
+    return results
 
 
-def _age(row: Mapping[str, Any], filed: int) -> tuple[bool, int, int, str]:
-    """Sorts rows from old to new; a row without a time is the oldest."""
-    return row["started_utc"] is not None, row["started_utc"] or 0, filed, row["run_key"]
+def _newest(of_seed: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of the newest score the filing that says most; a score without a time is the oldest.
+
+    A score is the same where its loss is: another grid, or another headline, files it again.
+    """
+    latest: dict[float, float] = {}
+    for row in of_seed:
+        latest[row["loss_nats"]] = max(latest.get(row["loss_nats"], -math.inf), _moment(row))
+    return max(of_seed, key=lambda row: (latest[row["loss_nats"]], row["filed"], _moment(row), row["run_key"]))
 
 
-def _other_scores(of_seed: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The runs with another score than the newest row's."""
-    newest = of_seed[-1]
-    return list(dict.fromkeys(row["run_key"] for row in of_seed[:-1] if row["loss_nats"] != newest["loss_nats"]))
+def _moment(row: Mapping[str, Any]) -> float:
+    return -math.inf if row["started_utc"] is None else row["started_utc"]
+
+
+def _other_scores(of_seed: Sequence[Mapping[str, Any]], newest: Mapping[str, Any]) -> list[str]:
+    """The runs with another score than the one that counts."""
+    return sorted({row["run_key"] for row in of_seed if row["loss_nats"] != newest["loss_nats"]})
 
 
 def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:

@@ -33,6 +33,9 @@ def to_text(sheet: Sheet, width: int | None = None) -> str:
         headings = _stacked(columns)
         widths = _widths([*headings, *cells])
     lines = _laid_out(headings, cells, widths, right, _parts(widths, width))
+    if width is not None:
+        # A single value that is wider than the terminal.
+        lines = [piece for line in lines for piece in _cut(line, width)]
     title = _wrapped(sheet.title, width) if sheet.title else []
     return "\n".join([*title, *lines, *(line for note in sheet.notes for line in _wrapped(note, width))]) + "\n"
 
@@ -42,6 +45,13 @@ def _wrapped(text: str, width: int | None) -> list[str]:
     if width is None:
         return [text]
     return textwrap.wrap(text, width, subsequent_indent=_GAP, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _cut(line: str, width: int) -> list[str]:
+    """A line in pieces of at most `width` columns, all but the first set in."""
+    if _width(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, subsequent_indent=_GAP, drop_whitespace=False) or [""]
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -82,8 +92,9 @@ def _laid_out(
         return lines
     for block in (headings, *([row] for row in cells)):
         for number, part in enumerate(parts):
-            made = [_line(row[part], widths[part], right[part]) for row in block]
-            lines += [f"{_GAP}{line}".rstrip() if number else line for line in made]
+            # Of headings of several lines, a part may need fewer.
+            made = [line for row in block if (line := _line(row[part], widths[part], right[part]))]
+            lines += [f"{_GAP}{line}" if number else line for line in made]
     return lines
 
 

@@ -2,6 +2,9 @@
 
 import os
 import random
+import shutil
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -26,7 +29,7 @@ def rows_of(run: int, draw: random.Random) -> list[dict]:
             "order": draw.choice((2, 3, None)),
             "alpha": draw.choice((0.1, 0.2, None)),
             "cell": str(cell),
-            "loss_nats": draw.random(),
+            "loss_nats": draw.choice((0.5, draw.random())),
             "bpb": draw.choice((1.0, 1.5, draw.random(), draw.random(), None)),
             "mass_mean": draw.choice((1.0, None)),
             "targets": 100,
@@ -98,3 +101,32 @@ def test_many_files_are_read_as_one_until_one_of_them_changes(tmp_path, monkeypa
     os.unlink(damaged)
     (tmp_path / ".gathered" / "scores").write_bytes(b"nothing of the kind")
     assert read(tmp_path, SCORES).num_rows == first.num_rows - len(rows)
+
+
+def test_other_readers_of_the_tables_folder_see_every_row_once(tmp_path, monkeypatch):
+    """A program of their own, whichever way they find the files: none may depend on skipping hidden names."""
+    monkeypatch.setattr(parquet, "FEW_FILES", 3)
+    draw = random.Random(0)
+    for run in range(6):
+        rows = [{name: value for name, value in row.items() if name != "run_key"} for row in rows_of(run, draw)]
+        append(tmp_path, SCORES, f"run-{run}", rows)
+    former = tmp_path / "scores" / ".gathered.parquet"
+    shutil.copy(tmp_path / "scores" / "run-0.parquet", former)  # as an earlier version left it
+    expected = read(tmp_path, SCORES).num_rows
+    assert (tmp_path / ".gathered" / "scores").is_file()
+    assert expected == 6 * 16
+    program = f"""
+import glob
+from pathlib import Path
+import pandas, pyarrow.dataset, pyarrow.parquet
+results = Path({str(tmp_path)!r})
+folder = results / "scores"
+print(pyarrow.dataset.dataset(folder, ignore_prefixes=[]).count_rows())
+print(pyarrow.dataset.dataset(results, format="parquet").count_rows())
+print(len(pandas.read_parquet(folder)))
+for pattern in ("scores/*", "scores/*.parquet", "scores/.*.parquet", "**/*.parquet"):
+    files = glob.glob(str(results / pattern), recursive=True, include_hidden=True)
+    print(sum(pyarrow.parquet.ParquetFile(file).metadata.num_rows for file in files))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert [int(word) for word in done.stdout.split()] == [expected] * 4 + [expected, 0, expected]
