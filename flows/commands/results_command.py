@@ -10,7 +10,7 @@ import pyarrow as pa
 from flows.commands.arguments import add_json, add_results, terminal_width
 from pgolf.tables.filters import parse_filters
 from pgolf.tables.parquet import read
-from pgolf.tables.ranked import NEEDED, found_by_looking, legacy_scores, ranking, same_text
+from pgolf.tables.ranked import NEEDED, lists, same_text
 from pgolf.tables.schema import TABLES
 from pgolf.tables.sheet import Sheet, sheet_of
 from pgolf.tables.text import to_csv, to_json, to_text
@@ -64,14 +64,16 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_LISTS = {"ranking": ranking, "found_by_looking": found_by_looking, "legacy": legacy_scores}
-
-
 def _lists(scores: pa.Table, top: int) -> dict[str, list[Any]]:
     """Every list's rows; each row names its text, and ranks count within it."""
     texts = by_text(scores)
-    lists = {name: [row for _, of in texts for row in _rows(make(of, top=top))] for name, make in _LISTS.items()}
-    return lists | {"same_text": [row for sheet in same_text(texts, top=top) for row in _rows(sheet)]}
+    found: dict[str, list[Any]] = {"ranking": [], "found_by_looking": [], "legacy": [], "same_text": []}
+    for _, of_text in texts:
+        for name, sheet in lists(of_text, top=top).items():
+            found[name] += _rows(sheet)
+    for sheet in same_text(texts, top=top):
+        found["same_text"] += _rows(sheet)
+    return found
 
 
 def _rows(sheet: Sheet) -> list[Any]:
@@ -84,7 +86,7 @@ def _print_means(scores: pa.Table, top: int) -> None:
     blocks = []
     for text, of_text in texts:
         heading = Sheet(f"validation text: {text}", (), ())
-        sheets = [make(of_text, top=top) for make in _LISTS.values()]
+        sheets = lists(of_text, top=top).values()
         blocks += [to_text(heading, width), *(to_text(each, width) for each in sheets if each.rows or each.notes)]
     blocks += [to_text(sheet, width) for sheet in same_text(texts, top=top)]
     print("\n".join(blocks), end="")

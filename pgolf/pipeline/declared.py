@@ -38,11 +38,11 @@ class Declared:
 def declare(recipe: Recipe, results: Path) -> None:
     """Note under `results` that this recipe's headline is declared now, unless it is in force already.
 
-    Raises ResultsError where the table cannot be read or written.
+    A grid that holds no declared scorer declares nothing. Raises ResultsError where the table cannot be read or written.
     """
     headline = headline_text(recipe)
     known = _declarations(recipe, results)
-    if known and known[-1][1] == headline:
+    if (known and known[-1][1] == headline) or not _scorers(recipe):
         return
     now = datetime.now(UTC)
     row = {"recipe": recipe.name, "headline": headline, "declared_utc": now, "host": host_name()}
@@ -73,14 +73,23 @@ def headline_text(recipe: Recipe) -> str:
 
     A headline leaves settings to the grid and to the counts: one that these change is another headline.
     """
-    counts: dict[str, CountConfig] = {estimator: recipe.count.of(estimator) for estimator in recipe.estimators}
-    cells = cells_of(recipe.mix, counts, recipe.hinted)
+    return canonical_json({"headline": _headline(recipe)} | _scorers(recipe))
+
+
+def _headline(recipe: Recipe) -> dict[str, Any]:
     declared = recipe.headline.model_dump(exclude_none=True)
     if recipe.headline.mixer == "adaptive":
         declared.pop("alpha", None)
-    found: dict[str, Any] = {"headline": declared}
+    return declared
+
+
+def _scorers(recipe: Recipe) -> dict[str, Any]:
+    """The declared scorers that are cells of the grid, and the mixtures of scorers, with all that decides them."""
+    counts: dict[str, CountConfig] = {estimator: recipe.count.of(estimator) for estimator in recipe.estimators}
+    cells = cells_of(recipe.mix, counts, recipe.hinted)
+    found: dict[str, Any] = {}
     for estimator, config in counts.items():
-        wanted = {"estimator": estimator, **declared}
+        wanted = {"estimator": estimator, **_headline(recipe)}
         cell = next((cell for cell in cells if all(getattr(cell, name) == wanted[name] for name in wanted)), None)
         if cell is not None:
             shorter = [] if cell.mixer in ONE_ORDER else [n for n in config.orders if n < recipe.headline.order]
@@ -102,7 +111,7 @@ def headline_text(recipe: Recipe) -> str:
         found.setdefault(f"bayes {mixture.mixer}", settings)
     for hedge in recipe.mix.hedges:
         found.setdefault(f"hedge {hedge.experts}", hedge.model_dump(mode="json"))
-    return canonical_json(found)
+    return found
 
 
 def _settings(cell: Cell) -> dict[str, Any]:

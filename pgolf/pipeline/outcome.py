@@ -104,8 +104,8 @@ class Outcome:
     def headline_rows(self) -> list[Row]:
         """The per-seed headline as plain rows, for Prefect's table artifact."""
         sheet = self.sheets()[0]
-        names = [column.name for column in sheet.columns]
-        return [dict(zip(names, row)) for row in sheet.rows]
+        shown = [(place, column.name) for place, column in enumerate(sheet.columns) if column.shown]
+        return [{name: row[place] for place, name in shown} for row in sheet.rows]
 
     def exit_code(self) -> int:
         """0 when every seed's artifact fits the budget, 1 when one does not."""
@@ -145,7 +145,7 @@ class Outcome:
 
     def _declared_late(self) -> str:
         """One line where the headline was not the declared one when scoring began."""
-        if self.declared.before_scoring:
+        if self.declared.before_scoring or True not in self.scores.column("declared").to_pylist():
             return ""
         when = self.declared.declared_utc
         since = "was not declared" if when is None else f"was declared {when:%Y-%m-%d %H:%M:%S} UTC, not"

@@ -254,13 +254,39 @@ def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
     return Sheet("mean over seeds, every scorer", headings, rows, (*cut, *_joins(shown, label)))
 
 
+def lists(scores: pa.Table, *, top: int | None = None) -> dict[str, Sheet]:
+    """The sheets of `ranking`, `found_by_looking` and `legacy_scores` under their names, of one pass."""
+    judged = _judged(scores)
+    return {
+        "ranking": _ranking(judged, top),
+        "found_by_looking": _found_by_looking(judged, top),
+        "legacy": _legacy_scores(judged, top),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Scores of one text, grouped by scorer."""
+
+    scores: pa.Table
+    text: Text | None
+    groups: Groups
+
+
+def _judged(scores: pa.Table) -> _Judged:
+    return _Judged(scores, text_of(scores), grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"]))
+
+
 def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
     """Scorers that pass every gate (`GATES`) at every seed, lowest mean bits per byte first.
 
     The notes say how many were left out, and at which gate. top: only so many.
     """
-    text = text_of(scores)
-    groups = grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"])
+    return _ranking(_judged(scores), top)
+
+
+def _ranking(judged: "_Judged", top: int | None) -> Sheet:
+    scores, text, groups = judged.scores, judged.text, judged.groups
     passing = _passing(groups, list(GATES))
     shown = _lowest(scores, groups, passing, top)
     columns, settings = _scorer_columns(shown)
@@ -296,8 +322,11 @@ def found_by_looking(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
     Headlines declared later come first, then cells of grids, each by mean bits per byte. top: only so many.
     """
-    text = text_of(scores)
-    groups = grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"])
+    return _found_by_looking(_judged(scores), top)
+
+
+def _found_by_looking(judged: "_Judged", top: int | None) -> Sheet:
+    scores, text, groups = judged.scores, judged.text, judged.groups
     chosen = _passing(groups, [gate for gate in GATES if gate != DECLARED]) & (groups.gates[DECLARED] != 1)
     shown = _declared_first(scores, groups, chosen, top)
     columns, settings = _scorer_columns(shown)
@@ -319,8 +348,11 @@ def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
     Declared headlines first, then by mean bits per byte. top: only so many.
     """
-    text = text_of(scores)
-    groups = grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"])
+    return _legacy_scores(_judged(scores), top)
+
+
+def _legacy_scores(judged: "_Judged", top: int | None) -> Sheet:
+    scores, text, groups = judged.scores, judged.text, judged.groups
     legacy = groups.gates["normalized"] == 0
     shown = _declared_first(scores, groups, legacy, top)
     columns, settings = _scorer_columns(shown)
@@ -547,7 +579,7 @@ def _passing(groups: Groups, gates: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 def _ranked(scores: pa.Table) -> list[ScorerResult]:
     """All ranked scorers of one text."""
-    groups = grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"])
+    groups = _judged(scores).groups
     return _lowest(scores, groups, _passing(groups, list(GATES)), None)
 
 

@@ -62,7 +62,11 @@ def _short(digest: str | None) -> str:
 
 def by_text(scores: pa.Table) -> list[tuple[Text, pa.Table]]:
     """The scores of each text, by name; those whose text was not recorded come last."""
+    # A chunk per run would cost every later step more than this one copy.
+    scores = scores.combine_chunks()
     texts, of_row = _texts(scores)
+    if len(texts) < 2:
+        return [(text, scores) for text in texts]
     order = sorted(range(len(texts)), key=lambda k: (not texts[k].is_known, texts[k].names, str(texts[k])))
     return [(texts[k], scores.filter(mask(of_row == k))) for k in order]
 

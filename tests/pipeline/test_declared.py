@@ -58,6 +58,11 @@ def test_a_run_declares_its_headline_once_and_a_change_adds_a_row(tmp_path):
     assert [row["headline"] for row in rows] == [headline_text(RECIPES[letter]) for letter in "ABA"]
 
 
+def test_a_grid_without_the_headline_declares_nothing(tmp_path):
+    declare(tiny_recipe("mix.alphas=0.1"), tmp_path)
+    assert read(tmp_path, DECLARATIONS).num_rows == 0
+
+
 BAYES = 'mix.bayes=[{"members":[{"mixers":["backoff"],"alphas":[0.1,0.2]}]}]'
 
 
