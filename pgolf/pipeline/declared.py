@@ -1,13 +1,14 @@
 """The declared headline of a recipe: what it is, when a run first declared it, and whether that was before scoring.
 
-Every run declares its headline when it starts, in a table beside the scores; only a change adds a row. A headline
-counts as declared before scoring if it was the one in force when the first score of this recipe on this text was begun.
-So neither a change after scores were seen counts, nor a headline that had been given up before, nor one that is
-declared over scores that the store held already: those were, or may have been, seen.
+Every run declares its headline when it starts, in a table beside the scores; only a change adds a row. A scorer counts
+as declared before scoring if it was in the headline that was in force when the first score of this recipe on this text
+was begun. So neither a change after scores were seen counts, nor a headline that had been given up before, nor one that
+is declared over scores that the store held already: those were, or may have been, seen.
 """
 
+import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ _OF_EVALUATION = {"window", "stride", "tail"}
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """When a headline was declared, None where no run is known to have, and whether that was before scoring."""
+    """When a scorer was declared, None where no run is known to have, and whether that was before scoring."""
 
     declared_utc: datetime | None
     before_scoring: bool
@@ -38,7 +39,8 @@ class Declared:
 def declare(recipe: Recipe, results: Path) -> None:
     """Note under `results` that this recipe's headline is declared now, unless it is in force already.
 
-    A grid that holds no declared scorer declares nothing. Raises ResultsError where the table cannot be read or written.
+    A grid that holds no declared scorer declares nothing.
+    Raises ResultsError where the table cannot be read or written.
     """
     headline = headline_text(recipe)
     known = _declarations(recipe, results)
@@ -49,23 +51,33 @@ def declare(recipe: Recipe, results: Path) -> None:
     append(results, DECLARATIONS, f"{recipe.name}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", [row])
 
 
-def declared_of(recipe: Recipe, results: Path, first_score_utc: datetime) -> Declared:
-    """What is known of the declaration of this recipe's headline.
+def declared_of(recipe: Recipe, results: Path, first_score_utc: datetime) -> dict[str, Declared]:
+    """What is known of the declaration of each scorer of this recipe's headline, by its name (`scorer_name`).
 
     first_score_utc: when the first score of this recipe on this text was begun, to the second.
     Raises ResultsError where the table cannot be read.
     """
-    headline = headline_text(recipe)
-    known = _declarations(recipe, results)
-    in_force = [place for place, (when, _) in enumerate(known) if when.replace(microsecond=0) <= first_score_utc]
-    before = bool(in_force) and known[in_force[-1]][1] == headline
-    mine = [place for place, (_, declared) in enumerate(known) if declared == headline]
-    if not mine:
+    known = [(when, json.loads(headline)) for when, headline in _declarations(recipe, results)]
+    in_force = sum(when.replace(microsecond=0) <= first_score_utc for when, _ in known) - 1
+    mine = json.loads(headline_text(recipe))
+    return {name: _declared(known, name, mine[name], in_force) for name in _scorers(recipe)}
+
+
+def _declared(known: Sequence[tuple[datetime, dict[str, Any]]], name: str, settings: Any, in_force: int) -> Declared:
+    """in_force: the place of the headline that was in force when scoring began; negative where none was."""
+    places = [place for place, (_, declared) in enumerate(known) if declared.get(name) == settings]
+    if not places:
         return Declared(None, False)
-    first = in_force[-1] if before else mine[-1]
-    while first > 0 and known[first - 1][1] == headline:
+    before = in_force in places
+    first = in_force if before else places[-1]
+    while first - 1 in places:
         first -= 1
     return Declared(known[first][0], before)
+
+
+def scorer_name(estimator: str, mixer: str) -> str:
+    """What a declared scorer is called here: counts by their estimator, mixtures of scorers by their mixer too."""
+    return f"{estimator} {mixer}" if estimator in ("bayes", "hedge") else estimator
 
 
 def headline_text(recipe: Recipe) -> str:
@@ -108,9 +120,9 @@ def _scorers(recipe: Recipe) -> dict[str, Any]:
             members = members_of(mixture.members, counts, recipe.hinted)
         of_members = digest([[_settings(member) for member in members], all_counts])
         settings = mixture.model_dump(mode="json", exclude={"members"}) | {"members": of_members}
-        found.setdefault(f"bayes {mixture.mixer}", settings)
+        found.setdefault(scorer_name("bayes", mixture.mixer), settings)
     for hedge in recipe.mix.hedges:
-        found.setdefault(f"hedge {hedge.experts}", hedge.model_dump(mode="json"))
+        found.setdefault(scorer_name("hedge", f"hedge-{hedge.experts}"), hedge.model_dump(mode="json"))
     return found
 
 

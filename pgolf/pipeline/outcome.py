@@ -1,6 +1,5 @@
 """A finished run: its rows of the result tables, and the summary printed at its end."""
 
-import itertools
 import json
 import re
 from collections import Counter
@@ -17,7 +16,7 @@ from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import digest
-from pgolf.pipeline.declared import Declared, declared_of, headline_text
+from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.report.folder import draw_run, figures_folder
@@ -54,7 +53,7 @@ class Outcome:
     scores_path: Path
     built: Mapping[str, float]
     reused: tuple[str, ...]
-    declared: Declared
+    declared: Mapping[str, Declared]
 
     def file(self, results: Path) -> None:
         """Append the rows to the tables under `results`; rows that are already there are left alone.
@@ -145,13 +144,14 @@ class Outcome:
 
     def _declared_late(self) -> str:
         """One line where the headline was not the declared one when scoring began."""
-        if self.declared.before_scoring or True not in self.scores.column("declared").to_pylist():
+        late = {name: found for name, found in self.declared.items() if not found.before_scoring}
+        if not late:
             return ""
-        when = self.declared.declared_utc
-        since = "was not declared" if when is None else f"was declared {when:%Y-%m-%d %H:%M:%S} UTC, not"
+        moments = [found.declared_utc for found in late.values() if found.declared_utc is not None]
+        since = f"declared {max(moments):%Y-%m-%d %H:%M:%S} UTC, not" if moments else "not declared"
         return (
-            f"declared late: this headline {since} before the first scores of this recipe on this text, which may have "
-            "been seen; its rows are marked and not ranked\n"
+            f"declared late: {', '.join(late)}: {since} before the first scores of this recipe on this text, which may "
+            "have been seen; marked and not ranked\n"
         )
 
     def _has_headline(self) -> bool:
@@ -178,8 +178,13 @@ class Outcome:
         return {
             "recipe": self.recipe.name,
             "run_key": self.run_key,
-            "declared_utc": None if self.declared.declared_utc is None else self.declared.declared_utc.isoformat(),
-            "declared_before_scoring": self.declared.before_scoring,
+            "declared": {
+                name: {
+                    "declared_utc": None if found.declared_utc is None else found.declared_utc.isoformat(),
+                    "declared_before_scoring": found.before_scoring,
+                }
+                for name, found in self.declared.items()
+            },
             "ran": dict(self.built),
             "reused": list(self.reused),
             "table": str(self.scores_path),
@@ -300,21 +305,22 @@ def _first_score_utc(recipe: Recipe, text: Row, own: Sequence[str], results: Pat
     return min(earlier.union(datetime.fromisoformat(moment) for moment in own))
 
 
-def _mark_headline(recipe: Recipe, scores: Sequence[Row], declared: Declared) -> None:
-    """Say of every row whether it is the declared headline, since when, and whether it was before scoring."""
-    cells = set()
+def _mark_headline(recipe: Recipe, scores: Sequence[Row], declared: Mapping[str, Declared]) -> None:
+    """Say of every row whether it is a declared scorer, since when, and whether it was before scoring."""
+    cells = {}
     for label, settings in headline_scorers(recipe).items():
         if label != "network":
             fitting = (row for row in scores if all(row.get(name) == value for name, value in settings.items()))
-            cells |= {_cell_of(row) for row in [*itertools.islice(fitting, 1)]}
+            if (row := next(fitting, None)) is not None:
+                cells[_cell_of(row)] = declared[scorer_name(settings["estimator"], settings["mixer"])]
     for row in scores:
         if row["estimator"] == NEURAL["estimator"]:
             row["declared_before_scoring"] = True
             continue
-        is_headline = _cell_of(row) in cells
-        row["declared"] = is_headline
-        row["declared_utc"] = declared.declared_utc if is_headline else None
-        row["declared_before_scoring"] = declared.before_scoring if is_headline else False
+        found = cells.get(_cell_of(row))
+        row["declared"] = found is not None
+        row["declared_utc"] = found.declared_utc if found else None
+        row["declared_before_scoring"] = found.before_scoring if found else False
 
 
 def _cell_of(row: Row) -> tuple[Any, ...]:

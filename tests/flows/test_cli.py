@@ -287,9 +287,10 @@ def test_a_headline_declared_over_scores_that_the_store_held_is_marked_and_not_r
     where = ["--results", str(tmp_path)]
     for _ in range(2):
         assert main(["run", *wide_arguments(ran), *where]) == 0
-        assert "declared late: this headline was declared" in capsys.readouterr().out
+        assert "declared late: hashed, exact: declared 20" in capsys.readouterr().out
     assert main(["run", *wide_arguments(ran), *where, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["declared_before_scoring"] is False
+    told = json.loads(capsys.readouterr().out)["declared"]
+    assert {name: each["declared_before_scoring"] for name, each in told.items()} == {"exact": False, "hashed": False}
     assert main(["results", *where, "--table", "declarations", "--json"]) == 0
     (declared,) = json.loads(capsys.readouterr().out)
     assert main(["results", *where, "--json"]) == 0

@@ -10,7 +10,10 @@ from pgolf.tables.schema import DECLARATIONS
 from tests.tiny import tiny_recipe
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-RECIPES = {letter: tiny_recipe(f"headline.alpha={alpha}") for letter, alpha in (("A", 0.4), ("B", 0.3), ("C", 0.2))}
+ALPHAS = "mix.alphas=0.2,0.3,0.4"
+RECIPES = {
+    letter: tiny_recipe(f"headline.alpha={alpha}", ALPHAS) for letter, alpha in (("A", 0.4), ("B", 0.3), ("C", 0.2))
+}
 
 
 def at(second: float) -> datetime:
@@ -48,7 +51,17 @@ def test_the_headline_in_force_when_scoring_began_was_declared_before_it(tmp_pat
     history(tmp_path, *declared)
     history(tmp_path, ("C", 1), recipe="other")  # another recipe's are no matter
     found = declared_of(RECIPES[asked], tmp_path, at(scored))
-    assert found == Declared(None if since is None else at(since), before)
+    assert found == dict.fromkeys(("exact", "hashed"), Declared(None if since is None else at(since), before))
+
+
+def test_what_is_added_to_the_headline_later_leaves_the_rest_of_it_as_it_was(tmp_path):
+    history(tmp_path, ("A", 0))
+    more = tiny_recipe("headline.alpha=0.4", ALPHAS, "estimators=exact", 'mix.bayes=[{"share_rate":0.01}]')
+    declare(more, tmp_path)
+    found = declared_of(more, tmp_path, at(10))
+    assert found["exact"] == Declared(at(0), True)
+    assert found["bayes fixed-share"].before_scoring is False
+    assert found["bayes fixed-share"].declared_utc > at(10)
 
 
 def test_a_run_declares_its_headline_once_and_a_change_adds_a_row(tmp_path):
