@@ -10,6 +10,7 @@ from prefect.utilities.annotations import quote
 from flows.dead_runs import end_with_worker, note_process
 from flows.parameters import asked_for, with_recipe_parameters
 from flows.shutdown import end_within
+from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import Node, pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
@@ -56,6 +57,7 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
         results=place.results,
         evaluation_only=evaluation_only,
     )
+    declare(recipe, place.results)
     ledger = Ledger(LISTENER.get())
     token = LISTENER.set(ledger)
     try:

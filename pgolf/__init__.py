@@ -1,10 +1,11 @@
 """pgolf turns a language-model recipe into a result that can be trusted.
 
     from pathlib import Path
-    from pgolf import Memo, RunOptions, Store, build_all, outcome_of, recipe_named
+    from pgolf import Memo, RunOptions, Store, build_all, declare, outcome_of, recipe_named
     from pgolf.pipeline.graph import pipeline
 
     recipe = recipe_named("demo")
+    declare(recipe, Path("results"))
     nodes = pipeline(recipe)
     artifacts = build_all(nodes, Store(Path("artifacts")), Memo(Path("artifacts/.sources.sqlite")), RunOptions())
     print(outcome_of(recipe, nodes, artifacts, Path("results")).text())
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pgolf.errors import PgolfError as PgolfError
     from pgolf.pipeline.build import build_all as build_all
     from pgolf.pipeline.build import build_node as build_node
+    from pgolf.pipeline.declared import declare as declare
     from pgolf.pipeline.graph import Node as Node
     from pgolf.pipeline.graph import Sources as Sources
     from pgolf.pipeline.outcome import Outcome as Outcome
@@ -51,6 +53,7 @@ _MODULE_OF = {
     "apply_overrides": "recipes.overrides",
     "build_all": "pipeline.build",
     "build_node": "pipeline.build",
+    "declare": "pipeline.declared",
     "make_plan": "pipeline.plan",
     "outcome_of": "pipeline.outcome",
     "recipe_named": "recipes.catalog",
@@ -72,6 +75,7 @@ __all__ = [
     "apply_overrides",
     "build_all",
     "build_node",
+    "declare",
     "make_plan",
     "outcome_of",
     "recipe_named",

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pgolf.tables.gates import RULESET
+
 
 def score_row(**columns: Any) -> dict[str, Any]:
     """A neural score of recipe demo, seed 1, that passes every gate; change what the test is about."""
@@ -22,6 +24,14 @@ def score_row(**columns: Any) -> dict[str, Any]:
         "fits_budget": True,
         "bytes_verified": True,
         "total_bytes": 90_000,
+        "ruleset": RULESET,
+        "data_name": "builtin-512",
+        "val_sha256": "1" * 64,
+        "tokenizer_sha256": "2" * 64,
+        "text_sha256": "3" * 64,
+        "declared": True,
+        "declared_utc": "2025-12-01T09:00:00+00:00",
+        "declared_before_scoring": True,
         "started_utc": "2025-12-01T10:00:00+00:00",
     }
     return {**row, **columns}

@@ -1,7 +1,10 @@
 """Arguments that several commands share, and how they are read."""
 
 import argparse
+import os
 import re
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -233,3 +236,8 @@ def steps_by_seed(texts: Sequence[str], recipe: Recipe) -> dict[int, int]:
         if not value.isdecimal():
             raise ConfigError(f"--checkpoint-steps {value}: steps are a whole number from 0 on")
     return {seed: int(value) for seed, value in given.items()}
+
+
+def terminal_width() -> int | None:
+    """Columns that a table may take on standard output; None where no person reads it there."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None

@@ -5,12 +5,13 @@ import json
 import time
 from collections.abc import Sequence
 
-from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of
+from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, terminal_width
 from flows.commands.console import Console
 from flows.settings import apply_settings, server_configured, use_passive_openmp
 from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
+from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.outcome import outcome_of
@@ -56,6 +57,7 @@ def run_recipe(
         results=place.results,
         evaluation_only=evaluation_only,
     )
+    declare(recipe, place.results)
     reasons = reasons_of(steps)
     in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
     with ended_by_sigterm(), Console(reasons) as console:
@@ -80,7 +82,7 @@ def run_recipe(
         if not in_prefect:  # there the flow itself has filed them
             outcome.file(place.results)
             outcome.draw(place.results)
-        print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text())
+        print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text(terminal_width()))
         _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()
 

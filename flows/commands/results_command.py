@@ -1,19 +1,23 @@
-"""`pgolf results`: the ranking, the legacy scores apart, or the stored rows of a result table."""
+"""`pgolf results`: per validation text the ranking, then what is not ranked, or the stored rows of a result table."""
 
 import argparse
 import json
 import sys
+from typing import Any
 
-from flows.commands.arguments import add_json, add_results
+import pyarrow as pa
+
+from flows.commands.arguments import add_json, add_results, terminal_width
 from pgolf.tables.filters import parse_filters
 from pgolf.tables.parquet import read
-from pgolf.tables.ranked import NEEDED, legacy_scores, ranking
+from pgolf.tables.ranked import NEEDED, lists, same_text
 from pgolf.tables.schema import TABLES
 from pgolf.tables.sheet import Sheet, sheet_of
 from pgolf.tables.text import to_csv, to_json, to_text
+from pgolf.tables.texts import by_text
 
 EXAMPLES = """examples:
-  pgolf results                                    mean ± std per scorer: ranked, and legacy apart
+  pgolf results                                    mean ± std per scorer: ranked, found by looking, legacy
   pgolf results --rows --recipe demo --seed 42     the stored rows
   pgolf results --table attempts --csv             every packing attempt
   pgolf results --where estimator=exact --where order=3 --json
@@ -23,7 +27,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_results(parser)
-    parser.add_argument("--table", choices=("scores", "attempts", "stages"), default="scores", help="which table")
+    parser.add_argument("--table", choices=tuple(TABLES), default="scores", help="which table")
     parser.add_argument("--recipe", metavar="NAME", help="only this recipe")
     parser.add_argument("--seed", type=int, metavar="N", help="only this seed")
     parser.add_argument(
@@ -52,15 +56,37 @@ def execute(arguments: argparse.Namespace) -> int:
         print(to_csv(sheet_of(table, spec)), end="")
     elif not in_means:
         sheet = sheet_of(table, spec)
-        print(to_json(sheet) if arguments.json else to_text(sheet), end="")
+        print(to_json(sheet) if arguments.json else to_text(sheet, terminal_width()), end="")
+    elif arguments.json:
+        print(json.dumps(_lists(table, arguments.top), indent=2, ensure_ascii=False))
     else:
-        _print_means(ranking(table, top=arguments.top), legacy_scores(table, top=arguments.top), arguments.json)
+        _print_means(table, arguments.top)
     return 0
 
 
-def _print_means(ranked: Sheet, legacy: Sheet, as_json: bool) -> None:
-    if as_json:
-        lists = {"ranking": json.loads(to_json(ranked)), "legacy": json.loads(to_json(legacy))}
-        print(json.dumps(lists, indent=2, ensure_ascii=False))
-        return
-    print("\n".join(to_text(sheet) for sheet in (ranked, legacy) if sheet.rows or sheet.notes), end="")
+def _lists(scores: pa.Table, top: int) -> dict[str, list[Any]]:
+    """Every list's rows; each row names its text, and ranks count within it."""
+    texts = by_text(scores)
+    found: dict[str, list[Any]] = {"ranking": [], "found_by_looking": [], "legacy": [], "same_text": []}
+    for _, of_text in texts:
+        for name, sheet in lists(of_text, top=top).items():
+            found[name] += _rows(sheet)
+    for sheet in same_text(texts, top=top):
+        found["same_text"] += _rows(sheet)
+    return found
+
+
+def _rows(sheet: Sheet) -> list[Any]:
+    rows: list[Any] = json.loads(to_json(sheet))
+    return rows
+
+
+def _print_means(scores: pa.Table, top: int) -> None:
+    width, texts = terminal_width(), by_text(scores)
+    blocks = []
+    for text, of_text in texts:
+        heading = Sheet(f"validation text: {text}", (), ())
+        sheets = lists(of_text, top=top).values()
+        blocks += [to_text(heading, width), *(to_text(each, width) for each in sheets if each.rows or each.notes)]
+    blocks += [to_text(sheet, width) for sheet in same_text(texts, top=top)]
+    print("\n".join(blocks), end="")

@@ -7,6 +7,7 @@ Source of the format: openai/parameter-golf, data/download_hf_docs_and_tokenize.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -109,6 +110,7 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
             "tokens_train": counts.tokens["train"],
             "tokens_val": counts.tokens["val"],
             "files": counts.files["train"] + counts.files["val"],
+            "val_text_sha256": counts.val_text_sha256.hexdigest(),
             "bytes_per_token": counts.val_bytes / max(counts.tokens["val"] - 1, 1),
             # Exact by construction: the table was right for every validation document, or the text was counted.
             "bytes_verified": not unverified,
@@ -187,6 +189,7 @@ class _Counts:
 
     val_text, train_sample: bytes of the text and by the table, of all validation documents and of some train documents.
     val_operators: how often each operator stands in the validation documents.
+    val_text_sha256: over the validation documents in order, each as the length of its UTF-8 in 8 bytes and the UTF-8.
     """
 
     docs: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
@@ -196,6 +199,7 @@ class _Counts:
     val_text: TextCount = field(default_factory=TextCount)
     val_operators: Counter[int] = field(default_factory=Counter)
     train_sample: TextCount = field(default_factory=TextCount)
+    val_text_sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
 
 def _encode(
@@ -227,6 +231,9 @@ def _encode(
         byte_writer = stack.enter_context(ShardWriter(shards, "val_bytes", shard_tokens=config.shard_tokens))
         # The encoder releases the GIL, so the next batch is read and the previous one written meanwhile.
         for batch, ids in in_order(encoder, encode, _batches(_split(config, documents)), ahead=1):
+            for text in itertools.compress(batch.texts, batch.is_val):
+                raw = text.encode()
+                counts.val_text_sha256.update(len(raw).to_bytes(8, "big") + raw)
             for split in splits:
                 places = [i for i, is_val in enumerate(batch.is_val) if is_val == (split == "val")]
                 if not places:

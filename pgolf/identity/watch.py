@@ -2,11 +2,13 @@
 
 Python tells its audit hooks (PEP 578) about every file that it opens, program that it starts and text that it runs as
 code. Asked are the threads of a stage, that is the one that entered `watching` and those that these start, and every
-module of ours while it is imported. Libraries may read the system and their own installation; nobody may read a
-project's files but a stage's inputs, its scratch and output folders, and what it has itself written. Not seen are files
-that C code opens by itself (safetensors, Arrow and SentencePiece take paths).
+module of ours while it is imported. Libraries may read the system, their own installation, and their settings
+while they are imported; nobody may read a project's files but a stage's inputs, its scratch and output folders, and
+what it has itself written. Not seen are files that C code opens by itself (safetensors, Arrow and SentencePiece take
+paths).
 """
 
+import itertools
 import os
 import sys
 import threading
@@ -133,6 +135,9 @@ class Watch:
             return
         if by_library and any(frame.f_globals.get("__name__") == "linecache" for frame in self._stack()):
             return  # which shows a line of the stack that it looks at
+        before_ours = itertools.takewhile(lambda frame: not _is_ours(frame), self._stack())
+        if any(frame.f_code.co_name == "<module>" and _is_library(frame) for frame in before_ours):
+            return  # a library's own settings, while it is imported
         if not self._holds(os.path.realpath(path)):
             self._refuse(f"opens {path}")
 

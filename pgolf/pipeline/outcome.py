@@ -1,6 +1,7 @@
 """A finished run: its rows of the result tables, and the summary printed at its end."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,23 +16,28 @@ from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import digest
+from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.report.folder import draw_run, figures_folder
 from pgolf.run import Fact
 from pgolf.store.artifact import Artifact
+from pgolf.store.content import combined
 from pgolf.store.output_record import Record
-from pgolf.tables.parquet import append, append_table, rows_to_arrow
+from pgolf.tables.columns import moments_of
+from pgolf.tables.gates import RULESET
+from pgolf.tables.parquet import append, append_table, read, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
-from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
+from pgolf.tables.schema import ATTEMPTS, SCORER, SCORES, STAGES
 from pgolf.tables.sheet import Sheet
-from pgolf.tables.text import to_text
+from pgolf.tables.text import to_json, to_text
 
-# What the gates of every row are judged by (the public challenge's README and rulings on that date).
-RULESET = "parameter-golf 2026-05-02"
 CLOCK_LIMIT_S = 600.0
 
 NOT_LOOKED_AT = "the program that made the data did not look; make them again"
+# Of a data folder: the data set's name and a shard's number. Other files about the validation text are no tokens.
+_VAL_SHARD = re.compile(r"datasets/([^/]+)/fineweb_val_(\d{6})\.bin")
+_TOKENIZER = re.compile(r"tokenizers/[^/]+\.model")
 
 Row = dict[str, Any]
 
@@ -52,13 +58,14 @@ class Outcome:
     built: Mapping[str, float]
     reused: tuple[str, ...]
     unverified_bytes: str
+    declared: Mapping[str, Declared]
 
     def file(self, results: Path) -> None:
         """Append the rows to the tables under `results`; rows that are already there are left alone.
 
-        The scores of a run are a function of its artifacts, so their file is named by the artifacts' keys: the same run
-        again adds nothing. Stage rows are added by every run that built something. Raises ResultsError when the tables
-        cannot be written.
+        The scores of a run are a function of its artifacts, its headline and the rule set, so their file is named by
+        these: the same run again adds nothing. Stage rows are added by every run that built something. Raises
+        ResultsError when the tables cannot be written.
         """
         new = not self.scores_path.exists()
         append_table(results, SCORES, self.run_key, self.scores)
@@ -101,20 +108,20 @@ class Outcome:
     def headline(self) -> tuple[list[Row], tuple[str, ...]]:
         """The per-seed headline as plain rows, and what has to be said of them, for Prefect's table artifact."""
         sheet = self.sheets()[0]
-        names = [column.name for column in sheet.columns]
-        return [dict(zip(names, row)) for row in sheet.rows], sheet.notes
+        shown = [(place, column.name) for place, column in enumerate(sheet.columns) if column.shown]
+        return [{name: row[place] for place, name in shown} for row in sheet.rows], sheet.notes
 
     def exit_code(self) -> int:
         """0 when every seed's artifact fits the budget, 1 when one does not."""
         return 0 if all(self.scores.column("fits_budget").to_pylist()) else 1
 
-    def text(self) -> str:
-        """What a person reads at the end of a run."""
-        tables = "\n".join(to_text(sheet) for sheet in self.sheets())
+    def text(self, width: int | None = None) -> str:
+        """What a person reads at the end of a run. width: columns of the terminal."""
+        tables = "\n".join(to_text(sheet, width) for sheet in self.sheets())
         total = len(self.built) + len(self.reused)
         note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
         return (
-            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}{self._unverified_bytes()}"
+            f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}{self._unverified_bytes()}{self._declared_late()}"
             f"ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
@@ -146,6 +153,18 @@ class Outcome:
             return ""
         return f"bytes not verified: {self.unverified_bytes}; all rows are marked and not ranked\n"
 
+    def _declared_late(self) -> str:
+        """One line where the headline was not the declared one when scoring began."""
+        late = {name: found for name, found in self.declared.items() if not found.before_scoring}
+        if not late:
+            return ""
+        moments = [found.declared_utc for found in late.values() if found.declared_utc is not None]
+        since = f"declared {max(moments):%Y-%m-%d %H:%M:%S} UTC, not" if moments else "not declared"
+        return (
+            f"declared late: {', '.join(late)}: {since} before the first scores of this recipe on this text, which may "
+            "have been seen; marked and not ranked\n"
+        )
+
     def _has_headline(self) -> bool:
         scorers = [settings for label, settings in headline_scorers(self.recipe).items() if label != "network"]
         names = {name for settings in scorers for name in settings}
@@ -170,13 +189,20 @@ class Outcome:
         return {
             "recipe": self.recipe.name,
             "run_key": self.run_key,
+            "declared": {
+                name: {
+                    "declared_utc": None if found.declared_utc is None else found.declared_utc.isoformat(),
+                    "declared_before_scoring": found.before_scoring,
+                }
+                for name, found in self.declared.items()
+            },
             "ran": dict(self.built),
             "reused": list(self.reused),
             "bytes_unverified": self.unverified_bytes or None,
             "table": str(self.scores_path),
             "figures": None if self.figures is None else str(self.figures),
-            "seeds": [dict(zip([column.name for column in seeds.columns], row)) for row in seeds.rows],
-            "means": [dict(zip([column.name for column in over_seeds.columns], row)) for row in over_seeds.rows],
+            "seeds": json.loads(to_json(seeds)),
+            "means": json.loads(to_json(over_seeds)),
         }
 
 
@@ -237,7 +263,9 @@ def outcome_of(
     """
     built = built or {}
     recipe_key = digest(_up_to_score(recipe, nodes, artifacts))
-    run_key = f"{recipe.name}-{digest(sorted(artifact.record.key_digest for artifact in artifacts.values()))[:12]}"
+    keys = sorted(artifact.record.key_digest for artifact in artifacts.values())
+    run_key = f"{recipe.name}-{digest([keys, headline_text(recipe), RULESET])[:12]}"
+    text = text_columns(artifacts["data"].record)
     common = {"recipe": recipe.name, "recipe_key": recipe_key}
     # Not from the cells: tokens, and so a mix, may be the same with and without a text to compare with.
     data = artifacts["data"].record.facts
@@ -245,8 +273,12 @@ def outcome_of(
     scores, attempts = [], []
     for seed in recipe.seeds:
         mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
-        scores += [common | bytes_of | row for row in score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))]
+        rows = score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))
+        scores += [common | text | bytes_of | row for row in rows]
         attempts += [common | row for row in attempt_rows(seed, mine)]
+    own = [artifacts[f"{SCORE.name}[{seed}]"].record.started_utc for seed in recipe.seeds]
+    declared = declared_of(recipe, results, _first_score_utc(recipe, text, own, results))
+    _mark_headline(recipe, scores, declared)
     return Outcome(
         recipe=recipe,
         run_key=run_key,
@@ -257,7 +289,59 @@ def outcome_of(
         built=built,
         reused=tuple(node.name for node in nodes if node.name not in built),
         unverified_bytes="" if data.get("bytes_verified") else str(data.get("bytes_unverified") or NOT_LOOKED_AT),
+        declared=declared,
     )
+
+
+def text_columns(data: Record) -> Row:
+    """What says which text was validated on: the data set's name, and digests of tokens, tokenizer and raw text."""
+    tokens = {match[2]: (match[1], file) for name, file in data.files.items() if (match := _VAL_SHARD.fullmatch(name))}
+    tokenizers = [file.sha256 for name, file in data.files.items() if _TOKENIZER.fullmatch(name)]
+    return {
+        "data_name": next((name for name, _ in tokens.values()), None),
+        "val_sha256": combined((shard, file.sha256) for shard, (_, file) in tokens.items()),
+        "tokenizer_sha256": tokenizers[0] if len(tokenizers) == 1 else None,
+        "text_sha256": data.facts.get("val_text_sha256"),
+    }
+
+
+def _first_score_utc(recipe: Recipe, text: Row, own: Sequence[str], results: Path) -> datetime:
+    """When the first score of this recipe on this text was begun, as far as the tables and these artifacts know.
+
+    own: of the artifacts. Under another tokenizer it is the same text; rows that do not say which text they are of may
+    be of this one.
+    """
+    names = ["val_sha256", "text_sha256", "started_utc"]
+    table = read(results, SCORES, {"recipe": recipe.name}, columns=names)
+    rows = zip(*(table.column(name).to_pylist() for name in names[:2]), moments_of(table.column("started_utc")))
+    earlier = {
+        moment
+        for val, raw, moment in set(rows)
+        if moment and (val in (None, text["val_sha256"]) or (raw is not None and raw == text["text_sha256"]))
+    }
+    return min(earlier.union(datetime.fromisoformat(moment) for moment in own))
+
+
+def _mark_headline(recipe: Recipe, scores: Sequence[Row], declared: Mapping[str, Declared]) -> None:
+    """Say of every row whether it is a declared scorer, since when, and whether it was before scoring."""
+    cells = {}
+    for label, settings in headline_scorers(recipe).items():
+        if label != "network":
+            fitting = (row for row in scores if all(row.get(name) == value for name, value in settings.items()))
+            if (row := next(fitting, None)) is not None:
+                cells[_cell_of(row)] = declared[scorer_name(settings["estimator"], settings["mixer"])]
+    for row in scores:
+        if row["estimator"] == NEURAL["estimator"]:
+            row["declared_before_scoring"] = True
+            continue
+        found = cells.get(_cell_of(row))
+        row["declared"] = found is not None
+        row["declared_utc"] = found.declared_utc if found else None
+        row["declared_before_scoring"] = found.before_scoring if found else False
+
+
+def _cell_of(row: Row) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in SCORER)
 
 
 def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting_s: Mapping[str, float]) -> list[Row]:

@@ -115,6 +115,12 @@ _CONVERT: tuple[tuple[pa.DataType, Callable[[Any], Any]], ...] = (
 )
 
 
+def moments_of(column: "pa.ChunkedArray[Any]") -> list[datetime | None]:
+    """The moments of a column. Not Arrow's own way to UTC: it asks for a time zone file, which a small system lacks."""
+    since_epoch = column.cast(pa.int64()).to_pylist()
+    return [None if moment is None else _EPOCH + moment * _MICROSECOND for moment in since_epoch]
+
+
 def _map_column(values: Sequence[list[tuple[str, float]] | None]) -> "pa.Array[Any]":
     valid = np.array([value is not None for value in values], np.bool_)
     pairs = [pair for value in values if value is not None for pair in value]

@@ -4,6 +4,7 @@ A thousand runs have some 90,000 scorers. To rank them one by one takes many sec
 be looked at one by one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pgolf.tables.columns import bits_of
+from pgolf.tables.columns import bits_of, to_column
+from pgolf.tables.gates import RULESET
+from pgolf.tables.schema import TEXT, YES_NO
 
 # Means are summed in another order here than where they are shown: those so close are told apart there.
 _CLOSE = 1e-9
+
+_DTYPES = {pa.int32(): np.int32, pa.int64(): np.int64, pa.float64(): np.float64}
 
 Whole = npt.NDArray[np.int64]
 
@@ -42,7 +48,7 @@ class Groups:
 
 def grouped(scores: pa.Table, keys: Sequence[str], gates: Sequence[str]) -> Groups:
     """Group rows by `keys`; of a seed that was run again the newest row counts, as in `scorer_results`."""
-    of_row = _numbered([_codes(scores.column(name)) for name in keys], scores.num_rows)
+    of_row = numbered([codes(scores.column(name)) for name in keys], scores.num_rows)
     groups = int(of_row.max(initial=-1)) + 1
     newest = _newest(scores, of_row)
     members = of_row[newest]
@@ -51,11 +57,11 @@ def grouped(scores: pa.Table, keys: Sequence[str], gates: Sequence[str]) -> Grou
         values = scores.column(name).take(places(newest))
         failed = np.zeros(groups, bool)
         unjudged = np.zeros(groups, bool)
-        failed[members[~_plain(values.fill_null(True))]] = True
-        unjudged[members[_plain(values.is_null())]] = True
+        failed[members[~plain(values, True)]] = True
+        unjudged[members[plain(values.is_null())]] = True
         judged[name] = np.where(failed, 0, np.where(unjudged, -1, 1)).astype(np.int8)
     bpb = scores.column("bpb").take(places(newest))
-    values = _plain(bpb.fill_null(float("nan")))
+    values = plain(bpb, math.nan)
     sums = np.bincount(members, weights=values, minlength=groups)
     with np.errstate(invalid="ignore"):
         means = sums / np.bincount(members, minlength=groups)
@@ -63,23 +69,43 @@ def grouped(scores: pa.Table, keys: Sequence[str], gates: Sequence[str]) -> Grou
 
 
 def _newest(scores: pa.Table, of_row: Whole) -> Whole:
-    """One row per scorer and seed: the newest; a row without a time is the oldest, equal times go by run key."""
-    seeds, _ = _codes(scores.column("seed"))
+    """One row per scorer and seed: of the newest score the filing that says most; without a time it is the oldest.
+
+    A score is the same where its loss is: another grid, or another headline, files it again.
+    """
+    seeds, seed_count = codes(scores.column("seed"))
+    losses = codes(scores.column("loss_nats"))
     started = scores.column("started_utc").cast(pa.int64())
-    keys = scores.column("run_key").combine_chunks().dictionary_encode()
+    when = np.where(plain(started.is_null()), np.iinfo(np.int64).min, plain(started, 0))
+    same = numbered([(of_row, int(of_row.max(initial=0)) + 1), (seeds, seed_count), losses], of_row.size)
+    latest = np.full(int(same.max(initial=-1)) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(latest, same, when)
+    keys = _joined(scores.column("run_key")).dictionary_encode()
     rank = np.argsort(np.argsort(np.array(keys.dictionary.to_pylist(), dtype=object)))
-    run = rank[keys.indices.to_numpy(zero_copy_only=False)]
-    has, when = ~_plain(started.is_null()), _plain(started.fill_null(0))
-    order = np.lexsort((run, when, has, seeds, of_row))
+    run = rank[plain(keys.indices)]
+    order = np.lexsort((run, when, filing(scores), latest[same], seeds, of_row))
     last = np.ones(order.size, bool)
     last[:-1] = (of_row[order][1:] != of_row[order][:-1]) | (seeds[order][1:] != seeds[order][:-1])
     return order[last]
 
 
+def filing(scores: pa.Table) -> Whole:
+    """Which of several filings of one score says more, as a number per row.
+
+    One score may be filed again: under a newer rule set, or once the text and the headline were recorded at all. A
+    headline that was declared before scoring stays so, whichever is declared later.
+    """
+    of_now = plain(pc.is_in(scores.column("ruleset"), value_set=to_column([RULESET], TEXT)))
+    declared = plain(pc.is_in(scores.column("declared_before_scoring"), value_set=to_column([True], YES_NO)))
+    of_text = ~plain(scores.column("val_sha256").is_null())
+    found: Whole = 4 * of_now.astype(np.int64) + 2 * declared + of_text
+    return found
+
+
 def configurations(scores: pa.Table) -> dict[str, int]:
     """Recipe -> how many recipe keys stand behind the name."""
     columns = [scores.column(name) for name in ("recipe", "recipe_key")]
-    first = np.unique(_numbered([_codes(column) for column in columns], scores.num_rows), return_index=True)[1]
+    first = np.unique(numbered([codes(column) for column in columns], scores.num_rows), return_index=True)[1]
     found: dict[str, int] = {}
     for recipe in columns[0].take(places(first)).to_pylist():
         found[recipe] = found.get(recipe, 0) + 1
@@ -96,13 +122,13 @@ def mask(rows: npt.NDArray[np.bool_]) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), rows.size, [None, bits_of(rows)])
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[Whole, int]:
+def codes(column: "pa.ChunkedArray[Any]") -> tuple[Whole, int]:
     """Values as numbers from 0 on, null among them, and how many there are."""
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), max(1, len(encoded.dictionary))
+    encoded = _joined(column).dictionary_encode(null_encoding="encode")
+    return plain(encoded.indices).astype(np.int64), max(1, len(encoded.dictionary))
 
 
-def _numbered(columns: Sequence[tuple[Whole, int]], rows: int) -> Whole:
+def numbered(columns: Sequence[tuple[Whole, int]], rows: int) -> Whole:
     """Combinations of codes as numbers from 0 on, exactly: where a product would overflow it is numbered anew."""
     numbers, size = np.zeros(rows, np.int64), 1
     for codes, count in columns:
@@ -116,6 +142,24 @@ def _numbered(columns: Sequence[tuple[Whole, int]], rows: int) -> Whole:
     return found
 
 
-def _plain(values: Any) -> npt.NDArray[Any]:
-    plain: npt.NDArray[Any] = values.to_numpy()
-    return plain
+def _joined(column: "pa.ChunkedArray[Any]") -> Any:
+    """The column as one array. Not combine_chunks alone: without a chunk it imports pandas."""
+    return column.combine_chunks() if column.num_chunks else to_column([], column.type)
+
+
+def plain(values: Any, null: Any = None) -> npt.NDArray[Any]:
+    """A column of numbers or flags as an array. null: what stands for a null; without it there may be none.
+
+    Not to_numpy and not fill_null: they import pandas.
+    """
+    array = _joined(values) if isinstance(values, pa.ChunkedArray) else values
+    data, first, last = array.buffers()[1], array.offset, array.offset + len(array)
+    if pa.types.is_boolean(array.type):
+        bits = np.frombuffer(data or b"", np.uint8)
+        found = np.unpackbits(bits, bitorder="little")[first:last].astype(np.bool_)
+    else:
+        found = np.frombuffer(data or b"", _DTYPES[array.type])[first:last]
+    if array.null_count == 0:
+        return found
+    assert null is not None, "a null has no number"
+    return np.where(plain(array.is_valid()), found, null)

@@ -1,6 +1,8 @@
 """Result tables on disk: results/<table>/<run key>.parquet, one file per run, never changed once written.
 
-Beside many of them lies `.gathered.parquet`, made from them and safe to delete.
+What many of them say is kept once more in results/.gathered/<table>, made from them and safe to delete. It lies outside
+the table's folder and has no ending, so that no reader of results/<table>/*.parquet or results/**/*.parquet sees a row
+twice.
 """
 
 import contextlib
@@ -22,7 +24,9 @@ from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
 
-_GATHERING = ".gathered.parquet"
+GATHERED = ".gathered"
+# Where earlier versions kept it, inside the table's folder: other programs read every row twice.
+_FORMER_GATHERING = ".gathered.parquet"
 _LISTED = b"pgolf.files"
 # So many files are opened one by one.
 FEW_FILES = 64
@@ -106,6 +110,8 @@ def read(
     wanted = [spec.column(name).name for name in columns] if columns is not None else spec.arrow.names
     needed = [name for name in spec.arrow.names if name in wanted or name in (where or {})]
     folder = results / spec.name
+    with contextlib.suppress(OSError):  # a folder that may only be read
+        (folder / _FORMER_GATHERING).unlink(missing_ok=True)
     files = sorted(path for path in folder.glob("*.parquet") if path.name[0] != ".") if folder.is_dir() else []
     schema = pa.schema([spec.arrow.field(name) for name in needed])
     # Not schema.empty_table(): it asks for pandas.
@@ -123,7 +129,8 @@ def _gathered(folder: Path, spec: TableSpec, files: Sequence[Path], schema: pa.S
     anew when it lacks many, and losing it costs time only.
     """
     now = {path.name: _stat_of(path) for path in files}
-    found = _open_gathering(folder / _GATHERING, spec, now, schema)
+    path = folder.parent / GATHERED / spec.name
+    found = _open_gathering(path, spec, now, schema)
     if len(files) - len(found) > FEW_FILES:
         whole = [_read_file(path, spec, spec.arrow) for path in files]
         listed = [[path.name, now[path.name], part.num_rows] for path, part in zip(files, whole)]
@@ -131,7 +138,7 @@ def _gathered(folder: Path, spec: TableSpec, files: Sequence[Path], schema: pa.S
         with contextlib.suppress(ResultsError):  # a folder that may only be read
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=1 << 20)
-            _publish(folder / _GATHERING, sink.getvalue(), replace=True)
+            _publish(path, sink.getvalue(), replace=True)
         return {path.name: part.select(schema.names) for path, part in zip(files, whole)}
     return found
 

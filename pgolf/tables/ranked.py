@@ -3,12 +3,16 @@
 A *scorer* is one cell of a recipe's grid. The seeds of one mean share recipe, recipe_key and scorer. A scorer is ranked
 only when every one of its seeds passes every gate (`pgolf.tables.gates`): leaving out just the seeds that fail would be
 choosing seeds. Where a seed was run again, its newest row counts.
+
+Every function here takes the scores of one validation text in one tokenization (`pgolf.tables.texts.by_text`) and
+raises ResultsError for more; `same_text` alone compares tokenizers, in bits per byte of the same bytes.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -18,10 +22,12 @@ import pyarrow as pa
 from pgolf.errors import ResultsError
 from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
 from pgolf.stats.seeds import SeedSummary, summarize
-from pgolf.tables.gates import GATES, with_gates
-from pgolf.tables.grouped import Groups, configurations, grouped, mask
+from pgolf.tables.columns import moments_of
+from pgolf.tables.gates import DECLARED, GATES, RULESET, with_gates
+from pgolf.tables.grouped import Groups, configurations, filing, grouped, mask
 from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
+from pgolf.tables.texts import TEXT_COLUMNS, Text, across_tokenizers, text_of
 
 _MAIN_SETTINGS = ("estimator", "mixer", "order", "alpha")
 NEURAL: Mapping[str, Any] = {"estimator": "neural"}
@@ -34,17 +40,24 @@ NEEDED = (
     *("recipe", "recipe_key", "seed", *SCORER, "loss_nats", "bpb", "mass_mean"),
     *(*(gate.column for gate in GATES.values()), "total_bytes", "started_utc", "run_key"),
     "dropped_share",
+    *(*TEXT_COLUMNS, "bytes", "ruleset", "declared", "declared_utc"),
 )
+# So many lines about joined runs are shown; --json has all.
+_JOINS_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerResult:
-    """One scorer of one recipe: its row for every seed, by seed."""
+    """One scorer of one recipe: its row for every seed, by seed.
+
+    replaced: seed -> runs with another score of it, older than the one that counts.
+    """
 
     recipe: str
     recipe_key: str | None
     scorer: tuple[Value, ...]
     by_seed: Mapping[int, Mapping[str, Any]]
+    replaced: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     def values(self, column: str) -> list[Any]:
         """The column's values that are there, in the order of seeds."""
@@ -56,9 +69,38 @@ class ScorerResult:
         return summarize(values) if len(values) == len(self.by_seed) else None
 
     def gate(self, name: str) -> bool | None:
-        """False if any seed fails it, else null if any seed is unjudged, else True."""
+        """False if any seed fails it, else null if any seed is unjudged, else True; also of a column of flags."""
         found = {row[name] for row in self.by_seed.values()}
         return False if False in found else None if None in found else True
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """Seed -> the run that its row is from."""
+        return {str(seed): row["run_key"] for seed, row in sorted(self.by_seed.items())}
+
+    @property
+    def standing(self) -> str | None:
+        """Whether it was declared, and when, at every seed; None where that was not recorded."""
+        if self.scorer[SCORER.index("estimator")] == NEURAL["estimator"]:
+            return "no choice"
+        if self.gate(DECLARED):
+            return "before scoring"
+        declared = self.gate("declared")
+        if declared:
+            late = any(row[DECLARED] is False for row in self.by_seed.values())
+            return "after scoring" if late else None
+        return None if declared is None else "no"
+
+    @property
+    def declared_utc(self) -> datetime | None:
+        """When it was declared; of several, the last."""
+        moments = self.values("declared_utc")
+        return max(moments, default=None)
+
+    @property
+    def rulesets(self) -> str | None:
+        """The rule sets that its seeds were judged by."""
+        return ", ".join(sorted(set(self.values("ruleset")))) or None
 
     def matches(self, selector: Mapping[str, Any]) -> bool:
         """Whether the scorer has exactly these settings, as far as they are given."""
@@ -67,22 +109,49 @@ class ScorerResult:
 
 
 def scorer_results(scores: pa.Table) -> list[ScorerResult]:
-    """Score rows by recipe and scorer, in the order of first appearance; each seed by its newest row."""
+    """Score rows by recipe and scorer, in the order of first appearance; each seed by its newest score.
+
+    Raises ResultsError for scores of several texts.
+    """
+    text_of(scores)
     chosen = with_gates(scores.select(list(NEEDED)))
-    # As a number: it only orders rows, and a datetime would ask for a time zone file.
+    # As a number: it only orders rows.
     started = chosen.column("started_utc").cast(pa.int64())
-    rows = chosen.set_column(chosen.column_names.index("started_utc"), "started_utc", started).to_pylist()
-    rows.sort(key=_age)
-    groups: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = {}
-    for row in rows:
+    chosen = chosen.set_column(chosen.column_names.index("started_utc"), "started_utc", started)
+    declared = moments_of(chosen.column("declared_utc"))
+    columns = (chosen.drop_columns("declared_utc").to_pylist(), declared, filing(scores).tolist())
+    groups: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = {}
+    for row, when, filed in zip(*columns):
         scorer = tuple(row[name] for name in SCORER)
-        groups.setdefault((row["recipe"], row["recipe_key"], scorer), {})[row["seed"]] = row
-    return [ScorerResult(recipe, key, scorer, by_seed) for (recipe, key, scorer), by_seed in groups.items()]
+        of_seed = groups.setdefault((row["recipe"], row["recipe_key"], scorer), {}).setdefault(row["seed"], [])
+        of_seed.append({**row, "declared_utc": when, "filed": filed})
+    results = []
+    for (recipe, key, scorer), by_seed in groups.items():
+        newest = {seed: _newest(of_seed) for seed, of_seed in by_seed.items()}
+        other = {seed: _other_scores(of_seed, newest[seed]) for seed, of_seed in by_seed.items()}
+        replaced = {seed: runs for seed, runs in other.items() if runs}
+        results.append(ScorerResult(recipe, key, scorer, newest, replaced))
+    return results
 
 
-def _age(row: Mapping[str, Any]) -> tuple[bool, int, str]:
-    """Sorts rows from old to new; a row without a time is the oldest."""
-    return row["started_utc"] is not None, row["started_utc"] or 0, row["run_key"]
+def _newest(of_seed: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of the newest score the filing that says most; a score without a time is the oldest.
+
+    A score is the same where its loss is: another grid, or another headline, files it again.
+    """
+    latest: dict[float, float] = {}
+    for row in of_seed:
+        latest[row["loss_nats"]] = max(latest.get(row["loss_nats"], -math.inf), _moment(row))
+    return max(of_seed, key=lambda row: (latest[row["loss_nats"]], row["filed"], _moment(row), row["run_key"]))
+
+
+def _moment(row: Mapping[str, Any]) -> float:
+    return -math.inf if row["started_utc"] is None else row["started_utc"]
+
+
+def _other_scores(of_seed: Sequence[Mapping[str, Any]], newest: Mapping[str, Any]) -> list[str]:
+    """The runs with another score than the one that counts."""
+    return sorted({row["run_key"] for row in of_seed if row["loss_nats"] != newest["loss_nats"]})
 
 
 def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
@@ -93,6 +162,7 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
     Raises ResultsError where settings fit several scorers, or name a column that is none of a scorer's.
     """
     results = scorer_results(scores)
+    text = text_of(scores)
     label = _labels(_configurations(results))
     recipes = list(dict.fromkeys((result.recipe, result.recipe_key) for result in results))
     rows = []
@@ -107,6 +177,8 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
                 (
                     label(own[0]),
                     seed,
+                    ", ".join(dict.fromkeys(row["run_key"] for row in rows_of_seed if row is not None)),
+                    *_text_cells(text),
                     *(row["bpb"] if row else None for row in rows_of_seed),
                     first["total_bytes"],
                     first["fits_budget"],
@@ -115,12 +187,15 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
     columns = (
         SheetColumn("recipe", "recipe"),
         SheetColumn("seed", "seed"),
+        SheetColumn("run_key", "run", shown=False),
+        *_TEXT_COLUMNS,
         *(SheetColumn(f"{heading}_bpb", f"{heading} (bpb)", ".4f") for heading in scorers),
         SheetColumn("total_bytes", "total (B)", ",d"),
         SheetColumn("fits_budget", "fits budget"),
     )
-    notes = (*_cautions(results, scorers), *_dropped(results, label))
-    return Sheet("validation bits per byte by seed", columns, tuple(rows), notes)
+    title = f"validation bits per byte by seed{f' on {text}' if text else ''}"
+    notes = (*_cautions(results, scorers), *_joins(_chosen(results, scorers), label), *_dropped(results, label))
+    return Sheet(title, columns, tuple(rows), notes)
 
 
 def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
@@ -129,21 +204,25 @@ def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
     Arguments and errors as for `seeds_side_by_side`.
     """
     results = scorer_results(scores)
+    text = text_of(scores)
     label = _labels(_configurations(results))
     rows = []
     for recipe in dict.fromkeys((result.recipe, result.recipe_key) for result in results):
         own = [result for result in results if (result.recipe, result.recipe_key) == recipe]
         for heading, selector in scorers.items():
             if (result := _single(own, heading, selector)) is not None:
-                rows.append((label(result), heading, *_mean_cells(result), result.gate("normalized"), _mass(result)))
+                about = _about(result, text)
+                gates = (result.gate("normalized"), _mass(result))
+                rows.append((label(result), heading, *about, *_mean_cells(result), *gates))
     columns = (
         SheetColumn("recipe", "recipe"),
         SheetColumn("scorer", "scorer"),
+        *_ABOUT,
         *_MEAN_COLUMNS,
         SheetColumn("normalized", "normalized"),
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
-    notes = (*_cautions(results, scorers), *_dropped(results, label))
+    notes = (*_cautions(results, scorers), *_joins(_chosen(results, scorers), label), *_dropped(results, label))
     return Sheet("mean over seeds", columns, tuple(rows), notes)
 
 
@@ -153,22 +232,56 @@ def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
     top: only so many.
     """
     results = scorer_results(scores)
+    text = text_of(scores)
     label = _labels(_configurations(results))
     shown = sorted(results, key=_mean_bpb)[:top]
     columns, settings = _scorer_columns(shown)
     rows = tuple(
-        (label(result), *settings(result), *_mean_cells(result), *(result.gate(gate) for gate in GATES), _mass(result))
+        (
+            label(result),
+            *settings(result),
+            *_about(result, text),
+            *_mean_cells(result),
+            *(result.gate(gate) for gate in GATES),
+            _mass(result),
+        )
         for result in shown
     )
     headings = (
         SheetColumn("recipe", "recipe"),
         *columns,
+        *_ABOUT,
         *_MEAN_COLUMNS,
         *(SheetColumn(gate, gate.replace("_", " ")) for gate in GATES),
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
     cut = (f"the first {len(shown)} of {len(results)} scorers",) if len(shown) < len(results) else ()
-    return Sheet("mean over seeds, every scorer", headings, rows, (*cut, *_dropped(shown, label)))
+    return Sheet(
+        "mean over seeds, every scorer", headings, rows, (*cut, *_joins(shown, label), *_dropped(shown, label))
+    )
+
+
+def lists(scores: pa.Table, *, top: int | None = None) -> dict[str, Sheet]:
+    """The sheets of `ranking`, `found_by_looking` and `legacy_scores` under their names, of one pass."""
+    judged = _judged(scores)
+    return {
+        "ranking": _ranking(judged, top),
+        "found_by_looking": _found_by_looking(judged, top),
+        "legacy": _legacy_scores(judged, top),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Scores of one text, grouped by scorer."""
+
+    scores: pa.Table
+    text: Text | None
+    groups: Groups
+
+
+def _judged(scores: pa.Table) -> _Judged:
+    return _Judged(scores, text_of(scores), grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"]))
 
 
 def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
@@ -176,45 +289,96 @@ def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
 
     The notes say how many were left out, and at which gate. top: only so many.
     """
-    groups = grouped(with_gates(scores), _GROUPED_BY, list(GATES))
-    passing = ~np.isnan(groups.mean_bpb)
-    for gate in GATES:
-        passing &= groups.gates[gate] == 1
+    return _ranking(_judged(scores), top)
+
+
+def _ranking(judged: "_Judged", top: int | None) -> Sheet:
+    scores, text, groups = judged.scores, judged.text, judged.groups
+    passing = _passing(groups, list(GATES))
     shown = _lowest(scores, groups, passing, top)
     columns, settings = _scorer_columns(shown)
     label = _labels(configurations(scores))
     rows = tuple(
-        (place, label(result), *settings(result), *_mean_cells(result), max(result.values("total_bytes"), default=None))
+        (
+            place,
+            label(result),
+            *settings(result),
+            *_about(result, text),
+            *_mean_cells(result),
+            max(result.values("total_bytes"), default=None),
+        )
         for place, result in enumerate(shown, 1)
     )
     headings = (
         SheetColumn("rank", "rank"),
         SheetColumn("recipe", "recipe"),
         *columns,
+        *_ABOUT,
         *_MEAN_COLUMNS,
         SheetColumn("largest_total_bytes", "largest total (B)", ",d"),
     )
-    notes = [*_left_out(groups, passing), *_dropped(shown, label)]
+    notes = [
+        *_left_out(groups, passing),
+        *_joins(shown, label),
+        *_older_rules(shown, label),
+        *_dropped(shown, label),
+    ]
     if len(shown) < passing.sum():
         notes.insert(0, f"the first {len(shown)} of {passing.sum()} ranked scorers")
     title = f"ranking: {', '.join(gate.passed for gate in GATES.values())}"
     return Sheet(title, headings, rows, tuple(notes))
 
 
+def found_by_looking(scores: pa.Table, *, top: int | None = None) -> Sheet:
+    """Scorers that pass every gate but were not declared before scoring; not a ranking.
+
+    Headlines declared later come first, then cells of grids, each by mean bits per byte. top: only so many.
+    """
+    return _found_by_looking(_judged(scores), top)
+
+
+def _found_by_looking(judged: "_Judged", top: int | None) -> Sheet:
+    scores, text, groups = judged.scores, judged.text, judged.groups
+    chosen = _passing(groups, [gate for gate in GATES if gate != DECLARED]) & (groups.gates[DECLARED] != 1)
+    shown = _declared_first(scores, groups, chosen, top)
+    columns, settings = _scorer_columns(shown)
+    label = _labels(configurations(scores))
+    rows = tuple(
+        (label(result), *settings(result), *_about(result, text), result.standing, *_mean_cells(result))
+        for result in shown
+    )
+    headings = (SheetColumn("recipe", "recipe"), *columns, *_ABOUT, _STANDING, *_MEAN_COLUMNS)
+    notes = ["not ranked: the best of many cells on a text is chosen by the scores it would be judged by"]
+    if len(shown) < chosen.sum():
+        notes.insert(0, f"the first {len(shown)} of {chosen.sum()} scorers that were not declared before scoring")
+    notes += [*_late(shown, label, settings), *_joins(shown, label), *_older_rules(shown, label)]
+    notes += _dropped(shown, label)
+    return Sheet("found by looking at the scores", headings, rows, tuple(notes) if rows else ())
+
+
 def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
     """Scorers that are no distribution over the vocabulary, each with the total mass it gives; not a ranking.
 
-    Lowest mean bits per byte first. top: only so many.
+    Declared headlines first, then by mean bits per byte. top: only so many.
     """
-    groups = grouped(with_gates(scores), _GROUPED_BY, list(GATES))
+    return _legacy_scores(_judged(scores), top)
+
+
+def _legacy_scores(judged: "_Judged", top: int | None) -> Sheet:
+    scores, text, groups = judged.scores, judged.text, judged.groups
     legacy = groups.gates["normalized"] == 0
-    shown = _lowest(scores, groups, legacy, top)
+    shown = _declared_first(scores, groups, legacy, top)
     columns, settings = _scorer_columns(shown)
     label = _labels(configurations(scores.filter(mask(legacy[groups.of_row]))))
-    rows = tuple((label(result), *settings(result), *_mean_cells(result), _mass(result)) for result in shown)
+    rows = tuple(
+        (label(result), *settings(result), *_about(result, text), result.standing, *_mean_cells(result), _mass(result))
+        for result in shown
+    )
     headings = (
         SheetColumn("recipe", "recipe"),
         *columns,
+        *_ABOUT,
+        _STANDING,
         *_MEAN_COLUMNS,
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
@@ -225,7 +389,75 @@ def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
     notes += _dropped(shown, label)
     if len(shown) < legacy.sum():
         notes.insert(0, f"the first {len(shown)} of {legacy.sum()} legacy scorers")
+    notes[-1:-1] = [*_late(shown, label, settings), *_joins(shown, label), *_older_rules(shown, label)]
     return Sheet("legacy scores", headings, rows, tuple(notes) if rows else ())
+
+
+def same_text(tables: Iterable[tuple[Text, pa.Table]], *, top: int | None = None) -> list[Sheet]:
+    """Ranked scorers of one raw text under several tokenizers, by mean bits per byte; a sheet per such text.
+
+    tables: as from `by_text`. Only scorers whose targets stand for equally many bytes share a sheet; where tokenizers
+    agree on no such number there are no rows, and the note says so. top: only so many rows per sheet.
+    """
+    of_text = list(tables)
+    sheets = []
+    for raw, texts in across_tokenizers([text for text, _ in of_text]).items():
+        found = [(text, result) for text, table in of_text if text in texts for result in _ranked(table)]
+        if len({text for text, _ in found}) < 2:
+            continue
+        by_bytes: dict[int, list[tuple[Text, ScorerResult]]] = {}
+        for text, result in found:
+            counted = set(result.values("bytes"))
+            if len(counted) == 1:
+                by_bytes.setdefault(counted.pop(), []).append((text, result))
+        comparable = {n: these for n, these in by_bytes.items() if len({text for text, _ in these}) > 1}
+        title = f"one text (raw {raw[:12]}) under {len(texts)} tokenizers"
+        if not comparable:
+            listed = " and ".join(f"{n:,}" for n in sorted(by_bytes)) or "unknown numbers of"
+            note = f"not compared: their scored targets stand for {listed} bytes, which must be the same"
+            sheets.append(Sheet(title, (), (), (note,)))
+        sheets += [_across(title, n, these, top) for n, these in sorted(comparable.items())]
+    return sheets
+
+
+def _across(title: str, text_bytes: int, found: Sequence[tuple[Text, ScorerResult]], top: int | None) -> Sheet:
+    ordered = sorted(found, key=lambda each: _mean_bpb(each[1]))[:top]
+    results = [result for _, result in ordered]
+    columns, settings = _scorer_columns(results)
+    label = _labels(_configurations(result for _, result in found))
+    rows = tuple(
+        (
+            place,
+            label(result),
+            text.name,
+            text.tokenizer_sha256,
+            *settings(result),
+            *_about(result, text)[len(TEXT_COLUMNS) :],
+            text.val_sha256,
+            text.raw_sha256,
+            text_bytes,
+            *_mean_cells(result)[:3],
+        )
+        for place, (text, result) in enumerate(ordered, 1)
+    )
+    headings = (
+        SheetColumn("rank", "rank"),
+        SheetColumn("recipe", "recipe"),
+        SheetColumn("data_name", "data"),
+        SheetColumn("tokenizer_sha256", "tokenizer"),
+        *columns,
+        *_ABOUT[len(TEXT_COLUMNS) :],
+        SheetColumn("val_sha256", "tokens", shown=False),
+        SheetColumn("text_sha256", "text", shown=False),
+        SheetColumn("bytes", "bytes", ",d", shown=False),
+        *_MEAN_COLUMNS[:3],
+    )
+    notes = [
+        f"bits per byte of the same {text_bytes:,} raw bytes may be compared across tokenizers; nats per token may not"
+    ]
+    if len(ordered) < len(found):
+        notes.insert(0, f"the first {len(ordered)} of {len(found)} ranked scorers")
+    return Sheet(title, headings, rows, (*notes, *_joins(results, label)))
 
 
 def gains(
@@ -239,11 +471,14 @@ def gains(
     """How far each rankable scorer is below a base in nats per token, with the one-sided p that it exceeds the margin.
 
     base: settings of one scorer; without a "recipe", each recipe's own. test: "paired" where both ran the same seeds.
+    Cells of a grid are tested too, and the column `declared` tells which were not declared before scoring.
     Raises ResultsError where the settings fit no scorer or several.
     """
     results = scorer_results(scores)
+    text = text_of(scores)
     label = _labels(_configurations(results))
-    passing = [result for result in results if all(result.gate(gate) for gate in GATES) and result.summary("bpb")]
+    asked = [gate for gate in GATES if gate != DECLARED]
+    passing = [result for result in results if all(result.gate(gate) for gate in asked) and result.summary("bpb")]
     passing.sort(key=_mean_bpb)
     bases = {
         name: _base(results, base if "recipe" in base else {"recipe": name[0], "recipe_key": name[1], **base})
@@ -252,19 +487,27 @@ def gains(
     candidates = [result for result in passing if result is not bases[result.recipe, result.recipe_key]]
     compared = []
     for result in candidates[:top]:
-        candidate, against = _losses(result), _losses(bases[result.recipe, result.recipe_key])
+        candidate, against = _losses(result, rule), _losses(bases[result.recipe, result.recipe_key], rule)
         if test == "paired":
             compared.append((result, compare_paired(candidate, against, rule=rule)))
         else:
             compared.append((result, compare_welch(candidate.values(), against.values(), rule=rule)))
     columns, settings = _scorer_columns([result for result, _ in compared])
     rows = tuple(
-        (label(result), *settings(result), found.candidate.n, found.base.n, found.gain_nats, found.t, found.df, found.p)
+        (
+            label(result),
+            *settings(result),
+            *_about(result, text),
+            result.standing,
+            *(found.candidate.n, found.base.n, found.gain_nats, found.t, found.df, found.p),
+        )
         for result, found in compared
     )
     headings = (
         SheetColumn("recipe", "recipe"),
         *columns,
+        *_ABOUT,
+        _STANDING,
         SheetColumn("n", "n", "d"),
         SheetColumn("base_n", "base n", "d"),
         SheetColumn("gain_nats", f"gain (nats/{rule.per})", ".5f"),
@@ -278,10 +521,21 @@ def gains(
         f"rule: {rule.source}",
         "p holds for a scorer named before its scores were seen; the best of a grid is chosen by them",
     )
+    joins = _joins([*(result for result, _ in compared), *bases.values()], label)
     dropped = _dropped([result for result, _ in compared], label)
-    return Sheet("gain over the base", headings, rows, (*notes, *dropped) if rows else ())
+    return Sheet("gain over the base", headings, rows, (*notes, *joins, *dropped) if rows else ())
 
 
+_TEXT_COLUMNS = tuple(SheetColumn(name, name, shown=False) for name in TEXT_COLUMNS)
+_STANDING = SheetColumn("declared", "declared")
+# What titles and notes tell a reader, and machines find in every row.
+_ABOUT = (
+    *_TEXT_COLUMNS,
+    SheetColumn("runs", "runs", shown=False),
+    SheetColumn("ruleset", "ruleset", shown=False),
+    SheetColumn("declared_utc", "declared (UTC)", shown=False),
+    SheetColumn("declared_before_scoring", "declared before scoring", shown=False),
+)
 _MEAN_COLUMNS = (
     SheetColumn("n", "n", "d"),
     SheetColumn("mean_bpb", "mean (bpb)", ".4f"),
@@ -289,6 +543,17 @@ _MEAN_COLUMNS = (
     SheetColumn("mean_loss_nats", "mean (nats/token)", ".5f"),
     SheetColumn("std_loss_nats", "std (nats/token)", ".5f"),
 )
+
+
+def _text_cells(text: Text | None) -> tuple[Value, ...]:
+    return tuple(text.facts.values()) if text else (None,) * len(TEXT_COLUMNS)
+
+
+def _about(result: ScorerResult, text: Text | None) -> tuple[Value, ...]:
+    """The cells of `_ABOUT`."""
+    before = {row["declared_before_scoring"] for row in result.by_seed.values()}
+    verdict = False if False in before else None if None in before else True
+    return *_text_cells(text), result.runs, result.rulesets, result.declared_utc, verdict
 
 
 def _mean_cells(result: ScorerResult) -> tuple[Value, ...]:
@@ -313,8 +578,34 @@ def _mean_bpb(result: ScorerResult) -> float:
     return summary.mean if summary else math.inf
 
 
-def _losses(result: ScorerResult) -> dict[int, float]:
+def _losses(result: ScorerResult, rule: GainRule) -> dict[int, float]:
+    """Seed -> loss in the rule's unit."""
+    if rule.per == "byte":
+        return {seed: row["bpb"] * math.log(2) for seed, row in result.by_seed.items()}
     return {seed: row["loss_nats"] for seed, row in result.by_seed.items()}
+
+
+def _passing(groups: Groups, gates: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """The scorers that have a mean and pass these gates at every seed."""
+    passing = ~np.isnan(groups.mean_bpb)
+    for gate in gates:
+        passing &= groups.gates[gate] == 1
+    return passing
+
+
+def _ranked(scores: pa.Table) -> list[ScorerResult]:
+    """All ranked scorers of one text."""
+    groups = _judged(scores).groups
+    return _lowest(scores, groups, _passing(groups, list(GATES)), None)
+
+
+def _declared_first(
+    scores: pa.Table, groups: Groups, chosen: npt.NDArray[np.bool_], top: int | None
+) -> list[ScorerResult]:
+    """The chosen scorers that are declared, whenever that was, then the others, each by mean; `top` of them in all."""
+    is_declared = groups.gates["declared"] == 1
+    first = _lowest(scores, groups, chosen & is_declared, top)
+    return first + _lowest(scores, groups, chosen & ~is_declared, None if top is None else top - len(first))
 
 
 def _lowest(scores: pa.Table, groups: Groups, chosen: npt.NDArray[np.bool_], top: int | None) -> list[ScorerResult]:
@@ -410,6 +701,64 @@ def _dropped(results: Iterable[ScorerResult], label: Callable[[ScorerResult], st
         for recipe, share in largest.items()
         if share >= LEAST_SHARE_SHOWN
     )
+
+
+def _chosen(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str, Any]]) -> list[ScorerResult]:
+    return [result for result in results if any(result.matches(selector) for selector in scorers.values())]
+
+
+def _joins(results: Iterable[ScorerResult], label: Callable[[ScorerResult], str]) -> list[str]:
+    """Which run each seed came from where a mean joins several, and where a seed was scored again differently."""
+    found: Counter[str] = Counter()
+    for result in results:
+        by_run: dict[str, list[str]] = {}
+        for seed, run in result.runs.items():
+            by_run.setdefault(run, []).append(seed)
+        if len(by_run) > 1:
+            seeds = "; ".join(
+                f"seed{'s' if len(of) > 1 else ''} {', '.join(of)} from {run}" for run, of in by_run.items()
+            )
+            found[f"{label(result)} joins {len(by_run)} runs: {seeds}"] += 1
+        for again, other in sorted(result.replaced.items()):
+            counts = result.by_seed[again]["run_key"]
+            found[f"{label(result)} seed {again}: the newest score counts, from {counts}, not {', '.join(other)}"] += 1
+    lines = [f"{line} ({count} scorers)" if count > 1 else line for line, count in found.items()]
+    hidden = len(lines) - _JOINS_SHOWN
+    return [
+        *lines[:_JOINS_SHOWN],
+        *([f"{hidden} more such notes; --json has the run of every seed"] if hidden > 0 else []),
+    ]
+
+
+def _late(
+    results: Iterable[ScorerResult],
+    label: Callable[[ScorerResult], str],
+    settings: Callable[[ScorerResult], tuple[Value, ...]],
+) -> list[str]:
+    """When headlines were declared that were declared after scoring, and what a dash stands for."""
+    notes, unknown = [], 0
+    for result in results:
+        unknown += result.standing is None
+        if result.standing == "after scoring":
+            named = " ".join(str(value) for value in settings(result) if value is not None)
+            when = f"{result.declared_utc:%Y-%m-%d %H:%M:%S} UTC" if result.declared_utc else "at an unknown time"
+            notes.append(f"{label(result)} {named}: declared {when}, after scores of this text were there")
+    if unknown:
+        notes.append("declared –: not recorded; a run of the recipe records it")
+    return notes
+
+
+def _older_rules(results: Iterable[ScorerResult], label: Callable[[ScorerResult], str]) -> list[str]:
+    """Which scorers were judged by other rules than today's, and when those are of."""
+    found: dict[str, Counter[str]] = {}
+    for result in results:
+        if result.rulesets != RULESET:
+            found.setdefault(result.rulesets or "rules that were not recorded", Counter())[label(result)] += 1
+    return [
+        f"judged by {rules}, not by {RULESET}: {', '.join(f'{name} ({n})' for name, n in by_label.items())}; "
+        "a run of the recipe judges them again"
+        for rules, by_label in found.items()
+    ]
 
 
 def _cautions(results: Sequence[ScorerResult], scorers: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """The result tables, column by column: type, unit, meaning. A missing value is null, never 0 and never NaN.
 
-Three tables, each an append-only folder of Parquet files (`pgolf.tables.parquet`):
-scores    one row per recipe × seed × scorer cell
-attempts  one row per packing tried to meet the byte budget
-stages    one row per stage run, built or reused
+Four tables, each an append-only folder of Parquet files (`pgolf.tables.parquet`):
+scores        one row per recipe × seed × scorer cell
+attempts      one row per packing tried to meet the byte budget
+stages        one row per stage run, built or reused
+declarations  one row per headline that a recipe has declared
 A column once published keeps its name, type and meaning; new ones are added, and read as null from older files.
 """
 
@@ -163,6 +164,21 @@ SCORES = TableSpec(
             "training stopped by the clock and had gone on after a kill: what it reached is no run of that clock",
         ),
         Column("ruleset", TEXT, "", "the rules the gates were checked against, with their date"),
+        Column("data_name", TEXT, "", "name of the data set that was validated on"),
+        Column("val_sha256", TEXT, "", "digest of the validation tokens, whatever the data set is called"),
+        Column("tokenizer_sha256", TEXT, "", "digest of the tokenizer's model file"),
+        Column("text_sha256", TEXT, "", "digest of the raw validation text, whatever the tokenizer; null without text"),
+        Column("declared", YES_NO, "", "the recipe's headline; null for the network alone, which is no choice"),
+        Column(
+            "declared_utc", MOMENT, "UTC", "when a run that declared this headline started; null where none is known"
+        ),
+        Column(
+            "declared_before_scoring",
+            YES_NO,
+            "",
+            "it was the headline when the first score of this recipe on this text was begun; false for other cells, "
+            "true for the network alone",
+        ),
         Column("trace_key", TEXT, "", "key of the score stage's output"),
         CHECKPOINT,
         GIT_COMMIT,
@@ -236,4 +252,17 @@ STAGES = TableSpec(
     identity=("recipe", "node"),
 )
 
-TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES)}
+DECLARATIONS = TableSpec(
+    name="declarations",
+    columns=(
+        RUN_KEY,
+        RECIPE,
+        Column("headline", TEXT, "", "the declared scorers with every setting, as JSON"),
+        Column("declared_utc", MOMENT, "UTC", "when the run that declared it started"),
+        HOST,
+    ),
+    required=("run_key", "recipe", "headline", "declared_utc"),
+    identity=("recipe",),
+)
+
+TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES, DECLARATIONS)}

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
+from pgolf.tables.columns import moments_of
 from pgolf.tables.schema import MOMENT, TableSpec
 
-Value = str | int | float | bool | datetime | dict[str, float] | None
+Value = str | int | float | bool | datetime | dict[str, float] | dict[str, str] | None
 
 # By the end of a column's name, which is its unit: how many digits say something and no more.
 _SPECS = (("bpb", ".4f"), ("_nats", ".5f"), ("_s", ".1f"), ("bytes", ",d"), ("targets", ",d"), ("bits", ",.0f"))
@@ -17,11 +18,15 @@ _SPECS = (("bpb", ".4f"), ("_nats", ".5f"), ("_s", ".1f"), ("bytes", ",d"), ("ta
 
 @dataclass(frozen=True, slots=True)
 class SheetColumn:
-    """`name` keys the value in CSV and JSON, unit included; `heading` is what a reader sees; `spec` formats numbers."""
+    """`name` keys the value in CSV and JSON, unit included; `heading` is what a reader sees; `spec` formats numbers.
+
+    shown: false for what a title or note tells a reader, and only machines need in every row.
+    """
 
     name: str
     heading: str
     spec: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,7 @@ def sheet_of(table: pa.Table, spec: TableSpec, *, title: str = "", columns: Sequ
 
 def _plain_values(column: "pa.ChunkedArray[Any]") -> list[Value]:
     if column.type.equals(MOMENT):
-        # Not Arrow's own way to UTC: it asks for a time zone file, which a small system does not have.
-        naive: list[Any] = column.cast(pa.timestamp("us")).to_pylist()
-        return [None if moment is None else moment.replace(tzinfo=UTC) for moment in naive]
+        return [*moments_of(column)]
     if pa.types.is_map(column.type):
         return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
     values: list[Value] = column.to_pylist()

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import re
+import textwrap
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,25 +17,95 @@ _GAP = "  "
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def to_text(sheet: Sheet) -> str:
-    """Title, headings, one line per row, notes. Numbers stand flush right, words flush left; no trailing blanks."""
-    cells = [[_shown(value, column) for value, column in zip(row, sheet.columns)] for row in sheet.rows]
-    widths = [
-        max([_width(column.heading), *(_width(row[i]) for row in cells)]) for i, column in enumerate(sheet.columns)
-    ]
-    right = [_is_numeric(sheet, i) for i in range(len(sheet.columns))]
-    headings = [column.heading for column in sheet.columns]
-    lines = [_line(row, widths, right) for row in [headings, *cells]]
-    return "\n".join([*([sheet.title] if sheet.title else []), *lines, *sheet.notes]) + "\n"
+def to_text(sheet: Sheet, width: int | None = None) -> str:
+    """Title, headings, one line per row, notes. Numbers stand flush right, words flush left; no trailing blanks.
+
+    width: columns of the terminal. Where the table is wider its headings take several lines, and where that is not
+    enough its rows do; nothing is left out.
+    """
+    shown = [i for i, column in enumerate(sheet.columns) if column.shown]
+    columns = [sheet.columns[i] for i in shown]
+    cells = [[_shown(row[i], sheet.columns[i]) for i in shown] for row in sheet.rows]
+    right = [_is_numeric(sheet, i) for i in shown]
+    headings = [[column.heading for column in columns]]
+    widths = _widths([*headings, *cells])
+    if width is not None and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        headings = _stacked(columns)
+        widths = _widths([*headings, *cells])
+    lines = _laid_out(headings, cells, widths, right, _parts(widths, width))
+    if width is not None:
+        # A single value that is wider than the terminal.
+        lines = [piece for line in lines for piece in _cut(line, width)]
+    title = _wrapped(sheet.title, width) if sheet.title else []
+    return "\n".join([*title, *lines, *(line for note in sheet.notes for line in _wrapped(note, width))]) + "\n"
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    """Lines of at most `width` columns, all but the first set in; a word that is longer stays whole."""
+    if width is None:
+        return [text]
+    return textwrap.wrap(text, width, subsequent_indent=_GAP, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _cut(line: str, width: int) -> list[str]:
+    """A line in pieces of at most `width` columns, all but the first set in."""
+    if _width(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, subsequent_indent=_GAP, drop_whitespace=False) or [""]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(_width(cell) for cell in column) for column in zip(*rows)]
+
+
+def _stacked(columns: Sequence[SheetColumn]) -> list[list[str]]:
+    """The headings with one word a line, their last words on the last line."""
+    words = [column.heading.split() for column in columns]
+    height = max((len(of_column) for of_column in words), default=0)
+    return [list(line) for line in zip(*([""] * (height - len(of_column)) + of_column for of_column in words))]
+
+
+def _parts(widths: Sequence[int], width: int | None) -> list[slice]:
+    """The columns that share a line: all of them, or as many as fit; further lines are set in."""
+    parts: list[slice] = []
+    first = used = 0
+    for column, own in enumerate(widths):
+        indent = len(_GAP) if parts else 0
+        if column > first and width is not None and indent + used + len(_GAP) + own > width:
+            parts.append(slice(first, column))
+            first, used = column, own
+        else:
+            used += own + (len(_GAP) if column > first else 0)
+    return [*parts, slice(first, len(widths))]
+
+
+def _laid_out(
+    headings: Sequence[Sequence[str]],
+    cells: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    right: Sequence[bool],
+    parts: Sequence[slice],
+) -> list[str]:
+    """The lines of headings and rows."""
+    lines: list[str] = []
+    if not widths:
+        return lines
+    for block in (headings, *([row] for row in cells)):
+        for number, part in enumerate(parts):
+            # Of headings of several lines, a part may need fewer.
+            made = [line for row in block if (line := _line(row[part], widths[part], right[part]))]
+            lines += [f"{_GAP}{line}" if number else line for line in made]
+    return lines
 
 
 def to_markdown(sheet: Sheet) -> str:
     """The rows as a Markdown table, notes below it."""
-    right = [_is_numeric(sheet, i) for i in range(len(sheet.columns))]
+    shown = [i for i, column in enumerate(sheet.columns) if column.shown]
+    right = [_is_numeric(sheet, i) for i in shown]
     lines = [
-        _markdown_row([column.heading for column in sheet.columns]),
+        _markdown_row([sheet.columns[i].heading for i in shown]),
         _markdown_row(["---:" if flush else "---" for flush in right]),
-        *(_markdown_row([_shown(value, column) for value, column in zip(row, sheet.columns)]) for row in sheet.rows),
+        *(_markdown_row([_shown(row[i], sheet.columns[i]) for i in shown]) for row in sheet.rows),
     ]
     notes = [line for note in sheet.notes for line in ("", note)]
     return "\n".join([*lines, *notes]) + "\n"
@@ -77,7 +149,9 @@ def _shown(value: Value, column: SheetColumn) -> str:
                 else str(value)
             )
         case dict():
-            return " ".join(f"{name}={number:.3g}" for name, number in value.items())
+            return " ".join(
+                f"{name}={part if isinstance(part, str) else f'{part:.3g}'}" for name, part in value.items()
+            )
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
         case _:
@@ -112,7 +186,7 @@ def _width(text: str) -> int:
     )
 
 
-def _line(cells: list[str], widths: list[int], right: list[bool]) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     padded = []
     for cell, width, flush in zip(cells, widths, right):
         blanks = " " * (width - _width(cell))

@@ -1,5 +1,6 @@
 """The tokenize stage, judged by one document at a time, and its outcome for every kind of corpus."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -376,3 +377,21 @@ def test_the_published_tokenizer_and_documents_give_the_published_number_of_toke
     made = make(config, inputs, tmp_path / "out")
     # 628,257 tokens without BOS, 200 documents.
     assert made.facts["tokens_train"] + made.facts["tokens_val"] == 628_257 + 200
+
+
+def test_the_digest_of_the_validation_text_is_of_its_documents_alone(tmp_path):
+    """By its definition; the same under another tokenizer, another order of train documents and other batches."""
+    texts = ["ab", "", "a", "b☕", "naïvely", *documents_of(40)]
+    by_definition = hashlib.sha256()
+    for text in texts[:4]:
+        by_definition.update(len(text.encode()).to_bytes(8, "big") + text.encode())
+    found = set()
+    for number, (vocab_size, train) in enumerate(((300, texts[4:]), (304, texts[:3:-1]))):
+        documents = write_jsonl(tmp_path / f"{number}.jsonl", texts[:4] + train)
+        config = TokenizeConfig(source="documents", vocab_size=vocab_size, val_split="first", val_documents=4)
+        made = make(config, {"documents": documents}, tmp_path / f"out{number}")
+        found.add(made.facts["val_text_sha256"])
+    assert found == {by_definition.hexdigest()}
+    moved = write_jsonl(tmp_path / "moved.jsonl", ["a", "bb☕", *texts[2:]])  # the same characters, cut elsewhere
+    made = make(config, {"documents": moved}, tmp_path / "moved")
+    assert made.facts["val_text_sha256"] not in found

@@ -339,6 +339,32 @@ def test_results_come_as_table_csv_and_json(ran, capsys):
     assert lines[0].startswith("run_key,recipe,recipe_key,seed,estimator")
 
 
+def test_a_headline_declared_over_scores_that_the_store_held_is_marked_and_not_ranked(
+    ran, tmp_path, capsys, monkeypatch
+):
+    where = ["--results", str(tmp_path)]
+    for _ in range(2):
+        assert main(["run", *wide_arguments(ran), *where]) == 0
+        assert "declared late: hashed, exact: declared 20" in capsys.readouterr().out
+    assert main(["run", *wide_arguments(ran), *where, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["declared"]
+    assert {name: each["declared_before_scoring"] for name, each in told.items()} == {"exact": False, "hashed": False}
+    assert main(["results", *where, "--table", "declarations", "--json"]) == 0
+    (declared,) = json.loads(capsys.readouterr().out)
+    assert main(["results", *where, "--json"]) == 0
+    lists = json.loads(capsys.readouterr().out)
+    assert [row["estimator"] for row in lists["ranking"]] == ["neural"]
+    headline, *others = lists["found_by_looking"]
+    assert (headline["declared"], headline["declared_utc"]) == ("after scoring", declared["declared_utc"])
+    assert {row["declared"] for row in others} == {"no"}
+    assert len({row["val_sha256"] for rows in lists.values() for row in rows}) == 1
+    for width in (60, 80, 110):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for arguments in (["results", *where], ["results", *where, "--rows"]):
+            assert main(arguments) == 0
+            assert max(map(len, capsys.readouterr().out.splitlines())) <= width
+
+
 def test_results_of_an_empty_folder_say_how_to_get_some(tmp_path, capsys):
     assert main(["results", "--results", str(tmp_path)]) == 0
     assert "`pgolf run RECIPE` writes some" in capsys.readouterr().err

@@ -155,6 +155,14 @@ def test_a_stage_reads_its_inputs_its_own_files_and_what_is_installed(package, w
     assert "REFUSED" not in printed
 
 
+def test_a_library_reads_its_settings_while_it_is_imported(package):
+    settings = package / "work/matplotlibrc"
+    settings.write_text("font.size: 11\n")
+    probe = "def make(root):\n    import matplotlib\n    return matplotlib.rcParams['font.size']"
+    assert run(package, probe, MPLCONFIGDIR=str(package / "mpl")) == "11.0"
+    settings.unlink()
+
+
 @pytest.mark.parametrize(
     "body",
     [

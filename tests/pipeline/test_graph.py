@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ import pgolf.pipeline.outcome as outcome_module
 from pgolf.errors import ConfigError, StoreError
 from pgolf.identity.closure import StageCode
 from pgolf.machine.hardware import core_count, cpu_name
-from pgolf.pipeline.build import build_all
+from pgolf.pipeline.build import build_all, build_node
+from pgolf.pipeline.declared import declare, headline_text
 from pgolf.pipeline.estimate import Estimate
-from pgolf.pipeline.graph import Link, Node, Sources, pipeline
+from pgolf.pipeline.graph import Link, Node, Sources, data_node, pipeline
 from pgolf.pipeline.listen import Silence
-from pgolf.pipeline.outcome import outcome_of
+from pgolf.pipeline.outcome import outcome_of, text_columns
 from pgolf.pipeline.plan import make_plan
 from pgolf.pipeline.status import statuses
 from pgolf.pipeline.upkeep import adopt, garbage
@@ -28,9 +30,11 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
-from pgolf.tables.gates import GATES
-from pgolf.tables.parquet import read
-from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
+from pgolf.tables.gates import GATES, RULESET
+from pgolf.tables.parquet import append, read
+from pgolf.tables.ranked import found_by_looking, ranking
+from pgolf.tables.schema import ATTEMPTS, DECLARATIONS, SCORES, STAGES
+from pgolf.tables.texts import TEXT_COLUMNS
 from tests.tiny import SEEDS, tiny_recipe, write_documents
 
 
@@ -314,6 +318,95 @@ def test_rows_on_data_whose_bytes_nobody_verified_say_so(ran, tmp_path, facts, s
     assert says in found.text()
     assert [note for note in found.headline()[1] if "not ranked, nobody has verified" in note]
     assert says.removeprefix("bytes not verified: ").removesuffix("; all") == found.data()["bytes_unverified"]
+
+
+def declared_at(results: Path, moment: str, *overrides: str) -> None:
+    """The recipe's headline declared at that moment."""
+    headline = headline_text(tiny_recipe(*overrides))
+    append(
+        results, DECLARATIONS, f"demo-{moment[:4]}", [{"recipe": "demo", "headline": headline, "declared_utc": moment}]
+    )
+
+
+OTHER_HEADLINE = ("headline.alpha=0.3", "mix.alphas=0.3,0.4")
+
+
+def test_rows_say_which_text_in_which_tokenization_they_are_of(ran, tmp_path):
+    recipe = tiny_recipe()
+    data = ran.artifacts["data"]
+    (row,) = {
+        tuple(row[name] for name in TEXT_COLUMNS)
+        for row in outcome_of(recipe, pipeline(recipe, ran.sources), ran.artifacts, tmp_path).scores.to_pylist()
+    }
+    (model,) = data.path.glob("tokenizers/*.model")
+    assert row[0] == recipe.tokenize.name
+    assert row[2] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert row[3] == data.record.facts["val_text_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"config": {"name": "other"}}, (False, True, True, True)),
+        ({"val_one_in": 5}, (True, False, False, False)),
+        ({"vocab_size": 280}, (True, False, False, True)),
+    ],
+)
+def test_tokens_tokenizer_and_text_are_told_apart_by_content_whatever_they_are_called(ran, tmp_path, change, same):
+    settings = change.get("config") or change
+    config = tiny_recipe().tokenize.model_copy(update=settings)
+    node = data_node(config, ran.sources)
+    store = Store(tmp_path / "store")
+    other, _ = build_node(node, {}, store, Memo(tmp_path / "memo"), RunOptions(), Silence())
+    rows = text_columns(other.record), text_columns(ran.artifacts["data"].record)
+    assert tuple(rows[0][name] == rows[1][name] for name in TEXT_COLUMNS) == same
+
+
+@pytest.mark.parametrize(
+    ("moment", "before"), [("2001-01-01T00:00:00+00:00", True), ("2999-01-01T00:00:00+00:00", False)]
+)
+def test_the_declared_cells_are_marked_with_when_and_whether_before_scoring(ran, tmp_path, moment, before):
+    recipe = tiny_recipe()
+    declared_at(tmp_path, moment)
+    outcome = outcome_of(recipe, pipeline(recipe, ran.sources), ran.artifacts, tmp_path)
+    for row in outcome.scores.to_pylist():
+        is_neural = row["estimator"] == "neural"
+        assert row["declared"] is (None if is_neural else True)
+        assert row["declared_before_scoring"] is (True if is_neural else before)
+        assert row["declared_utc"] == (None if is_neural else datetime.fromisoformat(moment))
+    assert ("declared late" in outcome.text()) is not before
+    ranked = [row[2] for row in ranking(outcome.scores).rows]
+    assert ranked == (["exact", "neural"] if before else ["neural"])
+
+
+def test_a_headline_that_is_changed_after_scoring_leaves_a_trace_in_the_tables(ran, tmp_path):
+    """Filed under the first headline, then the grid is widened and the best of it declared: all but mix is reused."""
+    results = tmp_path / "results"
+    declared_at(results, "2001-01-01T00:00:00+00:00")
+    recipe = tiny_recipe()
+    outcome_of(recipe, pipeline(recipe, ran.sources), ran.artifacts, results).file(results)
+    changed = tiny_recipe(*OTHER_HEADLINE)
+    declare(changed, results)
+    _, artifacts = rerun(ran, tmp_path, *OTHER_HEADLINE)
+    outcome_of(changed, pipeline(changed, ran.sources), artifacts, results).file(results)
+    scores = read(results, SCORES)
+    assert len(set(scores.column("run_key").to_pylist())) == 2
+    names = [column.name for column in ranking(scores).columns]
+    assert [dict(zip(names, row))["alpha"] for row in ranking(scores).rows] == [0.4, None]
+    looked = found_by_looking(scores)
+    assert [dict(zip([column.name for column in looked.columns], row))["declared"] for row in looked.rows] == [
+        "after scoring"
+    ]
+
+
+def test_a_run_under_another_rule_set_files_its_rows_again(ran, tmp_path, monkeypatch):
+    recipe = tiny_recipe()
+    nodes = pipeline(recipe, ran.sources)
+    outcome_of(recipe, nodes, ran.artifacts, tmp_path).file(tmp_path)
+    monkeypatch.setattr(outcome_module, "RULESET", "parameter-golf 2027-01-01")
+    outcome_of(recipe, nodes, ran.artifacts, tmp_path).file(tmp_path)
+    found = read(tmp_path, SCORES).column("ruleset").to_pylist()
+    assert set(found) == {RULESET, "parameter-golf 2027-01-01"}
 
 
 def test_the_neural_row_is_the_traces_own_mean(ran, tmp_path):

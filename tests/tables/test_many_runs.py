@@ -2,15 +2,18 @@
 
 import os
 import random
+import shutil
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
 
 from pgolf.errors import ResultsError
 from pgolf.tables import parquet, ranked
-from pgolf.tables.gates import GATES
+from pgolf.tables.gates import DECLARED, GATES, RULESET
 from pgolf.tables.parquet import append, read, rows_to_arrow
-from pgolf.tables.ranked import legacy_scores, ranking, scorer_results
+from pgolf.tables.ranked import found_by_looking, legacy_scores, ranking, scorer_results
 from pgolf.tables.schema import SCORES
 
 
@@ -26,13 +29,17 @@ def rows_of(run: int, draw: random.Random) -> list[dict]:
             "order": draw.choice((2, 3, None)),
             "alpha": draw.choice((0.1, 0.2, None)),
             "cell": str(cell),
-            "loss_nats": draw.random(),
+            "loss_nats": draw.choice((0.5, draw.random())),
             "bpb": draw.choice((1.0, 1.5, draw.random(), draw.random(), None)),
             "mass_mean": draw.choice((1.0, None)),
             "targets": 100,
             "total_bytes": draw.randrange(1000),
             "started_utc": draw.choice((None, f"2026-01-{draw.randint(1, 28):02d}T00:00:00+00:00")),
             **{gate: draw.choice((True, True, True, False, None)) for gate in ("normalized", "causal", "fits_budget")},
+            "val_sha256": "1" * 64,
+            "ruleset": draw.choice((RULESET, "older", None)),
+            "declared": draw.choice((True, False, None)),
+            "declared_before_scoring": draw.choice((True, True, False, None)),
             "interrupted": draw.choice((False, False, True, None)),
         }
         for seed in (1, 2)
@@ -50,8 +57,17 @@ def test_the_lists_are_what_looking_at_every_scorer_one_by_one_gives(seed, top):
     passing.sort(key=ranked._mean_bpb)
     shown = ranking(table, top=top)
     assert [row[-3] for row in shown.rows] == [each.summary("loss_nats").mean for each in passing[:top]]
-    assert f"left out: {len(results) - len(passing)} scorers" in shown.notes[-1]
-    legacy = sorted((each for each in results if each.gate("normalized") is False), key=ranked._mean_bpb)
+    assert f"left out: {len(results) - len(passing)} scorers" in " ".join(shown.notes)
+
+    def declared_first(each):
+        return each.gate("declared") is not True, ranked._mean_bpb(each)
+
+    asked = [gate for gate in GATES if gate != DECLARED]
+    looked = [each for each in results if all(each.gate(gate) for gate in asked) and each.summary("bpb")]
+    looked = sorted((each for each in looked if not each.gate(DECLARED)), key=declared_first)
+    found = found_by_looking(table, top=top)
+    assert [row[-2] for row in found.rows] == [each.summary("loss_nats").mean for each in looked[:top]]
+    legacy = sorted((each for each in results if each.gate("normalized") is False), key=declared_first)
     found = legacy_scores(table, top=top)
     assert [row[-3] for row in found.rows] == [each.summary("loss_nats").mean for each in legacy[:top]]
 
@@ -83,5 +99,34 @@ def test_many_files_are_read_as_one_until_one_of_them_changes(tmp_path, monkeypa
     with pytest.raises(ResultsError, match=r"run-3\.parquet cannot be read"):
         read(tmp_path, SCORES)
     os.unlink(damaged)
-    (tmp_path / "scores" / ".gathered.parquet").write_bytes(b"nothing of the kind")
+    (tmp_path / ".gathered" / "scores").write_bytes(b"nothing of the kind")
     assert read(tmp_path, SCORES).num_rows == first.num_rows - len(rows)
+
+
+def test_other_readers_of_the_tables_folder_see_every_row_once(tmp_path, monkeypatch):
+    """A program of their own, whichever way they find the files: none may depend on skipping hidden names."""
+    monkeypatch.setattr(parquet, "FEW_FILES", 3)
+    draw = random.Random(0)
+    for run in range(6):
+        rows = [{name: value for name, value in row.items() if name != "run_key"} for row in rows_of(run, draw)]
+        append(tmp_path, SCORES, f"run-{run}", rows)
+    former = tmp_path / "scores" / ".gathered.parquet"
+    shutil.copy(tmp_path / "scores" / "run-0.parquet", former)  # as an earlier version left it
+    expected = read(tmp_path, SCORES).num_rows
+    assert (tmp_path / ".gathered" / "scores").is_file()
+    assert expected == 6 * 16
+    program = f"""
+import glob
+from pathlib import Path
+import pandas, pyarrow.dataset, pyarrow.parquet
+results = Path({str(tmp_path)!r})
+folder = results / "scores"
+print(pyarrow.dataset.dataset(folder, ignore_prefixes=[]).count_rows())
+print(pyarrow.dataset.dataset(results, format="parquet").count_rows())
+print(len(pandas.read_parquet(folder)))
+for pattern in ("scores/*", "scores/*.parquet", "scores/.*.parquet", "**/*.parquet"):
+    files = glob.glob(str(results / pattern), recursive=True, include_hidden=True)
+    print(sum(pyarrow.parquet.ParquetFile(file).metadata.num_rows for file in files))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert [int(word) for word in done.stdout.split()] == [expected] * 4 + [expected, 0, expected]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -115,3 +116,38 @@ def test_seconds_by_phase_read_as_words_in_text_and_as_an_object_in_json():
 def test_a_column_that_does_not_exist_is_refused():
     with pytest.raises(ResultsError, match="did you mean seed"):
         sheet_of(rows_to_arrow(SCORES, [score_row(run_key="r")]), SCORES, columns=["sed"])
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 110])
+def test_a_table_fits_the_terminal_and_loses_no_value(width):
+    columns = [SheetColumn(f"c{i}", f"heading number {i} (bpb)", ".4f") for i in range(9)]
+    rows = tuple(tuple(row * 10 + i + 0.1234 for i in range(9)) for row in range(3))
+    sheet = Sheet(
+        "a title of several words " * 4, (SheetColumn("name", "name"), *columns), tuple(("x", *r) for r in rows)
+    )
+    sheet = replace(sheet, notes=("a note of several words " * 8,))
+    lines = to_text(sheet, width).splitlines()
+    assert max(map(len, lines)) <= width
+    found = [word for line in lines for word in line.split()]
+    assert [f"{value:.4f}" for row in rows for value in row] == [word for word in found if word[-5:-4] == "."]
+    assert all(str(i) in found for i in range(9))
+
+
+def test_a_value_wider_than_the_terminal_is_cut_into_lines():
+    text = "x" * 50
+    sheet = Sheet("", (SheetColumn("a", "a"), SheetColumn("b", "b")), (("short", text),))
+    lines = to_text(sheet, 20).splitlines()
+    assert max(map(len, lines)) <= 20
+    assert "".join(line.strip() for line in lines).endswith(text)
+
+
+def test_a_table_that_fits_stays_as_it_is():
+    assert to_text(SHEET, 200) == to_text(SHEET)
+
+
+def test_what_only_machines_need_is_in_json_and_csv_alone():
+    sheet = Sheet("", (SheetColumn("a", "a"), SheetColumn("runs", "runs", shown=False)), (("p", {"1": "run-x"}),))
+    assert to_text(sheet) == "a\np\n"
+    assert "run-x" not in to_markdown(sheet)
+    assert json.loads(to_json(sheet)) == [{"a": "p", "runs": {"1": "run-x"}}]
+    assert "run-x" in to_csv(sheet)

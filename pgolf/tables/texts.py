@@ -1,0 +1,146 @@
+"""Which validation text scores are of: nothing is ranked, averaged or tested across texts or tokenizations.
+
+A text in one tokenization is told by the digests of its tokens and of the tokenizer. Rows of earlier versions have
+none. Their recipe key covers the data, so they belong to the text of any newer row of the same key; where there is no
+such row they are compared within their recipe key alone, and without even that within their run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pgolf.errors import ResultsError
+from pgolf.tables.grouped import Whole, codes, mask, numbered, places, plain
+
+TEXT_COLUMNS = ("data_name", "val_sha256", "tokenizer_sha256", "text_sha256")
+_SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A validation text in one tokenization; digests have 64 hex digits.
+
+    names: of the data sets that hold it. raw_sha256: of the text itself, None where it is not known. within: where no
+    digest is known, the recipe key or run that such rows are compared within.
+    """
+
+    names: tuple[str, ...]
+    val_sha256: str | None
+    tokenizer_sha256: str | None
+    raw_sha256: str | None = None
+    within: str = ""
+
+    @property
+    def name(self) -> str | None:
+        """What it is called."""
+        return ", ".join(self.names) or None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a digest says which text it is."""
+        return self.val_sha256 is not None
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """The columns of the result tables that say which text it is."""
+        found = (self.name, self.val_sha256, self.tokenizer_sha256, self.raw_sha256)
+        return dict(zip(TEXT_COLUMNS, found))
+
+    def __str__(self) -> str:
+        if not self.is_known:
+            return f"not recorded; compared within {self.within} alone"
+        tokenizer = _short(self.tokenizer_sha256) if self.tokenizer_sha256 else "not recorded"
+        return f"{self.name or '?'} (tokens {_short(self.val_sha256)}, tokenizer {tokenizer})"
+
+
+def _short(digest: str | None) -> str:
+    return (digest or "")[:_SHOWN_DIGITS]
+
+
+def by_text(scores: pa.Table) -> list[tuple[Text, pa.Table]]:
+    """The scores of each text, by name; those whose text was not recorded come last."""
+    # A chunk per run would cost every later step more than this one copy.
+    scores = scores.combine_chunks()
+    texts, of_row = _texts(scores)
+    if len(texts) < 2:
+        return [(text, scores) for text in texts]
+    order = sorted(range(len(texts)), key=lambda k: (not texts[k].is_known, texts[k].names, str(texts[k])))
+    return [(texts[k], scores.filter(mask(of_row == k))) for k in order]
+
+
+def text_of(scores: pa.Table) -> Text | None:
+    """The one text that all of these scores are of; None without scores.
+
+    Raises ResultsError where there are several: no list, mean or test may join them.
+    """
+    texts, _ = _texts(scores)
+    if len(texts) > 1:
+        listed = "; ".join(str(text) for text in texts[:3]) + ("; …" if len(texts) > 3 else "")
+        raise ResultsError(
+            f"these scores are of {len(texts)} validation texts or tokenizations, which no list, mean or test may "
+            f"join: {listed}; take each apart (`pgolf.tables.texts.by_text`), or filter by val_sha256"
+        )
+    return texts[0] if texts else None
+
+
+def across_tokenizers(texts: Sequence[Text]) -> dict[str, list[Text]]:
+    """Digest of a raw text -> its tokenizations, where there are several. Their bits per byte may be compared."""
+    found: dict[str, list[Text]] = {}
+    for text in texts:
+        if text.raw_sha256 is not None:
+            found.setdefault(text.raw_sha256, []).append(text)
+    return {raw: of_raw for raw, of_raw in found.items() if len(of_raw) > 1}
+
+
+def _texts(scores: pa.Table) -> tuple[list[Text], Whole]:
+    """The texts, and the number of each row's."""
+    names = [*TEXT_COLUMNS, "recipe_key"]
+    columns = [scores.column(name) for name in names]
+    coded = [codes(column) for column in columns]
+    # The run matters only where nothing else is known; else every run would be looked at one by one.
+    runs, count = codes(scores.column("run_key"))
+    unknown = plain(columns[1].is_null()) & plain(columns[4].is_null())
+    kinds = numbered([*coded, (np.where(unknown, runs + 1, 0), count + 1)], scores.num_rows)
+    first = places(np.unique(kinds, return_index=True)[1])
+    kept = [dict(zip([*names, "run_key"], row)) for row in zip(*_values(scores, [*names, "run_key"], first))]
+    learned = _learned(kept)
+    members: dict[tuple[str | None, ...], list[dict[str, Any]]] = {}
+    of_kind = []
+    for row in kept:
+        val, tokenizer = row["val_sha256"], row["tokenizer_sha256"]
+        if val is None and row["recipe_key"] in learned:
+            val, tokenizer = learned[row["recipe_key"]]
+        within = ""
+        if val is None:
+            key = row["recipe_key"]
+            within = f"run {row['run_key']}" if key is None else f"recipe key {_short(key)}"
+        identity = (val, tokenizer, within)
+        members.setdefault(identity, []).append(row)
+        of_kind.append(list(members).index(identity))
+    texts = [
+        Text(
+            names=tuple(sorted({row["data_name"] for row in rows if row["data_name"]})),
+            val_sha256=val,
+            tokenizer_sha256=tokenizer,
+            raw_sha256=next((row["text_sha256"] for row in rows if row["text_sha256"]), None),
+            within=within or "",
+        )
+        for (val, tokenizer, within), rows in members.items()
+    ]
+    return texts, np.array(of_kind, np.int64)[kinds] if of_kind else kinds
+
+
+def _values(scores: pa.Table, names: Sequence[str], rows: "pa.Array[Any]") -> list[list[Any]]:
+    return [scores.column(name).take(rows).to_pylist() for name in names]
+
+
+def _learned(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[str, str | None]]:
+    """Recipe key -> the tokens and tokenizer of its rows that have them, where all of these agree."""
+    found: dict[str, set[tuple[str, str | None]]] = {}
+    for row in rows:
+        if row["recipe_key"] is not None and row["val_sha256"] is not None:
+            found.setdefault(row["recipe_key"], set()).add((row["val_sha256"], row["tokenizer_sha256"]))
+    return {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1}

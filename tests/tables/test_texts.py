@@ -1,0 +1,194 @@
+"""Scores of several validation texts are never in one list, mean or test; one text under several tokenizers is told."""
+
+import itertools
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pgolf.errors import ResultsError
+from pgolf.tables.parquet import read, rows_to_arrow
+from pgolf.tables.ranked import (
+    NEURAL,
+    found_by_looking,
+    gains,
+    legacy_scores,
+    means,
+    ranking,
+    same_text,
+    scorer_means,
+    scorer_results,
+    seeds_side_by_side,
+)
+from pgolf.tables.schema import SCORES
+from pgolf.tables.texts import TEXT_COLUMNS, by_text, text_of
+from tests.score_rows import score_row
+
+UNKNOWN = dict.fromkeys(TEXT_COLUMNS)
+EXACT = {"estimator": "exact", "counts": "exact", "mixer": "backoff", "order": 5, "alpha": 0.2}
+
+
+def table_of(*rows):
+    """Each row under a run of its own, unless it names one."""
+    tables = [rows_to_arrow(SCORES, [{"run_key": f"run-{number}", **row}]) for number, row in enumerate(rows)]
+    return pa.concat_tables([rows_to_arrow(SCORES, []), *tables])
+
+
+def records(sheet):
+    return [dict(zip((column.name for column in sheet.columns), row)) for row in sheet.rows]
+
+
+APART = {
+    "other tokens": ({}, {"val_sha256": "9" * 64}),
+    "other tokens of one name and recipe key": ({"data_name": "a"}, {"data_name": "a", "val_sha256": "9" * 64}),
+    "same tokens, other tokenizer": ({}, {"tokenizer_sha256": "9" * 64}),
+    "not recorded, other recipe key": (UNKNOWN, {**UNKNOWN, "recipe_key": "b" * 64}),
+    "recorded and not, other recipe key": ({}, {**UNKNOWN, "recipe_key": "b" * 64}),
+    "nothing recorded, other run": ({**UNKNOWN, "recipe_key": None}, {**UNKNOWN, "recipe_key": None}),
+}
+
+
+@pytest.mark.parametrize("case", APART)
+def test_scores_of_two_texts_are_refused_by_every_list_mean_and_test(case):
+    table = table_of(*(score_row(seed=seed, **changes) for seed, changes in enumerate(APART[case])))
+    two = {"neural": NEURAL}
+    for of in (
+        ranking,
+        found_by_looking,
+        legacy_scores,
+        scorer_means,
+        scorer_results,
+        gains,
+        lambda scores: means(scores, two),
+        lambda scores: seeds_side_by_side(scores, two),
+    ):
+        with pytest.raises(ResultsError, match="2 validation texts or tokenizations"):
+            of(table)
+    texts = by_text(table)
+    assert [of.num_rows for _, of in texts] == [1, 1]
+    for _, of in texts:
+        assert ranking(of).rows[0][0] == 1
+
+
+TOGETHER = {
+    "the same": ({}, {}),
+    "one text called by two names": ({"data_name": "a"}, {"data_name": "b"}),
+    "not recorded, one recipe key": (UNKNOWN, UNKNOWN),
+    "an older row learns from a newer one of its recipe key": ({}, UNKNOWN),
+    "nothing recorded, one run": (
+        {**UNKNOWN, "recipe_key": None, "run_key": "r"},
+        {**UNKNOWN, "recipe_key": None, "run_key": "r"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_scores_of_one_text_share_a_mean(case):
+    table = table_of(*(score_row(seed=seed, **changes) for seed, changes in enumerate(TOGETHER[case])))
+    assert [row["n"] for row in records(ranking(table))] == [2]
+    assert len(by_text(table)) == 1
+
+
+def test_a_recipe_key_of_two_texts_teaches_nothing():
+    table = table_of(score_row(), score_row(val_sha256="9" * 64), score_row(**UNKNOWN))
+    assert [text.is_known for text, _ in by_text(table)] == [True, True, False]
+
+
+def test_tables_of_earlier_versions_are_read_and_kept_within_their_recipe_key(tmp_path):
+    """Files that have none of the new columns at all."""
+    older = [name for name in SCORES.arrow.names if name not in (*TEXT_COLUMNS, *DECLARATION, "ruleset")]
+    (tmp_path / "scores").mkdir()
+    for number, key in enumerate("abb"):
+        row = score_row(seed=number, recipe_key=key * 64)
+        mixture = row | {**EXACT, "bpb": 1.1}
+        table = rows_to_arrow(SCORES, [{"run_key": f"run-{number}", **each} for each in (row, mixture)])
+        pq.write_table(table.select(older), tmp_path / "scores" / f"run-{number}.parquet")
+    texts = by_text(read(tmp_path, SCORES))
+    assert sorted(str(text) for text, _ in texts) == [
+        f"not recorded; compared within recipe key {key * 12} alone" for key in "ab"
+    ]
+    for _, of in texts:
+        assert [row["estimator"] for row in records(ranking(of))] == ["neural"], "nobody knows what was declared"
+        (found,) = records(found_by_looking(of))
+        assert (found["estimator"], found["declared"], found["ruleset"]) == ("exact", None, None)
+        assert any("rules that were not recorded" in note for note in ranking(of).notes)
+
+
+DECLARATION = ("declared", "declared_utc", "declared_before_scoring")
+
+
+def test_every_row_is_of_exactly_one_text_as_pairs_of_rows_say():
+    """Against the definition, over all combinations of what can be recorded."""
+    values = itertools.product(("1" * 64, "2" * 64, None), ("3" * 64, None), ("a" * 64, "b" * 64, None))
+    rows = [
+        score_row(val_sha256=val, tokenizer_sha256=tokenizer, recipe_key=key, seed=seed, cell=str(seed))
+        for seed, (val, tokenizer, key) in enumerate(values)
+        if not (val is None and tokenizer)
+    ]
+    of_seed = {}
+    for number, (_, of) in enumerate(by_text(table_of(*rows))):
+        of_seed |= dict.fromkeys(of.column("seed").to_pylist(), number)
+    assert sorted(of_seed) == sorted(row["seed"] for row in rows)
+    for one, two in itertools.combinations(rows, 2):
+        if one["val_sha256"] and two["val_sha256"]:
+            same = all(one[name] == two[name] for name in ("val_sha256", "tokenizer_sha256"))
+        elif one["val_sha256"] or two["val_sha256"]:
+            same = False  # every key has several texts here
+        else:
+            same = one["recipe_key"] is not None and one["recipe_key"] == two["recipe_key"]
+        assert (of_seed[one["seed"]] == of_seed[two["seed"]]) is same
+
+
+def test_no_scores_are_of_no_text():
+    assert text_of(table_of()) is None
+    assert by_text(table_of()) == []
+    assert same_text([]) == []
+
+
+def under_two_tokenizers(**other):
+    rows = [score_row(seed=seed, bpb=1.3, run_key="x") for seed in (1, 2)]
+    rows += [
+        score_row(
+            seed=seed,
+            bpb=1.2,
+            run_key="y",
+            recipe_key="b" * 64,
+            **{"val_sha256": "8" * 64, "tokenizer_sha256": "9" * 64} | other,
+        )
+        for seed in (1, 2)
+    ]
+    return by_text(table_of(*rows))
+
+
+def test_the_same_bytes_under_two_tokenizers_are_compared_in_bits_per_byte_alone():
+    (sheet,) = same_text(under_two_tokenizers())
+    assert [(row["rank"], row["mean_bpb"], row["tokenizer_sha256"][0], row["n"]) for row in records(sheet)] == [
+        (1, 1.2, "9", 2),
+        (2, 1.3, "2", 2),
+    ]
+    assert not any("nats" in column.name for column in sheet.columns)
+    assert sheet.notes == (
+        "bits per byte of the same 2,400 raw bytes may be compared across tokenizers; nats per token may not",
+    )
+
+
+def test_scores_over_another_number_of_bytes_of_the_same_text_are_not_compared():
+    (sheet,) = same_text(under_two_tokenizers(bytes=2500))
+    assert sheet.rows == ()
+    assert sheet.notes == (
+        "not compared: their scored targets stand for 2,400 and 2,500 bytes, which must be the same",
+    )
+
+
+@pytest.mark.parametrize("raw", [None, "7" * 64])
+def test_what_is_not_known_to_be_the_same_text_is_not_compared(raw):
+    assert same_text(under_two_tokenizers(text_sha256=raw)) == []
+
+
+def test_what_fails_a_gate_is_not_compared_across_tokenizers_either():
+    assert same_text(under_two_tokenizers(causal=False)) == []
+
+
+def test_arrow_tables_without_chunks_have_no_texts():
+    empty = table_of(score_row()).filter(pa.array([False]))
+    assert by_text(empty) == []
