@@ -3,12 +3,13 @@
 import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
 from pgolf.errors import ConfigError
-from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
 from pgolf.run import RunOptions
 
@@ -38,7 +39,10 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
     store, memo, run = place.open_store(), place.memo(), place.run_options()
-    steps = make_plan(pipeline(recipe, place.sources(), run), store, memo, run, most_read_bytes=GLANCE_BYTES)
+    nodes = pipeline(recipe, place.sources(), run)
+    for text in left_out(nodes):
+        print(text, file=sys.stderr)
+    steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
     if store.root.is_dir():
         store.save_memo()
         memo.save()

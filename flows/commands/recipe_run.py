@@ -11,7 +11,7 @@ from flows.settings import apply_settings, server_configured, use_passive_openmp
 from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
-from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.outcome import outcome_of
 from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
@@ -53,7 +53,7 @@ def run_recipe(
     in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
     with ended_by_sigterm(), Console(reasons) as console:
         ledger = Ledger(console)
-        for text in said:
+        for text in (*said, *left_out(nodes)):
             console.say(text)
         console.say(
             f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"

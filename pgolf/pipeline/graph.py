@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pgolf.config import StageConfig
 from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.document_files import document_files
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError, DataError
@@ -44,9 +45,26 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """Reads a file or folder from outside the store, identified by its content."""
+    """Reads a file or folder from outside the store, identified by the content of what the stage reads of it.
+
+    holds: what the stage looks for there, and so which files it reads and how.
+    """
 
     path: Path
+    holds: Literal["one file", "documents"] = "one file"
+
+    def files(self) -> dict[str, Path]:
+        """The files that are read, by what decides beside their bytes what is made of them: reader, name, order.
+
+        Raises DataError where there are none.
+        """
+        if self.holds == "documents":
+            return {file.identity: file.path for file in document_files(self.path).files}
+        return {"": self.path}
+
+    def left_out(self) -> str:
+        """What lies there and is not read, with counts; empty if everything is. Raises as `files`."""
+        return document_files(self.path).about_left_out() if self.holds == "documents" else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +179,7 @@ def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
         tools["python documentation"] = builtin.identity()
         _refuse_unread(sources.documents, "documents", "tokenize.source=documents")
     else:
-        inputs["documents"] = External(_source(sources.documents, "documents"))
+        inputs["documents"] = External(_source(sources.documents, "documents"), "documents")
     if config.tokenizer == "given":
         inputs["tokenizer"] = External(_source(sources.tokenizer, "tokenizer"))
     else:
@@ -208,16 +226,17 @@ def stage_code(entry: str) -> Mapping[str, str]:
     return code_digests(entry)
 
 
-def content_digest(path: Path, memo: Memo) -> str:
-    """Digest of a file, or of all files under a folder by relative name. Raises DataError if one cannot be read."""
-    with _readable(path):
-        if path.is_file():
-            return memo.sha256(path)
-        files = _files(path)
+def content_digest(source: External, memo: Memo) -> str:
+    """Digest of what a stage reads there: of a file's bytes, or of all files with what decides how they are read.
+
+    Raises DataError if a file cannot be read.
+    """
+    with _readable(source.path):
+        files = source.files()
         # In threads: hashing lets go of the interpreter, and the first look at a folder must read all of it.
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            digests = pool.map(memo.sha256, files)
-            return combined((file.relative_to(path).as_posix(), value) for file, value in zip(files, digests))
+            digests = dict(zip(files, pool.map(memo.sha256, files.values())))
+    return digests[""] if source.holds == "one file" else combined(digests.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,18 +258,10 @@ def unread(node: Node, memo: Memo) -> tuple[Unread, ...]:
     for source in node.inputs.values():
         if isinstance(source, External):
             with _readable(source.path):
-                files = [source.path] if source.path.is_file() else _files(source.path)
-                sizes = [size for file in files if (size := memo.unread_bytes(file))]
+                sizes = [size for file in source.files().values() if (size := memo.unread_bytes(file))]
             if sizes:
                 found.append(Unread(source.path, len(sizes), sum(sizes)))
     return tuple(found)
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    if not files:
-        raise DataError(f"{folder} holds no files")
-    return files
 
 
 @contextmanager
@@ -260,6 +271,12 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
+
+
+def left_out(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """A sentence for each place outside the store of which something is not read."""
+    sources = [source for node in nodes for source in node.inputs.values() if isinstance(source, External)]
+    return tuple(f"{source.path}: {text}" for source in sources if (text := source.left_out()))
 
 
 def read_code(node: Node) -> Mapping[str, str]:
@@ -274,7 +291,7 @@ def key_of(
     inputs = {}
     for role, source in node.inputs.items():
         if isinstance(source, External):
-            inputs[role] = content_digest(source.path, memo)
+            inputs[role] = content_digest(source, memo)
         else:
             for output in source.outputs:
                 inputs[f"{role}.{output}"] = parents[source.node].outputs[output]
