@@ -30,6 +30,7 @@ from pgolf.corpus.dataset import MANIFEST_NAME, Split, inside, shard_name, whole
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import read_shard
 from pgolf.corpus.tokenizer import load_tokenizer
+from pgolf.corpus.vocabulary import check_vocabulary, vocabulary_digest
 from pgolf.errors import FetchError
 from pgolf.run import Made, Progress, RunOptions
 
@@ -115,7 +116,8 @@ def make(
     cache_dir: download cache, so that a rerun after an interruption fetches only what is missing (default: the Hub
     client's own cache). endpoint: URL of another hub. token: access token (False: none). None of the three changes the
     result. The local manifest is the published one, reduced to this data set, plus `files_train_fetched`. Raises
-    FetchError, and ShardError for a published file that is not a shard.
+    FetchError, ShardError for a published file that is not a shard, and TokenizerError for a manifest that says other
+    than the tokenizer's file.
     """
     assert not inputs, f"fetch reads no inputs, got {sorted(inputs)}"
     started = time.perf_counter()
@@ -161,6 +163,8 @@ def make(
     downloaded = time.perf_counter()
 
     processor = load_tokenizer(out / tokenizer_files[0])
+    for entry in (dataset, tokenizer):
+        check_vocabulary(processor, entry, f"{where}, {entry['name']}")
     tokens = {split: sum(read_shard(out / path).size for path in shards[split]) for split in wanted}
     if tokens["val"] != stats["tokens_val"]:
         raise FetchError(
@@ -172,6 +176,7 @@ def make(
     manifest |= {"datasets": [dataset | {"files_train_fetched": config.train_shards}], "tokenizers": [tokenizer]}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return Made(
+        digests={"vocabulary": vocabulary_digest(processor)},
         phases_s={"download": downloaded - started, "check": time.perf_counter() - downloaded},
         facts={
             "revision": remote.commit,

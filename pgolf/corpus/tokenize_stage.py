@@ -26,7 +26,15 @@ from pgolf.corpus.dataset import MANIFEST_NAME, MANIFEST_VERSION, SHARD_PREFIX, 
 from pgolf.corpus.documents import Documents
 from pgolf.corpus.shard_writer import ShardWriter
 from pgolf.corpus.shards import Tokens
-from pgolf.corpus.tokenizer import TRAINING, load_tokenizer, recommended_bigram_rows, train_tokenizer, vocab_text
+from pgolf.corpus.tokenizer import (
+    TRAINING,
+    load_tokenizer,
+    recommended_bigram_rows,
+    tokenizer_kind,
+    train_tokenizer,
+    vocab_text,
+)
+from pgolf.corpus.vocabulary import vocabulary_digest
 from pgolf.errors import ConfigError, DocumentError, TokenizerError
 from pgolf.machine.in_order import in_order
 from pgolf.run import Made, Progress, RunOptions
@@ -87,6 +95,7 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
     (out / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     encoded = time.perf_counter()
     return Made(
+        digests={"vocabulary": vocabulary_digest(processor)},
         phases_s={"tokenizer": tokenizer_done - started, "encode": encoded - tokenizer_done},
         facts={
             "num_docs": counts.docs["train"] + counts.docs["val"],
@@ -250,7 +259,7 @@ def _manifest(
         "eos_id": processor.eos_id(),
         "recommended_bigram_vocab_size": recommended_bigram_rows(len(processor)),
     }
-    kind = "sentencepiece_bpe" if config.tokenizer == "train" else "sentencepiece"
+    kind = tokenizer_kind(processor)
     folder = f"datasets/{config.name}"
     stats: dict[str, int] = {}
     for what, by_split in (("docs", counts.docs), ("files", counts.files), ("tokens", counts.tokens)):

@@ -16,8 +16,10 @@ from typing import Any, Literal
 from pgolf.config import StageConfig
 from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.data_files import find_data
 from pgolf.corpus.document_files import document_files
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError, DataError
 from pgolf.identity.closure import code_digests
@@ -27,7 +29,7 @@ from pgolf.pack.codec import CODECS
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline.placement import Hardware
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import FETCH, IMPORT, STAGES, TOKENIZE, TRAIN, Recipe
+from pgolf.recipes.recipe import FETCH, IMPORT, SHARDS, STAGES, TOKENIZE, TRAIN, Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
@@ -47,11 +49,12 @@ class Link:
 class External:
     """Reads a file or folder from outside the store, identified by the content of what the stage reads of it.
 
-    holds: what the stage looks for there, and so which files it reads and how.
+    holds: what the stage looks for there, and so which files it reads and how. tokenizer: of a data set without one.
     """
 
     path: Path
-    holds: Literal["one file", "documents"] = "one file"
+    holds: Literal["one file", "documents", "data"] = "one file"
+    tokenizer: Path | None = None
 
     def files(self) -> dict[str, Path]:
         """The files that are read, by what decides beside their bytes what is made of them: reader, name, order.
@@ -60,11 +63,15 @@ class External:
         """
         if self.holds == "documents":
             return {file.identity: file.path for file in document_files(self.path).files}
+        if self.holds == "data":
+            return find_data(self.path, self.tokenizer).by_name
         return {"": self.path}
 
     def left_out(self) -> str:
         """What lies there and is not read, with counts; empty if everything is. Raises as `files`."""
-        return document_files(self.path).about_left_out() if self.holds == "documents" else ""
+        if self.holds == "documents":
+            return document_files(self.path).about_left_out()
+        return find_data(self.path, self.tokenizer).about_missing() if self.holds == "data" else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +97,14 @@ class Node:
 class Sources:
     """Where a recipe's own files lie on this machine: places, not identity; their content enters the keys.
 
-    documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file.
+    documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file. data: a
+    folder that holds one data set, shards and tokenizer, which takes the place of fetching or tokenizing.
     checkpoints: seed -> file of weights that takes the place of training; checkpoint_steps: seed -> steps behind them.
     """
 
     documents: Path | None = None
     tokenizer: Path | None = None
+    data: Path | None = None
     checkpoints: Mapping[int, Path] = field(default_factory=dict)
     checkpoint_steps: Mapping[int, int] = field(default_factory=dict)
 
@@ -170,6 +179,8 @@ def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
 
 def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
     """The node that makes shards and tokenizer. Raises ConfigError for a source that is missing or not asked for."""
+    if sources.data is not None:
+        return _shards_node(sources, _source(sources.data, "data"))
     if isinstance(config, FetchConfig):
         return Node(name="data", stage=FETCH, config=config)
     inputs: dict[str, Link | External] = {}
@@ -185,6 +196,14 @@ def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
     else:
         _refuse_unread(sources.tokenizer, "tokenizer", "tokenize.tokenizer=given")
     return Node(name="data", stage=TOKENIZE, config=config, inputs=inputs, tools=tools)
+
+
+def _shards_node(sources: Sources, folder: Path) -> Node:
+    if sources.documents is not None:
+        raise ConfigError(f"--data {folder} takes the place of --documents {sources.documents}; pass one of them")
+    model = None if sources.tokenizer is None else _source(sources.tokenizer, "tokenizer")
+    inputs = {"data": External(folder, "data", model)} | ({"tokenizer": External(model)} if model else {})
+    return Node(name="data", stage=SHARDS, config=ShardsConfig(), inputs=inputs)
 
 
 def _refuse_unread(path: Path | None, role: str, setting: str) -> None:
