@@ -32,6 +32,7 @@ from pgolf.pipeline.node_checks import (
     needs,
 )
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, make_plan
+from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.remote import Remote
 from tasks.place import Place, lease_dir
@@ -96,7 +97,8 @@ def _recipe_checks(recipe: Recipe, place: Place, option: str) -> Iterator[Check]
 
     @cache
     def steps() -> tuple[Step, ...]:
-        nodes = pipeline(recipe, place.sources(), place.run_options())
+        pinned = pin(recipe.fetch, store(), place.sources()).of(recipe)
+        nodes = pipeline(pinned, place.sources(), place.run_options())
         return make_plan(nodes, store(), place.memo(), most_read_bytes=GLANCE_BYTES)
 
     data = check_data(steps)

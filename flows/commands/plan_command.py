@@ -11,6 +11,7 @@ from flows.commands.arguments import add_json, add_places, add_recipe, place_of,
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
+from pgolf.pipeline.revisions import pin
 from pgolf.run import RunOptions
 
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
@@ -39,8 +40,10 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
     store, memo, run = place.open_store(), place.memo(), place.run_options()
+    pinned = pin(recipe.fetch, store, place.sources())
+    recipe = pinned.of(recipe)
     nodes = pipeline(recipe, place.sources(), run)
-    for text in left_out(nodes):
+    for text in (*pinned.notes(), *left_out(nodes)):
         print(text, file=sys.stderr)
     steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
     if store.root.is_dir():

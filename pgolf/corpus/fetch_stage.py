@@ -9,32 +9,23 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-# HTTPError is the HTTP library's own, whichever one the hub client is built on.
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    HTTPError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import hf_hub_download
 from huggingface_hub.utils.tqdm import tqdm
 
 from pgolf.corpus.dataset import MANIFEST_NAME, Split, inside, shard_name, whole_number
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.corpus.hub import commit_of, translated_errors
 from pgolf.corpus.shards import read_shard
 from pgolf.corpus.tokenizer import load_tokenizer
 from pgolf.corpus.vocabulary import check_vocabulary, vocabulary_digest
 from pgolf.errors import FetchError
 from pgolf.run import Made, Progress, RunOptions
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST_BLOCK_BYTES = 1 << 22
 
 
@@ -78,7 +69,7 @@ class _Remote:
             shutil.copyfile(cached, to)
 
     def _download(self, path: str, *, again: bool) -> Path:
-        with _translated_errors(self.name(path), self.repo_id, self.commit):
+        with translated_errors(self.name(path), self.repo_id, self.commit):
             return Path(
                 hf_hub_download(
                     self.repo_id,
@@ -124,7 +115,7 @@ def make(
     remote = _Remote(
         config.repo_id,
         config.remote_root.strip("/"),
-        _commit_of(config, endpoint, token),
+        commit_of(config, endpoint, token),
         cache_dir,
         endpoint,
         token,
@@ -187,43 +178,6 @@ def make(
             "size_bytes": size_bytes,
         },
     )
-
-
-@contextmanager
-def _translated_errors(name: str, repo_id: str, revision: str) -> Iterator[None]:
-    """Turn errors of the Hub client into a FetchError that names the file and says what to do."""
-    try:
-        yield
-    except RepositoryNotFoundError as error:
-        raise FetchError(f"{name}: the data set repository {repo_id} does not exist, or needs a token") from error
-    except RevisionNotFoundError as error:
-        raise FetchError(f"{name}: {repo_id} has no revision {revision!r}") from error
-    except RemoteEntryNotFoundError as error:
-        raise FetchError(f"{name}: the file is missing at revision {revision}; request a published one") from error
-    except (HTTPError, OSError) as error:
-        # An errno means a local problem (a full disk): let it through.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise FetchError(
-            f"{name}: download failed ({_first_line(error)}); run again, finished files are kept"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _commit_of(config: FetchConfig, endpoint: str | None, token: str | bool | None) -> str:
-    """Resolve a branch or tag to its current commit, so that all files come from one state of the repository."""
-    if _COMMIT.fullmatch(config.revision):
-        return config.revision
-    path = f"{config.remote_root.strip('/')}/{MANIFEST_NAME}".removeprefix("/")
-    url = hf_hub_url(config.repo_id, path, repo_type="dataset", revision=config.revision, endpoint=endpoint)
-    with _translated_errors(f"{config.repo_id}/{path}", config.repo_id, config.revision):
-        commit = get_hf_file_metadata(url, token=token, endpoint=endpoint).commit_hash
-    if commit is None:
-        raise FetchError(f"{url}: the server reports no commit, so it does not speak the Hub's protocol")
-    return commit
 
 
 def _published(manifest: Any, name: str, where: str) -> tuple[dict[str, Any], dict[str, Any]]:

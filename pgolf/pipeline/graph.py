@@ -307,6 +307,11 @@ def key_of(
     node: Node, parents: Mapping[str, Artifact], memo: Memo, *, code: Mapping[str, str] | None = None
 ) -> StageKey:
     """The node's key, given the artifacts of the nodes it reads from (by node name). code: default `stage_code`."""
+    if isinstance(node.config, FetchConfig) and not node.config.is_pinned:
+        raise ConfigError(
+            f"fetch.revision={node.config.revision} is a name, which may move, and an output is known by its commit: "
+            "set the commit, or ask for it with pgolf.pipeline.revisions.pin"
+        )
     inputs = {}
     for role, source in node.inputs.items():
         if isinstance(source, External):
