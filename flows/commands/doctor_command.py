@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser)
     add_store(parser)
     parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="shards that are on disk already, with their tokenizer"
+    )
     add_json(parser)
 
 
@@ -73,7 +76,8 @@ def execute(arguments: argparse.Namespace) -> int:
 def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     """In the order in which a new node is set up."""
     documents = arguments.documents and arguments.documents.absolute()
-    place = store_place(arguments, documents=documents)
+    data = arguments.data and arguments.data.absolute()
+    place = store_place(arguments, documents=documents, data=data)
     option = "--store" if place.remote is None else "--cache"
     recipe = _recipe(arguments)
     yield check_python()
