@@ -30,8 +30,9 @@ import zstandard
 
 from bench.measured import Line, Report, arguments_parser, show
 from bench.timing import Spread, in_turns_s, ratios
+from pgolf.corpus.data_files import DataFiles
 from pgolf.corpus.shards import HEADER_BYTES, write_shard
-from pgolf.corpus.view import write_view
+from pgolf.corpus.view import link, write_view
 from pgolf.counts.config import CountConfig
 from pgolf.counts.count_stage import COUNTS_FILE, iterate_counts, make, open_counts
 from pgolf.counts.hashed import HashedTable, multipliers
@@ -171,9 +172,11 @@ def count_full_size(data: Path) -> list[Line]:
         for name in ("data", "small data", "out"):
             (folder / name).mkdir()
         model = data / "tokenizers" / "fineweb_1024_bpe.model"
-        write_view(folder / "data", tokenizer=model, train=[], val=[folder / "fineweb_val_000000.bin"])
+        write_view(
+            folder / "data", DataFiles(train=(), val=(folder / "fineweb_val_000000.bin",), tokenizer=model), link
+        )
         write_shard(folder / "small.bin", tokens[:2049])
-        write_view(folder / "small data", tokenizer=model, train=[], val=[folder / "small.bin"])
+        write_view(folder / "small data", DataFiles(train=(), val=(folder / "small.bin",), tokenizer=model), link)
         config = CountConfig(estimator="exact", ranks=1)
         make(config, {"data": folder / "small data"}, folder / "out", RunOptions())  # compiles
         del tokens

@@ -107,7 +107,7 @@ def make_sparse(folder: Path, total_gb: float) -> None:
     folder.mkdir()
     left_bytes = int(total_gb * 1e9)
     for number in range((left_bytes + 10**9 - 1) // 10**9):
-        with (folder / f"shard_{number:06d}.bin").open("wb") as file:
+        with (folder / f"documents_{number:06d}.jsonl").open("wb") as file:
             os.truncate(file.fileno(), min(10**9, left_bytes - number * 10**9))
 
 

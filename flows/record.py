@@ -15,6 +15,7 @@ from pgolf.pipeline.graph import Node, pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
 from pgolf.pipeline.preflight import check_run
+from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import IMPORT, Recipe
 from tasks.cache import Ref
 from tasks.listening import LISTENER
@@ -45,8 +46,11 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
     """
     end_with_worker()
     note_process()
+    store = place.open_store()
+    pinned = pin(recipe.fetch, store, place.sources())
+    recipe = pinned.of(recipe)
     nodes = pipeline(recipe, place.sources(), place.run_options())
-    steps = make_plan(nodes, place.open_store(), place.memo())
+    steps = make_plan(nodes, store, place.memo())
     if evaluation_only:
         refuse_all_but_evaluation(steps)
     check_run(
@@ -57,6 +61,7 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
         results=place.results,
         evaluation_only=evaluation_only,
     )
+    pinned.refuse_unasked()
     declare(recipe, place.results)
     ledger = Ledger(LISTENER.get())
     token = LISTENER.set(ledger)

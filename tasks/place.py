@@ -36,6 +36,9 @@ class Place(BaseModel):
     results: Path = Field(Path("results"), description="Folder of the result tables")
     documents: Path | None = Field(None, description="Documents to tokenize: a file, or a folder of them")
     tokenizer: Path | None = Field(None, description="A SentencePiece .model file")
+    data: Path | None = Field(
+        None, description="Folder of one data set, shards and tokenizer, instead of fetching or tokenizing"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network runs")
     processes: int = Field(
         0,
@@ -99,6 +102,7 @@ class Place(BaseModel):
         return Sources(
             documents=self.documents,
             tokenizer=self.tokenizer,
+            data=self.data,
             checkpoints=self.checkpoints,
             checkpoint_steps=self.checkpoint_steps,
         )

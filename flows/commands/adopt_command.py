@@ -7,6 +7,7 @@ from flows.commands.arguments import add_json, add_places, add_recipe, place_of,
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan
+from pgolf.pipeline.revisions import pin
 from pgolf.pipeline.upkeep import adopt
 from pgolf.recipes.recipe import STAGES
 from pgolf.store.artifact import Artifact
@@ -34,6 +35,9 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
     store, memo = place.open_store(), place.memo()
+    pinned = pin(recipe.fetch, store, place.sources())
+    pinned.refuse_unasked()
+    recipe = pinned.of(recipe)
     nodes = pipeline(recipe, place.sources(), place.run_options())
     if arguments.source is not None and sum(node.stage.name in arguments.stages for node in nodes) > 1:
         raise ConfigError("--from names one output: give one stage, and one of --seeds")

@@ -99,6 +99,13 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
     parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a SentencePiece .model file")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="shards that are on disk already, with their tokenizer, instead of fetching or tokenizing: one data set, "
+        "by its manifest.json or in one folder",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     parser.add_argument(
         "--processes",
@@ -203,7 +210,7 @@ def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:
     files = by_seed("--checkpoint", arguments.checkpoints, recipe)
     fields["checkpoints"] = {seed: Path(path).absolute() for seed, path in files.items()}
     fields["checkpoint_steps"] = steps_by_seed(arguments.checkpoint_steps, recipe)
-    for name in ("results", "documents", "tokenizer"):
+    for name in ("results", "documents", "tokenizer", "data"):
         if fields[name] is not None:
             fields[name] = Path(fields[name]).absolute()
     return validated(Place, fields | store_fields(arguments))

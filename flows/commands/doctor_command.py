@@ -32,6 +32,7 @@ from pgolf.pipeline.node_checks import (
     needs,
 )
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, make_plan
+from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.remote import Remote
 from tasks.place import Place, lease_dir
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser)
     add_store(parser)
     parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="shards that are on disk already, with their tokenizer"
+    )
     add_json(parser)
 
 
@@ -72,7 +76,8 @@ def execute(arguments: argparse.Namespace) -> int:
 def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     """In the order in which a new node is set up."""
     documents = arguments.documents and arguments.documents.absolute()
-    place = store_place(arguments, documents=documents)
+    data = arguments.data and arguments.data.absolute()
+    place = store_place(arguments, documents=documents, data=data)
     option = "--store" if place.remote is None else "--cache"
     recipe = _recipe(arguments)
     yield check_python()
@@ -96,7 +101,8 @@ def _recipe_checks(recipe: Recipe, place: Place, option: str) -> Iterator[Check]
 
     @cache
     def steps() -> tuple[Step, ...]:
-        nodes = pipeline(recipe, place.sources(), place.run_options())
+        pinned = pin(recipe.fetch, store(), place.sources()).of(recipe)
+        nodes = pipeline(pinned, place.sources(), place.run_options())
         return make_plan(nodes, store(), place.memo(), most_read_bytes=GLANCE_BYTES)
 
     data = check_data(steps)

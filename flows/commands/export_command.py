@@ -8,6 +8,7 @@ from flows.commands.arguments import add_json, add_places, add_recipe, place_of,
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan
+from pgolf.pipeline.revisions import pin
 from pgolf.submission.export import export
 
 EXAMPLES = """examples:
@@ -31,6 +32,9 @@ def execute(arguments: argparse.Namespace) -> int:
     place = place_of(arguments, recipe)
     seed = recipe.seeds[0] if arguments.seed is None else arguments.seed
     store, memo = place.open_store(), place.memo()
+    pinned = pin(recipe.fetch, store, place.sources())
+    pinned.refuse_unasked()
+    recipe = pinned.of(recipe)
     steps = {
         step.node.name: step for step in make_plan(pipeline(recipe, place.sources(), place.run_options()), store, memo)
     }

@@ -1,11 +1,13 @@
 """`pgolf fetch`: download the published data set."""
 
 import argparse
+import sys
 
-from flows.commands.arguments import add_json, add_set, add_store
+from flows.commands.arguments import add_json, add_set, add_store, store_place
 from flows.commands.single_output import build_output
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.pipeline.graph import Sources, data_node
+from pgolf.pipeline.revisions import pin
 from pgolf.recipes.overrides import apply_overrides
 
 EXAMPLES = """examples:
@@ -27,4 +29,8 @@ def execute(arguments: argparse.Namespace) -> int:
     given = {"train_shards": arguments.train_shards}
     overrides = [f"{name}={value}" for name, value in given.items() if value is not None] + arguments.overrides
     config = apply_overrides(FetchConfig(), overrides)
-    return build_output(data_node(config, Sources()), arguments)
+    pinned = pin(config, store_place(arguments).open_store())
+    pinned.refuse_unasked()
+    for text in pinned.notes():
+        print(text, file=sys.stderr)
+    return build_output(data_node(pinned.config or config, Sources()), arguments)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, recipe_of
 from pgolf.errors import ConfigError
-from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
 from pgolf.pipeline.preflight import refusals
+from pgolf.pipeline.revisions import pin
 from pgolf.recipes.grid_text import refuse_large_grid
 from pgolf.run import RunOptions
 
@@ -50,7 +51,12 @@ def execute(arguments: argparse.Namespace) -> int:
     refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
     store, memo, run = place.open_store(), place.memo(), place.run_options()
-    steps = make_plan(pipeline(recipe, place.sources(), run), store, memo, run, most_read_bytes=GLANCE_BYTES)
+    pinned = pin(recipe.fetch, store, place.sources())
+    recipe = pinned.of(recipe)
+    nodes = pipeline(recipe, place.sources(), run)
+    for text in (*pinned.notes(), *left_out(nodes)):
+        print(text, file=sys.stderr)
+    steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
     refused = refusals(recipe, steps, run, store=place.store, results=place.results)
     if store.root.is_dir():
         store.save_memo()

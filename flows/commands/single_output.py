@@ -7,7 +7,7 @@ from flows.commands.arguments import store_place
 from flows.commands.console import Console
 from flows.commands.summary import summary
 from pgolf.pipeline.build import build_node
-from pgolf.pipeline.graph import Node
+from pgolf.pipeline.graph import Node, left_out
 
 
 def build_output(node: Node, arguments: argparse.Namespace) -> int:
@@ -15,6 +15,8 @@ def build_output(node: Node, arguments: argparse.Namespace) -> int:
     place = store_place(arguments)
     store, memo = place.open_store(), place.memo()
     with Console(reasons={}) as console:
+        for text in left_out([node]):
+            console.say(text)
         artifact, built = build_node(node, {}, store, memo, place.run_options(), console)
     store.save_memo()
     memo.save()

@@ -55,6 +55,13 @@ def _data(facts: Facts) -> str:
     )
 
 
+def _shards(facts: Facts) -> str:
+    return (
+        f"{facts['tokens_train']:,} train + {facts['tokens_val']:,} val tokens in {facts['files']:,} shards, "
+        f"vocabulary {facts['vocab_size']:,}"
+    )
+
+
 def _train(facts: Facts) -> str:
     resumed = f", resumed at step {facts['resumed_at_step']:,}" if facts.get("resumed_at_step") else ""
     unranked = ", interrupted: not ranked" if facts.get("interrupted") else ""
@@ -94,8 +101,9 @@ def _mix(facts: Facts) -> str:
 
 
 TEXTS: Mapping[str, Callable[[Facts], str]] = {
+    "fetch": _shards,
     "tokenize": _data,
-    "fetch": _data,
+    "shards": _shards,
     "train": _train,
     "import": _import,
     "calibrate": _calibrate,

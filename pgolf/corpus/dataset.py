@@ -14,6 +14,8 @@ from pgolf.errors import DataError
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = "10B"
+# A fetched folder may hold fewer train shards than were published; fetch records how many.
+FETCHED = "files_train_fetched"
 
 # File names say fineweb whatever the documents are, because every reader of the format globs for that.
 SHARD_PREFIX = "fineweb"
@@ -78,9 +80,7 @@ def open_dataset(folder: Path) -> Dataset:
         name, vocab_size, bos_id = str(dataset["name"]), whole_number(dataset, "vocab_size"), int(dataset["bos_id"])
         tokenizer_name = str(dataset["tokenizer_name"])
         data_path = inside(folder, dataset["path"], manifest_path)
-        # A fetched folder may hold fewer train shards than were published; fetch records how many.
-        fetched = "files_train_fetched"
-        files_train = whole_number(dataset, fetched) if fetched in dataset else whole_number(stats, "files_train")
+        files_train = whole_number(dataset, FETCHED) if FETCHED in dataset else whole_number(stats, "files_train")
         files_val = whole_number(stats, "files_val")
         files_val_bytes = whole_number(stats, VAL_BYTES_FILES) if VAL_BYTES_FILES in stats else 0
         if files_val_bytes not in (0, files_val):

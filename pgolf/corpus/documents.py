@@ -1,16 +1,20 @@
 """Streaming reader of documents in JSONL, Parquet and plain-text files; errors name file and line."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pgolf.corpus.document_files import Compression, DocumentFile, document_files
 from pgolf.errors import DocumentError
 
-SUFFIXES = (".jsonl", ".parquet", ".txt")
+_BUFFER_BYTES = 1 << 20
 
 # Parquet rows per batch: keeps a batch of long documents within tens of megabytes.
 _PARQUET_ROWS = 256
@@ -20,13 +24,13 @@ class Documents:
     """The texts of a file, or of a folder's files in name order; every iteration reads them again.
 
     .jsonl: one object per line, text in field `text_field`; blank lines are skipped. .parquet: one document per row,
-    column `text_field`. .txt: the whole file is one document. Other files in a folder are not read (`ignored`). Texts
+    column `text_field`. .txt: the whole file is one document. What else is in a folder is not read (`ignored`). Texts
     are returned as stored: nothing is stripped or normalized.
 
-    A document is bad if it is not valid UTF-8, not JSON, lacks the field or is not a string; so is an empty .txt or
-    .jsonl file. Up to `skip_bad` bad documents are skipped, counted in `skipped` and passed to `on_skip`; the next one
-    raises DocumentError. A folder without documents always does, and so does an unreadable Parquet file, because the
-    number of its documents is unknown.
+    A document is bad if it is not valid UTF-8, not JSON, lacks the field, has it twice or is not a string; so is an
+    empty .txt or .jsonl file. Up to `skip_bad` bad documents are skipped, counted in `skipped` and passed to `on_skip`;
+    the next one raises DocumentError. A folder without documents always does, and so does a Parquet or compressed file
+    that cannot be read to its end, because the number of its documents is unknown.
     """
 
     def __init__(
@@ -41,8 +45,9 @@ class Documents:
         self.text_field = text_field
         self.skip_bad = skip_bad
         self.on_skip = on_skip
-        self.files, self.ignored = _document_files(source)
-        self.total_bytes = sum(path.stat().st_size for path in self.files)
+        found = document_files(source)
+        self.files, self.ignored = found.files, found.left_out
+        self.total_bytes = sum(file.path.stat().st_size for file in self.files)
         self.read_bytes = 0
         self.skipped = 0
 
@@ -52,15 +57,15 @@ class Documents:
         self.skipped = 0
         read = 0
         before_bytes = 0
-        readers = {".jsonl": self._jsonl, ".parquet": self._parquet, ".txt": self._text}
-        for path in self.files:
-            for text in readers[path.suffix](path):
+        readers = {"jsonl": self._jsonl, "parquet": self._parquet, "txt": self._text}
+        for file in self.files:
+            for text in readers[file.reader](file):
                 if isinstance(text, DocumentError):
                     self._skip(text)
                 else:
                     read += 1
                     yield text
-            before_bytes += path.stat().st_size
+            before_bytes += file.path.stat().st_size
             self.read_bytes = before_bytes
         if not read:
             raise DocumentError(
@@ -75,27 +80,33 @@ class Documents:
             raise DocumentError(f"{error}{allowed}. Repair it, or skip bad documents with --skip-bad N")
         self.on_skip(error)
 
-    def _jsonl(self, path: Path) -> Iterator[str | DocumentError]:
-        lines = 0
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                self.read_bytes += len(line)
-                content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if not content.strip():
-                    continue
-                lines += 1
-                yield _text_of_line(content, self.text_field, f"{path}, line {number}")
+    def _jsonl(self, file: DocumentFile) -> Iterator[str | DocumentError]:
+        lines, number, before_bytes = 0, 0, self.read_bytes
+        with ExitStack() as stack:
+            raw = stack.enter_context(file.path.open("rb"))
+            content = stack.enter_context(_plain(raw, file.compression))
+            try:
+                for number, line in enumerate(content, start=1):
+                    self.read_bytes = before_bytes + raw.tell() if file.compression else self.read_bytes + len(line)
+                    if number == 1:
+                        line = line.removeprefix(b"\xef\xbb\xbf")
+                    if not line.strip():
+                        continue
+                    lines += 1
+                    yield _text_of_line(line, self.text_field, f"{file.path}, line {number}")
+            except OSError as error:
+                raise _unreadable(file, f"after line {number} ({error})") from error
         if not lines:
-            yield DocumentError(f"{path}: the file is empty, a .jsonl file holds one JSON object per line")
+            yield DocumentError(f"{file.path}: the file is empty, a .jsonl file holds one JSON object per line")
 
-    def _parquet(self, path: Path) -> Iterator[str | DocumentError]:
-        row, start_bytes = 0, self.read_bytes
+    def _parquet(self, file: DocumentFile) -> Iterator[str | DocumentError]:
+        path, row, start_bytes = file.path, 0, self.read_bytes
         try:
             # No pre-buffering: it would hold a whole row group, often gigabytes, in memory.
-            with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-                _check_column(file.schema_arrow, self.text_field, path)
-                rows, file_bytes = file.metadata.num_rows, path.stat().st_size
-                for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=[self.text_field]):
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+                _check_column(parquet.schema_arrow, self.text_field, path)
+                rows, file_bytes = parquet.metadata.num_rows, path.stat().st_size
+                for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=[self.text_field]):
                     for value in batch.column(0):
                         row += 1
                         yield _text_of_value(value, f"{path}, row {row}")
@@ -105,8 +116,13 @@ class Documents:
         if not row:
             yield DocumentError(f"{path}: the file has no rows")
 
-    def _text(self, path: Path) -> Iterator[str | DocumentError]:
-        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    def _text(self, file: DocumentFile) -> Iterator[str | DocumentError]:
+        path = file.path
+        try:
+            with path.open("rb") as raw, _plain(raw, file.compression) as plain:
+                content = plain.read().removeprefix(b"\xef\xbb\xbf")
+        except OSError as error:
+            raise _unreadable(file, f"({error})") from error
         if not content.strip():
             yield DocumentError(f"{path}: the file is empty, a .txt file is one document")
             return
@@ -117,25 +133,27 @@ class Documents:
             yield DocumentError(f"{path}, line {line}: not UTF-8 ({_what(error)})")
 
 
-def _document_files(source: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """The files to read, in order, and the ignored ones; hidden files are neither."""
-    kinds = ", ".join(SUFFIXES)
-    if source.is_file():
-        if source.suffix not in SUFFIXES:
-            raise DocumentError(f"{source}: suffix {source.suffix!r} is not one of {kinds}; convert or rename it")
-        return (source,), ()
-    if not source.is_dir():
-        raise DocumentError(f"{source}: no such file or folder; give a {kinds} file or a folder of them")
-    found = sorted((path for path in source.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
-    files = tuple(path for path in found if path.is_file() and path.suffix in SUFFIXES)
-    if not files:
-        raise DocumentError(f"{source}: none of the folder's {len(found)} entries is a {kinds} file")
-    return files, tuple(path for path in found if path not in files)
+def _plain(raw: IO[bytes], compression: Compression | None) -> IO[bytes]:
+    """The file's content without its compression, of which there may be several frames one after the other."""
+    if compression is None:
+        return raw
+    # Arrow's streams check every frame's length and checksum, and read on where a frame ends and another begins.
+    unpacked = pa.CompressedInputStream(pa.PythonFile(raw, "r"), compression)
+    return io.BufferedReader(unpacked, _BUFFER_BYTES)
+
+
+def _unreadable(file: DocumentFile, why: str) -> DocumentError:
+    how = f" as {file.compression}" if file.compression else ""
+    return DocumentError(f"{file.path}: not readable{how} {why}; copy or download it again")
 
 
 def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
+    repeated: list[str] = []
     try:
-        record = json.loads(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        # Only a line that names the field twice can have it twice; the hook takes half as long again.
+        twice = text.count(json.dumps(field)) > 1 or text.count(json.dumps(field, ensure_ascii=False)) > 1
+        record = json.loads(text, object_pairs_hook=partial(_one_each, repeated) if twice else None)
     except UnicodeDecodeError as error:
         return DocumentError(f"{where}: not UTF-8 ({_what(error)})")
     except (ValueError, RecursionError) as error:
@@ -145,6 +163,8 @@ def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
     if field not in record:
         fields = ", ".join(map(repr, list(record)[:8])) or "none"
         return DocumentError(f"{where}: no field {field!r} (fields: {fields})")
+    if field in repeated:
+        return DocumentError(f"{where}: has the field {field!r} more than once, so which one is meant is unknown")
     text = record[field]
     if not isinstance(text, str):
         return DocumentError(f"{where}: field {field!r} is a JSON {type(text).__name__}, expected a string")
@@ -156,6 +176,14 @@ def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
     return text
 
 
+def _one_each(repeated: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these pairs; leaves in `repeated` the names that the last one seen, the outermost, has twice."""
+    found = dict(pairs)
+    names = [name for name, _ in pairs]
+    repeated[:] = {name for name in found if names.count(name) > 1} if len(found) < len(pairs) else ()
+    return found
+
+
 def _text_of_value(value: "pa.Scalar[Any]", where: str) -> str | DocumentError:
     try:
         text = value.as_py()
@@ -165,12 +193,18 @@ def _text_of_value(value: "pa.Scalar[Any]", where: str) -> str | DocumentError:
 
 
 def _check_column(schema: pa.Schema, field: str, path: Path) -> None:
-    if field not in schema.names:
+    places = schema.get_all_field_indices(field)
+    if not places:
         raise DocumentError(f"{path}: no column {field!r} (columns: {', '.join(schema.names) or 'none'})")
-    kind = schema.field(field).type
+    if len(places) > 1:
+        raise DocumentError(
+            f"{path}: {len(places)} columns are named {field!r} (columns: {', '.join(schema.names)}), so which one is "
+            "meant is unknown; rename all but one"
+        )
+    kind = schema.field(places[0]).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise DocumentError(f"{path}: column {field!r} is {kind}, expected string")
 
 

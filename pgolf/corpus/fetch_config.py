@@ -1,5 +1,7 @@
 """Config of stage `fetch`."""
 
+import re
+
 from pydantic import Field
 
 from pgolf.config import StageConfig
@@ -23,5 +25,10 @@ class FetchConfig(StageConfig):
     revision: str = Field(
         default="main",
         min_length=1,
-        description="branch, tag or commit; the commit it resolved to is recorded in the stage's facts",
+        description="branch, tag or commit (40 hex digits); a run asks for the commit first, and is known by that",
     )
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the revision is a commit, and so stands for the same files for ever."""
+        return re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None

@@ -11,32 +11,24 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-# HTTPError is the HTTP library's own, whichever one the hub client is built on.
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    HTTPError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import hf_hub_download
 from huggingface_hub.utils.tqdm import tqdm
 
 from pgolf.corpus.byte_proof import unproved
 from pgolf.corpus.dataset import MANIFEST_NAME, VAL_BYTES_FILES, ShardKind, inside, shard_name, whole_number
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.corpus.hub import commit_of, translated_errors
 from pgolf.corpus.shards import read_shard
 from pgolf.corpus.tokenizer import load_tokenizer
-from pgolf.errors import DownloadFailed, FetchError
+from pgolf.corpus.vocabulary import check_vocabulary, vocabulary_digest
+from pgolf.errors import FetchError
 from pgolf.run import Made, Progress, RunOptions
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST_BLOCK_BYTES = 1 << 22
 
 
@@ -80,7 +72,7 @@ class _Remote:
             shutil.copyfile(cached, to)
 
     def _download(self, path: str, *, again: bool) -> Path:
-        with _translated_errors(self.name(path), self.repo_id, self.commit):
+        with translated_errors(self.name(path), self.repo_id, self.commit):
             return Path(
                 hf_hub_download(
                     self.repo_id,
@@ -118,14 +110,15 @@ def make(
     cache_dir: download cache, so that a rerun after an interruption fetches only what is missing (default: the Hub
     client's own cache). endpoint: URL of another hub. token: access token (False: none). None of the three changes the
     result. The local manifest is the published one, reduced to this data set, plus `files_train_fetched`. Raises
-    FetchError, and ShardError for a published file that is not a shard.
+    FetchError, ShardError for a published file that is not a shard, and TokenizerError for a manifest that says other
+    than the tokenizer's file.
     """
     assert not inputs, f"fetch reads no inputs, got {sorted(inputs)}"
     started = time.perf_counter()
     remote = _Remote(
         config.repo_id,
         config.remote_root.strip("/"),
-        _commit_of(config, endpoint, token),
+        commit_of(config, endpoint, token),
         cache_dir,
         endpoint,
         token,
@@ -169,6 +162,8 @@ def make(
     downloaded = time.perf_counter()
 
     processor = load_tokenizer(out / tokenizer_files[0])
+    for entry in (dataset, tokenizer):
+        check_vocabulary(processor, entry, f"{where}, {entry['name']}")
     tokens = {kind: sum(read_shard(out / path).size for path in shards[kind]) for kind in wanted}
     if tokens["val"] != stats["tokens_val"]:
         raise FetchError(
@@ -190,6 +185,7 @@ def make(
     manifest |= {"datasets": [dataset | {"files_train_fetched": config.train_shards}], "tokenizers": [tokenizer]}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return Made(
+        digests={"vocabulary": vocabulary_digest(processor)},
         phases_s={"download": downloaded - started, "check": time.perf_counter() - downloaded},
         facts={
             "revision": remote.commit,
@@ -202,43 +198,6 @@ def make(
             "bytes_unverified": unverified or None,
         },
     )
-
-
-@contextmanager
-def _translated_errors(name: str, repo_id: str, revision: str) -> Iterator[None]:
-    """Turn errors of the Hub client into a FetchError that names the file and says what to do."""
-    try:
-        yield
-    except RepositoryNotFoundError as error:
-        raise FetchError(f"{name}: the data set repository {repo_id} does not exist, or needs a token") from error
-    except RevisionNotFoundError as error:
-        raise FetchError(f"{name}: {repo_id} has no revision {revision!r}") from error
-    except RemoteEntryNotFoundError as error:
-        raise FetchError(f"{name}: the file is missing at revision {revision}; request a published one") from error
-    except (HTTPError, OSError) as error:
-        # An errno means a local problem (a full disk): let it through.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise DownloadFailed(
-            f"{name}: download failed ({_first_line(error)}); run again, finished files are kept"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _commit_of(config: FetchConfig, endpoint: str | None, token: str | bool | None) -> str:
-    """Resolve a branch or tag to its current commit, so that all files come from one state of the repository."""
-    if _COMMIT.fullmatch(config.revision):
-        return config.revision
-    path = f"{config.remote_root.strip('/')}/{MANIFEST_NAME}".removeprefix("/")
-    url = hf_hub_url(config.repo_id, path, repo_type="dataset", revision=config.revision, endpoint=endpoint)
-    with _translated_errors(f"{config.repo_id}/{path}", config.repo_id, config.revision):
-        commit = get_hf_file_metadata(url, token=token, endpoint=endpoint).commit_hash
-    if commit is None:
-        raise FetchError(f"{url}: the server reports no commit, so it does not speak the Hub's protocol")
-    return commit
 
 
 def _published(manifest: Any, name: str, where: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -30,7 +30,15 @@ from pgolf.corpus.documents import Documents
 from pgolf.corpus.model_proto import ModelSettings
 from pgolf.corpus.shard_writer import ShardWriter
 from pgolf.corpus.text_bytes import TextBytes, TextCount, with_bos
-from pgolf.corpus.tokenizer import TRAINING, load_tokenizer, recommended_bigram_rows, train_tokenizer, vocab_text
+from pgolf.corpus.tokenizer import (
+    TRAINING,
+    load_tokenizer,
+    recommended_bigram_rows,
+    tokenizer_kind,
+    train_tokenizer,
+    vocab_text,
+)
+from pgolf.corpus.vocabulary import vocabulary_digest
 from pgolf.errors import ConfigError, DocumentError, TokenizerError
 from pgolf.machine.in_order import in_order
 from pgolf.run import Made, Progress, RunOptions
@@ -100,6 +108,7 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
     if unverified:
         run.log_line(f"bytes not verified: {unverified}")
     return Made(
+        digests={"vocabulary": vocabulary_digest(processor)},
         phases_s={"tokenizer": tokenizer_done - started, "encode": encoded - tokenizer_done},
         facts={
             "num_docs": counts.docs["train"] + counts.docs["val"],
@@ -322,7 +331,7 @@ def _manifest(
         "eos_id": processor.eos_id(),
         "recommended_bigram_vocab_size": recommended_bigram_rows(len(processor)),
     }
-    kind = "sentencepiece_bpe" if config.tokenizer == "train" else "sentencepiece"
+    kind = tokenizer_kind(processor)
     folder = f"datasets/{config.name}"
     stats: dict[str, int] = {}
     for what, by_split in (("docs", counts.docs), ("files", counts.files), ("tokens", counts.tokens)):

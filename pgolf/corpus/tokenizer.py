@@ -30,6 +30,9 @@ TRAINING: dict[str, Any] = {
     "num_threads": 1,
 }
 
+# sentencepiece_model.proto, TrainerSpec.ModelType; unigram is what a model is that does not say.
+_MODEL_TYPES: dict[Any, str] = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
+
 # SentencePiece's minimum log level: 2 logs errors only (they are raised as exceptions too).
 _LOG_ERRORS_ONLY = 2
 
@@ -101,6 +104,44 @@ def load_tokenizer(model: Path) -> sentencepiece.SentencePieceProcessor:
 def vocab_text(processor: sentencepiece.SentencePieceProcessor) -> str:
     """Content of the .vocab file: one line per piece, text and score, as SentencePiece's trainer writes it."""
     return "".join(f"{processor.id_to_piece(i)}\t{processor.get_score(i):g}\n" for i in range(len(processor)))
+
+
+def tokenizer_kind(processor: sentencepiece.SentencePieceProcessor) -> str:
+    """What a manifest calls the model: sentencepiece_bpe, as the published ones are, sentencepiece_unigram, …
+
+    The processor does not tell, so it is read off the model's bytes: TrainerSpec.model_type, field 3 of field 2.
+    """
+    spec = _last_field(processor.serialized_model_proto(), 2)
+    number = _last_field(spec, 3) if isinstance(spec, bytes) else None
+    return f"sentencepiece_{_MODEL_TYPES.get(number, 'unigram')}"
+
+
+def _last_field(message: bytes, wanted: int) -> bytes | int | None:
+    """The last value of a field of a protocol buffer's message, which is the one that counts; None if there is none."""
+    at = 0
+    found: bytes | int | None = None
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte, at = message[at], at + 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(message):
+        tag = varint()
+        value: bytes | int
+        if tag & 7 == 0:
+            value = varint()
+        else:
+            size_bytes = {1: 8, 5: 4}.get(tag & 7) or varint()
+            value, at = message[at : at + size_bytes], at + size_bytes
+        if tag >> 3 == wanted:
+            found = value
+    return found
 
 
 def recommended_bigram_rows(vocab_size: int) -> int:

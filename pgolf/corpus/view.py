@@ -1,42 +1,46 @@
-"""Build a data folder from existing files elsewhere: symbolic links plus a manifest."""
+"""Build a data folder from the files of a data set elsewhere, linked or copied, with a manifest of its own."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pgolf.corpus.dataset import MANIFEST_NAME, MANIFEST_VERSION, VAL_BYTES_FILES, ShardKind, holds_bytes, shard_name
+from pgolf.corpus.data_files import DataFiles
+from pgolf.corpus.dataset import MANIFEST_NAME, MANIFEST_VERSION, VAL_BYTES_FILES, ShardKind, shard_name
 from pgolf.corpus.model_file import read_model
-from pgolf.errors import DataError
+from pgolf.corpus.vocabulary import check_vocabulary, vocabulary
 
-_NAME = "linked"
+_NAME = "shards"
 
 
-def write_view(folder: Path, *, tokenizer: Path, train: Sequence[Path], val: Sequence[Path]) -> None:
-    """Make `folder` a data folder that links to these shards, each split in name order, and this SentencePiece model.
+def write_view(folder: Path, files: DataFiles, put: Callable[[Path, Path], None]) -> None:
+    """Make `folder` a data folder of these files. put: makes one at a new path from where it is.
 
-    val: with the shards of their bytes, where there are some. Raises DataError if there is no validation shard,
-    TokenizerError if the model cannot be read.
+    Raises TokenizerError if the model cannot be read, or is not of the vocabulary that the files' manifest says.
     """
-    counted = [path for path in val if holds_bytes(path.name)]
-    val = [path for path in val if not holds_bytes(path.name)]
-    if not val:
-        raise DataError("no validation shard given; scoring needs at least one fineweb_val_*.bin")
-    processor = read_model(tokenizer)
-    shards, tokenizers = folder / "datasets" / _NAME, folder / "tokenizers"
+    processor = read_model(files.tokenizer)
+    check_vocabulary(processor, files.entry, str(files.manifest))
+    shards, model_path = folder / "datasets" / _NAME, f"tokenizers/{_NAME}.model"
     shards.mkdir(parents=True)
-    tokenizers.mkdir()
-    (tokenizers / f"{_NAME}.model").symlink_to(tokenizer.absolute())
-    shards_of: dict[ShardKind, Sequence[Path]] = {"train": train, "val": val, "val_bytes": counted}
+    (folder / "tokenizers").mkdir()
+    put(files.tokenizer, folder / model_path)
+    shards_of: dict[ShardKind, Sequence[Path]] = {"train": files.train, "val": files.val, "val_bytes": files.val_bytes}
     for kind, paths in shards_of.items():
-        for index, path in enumerate(sorted(paths, key=lambda path: path.name)):
-            (shards / shard_name(kind, index)).symlink_to(path.absolute())
-    about = {"vocab_size": len(processor), "bos_id": processor.bos_id()}
-    stats = {"files_train": len(train), "files_val": len(val), VAL_BYTES_FILES: len(counted)}
+        for index, path in enumerate(paths):
+            put(path, shards / shard_name(kind, index))
+    about = vocabulary(processor)
+    stats = {"files_train": len(files.train), "files_val": len(files.val)}
+    if files.val_bytes:
+        stats[VAL_BYTES_FILES] = len(files.val_bytes)
     manifest = {
         "version": MANIFEST_VERSION,
-        "tokenizers": [{"name": _NAME, "model_path": f"tokenizers/{_NAME}.model", **about}],
+        "tokenizers": [{"name": _NAME, "model_path": model_path, **about}],
         "datasets": [
             {"name": _NAME, "tokenizer_name": _NAME, "path": f"datasets/{_NAME}", "stats": stats, **about},
         ],
     }
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+
+
+def link(path: Path, to: Path) -> None:
+    """Put a file there as a symbolic link."""
+    to.symlink_to(path.absolute())

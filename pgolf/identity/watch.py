@@ -41,7 +41,7 @@ _of_this_thread = threading.local()
 
 class Watch:
     """What may be read. what: of whom errors speak. roots: files and folders, with all below them. modules: those of
-    the snapshot that may be imported; None for all. network: whether other machines may be asked.
+    the snapshot that may be imported; None for all. network: whether other machines may be asked, and downloads read.
     """
 
     def __init__(
@@ -121,6 +121,8 @@ class Watch:
         return path in self.files or path.startswith(self.folders)
 
     def _refuse_unless_installed(self, path: str) -> None:
+        if self.network:  # what it downloads lies where a library keeps it, and is known by its content
+            return
         innermost = next(self._stack(), None)
         importing = innermost is not None and innermost.f_code.co_filename.startswith(_IMPORT_SYSTEM)
         if is_of_interpreter(path) or path.startswith(_FOR_ALL) or (importing and is_installed(path)):
@@ -131,7 +133,7 @@ class Watch:
         top = top_in_site(path)
         if top is not None and (by_library or top in sys.modules):
             return
-        if by_library and (self.network or path.startswith(_SYSTEM) or any(part in path for part in _COMPILED)):
+        if by_library and (path.startswith(_SYSTEM) or any(part in path for part in _COMPILED)):
             return
         if by_library and any(frame.f_globals.get("__name__") == "linecache" for frame in self._stack()):
             return  # which shows a line of the stack that it looks at

@@ -27,17 +27,19 @@ _BANKS = {
     "mlp_down_bank": ("mlp.proj",),
 }
 _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_MOST_HEADER_BYTES = 100_000_000  # of a safetensors file, as its library has it
 _SAVE_ADVICE = "save the state dict alone: torch.save(model.state_dict(), path)"
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, onto the CPU, from a torch.save file or (by suffix) a .safetensors file; executes no code.
+    """Read a state dict, onto the CPU, from a torch.save file or a safetensors file; executes no code.
 
-    Raises DataError if the file is missing, damaged, or holds anything but named tensors.
+    Which of both it is shows in its first bytes; its name plays no part. Raises DataError if the file is missing,
+    damaged, or holds anything but named tensors.
     """
     if not path.is_file():
         raise DataError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give the file of a state dict")
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         return load_tensors(path, remedy="copy or download it again")[0]
     content = _unpickled(path)
     if not isinstance(content, Mapping):
@@ -111,13 +113,27 @@ def _unbanked(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Ten
     return unpacked
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins as safetensors do: the length of a JSON object in 8 bytes, and the object.
+
+    A torch.save file begins as a ZIP archive, or in its old form as a pickle: neither has a brace there.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _MOST_HEADER_BYTES
+
+
 def _unpickled(path: Path) -> object:
     """Load the plain data in a torch.save file."""
     try:
-        with warnings.catch_warnings():
+        # As an open file: of a path, torch.load goes by the suffix too.
+        with warnings.catch_warnings(), path.open("rb") as file:
             # torch warns about pickles it refuses, and advises to let them run their code.
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path}: holds code or objects besides tensors, or is damaged; nothing in it was run. If it is yours, "
@@ -125,8 +141,8 @@ def _unpickled(path: Path) -> object:
         ) from error
     except Exception as error:  # a damaged file can raise anything
         raise DataError(
-            f"{path}: {path.stat().st_size:,} bytes that are not a complete torch.save file ({type(error).__name__}); "
-            "it is truncated or damaged, copy or download it again"
+            f"{path}: {path.stat().st_size:,} bytes that are not a complete torch.save file ({type(error).__name__}), "
+            "and do not begin as safetensors do; it is truncated or damaged, copy or download it again"
         ) from error
 
 

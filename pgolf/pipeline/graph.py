@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pgolf.config import StageConfig
 from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.data_files import find_data
+from pgolf.corpus.document_files import document_files
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError, DataError
 from pgolf.identity.closure import stage_code
@@ -26,7 +29,7 @@ from pgolf.pack.codec import CODECS
 from pgolf.pack.config import CompressConfig
 from pgolf.pipeline.placement import Hardware
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import FETCH, IMPORT, STAGES, TOKENIZE, TRAIN, Recipe
+from pgolf.recipes.recipe import FETCH, IMPORT, SHARDS, STAGES, TOKENIZE, TRAIN, Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
@@ -44,9 +47,31 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """Reads a file or folder from outside the store, identified by its content."""
+    """Reads a file or folder from outside the store, identified by the content of what the stage reads of it.
+
+    holds: what the stage looks for there, and so which files it reads and how. tokenizer: of a data set without one.
+    """
 
     path: Path
+    holds: Literal["one file", "documents", "data"] = "one file"
+    tokenizer: Path | None = None
+
+    def files(self) -> dict[str, Path]:
+        """The files that are read, by what decides beside their bytes what is made of them: reader, name, order.
+
+        Raises DataError where there are none.
+        """
+        if self.holds == "documents":
+            return {file.identity: file.path for file in document_files(self.path).files}
+        if self.holds == "data":
+            return find_data(self.path, self.tokenizer).by_name
+        return {"": self.path}
+
+    def left_out(self) -> str:
+        """What lies there and is not read, with counts; empty if everything is. Raises as `files`."""
+        if self.holds == "documents":
+            return document_files(self.path).about_left_out()
+        return find_data(self.path, self.tokenizer).about_missing() if self.holds == "data" else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +97,14 @@ class Node:
 class Sources:
     """Where a recipe's own files lie on this machine: places, not identity; their content enters the keys.
 
-    documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file.
+    documents: a file, or a folder of .jsonl, .parquet or .txt files. tokenizer: a SentencePiece .model file. data: a
+    folder that holds one data set, shards and tokenizer, which takes the place of fetching or tokenizing.
     checkpoints: seed -> file of weights that takes the place of training; checkpoint_steps: seed -> steps behind them.
     """
 
     documents: Path | None = None
     tokenizer: Path | None = None
+    data: Path | None = None
     checkpoints: Mapping[int, Path] = field(default_factory=dict)
     checkpoint_steps: Mapping[int, int] = field(default_factory=dict)
 
@@ -155,6 +182,8 @@ def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
 
 def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
     """The node that makes shards and tokenizer. Raises ConfigError for a source that is missing or not asked for."""
+    if sources.data is not None:
+        return _shards_node(sources, _source(sources.data, "data"))
     if isinstance(config, FetchConfig):
         return Node(name="data", stage=FETCH, config=config)
     inputs: dict[str, Link | External] = {}
@@ -164,12 +193,20 @@ def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
         tools["python documentation"] = builtin.identity()
         _refuse_unread(sources.documents, "documents", "tokenize.source=documents")
     else:
-        inputs["documents"] = External(_source(sources.documents, "documents"))
+        inputs["documents"] = External(_source(sources.documents, "documents"), "documents")
     if config.tokenizer == "given":
         inputs["tokenizer"] = External(_source(sources.tokenizer, "tokenizer"))
     else:
         _refuse_unread(sources.tokenizer, "tokenizer", "tokenize.tokenizer=given")
     return Node(name="data", stage=TOKENIZE, config=config, inputs=inputs, tools=tools)
+
+
+def _shards_node(sources: Sources, folder: Path) -> Node:
+    if sources.documents is not None:
+        raise ConfigError(f"--data {folder} takes the place of --documents {sources.documents}; pass one of them")
+    model = None if sources.tokenizer is None else _source(sources.tokenizer, "tokenizer")
+    inputs = {"data": External(folder, "data", model)} | ({"tokenizer": External(model)} if model else {})
+    return Node(name="data", stage=SHARDS, config=ShardsConfig(), inputs=inputs)
 
 
 def _refuse_unread(path: Path | None, role: str, setting: str) -> None:
@@ -193,16 +230,17 @@ def _clock_hardware(config: TrainStageConfig, run: RunOptions) -> dict[str, Any]
     return {"device": here.gpu or here.cpu, "processes": here.ranks, "torch": metadata.version("torch")}
 
 
-def content_digest(path: Path, memo: Memo) -> str:
-    """Digest of a file, or of all files under a folder by relative name. Raises DataError if one cannot be read."""
-    with _readable(path):
-        if path.is_file():
-            return memo.sha256(path)
-        files = _files(path)
+def content_digest(source: External, memo: Memo) -> str:
+    """Digest of what a stage reads there: of a file's bytes, or of all files with what decides how they are read.
+
+    Raises DataError if a file cannot be read.
+    """
+    with _readable(source.path):
+        files = source.files()
         # In threads: hashing lets go of the interpreter, and the first look at a folder must read all of it.
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            digests = pool.map(memo.sha256, files)
-            return combined((file.relative_to(path).as_posix(), value) for file, value in zip(files, digests))
+            digests = dict(zip(files, pool.map(memo.sha256, files.values())))
+    return digests[""] if source.holds == "one file" else combined(digests.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,18 +262,10 @@ def unread(node: Node, memo: Memo) -> tuple[Unread, ...]:
     for source in node.inputs.values():
         if isinstance(source, External):
             with _readable(source.path):
-                files = [source.path] if source.path.is_file() else _files(source.path)
-                sizes = [size for file in files if (size := memo.unread_bytes(file))]
+                sizes = [size for file in source.files().values() if (size := memo.unread_bytes(file))]
             if sizes:
                 found.append(Unread(source.path, len(sizes), sum(sizes)))
     return tuple(found)
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    if not files:
-        raise DataError(f"{folder} holds no files")
-    return files
 
 
 @contextmanager
@@ -247,12 +277,23 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 
 
+def left_out(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """A sentence for each place outside the store of which something is not read."""
+    sources = [source for node in nodes for source in node.inputs.values() if isinstance(source, External)]
+    return tuple(f"{source.path}: {text}" for source in sources if (text := source.left_out()))
+
+
 def key_of(node: Node, parents: Mapping[str, Artifact], memo: Memo) -> StageKey:
     """The node's key, given the artifacts of the nodes it reads from (by node name)."""
+    if isinstance(node.config, FetchConfig) and not node.config.is_pinned:
+        raise ConfigError(
+            f"fetch.revision={node.config.revision} is a name, which may move, and an output is known by its commit: "
+            "set the commit, or ask for it with pgolf.pipeline.revisions.pin"
+        )
     inputs = {}
     for role, source in node.inputs.items():
         if isinstance(source, External):
-            inputs[role] = content_digest(source.path, memo)
+            inputs[role] = content_digest(source, memo)
         else:
             for output in source.outputs:
                 inputs[f"{role}.{output}"] = parents[source.node].outputs[output]

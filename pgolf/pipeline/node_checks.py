@@ -35,7 +35,7 @@ WRONG_CLOCK_S = 5.0
 SHARD_BYTES = 200_001_024  # a published shard: 100 M tokens of two bytes behind a header of 1,024
 VAL_TOKENS = 62_021_632  # targets of the published validation set
 OTHER_TOKENS = 5_000_000  # taken for documents of one's own, which nobody has counted yet
-FETCH = "`pgolf fetch` where there is a network"
+FETCH = "`pgolf fetch` where there is a network, or --data DIR where the shards are on disk"
 _NTP_TIME_ERROR = 5
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$")
 
@@ -220,14 +220,15 @@ def check_data(steps: Callable[[], Sequence[Step]]) -> Check:
     try:
         data = next(step for step in steps() if step.node.name == "data")
     except PgolfError as error:
-        return Check("data", False, str(error), "give the file it names, or `pgolf fetch` / `pgolf tokenize` first")
+        return Check("data", False, str(error), "give what it names, or `pgolf fetch` / `pgolf tokenize` first")
     if data.artifact is not None:
         return Check("data", True, f"in the store: {data.artifact.path.name}")
     if data.node.stage.name == "fetch":
         return Check("data", False, "not in the store, and published shards are fetched over the network", FETCH)
     if data.action == "depends":
         return Check("data", True, "; ".join(data.reasons))
-    return Check("data", True, "not in the store yet; tokenized here from documents that are present")
+    made = "copied from shards" if data.node.stage.name == "shards" else "tokenized here from documents"
+    return Check("data", True, f"not in the store yet; {made} that are present")
 
 
 def check_clock(folders: Sequence[Path], ahead_s: float | None = None) -> Check:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.errors import ConfigError
 from pgolf.identity.fingerprint import canonical
 from pgolf.identity.stage import StageKey
@@ -166,6 +167,8 @@ def _step(
         return estimate(node, run, work, past.of_stage(node.stage.name), past.work_of, known_inputs)
 
     reasons = tuple(f"depends on {parent}" for parent in node.parents if parent not in artifacts)
+    if isinstance(node.config, FetchConfig) and not node.config.is_pinned:
+        reasons = (*reasons, f"which commit fetch.revision={node.config.revision} is could not be asked")
     if most_read_bytes < math.inf:
         new = unread(node, memo)
         if sum(part.size_bytes for part in new) > most_read_bytes:

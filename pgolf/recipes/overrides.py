@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -102,8 +102,16 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
             data[name] = value
             return
         level, data = getattr(level, name), data[name]
+        if level is None and isinstance(data, dict):  # a section that an override before this one has brought in
+            level = _section(fields[name].annotation, data, ".".join(names[: depth + 1]))
         if isinstance(level, BaseModel) and not isinstance(data, dict):
             raise ConfigError(f"{path}: {'.'.join(names[: depth + 1])} was set to {_shown(data)} before")
+
+
+def _section(annotation: Any, data: dict[str, Any], where: str) -> BaseModel | None:
+    """The data as the one kind of section that a field may hold; None where there are several kinds, or none."""
+    kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return validated(kinds[0], data, where) if len(kinds) == 1 else None
 
 
 def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: Any) -> str:

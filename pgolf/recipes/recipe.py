@@ -25,6 +25,7 @@ from pgolf.train.config import TrainConfig, TrainStageConfig
 _DATA_OUTPUTS = {
     "manifest": ("manifest.json",),
     "tokenizer": ("tokenizers/*.model",),
+    "vocabulary": (),  # its size and document start, which is all that training asks of a tokenizer
     "train": ("datasets/*/fineweb_train_*.bin",),
     "val": ("datasets/*/fineweb_val_*.bin",),
 }
@@ -32,8 +33,10 @@ FETCH = Stage(name="fetch", entry="pgolf.corpus.fetch_stage", network=True, outp
 TOKENIZE = Stage(
     name="tokenize", entry="pgolf.corpus.tokenize_stage", version_parts={"sentencepiece": 3}, outputs=_DATA_OUTPUTS
 )
-_TRAINING_DATA = Reads((FETCH, TOKENIZE), ("train",))
-_VALIDATION_DATA = Reads((FETCH, TOKENIZE), ("val", "tokenizer"))
+SHARDS = Stage(name="shards", entry="pgolf.corpus.shards_stage", outputs=_DATA_OUTPUTS)
+_DATA = (FETCH, TOKENIZE, SHARDS)
+_TRAINING_DATA = Reads(_DATA, ("train", "vocabulary"))
+_VALIDATION_DATA = Reads(_DATA, ("val", "tokenizer"))
 TRAIN = Stage(
     name="train",
     entry="pgolf.train.train_stage",
@@ -110,7 +113,7 @@ MIX = Stage(
 )
 
 # What runs once is made first, then each seed's in this order.
-STAGES = {stage.name: stage for stage in (FETCH, TOKENIZE, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}
+STAGES = {stage.name: stage for stage in (*_DATA, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Estimator = Literal["hashed", "exact"]
@@ -164,8 +167,8 @@ class Recipe(StageConfig):
         """What the stage is run with: as a rule the section of its name. None where the recipe does without it."""
         if stage is TRAIN:
             return TrainStageConfig(model=self.model, train=self.train)
-        if stage is IMPORT or (stage is COUNT and not self.estimators):
-            return None  # weights are imported where a run is given a file of them
+        if stage in (SHARDS, IMPORT) or (stage is COUNT and not self.estimators):
+            return None  # shards and weights are taken in where a run is given files of them
         if stage is CALIBRATE:
             if not self.compress.needs_hessians:
                 return None

@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
-from pgolf.corpus.view import write_view
+from pgolf.corpus.data_files import find_data
+from pgolf.corpus.view import link, write_view
 from pgolf.counts import count_stage as count
 from pgolf.counts import hint_stage as hint
 from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
-from pgolf.errors import DataError, PgolfError
+from pgolf.errors import PgolfError
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.in_process import score_in_process
 from pgolf.mix import mix_stage
@@ -63,8 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluating = commands.add_parser("eval", help="score the validation shards with the packed model")
     training = commands.add_parser("train", help="train, quantize and pack; torchrun for several GPUs")
     for command in (evaluating, training):
-        command.add_argument("--data", type=Path, default=Path(), metavar="DIR", help="holds the shards (default: .)")
-        command.add_argument("--tokenizer", type=Path, metavar="MODEL", help="default: the one .model file under DIR")
+        command.add_argument("--data", type=Path, default=Path(), metavar="DIR", help="holds one data set (default: .)")
+        command.add_argument(
+            "--tokenizer",
+            type=Path,
+            metavar="MODEL",
+            help="default: that of the data",
+        )
         command.add_argument("--artifact", type=Path, default=Path("model.pgolf"), metavar="FILE", help="packed model")
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs")
         command.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: all cores)")
@@ -74,13 +80,10 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _data_folder(options: argparse.Namespace) -> Iterator[Path]:
-    """A data folder of what lies under --data. Raises DataError for a tokenizer that is missing or one of several."""
-    found = sorted(options.data.rglob("*.model")) if options.tokenizer is None else [options.tokenizer]
-    if len(found) != 1:
-        raise DataError(f"{len(found)} tokenizers (*.model) under {options.data.absolute()}; pass --tokenizer MODEL")
-    train, val = (sorted(options.data.rglob(f"fineweb_{split}_*.bin")) for split in ("train", "val"))
+    """A data folder of the data set under --data. Raises DataError unless there is exactly one, with its tokenizer."""
+    found = find_data(options.data, options.tokenizer)
     with tempfile.TemporaryDirectory(prefix="pgolf-") as folder:
-        write_view(Path(folder), tokenizer=found[0], train=train, val=val)
+        write_view(Path(folder), found, link)
         yield Path(folder)
 
 

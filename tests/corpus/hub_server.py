@@ -22,6 +22,7 @@ class HubServer:
         self.cuts: set[str] = set()
         self.failing: set[str] = set()
         self.altered: dict[str, int] = {}
+        self.commit = COMMIT  # what main is
         self.gets: list[tuple[str, str]] = []
         hub = self
 
@@ -61,7 +62,7 @@ class HubServer:
             self._error(request, 404, "RepoNotFound")
         else:
             revision, _, name = path.removeprefix(resolve).partition("/")
-            if revision not in ("main", COMMIT):
+            if revision not in ("main", self.commit):
                 self._error(request, 404, "RevisionNotFound")
             elif name not in self.files:
                 self._error(request, 404, "EntryNotFound")
@@ -105,7 +106,7 @@ class HubServer:
             request.wfile.write(content[start:])
 
     def _about(self, request: BaseHTTPRequestHandler, etag: str) -> None:
-        request.send_header("X-Repo-Commit", COMMIT)
+        request.send_header("X-Repo-Commit", self.commit)
         request.send_header("ETag", etag)
 
     def _error(self, request: BaseHTTPRequestHandler, status: int, code: str) -> None:

@@ -1,14 +1,18 @@
 """Documents come out as they are stored; what is not a document is named by file and line."""
 
+import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgolf.corpus.document_files import document_files
 from pgolf.corpus.documents import Documents
 from pgolf.errors import DocumentError
 
@@ -39,10 +43,10 @@ def test_jsonl_takes_raw_utf8_a_byte_order_mark_blank_lines_and_a_last_line_with
     assert list(Documents(path)) == ["naïve", "last"]
 
 
-def test_parquet_is_read_across_row_groups_and_from_large_and_dictionary_strings(tmp_path: Path) -> None:
+def test_parquet_is_read_across_row_groups_and_from_large_viewed_and_dictionary_strings(tmp_path: Path) -> None:
     texts = [f"document {i}" for i in range(1000)]
     assert list(Documents(write_parquet(tmp_path / "a.parquet", texts, row_group_size=300))) == texts
-    for kind in (pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+    for kind in (pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
         pq.write_table(pa.table({"body": pa.array(texts).cast(kind)}), tmp_path / "b.parquet")
         assert list(Documents(tmp_path / "b.parquet", text_field="body")) == texts
 
@@ -53,12 +57,11 @@ def test_a_text_file_is_one_document_and_a_folder_is_read_in_name_order(tmp_path
     write_parquet(tmp_path / "a.parquet", ["first"])
     (tmp_path / "README.md").write_text("not a document")
     (tmp_path / ".hidden.txt").write_text("not either")
-    (tmp_path / "sub.txt").mkdir()
     documents = Documents(tmp_path)
     for _ in range(2):
         assert list(documents) == ["first", "the second\ndocument\n", "third", "fourth"]
         assert documents.read_bytes == documents.total_bytes
-    assert [path.name for path in documents.ignored] == ["README.md", "sub.txt"]
+    assert [path.name for path in documents.ignored] == [".hidden.txt", "README.md"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,7 @@ def test_a_text_file_is_one_document_and_a_folder_is_read_in_name_order(tmp_path
         (b'{"text": null}', r"line 2: field 'text' is a JSON NoneType"),
         (b'{"body": "x"}', r"line 2: no field 'text' \(fields: 'body'\)"),
         (b"{}", r"line 2: no field 'text' \(fields: none\)"),
+        (b'{"text": "x", "text": "y"}', r"line 2: has the field 'text' more than once"),
         (b'"x"', r"line 2: a JSON str, expected an object"),
         (rb'{"text": "a\ud800b"}', r"line 2: not text \(character 1 is a lone surrogate\)"),
     ],
@@ -154,3 +158,81 @@ def test_a_source_that_is_not_there_or_of_another_kind_is_an_error(tmp_path: Pat
     ):
         with pytest.raises(DocumentError, match=message):
             Documents(source)
+
+
+def zstd(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_checksum=True).compress(content)
+
+
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("zst", zstd), ("GZ", gzip.compress)])
+def test_compressed_documents_are_those_of_the_plain_file(tmp_path: Path, ending: str, compress) -> None:
+    plain = write_jsonl(tmp_path / "a.jsonl", TEXTS).read_bytes()
+    cut = len(plain) // 3
+    # Frames one after the other, as parallel compressors and `cat` write them.
+    (tmp_path / f"a.jsonl.{ending}").write_bytes(compress(plain[:cut]) + compress(plain[cut:]))
+    documents = Documents(tmp_path / f"a.jsonl.{ending}")
+    assert list(documents) == TEXTS
+    assert documents.read_bytes == documents.total_bytes == (tmp_path / f"a.jsonl.{ending}").stat().st_size
+    (tmp_path / f"b.TXT.{ending}").write_bytes(compress(TEXTS[0].encode()))
+    assert list(Documents(tmp_path / f"b.TXT.{ending}")) == [TEXTS[0]]
+
+
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("zst", zstd)])
+def test_a_damaged_compressed_file_is_an_error_whatever_may_be_skipped(tmp_path: Path, ending: str, compress) -> None:
+    plain = b"".join(json.dumps({"text": f"document {i}"}).encode() + b"\n" for i in range(1000))
+    whole, path = compress(plain), tmp_path / f"a.jsonl.{ending}"
+    middle = len(whole) // 2
+    for content in (whole[:-3], whole[:middle], whole[:middle] + b"xxxx" + whole[middle + 4 :], whole + b"xxxx", plain):
+        path.write_bytes(content)
+        with pytest.raises(DocumentError, match=rf"a\.jsonl\.{ending}.*(not readable as|line \d+: not )"):
+            list(Documents(path, skip_bad=0))
+    path.write_bytes(whole[:middle])
+    with pytest.raises(DocumentError, match=r"not readable as \w+ after line \d+ \(Truncated compressed stream\)"):
+        list(Documents(path, skip_bad=10**6))
+
+
+def test_a_folder_is_read_to_its_depths_and_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    for name in ("sub/deep/e.jsonl", "A.JSONL", "sub/c.TXT", "b.jsonl", "sub.jsonl/d.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        text = Path(name).stem
+        (tmp_path / name).write_text(text if name.endswith("TXT") else json.dumps({"text": text}))
+    (tmp_path / "z.jsonl.gz").write_bytes(gzip.compress(b'{"text": "z"}'))
+    for name in ("README.md", "sub/notes.md", "data.parquet.gz", "x.csv", ".hidden.jsonl", "LICENSE"):
+        (tmp_path / name).write_text("?")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text("?")
+    (tmp_path / "linked").symlink_to(tmp_path / "sub")
+    found = document_files(tmp_path)
+    assert [file.name for file in found.files] == [
+        *("A.JSONL", "b.jsonl", "sub/c.TXT", "sub/deep/e.jsonl", "sub.jsonl/d.jsonl", "z.jsonl.gz")
+    ]
+    assert list(Documents(tmp_path)) == ["A", "b", "c", "e", "d", "z"]
+    told = found.about_left_out()
+    assert told.startswith("left out 8 of 14 files: ")
+    assert {"2 .md", "2 folder", "1 .csv", "1 .gz", "1 .jsonl", "1 without suffix"} == set(
+        told.partition(": ")[2].partition(" (")[0].split(", ")
+    )
+    assert document_files(tmp_path / "b.jsonl").about_left_out() == ""
+
+
+def test_two_columns_of_the_same_name_are_an_error(tmp_path: Path) -> None:
+    texts = pa.array(["a", "b"])
+    pq.write_table(pa.Table.from_arrays([texts, texts], names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(DocumentError, match=r"2 columns are named 'text' \(columns: text, text\)"):
+        list(Documents(tmp_path / "a.parquet", skip_bad=9))
+    pq.write_table(pa.Table.from_arrays([texts, texts, texts], names=["text", "id", "id"]), tmp_path / "a.parquet")
+    assert list(Documents(tmp_path / "a.parquet")) == ["a", "b"]
+
+
+def test_a_field_of_an_inner_object_is_not_the_documents(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"meta": {"text": 1, "text": 2}, "text": "outer"}\n{"text": "say \\"text\\" twice"}\n')
+    assert list(Documents(path)) == ["outer", 'say "text" twice']
+
+
+def test_names_need_not_be_utf_8(tmp_path: Path) -> None:
+    with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9.jsonl"), "wb") as file:
+        file.write(b'{"text": "a"}\nx')
+    with pytest.raises(DocumentError, match="line 2: not JSON"):
+        list(Documents(tmp_path))
+    assert list(Documents(tmp_path, skip_bad=1)) == ["a"]

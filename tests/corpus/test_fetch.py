@@ -13,7 +13,7 @@ from pgolf.corpus import fetch_stage as fetch
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import TokenStream, read_shard, write_shard
-from pgolf.errors import FetchError, ShardError
+from pgolf.errors import FetchError, ShardError, TokenizerError
 from pgolf.run import Made, Progress, RunOptions
 from tests.corpus.hub_server import COMMIT, HubServer
 from tests.corpus.odd_tokenizers import processor_of
@@ -228,6 +228,27 @@ def test_a_pinned_revision_and_the_branch_it_stands_for_give_the_same_files(tmp_
 def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, hub: HubServer, content: bytes) -> None:
     hub.files["datasets/manifest.json"] = content
     with pytest.raises(FetchError, match=r"manifest\.json: not a manifest in the published format"):
+        fetch_into(tmp_path, hub)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"bos_id": 2}, r"fineweb10B_sp340: says bos_id is 2, its tokenizer's model file says 1"),
+        ({"vocab_size": 1024}, r"fineweb10B_sp340: says vocab_size is 1024, its tokenizer's model file says 340"),
+    ],
+)
+def test_a_manifest_that_says_other_than_its_tokenizer_is_refused(
+    tmp_path: Path, hub: HubServer, fields: dict, says: str
+) -> None:
+    edit_manifest(hub, **fields)
+    with pytest.raises(TokenizerError, match=says):
+        fetch_into(tmp_path, hub)
+    edit_manifest(hub, bos_id=1, vocab_size=340)
+    manifest = json.loads(hub.files["datasets/manifest.json"])
+    manifest["tokenizers"][1] |= fields
+    hub.files["datasets/manifest.json"] = json.dumps(manifest).encode()
+    with pytest.raises(TokenizerError, match=says.partition(":")[2]):
         fetch_into(tmp_path, hub)
 
 

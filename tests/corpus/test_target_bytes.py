@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from pgolf.corpus.byte_lengths import ByteTable
+from pgolf.corpus.data_files import find_data
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import validation_bytes, validation_tokens
 from pgolf.corpus.target_bytes import TargetBytes
-from pgolf.corpus.view import write_view
+from pgolf.corpus.view import link, write_view
 from pgolf.errors import DataError, ShardError
 
 TOKENS = [1, 280, 300, 1, 290, 301, 320]
@@ -47,12 +48,16 @@ def test_a_view_of_the_files_counts_as_the_folder_does(
     data_folder: Callable[..., Path], toy_tokenizer: Path, tmp_path: Path
 ) -> None:
     folder = data_folder(val=[TOKENS[:3], TOKENS[3:]], val_bytes=[BYTES[:3], BYTES[3:]], tokenizer=toy_tokenizer)
-    found = sorted(folder.rglob("fineweb_val_*.bin"))
-    assert len(found) == 4
-    write_view(tmp_path / "view", tokenizer=toy_tokenizer, train=[], val=found)
+    write_view(tmp_path / "view", find_data(folder), link)
     assert total(tmp_path / "view") == total(folder)
-    write_view(tmp_path / "some", tokenizer=toy_tokenizer, train=[], val=found[:3])
-    with pytest.raises(DataError, match="files_val_bytes is"):
-        total(tmp_path / "some")
+    (manifest,) = folder.glob("manifest.json")
+    manifest.unlink()  # without one, a byte shard for each token shard
+    write_view(tmp_path / "bare", find_data(folder), link)
+    assert total(tmp_path / "bare") == total(tmp_path / "view")
+    max(folder.rglob("*_val_bytes_*.bin")).unlink()
+    with pytest.raises(DataError, match="1 shards of bytes per token for 2 val shards"):
+        find_data(folder)
+    for path in folder.rglob("fineweb_val_0*.bin"):
+        path.unlink()
     with pytest.raises(DataError, match="no validation shard"):
-        write_view(tmp_path / "none", tokenizer=toy_tokenizer, train=[], val=sorted(folder.rglob("*_val_bytes_*.bin")))
+        find_data(folder)

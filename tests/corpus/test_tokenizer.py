@@ -1,5 +1,6 @@
 """Training gives the same bytes anywhere; loading and training fail with advice."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from pgolf.corpus.tokenizer import load_tokenizer, recommended_bigram_rows, train_tokenizer, vocab_text
+from pgolf.corpus.tokenizer import load_tokenizer, recommended_bigram_rows, tokenizer_kind, train_tokenizer, vocab_text
 from pgolf.errors import DocumentError, TokenizerError
 
 TEXTS = [
@@ -95,6 +96,26 @@ def test_a_tokenizer_that_cannot_be_read_or_used_is_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("vocab_size", "rows"), [(1024, 5120), (260, 1920), (1, 640), (1025, 5760)])
 def test_recommended_bigram_rows_are_the_published_ones(vocab_size: int, rows: int) -> None:
     assert recommended_bigram_rows(vocab_size) == rows
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "word", "char"])
+def test_a_models_kind_is_the_one_it_was_trained_as(kind: str) -> None:
+    model = io.BytesIO()
+    sizes = {"bpe": {"vocab_size": 60}, "unigram": {"vocab_size": 60, "hard_vocab_limit": False}}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS[:1]),
+        model_writer=model,
+        model_type=kind,
+        minloglevel=2,
+        **sizes.get(kind, {"vocab_size": 30, "hard_vocab_limit": False, "use_all_vocab": True}),
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    assert tokenizer_kind(processor) == f"sentencepiece_{kind}"
+
+
+def test_the_published_tokenizers_are_of_the_published_kind(real_data: Path) -> None:
+    models = sorted((real_data / "tokenizers").glob("*.model"))
+    assert {tokenizer_kind(load_tokenizer(model)) for model in models} == {"sentencepiece_bpe"}
 
 
 def test_the_vocab_file_equals_the_published_one(real_data: Path) -> None:

@@ -21,6 +21,7 @@ class Whole(StageConfig):
 
     name: str = "x"
     train: Train = Train()
+    other: Train | None = None
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,15 @@ def test_overrides_apply_in_order_and_leave_the_rest():
     assert changed.name == "x"
 
 
+def test_a_section_that_an_override_brings_in_has_fields_for_the_next():
+    changed = apply_overrides(Whole(), ['other={"steps": 7, "rate": 0.5}', "other.steps=8", "other.orders=4"])
+    assert changed.other == Train(steps=8, rate=0.5, orders=(4,))
+    with pytest.raises(ConfigError, match=r"no field other\.stpes; did you mean other\.steps"):
+        apply_overrides(Whole(), ["other={}", "other.stpes=8"])
+    with pytest.raises(ConfigError, match=r"other\.steps: other is None and has no fields"):
+        apply_overrides(Whole(), ["other.steps=8"])
+
+
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -71,7 +81,7 @@ def test_a_mistake_is_named_with_a_way_out(override, says):
 
 
 def test_field_paths_name_every_leaf():
-    assert field_paths(Whole()) == ["name", "train.steps", "train.rate", "train.orders", "train.limit"]
+    assert field_paths(Whole()) == ["name", "train.steps", "train.rate", "train.orders", "train.limit", "other"]
 
 
 def test_a_tuple_may_be_written_as_python_prints_it():

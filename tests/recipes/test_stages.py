@@ -4,7 +4,7 @@ import pytest
 
 from pgolf.config import StageConfig
 from pgolf.recipes.catalog import RECIPES
-from pgolf.recipes.recipe import IMPORT, STAGES, Recipe
+from pgolf.recipes.recipe import IMPORT, SHARDS, STAGES, Recipe
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
@@ -21,10 +21,10 @@ def test_every_stage_has_a_config_in_a_recipe_or_is_left_out_of_it(name):
     recipe = RECIPES[name]()
     configs = {stage.name: recipe.config_of(stage) for stage in STAGES.values()}
     left_out = {stage for stage, config in configs.items() if config is None}
-    assert left_out <= {"fetch", "tokenize", "import", "calibrate", "count", "hint"}
+    assert left_out <= {"fetch", "tokenize", "shards", "import", "calibrate", "count", "hint"}
     assert ("fetch" in left_out) != ("tokenize" in left_out)
     assert all(isinstance(config, StageConfig) for config in configs.values() if config is not None)
 
 
-def test_every_stage_but_an_import_has_the_section_of_its_name():
-    assert STAGES.keys() - Recipe.model_fields.keys() == {IMPORT.name}
+def test_every_stage_but_those_that_take_in_files_has_the_section_of_its_name():
+    assert STAGES.keys() - Recipe.model_fields.keys() == {SHARDS.name, IMPORT.name}

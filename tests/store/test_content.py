@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgolf.pipeline.graph import content_digest
+from pgolf.pipeline.graph import External, content_digest
 from pgolf.store import content
 from pgolf.store.content import SETTLED_NS, Memo, combined
 
@@ -154,18 +154,18 @@ def test_a_file_of_the_store_is_remembered_at_once(tmp_path):
 def test_names_need_not_be_utf_8(tmp_path, later):
     folder = tmp_path / "d"
     folder.mkdir()
-    for name in (b"caf\xe9.jsonl", "café.jsonl".encode(), b"line\nbreak"):
+    for name in (b"caf\xe9.jsonl", "café.jsonl".encode(), b"line\nbreak.jsonl"):
         with open(os.path.join(os.fsencode(folder), name), "wb") as file:
             file.write(name)
     memo = Memo(tmp_path / "memo.sqlite")
-    first = content_digest(folder, memo)
+    first = content_digest(External(folder, "documents"), memo)
     memo.save()
     again = Memo(tmp_path / "memo.sqlite")
-    assert content_digest(folder, again) == first
+    assert content_digest(External(folder, "documents"), again) == first
     assert [again.unread_bytes(path) for path in folder.iterdir()] == [0, 0, 0]
     with open(os.path.join(os.fsencode(folder), b"caf\xe9.jsonl"), "ab") as file:
         file.write(b"more")
-    assert content_digest(folder, again) != first
+    assert content_digest(External(folder, "documents"), again) != first
 
 
 def test_names_that_are_utf_8_give_the_digests_that_they_always_gave():

@@ -151,12 +151,22 @@ def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, art
     assert own.read_bytes() == (alone / "model.pgolf").read_bytes()
 
 
+def _put_another_beside(folder: Path) -> None:
+    (folder / "other").mkdir()
+    for path in folder.glob("*val*.bin"):
+        shutil.copy(path, folder / "other" / path.name)
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
         (lambda folder: next(folder.glob("*.model")).unlink(), "0 tokenizers (*.model) under"),
         (lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
-        (lambda folder: [path.unlink() for path in folder.glob("*val*.bin")], "no validation shard given"),
+        (_put_another_beside, "2 data sets"),
+        (
+            lambda folder: [path.unlink() for path in folder.glob("*val*.bin")],
+            "no validation shard, fineweb_val_000000.bin",
+        ),
     ],
 )
 def test_what_is_missing_is_said_without_a_traceback(alone, spoil, says):

@@ -1,0 +1,125 @@
+"""Which files of a file or folder hold documents, and how each is read: decided by its name, which is in the key.
+
+Imports no reader, so that a plan can ask.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pgolf.errors import DocumentError
+
+Reader = Literal["jsonl", "parquet", "txt"]
+Compression = Literal["gzip", "zstd"]
+
+KINDS = ".jsonl or .txt (also with .gz or .zst), or .parquet"
+
+_COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+_READERS: dict[str, Reader] = {".jsonl": "jsonl", ".txt": "txt", ".parquet": "parquet"}
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFile:
+    """A file of documents. name: relative to the folder it was found in, empty for a file that was given by itself."""
+
+    path: Path
+    name: str
+    reader: Reader
+    compression: Compression | None
+
+    @property
+    def identity(self) -> str:
+        """What decides, beside its bytes, which documents are read from it and where they stand."""
+        return f"{self.reader} {self.compression or 'plain'} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFiles:
+    """The files to read, in stream order, and what else lies in the folder (a folder that is left out is one entry)."""
+
+    files: tuple[DocumentFile, ...]
+    left_out: tuple[Path, ...] = ()
+
+    def about_left_out(self) -> str:
+        """What is not read, with counts and the first names; empty if everything is."""
+        if not self.left_out:
+            return ""
+        kinds = Counter(_ending(path) for path in self.left_out)
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        named = ", ".join(_printable(path.name) for path in self.left_out[:_MOST_NAMED])
+        more = ", …" if len(self.left_out) > _MOST_NAMED else ""
+        entries = len(self.files) + len(self.left_out)
+        return (
+            f"left out {len(self.left_out):,} of {entries:,} files: {counts} ({named}{more}); documents are "
+            f"{KINDS}, not hidden and not in linked folders"
+        )
+
+
+def document_files(source: Path) -> DocumentFiles:
+    """The documents' files of a file or folder, subfolders included, in the order of their names.
+
+    Suffixes may be in upper case. Raises DocumentError for a file of another kind, a folder without documents, and what
+    cannot be looked into.
+    """
+    if source.is_file():
+        found = _document_file(source, "")
+        if found is None:
+            raise DocumentError(
+                f"{_printable(source)}: suffix {source.suffix!r} is not one of {KINDS}; convert or rename it"
+            )
+        return DocumentFiles((found,))
+    if not source.is_dir():
+        raise DocumentError(f"{_printable(source)}: no such file or folder; give a {KINDS} file or a folder of them")
+    files: list[DocumentFile] = []
+    left_out: list[Path] = []
+    for path in sorted(_entries(source), key=lambda path: path.parts):
+        one = None if _is_hidden(path, source) else _document_file(path, path.relative_to(source).as_posix())
+        if one is None:
+            left_out.append(path)
+        else:
+            files.append(one)
+    if not files:
+        raise DocumentError(f"{_printable(source)}: none of the folder's {len(left_out)} entries is a {KINDS} file")
+    return DocumentFiles(tuple(files), tuple(left_out))
+
+
+def _entries(source: Path) -> Iterator[Path]:
+    """Every file below the folder, and every folder that is not looked into."""
+
+    def refuse(error: OSError) -> None:
+        raise DocumentError(f"{_printable(Path(error.filename or source))}: cannot be read ({error.strerror})")
+
+    for above, folders, names in os.walk(source, onerror=refuse):
+        for folder in tuple(folders):
+            if folder.startswith(".") or os.path.islink(os.path.join(above, folder)):
+                folders.remove(folder)
+                yield Path(above, folder)
+        yield from (Path(above, name) for name in names)
+
+
+def _is_hidden(path: Path, source: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(source).parts)
+
+
+def _document_file(path: Path, name: str) -> DocumentFile | None:
+    if not path.is_file():
+        return None
+    stem, ending = os.path.splitext(path.name.lower())
+    compression = _COMPRESSIONS.get(ending)
+    reader = _READERS.get(os.path.splitext(stem)[1] if compression else ending)
+    if reader is None or (reader == "parquet" and compression):
+        return None
+    return DocumentFile(path, name, reader, compression)
+
+
+def _ending(path: Path) -> str:
+    return "folder" if path.is_dir() else path.suffix.lower() or "without suffix"
+
+
+def _printable(path: Path | str) -> str:
+    """A path as a terminal and a log can show it: file names need not be UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
