@@ -15,7 +15,7 @@ from bench.measured import Report
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("count_speed", "impossibility", "score_speed", "grid_speed", "sweep_cost", "compress_speed", "codecs"),
-    *("start", "scale", "store_scale", "train_step", "checkpoint_cost"),
+    *("start", "scale", "store_scale", "train_step", "checkpoint_cost", "watch_cost"),
 )
 HEAD = """# Benchmarks
 

@@ -224,7 +224,7 @@ def network_nodes(data: Path) -> Iterator[Node]:
     train = demo.train.model_copy(update={"steps": 1000, "warmdown_steps": 500, "muon_momentum_warmup_steps": 200})
     yield Node(
         name="train", stage=TRAIN, config=TrainStageConfig(model=model, train=train), seed=1337,
-        inputs={"data": External(data)}, values={"seed": 1337},
+        inputs={"data": External(data, "data")}, values={"seed": 1337},
     )  # fmt: skip
     yield Node(
         name="compress", stage=COMPRESS, config=CompressConfig(fp16_max_elements=4096), seed=1337,
@@ -232,7 +232,9 @@ def network_nodes(data: Path) -> Iterator[Node]:
     )  # fmt: skip
     yield Node(
         name="score", stage=SCORE, config=ScoreConfig(window=WINDOW, stride=STRIDE), seed=1337,
-        inputs={"model": Link("compress", ("weights",)), "data": External(data), "hints": Link("hint", ("hints",))},
+        inputs={
+            "model": Link("compress", ("weights",)), "data": External(data, "data"), "hints": Link("hint", ("hints",)),
+        },
     )  # fmt: skip
 
 
@@ -244,13 +246,13 @@ def rule_nodes(
     for rule in rules:
         counts: dict[str, External | Link] = {}
         for name, config in count_configs(rule, buckets).items():
-            nodes.setdefault(name, Node(name=name, stage=COUNT, config=config, inputs={"data": External(data)}))
+            nodes.setdefault(name, Node(name=name, stage=COUNT, config=config, inputs={"data": External(data, "data")}))
             counts[f"counts.{name}"] = Link(name, ("counts",))
         for base, trace in traces.items():
             name = mix_name(base, rule)
             nodes[name] = Node(
                 name=name, stage=MIX, config=rule.mix,
-                inputs={"trace": trace, "data": External(data), "hints": Link("hint", ("hints",)), **counts},
+                inputs={"trace": trace, "data": External(data, "data"), "hints": Link("hint", ("hints",)), **counts},
             )  # fmt: skip
     return list(nodes.values())
 
@@ -288,10 +290,10 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="pgolf-evaluation-") as name:
         folder = Path(name)
         data = write_data(shared, folder / "data", corpus_shards=1 if network else 0)
-        hint = Node(name="hint", stage=HINT, config=HINTS, inputs={"data": External(data)})
+        hint = Node(name="hint", stage=HINT, config=HINTS, inputs={"data": External(data, "data")})
         hints = build_all([hint], Store(store), Memo(folder / "memo.json"), RunOptions())["hint"].path
         bigram = write_bigram_trace(shared, data, hints, folder / "trace")
-        traces: dict[str, External | Link] = {"bigram": External(bigram)}
+        traces: dict[str, External | Link] = {"bigram": External(bigram, "every file")}
         nodes = [hint]
         if network:
             nodes += network_nodes(data)

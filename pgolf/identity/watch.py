@@ -275,7 +275,8 @@ def _start(thread: threading.Thread) -> None:
 _START = threading.Thread.start
 
 
-def _is_stages_thread() -> bool:
+def is_watched() -> bool:
+    """Whether this thread is a running stage's."""
     watch = _now()
     return watch is not None and watch.is_stage
 
@@ -285,4 +286,4 @@ def _begin() -> None:
     """Once in a process: a hook cannot be taken away."""
     sys.addaudithook(_hook)
     threading.Thread.start = _start  # type: ignore[assignment, method-assign]
-    hide_where(_is_stages_thread)
+    hide_where(is_watched)

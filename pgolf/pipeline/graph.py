@@ -53,7 +53,7 @@ class External:
     """
 
     path: Path
-    holds: Literal["one file", "documents", "data"] = "one file"
+    holds: Literal["one file", "every file", "documents", "data"] = "one file"
     tokenizer: Path | None = None
 
     def files(self) -> dict[str, Path]:
@@ -65,6 +65,8 @@ class External:
             return {file.identity: file.path for file in document_files(self.path).files}
         if self.holds == "data":
             return find_data(self.path, self.tokenizer).by_name
+        if self.holds == "every file":
+            return {str(path.relative_to(self.path)): path for path in sorted(self.path.rglob("*")) if path.is_file()}
         return {"": self.path}
 
     def left_out(self) -> str:

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
 from bench import checkpoint_cost as checkpoint
-from bench import codecs, scale, start, train_step
+from bench import codecs, scale, start, train_step, watch_cost
 from bench import compress_speed as compress
 from bench import count_speed as counts
 from bench import grid_speed as grid
@@ -22,6 +22,7 @@ from bench.measured import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
 from flows.commands.cli import main as cli_main
 from pgolf.eval.config import ScoreConfig
+from pgolf.identity.watch import is_watched
 from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
@@ -105,6 +106,34 @@ def test_the_sweep_benchmark_runs_every_stage_for_every_point_that_it_reruns(mon
     assert lines["pass, per target"].median == pytest.approx(
         1e4 * lines["one pass of the network over 100 targets"].median
     )
+
+
+def test_the_watch_benchmark_does_the_same_work_watched_and_not(tmp_path):
+    done = []
+
+    class Evaluation:
+        def score(self):
+            return done.append(("score", is_watched()))
+
+        def count(self, orders):
+            return done.append(("count", is_watched()))
+
+        def mix(self, trace, counts, orders, alphas):
+            return done.append(("mix", is_watched()))
+
+    lines = {
+        line.name: line
+        for line in watch_cost.measure(Evaluation(), lambda: done.append(("step", is_watched())), tmp_path, 3)
+    }
+    for name in ("count", "mix", "step"):
+        assert done.count((name, True)) == 3
+        assert done.count((name, False)) == 3 + 1 + (name == "count")
+    assert (
+        lines["mix of 20 points: watched / not"].target
+        == lines["counts of 5 orders: watched / not"].target
+        == "<= 1.02"
+    )
+    assert lines["training step: watched / not"].spread.n == 3
 
 
 def test_the_compression_benchmark_times_the_whole_ladder_and_what_it_replaces():

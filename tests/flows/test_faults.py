@@ -218,7 +218,8 @@ def test_a_store_made_read_only_stops_with_advice_and_once_writable_a_rerun_comp
         refused = pgolf(disk)
         _, errors = refused.communicate(timeout=START_S)
         assert refused.returncode == 2, errors
-        assert "StoreError" in errors
+        assert "ConfigError: 2 things stand against this run" in errors
+        assert "/store: cannot be written to; make it writable" in errors
         assert "Traceback" not in errors
         assert outputs(disk) == made
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)

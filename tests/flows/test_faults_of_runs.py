@@ -110,8 +110,8 @@ def test_a_full_disk_and_a_read_only_store_fail_the_run_with_what_to_do_and_the_
         words = [end["state"]["message"] for end in ends]
         assert "StoreFull: no space left for" in words[0]
         assert "Free space (`pgolf gc --delete` removes" in words[0]
-        assert "StoreError: the store" in words[1]
-        assert "Read-only file system. Check --store and its permissions" in words[1]
+        assert "ConfigError: --store" in words[1]
+        assert "cannot be written to; make it writable, or name another folder" in words[1]
         assert full.is_sound()
         assert full.made_once()
         mount_full("size=64m")
