@@ -3,32 +3,31 @@
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
+# A loop that adds up what other files decide, each in its way. An edit is 11 -> 12 in one of them.
+CALLEES = {
+    "function": ("function(1)", "import numba\n@numba.njit\ndef function(x): return x * 11\n"),
+    "default": ("default()", "import numba\n@numba.njit\ndef default(x=11): return x\n"),
+    "constant": ("constant", "constant = 11\n"),
+    "made": (
+        "made(1)",
+        "import numba\ndef make(n):\n    return numba.njit(lambda x: x * n)\nmade = make(11)\n",
+    ),
+    "behind": ("behind", "from pgolf.constant import constant\nbehind = 2 * constant\n"),
+}
 LOOP = """
 import numba
-{more}
+{imports}
 @numba.njit(cache=True)
 def loop(n):
     total = 0
     for _ in range(n):
-        total += {term}
+        total += {terms}
     return total
 """
-# What the loop adds up, and a second file that decides it. The edit is 11 -> 12, there.
-CALLEES = {
-    "a compiled function": ("step(1)", "import numba\n@numba.njit\ndef step(x): return x * 11\n"),
-    "its default argument": ("step()", "import numba\n@numba.njit\ndef step(x=11): return x\n"),
-    "a constant": ("step", "step = 11\n"),
-    "a constant of a class": ("step", "class A: x = 11\nstep = A.x\n"),
-    "a function made by a function": (
-        "step(1)",
-        "import numba\ndef make(n):\n    return numba.njit(lambda x: x * n)\nstep = make(11)\n",
-    ),
-}
 
 
 def run(root: Path, *, before: str = "", **environment: str) -> tuple[int, int]:
@@ -48,39 +47,40 @@ def run(root: Path, *, before: str = "", **environment: str) -> tuple[int, int]:
     return int(total), int(hits)
 
 
-def write(root: Path, term: str, callee: str) -> None:
-    (root / "pgolf/step.py").write_text(callee)
-    (root / "pgolf/loop.py").write_text(LOOP.format(more="from pgolf.step import step\n", term=term))
+def write(root: Path, names: Collection[str] = ("constant",), edited: str = "") -> None:
+    """Write a loop that calls what these files hold."""
+    imports = "; ".join(f"from pgolf.{name} import {name}" for name in names)
+    terms = " + ".join(CALLEES[name][0] for name in names)
+    (root / "pgolf/loop.py").write_text(LOOP.format(imports=imports, terms=terms))
+    for name, (_, code) in CALLEES.items():
+        (root / f"pgolf/{name}.py").write_text(code.replace("11", "12") if name == edited else code)
 
 
-@pytest.mark.parametrize("callee", CALLEES)
-def test_an_edit_in_another_file_is_compiled_anew(copy, callee):
-    term, code = CALLEES[callee]
-    write(copy, term, code)
-    assert run(copy) == (110, 0)
-    write(copy, term, code.replace("11", "12"))
-    assert run(copy) == (120, 0)
-    write(copy, term, code)
-    assert run(copy) == (110, 1)  # both are kept, each under its own name
+def test_an_edit_in_another_file_is_compiled_anew(copy):
+    write(copy, CALLEES)
+    assert run(copy) == (660, 0)
+    # The constant counts once more, and twice behind another file.
+    for name, total in {"function": 670, "default": 670, "constant": 690, "made": 670}.items():
+        write(copy, CALLEES, name)
+        assert run(copy) == (total, 0), name
+    write(copy, CALLEES)
+    assert run(copy) == (660, 1)  # all are kept, each under its own name
 
 
-def test_a_notebook_that_had_numba_before_pgolf_and_a_setting_of_numba(copy):
-    write(copy, *CALLEES["a compiled function"])
-    assert run(copy, before="import numba; numba.njit(lambda x: x)(1)") == (110, 0)
-    assert run(copy) == (110, 1)
+def test_a_notebook_that_had_numba_before_pgolf_and_settings_of_numba(copy):
+    write(copy)
+    assert run(copy, before="import numba") == (110, 0)
     assert run(copy, NUMBA_OPT="1") == (110, 0)
     assert run(copy, NUMBA_NUM_THREADS="1", NUMBA_OPT="1") == (110, 1)  # decides nothing
-    write(copy, *(text.replace("11", "12") for text in CALLEES["a compiled function"]))
+    write(copy, edited="constant")
     assert run(copy, NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator") == (120, 0)
     assert run(copy) == (120, 1)
 
 
 def test_where_the_source_may_not_be_written_the_users_cache_is_taken(copy, tmp_path):
-    write(copy, *CALLEES["a constant"])
+    write(copy)
     (copy / "pgolf/__pycache__").write_text("a file, where a folder would be")
     home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home/.cache")}
     assert [run(copy, **home), run(copy, **home)] == [(110, 0), (110, 1)]
-    chosen = {**home, "NUMBA_CACHE_DIR": str(tmp_path / "chosen")}
-    assert [run(copy, **chosen), run(copy, **chosen)] == [(110, 0), (110, 1)]
-    nowhere = {**home, "NUMBA_CACHE_DIR": "/proc/nowhere"}
-    assert [run(copy, **nowhere), run(copy, **nowhere)] == [(110, 0), (110, 0)]
+    assert run(copy, **home, NUMBA_CACHE_DIR=str(tmp_path / "home/.cache/numba")) == (110, 1)  # the same place
+    assert run(copy, **home, NUMBA_CACHE_DIR="/proc/nowhere") == (110, 0)

@@ -111,18 +111,15 @@ def test_a_rank_ends_where_it_reads_what_its_job_does_not_name(tmp_path, monkeyp
     class Job(RankJob):
         inputs: dict[str, Path]
 
-    def run(processes: int) -> None:
+    with pytest.raises(UndeclaredRead, match=r"reader_rank\.py:15: rank 1 opens .*/beside\.txt"):
         run_job.run_job(
             "reader_rank",
             Job(out=tmp_path / "out", device="cpu", threads=1, inputs={"data": tmp_path / "data.txt"}),
-            RunOptions(processes=processes),
+            RunOptions(processes=2),
             Lease((), ()),
             log_path=tmp_path / "ranks.log",
             on_progress=lambda _facts: None,
             is_last=lambda _facts: False,
         )
 
-    run(1)
     assert (tmp_path / "out/read.txt").read_text() == "11"
-    with pytest.raises(UndeclaredRead, match=r"reader_rank\.py:15: rank 1 opens .*/beside\.txt"):
-        run(2)
