@@ -48,7 +48,7 @@ def _data(facts: Facts) -> str:
     unverified = "" if facts.get("bytes_verified", True) else f", bytes not verified: {facts['bytes_unverified']}"
     share = facts.get("dropped_share")
     shown = isinstance(share, float) and share >= 0.0005
-    dropped = f", normalization drops {share:.1%} of the text" if shown else ""
+    dropped = f", drops {share:.1%} of the text" if shown else ""
     return (
         f"{facts['tokens_train']:,} train + {facts['tokens_val']:,} val tokens{documents}, "
         f"vocabulary {facts['vocab_size']:,}{dropped}{unverified}"
