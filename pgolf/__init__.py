@@ -90,6 +90,10 @@ def _take_snapshot() -> None:
     import os
     import sys
 
+    for finder in sys.meta_path:
+        if type(finder).__name__ == "SnapshotImporter":  # pgolf was imported before, and is reloaded
+            sys.modules["pgolf.identity.snapshot"] = finder.module  # type: ignore[attr-defined]
+            return
     folder = os.path.dirname(os.path.abspath(__file__))
     path = os.path.join(folder, "identity", "snapshot.py")
     module = type(sys)("pgolf.identity.snapshot")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from pgolf.errors import ConfigError
-from pgolf.identity.origins import distribution_of, is_own_code
+from pgolf.identity.origins import distribution_of, distributions_sharing, is_own_code
 from pgolf.identity.snapshot import CODE, IMPORTER, SourceFile
 
 # Modules left out of a stage's identity. A stage that raises makes no output, so the exception classes and their
@@ -42,6 +42,8 @@ _SKIPPED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 _DYNAMIC_IMPORTS = ("import_module", "__import__")
 _ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb", "expandvars"})
 _RUNNING_TEXT = frozenset({"exec", "eval", "compile"})
+_PROCESSES = frozenset({"multiprocessing", "ProcessPoolExecutor"})
+_TEXT_OF_CODE = frozenset({"getsource", "getsourcelines", "getdoc", "getcomments", "getblock", "findsource"})
 _LOADERS = frozenset(
     {"spec_from_file_location", "spec_from_loader", "module_from_spec", "SourceFileLoader", "SourcelessFileLoader"}
     | {"ExtensionFileLoader", "run_path", "run_module", "load_source"}
@@ -136,8 +138,16 @@ def stage_code(entry: str) -> StageCode:
                 "the stage's config, data as an input, and write code into a module that is imported"
             )
     digests = sorted((module.name, module.source.digest) for module in modules if module.name not in BYTES_NEUTRAL)
-    found = (distribution_of(top) or (top, "absent") for top in outside)
-    return StageCode(dict(digests), dict(sorted(found)))
+    distributions = {name: version for top in outside for name, version in _distributions(top).items()}
+    return StageCode(dict(digests), dict(sorted(distributions.items())))
+
+
+def _distributions(top: str) -> Mapping[str, str]:
+    """Versions of the distributions behind a top-level name: of all, where several share a folder."""
+    spec = IMPORTER.look_for(top)
+    if spec is not None and spec.origin is None:
+        return distributions_sharing(top)
+    return dict([distribution_of(top) or (top, "absent")])
 
 
 def import_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path | None = None) -> dict[str, Path]:
@@ -328,8 +338,9 @@ class _Running:
         loaded = sys.modules.get(module)
         if loaded is not None and getattr(loaded.__spec__, "loader", None) is not IMPORTER:
             raise ConfigError(
-                f"module {module!r} ({spec.origin}) was imported before pgolf could read it, so its key might not be "
-                "of the code that runs; import pgolf first, or install the module as a distribution"
+                f"module {module!r} ({spec.origin}) was imported before a stage asked for it, so its key might not be "
+                "of the code that runs; import pgolf's stages or ask for a plan first, or install the module as a "
+                "distribution"
             )
         return CODE.files[module]
 
@@ -457,13 +468,19 @@ def _imports(tree: ast.Module, package: str, where: str) -> tuple[Import, ...]:
 
 
 def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and description of whatever reads the environment, runs text as code, or loads modules from files."""
+    """Line and description of whatever does more than a digest of code shows."""
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             name = node.attr
+            if name == "__doc__":  # of its own docstring a module says __doc__, and then keeps it
+                yield node.lineno, "reads a docstring, which is in no digest"
+        elif isinstance(node, ast.ImportFrom):
+            name = (node.module or "").partition(".")[0]
         elif isinstance(node, ast.alias):
             name = node.name.rpartition(".")[2]
+            if node.name.startswith("multiprocessing."):
+                name = "multiprocessing"
             if name in _DYNAMIC_IMPORTS and node.asname not in (None, name):
                 yield node.lineno, f"calls {name} by another name"
         elif isinstance(node, ast.Name):
@@ -476,6 +493,10 @@ def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"hands on {name}"
         elif name in _ENVIRONMENT:
             yield node.lineno, f"reads environment variables ({name})"
+        elif name in _TEXT_OF_CODE:
+            yield node.lineno, f"reads the text of code by {name}, whose comments are in no digest"
+        elif name in _PROCESSES:
+            yield node.lineno, f"starts processes by {name}, which would run the code as it is on the disk then"
         elif name in _LOADERS or name == "runpy":
             yield node.lineno, f"loads code by {name}"
 

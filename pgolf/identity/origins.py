@@ -64,6 +64,14 @@ def distribution_of(top: str) -> tuple[str, str] | None:
     return None
 
 
+@cache
+def distributions_sharing(top: str) -> dict[str, str]:
+    """Versions of all distributions that install into a folder without __init__.py."""
+    from importlib import metadata
+
+    return {name: _public(metadata.version(name)) for name in _distributions_by_module().get(top, ())}
+
+
 def _public(version: str) -> str:
     return version.partition("+")[0]
 

@@ -29,10 +29,11 @@ PACKAGES = ("pgolf", "tasks", "flows")
 _LIBRARY = sys.stdlib_module_names
 # In a zip: where each module lay, which is what tracebacks name.
 _ORIGINS = "ORIGINS"
-# What follows `import` or `from` where a line begins. Where that is no import statement, nothing is lost.
-_IMPORTS = re.compile(rb"^\s*(?:import|from)\s+([\w., ]+)", re.MULTILINE)
+# What follows `import` or `from` where a statement begins. Where that is no import statement, nothing is lost.
+_IMPORTS = re.compile(rb"(?:^|[;:])\s*(?:import|from)\s+([\w., ]+)", re.MULTILINE)
 # Modules that are imported without being watched: those that the watch needs, and those that no stage reaches.
-_UNWATCHED = ("pgolf.errors", "pgolf.identity", "tasks", "flows")
+_UNWATCHED = ("pgolf", "pgolf.errors", "tasks", "flows")
+_UNWATCHED_BELOW = ("pgolf.identity.", "tasks.", "flows.")
 # Of a .pyc: named by the hash of its source, to be compared with the source (PEP 552).
 _PYC_HEADER = importlib.util.MAGIC_NUMBER + (0b11).to_bytes(4, "little")
 
@@ -62,21 +63,33 @@ class Snapshot:
         for package in packages:
             if not os.path.isfile(os.path.join(root, package, "__init__.py")):
                 continue
-            for folder, folders, names in os.walk(os.path.join(root, package)):
+            walked = set()
+            for folder, folders, names in os.walk(os.path.join(root, package), followlinks=True):
                 folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
+                if os.path.realpath(folder) in walked:  # a link to a folder above
+                    folders.clear()
+                    continue
+                walked.add(os.path.realpath(folder))
                 for name in sorted(names):
-                    if name.endswith(".py"):
-                        path = os.path.join(folder, name)
+                    path = os.path.join(folder, name)
+                    # Editors leave links to nowhere whose names end in .py.
+                    if name.endswith(".py") and name[:-3].isidentifier() and os.path.isfile(path):
                         files[_module_name(os.path.relpath(path, root))] = _read(path)
         return cls(root, files)
 
     @classmethod
     def of_zip(cls, archive: str) -> "Snapshot":
-        """One that `write` has written."""
+        """One that `write` has written, or that somebody packed."""
         import json
         import zipfile
 
         with zipfile.ZipFile(archive) as zipped:
+            if _ORIGINS not in zipped.namelist():
+                names = [name for name in zipped.namelist() if name.endswith(".py") and name.split("/")[0] in PACKAGES]
+                found = {
+                    _module_name(name): SourceFile(os.path.join(archive, name), zipped.read(name)) for name in names
+                }
+                return cls(archive, found)
             origins = json.loads(zipped.read(_ORIGINS))
             files = {
                 name: SourceFile(path, zipped.read(_name_in_zip(name, path)))
@@ -133,6 +146,8 @@ class SnapshotImporter:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        # This module, for whoever imports pgolf once more: a process has one snapshot.
+        self.module: ModuleType | None = None
         self.packages = {name for name in PACKAGES if name in snapshot.files}
         # Top-level names that modules of the snapshot import.
         self.wanted: set[str] = set()
@@ -210,7 +225,7 @@ class SnapshotImporter:
                 name.strip().partition(b".")[0].partition(b" ")[0].decode() for name in names.split(b",")
             )
         code = self.get_code(module.__name__)
-        if module.__name__.startswith(_UNWATCHED):
+        if module.__name__ in _UNWATCHED or f"{module.__name__}.".startswith(_UNWATCHED_BELOW):
             exec(code, module.__dict__)
             return
         from pgolf.identity.watch import watching_import
@@ -220,6 +235,21 @@ class SnapshotImporter:
 
     def is_package(self, fullname: str) -> bool:
         return self.snapshot.files[fullname].is_package
+
+    def get_data(self, path: str) -> bytes:
+        """A file as it is on the disk, for `pkgutil`; of a module the snapshot's."""
+        for file in self.snapshot.files.values():
+            if file.path == path:
+                return file.text
+        with open(path, "rb") as data:
+            return data.read()
+
+    def get_resource_reader(self, fullname: str) -> object:
+        """For `importlib.resources`."""
+        from importlib.readers import FileReader
+
+        self.path = self.snapshot.files[fullname].path
+        return FileReader(self)  # type: ignore[arg-type]
 
     def get_source(self, fullname: str) -> str:
         return importlib.util.decode_source(self.snapshot.files[fullname].text)
@@ -270,6 +300,7 @@ def begin(package_folder: str) -> None:
     for name in ("pgolf", __name__):  # which Python itself has imported
         show_lines(CODE.files[name])
     IMPORTER = SnapshotImporter(CODE)
+    IMPORTER.module = sys.modules[__name__]
     sys.meta_path.insert(0, IMPORTER)
     if numbas_cache := sys.modules.get("numba.core.caching"):  # as in a notebook
         from pgolf.identity.kernel_cache import register

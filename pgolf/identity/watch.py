@@ -18,25 +18,31 @@ from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import unquote
 
 from pgolf.errors import UndeclaredRead
 from pgolf.identity.environment import hide_where
-from pgolf.identity.origins import is_installed, is_of_interpreter, top_in_site
+from pgolf.identity.origins import distribution_of, is_installed, is_of_interpreter, top_in_site
 from pgolf.identity.snapshot import CODE
 
 # What may do more on a stage's thread than a stage may: it loads code, starts ranks, reports and answers signals.
 _MACHINERY_BESIDES_IMPORTS = ("flows", "tasks", "pgolf.pipeline", "pgolf.machine")
 _MACHINERY = (*_MACHINERY_BESIDES_IMPORTS, "pgolf.identity")
 # Where libraries look for what the machine has, and keep what they compiled.
-_SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib", "/opt/", "/run/", "/nix/", "/var/lib/", "/bin/")
-_COMPILED = ("torchinductor", "/.triton/", "/.cache/", "/.nv/", "/__pycache__/")
+_SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib/", "/lib64/", "/nix/store/")
+_COMPILED = ("/torchinductor", "/.triton/", "/.nv/", "/__pycache__/", "/.cache/torch/", "/.cache/numba/")
+# Modules of the standard library that know themselves which files of the system they read.
+_OF_THE_SYSTEM = frozenset(
+    {"zoneinfo", "mimetypes", "platform", "locale", "gettext", "ssl", "socket", "uuid", "getpass"}
+)
 _METADATA = (".dist-info/", ".egg-info/")  # versions and entry points of distributions, wherever they lie
-_FOR_ALL = ("/dev/null", "/dev/urandom", "/dev/shm/")
+_FOR_ALL = ("/dev/null", "/dev/urandom", "/usr/share/zoneinfo/")
 _LOOPBACK = ("127.", "::1", "localhost")
 _ONLY_WRITES = os.O_TRUNC | os.O_EXCL
 _IMPORT_SYSTEM = "<frozen importlib"
 
 _of_this_thread = threading.local()
+_running: list["Watch"] = []
 
 
 class Watch:
@@ -67,9 +73,12 @@ class Watch:
         if path is None or isinstance(path, int):  # open already
             return
         name = os.path.abspath(os.fsdecode(path))
-        if isinstance(flags, int) and (flags & _ONLY_WRITES or flags & os.O_ACCMODE == os.O_WRONLY):
+        if self._holds(name) or os.path.isdir(name):
+            return
+        is_new = not os.path.lexists(name)
+        if isinstance(flags, int) and (flags & _ONLY_WRITES or (is_new and flags & os.O_CREAT)):
             self.files.add(name)
-        elif not self._holds(name) and os.path.lexists(name) and not os.path.isdir(name):
+        elif not is_new and not (isinstance(flags, int) and flags & os.O_ACCMODE == os.O_WRONLY):
             self._refuse_unless_installed(name)
 
     def load(self, _module: str, file: str | None, *_paths: object) -> None:
@@ -88,9 +97,12 @@ class Watch:
             self.open(name, "rb", os.O_RDONLY)
 
     def open_database(self, path: Any) -> None:
-        """SQLite opens a file."""
-        if os.fsdecode(path) != ":memory:":
-            self.open(path, "rb", os.O_RDONLY)
+        """SQLite opens a file, or makes one. A file that it attaches later is not seen."""
+        name = os.fsdecode(path)
+        if name.startswith("file:"):
+            name = unquote(name.removeprefix("file:").partition("?")[0])
+        if name and name != ":memory:":
+            self.open(name, "rb", os.O_RDWR | os.O_CREAT)
 
     def start(self, program: object, *_arguments: object) -> None:
         """A program is started."""
@@ -112,10 +124,18 @@ class Watch:
         """A temporary folder is made."""
         self.folders += (os.path.join(os.path.abspath(os.fsdecode(path)), ""),)
 
+    def link(self, source: Any, *_target: object) -> None:
+        """A file gets another name, under which it could be read."""
+        self.open(source, "rb", os.O_RDONLY)
+
     def rename(self, source: Any, target: Any, *_folders: object) -> None:
         """A file gets another name."""
         if os.path.abspath(os.fsdecode(source)) in self.files:
             self.files.add(os.path.abspath(os.fsdecode(target)))
+
+    def is_by_machinery(self) -> bool:
+        """Whether our own machinery, and not the stage, is at work on this thread."""
+        return any(_belongs_to(frame, _MACHINERY_BESIDES_IMPORTS) for frame in self._stack())
 
     def _holds(self, path: str) -> bool:
         return path in self.files or path.startswith(self.folders)
@@ -129,14 +149,19 @@ class Watch:
             return
         if any(part in path for part in _METADATA):
             return
-        by_library = _is_library(self._reader())
+        reader = self._reader()
+        by_library = _is_library(reader)
         top = top_in_site(path)
-        if top is not None and (by_library or top in sys.modules):
+        if top is not None and (top in sys.modules or (by_library and distribution_of(top) is not None)):
             return
         if by_library and (path.startswith(_SYSTEM) or any(part in path for part in _COMPILED)):
             return
-        if by_library and any(frame.f_globals.get("__name__") == "linecache" for frame in self._stack()):
-            return  # which shows a line of the stack that it looks at
+        if by_library and path in (file.path for file in CODE.files.values()):
+            return  # compilers look at the source of what they compile
+        if path in (os.path.abspath(frame.f_code.co_filename) for frame in self._stack(whole=True)):
+            return  # a line of the stack is shown
+        if path.startswith(_SYSTEM) and innermost is not None and _top_of(innermost) in _OF_THE_SYSTEM:
+            return
         before_ours = itertools.takewhile(lambda frame: not _is_ours(frame), self._stack())
         if any(frame.f_code.co_name == "<module>" and _is_library(frame) for frame in before_ours):
             return  # a library's own settings, while it is imported
@@ -161,10 +186,10 @@ class Watch:
         self.first_error = self.first_error or error
         raise error
 
-    def _stack(self, innermost: FrameType | None = None) -> Iterator[FrameType]:
+    def _stack(self, innermost: FrameType | None = None, *, whole: bool = False) -> Iterator[FrameType]:
         """Frames from the innermost (default: of this thread) to the one that began to watch, without that one."""
         frame: FrameType | None = innermost or sys._getframe(1)
-        while frame is not None and frame is not self.outermost:
+        while frame is not None and (whole or frame is not self.outermost):
             if frame.f_globals is not _GLOBALS:
                 yield frame
             frame = frame.f_back
@@ -175,6 +200,10 @@ class Watch:
 
 
 _GLOBALS = globals()
+
+
+def _top_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _is_ours(frame: FrameType) -> bool:
@@ -204,9 +233,13 @@ def watching(watch: Watch, outermost: FrameType | None = None) -> Iterator[None]
     before = _now()
     watch.outermost = outermost or sys._getframe(2)
     _of_this_thread.watch = watch
+    if watch.is_stage:
+        _running.append(watch)
     try:
         yield
     finally:
+        if watch.is_stage:
+            _running.remove(watch)
         watch.ended, watch.outermost = True, None
         _of_this_thread.watch = before
     if watch.first_error is not None:
@@ -223,8 +256,8 @@ def watching_import(module: str) -> Iterator[None]:
     now = _now()
     if now is not None:
         now.load_ours(module)
-    modules = None if now is None else now.modules
-    with watching(Watch(f"the import of {module}", (), modules=modules, is_stage=False), sys._getframe(2)):
+    modules, is_stage = (None, False) if now is None else (now.modules, now.is_stage)
+    with watching(Watch(f"the import of {module}", (), modules=modules, is_stage=is_stage), sys._getframe(2)):
         yield
 
 
@@ -237,7 +270,10 @@ def _now() -> Watch | None:
         thread = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
         watch = getattr(thread, "_pgolf_watch", None)
         _of_this_thread.watch = watch
-    return watch if watch is not None and not watch.ended else None
+    if watch is None or not watch.ended:
+        return watch
+    # The thread of a pool that an earlier stage has filled works for the one that runs now, if that is one.
+    return _running[0] if watch.is_stage and len(_running) == 1 else None
 
 
 # By the names of Python's audit events.
@@ -252,7 +288,9 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "os.system": Watch.start,
     "os.exec": Watch.start,
     "os.posix_spawn": Watch.start,
+    "os.link": Watch.link,
     "os.rename": Watch.rename,
+    "os.symlink": Watch.link,
     "socket.connect": Watch.connect,
     "tempfile.mkdtemp": Watch.make_folder,
 }
@@ -268,7 +306,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _start(thread: threading.Thread) -> None:
     """`Thread.start`, of which Python tells no hook before 3.12."""
-    thread._pgolf_watch = _now()  # type: ignore[attr-defined]
+    watch = _now()
+    if watch is not None and watch.is_by_machinery():
+        watch = None
+    thread._pgolf_watch = watch  # type: ignore[attr-defined]
     _START(thread)
 
 
@@ -281,9 +322,15 @@ def is_watched() -> bool:
     return watch is not None and watch.is_stage
 
 
+def _hides() -> bool:
+    """Whether the environment is to be hidden from whoever asks."""
+    watch = _now()
+    return watch is not None and watch.is_stage and not watch.is_by_machinery()
+
+
 @cache
 def _begin() -> None:
     """Once in a process: a hook cannot be taken away."""
     sys.addaudithook(_hook)
     threading.Thread.start = _start  # type: ignore[assignment, method-assign]
-    hide_where(is_watched)
+    hide_where(_hides)

@@ -134,6 +134,29 @@ def test_children_get_the_modules_of_others_too(copy):
     assert child.stdout.split() == ["11", "11"], child.stderr
 
 
+@pytest.mark.parametrize("statement", ["import json; import scale; V = scale.V", "if True: import scale; V = scale.V"])
+def test_modules_that_are_imported_before_keys_are_made_join_however_they_are_imported(copy, statement):
+    write(copy, {"pgolf/probe.py": statement, "beside/scale.py": "V = 11"})
+    assert run(copy, before="import pgolf.probe") == "11 ['scale'] {}"
+
+
+def test_of_a_folder_that_distributions_share_all_versions_count(copy):
+    for name in ("aaa", "bbb"):
+        folder = f"site-packages/kit_{name}-1.0.dist-info"
+        about = f"Metadata-Version: 2.1\nName: kit-{name}\nVersion: 1.0\n"
+        write(copy, {f"site-packages/kit/{name}.py": "V = 11", f"{folder}/METADATA": about})
+        write(copy, {f"{folder}/RECORD": f"kit/{name}.py,,\n"})
+    write(copy, {"pgolf/probe.py": "from kit.aaa import V"})
+    assert run(copy, path="site-packages") == "11 [] {'kit-aaa': '1.0', 'kit-bbb': '1.0'}"
+
+
+def test_a_name_that_only_begins_like_one_of_ours_is_watched_while_it_is_imported(copy):
+    write(copy, {"table.txt": "11", "pgolf/probe.py": "from flows_table import V"})
+    write(copy, {"beside/flows_table.py": f"V = open({str(copy / 'table.txt')!r}).read()"})
+    with pytest.raises(AssertionError, match="UndeclaredRead"):
+        run(copy)
+
+
 def distribution(version: str, *, name: str = "Scale-Kit", top: str = "scale") -> dict[str, str]:
     folder = f"site-packages/{name.replace('-', '_').lower()}-{version}.dist-info"
     return {
@@ -179,8 +202,8 @@ def test_a_module_that_was_imported_before_is_refused_and_says_what_to_do(copy):
     write(copy, {"pgolf/probe.py": "from scale import V", "beside/scale.py": "V = 11"})
     printed = run(copy, code="import scale\n" + SHOW)
     assert "module 'scale'" in printed
-    assert "was imported before pgolf could read it" in printed
-    assert "import pgolf first" in printed
+    assert "was imported before a stage asked for it" in printed
+    assert "ask for a plan first" in printed
 
 
 HIDDEN = {
@@ -197,6 +220,11 @@ HIDDEN = {
     "a loader by file": "import importlib.util as u\nV = u.spec_from_file_location('scale', 'scale.py')",
     "an import by another name": "from importlib import import_module as load\nV = load('scale').V",
     "an import handed on": "import importlib\nV = list(map(importlib.import_module, ['scale']))",
+    "a docstring of another": "import json\nV = json.__doc__",
+    "the text of code": "import inspect, json\nV = inspect.getdoc(json)",
+    "processes": "import multiprocessing as m\nV = 11",
+    "processes by another way": "from multiprocessing.pool import Pool\nV = 11",
+    "a pool of processes": "from concurrent.futures import ProcessPoolExecutor\nV = 11",
     "a loader by its class": "from importlib.machinery import SourceFileLoader\nV = 11",
 }
 

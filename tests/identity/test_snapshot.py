@@ -120,6 +120,50 @@ def test_a_module_that_was_added_meanwhile_is_not_there(copy):
     assert printed == "pgolf.probe"
 
 
+def test_what_editors_and_people_leave_among_the_files_is_no_code(copy):
+    write(copy, "V = 11")
+    (copy / "pgolf/.#probe.py").symlink_to("me@host.1:2")
+    (copy / "pgolf/gone.py").symlink_to("nowhere.py")
+    os.mkfifo(copy / "pgolf/pipe.py")
+    (copy / "pgolf/loop").symlink_to(copy / "pgolf")
+    assert run(copy, "from pgolf.probe import V; print(V)") == "11"
+
+
+def test_a_part_that_is_a_link_to_another_folder_is_code(copy):
+    (copy / "elsewhere").mkdir()
+    (copy / "elsewhere/__init__.py").write_text("V = 11\n")
+    (copy / "pgolf/part").symlink_to(copy / "elsewhere")
+    assert run(copy, "import pgolf.part; print(pgolf.part.V)") == "11"
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "import importlib; importlib.reload(pgolf)",
+        "[sys.modules.pop(name) for name in list(sys.modules) if name.startswith('pgolf')]; import pgolf",
+    ],
+)
+def test_a_process_has_one_snapshot_however_often_pgolf_is_imported(copy, again):
+    write(copy, "V = 11")
+    edit = f"open({str(copy / PROBE)!r}, 'w').write('V = 12')"
+    code = f"import pgolf, sys; {edit}; {again}; import pgolf.probe\nfrom pgolf.identity.snapshot import CODE\n"
+    assert run(copy, code + "print(pgolf.probe.V, CODE.is_on_disk())") == "11 False"
+
+
+def test_pgolf_runs_from_a_zip_file_that_somebody_packed(copy):
+    write(copy, "V = 11")
+    shutil.make_archive(str(copy / "packed"), "zip", copy, "pgolf")
+    shutil.rmtree(copy / "pgolf")
+    code = "from pgolf.probe import V; from pgolf.identity.closure import code_digests; code_digests('pgolf.probe')"
+    assert run(copy, f"{code}; print(V)", path=copy / "packed.zip") == "11"
+
+
+def test_files_beside_the_code_are_found_as_in_any_package(copy):
+    (copy / "pgolf/identity/notes.txt").write_text("11")
+    code = "import pkgutil, importlib.resources as r; print(pkgutil.get_data('pgolf.identity', 'notes.txt').decode(),"
+    assert run(copy, f"{code} r.files('pgolf.identity').joinpath('notes.txt').read_text())") == "11 11"
+
+
 def test_a_traceback_shows_the_line_that_ran(copy):
     write(copy, "def f():\n    return 1 / 0  # as it ran")
     printed = run(

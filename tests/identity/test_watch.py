@@ -36,6 +36,8 @@ def package(tmp_path_factory) -> Path:
         (root / folder).mkdir()
     (root / "in/data.txt").write_text("11")
     (root / "outside.txt").write_text("11")
+    (root / ".cache/hub").mkdir(parents=True)
+    (root / ".cache/hub/x.txt").write_text("11")
     (root / "beside.py").write_text("V = 11")
     (root / "in/link.txt").symlink_to(root / "in/data.txt")
     (root / "out_link.txt").symlink_to(root / "in/data.txt")
@@ -64,6 +66,19 @@ REFUSED = {
     "a descriptor": "    return os.read(os.open(root / 'outside.txt', os.O_RDONLY), 9)",
     "a file opened to read and write": "    return open(root / 'outside.txt', 'r+').read()",
     "a file that is appended to and read": "    return open(root / 'outside.txt', 'a+').read()",
+    "what it only appended to": (
+        "    open(root / 'outside.txt', 'a').close()\n    return open(root / 'outside.txt').read()"
+    ),
+    "a file it gave a name in its output": (
+        "    os.link(root / 'outside.txt', root / 'out/hard')\n    return open(root / 'out/hard').read()"
+    ),
+    "a file it linked to": (
+        "    os.symlink(root / 'outside.txt', root / 'out/soft')\n    return open(root / 'out/soft').read()"
+    ),
+    "a file in a cache": "    import numpy as np\n    return np.loadtxt(root / '.cache/hub/x.txt')",
+    "a database by its address": (
+        "    import sqlite3\n    return sqlite3.connect(f'file:{root}/outside.txt?mode=ro', uri=True)"
+    ),
     "a map": "    import mmap\n    return mmap.mmap(open(root / 'outside.txt').fileno(), 0, prot=mmap.PROT_READ)[:]",
     "an array that numpy reads": "    import numpy as np\n    return np.loadtxt(root / 'outside.txt')",
     "a database": "    import sqlite3\n    return sqlite3.connect(root / 'outside.txt')",
@@ -117,6 +132,16 @@ ALLOWED = {
     "what it wrote": "    (root / 'out/x').write_text('11')\n    return (root / 'out/x').read_text()",
     "what it wrote elsewhere": (
         "    Path('x').write_text('11')\n    Path('x').rename('y')\n    return Path('y').read_text()"
+    ),
+    "what it made and opened again": (
+        "    open('p', 'a+').close()\n    os.close(os.open('q', os.O_RDWR | os.O_CREAT))\n"
+        "    return '11' + open('p').read() + open('q').read()"
+    ),
+    "the lines of a stack": (
+        "    import logging\n    logging.basicConfig()\n    logging.warning('x', stack_info=True)\n    return '11'"
+    ),
+    "the zone and the platform": (
+        "    import platform, zoneinfo\n    zoneinfo.ZoneInfo('UTC'); platform.platform()\n    return '11'"
     ),
     "a temporary file": (
         "    import tempfile\n    with tempfile.NamedTemporaryFile() as file:\n"
@@ -198,6 +223,36 @@ def make(root):
 """
     seen = run(package, probe, BPB_SCALE="0.5", NVIDIA_TF32_OVERRIDE="1", TMPDIR="/tmp", HOME="/home/someone")
     assert seen == str([None, False, False, False, False, None, None, "/home/someone", True, False, True])
+
+
+def test_the_thread_of_a_pool_works_for_the_stage_that_runs(package):
+    probe = """
+from concurrent.futures import ThreadPoolExecutor
+POOL = ThreadPoolExecutor(1)
+def make(root):
+    return POOL.submit(lambda: (root / "in/data.txt").read_text()).result()
+def again(root):
+    return POOL.submit(lambda: (root / "outside.txt").read_text()).result()
+"""
+    code = SETUP.replace(
+        "    print(made)\n",
+        """    print(made)
+    with watching(Watch("next", [])):
+        pgolf.probe.again(root)
+""",
+    )
+    printed = run(package, probe, code=code)
+    assert printed.startswith("11\nREFUSED")
+    assert "next opens" in printed
+
+
+def test_whoever_listens_to_a_stage_on_its_thread_sees_the_environment(package):
+    (package / "tasks").mkdir(exist_ok=True)
+    (package / "tasks/__init__.py").write_text("import pgolf as pgolf\n")
+    (package / "tasks/told.py").write_text("import os\ndef told(then):\n    return then(os.environ)\n")
+    probe = "told = []\ndef make(root):\n    return told[0](lambda environment: environment['BPB_SCALE'])"
+    code = SETUP.replace("try:\n", "import tasks.told\npgolf.probe.told.append(tasks.told.told)\ntry:\n", 1)
+    assert run(package, probe, code=code, BPB_SCALE="0.5") == "0.5"
 
 
 def test_others_see_their_variables_and_files_while_a_stage_runs(package):
