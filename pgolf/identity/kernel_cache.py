@@ -12,11 +12,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import metadata
 from types import FunctionType, ModuleType
 
+from pgolf.errors import ConfigError
 from pgolf.identity.closure import code_digests
 from pgolf.identity.snapshot import CODE
 
@@ -51,8 +52,10 @@ def register(caching: ModuleType) -> None:
 class ClosureLocator:
     """Tells numba where the compilation of one function is kept, and what it was made from."""
 
-    def __init__(self, folder: str, digest: str, file: str, line: int) -> None:
-        self._folder, self._digest, self._py_file, self._line = folder, digest, file, line
+    def __init__(self, function: FunctionType, folder: str, digest: str, file: str) -> None:
+        self._folder, self._digest, self._py_file = folder, digest, file
+        self._line = function.__code__.co_firstlineno
+        self._function, self._constants = function, dict(_constants(function, set()))
 
     @classmethod
     def from_function(cls, function: FunctionType, file: str) -> "ClosureLocator | None":
@@ -61,9 +64,16 @@ class ClosureLocator:
             return None
         digest = compiled_from(function.__module__)
         folder = _writable_folder(os.path.dirname(CODE.files[function.__module__].path), digest[:16])
-        return cls(folder, digest, file, function.__code__.co_firstlineno)
+        return cls(function, folder, digest, file)
 
     def ensure_cache_path(self) -> None:
+        """Called before a compilation is kept. Raises ConfigError if it is not of the code that names it."""
+        for (module, name), value in _constants(self._function, set()):
+            if self._constants.get((module, name), value) != value:
+                raise ConfigError(
+                    f"{module}.{name} was changed in this process from {self._constants[module, name]} to {value}, and "
+                    "compiled loops that use it would be found by others; edit the source instead"
+                )
         os.makedirs(self._folder, exist_ok=True)
 
     def get_cache_path(self) -> str:
@@ -74,6 +84,18 @@ class ClosureLocator:
 
     def get_disambiguator(self) -> str:
         return str(self._line)
+
+
+def _constants(function: FunctionType, seen: set[FunctionType]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Module, name and value of the plain constants that a loop and the loops which it calls are compiled with."""
+    seen.add(function)
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, bool | int | float | complex | str | tuple):
+            yield (function.__module__, name), repr(value)
+        inner = getattr(value, "py_func", None)
+        if isinstance(inner, FunctionType) and inner not in seen:
+            yield from _constants(inner, seen)
 
 
 @cache

@@ -106,7 +106,7 @@ class Watch:
 
     def start(self, program: object, *_arguments: object) -> None:
         """A program is started."""
-        if not _is_library(self._reader()):
+        if not _is_library(self._reader()) and not self._asks_the_system():
             self._refuse(f"starts the program {program}")
 
     def run_text(self, *_text: object) -> None:
@@ -160,7 +160,7 @@ class Watch:
             return  # compilers look at the source of what they compile
         if path in (os.path.abspath(frame.f_code.co_filename) for frame in self._stack(whole=True)):
             return  # a line of the stack is shown
-        if path.startswith(_SYSTEM) and innermost is not None and _top_of(innermost) in _OF_THE_SYSTEM:
+        if path.startswith(_SYSTEM) and self._asks_the_system():
             return
         before_ours = itertools.takewhile(lambda frame: not _is_ours(frame), self._stack())
         if any(frame.f_code.co_name == "<module>" and _is_library(frame) for frame in before_ours):
@@ -193,6 +193,10 @@ class Watch:
             if frame.f_globals is not _GLOBALS:
                 yield frame
             frame = frame.f_back
+
+    def _asks_the_system(self) -> bool:
+        before_ours = itertools.takewhile(lambda frame: not _is_ours(frame), self._stack())
+        return any(_top_of(frame) in _OF_THE_SYSTEM for frame in before_ours)
 
     def _reader(self) -> FrameType | None:
         """Whoever called the standard library."""

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 # A loop that adds up what other files decide, each in its way. An edit is 11 -> 12 in one of them.
 CALLEES = {
@@ -75,6 +77,14 @@ def test_a_notebook_that_had_numba_before_pgolf_and_settings_of_numba(copy):
     write(copy, edited="constant")
     assert run(copy, NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator") == (120, 0)
     assert run(copy) == (120, 1)
+
+
+def test_a_process_that_changed_a_constant_keeps_no_compilation(copy):
+    write(copy, ("constant",))
+    (copy / "pgolf/loop.py").write_text(LOOP.format(imports="constant = 11", terms="constant"))
+    with pytest.raises(AssertionError, match=r"pgolf.loop.constant was changed in this process from 11 to 12"):
+        run(copy, before="import pgolf.loop; pgolf.loop.constant = 12")
+    assert run(copy) == (110, 0)
 
 
 def test_where_the_source_may_not_be_written_the_users_cache_is_taken(copy, tmp_path):
