@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pgolf.config import StageConfig
 from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
-from pgolf.corpus.data_files import find_data
 from pgolf.corpus.document_files import document_files
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards_config import ShardsConfig
@@ -35,6 +34,9 @@ from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
 from pgolf.submission.bundle import bundle
 from pgolf.train.config import TrainStageConfig
+
+if TYPE_CHECKING:
+    from pgolf.corpus.data_files import DataFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class External:
         if self.holds == "documents":
             return {file.identity: file.path for file in document_files(self.path).files}
         if self.holds == "data":
-            return find_data(self.path, self.tokenizer).by_name
+            return self._data().by_name
         if self.holds == "every file":
             return {str(path.relative_to(self.path)): path for path in sorted(self.path.rglob("*")) if path.is_file()}
         return {"": self.path}
@@ -73,7 +75,12 @@ class External:
         """What lies there and is not read, with counts; empty if everything is. Raises as `files`."""
         if self.holds == "documents":
             return document_files(self.path).about_left_out()
-        return find_data(self.path, self.tokenizer).about_missing() if self.holds == "data" else ""
+        return self._data().about_missing() if self.holds == "data" else ""
+
+    def _data(self) -> "DataFiles":
+        from pgolf.corpus.data_files import find_data  # needs numpy, which most plans do not
+
+        return find_data(self.path, self.tokenizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,13 +18,12 @@ from pgolf.pipeline.plan import Step
 from pgolf.pipeline.writable import unwritable
 from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
-from pgolf.tables.parquet import longest_name
-from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
+from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.train.config import TrainStageConfig
 
 # Folders that the store makes in itself, beside its outputs.
 _IN_STORE = (".locks", ".running", "partial")
-_IN_RESULTS = (SCORES.name, ATTEMPTS.name, STAGES.name, "figures")
+_IN_RESULTS = (*FOLDERS, "figures")
 
 
 def check_run(

@@ -63,11 +63,6 @@ def append_table(results: Path, spec: TableSpec, run_key: str, table: pa.Table) 
     return path
 
 
-def longest_name(run_key: str) -> str:
-    """The longest name of a file that is written for a run: that of a table before it is whole."""
-    return f".{run_key}.parquet.{2**22}-{4 * 'ff'}.tmp"
-
-
 def _file_of(results: Path, spec: TableSpec, run_key: str) -> Path:
     if not _RUN_KEY.fullmatch(run_key):
         raise ResultsError(

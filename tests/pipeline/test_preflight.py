@@ -25,7 +25,8 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from pgolf.tables.parquet import longest_name
+from pgolf.tables.file_names import FOLDERS, longest_name
+from pgolf.tables.schema import ATTEMPTS, DECLARATIONS, SCORES, STAGES
 from tests.tiny import write_documents
 
 
@@ -256,6 +257,10 @@ def test_a_name_that_no_file_system_holds_is_said_to_be_too_long(tmp_path, monke
         assert " bytes" in told
         assert "shorten it" in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folders_of_tables_are_those_of_their_declarations():
+    assert tuple(table.name for table in (SCORES, ATTEMPTS, STAGES, DECLARATIONS)) == FOLDERS
 
 
 def test_the_longest_name_of_a_recipe_leaves_room_for_its_tables():
