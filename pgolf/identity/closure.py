@@ -7,6 +7,7 @@ executed here; what is parsed is what this process runs (`pgolf.identity.snapsho
 
 import ast
 import hashlib
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,11 @@ _LOADERS = frozenset(
     {"spec_from_file_location", "spec_from_loader", "module_from_spec", "SourceFileLoader", "SourcelessFileLoader"}
     | {"ExtensionFileLoader", "run_path", "run_module", "load_source"}
 )
+# Where none of these words stands, a source hides nothing. As attributes exec, eval and compile are others' methods.
+_WORDS = "|".join(
+    sorted({*_DYNAMIC_IMPORTS, *_ENVIRONMENT, *_LOADERS, *_TEXT_OF_CODE, *_PROCESSES, "runpy", r"__doc__"})
+)
+_MAY_HIDE_SOMETHING = re.compile(rf"\b(?:{_WORDS})\b|(?<![.\w])(?:{'|'.join(sorted(_RUNNING_TEXT))})\b".encode())
 _PARSING = threading.Lock()
 _PARSE_TRIES = 10
 
@@ -256,7 +262,10 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     _write_canonical(tree, pieces, keep_docstrings=b"__doc__" in source)
     digest = hashlib.sha256("".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
     package = module if is_package else module.rpartition(".")[0]
-    found = _SOURCES[key] = Source(digest, _imports(tree, package, where), tuple(_hidden(tree)))
+    # Identifiers may be spelled with other characters than ASCII.
+    may_hide = not source.isascii() or _MAY_HIDE_SOMETHING.search(source) is not None
+    hidden = tuple(_hidden(tree)) if may_hide else ()
+    found = _SOURCES[key] = Source(digest, _imports(tree, package, where), hidden)
     return found, tree
 
 
