@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -150,10 +151,8 @@ def _unreadable(file: DocumentFile, why: str) -> DocumentError:
 def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
     repeated: list[str] = []
     try:
-        text = line.decode("utf-8")
-        # Only a line that names the field twice can have it twice; the hook takes half as long again.
-        twice = text.count(json.dumps(field)) > 1 or text.count(json.dumps(field, ensure_ascii=False)) > 1
-        record = json.loads(text, object_pairs_hook=partial(_one_each, repeated) if twice else None)
+        # Names are compared as read: JSON has many spellings of one.
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=partial(_one_each, repeated))
     except UnicodeDecodeError as error:
         return DocumentError(f"{where}: not UTF-8 ({_what(error)})")
     except (ValueError, RecursionError) as error:
@@ -179,8 +178,8 @@ def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
 def _one_each(repeated: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of these pairs; leaves in `repeated` the names that the last one seen, the outermost, has twice."""
     found = dict(pairs)
-    names = [name for name, _ in pairs]
-    repeated[:] = {name for name in found if names.count(name) > 1} if len(found) < len(pairs) else ()
+    times_of = Counter(name for name, _ in pairs) if len(found) < len(pairs) else {}
+    repeated[:] = [name for name, times in times_of.items() if times > 1]
     return found
 
 

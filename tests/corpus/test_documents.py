@@ -75,6 +75,8 @@ def test_a_text_file_is_one_document_and_a_folder_is_read_in_name_order(tmp_path
         (b'{"body": "x"}', r"line 2: no field 'text' \(fields: 'body'\)"),
         (b"{}", r"line 2: no field 'text' \(fields: none\)"),
         (b'{"text": "x", "text": "y"}', r"line 2: has the field 'text' more than once"),
+        (rb'{"text": "x", "te\u0078t": "y"}', r"line 2: has the field 'text' more than once"),
+        (rb'{"\u0074ext": "x", "\u0074\u0065xt": "y"}', r"line 2: has the field 'text' more than once"),
         (b'"x"', r"line 2: a JSON str, expected an object"),
         (rb'{"text": "a\ud800b"}', r"line 2: not text \(character 1 is a lone surrogate\)"),
     ],
@@ -222,6 +224,14 @@ def test_two_columns_of_the_same_name_are_an_error(tmp_path: Path) -> None:
         list(Documents(tmp_path / "a.parquet", skip_bad=9))
     pq.write_table(pa.Table.from_arrays([texts, texts, texts], names=["text", "id", "id"]), tmp_path / "a.parquet")
     assert list(Documents(tmp_path / "a.parquet")) == ["a", "b"]
+
+
+def test_a_field_is_doubled_in_any_spelling_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(rb'{"a/\"\u00e9": "x", "a\/\u0022\u00E9": "y"}')
+    with pytest.raises(DocumentError, match="more than once"):
+        list(Documents(tmp_path / "a.jsonl", text_field='a/"é'))
+    (tmp_path / "b.jsonl").write_bytes(rb'{"te\u0078t": "x"}')
+    assert list(Documents(tmp_path / "b.jsonl")) == ["x"]
 
 
 def test_a_field_of_an_inner_object_is_not_the_documents(tmp_path: Path) -> None:
