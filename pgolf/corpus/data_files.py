@@ -23,6 +23,8 @@ from pgolf.corpus.shards import read_shard
 from pgolf.errors import DataError
 
 _SHARD_LIKE = re.compile(rf"{SHARD_PREFIX}_(train|val_bytes|val)_.*\.bin")
+# Shards in another spelling, packed, or not here to their end: passed over, they would leave a shorter stream.
+_ALIKE = re.compile(rf"{SHARD_PREFIX}.?(train|val)(.?bytes)?(.?\d{{6}}|.*\.bin)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ def find_data(folder: Path, tokenizer: Path | None = None) -> DataFiles:
 
     Every shard's header and size are read, no tokens. Raises DataError for none or several data sets (naming them),
     shards that are not numbered 000000, 000001, …, that a manifest does not list or that do not hold as many tokens as
-    it says, and for none or several tokenizers; ShardError for a file of another kind or size.
+    it says, files that are almost named like shards, and for none or several tokenizers; ShardError for a file of
+    another kind or size.
     """
     below = list(_walk(folder))
     found = list(_candidates(folder, below))
@@ -124,9 +127,15 @@ def _candidates(folder: Path, below: list[Path]) -> Iterator[_Candidate]:
         here = [one for one in candidates if one.shards.is_dir()] or candidates[:1]
         listed |= {one.shards.resolve() for one in here}
         yield from here
-    for shards in dict.fromkeys(path.parent for path in below if _SHARD_LIKE.fullmatch(path.name)):
+    for shards in dict.fromkeys(path.parent for path in below if _is_shard(path, folder)):
         if shards.resolve() not in listed:
             yield _Candidate(shards)
+
+
+def _is_shard(path: Path, folder: Path) -> bool:
+    """By its name, or almost so; but downloaders keep notes on shards in hidden folders."""
+    hidden = any(part.startswith(".") for part in path.parent.relative_to(folder).parts)
+    return bool(_SHARD_LIKE.fullmatch(path.name) or (not hidden and _ALIKE.search(path.name)))
 
 
 def _shards(one: _Candidate, kind: ShardKind) -> tuple[Path, ...]:
@@ -135,6 +144,12 @@ def _shards(one: _Candidate, kind: ShardKind) -> tuple[Path, ...]:
         names = sorted(path.name for path in one.shards.iterdir())
     except OSError as error:
         raise DataError(f"{one.shards}: listed in {one.manifest}, cannot be read ({error.strerror})") from None
+    odd = [name for name in names if _ALIKE.search(name) and not _SHARD_LIKE.fullmatch(name)]
+    if odd:
+        raise DataError(
+            f"{one.shards}: {odd[0]!r} is almost named like a shard, {shard_name('val', 0)}, and would not be read; "
+            "finish its download, unpack or rename it, or move it elsewhere"
+        )
     found = [name for name in names if (match := _SHARD_LIKE.fullmatch(name)) and match[1] == kind]
     expected = [shard_name(kind, index) for index in range(len(found))]
     if found != expected:

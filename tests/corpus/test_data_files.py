@@ -1,6 +1,7 @@
 """One data set is found, whatever lies around it; of several none is chosen."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,39 @@ def test_two_data_sets_of_one_manifest_are_two_candidates(published: Path) -> No
     shutil.copytree(published / "datasets/toy", published / "datasets/bytes")
     with pytest.raises(DataError, match=r"2 data sets\n.*manifest\.json \(bytes\)\n.*manifest\.json \(toy\)\n"):
         find_data(published)
+
+
+@pytest.mark.parametrize("kind", ["published", "loose"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"fineweb_val_000002.bin{ending}" for ending in (".part", ".gz", ".zst", "~", " (1)")),
+        *("fineweb_val_000002.BIN", "Fineweb_val_000002.bin", "FINEWEB_VAL_000002.BIN", ".fineweb_val_000002.bin.Xy1"),
+        *("fineweb-val-000002.bin", "fineweb_val000002.bin", "fineweb_val_000002", "fineweb_val_000002.gz"),
+        *("fineweb_train_000002.bin.part", "fineweb_val_bytes_000000.Bin"),
+    ],
+)
+def test_a_file_almost_named_like_a_shard_is_never_passed_over(
+    kind: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    shards = folder / "datasets/toy" if kind == "published" else folder
+    write_shard(shards / name, [1, 2])
+    with pytest.raises(DataError, match=f"{re.escape(repr(name))} is almost named like a shard"):
+        find_data(folder)
+    (folder / "aside").mkdir()
+    (shards / name).rename(folder / "aside" / name)
+    with pytest.raises(DataError, match="2 data sets"):
+        find_data(folder)
+
+
+def test_what_a_downloader_notes_of_shards_is_none(published: Path, tmp_path: Path) -> None:
+    notes = published / ".cache/huggingface/download/datasets/toy"
+    notes.mkdir(parents=True)
+    for name in ("fineweb_val_000000.bin.metadata", "fineweb_val_000001.bin.lock"):
+        (notes / name).touch()
+    (published / "datasets/toy/fineweb_train_vocab.model").touch()
+    assert taken_in(published, tmp_path / "out") == [TRAIN, VAL]
 
 
 def _shard_and_more(folder: Path) -> tuple[bytes, bytes]:
