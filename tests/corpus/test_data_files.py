@@ -249,6 +249,36 @@ def test_a_tokenizer_that_is_smaller_than_the_ids_is_refused(loose: Path, tmp_pa
         taken_in(loose, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("counted", "says"),
+    [
+        ([[3] * 70, [4]], None),
+        ([[3] * 70, [0]], None),  # a single token may have none
+        ([[3] * 69, [4] * 2], r"val_bytes_000000\.bin: bytes of 69 tokens, fineweb_val_000000\.bin holds 70"),
+        ([[0] * 70, [4]], r"val_bytes_000000\.bin: counts 0 bytes of text for 70 tokens"),
+        ([[0] * 70, [0]], r"counts 0 bytes of text for 70 tokens"),
+        ([[4] * 71], r"1 shards of bytes per token for 2 val shards"),
+    ],
+)
+def test_bytes_that_cannot_be_those_of_the_tokens_are_refused(
+    tmp_path: Path, toy_tokenizer: Path, counted: list[list[int]], says: str | None
+) -> None:
+    val = [[5] * 70, [9]]
+    folder = write_data_folder(tmp_path / "data", train=TRAIN, val=val, val_bytes=counted, tokenizer=toy_tokenizer)
+    if says is None:
+        assert taken_in(folder, tmp_path / "out") == [TRAIN, val]
+        assert [read_shard(path).tolist() for path in open_dataset(tmp_path / "out").val_byte_shards] == counted
+        return
+    with pytest.raises(DataError, match=says):
+        taken_in(folder, tmp_path / "out")
+
+
+def test_short_shards_without_any_bytes_are_refused_together(tmp_path: Path, toy_tokenizer: Path) -> None:
+    folder = write_data_folder(tmp_path / "data", val=[[5], [9]], val_bytes=[[0], [0]], tokenizer=toy_tokenizer)
+    with pytest.raises(ShardError, match="toy: counts 0 bytes of text for 2 tokens"):
+        taken_in(folder, tmp_path / "out")
+
+
 def test_the_manifest_is_part_of_what_is_read(published: Path) -> None:
     names = find_data(published).by_name
     shards = [f"fineweb_{split}_{index:06d}.bin" for split in ("train", "val") for index in range(2)]
