@@ -1,12 +1,13 @@
 """Find the one data set below a folder: what a manifest lists, or one folder of shards. Never a guess among several."""
 
+import errno
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pgolf.corpus.dataset import (
     FETCHED,
@@ -25,6 +26,10 @@ from pgolf.errors import DataError
 _SHARD_LIKE = re.compile(rf"{SHARD_PREFIX}_(train|val_bytes|val)_.*\.bin")
 # Shards in another spelling, packed, or not here to their end: passed over, they would leave a shorter stream.
 _ALIKE = re.compile(rf"{SHARD_PREFIX}.?(train|val)(.?bytes)?(.?\d{{6}}|.*\.bin)", re.IGNORECASE | re.DOTALL)
+
+
+# A manifest has both; one that lacks one of them is damaged, and a file of that name without either is another thing.
+_KEYS = {"datasets", "tokenizers"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,27 +114,37 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _candidates(folder: Path, below: list[Path]) -> Iterator[_Candidate]:
+    holders = list(dict.fromkeys(path.parent for path in below if _is_shard(path, folder)))
     listed = set()
     for path in below:
         if path.name != MANIFEST_NAME:
             continue
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes()) if path.is_file() else _no_file()
+            if isinstance(content, dict) and content.keys().isdisjoint(_KEYS):
+                continue  # of a web page, say
             entries = list(content["datasets"])
             candidates = [
                 _Candidate(inside(path.parent, entry["path"], path), path, content, entry) for entry in entries
             ]
         except DataError:
             raise
-        except (ValueError, RecursionError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: not a manifest of data sets ({type(error).__name__}: {error})") from error
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+            if not any(shards.is_relative_to(path.parent) for shards in holders):
+                continue  # there is nothing that it could be the manifest of
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            raise DataError(f"{path}: not a manifest of data sets ({why}); get it again, or remove it") from error
         # A published manifest lists more than was downloaded.
         here = [one for one in candidates if one.shards.is_dir()] or candidates[:1]
         listed |= {one.shards.resolve() for one in here}
         yield from here
-    for shards in dict.fromkeys(path.parent for path in below if _is_shard(path, folder)):
+    for shards in holders:
         if shards.resolve() not in listed:
             yield _Candidate(shards)
+
+
+def _no_file() -> NoReturn:
+    raise OSError(errno.ENOENT, "no file, or a link to none")
 
 
 def _is_shard(path: Path, folder: Path) -> bool:
@@ -186,7 +201,8 @@ def _check_tokens(one: _Candidate, split: Split, paths: tuple[Path, ...]) -> Non
 def _tokenizer(folder: Path, one: _Candidate, below: list[Path], given: Path | None) -> Path:
     if one.manifest is None:
         models = [path for path in below if path.suffix == ".model"] if given is None else [given]
-        if len(models) != 1:
+        # Copies are one tokenizer.
+        if len({path.read_bytes() if path.is_file() else path for path in models}) != 1:
             named = "".join(f"\n  {path}" for path in models)
             raise DataError(
                 f"{len(models)} tokenizers (*.model) under {folder.absolute()}{named}\npass --tokenizer MODEL"

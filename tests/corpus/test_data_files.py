@@ -1,6 +1,7 @@
 """One data set is found, whatever lies around it; of several none is chosen."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -174,7 +175,7 @@ def _shard_and_more(folder: Path) -> tuple[bytes, bytes]:
         (lambda f: (f / "fineweb_train_000000.bin").unlink(), "fineweb_train_000001.bin is not one of its 1 train"),
         (lambda f: (f / "fineweb_val_000001.bin").write_bytes(b"x" * 2000), "not a token shard"),
         (lambda f: (f / "fineweb_train_000001.bin").write_bytes(b"".join(_shard_and_more(f))), "truncated or damaged"),
-        (lambda f: shutil.copy(f / "toy.model", f / "b.model"), "2 tokenizers"),
+        (lambda f: (f / "b.model").write_bytes(b"other"), "2 tokenizers"),
         (lambda f: (f / "toy.model").unlink(), r"0 tokenizers .*under .*\npass --tokenizer MODEL"),
         (lambda f: [p.unlink() for p in f.glob("*_val_*")], "no validation shard, fineweb_val_000000.bin"),
         (lambda f: [p.unlink() for p in f.glob("*.bin")], "no validation shard, fineweb_val_000000.bin"),
@@ -246,6 +247,34 @@ def test_a_manifest_that_is_not_json_and_a_folder_that_is_not_there_are_errors(l
         find_data(loose)
     with pytest.raises(PgolfError, match="cannot be read"):
         find_data(loose / "gone")
+
+
+def test_a_manifest_that_cannot_be_read_is_an_error_where_there_are_shards(published: Path, loose: Path) -> None:
+    for folder in (published, loose):
+        (folder / "manifest.json").unlink(missing_ok=True)
+        (folder / "manifest.json").symlink_to("gone")
+        with pytest.raises(
+            DataError, match=r"manifest\.json: .*\(no file, or a link to none\); get it again, or remove"
+        ):
+            find_data(folder)
+        (folder / "manifest.json").unlink()
+        os.mkfifo(folder / "manifest.json")
+        with pytest.raises(DataError, match=r"manifest\.json: .*\(no file, or"):
+            find_data(folder)
+
+
+@pytest.mark.parametrize("kind", ["published", "loose"])
+def test_what_has_nothing_to_do_with_the_data_is_passed_over(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    for name, content in (("web", '{"name": "app", "icons": []}'), ("other", "// not JSON"), ("list/deep", "[1]")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "manifest.json").write_text(content)
+    if kind == "loose":
+        (folder / "manifest.json").write_text('{"name": "app"}')
+        shutil.copy(folder / "toy.model", folder / "web" / "copy.model")
+    assert taken_in(folder, tmp_path / "out") == [TRAIN, VAL]
 
 
 def test_a_tokenizer_that_is_smaller_than_the_ids_is_refused(loose: Path, tmp_path: Path) -> None:
