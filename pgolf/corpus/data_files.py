@@ -36,7 +36,7 @@ _KEYS = {"datasets", "tokenizers"}
 class DataFiles:
     """The files of one data set; shards in stream order. manifest: what lists them; entry: what it says of them.
 
-    val_bytes: one per val shard, or none.
+    val_bytes: one per val shard, or none. tokenizer_entry: what the manifest says of the tokenizer.
     """
 
     train: tuple[Path, ...]
@@ -45,6 +45,7 @@ class DataFiles:
     tokenizer: Path
     manifest: Path | None = None
     entry: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer_entry: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def by_name(self) -> dict[str, Path]:
@@ -91,7 +92,7 @@ def find_data(folder: Path, tokenizer: Path | None = None) -> DataFiles:
     where = one.manifest or one.shards
     try:
         train, val, val_bytes = (_shards(one, kind) for kind in ("train", "val", "val_bytes"))
-        model = _tokenizer(folder, one, below, tokenizer)
+        model, said = _tokenizer(folder, one, below, tokenizer)
         _check_tokens(one, "val", val)
         _check_tokens(one, "train", train)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -102,7 +103,15 @@ def find_data(folder: Path, tokenizer: Path | None = None) -> DataFiles:
         raise DataError(
             f"{where}: {len(val_bytes)} shards of bytes per token for {len(val)} val shards; get them again"
         )
-    return DataFiles(train=train, val=val, val_bytes=val_bytes, tokenizer=model, manifest=one.manifest, entry=one.entry)
+    return DataFiles(
+        train=train,
+        val=val,
+        val_bytes=val_bytes,
+        tokenizer=model,
+        manifest=one.manifest,
+        entry=one.entry,
+        tokenizer_entry=said,
+    )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -198,25 +207,26 @@ def _check_tokens(one: _Candidate, split: Split, paths: tuple[Path, ...]) -> Non
             )
 
 
-def _tokenizer(folder: Path, one: _Candidate, below: list[Path], given: Path | None) -> Path:
+def _tokenizer(folder: Path, one: _Candidate, below: list[Path], given: Path | None) -> tuple[Path, Mapping[str, Any]]:
+    """The model file, and what the manifest says of it."""
     if one.manifest is None:
         models = [path for path in below if path.suffix == ".model"] if given is None else [given]
         # Copies are one tokenizer.
-        if len({path.read_bytes() if path.is_file() else path for path in models}) != 1:
+        if len(models) != 1 and len({path.read_bytes() if path.is_file() else path for path in models}) != 1:
             named = "".join(f"\n  {path}" for path in models)
             raise DataError(
                 f"{len(models)} tokenizers (*.model) under {folder.absolute()}{named}\npass --tokenizer MODEL"
             )
-        return models[0]
+        return models[0], {}
     name = one.entry["tokenizer_name"]
-    paths = [entry["model_path"] for entry in one.content["tokenizers"] if entry["name"] == name]
-    if len(paths) != 1:
-        raise DataError(f"{one.manifest}: lists {len(paths)} tokenizers named {name!r}, expected one")
-    model = inside(one.manifest.parent, paths[0], one.manifest)
+    entries = [entry for entry in one.content["tokenizers"] if entry["name"] == name]
+    if len(entries) != 1:
+        raise DataError(f"{one.manifest}: lists {len(entries)} tokenizers named {name!r}, expected one")
+    model = inside(one.manifest.parent, entries[0]["model_path"], one.manifest)
     if not os.path.isfile(model):
         if given is None:
             raise DataError(f"{model}: tokenizer listed in {one.manifest} is missing; pass --tokenizer MODEL")
-        return given
+        return given, entries[0]
     if given is not None and given.read_bytes() != model.read_bytes():
         raise DataError(f"--tokenizer {given} is not the one of these shards, {model}; leave it out")
-    return model
+    return model, entries[0]

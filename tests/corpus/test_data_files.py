@@ -219,7 +219,11 @@ def test_a_manifest_that_says_other_than_the_files_is_refused(published: Path, e
 
 @pytest.mark.parametrize(
     ("where", "fields"),
-    [("datasets", {"bos_id": 2}), ("datasets", {"vocab_size": 1024}), ("datasets", {"bos_id": None})],
+    [
+        (where, fields)
+        for where in ("datasets", "tokenizers")
+        for fields in ({"bos_id": 2}, {"vocab_size": 1024}, {"bos_id": None})
+    ],
 )
 def test_a_manifest_that_says_other_than_the_tokenizer_is_refused(
     published: Path, tmp_path: Path, where: str, fields: dict
