@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from flows.commands import cli
 from flows.commands.cli import COMMANDS, command_named, main, parser
@@ -144,6 +145,33 @@ def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tm
     assert says in told.err
     assert "Traceback" not in told.err
     assert told.out == ""
+
+
+@pytest.mark.parametrize("command", [["plan", "demo"], ["run", "demo", "--no-prefect"], ["tokenize"]])
+@pytest.mark.parametrize("option", ["--documents", "--tokenizer", "--data", "--store", "--results", "--checkpoint"])
+def test_an_empty_path_is_never_the_current_folder(command, option, capsys, tmp_path, monkeypatch):
+    if command == ["tokenize"] and option in ("--data", "--results", "--checkpoint"):
+        return
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"text": "not asked for"}')
+    texts = ["", "1="] if option == "--checkpoint" else [""]
+    for text in texts:
+        seeds = ["--seeds", "1"] if option == "--checkpoint" else []
+        try:
+            code = main([*command, *seeds, option, text])
+        except SystemExit as ended:
+            code = ended.code
+        assert code == 2
+        told = capsys.readouterr()
+        assert option in told.err
+        assert "is empty (an unset variable?)" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("fields", [{"data": ""}, {"store": ""}, {"checkpoints": {7: ""}}])
+def test_an_empty_path_of_a_deployment_is_refused(fields):
+    with pytest.raises(ValidationError, match="is an empty path"):
+        Place(**fields)
 
 
 def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_path, capsys):

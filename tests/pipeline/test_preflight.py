@@ -266,7 +266,7 @@ def test_folders_that_cannot_be_written_to_are_named_by_plan_and_run(tmp_path):
     locked.chmod(0o755)
 
 
-@pytest.mark.parametrize("option", ["--store", "--results", "--documents", "--tokenizer", "--checkpoint"])
+@pytest.mark.parametrize("option", ["--store", "--results", "--documents", "--tokenizer", "--data", "--checkpoint"])
 @pytest.mark.parametrize("name", [256 * "x", "/".join(20 * ["y" * 200])], ids=["name", "path"])
 def test_a_name_that_no_file_system_holds_is_said_to_be_too_long(tmp_path, monkeypatch, capsys, option, name):
     monkeypatch.chdir(tmp_path)
