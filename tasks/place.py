@@ -61,8 +61,12 @@ class Place(BaseModel):
         if not isinstance(given, dict):
             return given
         fields = dict(given)
-        paths = {name: fields.get(name) for name in ("store", "results", "documents", "tokenizer", "data")}
-        paths |= {f"checkpoints[{seed}]": path for seed, path in dict(fields.get("checkpoints") or {}).items()}
+        paths: dict[str, Any] = {
+            name: fields.get(name) for name in ("store", "results", "documents", "tokenizer", "data")
+        }
+        checkpoints = fields.get("checkpoints")
+        if isinstance(checkpoints, dict):
+            paths |= {f"checkpoints[{seed}]": path for seed, path in checkpoints.items()}
         if empty := [name for name, path in paths.items() if path == ""]:
             raise ValueError(
                 f"{empty[0]} is an empty path, which would be the current folder; name one, or leave it out"

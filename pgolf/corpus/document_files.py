@@ -65,15 +65,16 @@ def document_files(source: Path) -> DocumentFiles:
     Suffixes may be in upper case. Raises DocumentError for a file of another kind, a folder without documents, and what
     cannot be looked into.
     """
-    if source.is_file():
+    if os.path.isfile(source):  # Path.is_file raises for a name too long for the file system
         found = _document_file(source, "")
         if found is None:
             raise DocumentError(
                 f"{_printable(source)}: suffix {source.suffix!r} is not one of {KINDS}; convert or rename it"
             )
         return DocumentFiles((found,))
-    if not source.is_dir():
-        raise DocumentError(f"{_printable(source)}: no such file or folder; give a {KINDS} file or a folder of them")
+    if not os.path.isdir(source):
+        what = "neither a file nor a folder" if os.path.exists(source) else "no such file or folder"
+        raise DocumentError(f"{_printable(source)}: {what}; give a {KINDS} file or a folder of them")
     files: list[DocumentFile] = []
     left_out: list[Path] = []
     for path in sorted(_entries(source), key=lambda path: path.parts):
@@ -106,7 +107,7 @@ def _is_hidden(path: Path, source: Path) -> bool:
 
 
 def _document_file(path: Path, name: str) -> DocumentFile | None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     stem, ending = os.path.splitext(path.name.lower())
     compression = _COMPRESSIONS.get(ending)

@@ -155,6 +155,8 @@ def test_a_source_that_is_not_there_or_of_another_kind_is_an_error(tmp_path: Pat
     (tmp_path / "a.csv").write_text("text\n")
     for source, message in (
         (tmp_path / "gone", "no such file or folder"),
+        (tmp_path / ("x" * 300), "no such file or folder"),
+        (Path("/dev/null"), "neither a file nor a folder; give a .jsonl"),
         (tmp_path / "a.csv", r"suffix '\.csv' is not one of \.jsonl"),
         (tmp_path, r"none of the folder's 1 entries"),
     ):
