@@ -5,7 +5,7 @@ Imports no reader, so that a plan can ask.
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,15 +48,19 @@ class DocumentFiles:
         """What is not read, with counts and the first names; empty if everything is."""
         if not self.left_out:
             return ""
-        kinds = Counter(_ending(path) for path in self.left_out)
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-        named = ", ".join(_printable(path.name) for path in self.left_out[:_MOST_NAMED])
-        more = ", …" if len(self.left_out) > _MOST_NAMED else ""
-        entries = len(self.files) + len(self.left_out)
-        return (
-            f"left out {len(self.left_out):,} of {entries:,} files: {counts} ({named}{more}); documents are "
-            f"{KINDS}, not hidden and not in linked folders"
-        )
+        folders = [path for path in self.left_out if path.is_dir()]
+        files = [path for path in self.left_out if not path.is_dir()]
+        said = []
+        if files:
+            kinds = Counter(path.suffix.lower() or "without suffix" for path in files)
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+            said.append(
+                f"left out {len(files):,} of {len(self.files) + len(files):,} files: {counts} ({_first(files)})"
+            )
+        if folders:
+            several = "folder" if len(folders) == 1 else "folders"
+            said.append(f"not looked into: {len(folders):,} {several} ({_first(folders)})")
+        return "; ".join([*said, f"documents are {KINDS}, not hidden and not in linked folders"])
 
 
 def document_files(source: Path) -> DocumentFiles:
@@ -117,8 +121,9 @@ def _document_file(path: Path, name: str) -> DocumentFile | None:
     return DocumentFile(path, name, reader, compression)
 
 
-def _ending(path: Path) -> str:
-    return "folder" if path.is_dir() else path.suffix.lower() or "without suffix"
+def _first(paths: Sequence[Path]) -> str:
+    more = ", …" if len(paths) > _MOST_NAMED else ""
+    return ", ".join(_printable(path.name) for path in paths[:_MOST_NAMED]) + more
 
 
 def _printable(path: Path | str) -> str:

@@ -191,8 +191,20 @@ def test_a_damaged_compressed_file_is_an_error_whatever_may_be_skipped(tmp_path:
         with pytest.raises(DocumentError, match=rf"a\.jsonl\.{ending}.*(not readable as|line \d+: not )"):
             list(Documents(path, skip_bad=0))
     path.write_bytes(whole[:middle])
-    with pytest.raises(DocumentError, match=r"not readable as \w+ after line \d+ \(Truncated compressed stream\)"):
+    with pytest.raises(DocumentError, match=r"not readable as \w+ after line \d+ \((Truncated|Compressed file ended)"):
         list(Documents(path, skip_bad=10**6))
+
+
+def test_a_gzip_file_may_be_filled_up_with_zeros_and_with_nothing_else(tmp_path: Path) -> None:
+    plain = write_jsonl(tmp_path / "a.jsonl", TEXTS).read_bytes()
+    for index, padding in enumerate((b"\0", bytes(512), bytes(10**6))):
+        (tmp_path / f"{index}.jsonl.gz").write_bytes(gzip.compress(plain) + padding)
+        assert list(Documents(tmp_path / f"{index}.jsonl.gz")) == TEXTS
+        (tmp_path / f"{index}.txt.gz").write_bytes(gzip.compress(b"one") + padding + gzip.compress(b" two"))
+        assert list(Documents(tmp_path / f"{index}.txt.gz")) == ["one two"]
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(plain) + bytes(512) + b"x")
+    with pytest.raises(DocumentError, match=r"not readable as gzip .*Not a gzipped file \(b'x'\)"):
+        list(Documents(tmp_path / "a.jsonl.gz"))
 
 
 def test_a_folder_is_read_to_its_depths_and_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
@@ -212,8 +224,11 @@ def test_a_folder_is_read_to_its_depths_and_what_is_left_out_is_counted_and_name
     ]
     assert list(Documents(tmp_path)) == ["A", "b", "c", "e", "d", "z"]
     told = found.about_left_out()
-    assert told.startswith("left out 8 of 14 files: ")
-    assert {"2 .md", "2 folder", "1 .csv", "1 .gz", "1 .jsonl", "1 without suffix"} == set(
+    assert told.startswith("left out 6 of 12 files: ")
+    assert told.endswith(
+        "; not looked into: 2 folders (.git, linked); documents are " + told.rpartition("documents are ")[2]
+    )
+    assert {"2 .md", "1 .csv", "1 .gz", "1 .jsonl", "1 without suffix"} == set(
         told.partition(": ")[2].partition(" (")[0].split(", ")
     )
     assert document_files(tmp_path / "b.jsonl").about_left_out() == ""
