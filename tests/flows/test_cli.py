@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from flows.commands import cli
 from flows.commands.cli import COMMANDS, command_named, main, parser
+from flows.commands.plan_command import Totals, _sentences
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
@@ -288,6 +289,18 @@ def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):
     last = capsys.readouterr().out.splitlines()[-1]
     least = f"{plan['expected_wall_s'] / 100:.2f}"
     assert last.endswith(f"cost at least {least}, without compress ×2, saved {plan['reused_s'] / 100:.2f}")
+
+
+def test_a_plan_gives_its_seconds_as_one_range():
+    def said(seconds, wall_s, *unknown):
+        totals = Totals(to_run=3, seconds=seconds, wall_s=wall_s, unknown=unknown, reused=0, reused_s=0.0)
+        return _sentences(totals, None)[1]
+
+    whole = "358.7 s (stages side by side) to 543.1 s (one after the other) to run"
+    assert said(543.1, 358.7) == whole
+    assert said(543.1, 358.7, "train[1]", "mix[1]") == f"{whole}, and what train[1], mix[1] will take"
+    assert said(50.0, 50.0) == "about 50.0 s to run"
+    assert said(50.0, 50.0, "mix[1]") == "at least 50.0 s to run, without mix[1]"
 
 
 def test_a_price_is_a_range_where_all_is_known(ran, capsys):
