@@ -57,10 +57,20 @@ class Place(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _split_address(cls, given: Any) -> Any:
-        """An address in place of the folder: the cache is then this machine's own."""
+        """An address in place of the folder: the cache is then this machine's own. No path may be empty."""
         if not isinstance(given, dict):
             return given
         fields = dict(given)
+        paths: dict[str, Any] = {
+            name: fields.get(name) for name in ("store", "results", "documents", "tokenizer", "data")
+        }
+        checkpoints = fields.get("checkpoints")
+        if isinstance(checkpoints, dict):
+            paths |= {f"checkpoints[{seed}]": path for seed, path in checkpoints.items()}
+        if empty := [name for name, path in paths.items() if path == ""]:
+            raise ValueError(
+                f"{empty[0]} is an empty path, which would be the current folder; name one, or leave it out"
+            )
         if isinstance(fields.get("store"), str) and is_url(fields["store"]):
             fields["remote"] = fields.pop("store")
         if isinstance(fields.get("remote"), str):
@@ -71,7 +81,7 @@ class Place(BaseModel):
     @model_validator(mode="after")
     def _names_are_short(self) -> Self:
         """No file system could look such a path up, whatever it is for."""
-        options = ("store", "results", "documents", "tokenizer")
+        options = ("store", "results", "documents", "tokenizer", "data")
         named = [(option, getattr(self, option)) for option in options]
         named += [("checkpoint", path) for path in self.checkpoints.values()]
         for option, path in named:

@@ -67,7 +67,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         "repeated; share=0 adds the Bayes mixture of all of it",
     )
     parser.add_argument(
-        "--grid-file", type=Path, metavar="FILE", help="the same as TOML: [[product]], [[bayes]], [[hedge]]"
+        "--grid-file", type=given_path, metavar="FILE", help="the same as TOML: [[product]], [[bayes]], [[hedge]]"
     )
 
 
@@ -81,7 +81,10 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         help="where the outputs are: a folder, or s3://bucket/prefix",
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="what of a store at an URL is kept here (default: ~/.cache/pgolf/…)"
+        "--cache",
+        type=given_path,
+        metavar="DIR",
+        help="what of a store at an URL is kept here (default: ~/.cache/pgolf/…)",
     )
     parser.add_argument(
         "--cache-limit", metavar="SIZE", help="e.g. 20GB: outputs used longest ago leave the cache (default: none do)"
@@ -90,18 +93,22 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 def add_results(parser: argparse.ArgumentParser) -> None:
     """--results DIR."""
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the tables")
+    parser.add_argument(
+        "--results", type=given_path, default=Path("results"), metavar="DIR", help="folder of the tables"
+    )
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Folders and devices."""
     add_store(parser)
     add_results(parser)
-    parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
-    parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a SentencePiece .model file")
+    parser.add_argument(
+        "--documents", type=given_path, metavar="PATH", help="documents to tokenize: a file or a folder"
+    )
+    parser.add_argument("--tokenizer", type=given_path, metavar="MODEL", help="a SentencePiece .model file")
     parser.add_argument(
         "--data",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="shards that are on disk already, with their tokenizer, instead of fetching or tokenizing: one data set, "
         "by its manifest.json or in one folder",
@@ -144,8 +151,15 @@ def add_checkpoint_steps(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def given_path(text: str) -> Path:
+    """A path as it is given; an empty one, such as an unset variable leaves, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty (an unset variable?); name one, or leave the option out")
+    return Path(text)
+
+
 def _location(text: str) -> Path | str:
-    return text if is_url(text) else Path(text)
+    return text if is_url(text) else given_path(text)
 
 
 def store_place(arguments: argparse.Namespace, **fields: Any) -> Place:
@@ -230,6 +244,8 @@ def by_seed(option: str, texts: Sequence[str], recipe: Recipe) -> dict[int, str]
                 f"{option} {text}: {recipe.name} has {len(recipe.seeds)} seeds; write SEED={text}, "
                 f"or choose one with --seeds {recipe.seeds[0]}"
             )
+        if not value:
+            raise ConfigError(f"{option} {text}: the value is empty (an unset variable?); give it, or leave it out")
         if seed in found:
             raise ConfigError(f"{option}: seed {seed} has two values, {found[seed]} and {value}")
         found[seed] = value

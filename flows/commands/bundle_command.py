@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from flows.commands.arguments import add_json, add_recipe, recipe_of
+from flows.commands.arguments import add_json, add_recipe, given_path, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.submission.bundle import bundle
 
@@ -19,7 +19,9 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe(parser)
-    parser.add_argument("--out", type=Path, default=Path("train_gpt.py"), metavar="FILE", help="default train_gpt.py")
+    parser.add_argument(
+        "--out", type=given_path, default=Path("train_gpt.py"), metavar="FILE", help="default train_gpt.py"
+    )
     add_json(parser)
 
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.commands.arguments import add_json, add_set, add_store, store_place
+from flows.commands.arguments import add_json, add_set, add_store, given_path, store_place
 from pgolf.errors import PgolfError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.node_checks import (
@@ -52,9 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name from `pgolf recipes`")
     add_set(parser)
     add_store(parser)
-    parser.add_argument("--documents", type=Path, metavar="PATH", help="documents to tokenize: a file or a folder")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="shards that are on disk already, with their tokenizer"
+        "--documents", type=given_path, metavar="PATH", help="documents to tokenize: a file or a folder"
+    )
+    parser.add_argument(
+        "--data", type=given_path, metavar="DIR", help="shards that are on disk already, with their tokenizer"
     )
     add_json(parser)
 

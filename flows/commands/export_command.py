@@ -2,9 +2,8 @@
 
 import argparse
 import json
-from pathlib import Path
 
-from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
+from flows.commands.arguments import add_json, add_places, add_recipe, given_path, place_of, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan
@@ -21,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="which of the recipe's seeds (default: the first)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
+    parser.add_argument("--out", type=given_path, required=True, metavar="DIR", help="a folder that is not there yet")
     add_places(parser)
     add_json(parser)
 

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from flows.commands.arguments import add_checkpoint_steps, add_json, add_set, add_store, steps_by_seed
+from flows.commands.arguments import add_checkpoint_steps, add_json, add_set, add_store, given_path, steps_by_seed
 from flows.commands.single_output import build_output
 from pgolf.pipeline.graph import Sources, import_node
 from pgolf.recipes.catalog import recipe_named
@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="final_model.pt, or a .safetensors file")
+    parser.add_argument("file", type=given_path, metavar="FILE", help="final_model.pt, or a .safetensors file")
     parser.add_argument("--recipe", required=True, metavar="RECIPE", help="the recipe whose network it is")
     parser.add_argument("--seed", type=int, metavar="N", help="the seed it was trained with (default: the first)")
     add_checkpoint_steps(parser)

@@ -161,10 +161,14 @@ def _sentences(totals: Totals, price_per_hour: float | None) -> list[str]:
     if nothing_known:
         said.append("no comparable earlier run to judge by")
     elif totals.to_run:
-        text = "at least " if totals.unknown else "about "
-        text += f"{totals.seconds:,.1f} s to run"
-        text += f", {totals.wall_s:,.1f} s at best with stages side by side" if side_by_side else ""
-        text += f", without {unknown}" if totals.unknown else ""
+        if side_by_side:
+            text = (
+                f"{totals.wall_s:,.1f} s (stages side by side) to {totals.seconds:,.1f} s (one after the other) to run"
+            )
+            text += f", and what {unknown} will take" if totals.unknown else ""
+        else:
+            text = f"{'at least' if totals.unknown else 'about'} {totals.seconds:,.1f} s to run"
+            text += f", without {unknown}" if totals.unknown else ""
         said.append(text)
     if price_per_hour is not None:
         wall, whole, saved = (_cost(s, price_per_hour) for s in (totals.wall_s, totals.seconds, totals.reused_s))

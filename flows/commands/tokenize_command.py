@@ -1,9 +1,8 @@
 """`pgolf tokenize`: documents to token shards."""
 
 import argparse
-from pathlib import Path
 
-from flows.commands.arguments import add_json, add_set, add_store
+from flows.commands.arguments import add_json, add_set, add_store, given_path
 from flows.commands.single_output import build_output
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.pipeline.graph import Sources, data_node
@@ -17,8 +16,10 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--documents", type=Path, metavar="PATH", help="file or folder; default the built-in corpus")
-    parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="SentencePiece model; default: train one")
+    parser.add_argument(
+        "--documents", type=given_path, metavar="PATH", help="file or folder; default the built-in corpus"
+    )
+    parser.add_argument("--tokenizer", type=given_path, metavar="MODEL", help="SentencePiece model; default: train one")
     parser.add_argument("--vocab-size", type=int, metavar="N", help="pieces of a tokenizer trained here")
     parser.add_argument("--val-documents", type=int, metavar="N", help="first N documents are the validation split")
     parser.add_argument("--skip-bad", type=int, metavar="N", help="tolerate up to N unusable documents")

@@ -1,12 +1,13 @@
 """Find the one data set below a folder: what a manifest lists, or one folder of shards. Never a guess among several."""
 
+import errno
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pgolf.corpus.dataset import (
     FETCHED,
@@ -23,13 +24,19 @@ from pgolf.corpus.shards import read_shard
 from pgolf.errors import DataError
 
 _SHARD_LIKE = re.compile(rf"{SHARD_PREFIX}_(train|val_bytes|val)_.*\.bin")
+# Shards in another spelling, packed, or not here to their end: passed over, they would leave a shorter stream.
+_ALIKE = re.compile(rf"{SHARD_PREFIX}.?(train|val)(.?bytes)?(.?\d{{6}}|.*\.bin)", re.IGNORECASE | re.DOTALL)
+
+
+# A manifest has both; one that lacks one of them is damaged, and a file of that name without either is another thing.
+_KEYS = {"datasets", "tokenizers"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFiles:
     """The files of one data set; shards in stream order. manifest: what lists them; entry: what it says of them.
 
-    val_bytes: one per val shard, or none.
+    val_bytes: one per val shard, or none. tokenizer_entry: what the manifest says of the tokenizer.
     """
 
     train: tuple[Path, ...]
@@ -38,6 +45,7 @@ class DataFiles:
     tokenizer: Path
     manifest: Path | None = None
     entry: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer_entry: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def by_name(self) -> dict[str, Path]:
@@ -68,7 +76,8 @@ def find_data(folder: Path, tokenizer: Path | None = None) -> DataFiles:
 
     Every shard's header and size are read, no tokens. Raises DataError for none or several data sets (naming them),
     shards that are not numbered 000000, 000001, …, that a manifest does not list or that do not hold as many tokens as
-    it says, and for none or several tokenizers; ShardError for a file of another kind or size.
+    it says, files that are almost named like shards, and for none or several tokenizers; ShardError for a file of
+    another kind or size.
     """
     below = list(_walk(folder))
     found = list(_candidates(folder, below))
@@ -83,7 +92,7 @@ def find_data(folder: Path, tokenizer: Path | None = None) -> DataFiles:
     where = one.manifest or one.shards
     try:
         train, val, val_bytes = (_shards(one, kind) for kind in ("train", "val", "val_bytes"))
-        model = _tokenizer(folder, one, below, tokenizer)
+        model, said = _tokenizer(folder, one, below, tokenizer)
         _check_tokens(one, "val", val)
         _check_tokens(one, "train", train)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -94,7 +103,15 @@ def find_data(folder: Path, tokenizer: Path | None = None) -> DataFiles:
         raise DataError(
             f"{where}: {len(val_bytes)} shards of bytes per token for {len(val)} val shards; get them again"
         )
-    return DataFiles(train=train, val=val, val_bytes=val_bytes, tokenizer=model, manifest=one.manifest, entry=one.entry)
+    return DataFiles(
+        train=train,
+        val=val,
+        val_bytes=val_bytes,
+        tokenizer=model,
+        manifest=one.manifest,
+        entry=one.entry,
+        tokenizer_entry=said,
+    )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -106,27 +123,43 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _candidates(folder: Path, below: list[Path]) -> Iterator[_Candidate]:
+    holders = list(dict.fromkeys(path.parent for path in below if _is_shard(path, folder)))
     listed = set()
     for path in below:
         if path.name != MANIFEST_NAME:
             continue
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes()) if path.is_file() else _no_file()
+            if isinstance(content, dict) and content.keys().isdisjoint(_KEYS):
+                continue  # of a web page, say
             entries = list(content["datasets"])
             candidates = [
                 _Candidate(inside(path.parent, entry["path"], path), path, content, entry) for entry in entries
             ]
         except DataError:
             raise
-        except (ValueError, RecursionError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: not a manifest of data sets ({type(error).__name__}: {error})") from error
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+            if not any(shards.is_relative_to(path.parent) for shards in holders):
+                continue  # there is nothing that it could be the manifest of
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            raise DataError(f"{path}: not a manifest of data sets ({why}); get it again, or remove it") from error
         # A published manifest lists more than was downloaded.
         here = [one for one in candidates if one.shards.is_dir()] or candidates[:1]
         listed |= {one.shards.resolve() for one in here}
         yield from here
-    for shards in dict.fromkeys(path.parent for path in below if _SHARD_LIKE.fullmatch(path.name)):
+    for shards in holders:
         if shards.resolve() not in listed:
             yield _Candidate(shards)
+
+
+def _no_file() -> NoReturn:
+    raise OSError(errno.ENOENT, "no file, or a link to none")
+
+
+def _is_shard(path: Path, folder: Path) -> bool:
+    """By its name, or almost so; but downloaders keep notes on shards in hidden folders."""
+    hidden = any(part.startswith(".") for part in path.parent.relative_to(folder).parts)
+    return bool(_SHARD_LIKE.fullmatch(path.name) or (not hidden and _ALIKE.search(path.name)))
 
 
 def _shards(one: _Candidate, kind: ShardKind) -> tuple[Path, ...]:
@@ -135,6 +168,12 @@ def _shards(one: _Candidate, kind: ShardKind) -> tuple[Path, ...]:
         names = sorted(path.name for path in one.shards.iterdir())
     except OSError as error:
         raise DataError(f"{one.shards}: listed in {one.manifest}, cannot be read ({error.strerror})") from None
+    odd = [name for name in names if _ALIKE.search(name) and not _SHARD_LIKE.fullmatch(name)]
+    if odd:
+        raise DataError(
+            f"{one.shards}: {odd[0]!r} is almost named like a shard, {shard_name('val', 0)}, and would not be read; "
+            "finish its download, unpack or rename it, or move it elsewhere"
+        )
     found = [name for name in names if (match := _SHARD_LIKE.fullmatch(name)) and match[1] == kind]
     expected = [shard_name(kind, index) for index in range(len(found))]
     if found != expected:
@@ -168,24 +207,26 @@ def _check_tokens(one: _Candidate, split: Split, paths: tuple[Path, ...]) -> Non
             )
 
 
-def _tokenizer(folder: Path, one: _Candidate, below: list[Path], given: Path | None) -> Path:
+def _tokenizer(folder: Path, one: _Candidate, below: list[Path], given: Path | None) -> tuple[Path, Mapping[str, Any]]:
+    """The model file, and what the manifest says of it."""
     if one.manifest is None:
         models = [path for path in below if path.suffix == ".model"] if given is None else [given]
-        if len(models) != 1:
+        # Copies are one tokenizer.
+        if len(models) != 1 and len({path.read_bytes() if path.is_file() else path for path in models}) != 1:
             named = "".join(f"\n  {path}" for path in models)
             raise DataError(
                 f"{len(models)} tokenizers (*.model) under {folder.absolute()}{named}\npass --tokenizer MODEL"
             )
-        return models[0]
+        return models[0], {}
     name = one.entry["tokenizer_name"]
-    paths = [entry["model_path"] for entry in one.content["tokenizers"] if entry["name"] == name]
-    if len(paths) != 1:
-        raise DataError(f"{one.manifest}: lists {len(paths)} tokenizers named {name!r}, expected one")
-    model = inside(one.manifest.parent, paths[0], one.manifest)
+    entries = [entry for entry in one.content["tokenizers"] if entry["name"] == name]
+    if len(entries) != 1:
+        raise DataError(f"{one.manifest}: lists {len(entries)} tokenizers named {name!r}, expected one")
+    model = inside(one.manifest.parent, entries[0]["model_path"], one.manifest)
     if not os.path.isfile(model):
         if given is None:
             raise DataError(f"{model}: tokenizer listed in {one.manifest} is missing; pass --tokenizer MODEL")
-        return given
+        return given, entries[0]
     if given is not None and given.read_bytes() != model.read_bytes():
         raise DataError(f"--tokenizer {given} is not the one of these shards, {model}; leave it out")
-    return model
+    return model, entries[0]

@@ -124,8 +124,17 @@ def whole_number(entry: Mapping[str, Any], name: str) -> int:
 
 
 def inside(folder: Path, relative: object, manifest_path: Path) -> Path:
-    """Resolve a manifest's relative POSIX path below `folder`. Raises DataError if it would leave it."""
+    """Resolve a manifest's relative POSIX path below `folder`. Raises DataError if it leaves it, or none can be it."""
     path = Path(str(relative))
+    try:
+        os.lstat(folder / path)
+    except (OSError, ValueError) as error:  # a NUL, a lone surrogate, a name of 300 bytes, a link to itself
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            what = getattr(error, "strerror", None) or error
+            raise DataError(
+                f"{manifest_path}: path {str(relative)!r} cannot be looked up ({what}); correct it, or create or fetch "
+                "the data folder again"
+            ) from None
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{manifest_path}: path {str(relative)!r} leaves the data folder; paths must be relative to it")
     return folder / path

@@ -5,7 +5,7 @@ Imports no reader, so that a plan can ask.
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,15 +48,19 @@ class DocumentFiles:
         """What is not read, with counts and the first names; empty if everything is."""
         if not self.left_out:
             return ""
-        kinds = Counter(_ending(path) for path in self.left_out)
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-        named = ", ".join(_printable(path.name) for path in self.left_out[:_MOST_NAMED])
-        more = ", …" if len(self.left_out) > _MOST_NAMED else ""
-        entries = len(self.files) + len(self.left_out)
-        return (
-            f"left out {len(self.left_out):,} of {entries:,} files: {counts} ({named}{more}); documents are "
-            f"{KINDS}, not hidden and not in linked folders"
-        )
+        folders = [path for path in self.left_out if path.is_dir()]
+        files = [path for path in self.left_out if not path.is_dir()]
+        said = []
+        if files:
+            kinds = Counter(path.suffix.lower() or "without suffix" for path in files)
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+            said.append(
+                f"left out {len(files):,} of {len(self.files) + len(files):,} files: {counts} ({_first(files)})"
+            )
+        if folders:
+            several = "folder" if len(folders) == 1 else "folders"
+            said.append(f"not looked into: {len(folders):,} {several} ({_first(folders)})")
+        return "; ".join([*said, f"documents are {KINDS}, not hidden and not in linked folders"])
 
 
 def document_files(source: Path) -> DocumentFiles:
@@ -65,15 +69,16 @@ def document_files(source: Path) -> DocumentFiles:
     Suffixes may be in upper case. Raises DocumentError for a file of another kind, a folder without documents, and what
     cannot be looked into.
     """
-    if source.is_file():
+    if os.path.isfile(source):  # Path.is_file raises for a name too long for the file system
         found = _document_file(source, "")
         if found is None:
             raise DocumentError(
                 f"{_printable(source)}: suffix {source.suffix!r} is not one of {KINDS}; convert or rename it"
             )
         return DocumentFiles((found,))
-    if not source.is_dir():
-        raise DocumentError(f"{_printable(source)}: no such file or folder; give a {KINDS} file or a folder of them")
+    if not os.path.isdir(source):
+        what = "neither a file nor a folder" if os.path.exists(source) else "no such file or folder"
+        raise DocumentError(f"{_printable(source)}: {what}; give a {KINDS} file or a folder of them")
     files: list[DocumentFile] = []
     left_out: list[Path] = []
     for path in sorted(_entries(source), key=lambda path: path.parts):
@@ -106,7 +111,7 @@ def _is_hidden(path: Path, source: Path) -> bool:
 
 
 def _document_file(path: Path, name: str) -> DocumentFile | None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     stem, ending = os.path.splitext(path.name.lower())
     compression = _COMPRESSIONS.get(ending)
@@ -116,8 +121,9 @@ def _document_file(path: Path, name: str) -> DocumentFile | None:
     return DocumentFile(path, name, reader, compression)
 
 
-def _ending(path: Path) -> str:
-    return "folder" if path.is_dir() else path.suffix.lower() or "without suffix"
+def _first(paths: Sequence[Path]) -> str:
+    more = ", …" if len(paths) > _MOST_NAMED else ""
+    return ", ".join(_printable(path.name) for path in paths[:_MOST_NAMED]) + more
 
 
 def _printable(path: Path | str) -> str:

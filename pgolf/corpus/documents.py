@@ -1,7 +1,10 @@
 """Streaming reader of documents in JSONL, Parquet and plain-text files; errors name file and line."""
 
+import gzip
 import io
 import json
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -15,6 +18,7 @@ from pgolf.corpus.document_files import Compression, DocumentFile, document_file
 from pgolf.errors import DocumentError
 
 _BUFFER_BYTES = 1 << 20
+_UNREADABLE = (OSError, EOFError, zlib.error)
 
 # Parquet rows per batch: keeps a batch of long documents within tens of megabytes.
 _PARQUET_ROWS = 256
@@ -94,7 +98,7 @@ class Documents:
                         continue
                     lines += 1
                     yield _text_of_line(line, self.text_field, f"{file.path}, line {number}")
-            except OSError as error:
+            except _UNREADABLE as error:
                 raise _unreadable(file, f"after line {number} ({error})") from error
         if not lines:
             yield DocumentError(f"{file.path}: the file is empty, a .jsonl file holds one JSON object per line")
@@ -121,7 +125,7 @@ class Documents:
         try:
             with path.open("rb") as raw, _plain(raw, file.compression) as plain:
                 content = plain.read().removeprefix(b"\xef\xbb\xbf")
-        except OSError as error:
+        except _UNREADABLE as error:
             raise _unreadable(file, f"({error})") from error
         if not content.strip():
             yield DocumentError(f"{path}: the file is empty, a .txt file is one document")
@@ -137,8 +141,11 @@ def _plain(raw: IO[bytes], compression: Compression | None) -> IO[bytes]:
     """The file's content without its compression, of which there may be several frames one after the other."""
     if compression is None:
         return raw
-    # Arrow's streams check every frame's length and checksum, and read on where a frame ends and another begins.
-    unpacked = pa.CompressedInputStream(pa.PythonFile(raw, "r"), compression)
+    # Both check every frame's length and checksum, and read on where a frame ends and another begins; Python's also
+    # takes the zeros with which tapes and block devices fill up a .gz file, as gzip does.
+    unpacked: Any = gzip.GzipFile(fileobj=raw)
+    if compression == "zstd":
+        unpacked = pa.CompressedInputStream(pa.PythonFile(raw, "r"), compression)
     return io.BufferedReader(unpacked, _BUFFER_BYTES)
 
 
@@ -150,10 +157,8 @@ def _unreadable(file: DocumentFile, why: str) -> DocumentError:
 def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
     repeated: list[str] = []
     try:
-        text = line.decode("utf-8")
-        # Only a line that names the field twice can have it twice; the hook takes half as long again.
-        twice = text.count(json.dumps(field)) > 1 or text.count(json.dumps(field, ensure_ascii=False)) > 1
-        record = json.loads(text, object_pairs_hook=partial(_one_each, repeated) if twice else None)
+        # Names are compared as read: JSON has many spellings of one.
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=partial(_one_each, repeated))
     except UnicodeDecodeError as error:
         return DocumentError(f"{where}: not UTF-8 ({_what(error)})")
     except (ValueError, RecursionError) as error:
@@ -179,8 +184,8 @@ def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
 def _one_each(repeated: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of these pairs; leaves in `repeated` the names that the last one seen, the outermost, has twice."""
     found = dict(pairs)
-    names = [name for name, _ in pairs]
-    repeated[:] = {name for name in found if names.count(name) > 1} if len(found) < len(pairs) else ()
+    times_of = Counter(name for name, _ in pairs) if len(found) < len(pairs) else {}
+    repeated[:] = [name for name, times in times_of.items() if times > 1]
     return found
 
 

@@ -20,6 +20,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.utils.tqdm import tqdm
 
 from pgolf.corpus.byte_proof import unproved
+from pgolf.corpus.byte_shards import check_byte_shards
 from pgolf.corpus.dataset import MANIFEST_NAME, VAL_BYTES_FILES, ShardKind, inside, shard_name, whole_number
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.hub import commit_of, translated_errors
@@ -110,8 +111,8 @@ def make(
     cache_dir: download cache, so that a rerun after an interruption fetches only what is missing (default: the Hub
     client's own cache). endpoint: URL of another hub. token: access token (False: none). None of the three changes the
     result. The local manifest is the published one, reduced to this data set, plus `files_train_fetched`. Raises
-    FetchError, ShardError for a published file that is not a shard, and TokenizerError for a manifest that says other
-    than the tokenizer's file.
+    FetchError, ShardError for a published file that is not a shard or whose bytes are not those of the tokens, and
+    TokenizerError for a manifest that says other than the tokenizer's file.
     """
     assert not inputs, f"fetch reads no inputs, got {sorted(inputs)}"
     started = time.perf_counter()
@@ -131,6 +132,8 @@ def make(
         dataset, tokenizer = _published(manifest, f"fineweb10B_{config.variant}", where)
         stats = {name: whole_number(dataset["stats"], name) for name in ("files_val", "files_train", "tokens_val")}
         files_val_bytes = whole_number(dataset["stats"], VAL_BYTES_FILES) if VAL_BYTES_FILES in dataset["stats"] else 0
+        if files_val_bytes not in (0, stats["files_val"]):
+            raise ValueError(f"{VAL_BYTES_FILES} is {files_val_bytes}, expected one per val shard")
         folder, tokenizer_files = str(dataset["path"]), [str(tokenizer["model_path"])]
         if tokenizer.get("vocab_path"):
             tokenizer_files.append(str(tokenizer["vocab_path"]))
@@ -170,15 +173,12 @@ def make(
             f"{where}: announces {stats['tokens_val']} validation tokens, the {wanted['val']} val shards hold "
             f"{tokens['val']}; the published shards do not match the manifest"
         )
-    if files_val_bytes and tokens["val_bytes"] != tokens["val"]:
-        raise FetchError(
-            f"{where}: the {files_val_bytes} val_bytes shards hold the bytes of {tokens['val_bytes']} tokens, the val "
-            f"shards hold {tokens['val']}; the published shards do not match"
-        )
+    val = [out / path for path in shards["val"]]
+    check_byte_shards(val, [out / path for path in shards["val_bytes"]])
     if files_val_bytes:
         unverified = "they come with the tokens, and there is no text to compare them with"
     else:
-        unverified = unproved(out / tokenizer_files[0], [out / path for path in shards["val"]])
+        unverified = unproved(out / tokenizer_files[0], val)
     run.log_line(f"bytes not verified: {unverified}" if unverified else "the byte table is exact for these tokens")
     # The manifest may be a hard link into the cache: replace it, never write into it.
     manifest_path.unlink()

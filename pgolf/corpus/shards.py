@@ -31,11 +31,12 @@ def read_shard(path: Path, *, vocab_size: int | None = None) -> Tokens:
     """
     try:
         size_bytes = os.stat(path).st_size
-    except FileNotFoundError as error:
-        raise ShardError(f"{path}: shard is missing; create or fetch the data folder again") from error
-    if size_bytes < HEADER_BYTES:
-        raise ShardError(f"{path}: {size_bytes} bytes, a shard's header alone takes {HEADER_BYTES}; fetch it again")
-    header = np.fromfile(path, dtype="<i4", count=HEADER_INTS)
+        if size_bytes < HEADER_BYTES:
+            raise ShardError(f"{path}: {size_bytes} bytes, a shard's header alone takes {HEADER_BYTES}; fetch it again")
+        header = np.fromfile(path, dtype="<i4", count=HEADER_INTS)
+    except OSError as error:
+        what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise ShardError(f"{path}: shard {what}; create or fetch the data folder again") from error
     magic, version, count = (int(value) for value in header[:3])
     if magic != MAGIC:
         raise ShardError(f"{path}: magic number {magic}, expected {MAGIC}; this is not a token shard")

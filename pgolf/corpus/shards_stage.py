@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pgolf.corpus.byte_proof import unproved
+from pgolf.corpus.byte_shards import check_byte_shards
 from pgolf.corpus.data_files import find_data
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import read_shard
@@ -26,10 +27,12 @@ def make(_config: ShardsConfig, inputs: Mapping[str, Path], out: Path, run: RunO
     """Copy the only data set at or below inputs["data"] into `out`.
 
     inputs: `data`, a folder; `tokenizer`, a SentencePiece model, where the folder has none. Raises DataError for none
-    or several data sets, ShardError for a file that is no shard, TokenizerError for a tokenizer that is not theirs.
+    or several data sets, ShardError for a file that is no shard and for bytes that are not those of the tokens,
+    TokenizerError for a tokenizer that is not theirs.
     """
     started = time.perf_counter()
     files = find_data(inputs["data"], inputs.get("tokenizer"))
+    check_byte_shards(files.val, files.val_bytes)
     total, done = len(files.by_name), 0
 
     def copy(path: Path, to: Path) -> None:

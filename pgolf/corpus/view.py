@@ -18,7 +18,8 @@ def write_view(folder: Path, files: DataFiles, put: Callable[[Path, Path], None]
     Raises TokenizerError if the model cannot be read, or is not of the vocabulary that the files' manifest says.
     """
     processor = read_model(files.tokenizer)
-    check_vocabulary(processor, files.entry, str(files.manifest))
+    for entry in (files.entry, files.tokenizer_entry):
+        check_vocabulary(processor, entry, f"{files.manifest}, {entry.get('name')}")
     shards, model_path = folder / "datasets" / _NAME, f"tokenizers/{_NAME}.model"
     shards.mkdir(parents=True)
     (folder / "tokenizers").mkdir()

@@ -4,12 +4,13 @@ One definition serves `pgolf plan`, the plain runner and the Prefect flows, so t
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any, Literal
 
 from pgolf.config import StageConfig
@@ -37,6 +38,14 @@ from pgolf.train.config import TrainStageConfig
 
 if TYPE_CHECKING:
     from pgolf.corpus.data_files import DataFiles
+
+# What a source from outside has to be. A pipe or a device could be read once only, and is read twice: for its key too.
+_READ: dict[str, tuple[tuple[Callable[[int], bool], ...], str]] = {
+    "documents": ((S_ISREG, S_ISDIR), "a file of documents or a folder of them"),
+    "tokenizer": ((S_ISREG,), "a SentencePiece .model file"),
+    "data": ((S_ISDIR,), "the folder of one data set, shards and tokenizer"),
+    "checkpoint": ((S_ISREG,), "a file of weights"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +235,17 @@ def _refuse_unread(path: Path | None, role: str, setting: str) -> None:
 def _source(path: Path | None, role: str) -> Path:
     if path is None:
         raise ConfigError(f"this recipe reads {role} from outside: pass --{role} PATH")
-    if not path.exists():
-        raise ConfigError(f"--{role} {path}: no such file or folder")
+    kinds, what = _READ[role]
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"--{role} {path}: no such file or folder; give {what}") from None
+    except (OSError, ValueError) as error:  # a name that is too long, a link to itself, a folder that is locked, a NUL
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--{role} {path}: cannot be looked up ({why}); give {what}") from None
+    if not any(is_kind(mode) for is_kind in kinds):
+        found = "a folder" if S_ISDIR(mode) else "a file" if S_ISREG(mode) else "neither a file nor a folder"
+        raise ConfigError(f"--{role} {path} is {found}; give {what}")
     return path
 
 
@@ -283,7 +301,9 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from None
+        raise DataError(
+            f"{error.filename or path} cannot be read: {error.strerror or error}; make it readable, or give another"
+        ) from None
 
 
 def left_out(nodes: Sequence[Node]) -> tuple[str, ...]:

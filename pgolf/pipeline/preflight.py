@@ -4,10 +4,12 @@ One list for both, so that nothing is trained and then refused. Imports neither 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.fetch_config import FetchConfig
+from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.errors import ConfigError, PgolfError
 from pgolf.eval.config import ScoreConfig
 from pgolf.machine.hardware import gpu_names, on_gpu, ranks_for, refuse_uneven
@@ -114,21 +116,34 @@ def _precision(node: str, config: ScoreConfig, run: RunOptions) -> Iterator[str]
 def _tokenizer(todo: Sequence[Step]) -> Iterator[str]:
     """A tokenizer that is given, by the file itself: the stage would find it after it has looked at the documents."""
     for step in todo:
-        config, source = step.node.config, step.node.inputs.get("tokenizer")
-        if not isinstance(config, TokenizeConfig) or not isinstance(source, External):
+        config, model = step.node.config, _given_tokenizer(step)
+        if model is None:
             continue
-        from pgolf.corpus.tokenizer import load_tokenizer
-
         try:
-            pieces = len(load_tokenizer(source.path))
+            pieces = _size_of(model)
         except PgolfError as error:
             yield f"{step.node.name}: {error}"
             continue
-        if pieces != config.vocab_size:
+        if isinstance(config, TokenizeConfig) and pieces != config.vocab_size:
             yield (
-                f"{step.node.name}: --tokenizer {source.path} has {pieces:,} pieces, tokenize.vocab_size is "
+                f"{step.node.name}: --tokenizer {model} has {pieces:,} pieces, tokenize.vocab_size is "
                 f"{config.vocab_size:,}; add --set tokenize.vocab_size={pieces}, or give another tokenizer"
             )
+
+
+def _given_tokenizer(step: Step) -> Path | None:
+    """The model file from outside: that of documents or of shards."""
+    for role in ("tokenizer", "data"):
+        source = step.node.inputs.get(role)
+        if isinstance(source, External):
+            return source.path if role == "tokenizer" else source.files()["tokenizer"]
+    return None
+
+
+def _size_of(model: Path) -> int:
+    from pgolf.corpus.tokenizer import load_tokenizer
+
+    return len(load_tokenizer(model))
 
 
 def _vocabulary(recipe: Recipe, steps: Sequence[Step]) -> Iterator[str]:
@@ -152,13 +167,19 @@ def _vocabulary(recipe: Recipe, steps: Sequence[Step]) -> Iterator[str]:
 def _pieces(steps: Sequence[Step]) -> int | None:
     """Size of the data's vocabulary, where it is known before the data is."""
     for step in steps:
-        if isinstance(step.node.config, FetchConfig | TokenizeConfig):
-            if step.artifact is not None:
-                known = step.artifact.record.facts.get("vocab_size")
-                return known if isinstance(known, int) else None
-            if isinstance(step.node.config, TokenizeConfig):
-                return step.node.config.vocab_size
-            return int(step.node.config.variant.removeprefix("sp"))
+        config = step.node.config
+        if not isinstance(config, FetchConfig | TokenizeConfig | ShardsConfig):
+            continue
+        if step.artifact is not None:
+            known = step.artifact.record.facts.get("vocab_size")
+            return known if isinstance(known, int) else None
+        if isinstance(config, TokenizeConfig):
+            return config.vocab_size
+        if isinstance(config, FetchConfig):
+            return int(config.variant.removeprefix("sp"))
+        model = _given_tokenizer(step)
+        with suppress(PgolfError):  # said of the tokenizer itself
+            return None if model is None else _size_of(model)
     return None
 
 

@@ -35,13 +35,15 @@ def nearest(
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One readable line per field in which two nested mappings differ, named by its path: "model.width 64 → 512"."""
+    """One readable line per field in which two nested mappings differ, named by its path: "model.width 64 → 512".
+
+    Fields that only one of them has are named where nothing that both have differs: they follow from what does.
+    """
     before, after = _flat(old), _flat(new)
-    return [
-        f"{name} {_short(before.get(name))} → {_short(after.get(name))}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name, _MISSING) != after.get(name, _MISSING)
-    ]
+    both = sorted(before.keys() & after.keys())
+    differ = [f"{name} {_short(before[name])} → {_short(after[name])}" for name in both if before[name] != after[name]]
+    alone = [(name, "gone" if name in before else "new") for name in sorted(before.keys() ^ after.keys())]
+    return differ or [f"{name} {what}" for name, what in alone]
 
 
 class _Compared:

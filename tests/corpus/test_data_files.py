@@ -1,6 +1,8 @@
 """One data set is found, whatever lies around it; of several none is chosen."""
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +125,39 @@ def test_two_data_sets_of_one_manifest_are_two_candidates(published: Path) -> No
         find_data(published)
 
 
+@pytest.mark.parametrize("kind", ["published", "loose"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"fineweb_val_000002.bin{ending}" for ending in (".part", ".gz", ".zst", "~", " (1)")),
+        *("fineweb_val_000002.BIN", "Fineweb_val_000002.bin", "FINEWEB_VAL_000002.BIN", ".fineweb_val_000002.bin.Xy1"),
+        *("fineweb-val-000002.bin", "fineweb_val000002.bin", "fineweb_val_000002", "fineweb_val_000002.gz"),
+        *("fineweb_train_000002.bin.part", "fineweb_val_bytes_000000.Bin"),
+    ],
+)
+def test_a_file_almost_named_like_a_shard_is_never_passed_over(
+    kind: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    shards = folder / "datasets/toy" if kind == "published" else folder
+    write_shard(shards / name, [1, 2])
+    with pytest.raises(DataError, match=f"{re.escape(repr(name))} is almost named like a shard"):
+        find_data(folder)
+    (folder / "aside").mkdir()
+    (shards / name).rename(folder / "aside" / name)
+    with pytest.raises(DataError, match="2 data sets"):
+        find_data(folder)
+
+
+def test_what_a_downloader_notes_of_shards_is_none(published: Path, tmp_path: Path) -> None:
+    notes = published / ".cache/huggingface/download/datasets/toy"
+    notes.mkdir(parents=True)
+    for name in ("fineweb_val_000000.bin.metadata", "fineweb_val_000001.bin.lock"):
+        (notes / name).touch()
+    (published / "datasets/toy/fineweb_train_vocab.model").touch()
+    assert taken_in(published, tmp_path / "out") == [TRAIN, VAL]
+
+
 def _shard_and_more(folder: Path) -> tuple[bytes, bytes]:
     return (folder / "fineweb_train_000001.bin").read_bytes(), b"xx"
 
@@ -140,7 +175,7 @@ def _shard_and_more(folder: Path) -> tuple[bytes, bytes]:
         (lambda f: (f / "fineweb_train_000000.bin").unlink(), "fineweb_train_000001.bin is not one of its 1 train"),
         (lambda f: (f / "fineweb_val_000001.bin").write_bytes(b"x" * 2000), "not a token shard"),
         (lambda f: (f / "fineweb_train_000001.bin").write_bytes(b"".join(_shard_and_more(f))), "truncated or damaged"),
-        (lambda f: shutil.copy(f / "toy.model", f / "b.model"), "2 tokenizers"),
+        (lambda f: (f / "b.model").write_bytes(b"other"), "2 tokenizers"),
         (lambda f: (f / "toy.model").unlink(), r"0 tokenizers .*under .*\npass --tokenizer MODEL"),
         (lambda f: [p.unlink() for p in f.glob("*_val_*")], "no validation shard, fineweb_val_000000.bin"),
         (lambda f: [p.unlink() for p in f.glob("*.bin")], "no validation shard, fineweb_val_000000.bin"),
@@ -166,6 +201,11 @@ def test_a_folder_that_is_not_one_data_set_is_refused(loose: Path, spoil: Callab
         (lambda m: m["tokenizers"].append(m["tokenizers"][0]), "lists 2 tokenizers named 'toy'"),
         (lambda m: m["tokenizers"][0].update(model_path="t/gone.model"), "gone.model: tokenizer listed in"),
         (lambda m: m["datasets"][1].update(path="../../elsewhere"), "leaves the data folder"),
+        (lambda m: m["datasets"][1].update(path="a\0b"), r"'a\\x00b' cannot be looked up \(.*null byte\); correct it"),
+        (lambda m: m["datasets"][1].update(path="a\ud800b"), r"'a\\ud800b' cannot be looked up"),
+        (lambda m: m["datasets"][0].update(path="x" * 300), r"cannot be looked up \(File name too long\)"),
+        (lambda m: m["tokenizers"][0].update(model_path="a\0b"), r"'a\\x00b' cannot be looked up"),
+        (lambda m: m["tokenizers"][0].update(model_path="x" * 300), r"cannot be looked up \(File name too long\)"),
         (lambda m: [entry.update(path="datasets/gone") for entry in m["datasets"]], "2 data sets"),
         (lambda m: m.update(datasets=7), "not a manifest"),
         (lambda m: m.pop("datasets"), "not a manifest"),
@@ -179,7 +219,11 @@ def test_a_manifest_that_says_other_than_the_files_is_refused(published: Path, e
 
 @pytest.mark.parametrize(
     ("where", "fields"),
-    [("datasets", {"bos_id": 2}), ("datasets", {"vocab_size": 1024}), ("datasets", {"bos_id": None})],
+    [
+        (where, fields)
+        for where in ("datasets", "tokenizers")
+        for fields in ({"bos_id": 2}, {"vocab_size": 1024}, {"bos_id": None})
+    ],
 )
 def test_a_manifest_that_says_other_than_the_tokenizer_is_refused(
     published: Path, tmp_path: Path, where: str, fields: dict
@@ -209,10 +253,68 @@ def test_a_manifest_that_is_not_json_and_a_folder_that_is_not_there_are_errors(l
         find_data(loose / "gone")
 
 
+def test_a_manifest_that_cannot_be_read_is_an_error_where_there_are_shards(published: Path, loose: Path) -> None:
+    for folder in (published, loose):
+        (folder / "manifest.json").unlink(missing_ok=True)
+        (folder / "manifest.json").symlink_to("gone")
+        with pytest.raises(
+            DataError, match=r"manifest\.json: .*\(no file, or a link to none\); get it again, or remove"
+        ):
+            find_data(folder)
+        (folder / "manifest.json").unlink()
+        os.mkfifo(folder / "manifest.json")
+        with pytest.raises(DataError, match=r"manifest\.json: .*\(no file, or"):
+            find_data(folder)
+
+
+@pytest.mark.parametrize("kind", ["published", "loose"])
+def test_what_has_nothing_to_do_with_the_data_is_passed_over(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    for name, content in (("web", '{"name": "app", "icons": []}'), ("other", "// not JSON"), ("list/deep", "[1]")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "manifest.json").write_text(content)
+    if kind == "loose":
+        (folder / "manifest.json").write_text('{"name": "app"}')
+        shutil.copy(folder / "toy.model", folder / "web" / "copy.model")
+    assert taken_in(folder, tmp_path / "out") == [TRAIN, VAL]
+
+
 def test_a_tokenizer_that_is_smaller_than_the_ids_is_refused(loose: Path, tmp_path: Path) -> None:
     write_shard(loose / "fineweb_val_000001.bin", [340])
     with pytest.raises(ShardError, match="id 340, the vocabulary ends at 339"):
         taken_in(loose, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("counted", "says"),
+    [
+        ([[3] * 70, [4]], None),
+        ([[3] * 70, [0]], None),  # a single token may have none
+        ([[3] * 69, [4] * 2], r"val_bytes_000000\.bin: bytes of 69 tokens, fineweb_val_000000\.bin holds 70"),
+        ([[0] * 70, [4]], r"val_bytes_000000\.bin: counts 0 bytes of text for 70 tokens"),
+        ([[0] * 70, [0]], r"counts 0 bytes of text for 70 tokens"),
+        ([[4] * 71], r"1 shards of bytes per token for 2 val shards"),
+    ],
+)
+def test_bytes_that_cannot_be_those_of_the_tokens_are_refused(
+    tmp_path: Path, toy_tokenizer: Path, counted: list[list[int]], says: str | None
+) -> None:
+    val = [[5] * 70, [9]]
+    folder = write_data_folder(tmp_path / "data", train=TRAIN, val=val, val_bytes=counted, tokenizer=toy_tokenizer)
+    if says is None:
+        assert taken_in(folder, tmp_path / "out") == [TRAIN, val]
+        assert [read_shard(path).tolist() for path in open_dataset(tmp_path / "out").val_byte_shards] == counted
+        return
+    with pytest.raises(DataError, match=says):
+        taken_in(folder, tmp_path / "out")
+
+
+def test_short_shards_without_any_bytes_are_refused_together(tmp_path: Path, toy_tokenizer: Path) -> None:
+    folder = write_data_folder(tmp_path / "data", val=[[5], [9]], val_bytes=[[0], [0]], tokenizer=toy_tokenizer)
+    with pytest.raises(ShardError, match="toy: counts 0 bytes of text for 2 tokens"):
+        taken_in(folder, tmp_path / "out")
 
 
 def test_the_manifest_is_part_of_what_is_read(published: Path) -> None:

@@ -75,6 +75,8 @@ def test_a_text_file_is_one_document_and_a_folder_is_read_in_name_order(tmp_path
         (b'{"body": "x"}', r"line 2: no field 'text' \(fields: 'body'\)"),
         (b"{}", r"line 2: no field 'text' \(fields: none\)"),
         (b'{"text": "x", "text": "y"}', r"line 2: has the field 'text' more than once"),
+        (rb'{"text": "x", "te\u0078t": "y"}', r"line 2: has the field 'text' more than once"),
+        (rb'{"\u0074ext": "x", "\u0074\u0065xt": "y"}', r"line 2: has the field 'text' more than once"),
         (b'"x"', r"line 2: a JSON str, expected an object"),
         (rb'{"text": "a\ud800b"}', r"line 2: not text \(character 1 is a lone surrogate\)"),
     ],
@@ -153,6 +155,8 @@ def test_a_source_that_is_not_there_or_of_another_kind_is_an_error(tmp_path: Pat
     (tmp_path / "a.csv").write_text("text\n")
     for source, message in (
         (tmp_path / "gone", "no such file or folder"),
+        (tmp_path / ("x" * 300), "no such file or folder"),
+        (Path("/dev/null"), "neither a file nor a folder; give a .jsonl"),
         (tmp_path / "a.csv", r"suffix '\.csv' is not one of \.jsonl"),
         (tmp_path, r"none of the folder's 1 entries"),
     ):
@@ -187,8 +191,20 @@ def test_a_damaged_compressed_file_is_an_error_whatever_may_be_skipped(tmp_path:
         with pytest.raises(DocumentError, match=rf"a\.jsonl\.{ending}.*(not readable as|line \d+: not )"):
             list(Documents(path, skip_bad=0))
     path.write_bytes(whole[:middle])
-    with pytest.raises(DocumentError, match=r"not readable as \w+ after line \d+ \(Truncated compressed stream\)"):
+    with pytest.raises(DocumentError, match=r"not readable as \w+ after line \d+ \((Truncated|Compressed file ended)"):
         list(Documents(path, skip_bad=10**6))
+
+
+def test_a_gzip_file_may_be_filled_up_with_zeros_and_with_nothing_else(tmp_path: Path) -> None:
+    plain = write_jsonl(tmp_path / "a.jsonl", TEXTS).read_bytes()
+    for index, padding in enumerate((b"\0", bytes(512), bytes(10**6))):
+        (tmp_path / f"{index}.jsonl.gz").write_bytes(gzip.compress(plain) + padding)
+        assert list(Documents(tmp_path / f"{index}.jsonl.gz")) == TEXTS
+        (tmp_path / f"{index}.txt.gz").write_bytes(gzip.compress(b"one") + padding + gzip.compress(b" two"))
+        assert list(Documents(tmp_path / f"{index}.txt.gz")) == ["one two"]
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(plain) + bytes(512) + b"x")
+    with pytest.raises(DocumentError, match=r"not readable as gzip .*Not a gzipped file \(b'x'\)"):
+        list(Documents(tmp_path / "a.jsonl.gz"))
 
 
 def test_a_folder_is_read_to_its_depths_and_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
@@ -208,8 +224,11 @@ def test_a_folder_is_read_to_its_depths_and_what_is_left_out_is_counted_and_name
     ]
     assert list(Documents(tmp_path)) == ["A", "b", "c", "e", "d", "z"]
     told = found.about_left_out()
-    assert told.startswith("left out 8 of 14 files: ")
-    assert {"2 .md", "2 folder", "1 .csv", "1 .gz", "1 .jsonl", "1 without suffix"} == set(
+    assert told.startswith("left out 6 of 12 files: ")
+    assert told.endswith(
+        "; not looked into: 2 folders (.git, linked); documents are " + told.rpartition("documents are ")[2]
+    )
+    assert {"2 .md", "1 .csv", "1 .gz", "1 .jsonl", "1 without suffix"} == set(
         told.partition(": ")[2].partition(" (")[0].split(", ")
     )
     assert document_files(tmp_path / "b.jsonl").about_left_out() == ""
@@ -222,6 +241,14 @@ def test_two_columns_of_the_same_name_are_an_error(tmp_path: Path) -> None:
         list(Documents(tmp_path / "a.parquet", skip_bad=9))
     pq.write_table(pa.Table.from_arrays([texts, texts, texts], names=["text", "id", "id"]), tmp_path / "a.parquet")
     assert list(Documents(tmp_path / "a.parquet")) == ["a", "b"]
+
+
+def test_a_field_is_doubled_in_any_spelling_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(rb'{"a/\"\u00e9": "x", "a\/\u0022\u00E9": "y"}')
+    with pytest.raises(DocumentError, match="more than once"):
+        list(Documents(tmp_path / "a.jsonl", text_field='a/"é'))
+    (tmp_path / "b.jsonl").write_bytes(rb'{"te\u0078t": "x"}')
+    assert list(Documents(tmp_path / "b.jsonl")) == ["x"]
 
 
 def test_a_field_of_an_inner_object_is_not_the_documents(tmp_path: Path) -> None:

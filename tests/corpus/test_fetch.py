@@ -13,7 +13,7 @@ from pgolf.corpus import fetch_stage as fetch
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import TokenStream, read_shard, write_shard
-from pgolf.errors import FetchError, ShardError, TokenizerError
+from pgolf.errors import DataError, FetchError, ShardError, TokenizerError
 from pgolf.run import Made, Progress, RunOptions
 from tests.corpus.hub_server import COMMIT, HubServer
 from tests.corpus.odd_tokenizers import processor_of
@@ -315,5 +315,28 @@ def test_published_byte_shards_are_fetched_and_not_verified(
     assert "no text to compare them with" in str(made.facts["bytes_unverified"])
     publish_texts(hub, tmp_path, toy_tokenizer, texts, byte_tokens=size - 1)
     (tmp_path / "again").mkdir()
-    with pytest.raises(FetchError, match=rf"hold the bytes of {size - 1} tokens, the val shards hold {size}"):
+    with pytest.raises(ShardError, match=rf"bytes of {size - 10} tokens, fineweb_val_000001.bin holds {size - 9};"):
         fetch_into(tmp_path / "again", hub)
+
+
+@pytest.mark.parametrize(
+    ("counted", "says"),
+    [
+        (
+            [[2] * 8, [2] * 92],
+            r"val_bytes_000000\.bin: bytes of 8 tokens, fineweb_val_000000\.bin holds 9",
+        ),  # as many in all
+        ([[2] * 9, [0] * 91], r"val_bytes_000001\.bin: counts 0 bytes of text for 91 tokens"),
+        ([[2] * 100], "files_val_bytes is 1, expected one per val shard"),
+    ],
+)
+def test_published_bytes_that_cannot_be_those_of_the_tokens_are_refused(
+    tmp_path: Path, hub: HubServer, counted: list[list[int]], says: str
+) -> None:
+    for index, size in enumerate((9, 91)):
+        hub.files[VAL.format(index)] = shard_content(tmp_path, [5] * size)
+    for index, part in enumerate(counted):
+        hub.files[VAL.format(index).replace("_val_", "_val_bytes_")] = shard_content(tmp_path, part)
+    edit_manifest(hub, stats={"files_train": 3, "files_val": 2, "tokens_val": 100, "files_val_bytes": len(counted)})
+    with pytest.raises(DataError, match=says):
+        fetch_into(tmp_path, hub)

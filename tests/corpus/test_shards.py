@@ -1,6 +1,7 @@
 """The shard format at its edges, and the stream judged by a plain concatenation."""
 
 import hashlib
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,11 @@ def test_a_file_that_is_not_a_shard_is_refused_with_its_numbers(tmp_path: Path, 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"gone\.bin: shard is missing"):
         read_shard(tmp_path / "gone.bin")
+    (tmp_path / "folder.bin").mkdir()
+    os.mkfifo(tmp_path / "pipe.bin")
+    for name in ("folder.bin", "pipe.bin"):
+        with pytest.raises(ShardError, match=rf"{name}: .* again$"):
+            read_shard(tmp_path / name)
 
 
 def test_a_token_beyond_the_vocabulary_is_refused_with_its_place(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from flows.commands import cli
 from flows.commands.cli import COMMANDS, command_named, main, parser
+from flows.commands.plan_command import Totals, _sentences
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
@@ -146,6 +148,33 @@ def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tm
     assert told.out == ""
 
 
+@pytest.mark.parametrize("command", [["plan", "demo"], ["run", "demo", "--no-prefect"], ["tokenize"]])
+@pytest.mark.parametrize("option", ["--documents", "--tokenizer", "--data", "--store", "--results", "--checkpoint"])
+def test_an_empty_path_is_never_the_current_folder(command, option, capsys, tmp_path, monkeypatch):
+    if command == ["tokenize"] and option in ("--data", "--results", "--checkpoint"):
+        return
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"text": "not asked for"}')
+    texts = ["", "1="] if option == "--checkpoint" else [""]
+    for text in texts:
+        seeds = ["--seeds", "1"] if option == "--checkpoint" else []
+        try:
+            code = main([*command, *seeds, option, text])
+        except SystemExit as ended:
+            code = ended.code
+        assert code == 2
+        told = capsys.readouterr()
+        assert option in told.err
+        assert "is empty (an unset variable?)" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("fields", [{"data": ""}, {"store": ""}, {"checkpoints": {7: ""}}])
+def test_an_empty_path_of_a_deployment_is_refused(fields):
+    with pytest.raises(ValidationError, match="is an empty path"):
+        Place(**fields)
+
+
 def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_path, capsys):
     arguments = ["export", *wide_arguments(ran), "--seed", "2", "--json"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
@@ -260,6 +289,18 @@ def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):
     last = capsys.readouterr().out.splitlines()[-1]
     least = f"{plan['expected_wall_s'] / 100:.2f}"
     assert last.endswith(f"cost at least {least}, without compress ×2, saved {plan['reused_s'] / 100:.2f}")
+
+
+def test_a_plan_gives_its_seconds_as_one_range():
+    def said(seconds, wall_s, *unknown):
+        totals = Totals(to_run=3, seconds=seconds, wall_s=wall_s, unknown=unknown, reused=0, reused_s=0.0)
+        return _sentences(totals, None)[1]
+
+    whole = "358.7 s (stages side by side) to 543.1 s (one after the other) to run"
+    assert said(543.1, 358.7) == whole
+    assert said(543.1, 358.7, "train[1]", "mix[1]") == f"{whole}, and what train[1], mix[1] will take"
+    assert said(50.0, 50.0) == "about 50.0 s to run"
+    assert said(50.0, 50.0, "mix[1]") == "at least 50.0 s to run, without mix[1]"
 
 
 def test_a_price_is_a_range_where_all_is_known(ran, capsys):

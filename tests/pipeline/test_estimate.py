@@ -212,6 +212,20 @@ def test_other_rates_take_as_long(past, change):
     assert past.expect(train_node(training(steps=100, **change))) == Estimate(50)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"late_qat_below_scale": 0.2}, "train.late_qat_below_scale none → 0.2"),
+        ({"crownq_weight": 0.01}, "train.crownq_weight 0.0 → 0.01"),
+    ],
+)
+@pytest.mark.parametrize("clock", [None, 60.0])
+def test_only_what_differs_is_named_as_the_difference(past, change, says, clock):
+    past.train(training(steps=100), 50)
+    found = past.expect(train_node(training(steps=100, clock_limit_s=clock, **change)))
+    assert found.note.partition("; ")[0] == f"earlier runs here were of other work: {says}"
+
+
 @pytest.mark.parametrize("uneven", [{"late_qat_below_scale": 0.2}, {"crownq_weight": 0.01}])
 def test_where_the_last_steps_cost_more_no_other_number_of_steps_tells(past, uneven):
     past.train(training(steps=100, **uneven), 50)

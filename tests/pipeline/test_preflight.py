@@ -27,6 +27,7 @@ from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.tables.schema import ATTEMPTS, DECLARATIONS, SCORES, STAGES
+from tests.data_folder import write_data_folder
 from tests.tiny import write_documents
 
 
@@ -207,6 +208,26 @@ def test_a_given_tokenizer_is_opened_before_anything_runs(machine, tmp_path):
         check(tmp_path, "demo", *fitting, sources=Sources(documents=documents, tokenizer=model), **CPU_DEMO)
 
 
+def test_the_tokenizer_of_shards_on_disk_is_opened_before_anything_runs(machine, tmp_path, toy_tokenizer):
+    machine(0)
+    data = write_data_folder(tmp_path / "data", val=[[1, 5, 9]], tokenizer=toy_tokenizer)
+    sources = Sources(data=data)
+    check(tmp_path, "demo", "model.vocab_size=340", sources=sources, **CPU_DEMO)
+    says = r"train\[1337\]: model.vocab_size is 339, the tokenizer has 340 pieces; add --set model.vocab_size=340"
+    with pytest.raises(ConfigError, match=says):
+        check(tmp_path, "demo", "model.vocab_size=339", sources=sources, **CPU_DEMO)
+    (data / "tokenizers/toy.model").write_bytes(b"none")
+    with pytest.raises(ConfigError, match=r"^data: .*toy\.model: not a readable SentencePiece model"):
+        check(tmp_path, "demo", sources=sources, **CPU_DEMO)
+    # Without a manifest the file may be any that is given.
+    for shard in (data / "datasets/toy").iterdir():
+        shard.rename(tmp_path / "data" / shard.name)
+    (data / "manifest.json").unlink()
+    sources = Sources(data=data, tokenizer=toy_tokenizer)
+    with pytest.raises(ConfigError, match=says):
+        check(tmp_path, "demo", "model.vocab_size=339", sources=sources, **CPU_DEMO)
+
+
 @pytest.mark.parametrize("part", ["", "scores", "figures"])
 def test_results_that_are_no_folder_are_refused_before_anything_runs(machine, tmp_path, part):
     machine(0)
@@ -246,7 +267,7 @@ def test_folders_that_cannot_be_written_to_are_named_by_plan_and_run(tmp_path):
     locked.chmod(0o755)
 
 
-@pytest.mark.parametrize("option", ["--store", "--results", "--documents", "--tokenizer", "--checkpoint"])
+@pytest.mark.parametrize("option", ["--store", "--results", "--documents", "--tokenizer", "--data", "--checkpoint"])
 @pytest.mark.parametrize("name", [256 * "x", "/".join(20 * ["y" * 200])], ids=["name", "path"])
 def test_a_name_that_no_file_system_holds_is_said_to_be_too_long(tmp_path, monkeypatch, capsys, option, name):
     monkeypatch.chdir(tmp_path)

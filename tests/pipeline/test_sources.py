@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 from flows.commands.cli import main
 from pgolf.corpus.config import TokenizeConfig
-from pgolf.errors import DataError
-from pgolf.pipeline.graph import External, Sources, content_digest, data_node, key_of, left_out
+from pgolf.errors import ConfigError, DataError
+from pgolf.pipeline.graph import External, Sources, content_digest, data_node, key_of, left_out, pipeline
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.store.content import Memo
 
 CONFIG = TokenizeConfig(source="documents", vocab_size=300, val_documents=5)
@@ -104,3 +107,37 @@ def test_a_folder_that_cannot_be_looked_into_is_an_error(tmp_path):
         pytest.skip("this user may look into every folder")
     with pytest.raises(DataError, match="sub: cannot be read"):
         key_for(tmp_path / "docs", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "says"),
+    [
+        ("documents", "pipe", "is neither a file nor a folder; give a file of documents or a folder of them"),
+        ("documents", "null", "is neither a file nor a folder; give a file"),
+        ("documents", "dead", "no such file or folder; give a file of documents"),
+        ("documents", "x" * 300, r"cannot be looked up \(File name too long\); give a file"),
+        ("documents", "a\0b", r"cannot be looked up \(.*null byte\); give a file"),
+        ("documents", "loop", r"cannot be looked up \(Too many levels of symbolic links\)"),
+        ("documents", "file/below", "no such file or folder"),
+        ("tokenizer", ".", "is a folder; give a SentencePiece .model file"),
+        ("tokenizer", "pipe", "is neither a file nor a folder; give a SentencePiece .model file"),
+        ("data", "file", "is a file; give the folder of one data set"),
+        ("data", "x" * 300, r"cannot be looked up \(File name too long\); give the folder"),
+        ("checkpoint", ".", "is a folder; give a file of weights"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_named_with_what_it_should_be(tmp_path, role, name, says):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for link, target in (("null", "/dev/null"), ("dead", "gone"), ("loop", "loop")):
+        (tmp_path / link).symlink_to(target)
+    path = tmp_path / name
+    given = {
+        "documents": (["tokenize.source=documents"], Sources(documents=path)),
+        "tokenizer": (["tokenize.tokenizer=given"], Sources(tokenizer=path)),
+        "data": ([], Sources(data=path)),
+        "checkpoint": (["seeds=7"], Sources(checkpoints={7: path})),
+    }
+    overrides, sources = given[role]
+    with pytest.raises(ConfigError, match=rf"^--{role} \S*{re.escape(str(tmp_path))}.*{says}"):
+        pipeline(apply_overrides(recipe_named("demo"), overrides), sources)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgolf.store.differences import differences
+from pgolf.store.differences import changed_fields, differences
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,10 @@ from pgolf.store.differences import differences
 )
 def test_an_input_that_is_gone_is_not_called_changed(before, after, says):
     assert differences(before, after) == says
+
+
+def test_a_field_that_only_one_has_is_named_where_no_other_differs():
+    old, new = {"a": {"b": 1}, "c": 2, "limit": None}, {"a": {"b": 1}, "c": 3}
+    assert changed_fields(old, new) == ["c 2 → 3"]
+    assert changed_fields(old, {"a": {"b": 1}, "c": 2, "d": None}) == ["d new", "limit gone"]
+    assert changed_fields(old, old) == []
