@@ -15,9 +15,11 @@ dummy, which is no text. BOS and EOS count nothing and stand for nothing. ∎
 
 It is a theorem about the normalized text. It counts the raw text's bytes only if normalization keeps their number; what
 it took cannot be known without the raw text. With the library's own rules that is little in prose (97 of 1,489,515
-bytes in 200 FineWeb documents), with rules that somebody wrote it can be anything, so those are not accepted.
+bytes in 200 FineWeb documents), with rules that somebody wrote it can be anything, so those are not accepted. Nor is a
+text with private-use characters, in pieces or in bytes: it may have been rewritten (`pgolf.corpus.private_use`).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +29,7 @@ import numpy.typing as npt
 from pgolf.corpus.byte_lengths import SPACE, ByteTable
 from pgolf.corpus.model_file import read_model
 from pgolf.corpus.model_proto import ModelSettings
+from pgolf.corpus.private_use import about, private_use, spelled_private_use
 from pgolf.corpus.shards import Tokens, read_shard
 
 NORMALIZATIONS = frozenset({"identity", "nfkc", "nfkc_cf", "nmt_nfkc", "nmt_nfkc_cf"})
@@ -51,11 +54,13 @@ def unproved(model: Path, shards: Sequence[Path]) -> str:
         return "the tokens do not begin with a BOS, so it is not known where documents begin"
     used = np.zeros(_IDS, np.int64)
     leading = spelled = 0
+    signs: Counter[str] = Counter()
     for block, before in _blocks(shards):
         used += np.bincount(block[before:], minlength=_IDS)
         marked = table.leading_space[block[1:]] & table.boundary[block[:-1]]
         leading += int(marked[max(before - 1, 0) :].sum())
         spelled += _spelled(byte_of[block], before)
+        signs += spelled_private_use(byte_of[block], before)
     if settings.normalization not in NORMALIZATIONS:
         return f"the tokenizer normalizes by rules of its own ({settings.normalization!r}), whose effect is not known"
     if settings.suffix:
@@ -65,6 +70,7 @@ def unproved(model: Path, shards: Sequence[Path]) -> str:
         if token >= len(processor):
             return f"{used[token]:,} tokens have id {token}, the tokenizer's last is {len(processor) - 1}"
         piece = processor.id_to_piece(token)
+        signs.update({sign: int(n * used[token]) for sign, n in private_use(piece).items()})
         named = f"piece {token} {piece!r} ({used[token]:,} times)"
         if processor.is_unknown(token):
             return f"{named} stands for text that is not known"
@@ -81,18 +87,18 @@ def unproved(model: Path, shards: Sequence[Path]) -> str:
         return f"{spelled:,} spaces are spelled in three byte pieces: the tokenizer has no piece of a lone space"
     if leading and not settings.dummy_prefix:
         return f"{leading:,} documents begin with a space, which counts no byte"
-    return ""
+    return about(signs)
 
 
 def _blocks(shards: Sequence[Path]) -> Iterator[tuple[Tokens, int]]:
-    """The stream in blocks, each with up to 2 tokens before it, and how many these are."""
+    """The stream in blocks, each with up to 3 tokens before it, and how many these are."""
     last = np.empty(0, np.uint16)
     for path in shards:
         tokens = read_shard(path)
         for start in range(0, tokens.size, _BLOCK_TOKENS):
             block = np.concatenate([last, tokens[start : start + _BLOCK_TOKENS]])
             yield block, last.size
-            last = block[-2:]
+            last = block[-3:]
 
 
 def _spelled(byte_T: npt.NDArray[np.int16], before: int) -> int:

@@ -4,27 +4,21 @@ The file is a protocol buffer; only its outer structure is read here. Source of 
 src/sentencepiece_model.proto.
 """
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _USER_DEFINED = 4
 
-# Characters to which Unicode gives no meaning: somebody's own signs.
-_PRIVATE_USE = "Co"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """user_defined: ids of pieces taken from the text as they are. operators: those with a private-use character, which
-    a program put into the text, and which stand for none of it. normalization: the name of the rules.
+    """user_defined: ids of pieces taken from the text as they are. normalization: the name of the rules.
 
     dummy_prefix: a space is put before every text. space_mark: spaces become U+2581. suffix: it is put behind the word.
     """
 
     user_defined: frozenset[int]
-    operators: frozenset[int]
     normalization: str
     dummy_prefix: bool
     space_mark: bool
@@ -34,17 +28,13 @@ class ModelSettings:
     def read(cls, model: Path) -> "ModelSettings":
         """The settings of a file that SentencePiece itself can read."""
         user_defined: set[int] = set()
-        operators: set[int] = set()
         trainer: dict[int, int | bytes] = {}
         normalizer: dict[int, int | bytes] = {}
         pieces = 0
         for number, value in _fields(model.read_bytes()):
             if number == 1 and isinstance(value, bytes):
-                piece = dict(_fields(value))
-                if piece.get(3) == _USER_DEFINED:
+                if dict(_fields(value)).get(3) == _USER_DEFINED:
                     user_defined.add(pieces)
-                    if any(unicodedata.category(character) == _PRIVATE_USE for character in _text(piece.get(1))):
-                        operators.add(pieces)
                 pieces += 1
             elif number == 2 and isinstance(value, bytes):
                 trainer |= dict(_fields(value))
@@ -52,7 +42,6 @@ class ModelSettings:
                 normalizer |= dict(_fields(value))
         return cls(
             user_defined=frozenset(user_defined),
-            operators=frozenset(operators),
             normalization=_text(normalizer.get(1)),
             dummy_prefix=bool(normalizer.get(3, 1)),
             space_mark=bool(normalizer.get(5, 1)),

@@ -6,17 +6,22 @@ normalization changes the number of bytes. So every document is compared with it
 from the encoder's offsets: a token has the bytes from the end of the token before it up to its own end, the last one up
 to the end of the text. They sum to the document's UTF-8 bytes, whatever normalization drops.
 
+Errors of the table may cancel within a document, and a window may cut them apart. So it is compared for every cut: it
+holds where the tokens decode to the text with each character written in as many bytes (a newline as a space), since
+the tokens up to any place then hold the text up to there. Otherwise the offsets judge. Only inside a character that
+several tokens share may the two differ.
+
 T: tokens, each document's BOS included. BOS has no bytes, unless its document has no other token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
-from pgolf.corpus.byte_lengths import ByteTable
+from pgolf.corpus.byte_lengths import SPACE, ByteTable
 from pgolf.errors import DocumentError, TokenizerError
 
 Ids = npt.NDArray[np.int32]
@@ -32,7 +37,8 @@ _OFFSET_CHARACTERS = 1_000_000
 class TextCount:
     """What was found in some documents. text_bytes: UTF-8. kept_bytes: of the text that their tokens decode to.
 
-    table_bytes: by the byte table. docs_off: documents of which the table does not give the bytes of the text.
+    table_bytes: by the byte table. docs_off: documents of which the table does not give the bytes of the text, up to
+    some token or, where `TextBytes.compare` looked, in all.
     docs_changed: documents whose tokens decode to another text.
     """
 
@@ -65,9 +71,12 @@ class TextBytes:
         self._processor = processor
         self._threads = threads
         self._table = ByteTable.from_processor(processor)
+        self._beyond_T = _beyond(processor, self._table)
+        # Character -> what normalization writes for it where that has as many bytes, else itself; filled as met.
+        self._written: dict[str, str] = {}
 
     def compare(self, texts: Sequence[str], encoded: Sequence[Ids]) -> TextCount:
-        """Compare table and text. encoded: the ids of each text, without BOS."""
+        """Compare whole documents by table and text. encoded: the ids of each text, without BOS."""
         return self._compared(texts, encoded, *self._by_table(encoded))[0]
 
     def count(
@@ -81,8 +90,9 @@ class TextBytes:
         """
         self._refuse_unknown(texts, encoded, first)
         lengths_T, starts = self._by_table(encoded)
-        count, off = self._compared(texts, encoded, lengths_T, starts)
-        for group in _grouped(texts, off):
+        count, off, kept = self._compared(texts, encoded, lengths_T, starts)
+        unsure = self._unsure(texts, kept, encoded, set(off))
+        for group in _grouped(texts, sorted([*off, *unsure])):
             mappings = self._processor.encode(
                 [texts[i].encode() for i in group], return_type="offset_mapping", num_threads=self._threads
             )
@@ -90,7 +100,12 @@ class TextBytes:
                 if mapping["ids"] != encoded[i].tolist():
                     raise _contradiction(first + i, "it gives other tokens with offsets than without")
                 bytes_T = bytes_by_offsets(texts[i], mapping["offsets"], first + i)
-                lengths_T[starts[i] : starts[i] + bytes_T.size] = bytes_T
+                of_document = slice(starts[i], starts[i] + bytes_T.size)
+                if i in unsure:
+                    if _agree(lengths_T[of_document], bytes_T, texts[i]):
+                        continue
+                    count.docs_off += 1
+                lengths_T[of_document] = bytes_T
         return lengths_T.astype(np.uint16), count
 
     def _by_table(self, encoded: Sequence[Ids]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -107,8 +122,8 @@ class TextBytes:
         encoded: Sequence[Ids],
         lengths_T: npt.NDArray[np.int64],
         starts: npt.NDArray[np.int64],
-    ) -> tuple[TextCount, list[int]]:
-        """What was found, and the documents of which the table is off."""
+    ) -> tuple[TextCount, list[int], list[str]]:
+        """What was found, the documents of which the table is off in all, and what each one's tokens decode to."""
         text_bytes = np.array([len(text.encode()) for text in texts])
         table_bytes = np.add.reduceat(lengths_T, starts)
         kept = self._processor.decode([ids.tolist() for ids in encoded], num_threads=self._threads)
@@ -121,7 +136,30 @@ class TextBytes:
             table_bytes=int(table_bytes.sum()),
             kept_bytes=sum(len(text.encode()) for text in kept),
         )
-        return count, off
+        return count, off, kept
+
+    def _unsure(
+        self, texts: Sequence[str], kept: Sequence[str], encoded: Sequence[Ids], off: Collection[int]
+    ) -> set[int]:
+        """The documents of which the table gives the bytes in all, but perhaps not up to every token."""
+        found = set()
+        for i, (text, held, ids) in enumerate(zip(texts, kept, encoded, strict=True)):
+            # The table's other mistakes all count too little. Without one that counts too much, none can cancel.
+            if i not in off and (self._beyond_T[ids].any() or self._as_written(text) != held):
+                found.add(i)
+        return found
+
+    def _as_written(self, text: str) -> str:
+        """The text with every character that normalization writes as another of as many bytes so written."""
+        characters = set(text)
+        for character in characters.difference(self._written):
+            around = self._processor.normalize("a")
+            written = self._processor.normalize(f"a{character}a").removeprefix(around)
+            written = written.removesuffix(around.removeprefix(SPACE)).replace(SPACE, " ")
+            is_as_long = len(written.encode()) == len(character.encode())
+            self._written[character] = written if is_as_long else character
+        changed = {ord(c): self._written[c] for c in characters if self._written[c] != c}
+        return text.translate(changed) if changed else text
 
     def _refuse_unknown(self, texts: Sequence[str], encoded: Sequence[Ids], first: int) -> None:
         unknown = [int((ids == self._processor.unk_id()).sum()) for ids in encoded]
@@ -137,6 +175,29 @@ class TextBytes:
             "code of it; give --tokenizer a model with byte pieces (SentencePiece's byte_fallback=true), or leave it "
             "out to train one here"
         )
+
+
+def _beyond(processor: sentencepiece.SentencePieceProcessor, table: ByteTable) -> npt.NDArray[np.bool_]:
+    """Whether the table may count more for a piece than it holds, by id: spaces inside, or a byte of a spelled one."""
+    beyond = np.zeros(table.base_bytes.size, np.bool_)
+    for token in range(beyond.size):
+        piece = processor.id_to_piece(token)
+        beyond[token] = SPACE in piece[1:] or (processor.is_byte(token) and int(piece[1:-1], 16) == SPACE.encode()[-1])
+    return beyond
+
+
+def _agree(table_T: npt.NDArray[np.int64], bytes_T: npt.NDArray[np.int64], text: str) -> bool:
+    """Whether the table gives the bytes up to every token, or to a place inside a character that tokens share."""
+    by_table_T, by_text_T = np.cumsum(table_T), np.cumsum(bytes_T)
+    raw = np.frombuffer(text.encode(), np.uint8)
+    characters = np.append(np.flatnonzero((raw & 0xC0) != 0x80), raw.size)
+    after = np.searchsorted(characters, by_text_T, "right")
+    before = np.searchsorted(characters, by_text_T, "left") - 1
+    inside_T = (characters[np.maximum(before, 0)] < by_table_T) & (
+        by_table_T < characters[np.minimum(after, characters.size - 1)]
+    )
+    shared_T = (bytes_T == 0) | np.append(bytes_T[1:] == 0, False)
+    return bool(((by_table_T == by_text_T) | (inside_T & shared_T)).all())
 
 
 def bytes_by_offsets(text: str, offsets: Sequence[tuple[int, int]], number: int) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from pgolf.corpus.builtin import builtin_documents
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.corpus.dataset import MANIFEST_NAME, MANIFEST_VERSION, SHARD_PREFIX, VAL_BYTES_FILES, Split, shard_name
 from pgolf.corpus.documents import Documents
-from pgolf.corpus.model_proto import ModelSettings
+from pgolf.corpus.private_use import about, private_use
 from pgolf.corpus.shard_writer import ShardWriter
 from pgolf.corpus.text_bytes import TextBytes, TextCount, with_bos
 from pgolf.corpus.tokenizer import (
@@ -98,13 +98,12 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
 
     shards = out / "datasets" / config.name
     shards.mkdir(parents=True)
-    operators = ModelSettings.read(model_path).operators
-    counts = _encode(config, documents, processor, shards, run, operators=operators)
+    counts = _encode(config, documents, processor, shards, run)
     manifest = _manifest(config, processor, counts)
     (out / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     encoded = time.perf_counter()
     run.log_line(_about_bytes(counts.val_text))
-    unverified = _rewritten(processor, counts.val_operators)
+    unverified = about(counts.val_signs)
     if unverified:
         run.log_line(f"bytes not verified: {unverified}")
     return Made(
@@ -197,7 +196,7 @@ class _Counts:
     """What was written, by split. val_bytes: bytes of text behind the validation targets.
 
     val_text, train_sample: bytes of the text and by the table, of all validation documents and of some train documents.
-    val_operators: how often each operator stands in the validation documents.
+    val_signs: how often each private-use character stands in the validation documents.
     val_text_sha256: over the validation documents in order, each as the length of its UTF-8 in 8 bytes and the UTF-8.
     """
 
@@ -206,7 +205,7 @@ class _Counts:
     files: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
     val_bytes: int = 0
     val_text: TextCount = field(default_factory=TextCount)
-    val_operators: Counter[int] = field(default_factory=Counter)
+    val_signs: Counter[str] = field(default_factory=Counter)
     train_sample: TextCount = field(default_factory=TextCount)
     val_text_sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
@@ -217,8 +216,6 @@ def _encode(
     processor: sentencepiece.SentencePieceProcessor,
     shards: Path,
     run: RunOptions,
-    *,
-    operators: Collection[int],
 ) -> _Counts:
     threads = run.threads or len(os.sched_getaffinity(0))
     text_bytes = TextBytes(processor, threads=threads)
@@ -243,6 +240,7 @@ def _encode(
             for text in itertools.compress(batch.texts, batch.is_val):
                 raw = text.encode()
                 counts.val_text_sha256.update(len(raw).to_bytes(8, "big") + raw)
+                counts.val_signs.update(private_use(text))
             for split in splits:
                 places = [i for i, is_val in enumerate(batch.is_val) if is_val == (split == "val")]
                 if not places:
@@ -255,7 +253,6 @@ def _encode(
                     # The stream's first token is no target.
                     counts.val_bytes += int(bytes_T[writers["val"].tokens == 0 :].sum())
                     byte_writer.append(bytes_T)
-                    counts.val_operators.update(stream[np.isin(stream, list(operators))].tolist())
                 elif sample := range(-counts.docs["train"] % _TRAIN_SAMPLE_ONE_IN, len(texts), _TRAIN_SAMPLE_ONE_IN):
                     counts.train_sample.add(text_bytes.compare([texts[i] for i in sample], [chosen[i] for i in sample]))
                 counts.docs[split] += len(chosen)
@@ -286,18 +283,6 @@ def _about_bytes(found: TextCount) -> str:
     return (
         f"{how}; the tokens hold {kept}: normalization drops {max(found.dropped_share, 0):.2%} and changes "
         f"{found.docs_changed:,} documents"
-    )
-
-
-def _rewritten(processor: sentencepiece.SentencePieceProcessor, operators: Counter[int]) -> str:
-    """Why the validation documents are not the text that bits per byte are about; empty where they are."""
-    if not operators:
-        return ""
-    (token, most), *_ = operators.most_common(1)
-    return (
-        f"the validation documents hold {operators.total():,} operators of the tokenizer (piece {token} "
-        f"{processor.id_to_piece(token)!a} {most:,} times), so they are rewritten text, and the bytes of the text "
-        "that they were made from are not known here"
     )
 
 

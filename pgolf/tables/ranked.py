@@ -79,6 +79,12 @@ class ScorerResult:
         return {str(seed): row["run_key"] for seed, row in sorted(self.by_seed.items())}
 
     @property
+    def raw_sha256(self) -> str | None:
+        """Digest of the raw text; None unless every seed's row says it."""
+        found = {row["text_sha256"] for row in self.by_seed.values()}
+        return found.pop() if len(found) == 1 else None
+
+    @property
     def standing(self) -> str | None:
         """Whether it was declared, and when, at every seed; None where that was not recorded."""
         if self.scorer[SCORER.index("estimator")] == NEURAL["estimator"]:
@@ -114,6 +120,11 @@ def scorer_results(scores: pa.Table) -> list[ScorerResult]:
     Raises ResultsError for scores of several texts.
     """
     text_of(scores)
+    return _results(scores)
+
+
+def _results(scores: pa.Table) -> list[ScorerResult]:
+    """`scorer_results` of some rows of one text, which may no longer say that it is one."""
     chosen = with_gates(scores.select(list(NEEDED)))
     # As a number: it only orders rows.
     started = chosen.column("started_utc").cast(pa.int64())
@@ -178,7 +189,7 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
                     label(own[0]),
                     seed,
                     ", ".join(dict.fromkeys(row["run_key"] for row in rows_of_seed if row is not None)),
-                    *_text_cells(text),
+                    *_text_cells(text, first["text_sha256"]),
                     *(row["bpb"] if row else None for row in rows_of_seed),
                     first["total_bytes"],
                     first["fits_budget"],
@@ -402,8 +413,15 @@ def same_text(tables: Iterable[tuple[Text, pa.Table]], *, top: int | None = None
     of_text = list(tables)
     sheets = []
     for raw, texts in across_tokenizers([text for text, _ in of_text]).items():
-        found = [(text, result) for text, table in of_text if text in texts for result in _ranked(table)]
-        if len({text for text, _ in found}) < 2:
+        # Rows that do not say which text they are of may share a list with some that do.
+        found = [
+            (text, result)
+            for text, table in of_text
+            if text in texts
+            for result in _ranked(table)
+            if result.raw_sha256 == raw
+        ]
+        if len({text.tokenization for text, _ in found}) < 2:
             continue
         by_bytes: dict[int, list[tuple[Text, ScorerResult]]] = {}
         for text, result in found:
@@ -411,7 +429,7 @@ def same_text(tables: Iterable[tuple[Text, pa.Table]], *, top: int | None = None
             if len(counted) == 1:
                 by_bytes.setdefault(counted.pop(), []).append((text, result))
         comparable = {n: these for n, these in by_bytes.items() if len({text for text, _ in these}) > 1}
-        title = f"one text (raw {raw[:12]}) under {len(texts)} tokenizers"
+        title = f"one text (raw {raw[:12]}) under {len({text.tokenization for text in texts})} tokenizers"
         if not comparable:
             listed = " and ".join(f"{n:,}" for n in sorted(by_bytes)) or "unknown numbers of"
             note = f"not compared: their scored targets stand for {listed} bytes, which must be the same"
@@ -545,15 +563,16 @@ _MEAN_COLUMNS = (
 )
 
 
-def _text_cells(text: Text | None) -> tuple[Value, ...]:
-    return tuple(text.facts.values()) if text else (None,) * len(TEXT_COLUMNS)
+def _text_cells(text: Text | None, raw_sha256: str | None) -> tuple[Value, ...]:
+    """The cells of `_TEXT_COLUMNS`. raw_sha256: by the rows, not all of which need say it."""
+    return tuple((text.facts | {"text_sha256": raw_sha256}).values()) if text else (None,) * len(TEXT_COLUMNS)
 
 
 def _about(result: ScorerResult, text: Text | None) -> tuple[Value, ...]:
     """The cells of `_ABOUT`."""
     before = {row["declared_before_scoring"] for row in result.by_seed.values()}
     verdict = False if False in before else None if None in before else True
-    return *_text_cells(text), result.runs, result.rulesets, result.declared_utc, verdict
+    return *_text_cells(text, result.raw_sha256), result.runs, result.rulesets, result.declared_utc, verdict
 
 
 def _mean_cells(result: ScorerResult) -> tuple[Value, ...]:
@@ -610,7 +629,7 @@ def _declared_first(
 
 def _lowest(scores: pa.Table, groups: Groups, chosen: npt.NDArray[np.bool_], top: int | None) -> list[ScorerResult]:
     """The `top` of the chosen scorers with the lowest mean bits per byte."""
-    return sorted(scorer_results(scores.filter(mask(groups.lowest(chosen, top)))), key=_mean_bpb)[:top]
+    return sorted(_results(scores.filter(mask(groups.lowest(chosen, top)))), key=_mean_bpb)[:top]
 
 
 def _configurations(results: Iterable[ScorerResult]) -> Mapping[str, int]:

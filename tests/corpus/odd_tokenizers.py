@@ -35,6 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "raw, spaces collapsed": _RAW | {"remove_extra_whitespaces": True, "add_dummy_prefix": True},
     "pieces of several spaces": _RAW | {"allow_whitespace_only_pieces": True},
     "pieces over words": _RAW | {"split_by_whitespace": False},
+    "pieces over words, spaces kept": {"remove_extra_whitespaces": False, "split_by_whitespace": False},
     "space behind the word": {"treat_whitespace_as_suffix": True},
     "space behind the word, raw": _RAW | {"treat_whitespace_as_suffix": True, "add_dummy_prefix": True},
     "user-defined": {"user_defined_symbols": ["<op>", "\n", "  "]},

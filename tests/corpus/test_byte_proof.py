@@ -114,6 +114,19 @@ def test_spaces_in_bytes_and_at_the_start_are_found_across_every_border(
     assert why(tmp_path, trained("raw"), raw[:cut], raw[cut:]).startswith("2 documents begin with a space")
 
 
+@pytest.mark.parametrize("block_tokens", [1, 2, 3, 1 << 22])
+@pytest.mark.parametrize("sign", ["\ue001", "\uf8ff", "\U000f0000", "\U0010fffd"])
+def test_private_use_characters_are_found_in_pieces_and_in_bytes_across_every_border(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str, block_tokens: int
+) -> None:
+    monkeypatch.setattr(byte_proof, "_BLOCK_TOKENS", block_tokens)
+    model = trained("raw")  # with a piece of U+E001 alone
+    stream = stream_of(model, [f"the {sign}fox, a {sign}b", "plain \uf900\ufeff"])
+    for cut in range(1, 12):
+        said = why(tmp_path, model, stream[:cut], stream[cut:])
+        assert said.startswith(f"the text holds 2 private-use characters (U+{ord(sign):04X} 2 times)")
+
+
 def test_rules_of_normalization_that_somebody_wrote_are_not_accepted(tmp_path: Path) -> None:
     rules = tmp_path / "rules.tsv"
     rules.write_text("61\t62\n")  # a becomes b

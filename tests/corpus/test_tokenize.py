@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import time
+import unicodedata
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -129,7 +130,8 @@ def test_shards_hold_what_one_document_at_a_time_gives(
     # The first token of the stream, a BOS, is no target: what a document without other tokens has is not counted.
     val_bytes[0] *= bool(processor.encode(texts[held_out.index(True)]))
     assert bytes_by_document(folder / "out") == val_bytes
-    assert made.facts["bytes_verified"] is True
+    signs = {unicodedata.category(c) for text, is_val in zip(texts, held_out) if is_val for c in text} & {"Co"}
+    assert made.facts["bytes_verified"] is not bool(signs)
     counted = {} if made.facts["bytes_by"] == "table" else {"files_val_bytes": len(cut(streams["val"], shard_tokens))}
     stats = json.loads((folder / "out/manifest.json").read_text())["datasets"][0]["stats"]
     assert stats == {
@@ -270,14 +272,19 @@ def test_what_normalization_drops_of_the_validation_text_is_told(tmp_path: Path)
     ]
 
 
-def test_text_that_a_program_rewrote_with_operators_is_not_verified(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", ["\ue001", "\uf8ff", "\U000f0000", "\U0010fffd"])
+@pytest.mark.parametrize("kind", ["operators", "published"])
+def test_text_with_private_use_characters_is_not_verified_whatever_holds_them(
+    tmp_path: Path, kind: str, sign: str
+) -> None:
     lines: list[str] = []
-    texts = ["\ue001the \ue001fox", "the fox", "to train on"]
-    made = make_with(tmp_path, trained("operators"), texts, log_line=lines.append)
+    texts = [f"{sign}the {sign}fox", "the fox", "to train on"]
+    made = make_with(tmp_path, trained(kind), texts, log_line=lines.append)
     assert made.facts["bytes_verified"] is False
-    assert "2 operators of the tokenizer (piece 4 '\\ue001' 2 times)" in str(made.facts["bytes_unverified"])
+    named = f"the text holds 2 private-use characters (U+{ord(sign):04X} 2 times)"
+    assert named in str(made.facts["bytes_unverified"])
     assert lines[-1] == f"bytes not verified: {made.facts['bytes_unverified']}"
-    plain = make_with(tmp_path / "plain", trained("operators"), texts[1:])
+    plain = make_with(tmp_path / "plain", trained(kind), texts[1:])
     assert (plain.facts["bytes_verified"], plain.facts["bytes_unverified"]) == (True, None)
 
 

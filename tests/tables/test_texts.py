@@ -42,6 +42,12 @@ APART = {
     "other tokens": ({}, {"val_sha256": "9" * 64}),
     "other tokens of one name and recipe key": ({"data_name": "a"}, {"data_name": "a", "val_sha256": "9" * 64}),
     "same tokens, other tokenizer": ({}, {"tokenizer_sha256": "9" * 64}),
+    "same tokens, other raw text": ({}, {"text_sha256": "9" * 64}),
+    "same tokens, other bytes": ({}, {"bytes": 2500}),
+    "same tokens, a raw text and none, other bytes": ({}, {"text_sha256": None, "bytes": 2500}),
+    "same tokens without raw texts, other bytes": ({"text_sha256": None}, {"text_sha256": None, "bytes": 2500}),
+    "same tokens, bytes not recorded": ({}, {"bytes": None}),
+    "an older row of other bytes": ({}, {**UNKNOWN, "bytes": 2500}),
     "not recorded, other recipe key": (UNKNOWN, {**UNKNOWN, "recipe_key": "b" * 64}),
     "recorded and not, other recipe key": ({}, {**UNKNOWN, "recipe_key": "b" * 64}),
     "nothing recorded, other run": ({**UNKNOWN, "recipe_key": None}, {**UNKNOWN, "recipe_key": None}),
@@ -73,6 +79,7 @@ def test_scores_of_two_texts_are_refused_by_every_list_mean_and_test(case):
 TOGETHER = {
     "the same": ({}, {}),
     "one text called by two names": ({"data_name": "a"}, {"data_name": "b"}),
+    "same tokens and bytes, one raw text and none": ({}, {"text_sha256": None}),
     "not recorded, one recipe key": (UNKNOWN, UNKNOWN),
     "an older row learns from a newer one of its recipe key": ({}, UNKNOWN),
     "nothing recorded, one run": (
@@ -87,6 +94,39 @@ def test_scores_of_one_text_share_a_mean(case):
     table = table_of(*(score_row(seed=seed, **changes) for seed, changes in enumerate(TOGETHER[case])))
     assert [row["n"] for row in records(ranking(table))] == [2]
     assert len(by_text(table)) == 1
+
+
+def test_rows_without_a_raw_text_are_never_said_to_be_of_one():
+    known, without = score_row(recipe="known"), score_row(recipe="without", recipe_key="b" * 64, text_sha256=None)
+    mixed = [score_row(recipe="mixed", seed=seed, text_sha256=raw) for seed, raw in ((1, None), (2, "3" * 64))]
+    rows = records(ranking(table_of(known, without, *mixed)))
+    assert {row["recipe"]: row["text_sha256"] for row in rows} == {"known": "3" * 64, "without": None, "mixed": None}
+    rows = records(seeds_side_by_side(table_of(*mixed), {"neural": NEURAL}))
+    assert [row["text_sha256"] for row in rows] == [None, "3" * 64]
+
+
+def test_rows_without_a_raw_text_join_none_of_several():
+    rows = [score_row(text_sha256=raw, bytes=n) for raw, n in (("3" * 64, 9), ("4" * 64, 9), (None, 9), (None, 8))]
+    texts = by_text(table_of(*rows))
+    assert sorted((text.raw_sha256 or "", text.bytes, of.num_rows) for text, of in texts) == [
+        ("", 8, 1),
+        ("", 9, 1),
+        ("3" * 64, 9, 1),
+        ("4" * 64, 9, 1),
+    ]
+    for text, of in texts:
+        assert [row["text_sha256"] for row in records(ranking(of))] == [text.raw_sha256]
+    assert len({str(text) for text, _ in texts}) == 4
+
+
+def test_a_text_names_all_that_tells_it_apart():
+    ((text, _),) = by_text(table_of(score_row()))
+    assert str(text) == f"builtin-512 (text {'3' * 12}, tokens {'1' * 12}, tokenizer {'2' * 12}, 2,400 bytes)"
+
+
+def test_rows_that_learned_their_text_are_ranked_when_what_they_learned_it_from_is_not():
+    rows = [score_row(causal=False, cell="x"), score_row(**UNKNOWN), score_row(recipe="other", recipe_key="b" * 64)]
+    assert sorted(row["recipe"] for row in records(ranking(table_of(*rows)))) == ["demo", "other"]
 
 
 def test_a_recipe_key_of_two_texts_teaches_nothing():
@@ -105,7 +145,7 @@ def test_tables_of_earlier_versions_are_read_and_kept_within_their_recipe_key(tm
         pq.write_table(table.select(older), tmp_path / "scores" / f"run-{number}.parquet")
     texts = by_text(read(tmp_path, SCORES))
     assert sorted(str(text) for text, _ in texts) == [
-        f"not recorded; compared within recipe key {key * 12} alone" for key in "ab"
+        f"not recorded; compared within recipe key {key * 12} alone (2,400 bytes)" for key in "ab"
     ]
     for _, of in texts:
         assert [row["estimator"] for row in records(ranking(of))] == ["neural"], "nobody knows what was declared"
@@ -178,6 +218,18 @@ def test_scores_over_another_number_of_bytes_of_the_same_text_are_not_compared()
     assert sheet.notes == (
         "not compared: their scored targets stand for 2,400 and 2,500 bytes, which must be the same",
     )
+
+
+def test_two_windows_of_one_tokenization_are_no_two_tokenizers():
+    assert same_text(by_text(table_of(score_row(), score_row(recipe="other", bytes=2300)))) == []
+
+
+def test_a_row_without_a_raw_text_is_not_compared_across_tokenizers_as_of_one():
+    known = [score_row(), score_row(recipe="b", val_sha256="8" * 64, tokenizer_sha256="9" * 64)]
+    tables = by_text(table_of(*known, score_row(recipe="without", text_sha256=None)))
+    assert [of.num_rows for _, of in tables] == [2, 1]
+    (sheet,) = same_text(tables)
+    assert sorted(row["recipe"] for row in records(sheet)) == ["b", "demo"]
 
 
 @pytest.mark.parametrize("raw", [None, "7" * 64])
