@@ -87,7 +87,7 @@ def unproved(model: Path, shards: Sequence[Path]) -> str:
         return f"{spelled:,} spaces are spelled in three byte pieces: the tokenizer has no piece of a lone space"
     if leading and not settings.dummy_prefix:
         return f"{leading:,} documents begin with a space, which counts no byte"
-    return about(signs)
+    return about(signs, int(used.sum()))
 
 
 def _blocks(shards: Sequence[Path]) -> Iterator[tuple[Tokens, int]]:

@@ -12,6 +12,10 @@ import numpy.typing as npt
 
 _PRIVATE_USE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
+# Web pages hold icons of fonts that they bring along. So few are worth less than 0.05 % of the bytes; a program that
+# writes signs writes them in every sentence.
+_OWN_ONE_IN = 10_000
+
 Bytes = npt.NDArray[np.int16]
 
 
@@ -33,9 +37,9 @@ def spelled_private_use(byte_T: Bytes, before: int) -> Counter[str]:
     return found
 
 
-def about(found: Counter[str]) -> str:
-    """Why a text that holds these is not verified; empty without any."""
-    if not found:
+def about(found: Counter[str], of: int) -> str:
+    """Why a text that holds these is not verified; empty if they are few enough to be its own. of: bytes or tokens."""
+    if found.total() * _OWN_ONE_IN <= of:
         return ""
     (character, most), *_ = found.most_common(1)
     return (

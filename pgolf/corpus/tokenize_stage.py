@@ -103,7 +103,7 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
     (out / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     encoded = time.perf_counter()
     run.log_line(_about_bytes(counts.val_text))
-    unverified = about(counts.val_signs)
+    unverified = about(counts.val_signs, counts.val_text.text_bytes)
     if unverified:
         run.log_line(f"bytes not verified: {unverified}")
     return Made(
