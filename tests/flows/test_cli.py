@@ -311,7 +311,7 @@ def test_a_price_is_a_range_where_all_is_known(ran, capsys):
     assert main(arguments) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     least, most = f"{plan['expected_wall_s'] / 100:.2f}", f"{plan['expected_s'] / 100:.2f}"
-    assert "; about " in last
+    assert " s (stages side by side) to " in last
     assert last.endswith(f"cost {least} to {most}, saved {plan['reused_s'] / 100:.2f}")
 
 
@@ -361,7 +361,7 @@ def test_plan_says_where_a_stage_last_ran_when_nothing_comparable_is_known(ran, 
     lines = capsys.readouterr().out.splitlines()
     (train,) = [line for line in lines if " train[1] " in line]
     assert " ?  train.steps 4 → 5  (last ran on " in train
-    assert "without train ×2, score ×2" in lines[-1]
+    assert lines[-1].endswith("to run, and what train ×2, score ×2 will take")
 
 
 def test_results_come_as_table_csv_and_json(ran, capsys):

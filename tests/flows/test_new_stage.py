@@ -118,7 +118,7 @@ def added(tmp_path_factory, prefect_database) -> dict:
     build_all(data, Store(folder / "store"), Memo(folder / "store" / ".sources.sqlite"), RunOptions())
     sources = folder / "sources"
     for package in ("pgolf", "tasks", "flows", "tests"):
-        shutil.copytree(ROOT / package, sources / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, sources / package)  # with compiled code, which goes by content
     (sources / "pgolf" / "counts" / "tally_config.py").write_text(CONFIG)
     (sources / "pgolf" / "counts" / "tally_stage.py").write_text(STAGE)
     declared = sources / "pgolf" / "recipes" / "recipe.py"
