@@ -1,6 +1,6 @@
 """Cost of watching what a stage reads: the same work with the watch of its stage and without, in turns, in one process.
 
-The stages are the pipeline's own, on the artifacts of a small recipe: counts of five orders, and a mix of 20 points. A
+The stages are the pipeline's own, on the artifacts of a small recipe: counts of five orders, and a mix of 495 points. A
 training step is forward, backward and update of the recipe's network on this CPU. An audit hook cannot be taken away,
 so it is there in both cases; without a watch it looks up its event and the thread, and returns. The first line is of a
 file that may be read, opened by a stage's own code.
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from bench.measured import Line, Report, arguments_parser, show
-from bench.sweep_cost import ALPHAS, ORDERS, Evaluation, evaluations
+from bench.sweep_cost import ORDERS, Evaluation, evaluations
 from bench.timing import Spread, in_turns_s, ratios
 from bench.train_step import Workload, workload
 from pgolf.identity.watch import Watch, watching
@@ -27,6 +27,7 @@ from pgolf.train.loop import accumulate_gradients
 from pgolf.train.optimizers import Optimizers
 
 _OPENS = 1000
+ALPHAS = tuple(percent / 100 for percent in range(1, 100))
 # Of stages that take milliseconds, so that a turn is long enough to be timed.
 _CALLS = 20
 
@@ -71,7 +72,7 @@ def measure(evaluation: Evaluation, step: Callable[[], object], folder: Path, re
     trace, counts = evaluation.score(), evaluation.count(ORDERS)
     works: dict[str, Callable[[], object]] = {
         "counts of 5 orders": lambda: evaluation.count(ORDERS),
-        "mix of 20 points": lambda: evaluation.mix(trace, counts, ORDERS, ALPHAS),
+        "mix of 495 points": lambda: evaluation.mix(trace, counts, ORDERS, ALPHAS),
         "training step": step,
     }
     opened, plain = opened_us(folder, repeats)

@@ -130,7 +130,7 @@ def test_the_watch_benchmark_does_the_same_work_watched_and_not(tmp_path):
         assert done.count((name, True)) == times
         assert done.count((name, False)) == times + 1 + (name == "count")
     assert (
-        lines["mix of 20 points: watched / not"].target
+        lines["mix of 495 points: watched / not"].target
         == lines["counts of 5 orders: watched / not"].target
         == "<= 1.02"
     )
