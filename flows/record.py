@@ -7,15 +7,13 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
+from flows.before_stages import ready_to_run
 from flows.dead_runs import end_with_worker, note_process
 from flows.parameters import asked_for, with_recipe_parameters
 from flows.shutdown import end_within
-from pgolf.pipeline.declared import declare
-from pgolf.pipeline.graph import Node, pipeline
+from pgolf.pipeline.graph import Node
 from pgolf.pipeline.listen import Ledger
-from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
-from pgolf.pipeline.preflight import check_run
-from pgolf.pipeline.revisions import pin
+from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.recipe import IMPORT, Recipe
 from tasks.cache import Ref
 from tasks.listening import LISTENER
@@ -46,23 +44,8 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
     """
     end_with_worker()
     note_process()
-    store = place.open_store()
-    pinned = pin(recipe.fetch, store, place.sources())
-    recipe = pinned.of(recipe)
-    nodes = pipeline(recipe, place.sources(), place.run_options())
-    steps = make_plan(nodes, store, place.memo())
-    if evaluation_only:
-        refuse_all_but_evaluation(steps)
-    check_run(
-        recipe,
-        steps,
-        place.run_options(),
-        store=place.store,
-        results=place.results,
-        evaluation_only=evaluation_only,
-    )
-    pinned.refuse_unasked()
-    declare(recipe, place.results)
+    ready = ready_to_run(recipe, place, place.open_store(), place.memo(), evaluation_only=evaluation_only)
+    recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
     ledger = Ledger(LISTENER.get())
     token = LISTENER.set(ledger)
     try:

@@ -5,19 +5,16 @@ import json
 import time
 from collections.abc import Sequence
 
+from flows.before_stages import ready_to_run
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, terminal_width
 from flows.commands.console import Console
 from flows.settings import apply_settings, server_configured, use_passive_openmp
 from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
-from pgolf.pipeline.declared import declare
-from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.outcome import outcome_of
-from pgolf.pipeline.plan import make_plan, reasons_of, refuse_all_but_evaluation
-from pgolf.pipeline.preflight import check_run
-from pgolf.pipeline.revisions import pin
+from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.grid_text import refuse_large_grid
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Artifact
@@ -46,27 +43,13 @@ def run_recipe(
     refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
     store, memo = place.open_store(), place.memo()
-    pinned = pin(recipe.fetch, store, place.sources())
-    recipe = pinned.of(recipe)
-    nodes = pipeline(recipe, place.sources(), place.run_options())
-    steps = make_plan(nodes, store, memo)
-    if evaluation_only:
-        refuse_all_but_evaluation(steps)
-    check_run(
-        recipe,
-        steps,
-        place.run_options(),
-        store=place.store,
-        results=place.results,
-        evaluation_only=evaluation_only,
-    )
-    pinned.refuse_unasked()
-    declare(recipe, place.results)
+    ready = ready_to_run(recipe, place, store, memo, evaluation_only=evaluation_only)
+    recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
     reasons = reasons_of(steps)
     in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
     with ended_by_sigterm(), Console(reasons) as console:
         ledger = Ledger(console)
-        for text in (*said, *pinned.notes(), *left_out(nodes)):
+        for text in (*said, *ready.notes):
             console.say(text)
         console.say(
             f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgolf.corpus.byte_lengths import SPACE, ByteTable
+from pgolf.corpus.byte_shards import check_byte_shards
 from pgolf.corpus.model_file import read_model
 from pgolf.corpus.model_proto import ModelSettings
 from pgolf.corpus.private_use import about, private_use, spelled_private_use
@@ -36,6 +37,18 @@ NORMALIZATIONS = frozenset({"identity", "nfkc", "nfkc_cf", "nmt_nfkc", "nmt_nfkc
 
 _BLOCK_TOKENS = 1 << 22
 _IDS = 1 << 16
+
+
+def unverified(model: Path, val: Sequence[Path], val_bytes: Sequence[Path]) -> str:
+    """Why the bytes counted for tokens without their text are not certain; empty where they are.
+
+    val_bytes: byte shards that come with the val shards, or none. Raises TokenizerError, or ShardError for a file that
+    cannot be read and for byte shards that cannot be those of the tokens.
+    """
+    check_byte_shards(val, val_bytes)
+    if val_bytes:
+        return "they come with the tokens, and there is no text to compare them with"
+    return unproved(model, val)
 
 
 def unproved(model: Path, shards: Sequence[Path]) -> str:

@@ -19,8 +19,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.utils.tqdm import tqdm
 
-from pgolf.corpus.byte_proof import unproved
-from pgolf.corpus.byte_shards import check_byte_shards
+from pgolf.corpus.byte_proof import unverified
 from pgolf.corpus.dataset import MANIFEST_NAME, VAL_BYTES_FILES, ShardKind, inside, shard_name, whole_number
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.hub import commit_of, translated_errors
@@ -173,13 +172,9 @@ def make(
             f"{where}: announces {stats['tokens_val']} validation tokens, the {wanted['val']} val shards hold "
             f"{tokens['val']}; the published shards do not match the manifest"
         )
-    val = [out / path for path in shards["val"]]
-    check_byte_shards(val, [out / path for path in shards["val_bytes"]])
-    if files_val_bytes:
-        unverified = "they come with the tokens, and there is no text to compare them with"
-    else:
-        unverified = unproved(out / tokenizer_files[0], val)
-    run.log_line(f"bytes not verified: {unverified}" if unverified else "the byte table is exact for these tokens")
+    val, val_bytes = ([out / path for path in shards[kind]] for kind in ("val", "val_bytes"))
+    doubt = unverified(out / tokenizer_files[0], val, val_bytes)
+    run.log_line(f"bytes not verified: {doubt}" if doubt else "the byte table is exact for these tokens")
     # The manifest may be a hard link into the cache: replace it, never write into it.
     manifest_path.unlink()
     manifest |= {"datasets": [dataset | {"files_train_fetched": config.train_shards}], "tokenizers": [tokenizer]}
@@ -194,8 +189,8 @@ def make(
             "tokens_val": tokens["val"],
             "files": sum(wanted.values()),
             "size_bytes": size_bytes,
-            "bytes_verified": not unverified,
-            "bytes_unverified": unverified or None,
+            "bytes_verified": not doubt,
+            "bytes_unverified": doubt or None,
         },
     )
 

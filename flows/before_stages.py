@@ -1,0 +1,42 @@
+"""A run before its first stage: names resolved, the graph planned, nothing against it, the headline noted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pgolf.pipeline.declared import declare
+from pgolf.pipeline.graph import Node, left_out, pipeline
+from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
+from pgolf.pipeline.preflight import check_run
+from pgolf.pipeline.revisions import pin
+from pgolf.recipes.recipe import Recipe
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
+from tasks.place import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What will run. recipe: with commits in place of names that move. notes: what a person should be told."""
+
+    recipe: Recipe
+    nodes: Sequence[Node]
+    steps: Sequence[Step]
+    notes: tuple[str, ...]
+
+
+def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, evaluation_only: bool) -> Ready:
+    """Check and declare a run. Raises ConfigError or FetchError for what would stop it later.
+
+    evaluation_only: raises ConfigError where more than the evaluation would have to run.
+    """
+    pinned = pin(recipe.fetch, store, place.sources())
+    recipe = pinned.of(recipe)
+    run = place.run_options()
+    nodes = pipeline(recipe, place.sources(), run)
+    steps = make_plan(nodes, store, memo)
+    if evaluation_only:
+        refuse_all_but_evaluation(steps)
+    check_run(recipe, steps, run, store=place.store, results=place.results, evaluation_only=evaluation_only)
+    pinned.refuse_unasked()
+    declare(recipe, place.results)
+    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes)))
