@@ -466,7 +466,7 @@ def _provenance(made: Made, started: datetime, took_s: float) -> dict[str, Any]:
     """Where, when and how long an output was built; the GPU only if the stage reports using one."""
     return {
         "wall_s": round(took_s, 3),
-        "started_utc": started.isoformat(timespec="seconds"),
+        "started_utc": started.isoformat(timespec="microseconds"),  # within one second, too, one is the latest
         "host": host_name(),
         "gpu": _gpu_of(made),
         "cpu": cpu_name(),

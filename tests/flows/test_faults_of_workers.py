@@ -4,6 +4,8 @@ A worker's runs are held in training by ranks that ignore SIGTERM; the last work
 """
 
 import signal
+import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -196,6 +198,8 @@ def test_a_machine_that_falls_silent_has_its_run_crashed_and_the_rerun_ends_with
     )
     assert end["state_type"] == "CRASHED"
     assert "no heartbeat for" in end["state"]["message"]
+    crashed = datetime.fromisoformat(end["state"]["timestamp"])
+    time.sleep(max(0.0, dead_runs.SETTLE_AFTER_S - (datetime.now(UTC) - crashed).total_seconds()))
     silent_work.release()
     rerun = service.start("rerun", str(BIN / "pgolf"), "run", *silent_work.arguments())
     assert rerun.wait(timeout=START_S) == 0, service.log("rerun")

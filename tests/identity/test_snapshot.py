@@ -40,21 +40,31 @@ def run(root: Path, code: str, *, path: Path | None = None) -> str:
     return result.stdout.strip()
 
 
-def write(root: Path, code: str, *, mtime_s: int = 1_700_000_000) -> None:
-    """Write the probe with a given time of change."""
-    (root / PROBE).write_text(code + "\n")
-    os.utime(root / PROBE, (mtime_s, mtime_s))
+def write(root: Path, code: str, *, module: str = PROBE, mtime_s: int = 1_700_000_000) -> None:
+    """Write a module, the probe unless said otherwise, with a given time of change."""
+    (root / module).write_text(code + "\n")
+    os.utime(root / module, (mtime_s, mtime_s))
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_an_edit_of_the_same_size_and_time_is_what_the_next_process_runs(copy, place):
-    code, show = PLACES[place]
-    show = "from pgolf.probe import *; " + show
-    write(copy, code)
-    assert [run(copy, show), run(copy, show)] == ["11", "11"]
-    assert list((copy / "pgolf/__pycache__").glob("probe.*")), "the second process had something stale to take"
-    write(copy, code.replace("11", "12"))
-    assert run(copy, show) == "12"
+def write_places(root: Path, *, edited: bool = False) -> None:
+    """Write a module for each of the places."""
+    for number, (code, _show) in enumerate(PLACES.values()):
+        write(root, code.replace("11", "12") if edited else code, module=f"pgolf/place{number}.py")
+
+
+SHOW_PLACES = "\n".join(
+    f"from pgolf.place{number} import *; {show}" for number, (_, show) in enumerate(PLACES.values())
+)
+UNEDITED, EDITED = (["11"] * len(PLACES), ["12"] * len(PLACES))
+
+
+def test_an_edit_of_the_same_size_and_time_is_what_the_next_process_runs(copy):
+    write_places(copy)
+    assert [run(copy, SHOW_PLACES).split(), run(copy, SHOW_PLACES).split()] == [UNEDITED] * 2
+    compiled = {path.name.partition(".")[0] for path in (copy / "pgolf/__pycache__").iterdir()}
+    assert compiled >= {f"place{number}" for number in range(len(PLACES))}, "there was something stale to take"
+    write_places(copy, edited=True)
+    assert run(copy, SHOW_PLACES).split() == EDITED
 
 
 @pytest.mark.parametrize("mode", list(py_compile.PycInvalidationMode))
@@ -78,22 +88,28 @@ def test_the_module_that_takes_the_snapshot_is_itself_never_taken_from_stale_com
     assert run(copy, "import pgolf.identity.snapshot as s; print(s.PACKAGES[2])") == "flows"
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_an_edit_while_a_process_lives_changes_neither_its_keys_nor_what_it_imports(copy, place):
-    code, show = PLACES[place]
-    write(copy, code)
-    keys = "code_digests('pgolf.probe')"
+def test_an_edit_while_a_process_lives_changes_neither_its_keys_nor_what_it_imports(copy):
+    write_places(copy)
+    modules = [f"pgolf.place{number}" for number in range(len(PLACES))]
+    keys = f"[code_digests(name) for name in {modules}]"
+    read = "from pgolf.identity.closure import code_digests; import importlib, sys; from pathlib import Path\n"
+    edit = (
+        f"for path in Path({str(copy / 'pgolf')!r}).glob('place*.py'):\n"
+        "    path.write_text(path.read_text().replace('11', '12'))\n"
+    )
+    again = f"for name in {modules}: importlib.reload(sys.modules[name])\n"
     printed = run(
         copy,
-        "from pathlib import Path; from pgolf.identity.closure import code_digests\n"
-        f"before = {keys}; path = Path({str(copy / PROBE)!r}); path.write_text(path.read_text().replace('11', '12'))\n"
-        f"from pgolf.probe import *; {show}; print({keys} == before)\n"
-        f"import importlib, pgolf.probe; importlib.reload(pgolf.probe); {show}; print({keys} == before)",
+        f"{read}before = {keys}\n{edit}{SHOW_PLACES}\nprint({keys} == before)\n"
+        f"{again}{SHOW_PLACES}\nprint({keys} == before)",
     )
-    assert printed.split() == ["11", "True", "11", "True"]
-    now = run(copy, f"from pgolf.identity.closure import code_digests; print({keys})")
-    write(copy, code)
-    assert now != run(copy, f"from pgolf.identity.closure import code_digests; print({keys})")
+    assert printed.split() == [*UNEDITED, "True"] * 2
+    show = f"{read}print(*{keys}, sep='\\n')"
+    after = run(copy, show).splitlines()
+    write_places(copy)
+    before = run(copy, show).splitlines()
+    assert len(before) == len(PLACES)
+    assert all(one != other for one, other in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize(

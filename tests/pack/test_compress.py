@@ -200,7 +200,7 @@ def test_the_ladder_chooses_what_packing_every_attempt_from_nothing_chooses(tmp_
         every += [pack(decoded, level, codec=codec) for level in config.levels]
     sizes = [len(file_bytes) for file_bytes in every]
     # None, each end of the ladder, and what lies between.
-    for number, size_bytes in enumerate((min(sizes) - 1, *sorted(set(sizes))[:: 1 + len(sizes) // 5])):
+    for number, size_bytes in enumerate((min(sizes) - 1, *sorted(set(sizes))[:: 1 + len(sizes) // 3])):
         budget = config.model_copy(update={"budget_bytes": size_bytes + CODE_BYTES})
         _made, out = run(checkpoint, budget, name=f"out{number}", threads=1 + number % 3)
         fitting = [attempt for attempt, size in enumerate(sizes) if size <= size_bytes]
