@@ -1,9 +1,13 @@
 """Runs the record flow on the tiny recipe in Prefect's in-process server, and prints what the server recorded.
 
 python -m tests.flows.prefect_driver FOLDER: four runs (everything; a changed grid after a trace was damaged; the same
-as a sweep; one seed in another store), then the task states by run, the artifacts and the log lines, as JSON.
+as a sweep; one seed in another store), then the task states by run, the artifacts and the log lines, as JSON. With them
+what `pgolf run` says there of a budget that cannot be met, and of FOLDER/final_model.pt, weights of #792's twin, in
+another's network.
 """
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -12,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings import apply_settings
-from tests.tiny import tiny_recipe, write_documents
+from tests.tiny import tiny_arguments, tiny_recipe, write_documents
 
 MAPS = ("mix.alphas=0.2,0.4", "mix.orders=null")  # of two axes, so that a mixer has two pictures
 
@@ -25,8 +29,25 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
+def refused(folder: Path) -> dict[str, tuple[int, str]]:
+    """Exit code and standard error of commands that end early, under a person's own settings of Prefect."""
+    from prefect.settings import PREFECT_FLOWS_DEFAULT_RETRIES, PREFECT_TASKS_DEFAULT_RETRIES, temporary_settings
+
+    from flows.commands.cli import main as pgolf
+
+    small = tiny_arguments(folder, "compress.budget_bytes=30000", "compress.zstd_levels=3")
+    file = ["--checkpoint", str(folder / "final_model.pt"), "--store", str(folder / "refused")]
+    commands = {"over budget": ["run", *small, "--seeds", "1"], "checkpoint": ["run", "pr715-tiny", *file]}
+    told = {}
+    with temporary_settings({PREFECT_TASKS_DEFAULT_RETRIES: 2, PREFECT_FLOWS_DEFAULT_RETRIES: 2}):
+        for name, command in commands.items():
+            with contextlib.redirect_stderr(io.StringIO()) as errors, contextlib.redirect_stdout(io.StringIO()):
+                told[name] = (pgolf(command), errors.getvalue())
+    return told
+
+
 def main(folder: Path) -> None:
-    """Run three times and print the report."""
+    """Run all of it and print the report."""
     os.environ["PREFECT_HOME"] = str(folder / "prefect")
     apply_settings(quiet=True)
     from prefect.client.orchestration import get_client
@@ -72,6 +93,8 @@ def main(folder: Path) -> None:
             "artifacts": sorted({(item.type, item.key) for item in client.read_artifacts(limit=200)}),
             "log": [line.message for line in client.read_logs(limit=200) if "step" in line.message],
         }
+    report["refused"] = refused(folder)
+    report["built before the refusal"] = [path.name for path in (folder / "refused").glob("*-*")]
     print(json.dumps(report))
 
 

@@ -1,10 +1,7 @@
 """Published weights: taken in from the files of the original scripts, checked, and run from there on."""
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -23,7 +20,6 @@ from pgolf.recipes.overrides import apply_overrides
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from tests.flows.prefect_home import prefect_home
 
 SEED = 1337
 
@@ -178,22 +174,6 @@ def test_a_file_that_does_not_fit_ends_a_run_before_any_other_stage(tmp_path):
     with pytest.raises(DataError, match="vr_lambda"):
         build_all(nodes, Store(tmp_path / "store"), Memo(tmp_path / "memo"), RunOptions(device="cpu"))
     assert not list((tmp_path / "store").glob("tokenize-*"))
-
-
-def test_under_prefect_too_no_other_stage_starts_before_the_file_is_found_to_fit(tmp_path, prefect_database):
-    path = write_published(tmp_path / "final_model.pt", "pr792-tiny")
-    ran = subprocess.run(
-        [sys.executable, "-m", "flows.commands.cli", "run", "pr715-tiny", "--checkpoint", str(path)],
-        cwd=tmp_path,
-        env={**os.environ, "PREFECT_HOME": prefect_home(tmp_path, prefect_database)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert ran.returncode == 2, ran.stderr
-    assert "DataError" in ran.stderr
-    assert not list((tmp_path / "artifacts").glob("tokenize-*"))
 
 
 def test_steps_are_given_per_seed_and_only_with_a_checkpoint(tmp_path, capsys, monkeypatch):

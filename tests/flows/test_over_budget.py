@@ -1,16 +1,12 @@
 """What nothing can make fit: an error, or where asked for a result that says so everywhere."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 
 from flows.commands.cli import main
 from pgolf.tables.gates import GATES
-from tests.flows.prefect_home import prefect_home
 from tests.tiny import tiny_arguments, write_documents
 
 TOO_SMALL = ("seeds=1", "compress.budget_bytes=30000", "compress.zstd_levels=3")
@@ -44,20 +40,3 @@ def test_over_budget_is_refused_and_with_the_option_marked_in_every_row(folder, 
     tried = json.loads(attempts.read_text())
     assert sum(row["chosen"] for row in tried) == 1
     assert not any(row["fits"] for row in tried)
-
-
-def test_the_users_own_retries_in_prefect_do_not_pack_a_hopeless_budget_again(folder, prefect_database, tmp_path):
-    retries = {"PREFECT_TASKS_DEFAULT_RETRIES": "2", "PREFECT_FLOWS_DEFAULT_RETRIES": "2"}
-    home = {"PREFECT_HOME": prefect_home(tmp_path, prefect_database)}
-    ran = subprocess.run(
-        [sys.executable, "-m", "flows.commands.cli", "run", *arguments(folder)[:-1]],
-        env={**os.environ, **home, **retries},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert ran.returncode == 1, ran.stderr
-    assert "over the budget of 30,000" in ran.stderr
-    assert ran.stderr.count("▸ compress[1]") == 1
-    assert "Traceback" not in ran.stderr

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Store, build_once
 from tests.flows.prefect_home import prefect_home
+from tests.flows.test_import import write_published
 from tests.tiny import SEEDS
 from tests.toy_stage import TOY, toy_key
 
@@ -23,6 +24,7 @@ def report(tmp_path_factory, prefect_database) -> dict:
     """What the server recorded of four runs."""
     folder = tmp_path_factory.mktemp("prefect")
     prefect_home(folder, prefect_database)
+    write_published(folder / "final_model.pt", "pr792-tiny")
     run = subprocess.run(
         [sys.executable, "-m", "tests.flows.prefect_driver", str(folder)],
         capture_output=True,
@@ -66,6 +68,21 @@ def test_training_keeps_a_progress_artifact_and_its_lines_reach_the_log_and_the_
 def test_the_flow_files_the_pictures_of_every_run_beside_its_rows(report):
     assert report["figures"] == dict.fromkeys(report["runs"], 2)
     assert len(report["runs"]) == 3
+
+
+def test_the_users_own_retries_in_prefect_do_not_pack_a_hopeless_budget_again(report):
+    code, said = report["refused"]["over budget"]
+    assert code == 1
+    assert "over the budget of 30,000" in said
+    assert said.count("▸ compress[1]") == 1
+    assert "Traceback" not in said
+
+
+def test_under_prefect_too_no_other_stage_starts_before_a_checkpoint_is_found_to_fit(report):
+    code, said = report["refused"]["checkpoint"]
+    assert code == 2
+    assert "DataError" in said
+    assert report["built before the refusal"] == []
 
 
 def test_a_reference_is_valid_only_while_its_artifact_is_sound(tmp_path):
