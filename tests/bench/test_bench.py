@@ -139,14 +139,14 @@ def test_the_watch_benchmark_does_the_same_work_watched_and_not(tmp_path):
 
 def test_the_compression_benchmark_times_the_whole_ladder_and_what_it_replaces():
     network = Checkpoint(config=SMALL, state=random_state(), facts={})
-    lines = {line.name: line for line in compress.measure(network, FP16_MAX_ELEMENTS, 2)}
+    lines = {line.name: line for line in compress.measure(network, FP16_MAX_ELEMENTS, 1)}
     # Four levels of every rung, and none of them left out.
     assert lines["ladder, all attempts: attempts"].spread.median == 4 * (SMALL.layers + 1)
     assert lines["first attempt alone: attempts"].spread.median == 1
     assert 2 <= lines["ladder, one more rung: attempts"].spread.median <= 8
-    assert lines["plain attempt: CPU"].spread.n == 2 * 4
+    assert lines["plain attempt: CPU"].spread.n == 4
     assert lines["allocate, rans: budget used"].spread.median <= 100
-    assert lines["20 plain attempts / ladder"].spread.n == 2
+    assert lines["20 plain attempts / ladder"].spread.n == 1
     assert {line.target for line in lines.values()} == {"", "<= 90", "<= 180", ">= 99.95"}
 
 

@@ -501,7 +501,7 @@ def test_editing_a_comment_reruns_nothing_and_editing_a_function_what_reaches_it
     """On a copy of the sources, in a process of its own: the plan reads code from the disk."""
     here = Path(__file__).parents[2]
     for package in ("pgolf", "tasks", "flows", "tests"):
-        shutil.copytree(here / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(here / package, tmp_path / package)  # with compiled code, which goes by content
 
     def plan() -> dict[str, str]:
         code = (
