@@ -81,11 +81,15 @@ class Evaluation:
                 self.mix(self.score(), self.count([order]), [order], [alpha])
 
 
-def evaluations(recipe: Recipe, store: Path, folder: Path) -> list[Evaluation]:
-    """One evaluation per seed, its artifact built in `store` unless cached. Raises CalledProcessError on failure."""
+def evaluations(recipe: Recipe, store: Path, folder: Path, overrides: Sequence[str] = ()) -> list[Evaluation]:
+    """One evaluation per seed, its artifact built in `store` unless cached. Raises CalledProcessError on failure.
+
+    overrides: those with which the recipe differs from the catalog's, besides its seeds.
+    """
     places = ["--store", str(store), "--results", str(folder / "results")]
     seeds = [str(seed) for seed in recipe.seeds]
     command = ["run", recipe.name, "--seeds", *seeds, "--no-prefect", *places]
+    command += [part for override in overrides for part in ("--set", override)]
     subprocess.run([sys.executable, "-m", "flows.commands.cli", *command], check=True, stdout=subprocess.DEVNULL)
     nodes = pipeline(recipe)
     steps = make_plan(nodes, Store(store), Memo(store / ".sources.sqlite"))
