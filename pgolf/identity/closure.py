@@ -10,6 +10,7 @@ import hashlib
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -53,7 +54,7 @@ _LOADERS = frozenset(
 _WORDS = "|".join(
     sorted({*_DYNAMIC_IMPORTS, *_ENVIRONMENT, *_LOADERS, *_TEXT_OF_CODE, *_PROCESSES, "runpy", r"__doc__"})
 )
-_MAY_HIDE_SOMETHING = re.compile(rf"\b(?:{_WORDS})\b|(?<![.\w])(?:{'|'.join(sorted(_RUNNING_TEXT))})\b".encode())
+_HIDING_WORD = re.compile(rf"\b(?:{_WORDS})\b|(?<![.\w])(?:{'|'.join(sorted(_RUNNING_TEXT))})\b")
 _PARSING = threading.Lock()
 _PARSE_TRIES = 10
 
@@ -262,9 +263,7 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     _write_canonical(tree, pieces, keep_docstrings=b"__doc__" in source)
     digest = hashlib.sha256("".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
     package = module if is_package else module.rpartition(".")[0]
-    # Identifiers may be spelled with other characters than ASCII.
-    may_hide = not source.isascii() or _MAY_HIDE_SOMETHING.search(source) is not None
-    hidden = tuple(_hidden(tree)) if may_hide else ()
+    hidden = tuple(_hidden(tree)) if _may_hide(source) else ()
     found = _SOURCES[key] = Source(digest, _imports(tree, package, where), hidden)
     return found, tree
 
@@ -476,10 +475,23 @@ def _imports(tree: ast.Module, package: str, where: str) -> tuple[Import, ...]:
     return tuple(sorted(found.values(), key=lambda reference: (reference.line, reference.name, reference.kind)))
 
 
+def _may_hide(source: bytes) -> bool:
+    """Whether any of the words for which `_hidden` looks stands in a source, as the parser reads it."""
+    if any(b"coding" in line for line in source.splitlines()[:4]):  # utf-7 spells any word in other letters
+        return True
+    try:
+        text = source.decode()
+    except UnicodeDecodeError:
+        return True
+    # Names may be spelled with other letters; the parser takes this form of them.
+    return _HIDING_WORD.search(text if text.isascii() else unicodedata.normalize("NFKC", text)) is not None
+
+
 def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Line and description of whatever does more than a digest of code shows."""
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    for node in ast.walk(tree):
+    nodes = [*ast.walk(tree)]
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             name = node.attr
             if name == "__doc__":  # of its own docstring a module says __doc__, and then keeps it

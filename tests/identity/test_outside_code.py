@@ -227,6 +227,8 @@ HIDDEN = {
     "processes by another way": "from multiprocessing.pool import Pool\nV = 11",
     "a pool of processes": "from concurrent.futures import ProcessPoolExecutor\nV = 11",
     "a loader by its class": "from importlib.machinery import SourceFileLoader\nV = 11",
+    "a word in other letters": "\uff45xec('V = 11')",
+    "a word in another encoding": "# coding: utf-7\n+AGUAeABlAGM-('V = 11')",
 }
 
 
