@@ -1,10 +1,12 @@
 """Run every benchmark in its own process, and write their tables to docs/benchmarks.md.
 
-With the name of a benchmark, run only that one, with its own options: it prints its table and writes nothing.
-A benchmark that cannot run here gets a section that says why, and the exit code is 2.
+With the name of a benchmark, run only that one, with its own options: it prints its table and writes nothing. With
+--only, measure some, and leave the other sections of the page as they are. A benchmark that cannot run here gets a
+section that says why, and the exit code is 2.
 """
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,6 +30,17 @@ def page(sections: Sequence[Report | str]) -> str:
     """The whole page; sections given as text are included verbatim."""
     written = [section.to_markdown() if isinstance(section, Report) else section for section in sections]
     return "\n".join([HEAD, "\n\n".join(written)]) + "\n"
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Benchmark -> its section of a page, in the page's order."""
+    found = {}
+    for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
+        name = re.search(r"`python -m bench[. ](\w+)[^`]*` (?:on|ended)", section)
+        assert name is not None, f"a section without its command: {section[:80]!r}"
+        assert name[1] in BENCHMARKS, f"a section of no benchmark: {section[:80]!r}"
+        found[name[1]] = section.rstrip("\n")
+    return found
 
 
 def section_of(name: str) -> Report | str:
@@ -54,16 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md", help="page to write")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help="measure these alone")
     options = parser.parse_args(argv)
-    sections = []
-    for name in BENCHMARKS:
+    sections: dict[str, Report | str] = {}
+    if options.only and options.out.exists():
+        sections |= sections_of(options.out.read_text())
+    measured = options.only or BENCHMARKS
+    for name in measured:
         print(f"bench.{name} …", file=sys.stderr, flush=True)
-        sections.append(section_of(name))
-        print(sections[-1].to_text() if isinstance(sections[-1], Report) else sections[-1], flush=True)
+        section = sections[name] = section_of(name)
+        print(section.to_text() if isinstance(section, Report) else section, flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page(sections))
+    options.out.write_text(page([sections[name] for name in BENCHMARKS if name in sections]))
     print(f"written: {options.out}", file=sys.stderr)
-    return 0 if all(isinstance(section, Report) for section in sections) else 2
+    return 0 if all(isinstance(sections[name], Report) for name in measured) else 2
 
 
 if __name__ == "__main__":

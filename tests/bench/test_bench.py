@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -235,6 +236,21 @@ def test_the_page_says_for_every_number_what_made_it(tmp_path, monkeypatch, caps
     assert "| ours | times | 3 | 1 | 2 | 4 | >= 8 |" in page
     assert missing in page
     assert Report.from_json(SECTION.to_json()) == SECTION
+
+
+def test_one_section_of_the_page_is_measured_anew_and_the_others_stay(tmp_path, monkeypatch, capsys):
+    def measured(name, *, of="a processor"):
+        return replace(SECTION, command=f"python -m bench.{name} --json", device=of)
+
+    out = ["--out", str(tmp_path / "page.md")]
+    monkeypatch.setattr(bench, "section_of", measured)
+    assert bench.main(out) == 0
+    page = (tmp_path / "page.md").read_text()
+    assert [*bench.sections_of(page)] == [*bench.BENCHMARKS]
+    monkeypatch.setattr(bench, "section_of", lambda name: measured(name, of="another"))
+    assert bench.main([*out, "--only", "codecs"]) == 0
+    before = measured("codecs").to_markdown()
+    assert (tmp_path / "page.md").read_text() == page.replace(before, measured("codecs", of="another").to_markdown())
 
 
 def test_the_training_benchmark_composes_a_step_from_its_rows_and_says_so(monkeypatch, capsys):
