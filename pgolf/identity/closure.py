@@ -20,6 +20,7 @@ from typing import Literal, Protocol
 
 from pgolf.errors import ConfigError
 from pgolf.identity.origins import distribution_of, distributions_sharing, is_own_code
+from pgolf.identity.parse_cache import ParseCache, beside
 from pgolf.identity.snapshot import CODE, IMPORTER, SourceFile
 
 # Modules left out of a stage's identity. A stage that raises makes no output, so the exception classes and their
@@ -29,6 +30,7 @@ BYTES_NEUTRAL = (
     "pgolf.errors",
     "pgolf.identity.closure",
     "pgolf.identity.kernel_cache",
+    "pgolf.identity.parse_cache",
     "pgolf.identity.snapshot",
 )
 
@@ -116,6 +118,7 @@ class Files(Protocol):
 
 # What `parse_source` has found, by its arguments.
 _SOURCES: dict[tuple[bytes, str, bool, str], Source] = {}
+_KEPT = ParseCache(beside(__name__, "parsed"), (__name__,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +257,12 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     known = _SOURCES.get(key)
     if known is not None:
         return known, None
+    kept_as = _KEPT.name(module, source)
+    if kept_as is not None and (kept := _KEPT.get(kept_as)) is not None:
+        digest, imports, hidden = kept
+        lines = tuple((line, what) for line, what in hidden)
+        found = _SOURCES[key] = Source(digest, tuple(Import(*reference) for reference in imports), lines)
+        return found, None
     try:
         tree = syntax_tree(source)
     except (SyntaxError, ValueError) as error:
@@ -265,6 +274,9 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     package = module if is_package else module.rpartition(".")[0]
     hidden = tuple(_hidden(tree)) if _may_hide(source) else ()
     found = _SOURCES[key] = Source(digest, _imports(tree, package, where), hidden)
+    if kept_as is not None:
+        imports = [(reference.name, reference.line, reference.kind) for reference in found.imports]
+        _KEPT.put(kept_as, (digest, imports, hidden))
     return found, tree
 
 

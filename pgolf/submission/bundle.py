@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pgolf.identity.closure import Module, is_bare_string, syntax_tree, walk_closure
+from pgolf.identity.parse_cache import ParseCache, beside
 from pgolf.mix.config import MixConfig
 from pgolf.recipes.recipe import Recipe
 
@@ -28,6 +29,7 @@ SECTIONS = ("model", "train", "calibrate", "compress", "score", "count")
 SETTINGS_BYTES = 2048
 
 _BARE_CODE: dict[bytes, str] = {}
+_KEPT = ParseCache(beside(__name__, "bare"), (__name__, "pgolf.identity.closure"))
 _BODIES = ("body", "orelse", "finalbody")
 
 # An importer of modules that are text. `get_source` lets tracebacks and compilers show lines.
@@ -96,10 +98,17 @@ def _packed(text: str) -> str:
 
 def _bare_code(module: Module) -> str:
     """A module as a machine needs it."""
-    if module.text not in _BARE_CODE:
+    if (known := _BARE_CODE.get(module.text)) is not None:
+        return known
+    kept_as = _KEPT.name(module.name, module.text)
+    kept = None if kept_as is None else _KEPT.get(kept_as)
+    if kept is None:
         # Parsing again is only needed where the stages' keys were asked for first.
-        _BARE_CODE[module.text] = ast.unparse(_ForMachines().visit(module.tree or syntax_tree(module.text)))
-    return _BARE_CODE[module.text]
+        kept = ast.unparse(_ForMachines().visit(module.tree or syntax_tree(module.text)))
+        if kept_as is not None:
+            _KEPT.put(kept_as, kept)
+    _BARE_CODE[module.text] = kept
+    return kept
 
 
 class _ForMachines(ast.NodeTransformer):
