@@ -8,6 +8,7 @@ what it has itself written. Not seen are files that C code opens by itself (safe
 paths).
 """
 
+import ipaddress
 import itertools
 import os
 import sys
@@ -37,7 +38,6 @@ _OF_THE_SYSTEM = frozenset(
 )
 _METADATA = (".dist-info/", ".egg-info/")  # versions and entry points of distributions, wherever they lie
 _FOR_ALL = ("/dev/null", "/dev/urandom", "/usr/share/zoneinfo/")
-_LOOPBACK = ("127.", "::1", "localhost")
 _ONLY_WRITES = os.O_TRUNC | os.O_EXCL
 _IMPORT_SYSTEM = "<frozen importlib"
 
@@ -117,7 +117,7 @@ class Watch:
 
     def connect(self, _socket: object, address: object) -> None:
         """A connection is made."""
-        if isinstance(address, tuple) and not self.network and not str(address[0]).startswith(_LOOPBACK):
+        if isinstance(address, tuple) and not self.network and not _is_this_machine(str(address[0])):
             self._refuse(f"connects to {address[0]}, port {address[1]},")
 
     def make_folder(self, path: Any) -> None:
@@ -216,6 +216,13 @@ def _is_ours(frame: FrameType) -> bool:
 
 def _is_stages_code(frame: FrameType) -> bool:
     return _is_ours(frame) and not _belongs_to(frame, ("pgolf.identity",))
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_library(frame: FrameType | None) -> bool:

@@ -54,11 +54,12 @@ def declare(recipe: Recipe, results: Path) -> None:
 def declared_of(recipe: Recipe, results: Path, first_score_utc: datetime) -> dict[str, Declared]:
     """What is known of the declaration of each scorer of this recipe's headline, by its name (`scorer_name`).
 
-    first_score_utc: when the first score of this recipe on this text was begun, to the second.
+    first_score_utc: when the first score of this recipe on this text was begun; of older records to the second.
     Raises ResultsError where the table cannot be read.
     """
     known = [(when, json.loads(headline)) for when, headline in _declarations(recipe, results)]
-    in_force = sum(when.replace(microsecond=0) <= first_score_utc for when, _ in known) - 1
+    is_fine = first_score_utc.microsecond > 0
+    in_force = sum((when if is_fine else when.replace(microsecond=0)) <= first_score_utc for when, _ in known) - 1
     mine = json.loads(headline_text(recipe))
     return {name: _declared(known, name, mine[name], in_force) for name in _scorers(recipe)}
 

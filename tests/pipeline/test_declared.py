@@ -30,7 +30,9 @@ def history(results, *declared: tuple[str, float], recipe="demo"):
 # Declarations, when scoring began, what is asked for -> when that was declared, and whether before scoring.
 CASES = {
     "declared and scored": ([("A", 0)], 10, "A", 0, True),
-    "in the second that scoring began": ([("A", 10.9)], 10, "A", 10.9, True),
+    "in the second that scoring began, which is all that is known": ([("A", 10.9)], 10, "A", 10.9, True),
+    "just after scoring began": ([("A", 10.9)], 10.8, "A", 10.9, False),
+    "just before scoring began": ([("A", 10.7)], 10.8, "A", 10.7, True),
     "after scores were there": ([("A", 20)], 10, "A", 20, False),
     "never": ([], 10, "A", None, False),
     "another one was": ([("B", 0)], 10, "A", None, False),
