@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from pgolf.errors import UndeclaredRead
@@ -41,6 +41,7 @@ _FOR_ALL = ("/dev/null", "/dev/urandom", "/usr/share/zoneinfo/")
 _ONLY_WRITES = os.O_TRUNC | os.O_EXCL
 _IMPORT_SYSTEM = "<frozen importlib"
 
+_Told = TypeVar("_Told")
 _of_this_thread = threading.local()
 _running: list["Watch"] = []
 
@@ -325,6 +326,20 @@ def _start(thread: threading.Thread) -> None:
 
 
 _START = threading.Thread.start
+
+
+def outside(call: Callable[[_Told], None]) -> Callable[[_Told], None]:
+    """A function of whoever runs a stage, for the stage to call: what it does there is not the stage's doing."""
+
+    def called(told: _Told) -> None:
+        before = _now()
+        _of_this_thread.watch = None
+        try:
+            call(told)
+        finally:
+            _of_this_thread.watch = before
+
+    return called
 
 
 def is_watched() -> bool:

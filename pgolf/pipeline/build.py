@@ -7,7 +7,7 @@ from dataclasses import replace
 from pgolf.pipeline.graph import External, Link, Node, input_folders, key_of
 from pgolf.pipeline.listen import Both, Listener, Silence
 from pgolf.pipeline.status import StatusFile
-from pgolf.run import RunOptions
+from pgolf.run import Progress, RunOptions
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.content import Memo
 from pgolf.store.differences import differences
@@ -34,6 +34,14 @@ def build_node(
         on_wait()
         told.waiting(node, "another process is building it; waiting")
 
+    def report(progress: Progress) -> None:
+        told.progress(node, progress)
+        run.report(progress)
+
+    def log_line(line: str) -> None:
+        told.line(node, line)
+        run.log_line(line)
+
     key = key_of(node, parents, memo)
     with StatusFile(store.root, key.folder, run) as status:
         told = Both(listener, status)
@@ -44,11 +52,7 @@ def build_node(
             node=node.name,
             inputs=input_folders(node, parents),
             parents=_parents(node, parents),
-            run=replace(
-                run,
-                report=lambda progress: told.progress(node, progress),
-                log_line=lambda line: told.line(node, line),
-            ),
+            run=replace(run, report=report, log_line=log_line),
             on_wait=wait,
             on_queue=lambda text: told.waiting(node, text),
             on_build=lambda: told.building(node),

@@ -30,7 +30,7 @@ from pgolf.identity.closure import BYTES_NEUTRAL, EXPORT_LISTS
 from pgolf.identity.fingerprint import canonical
 from pgolf.identity.snapshot import CODE
 from pgolf.identity.stage import Stage, StageKey
-from pgolf.identity.watch import Watch, watching
+from pgolf.identity.watch import Watch, outside, watching
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lease import is_locked, lease
 from pgolf.run import Made, RunOptions
@@ -388,8 +388,10 @@ def build_once(
                     modules={*key.code, *BYTES_NEUTRAL, *EXPORT_LISTS},
                     network=stage.network,
                 )
+                report, log_line = outside(placed.report), outside(placed.log_line)
+                given = replace(placed, scratch=scratch, report=report, log_line=log_line)
                 with watching(watch):
-                    made = entry.make(key.config, inputs, out, replace(placed, scratch=scratch), **key.values)
+                    made = entry.make(key.config, inputs, out, given, **key.values)
                 assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
                 if changed := changed_meanwhile():
                     shutil.rmtree(scratch, ignore_errors=True)
