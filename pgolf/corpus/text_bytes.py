@@ -3,8 +3,10 @@
 The byte table (`pgolf.corpus.byte_lengths`) knows pieces, not text: it is off where a piece holds several spaces or a
 space behind its first character, where a space is spelled in bytes, where a document begins with a space, and wherever
 normalization changes the number of bytes. So every document is compared with it; one where it is off gets its bytes
-from the encoder's offsets: a token has the bytes from the end of the token before it up to its own end, the last one up
-to the end of the text. They sum to the document's UTF-8 bytes, whatever normalization drops.
+from the normalizer's offsets. Its tokens spell the normalized text, byte for byte, and the normalizer tells where in
+the text each of those bytes comes from: a token has the bytes from the end of the token before it up to its own end,
+the last one up to the end of the text. They sum to the document's UTF-8 bytes, whatever normalization drops. The
+encoder's own offsets would not do: it gives a whole word that it spells in bytes to the last of them.
 
 Errors of the table may cancel within a document, and a window may cut them apart. So it is compared for every cut: it
 holds where the tokens decode to the text with each character written in as many bytes (a newline as a space), since
@@ -28,9 +30,6 @@ Ids = npt.NDArray[np.int32]
 
 # What one token can stand for in a shard. Only a run of characters that normalization drops is longer.
 MAX_TOKEN_BYTES = np.iinfo(np.uint16).max
-
-# Offsets are Python objects, about 200 bytes a token: so many characters at a time.
-_OFFSET_CHARACTERS = 1_000_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +71,7 @@ class TextBytes:
         self._threads = threads
         self._table = ByteTable.from_processor(processor)
         self._beyond_T = _beyond(processor, self._table)
+        self._spelled = [_spelled(processor, token) for token in range(processor.get_piece_size())]
         # Character -> what normalization writes for it where that has as many bytes, else itself; filled as met.
         self._written: dict[str, str] = {}
 
@@ -85,27 +85,21 @@ class TextBytes:
         """Bytes behind every token of the stream of these documents, uint16 [T], exact for every document.
 
         first: number of the first document, for messages. Raises TokenizerError for a token that holds no text
-        although it stands for some (an unknown one), and for an encoder whose offsets contradict its ids;
-        DocumentError for text that takes more than MAX_TOKEN_BYTES a token.
+        although it stands for some (an unknown one), and where tokens do not spell the normalized text; DocumentError
+        for text that takes more than MAX_TOKEN_BYTES a token.
         """
         self._refuse_unknown(texts, encoded, first)
         lengths_T, starts = self._by_table(encoded)
         count, off, kept = self._compared(texts, encoded, lengths_T, starts)
         unsure = self._unsure(texts, kept, encoded, set(off))
-        for group in _grouped(texts, sorted([*off, *unsure])):
-            mappings = self._processor.encode(
-                [texts[i].encode() for i in group], return_type="offset_mapping", num_threads=self._threads
-            )
-            for i, mapping in zip(group, mappings, strict=True):
-                if mapping["ids"] != encoded[i].tolist():
-                    raise _contradiction(first + i, "it gives other tokens with offsets than without")
-                bytes_T = bytes_by_offsets(texts[i], mapping["offsets"], first + i)
-                of_document = slice(starts[i], starts[i] + bytes_T.size)
-                if i in unsure:
-                    if _agree(lengths_T[of_document], bytes_T, texts[i]):
-                        continue
-                    count.docs_off += 1
-                lengths_T[of_document] = bytes_T
+        for i in sorted([*off, *unsure]):
+            bytes_T = self._by_normalization(texts[i], encoded[i], first + i)
+            of_document = slice(starts[i], starts[i] + bytes_T.size)
+            if i in unsure:
+                if _agree(lengths_T[of_document], bytes_T, texts[i]):
+                    continue
+                count.docs_off += 1
+            lengths_T[of_document] = bytes_T
         return lengths_T.astype(np.uint16), count
 
     def _by_table(self, encoded: Sequence[Ids]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -115,6 +109,18 @@ class TextBytes:
         lengths_T = self._table.target_bytes(np.concatenate([stream_T[-1:], stream_T]))
         starts = np.cumsum([0, *(ids.size + 1 for ids in encoded[:-1])])
         return lengths_T, starts
+
+    def _by_normalization(self, text: str, ids: Ids, number: int) -> npt.NDArray[np.int64]:
+        """Bytes of one document's BOS and tokens, int64 [T]. number: of the document, for messages."""
+        raw = text.encode()
+        normalized, origins = self._processor.normalize(raw, with_offsets=True)
+        pieces = [self._spelled[token] for token in ids.tolist()]
+        if b"".join(pieces) != normalized:
+            raise _contradiction(number, pieces, normalized)
+        places = np.cumsum([0, *map(len, pieces)])
+        ends = np.array([*origins, len(raw)], np.int64)[places]
+        ends[0], ends[-1] = 0, len(raw)
+        return _spread(np.diff(ends, prepend=0), number)
 
     def _compared(
         self,
@@ -200,25 +206,18 @@ def _agree(table_T: npt.NDArray[np.int64], bytes_T: npt.NDArray[np.int64], text:
     return bool(((by_table_T == by_text_T) | (inside_T & shared_T)).all())
 
 
-def bytes_by_offsets(text: str, offsets: Sequence[tuple[int, int]], number: int) -> npt.NDArray[np.int64]:
-    """Bytes of one document's BOS and tokens, int64 [T]; offsets: of every token in the UTF-8 bytes of the text.
-
-    number: of the document, for messages. Raises TokenizerError for offsets that go back, DocumentError for more than
-    MAX_TOKEN_BYTES a token.
-    """
-    ends = np.array([0, *(end for _, end in offsets)], np.int64)
-    ends[-1] = len(text.encode())
-    bytes_T = np.diff(ends, prepend=0)
-    if (bytes_T < 0).any():
-        at = int(np.argmax(bytes_T < 0)) - 1
-        raise _contradiction(number, f"token {at} ends at byte {offsets[at][1]}, the one before it at {ends[at]}")
-    return _spread(bytes_T, number)
+def _spelled(processor: sentencepiece.SentencePieceProcessor, token: int) -> bytes:
+    """What a piece stands for in normalized text."""
+    piece = processor.id_to_piece(token)
+    return bytes([int(piece[1:-1], 16)]) if processor.is_byte(token) else piece.encode()
 
 
-def _contradiction(number: int, what: str) -> TokenizerError:
+def _contradiction(number: int, pieces: Sequence[bytes], normalized: bytes) -> TokenizerError:
+    spelled = b"".join(pieces)
+    at = next((i for i, (one, other) in enumerate(zip(spelled, normalized)) if one != other), 0)
     return TokenizerError(
-        f"validation document {number}: the bytes of its tokens cannot be counted, because of the encoder: {what}; "
-        "give another tokenizer"
+        f"validation document {number}: its tokens spell {spelled[at : at + 20]!r} where the normalized text has "
+        f"{normalized[at : at + 20]!r} (byte {at}), so the bytes of each cannot be counted; give another tokenizer"
     )
 
 
@@ -226,19 +225,6 @@ def with_bos(encoded: Sequence[Ids], bos_id: int) -> npt.NDArray[np.uint16]:
     """The stream of these documents, uint16 [T]: BOS before the ids of each."""
     bos = np.array([bos_id], dtype=np.int32)
     return np.concatenate([part for ids in encoded for part in (bos, ids)]).astype(np.uint16)
-
-
-def _grouped(texts: Sequence[str], chosen: Sequence[int]) -> list[list[int]]:
-    """The chosen documents in groups of about `_OFFSET_CHARACTERS`."""
-    groups: list[list[int]] = []
-    characters = _OFFSET_CHARACTERS
-    for i in chosen:
-        if characters >= _OFFSET_CHARACTERS:
-            groups.append([])
-            characters = 0
-        groups[-1].append(i)
-        characters += len(texts[i])
-    return groups
 
 
 def _spread(bytes_T: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int64]:

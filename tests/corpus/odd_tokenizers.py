@@ -44,6 +44,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "control": {"control_symbols": ["<op>"]},
     "unigram": _RAW | {"model_type": "unigram"},
     "characters": {"model_type": "char"},
+    "words": {"model_type": "word"},
+    "words, dummy prefix": {"model_type": "word", "add_dummy_prefix": True},
+    "words, raw": _RAW | {"model_type": "word"},
+    "user-defined over words": {"user_defined_symbols": ["e ", "  x"]},
 }
 
 

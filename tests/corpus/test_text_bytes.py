@@ -10,7 +10,7 @@ import sentencepiece
 import zstandard
 
 from pgolf.corpus.byte_lengths import ByteTable
-from pgolf.corpus.text_bytes import MAX_TOKEN_BYTES, TextBytes, TextCount, bytes_by_offsets
+from pgolf.corpus.text_bytes import MAX_TOKEN_BYTES, TextBytes, TextCount
 from pgolf.errors import DocumentError, TokenizerError
 from tests.corpus.odd_tokenizers import (
     DOCUMENTS,
@@ -69,6 +69,20 @@ def test_a_character_in_byte_pieces_counts_at_its_last_one() -> None:
     processor = processor_of(without_lone_space())
     assert [processor.id_to_piece(token) for token in processor.encode("ab é")][-5:-2] == ["<0xE2>", "<0x96>", "<0x81>"]
     assert counted(processor, ["ab é"])[0] == [[0, 2, 0, 0, 1, 0, 2]]
+
+
+@pytest.mark.parametrize("kind", ["words", "words, dummy prefix", "words, raw"])
+def test_a_word_that_is_spelled_in_bytes_has_them_where_they_are_spelled(kind: str) -> None:
+    processor = processor_of(trained(kind))
+    text = "sa  sa " + "qwxz" * 50 + " ｑé"
+    (of_one,), found = counted(processor, [text])
+    assert sum(of_one) == utf8(text)
+    assert found.docs_off == 1
+    pieces = [processor.id_to_piece(token) for token in processor.encode(text)]
+    first = pieces.index("<0x71>")
+    assert pieces[first : first + 200] == [f"<0x{letter:02X}>" for letter in b"qwxz"] * 50
+    assert of_one[first + 1 : first + 201] == [1] * 200
+    assert of_one[-3:] == [3, 0, 2]  # a wide letter, spelled in one byte or in three, and an accented one in two
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -163,11 +177,6 @@ def test_more_bytes_than_a_shard_can_hold_for_a_token_go_to_its_neighbours() -> 
     assert max(max(of_one) for of_one in by_document) == MAX_TOKEN_BYTES
     with pytest.raises(DocumentError, match=r"document 0: 65,545 bytes of text in 1 tokens, at most 65,535 a token"):
         counted(processor, [gap])
-
-
-def test_offsets_that_contradict_themselves_are_refused() -> None:
-    with pytest.raises(TokenizerError, match=r"document 5: .* token 1 ends at byte 1, the one before it at 2"):
-        bytes_by_offsets("abc", [(0, 2), (0, 1), (1, 3)], 5)
 
 
 @pytest.mark.parametrize(
