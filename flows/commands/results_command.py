@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from flows.commands.arguments import add_json, add_results, terminal_width
+from pgolf.errors import ConfigError
 from pgolf.tables.filters import parse_filters
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import NEEDED, lists, same_text
@@ -41,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the tables: ranking and legacy scores apart, or the stored rows."""
+    if arguments.top < 1:
+        raise ConfigError(f"--top {arguments.top} would show nothing; give 1 or more")
     spec = TABLES[arguments.table]
     where = parse_filters(spec, arguments.where)
     if arguments.recipe is not None:

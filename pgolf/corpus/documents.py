@@ -20,6 +20,15 @@ from pgolf.errors import DocumentError
 _BUFFER_BYTES = 1 << 20
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
+# First bytes of a file whose name says text, and what it is instead.
+_MAGIC = {
+    b"\x1f\x8b": "a gzip file, whose name ends in .gz",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file, whose name ends in .zst",
+    b"PAR1": "a Parquet file, whose name ends in .parquet",
+    b"\xff\xfe": "text in UTF-16; write it in UTF-8",
+    b"\xfe\xff": "text in UTF-16; write it in UTF-8",
+}
+
 # Parquet rows per batch: keeps a batch of long documents within tens of megabytes.
 _PARQUET_ROWS = 256
 
@@ -111,7 +120,8 @@ class Documents:
                 _check_column(parquet.schema_arrow, self.text_field, path)
                 rows, file_bytes = parquet.metadata.num_rows, path.stat().st_size
                 for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=[self.text_field]):
-                    for value in batch.column(0):
+                    # By its name: "a.b" also selects the field b of a column a.
+                    for value in batch.column(self.text_field):
                         row += 1
                         yield _text_of_value(value, f"{path}, row {row}")
                     self.read_bytes = start_bytes + file_bytes * row // rows
@@ -214,4 +224,6 @@ def _check_column(schema: pa.Schema, field: str, path: Path) -> None:
 
 
 def _what(error: UnicodeDecodeError) -> str:
-    return f"byte 0x{error.object[error.start]:02x} at offset {error.start}: {error.reason}"
+    found = f"byte 0x{error.object[error.start]:02x} at offset {error.start}: {error.reason}"
+    looks_like = next((advice for magic, advice in _MAGIC.items() if error.object.startswith(magic)), "")
+    return f"{found}; it begins like {looks_like}" if looks_like else found

@@ -14,6 +14,8 @@ from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
 MISSING = "–"
 _GAP = "  "
+# A narrower terminal gets lines that are too long for it.
+LEAST_WIDTH = 10
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -23,6 +25,7 @@ def to_text(sheet: Sheet, width: int | None = None) -> str:
     width: columns of the terminal. Where the table is wider its headings take several lines, and where that is not
     enough its rows do; nothing is left out.
     """
+    width = None if width is None else max(width, LEAST_WIDTH)
     shown = [i for i, column in enumerate(sheet.columns) if column.shown]
     columns = [sheet.columns[i] for i in shown]
     cells = [[_shown(row[i], sheet.columns[i]) for i in shown] for row in sheet.rows]

@@ -104,10 +104,11 @@ def text_of(scores: pa.Table) -> Text | None:
 
 
 def across_tokenizers(texts: Sequence[Text]) -> dict[str, list[Text]]:
-    """Digest of a raw text -> its tokenizations, where there are several. Their bits per byte may be compared."""
+    """Digest of a raw text -> its recorded tokenizations, if several. Their bits per byte may be compared."""
     found: dict[str, list[Text]] = {}
     for text in texts:
-        if text.raw_sha256 is not None:
+        # Of rows that do not say their tokenizer nobody knows whether it is another one.
+        if text.raw_sha256 is not None and text.tokenizer_sha256 is not None:
             found.setdefault(text.raw_sha256, []).append(text)
     return {raw: of_raw for raw, of_raw in found.items() if len({text.tokenization for text in of_raw}) > 1}
 

@@ -51,6 +51,26 @@ def test_parquet_is_read_across_row_groups_and_from_large_viewed_and_dictionary_
         assert list(Documents(tmp_path / "b.parquet", text_field="body")) == texts
 
 
+def test_a_column_is_taken_by_its_name_beside_a_field_of_another_that_is_called_alike(tmp_path: Path) -> None:
+    inner = pa.array([{"text": "inner"}])
+    pq.write_table(pa.table({"a": inner, "a.text": ["right"]}), tmp_path / "b.parquet")
+    assert list(Documents(tmp_path / "b.parquet", text_field="a.text")) == ["right"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (gzip.compress(b'{"text": "a"}'), "begins like a gzip file, whose name ends in .gz"),
+        ('{"text": "a"}'.encode("utf-16"), "begins like text in UTF-16"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_what_is_no_text_is_said_to_be_what_it_looks_like(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DocumentError, match=says):
+        list(Documents(tmp_path / name))
+
+
 def test_a_text_file_is_one_document_and_a_folder_is_read_in_name_order(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("the second\ndocument\n")
     write_jsonl(tmp_path / "c.jsonl", ["third", "fourth"])

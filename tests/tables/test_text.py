@@ -14,7 +14,7 @@ from pgolf.errors import ResultsError
 from pgolf.tables.parquet import rows_to_arrow
 from pgolf.tables.schema import SCORES, STAGES
 from pgolf.tables.sheet import Sheet, SheetColumn, sheet_of
-from pgolf.tables.text import to_csv, to_json, to_markdown, to_text
+from pgolf.tables.text import LEAST_WIDTH, to_csv, to_json, to_markdown, to_text
 from tests.score_rows import score_row
 
 SHEET = Sheet(
@@ -32,6 +32,11 @@ SHEET = Sheet(
 
 words = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
 numbers = st.one_of(st.none(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False))
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 3, 9])
+def test_a_terminal_that_is_too_narrow_for_anything_gets_the_narrowest_table(width):
+    assert to_text(SHEET, width) == to_text(SHEET, LEAST_WIDTH)
 
 
 def test_numbers_stand_flush_right_words_flush_left_and_units_in_the_heading():

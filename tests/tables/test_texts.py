@@ -232,6 +232,10 @@ def test_a_row_without_a_raw_text_is_not_compared_across_tokenizers_as_of_one():
     assert sorted(row["recipe"] for row in records(sheet)) == ["b", "demo"]
 
 
+def test_a_tokenizer_that_was_not_recorded_is_not_another_one():
+    assert same_text(by_text(table_of(score_row(), score_row(seed=42, tokenizer_sha256=None)))) == []
+
+
 @pytest.mark.parametrize("raw", [None, "7" * 64])
 def test_what_is_not_known_to_be_the_same_text_is_not_compared(raw):
     assert same_text(under_two_tokenizers(text_sha256=raw)) == []
