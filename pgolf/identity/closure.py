@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
@@ -148,8 +148,19 @@ def stage_code(entry: str) -> StageCode:
                 "the stage's config, data as an input, and write code into a module that is imported"
             )
     digests = sorted((module.name, module.source.digest) for module in modules if module.name not in BYTES_NEUTRAL)
-    distributions = {name: version for top in outside for name, version in _distributions(top).items()}
-    return StageCode(dict(digests), dict(sorted(distributions.items())))
+    return StageCode(dict(digests), _distributions_behind(outside))
+
+
+def distributions_reached(*entries: str) -> dict[str, str]:
+    """Versions of the distributions that the import closure of `entries` imports. Raises ConfigError like it."""
+    outside: set[str] = set()
+    for _module in walk_closure(*entries, outside=outside):
+        pass
+    return _distributions_behind(outside)
+
+
+def _distributions_behind(tops: Iterable[str]) -> dict[str, str]:
+    return dict(sorted((name, version) for top in tops for name, version in _distributions(top).items()))
 
 
 def _distributions(top: str) -> Mapping[str, str]:

@@ -27,7 +27,9 @@ PACKAGES = ("pgolf", "tasks", "flows")
 
 # Never taken over: a file that hides one of these is refused (`pgolf.identity.closure`).
 _LIBRARY = sys.stdlib_module_names
-# In a zip: where each module lay, which is what tracebacks name.
+# Set for ranks: the digest of the code that they must run, which is their parent's.
+EXPECTED_CODE = "PGOLF_EXPECTED_CODE"
+# In a zip: where each module lay, which is what tracebacks name, and where its writer looked for other modules.
 _ORIGINS = "ORIGINS"
 # What follows `import` or `from` where a statement begins. Where that is no import statement, nothing is lost.
 _IMPORTS = re.compile(rb"(?:^|[;:])\s*(?:import|from)\s+([\w., ]+)", re.MULTILINE)
@@ -51,10 +53,13 @@ class SourceFile:
 
 
 class Snapshot:
-    """Source files of packages by dotted module name, read once. root: the folder that held the packages."""
+    """Source files of packages by dotted module name, read once.
 
-    def __init__(self, root: str, files: dict[str, SourceFile]) -> None:
-        self.root, self.files = root, files
+    root: the folder that held the packages. search: where the process that wrote it looks for all other modules.
+    """
+
+    def __init__(self, root: str, files: dict[str, SourceFile], search: Sequence[str] = ()) -> None:
+        self.root, self.files, self.search = root, files, search
 
     @classmethod
     def of_folder(cls, root: str, packages: Sequence[str] = PACKAGES) -> "Snapshot":
@@ -95,16 +100,19 @@ class Snapshot:
                 name: SourceFile(path, zipped.read(_name_in_zip(name, path)))
                 for name, path in origins["modules"].items()
             }
-        return cls(origins["root"], files)
+        return cls(origins["root"], files, origins["search"])
 
-    def write(self, archive: str) -> None:
-        """Write a zip file from which Python imports the packages, and a process of ours takes this snapshot."""
+    def write(self, archive: str, search: Sequence[str] = ()) -> None:
+        """Write a zip file from which Python imports the packages, and a process of ours takes this snapshot.
+
+        search: becomes that process's `sys.path`, after the archive. Empty: it keeps its own.
+        """
         import json
         import zipfile
 
         with zipfile.ZipFile(archive, "w") as zipped:
             modules = {name: file.path for name, file in self.files.items()}
-            zipped.writestr(_ORIGINS, json.dumps({"root": self.root, "modules": modules}))
+            zipped.writestr(_ORIGINS, json.dumps({"root": self.root, "modules": modules, "search": [*search]}))
             for name, file in self.files.items():
                 zipped.writestr(_name_in_zip(name, file.path), file.text)
 
@@ -297,6 +305,16 @@ def begin(package_folder: str) -> None:
     global CODE, IMPORTER
     root = os.path.dirname(package_folder)
     CODE = Snapshot.of_zip(root) if os.path.isfile(root) else Snapshot.of_folder(root)
+    expected = os.environ.get(EXPECTED_CODE)
+    if expected is not None and CODE.digest != expected:
+        # Not an error that could be caught, nor a stack of calls: it is printed, and the rank ends.
+        raise SystemExit(
+            f"this rank found the code of {root} ({CODE.digest[:12]}), and the process that started it runs other code "
+            f"({expected[:12]}); keep other folders that hold a pgolf off PYTHONPATH, and unset {EXPECTED_CODE} if no "
+            "process of pgolf started this one"
+        )
+    if CODE.search:
+        sys.path[:] = [root, *CODE.search]
     for name in ("pgolf", __name__):  # which Python itself has imported
         show_lines(CODE.files[name])
     IMPORTER = SnapshotImporter(CODE)
