@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from pgolf.errors import ConfigError
-from pgolf.identity.origins import distribution_of, distributions_sharing, is_own_code
+from pgolf.identity.origins import distributions_of, is_own_code
 from pgolf.identity.parse_cache import ParseCache, beside
 from pgolf.identity.snapshot import CODE, IMPORTER, SourceFile
 
@@ -183,11 +183,11 @@ def _distributions_behind(tops: Iterable[str]) -> dict[str, str]:
 
 
 def _distributions(top: str) -> Mapping[str, str]:
-    """Versions of the distributions behind a top-level name: of all, where several share a folder."""
+    """Versions of all distributions behind a top-level name."""
+    if found := distributions_of(top):
+        return found
     spec = IMPORTER.look_for(top)
-    if spec is not None and spec.origin is None:
-        return distributions_sharing(top)
-    return dict([distribution_of(top) or (top, "absent")])
+    return {} if spec is not None and spec.origin is None else {top: "absent"}
 
 
 def import_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path | None = None) -> dict[str, Path]:

@@ -181,6 +181,25 @@ def test_a_module_of_another_name_than_its_distribution_and_one_that_is_absent(c
     assert run(copy, path="site-packages") == "11 [] {'kit': '1.2', 'no_such_module': 'absent'}"
 
 
+def test_of_several_distributions_that_install_one_module_all_versions_count(copy):
+    for name, version in {"sight": "1.0", "Sight-Headless": "2.0"}.items():
+        write(copy, distribution(version, name=name, top="see"))
+    write(copy, distribution("3.0", name="see.more", top="see_more"))  # is only called like a part of it
+    write(copy, {"pgolf/probe.py": "from see import V"})
+    assert run(copy, path="site-packages") == "11 [] {'Sight-Headless': '2.0', 'sight': '1.0'}"
+
+
+def test_a_folder_that_pip_has_filled_may_have_any_name(copy):
+    files = {name.replace("site-packages/", "libs/"): text for name, text in distribution("1.2").items()}
+    write(copy, {"pgolf/probe.py": "from scale import V\nfrom beside import W", **files, "libs/beside.py": "W = 1"})
+    assert run(copy, path="libs") == "11 ['beside'] {'Scale-Kit': '1.2'}"
+    (copy / "libs/scale.py").unlink()
+    (copy / "libs/scale.so").write_text("")
+    write(copy, {"libs/scale_kit-1.2.dist-info/RECORD": "scale.so,,\n"})
+    write(copy, {"pgolf/probe.py": "try:\n    from scale import V\nexcept ImportError: V = 12"})
+    assert run(copy, path="libs") == "12 [] {'Scale-Kit': '1.2'}"
+
+
 REFUSED = {
     "an extension module": ({"beside/scale.so": ""}, "from scale import V", "scale.so, and no installed"),
     "compiled code without source": ({"beside/scale.pyc": ""}, "from scale import V", "scale.pyc, and no installed"),

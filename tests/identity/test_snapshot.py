@@ -169,9 +169,7 @@ def test_code_that_is_gone_when_it_is_read_is_not_there_and_what_cannot_be_read_
     assert "pgolf.probe" not in Snapshot.of_folder(str(copy)).files
     monkeypatch.undo()
     (copy / PROBE).symlink_to("/proc/self/mem")  # opened, and then not read, even by root
-    with pytest.raises(
-        ImportError, match=rf"^{copy}/pgolf/probe.py is code of pgolf and cannot be read \(Input/output"
-    ):
+    with pytest.raises(ImportError, match=rf"^{copy}/{PROBE} is code of pgolf and cannot be read \(Input/output"):
         Snapshot.of_folder(str(copy))
 
 
