@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 from pgolf.errors import UndeclaredRead
 from pgolf.identity.environment import hide_where
-from pgolf.identity.origins import distribution_of, is_installed, is_of_interpreter, top_in_site
+from pgolf.identity.origins import distributions_of, is_installed, is_of_interpreter, top_in_site
 from pgolf.identity.snapshot import CODE
 
 # What may do more on a stage's thread than a stage may: it loads code, starts ranks, reports and answers signals.
@@ -153,7 +153,7 @@ class Watch:
         reader = self._reader()
         by_library = _is_library(reader)
         top = top_in_site(path)
-        if top is not None and (top in sys.modules or (by_library and distribution_of(top) is not None)):
+        if top is not None and (top in sys.modules or (by_library and distributions_of(top))):
             return
         if by_library and (path.startswith(_SYSTEM) or any(part in path for part in _COMPILED)):
             return
