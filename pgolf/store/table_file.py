@@ -16,12 +16,16 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from pgolf.store.durable_folder import make_folder
+
 _BUSY_S = 5.0
 _SEAL = "seal"
 # What another process does, or a full disk; all else that SQLite complains of is a damaged file.
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 # What a reader complains of where a writer was killed: the next writer clears up.
 _UNFINISHED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+# An error's own text may be none once a bit of the schema has changed; and a length may be far too large.
+_FAILURES = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 # What SQLite keeps beside a file while it writes: left alone, it would be played into a new file of that name.
 _BESIDE = ("-journal", "-wal", "-shm")
 
@@ -65,7 +69,7 @@ class TableFile:
                 # A text need not be UTF-8 once a bit of it has changed.
                 self._reader.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             return self._reader.execute(query, values).fetchall()
-        except (sqlite3.Error, OSError, MemoryError) as error:
+        except (*_FAILURES, OSError) as error:
             self._close()
             self._unreadable = True  # not every look-up is to wait for the same lock
             self._damaged |= _code(error) not in _PASSING | _UNFINISHED
@@ -75,13 +79,13 @@ class TableFile:
         """Insert or replace rows of the tables; what cannot be written is left out."""
         if not any(rows.values()):
             return
-        with self._lock, suppress(sqlite3.Error, OSError, MemoryError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, suppress(*_FAILURES, OSError):
+            make_folder(self._path.parent)
             if self._damaged or not all(map(_is_plain, self._files())):
                 self._remove()
             try:
                 self._write(rows)
-            except (sqlite3.Error, MemoryError) as error:
+            except _FAILURES as error:
                 # One that only another user may write to is not damaged.
                 if _code(error) in _PASSING or (self._path.exists() and not os.access(self._path, os.W_OK)):
                     return

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from pgolf.errors import ResultsError
 from pgolf.store.durable import sync, write_synced
+from pgolf.store.durable_folder import make_folder
 from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
@@ -231,7 +232,7 @@ def _publish(path: Path, data: bytes, *, replace: bool = False) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             write_synced(temporary, data)
             if replace:

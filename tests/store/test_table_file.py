@@ -51,6 +51,13 @@ def patch(place: int, content: bytes) -> Callable[[Path], None]:
     return write
 
 
+def in_the_schema(old: bytes, new: bytes) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        path.write_bytes(path.read_bytes().replace(old, new))
+
+    return replace
+
+
 def in_its_place(make: Callable[[Path], object], ending: str = "") -> Callable[[Path], None]:
     def replace(path: Path) -> None:
         place = path.with_name(path.name + ending)
@@ -97,6 +104,8 @@ MENDED = {
     "endless texts": change("UPDATE words SET meaning = hex(zeroblob(1000000))"),
     "no such table": change("DROP TABLE words; DROP TABLE digests"),
     "another layout": change("ALTER TABLE words RENAME COLUMN meaning TO sense; ALTER TABLE digests ADD COLUMN more"),
+    "a schema that is no text": in_the_schema(b"digests", b"dig\xe5sts"),
+    "a schema that is no SQL": in_the_schema(b"CREATE TABLE", b"CREATE TAXLE"),
     "a view": change("ALTER TABLE words RENAME TO w; CREATE VIEW words AS SELECT word, 'x' AS meaning, seal FROM w"),
     "a former layout": in_its_place(a_former_layout),
     "a pipe": in_its_place(os.mkfifo),
