@@ -24,6 +24,7 @@ from pgolf.pipeline.pace import left_s
 from pgolf.pipeline.placement import Hardware
 from pgolf.run import Fact, Progress, RunOptions
 from pgolf.store.artifact import Artifact
+from pgolf.store.durable_folder import make_folder
 from pgolf.train.config import TrainStageConfig
 
 RUNNING = ".running"
@@ -198,7 +199,7 @@ class StatusFile:
         text = self._status.model_copy(update={"written_s": time.time()}).model_dump_json()
         unfinished = self._path.with_suffix(".tmp")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             unfinished.write_text(text)
             unfinished.replace(self._path)
         except OSError:

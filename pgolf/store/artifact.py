@@ -36,6 +36,7 @@ from pgolf.machine.lease import is_locked, lease
 from pgolf.run import Made, RunOptions
 from pgolf.store.content import Memo, combined, signature, signature_text
 from pgolf.store.durable import put, sync, write_synced
+from pgolf.store.durable_folder import make_folder
 from pgolf.store.output_record import (
     FOLDER_PATTERN,
     RECORD_FILE,
@@ -52,6 +53,8 @@ FAILED = "failed"
 PARTIAL = "partial"
 LOCKS = ".locks"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What disks and file servers answer. A failed write or sync names no file.
+OF_A_DISK = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)
 # How often a stage that queues for devices checks whether another process has begun to build the same output.
 _POLL_EVERY_S = 1.0
 
@@ -162,12 +165,14 @@ class Store:
         return None
 
     def _wrong_content(self, path: Path, file: FileRecord, trust: bool) -> str | None:
+        name = str(path.relative_to(self.root))
         try:
-            if self._memo.sha256_in_store(path, str(path.relative_to(self.root)), trust=trust) != file.sha256:
-                return "altered"
+            # What is remembered may be wrong: nothing is called altered that was not read.
+            if trust and self._memo.sha256_in_store(path, name) == file.sha256:
+                return None
+            return None if self._memo.sha256_in_store(path, name, trust=False) == file.sha256 else "altered"
         except OSError as error:
             return f"cannot be read: {error.strerror}"
-        return None
 
     def artifacts(self) -> Iterator[Path]:
         """Folders named like outputs, sorted by name."""
@@ -280,7 +285,7 @@ class Store:
             path = path / part
             if path.is_symlink():
                 raise StoreError(f"{path} is a link, and the store writes only inside its own folder; remove the link")
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         return path
 
     def publish(self, key: StageKey, *, stage: Stage, write: Callable[[Path], Made], **about: object) -> Artifact:
@@ -315,6 +320,11 @@ class Store:
             self._keep_logs(temporary, key.folder)
             if _no_space(error) or (isinstance(error, OSError) and _concerns(error, self.root)):
                 raise store_error(error, self.root) from error
+            if isinstance(error, OSError) and error.filename is None and error.errno in OF_A_DISK:
+                raise StoreError(
+                    f"a disk failed while {key.folder} was made in {self.root}: {error.strerror}; nothing was "
+                    "published. Check the disk of the store, and those of what the stage reads; then run again"
+                ) from error
             raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from pgolf.store.table_file import Table
+from pgolf.store.table_file import TableFile
 
 CHUNK_BYTES = 1 << 20
 # Longer than any clock's tick (FAT: 2 s), and than servers' clocks usually differ from ours.
@@ -65,7 +65,7 @@ class Memo:
     """Digests by path, in one SQLite file; losing it costs time, never correctness."""
 
     def __init__(self, path: Path) -> None:
-        self._known = Table(path, "digests", "name TEXT PRIMARY KEY, signature TEXT, sha256 TEXT")
+        self._known = TableFile(path, {"digests": ("name", "signature", "sha256")})
         self._learned: dict[bytes, tuple[Signature, str]] = {}
 
     def sha256(self, path: Path) -> str:
@@ -112,15 +112,14 @@ class Memo:
         if name in self._learned:
             then, value = self._learned[name]
             return value if then == now else None
-        rows = self._known.rows(
-            "SELECT sha256 FROM digests WHERE name = ? AND signature = ?", (name, signature_text(now))
-        )
-        return str(rows[0][0]) if rows else None
+        rows = self._known.rows("digests", name=name, signature=signature_text(now))
+        return str(rows[0][2]) if rows else None
 
     def save(self) -> None:
         """Write new digests to disk; does nothing if the store is not writable."""
         learned, self._learned = self._learned, {}
-        self._known.put([(name, signature_text(then), value) for name, (then, value) in learned.items()])
+        rows = [(name, signature_text(then), value) for name, (then, value) in learned.items()]
+        self._known.put({"digests": rows})
 
 
 def _encoded(text: str) -> bytes:

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from pgolf.store.output_record import Record
-from pgolf.store.table_file import Table
+from pgolf.store.table_file import TableFile
 
 
 class RecordIndex:
     """The records of one store, in one SQLite file beside it."""
 
     def __init__(self, path: Path) -> None:
-        columns = "folder TEXT PRIMARY KEY, stage TEXT, signature TEXT, code TEXT, body TEXT"
-        self._records = Table(path, "records", columns)
-        self._codes = Table(path, "codes", "name TEXT PRIMARY KEY, body TEXT")
+        tables = {"codes": ("name", "body"), "records": ("folder", "stage", "signature", "code", "body")}
+        self._file = TableFile(path, tables)
 
     def records(
         self, wanted: Mapping[str, str], read: Callable[[str], Record | None], *, stage: str | None = None
@@ -47,28 +46,23 @@ class RecordIndex:
         self._learn(learned)
 
     def _known(self, stage: str | None) -> dict[str, tuple[str, str, str]]:
-        query = "SELECT folder, signature, code, body FROM records"
-        rows = self._records.rows(*((query, ()) if stage is None else (f"{query} WHERE stage = ?", (stage,))))
-        return {folder: (signature, code, body) for folder, signature, code, body in rows}
+        """Folder -> signature of its record, name of the code digests, the rest."""
+        rows = self._file.rows("records") if stage is None else self._file.rows("records", stage=stage)
+        return {folder: (signature, code, body) for folder, _stage, signature, code, body in rows}
 
     def _decoded(self, code: str, body: str, codes: dict[str, Any]) -> Record | None:
-        """Decode a row; None if it, or the row of its code digests, is damaged."""
-        try:
-            if code not in codes:
-                codes[code] = self._code(code)
-            record = Record.model_validate_json(body)
-        except (ValueError, RecursionError):
-            return None
+        """Decode a row; None if its code digests are absent, or another version of the program wrote it."""
+        if code not in codes:
+            rows = self._file.rows("codes", name=code)
+            codes[code] = json.loads(rows[0][1]) if rows else None
         if codes[code] is None:
+            return None
+        try:
+            record = Record.model_validate_json(body)
+        except ValueError:
             return None
         record.key["code"] = codes[code]
         return record
-
-    def _code(self, name: str) -> Any:
-        for (body,) in self._codes.rows("SELECT body FROM codes WHERE name = ?", (name,)):
-            if isinstance(body, str) and _name_of(body) == name:
-                return json.loads(body)
-        return None
 
     def _learn(self, learned: list[tuple[str, Record]]) -> None:
         codes, rows = {}, []
@@ -79,8 +73,7 @@ class RecordIndex:
             data = record.model_dump(mode="json")
             data["key"] = {part: value for part, value in record.key.items() if part != "code"}
             rows.append((record.folder, record.stage, signature, name, json.dumps(data)))
-        self._codes.put(list(codes.items()))
-        self._records.put(rows)
+        self._file.put({"codes": list(codes.items()), "records": rows})
 
 
 def _name_of(code: str) -> str:

@@ -1,10 +1,11 @@
 """Result tables on disk: results/<table>/<run key>.parquet, one file per run, never changed once written.
 
-What many of them say is kept once more in results/.gathered/<table>, made from them and safe to delete. It lies outside
-the table's folder and has no ending, so that no reader of results/<table>/*.parquet or results/**/*.parquet sees a row
-twice.
+Each is sealed (`pgolf.tables.seal`): one changed bit anywhere is an error. What many of them say is kept once more in
+results/.gathered/<table>, made from them and safe to delete. It lies outside the table's folder and has no ending, so
+that no reader of results/<table>/*.parquet or results/**/*.parquet sees a row twice.
 """
 
+import base64
 import contextlib
 import errno
 import json
@@ -20,14 +21,18 @@ import pyarrow.parquet as pq
 
 from pgolf.errors import ResultsError
 from pgolf.store.durable import sync, write_synced
+from pgolf.store.durable_folder import make_folder
 from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
+from pgolf.tables.seal import is_sealed, sealed
 
 GATHERED = ".gathered"
 # Where earlier versions kept it, inside the table's folder: other programs read every row twice.
 _FORMER_GATHERING = ".gathered.parquet"
 _LISTED = b"pgolf.files"
+# Where Arrow keeps the columns once more.
+_ARROW_SCHEMA = b"ARROW:schema"
 # So many files are opened one by one.
 FEW_FILES = 64
 # A file name on any file system, and never a hidden or temporary one.
@@ -57,10 +62,14 @@ def append_table(results: Path, spec: TableSpec, run_key: str, table: pa.Table) 
     if path.exists():
         return path
     assert table.schema.equals(spec.arrow), f"a table of {spec.name} has other columns"
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    _publish(path, sink.getvalue())
+    _publish(path, _written(table))
     return path
+
+
+def _written(table: pa.Table, **options: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True, **options)
+    return sealed(sink.getvalue().to_pybytes())
 
 
 def _file_of(results: Path, spec: TableSpec, run_key: str) -> Path:
@@ -131,9 +140,7 @@ def _gathered(folder: Path, spec: TableSpec, files: Sequence[Path], schema: pa.S
         listed = [[path.name, now[path.name], part.num_rows] for path, part in zip(files, whole)]
         table = pa.concat_tables(whole).replace_schema_metadata({_LISTED: json.dumps(listed)})
         with contextlib.suppress(ResultsError):  # a folder that may only be read
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=1 << 20)
-            _publish(path, sink.getvalue(), replace=True)
+            _publish(path, _written(table, row_group_size=1 << 20), replace=True)
         return {path.name: part.select(schema.names) for path, part in zip(files, whole)}
     return found
 
@@ -142,7 +149,10 @@ def _open_gathering(
     path: Path, spec: TableSpec, now: Mapping[str, list[int]], schema: pa.Schema
 ) -> dict[str, pa.Table]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        content = _content(path)
+        if not is_sealed(content):
+            return {}  # of an earlier version, or nothing of ours
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
             listed = json.loads((file.schema_arrow.metadata or {})[_LISTED])
             if file.schema_arrow.names != spec.arrow.names:
                 return {}  # of another version
@@ -157,9 +167,19 @@ def _open_gathering(
     return found if start == table.num_rows else {}
 
 
+def _content(path: Path) -> bytes:
+    """A file's bytes. Raises OSError for what is no file: a pipe would be waited for, and a device has no end."""
+    if not path.is_file():
+        raise OSError("it is not a file" if os.path.lexists(path) else "it is no longer there")
+    return path.read_bytes()
+
+
 def _stat_of(path: Path) -> list[int]:
-    """What changes with any ordinary write to a file."""
-    stat = path.stat()
+    """What changes with any ordinary write to a file; empty where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return []
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
@@ -167,10 +187,14 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
     """One file's rows in the columns of `schema`."""
     advice = "delete it, and run the recipe again to write its rows anew"
     try:
+        content = _content(path)
+        whole = is_sealed(content)
         # Not pq.read_table: it would import the data set layer, 0.3 s for nothing.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             present = set(file.schema_arrow.names)
-            missing = [name for name in spec.required if name not in present]
+            if not whole:
+                _refuse_lost_columns(file)
+            missing = [name for name in spec.needed_beside(present) if name not in present]
             if missing:
                 raise ResultsError(f"{path} is no {spec.name} table: it lacks {', '.join(missing)}; {advice}")
             found = file.read(columns=[name for name in schema.names if name in present])
@@ -188,16 +212,29 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
         raise ResultsError(f"{path} cannot be read as a {spec.name} table: {first_line}; {advice}") from error
 
 
-def _publish(path: Path, data: pa.Buffer, *, replace: bool = False) -> None:
+def _refuse_lost_columns(file: pq.ParquetFile) -> None:
+    """Raise ValueError if the columns are not those that Arrow noted when it wrote the file.
+
+    A file of an earlier version has no seal; a changed bit in a column's name would have it read as null.
+    """
+    noted = (file.metadata.metadata or {}).get(_ARROW_SCHEMA)
+    if noted is None:
+        return
+    names = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(noted, validate=True))).names
+    if lost := sorted(set(names).symmetric_difference(file.schema_arrow.names)):
+        raise ValueError(f"its lists of columns differ in {', '.join(map(repr, lost[:5]))}")
+
+
+def _publish(path: Path, data: bytes, *, replace: bool = False) -> None:
     """Make `data` appear as `path` at once, or leave nothing; a file that another writer put there first stays.
 
     replace: unless it is to be replaced.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
-            write_synced(temporary, memoryview(data))
+            write_synced(temporary, data)
             if replace:
                 temporary.replace(path)
             else:
@@ -209,7 +246,7 @@ def _publish(path: Path, data: pa.Buffer, *, replace: bool = False) -> None:
     except OSError as error:
         room = "; free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise ResultsError(
-            f"{path} ({data.size:,} bytes) could not be written: {error.strerror or error}; "
+            f"{path} ({len(data):,} bytes) could not be written: {error.strerror or error}; "
             f"the rows of earlier runs are as they were{room}"
         ) from error
 

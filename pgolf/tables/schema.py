@@ -9,7 +9,8 @@ A column once published keeps its name, type and meaning; new ones are added, an
 """
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
@@ -36,12 +37,20 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table: its columns, those that may not be null, and those that together name a row within one run."""
+    """A table: its columns, those that may not be null, and those that together name a row within one run.
+
+    earlier: column -> columns that are older, and whose null is an answer: a file that has the one has them too.
+    """
 
     name: str
     columns: tuple[Column, ...]
     required: tuple[str, ...]
     identity: tuple[str, ...]
+    earlier: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def needed_beside(self, present: Set[str]) -> list[str]:
+        """The columns that a file with the columns `present` must have."""
+        return [*self.required, *(name for later in self.earlier if later in present for name in self.earlier[later])]
 
     @cached_property
     def arrow(self) -> pa.Schema:
@@ -189,6 +198,8 @@ SCORES = TableSpec(
     ),
     required=("run_key", "recipe", "seed", "estimator", "loss_nats", "targets"),
     identity=("recipe", "recipe_key", "seed", *SCORER),
+    # A training that does not stop by the clock says nothing of interruptions, and passes.
+    earlier={"bytes_verified": ("interrupted",)},
 )
 
 ATTEMPTS = TableSpec(

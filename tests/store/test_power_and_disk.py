@@ -1,0 +1,167 @@
+"""A disk that fails at any one change, and power that goes after any: nothing half-written is ever opened, what was
+reported is there, the error is ours, and a rerun ends with the same bytes.
+"""
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pgolf.errors import PgolfError
+from pgolf.identity.stage import StageKey
+from pgolf.pipeline.graph import Node
+from pgolf.pipeline.status import StatusFile
+from pgolf.run import RunOptions
+from pgolf.store.artifact import Artifact, Store, build_once
+from pgolf.store.content import Memo
+from pgolf.store.scratch import load
+from pgolf.tables.parquet import append, read
+from pgolf.tables.schema import SCORES
+from tests.score_rows import score_row
+from tests.store.failing_disk import Hook, failing, ignore, watched
+from tests.store.power_loss import Moment, Recorder, states
+from tests.toy_stage import TOY, ToyConfig, toy_key
+
+KEYS = {f"toy[{seed}]": toy_key(ToyConfig(text=f"text {seed}"), seed=seed) for seed in (1, 2)}
+ROWS = [score_row(seed=1), score_row(seed=2)]
+DONE = {"rows", *KEYS}
+TEXT = "a file from outside\n"
+
+
+def run(folder: Path, reported: set[str] | None = None) -> None:
+    """Build two outputs and file their rows, as a run does. reported: names what is done."""
+    reported = set() if reported is None else reported
+    outside = folder.parent / "outside.txt"
+    outside.write_text(TEXT)
+    store, memo = Store(folder / "store"), Memo(folder / "store" / ".sources.sqlite")
+    assert memo.sha256(outside) == hashlib.sha256(TEXT.encode()).hexdigest()
+    for name, key in KEYS.items():
+        node = Node(name=name, stage=TOY, config=key.config)
+        options = RunOptions()
+        with StatusFile(store.root, key.folder, options) as status:
+            build_once(
+                store,
+                TOY,
+                key,
+                node=name,
+                inputs={},
+                parents={},
+                run=options,
+                on_build=lambda node=node, status=status: status.building(node),
+            )
+        reported.add(name)
+    memo.save()
+    store.save_memo()
+    assert [record.node for record in store.records()] == sorted(KEYS, key=lambda name: KEYS[name].folder)
+    append(folder / "results", SCORES, "run1", ROWS)
+    reported.add("rows")
+
+
+def content_of(folder: Path, key: StageKey) -> dict[str, bytes] | None:
+    """Payload of a verified output; None if there is none. A damaged one is no state that a run may leave."""
+    found = Store(folder / "store").look(key)
+    if found is None:
+        return None
+    assert isinstance(found, Artifact), found
+    return {name: (found.path / name).read_bytes() for name in found.record.files}
+
+
+def assert_nothing_is_half(folder: Path, whole: Path, reported: set[str]) -> None:
+    for name, key in KEYS.items():
+        found = content_of(folder, key)
+        assert found == content_of(whole, key) or (found is None and name not in reported), name
+        begun = Store(folder / "store").unfinished(key) / "begun"
+        assert load(begun) in (None, b"1")
+    rows = read(folder / "results", SCORES).to_pylist()
+    assert rows == read(whole / "results", SCORES).to_pylist() or (rows == [] and "rows" not in reported)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    folder.mkdir()
+    run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory) -> list[tuple[str, str]]:
+    """What a run changes, in order."""
+    found: list[tuple[str, str]] = []
+    folder = tmp_path_factory.mktemp("changes") / "run"
+    folder.mkdir()
+    with watched(folder, ignore, lambda kind, path: found.append((kind, path))):
+        run(folder)
+    kinds = {kind for kind, _path in found}
+    assert {"open", "write", "fsync", "mkdir", "unlink", "replace", "link"} <= kinds
+    return found
+
+
+def run_on(folder: Path, before: Hook) -> str:
+    """Run on a failing disk; returns what it came to. Every error is one for the user."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with watched(folder, before):
+            run(folder)
+    except PgolfError as error:
+        return str(error)
+    return "done"
+
+
+# errno, and whether all that follows fails too.
+FAULTS = ((errno.ENOSPC, False), (errno.EIO, False), (errno.EIO, True))
+# So many of them are tried with every change, and so many states looked at of every moment: all take minutes.
+TRIED, LOOKED_AT = 1, 1
+
+
+def test_a_disk_that_fails_at_any_change_leaves_nothing_half_and_a_rerun_completes(tmp_path, whole, changes):
+    for number, (kind, path) in enumerate(changes):
+        for extra in range(TRIED):
+            code, and_on = FAULTS[(number + extra) % len(FAULTS)]
+            folder = tmp_path / f"{number} {extra}" / "run"
+            try:
+                told = run_on(folder, failing(number, code, and_on=and_on))
+                assert_nothing_is_half(folder, whole, DONE if told == "done" else set())
+                assert run_on(folder, ignore) == "done"
+                assert_nothing_is_half(folder, whole, DONE)
+            except Exception as error:
+                error.add_note(f"{kind} of {path} failed with {errno.errorcode[code]}; {folder}")
+                raise
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> list[tuple[Moment, set[str]]]:
+    """Each moment of a run, and what it had reported by then."""
+    folder = tmp_path_factory.mktemp("recorded") / "run"
+    folder.mkdir()
+    recorder, reported, found = Recorder(folder), set[str](), []
+
+    def after(kind: str, path: str) -> None:
+        recorder.after(kind, path)
+        found.append((recorder.moments[-1], set(reported)))
+
+    with watched(folder, ignore, after):
+        run(folder, reported)
+        (folder / "the end").touch()
+    recorder.end()
+    return found
+
+
+def test_power_lost_at_any_moment_leaves_nothing_half_and_all_that_was_reported_and_a_rerun_completes(
+    tmp_path, whole, recorded
+):
+    assert recorded[-1][1] == DONE
+    for number, (moment, reported) in enumerate(recorded):
+        found = list(states(moment, 8, seed=100 * number))
+        for name, write in [found[(number * LOOKED_AT + extra) % len(found)] for extra in range(LOOKED_AT)]:
+            folder = tmp_path / f"{number} {name}" / "run"
+            folder.parent.mkdir()
+            write(folder)
+            try:
+                assert_nothing_is_half(folder, whole, reported)
+                assert run_on(folder, ignore) == "done"
+                assert_nothing_is_half(folder, whole, DONE)
+            except Exception as error:
+                error.add_note(f"after {moment.after}: {name}; {folder}")
+                raise
