@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Prepare pool, lease folder and the watch on heartbeats, then work in the foreground until told to end."""
+    """Prepare pool and the watch on heartbeats, then work in the foreground until told to end."""
     if arguments.limit < 1:
         raise ConfigError(f"--limit is {arguments.limit}; a worker takes at least 1 run at once")
     if not server_configured():
@@ -38,16 +38,16 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     apply_settings(quiet=False)
     use_passive_openmp()
+    leases = lease_dir()
     # Where the deployments' pull step goes.
     os.environ.setdefault(HOME, str(Path(__file__).resolve().parents[2]))
-    lease_dir().mkdir(parents=True, exist_ok=True)
 
     from flows.node_worker import prepare_server, serve
     from flows.prefect_server import configured_server
 
     with configured_server() as client:
         said = prepare_server(client, arguments.pool, arguments.limit)
-    print(f"{said}; leases in {lease_dir()}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
+    print(f"{said}; leases in {leases}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
     asyncio.run(serve(arguments.pool, arguments.limit))
     print("stopped; finished stages are kept and will be reused", file=sys.stderr)
     return 0
