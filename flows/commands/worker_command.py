@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from flows.settings import apply_settings, server_configured, use_passive_openmp
+from flows.settings import apply_settings, refuse_unwritable_home, server_configured, use_passive_openmp
 from pgolf.errors import ConfigError
 from tasks.place import lease_dir
 
@@ -33,9 +33,10 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--limit is {arguments.limit}; a worker takes at least 1 run at once")
     if not server_configured():
         raise ConfigError(
-            "PREFECT_API_URL is not set, so there is no server to take runs from; start one with "
-            "`prefect server start --host 127.0.0.1` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
+            "PREFECT_API_URL is not set, nor does Prefect's active profile have it, so there is no server to take runs "
+            "from; start one with `prefect server start --host 127.0.0.1` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
+    refuse_unwritable_home()
     apply_settings(quiet=False)
     use_passive_openmp()
     leases = lease_dir()

@@ -17,6 +17,7 @@ from flows import before_stages
 from flows.before_stages import lease_notes
 from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
+from flows.settings import Setting
 from pgolf.machine.lease import lease
 from pgolf.pipeline import node_checks
 from pgolf.pipeline.estimate import Estimate
@@ -264,7 +265,7 @@ def test_a_server_of_another_version_and_none_at_all_are_findings():
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            found, ahead_s = check_server(f"http://127.0.0.1:{server.server_port}/api", None)
+            found, ahead_s = check_server(Setting(f"http://127.0.0.1:{server.server_port}/api", "a profile"), None)
         finally:
             server.shutdown()
             thread.join()
@@ -273,7 +274,7 @@ def test_a_server_of_another_version_and_none_at_all_are_findings():
     assert "Prefect 3.0.0; here 3." in found.said
     assert ahead_s is not None
     assert abs(ahead_s) < 60
-    gone, _ = check_server(f"http://127.0.0.1:{port}/api", None)
+    gone, _ = check_server(Setting(f"http://127.0.0.1:{port}/api", "a profile"), None)
     assert gone.ok is False
     assert "refused" in gone.said
 
