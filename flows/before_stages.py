@@ -1,8 +1,10 @@
 """A run before its first stage: names resolved, the graph planned, nothing against it, the headline noted."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pgolf.machine.lease_place import SETTING, apart
 from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import Node, left_out, pipeline
 from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
@@ -11,7 +13,8 @@ from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from tasks.place import Place
+from pgolf.train.config import TrainStageConfig
+from tasks.place import Place, lease_dir
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +42,16 @@ def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, eval
     check_run(recipe, steps, run, store=place.store, results=place.results, evaluation_only=evaluation_only)
     pinned.refuse_unasked()
     declare(recipe, place.results)
-    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes)))
+    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps)))
+
+
+def lease_notes(steps: Sequence[Step]) -> Iterator[str]:
+    """What a person should know of who else may use the devices: the setting in force; and before a training that stops
+    by the clock, whether there are jobs that cannot see its lease and would slow it.
+    """
+    todo = [step.node.config for step in steps if step.action != "reuse"]
+    folder = lease_dir()
+    if os.environ.get(SETTING):
+        yield f"{SETTING} is set: devices are leased in {folder}, and only among jobs that have set it to the same"
+    elif any(isinstance(config, TrainStageConfig) and config.train.clock_limit_s is not None for config in todo):
+        yield from filter(None, [apart(folder)])

@@ -1,6 +1,5 @@
 """Client of the user's Prefect server, with a clear error if it cannot be used."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,22 +7,25 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 
+from flows.settings import server
 from pgolf.errors import ConfigError
 
 
 @contextmanager
 def configured_server() -> Iterator[SyncPrefectClient]:
-    """A client of the server at PREFECT_API_URL. Raises ConfigError if it does not answer or rejects us."""
-    url = os.environ["PREFECT_API_URL"]
+    """A client of the server that is configured. Raises ConfigError if it does not answer or rejects us."""
+    configured = server()
+    assert configured is not None, "asked for without a server"
+    url, source = configured.value, configured.source
     try:
         with get_client(sync_client=True) as client:
             yield client
     except PrefectHTTPStatusError as error:
         raise ConfigError(
-            f"{url} responds with HTTP status {error.response.status_code}; if it is 401, set PREFECT_API_AUTH_STRING "
-            "to the server's user:password"
+            f"{url} ({source}) responds with HTTP status {error.response.status_code}; if it is 401, set "
+            "PREFECT_API_AUTH_STRING to the server's user:password"
         ) from None
     except (httpx.HTTPError, RuntimeError) as error:
         raise ConfigError(
-            f"no Prefect server answers at {url}: {error}; start that server, or unset PREFECT_API_URL"
+            f"no Prefect server answers at {url}: {error}; start that server, or unset {source}"
         ) from None

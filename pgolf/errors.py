@@ -18,6 +18,8 @@ PgolfError
 │   └── StoreUnreachable  the service of an object store failed; it may not the next time
 ├── Stopped               the run was told to stop before this stage finished
 ├── UndeclaredRead        a stage read what its key does not name
+├── MachineError          this machine lacks room, memory or a limit that the work needs
+├── LeaseError            this machine's devices cannot be leased
 ├── LaunchError           a subprocess (torchrun) failed; carries its last lines
 └── ResultsError          a result table cannot be read or written
 """
@@ -105,6 +107,14 @@ class StoreUnreachable(StoreError):
 
 class UndeclaredRead(PgolfError):
     """A stage read, ran or connected to what its key does not name."""
+
+
+class MachineError(PgolfError):
+    """This machine lacks room, memory or a limit that the work needs."""
+
+
+class LeaseError(PgolfError):
+    """This machine's devices cannot be leased."""
 
 
 class LaunchError(PgolfError):

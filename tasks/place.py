@@ -2,13 +2,13 @@
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pgolf.identity.fingerprint import digest
+from pgolf.machine.lease_place import SETTING, chosen_folder, common_folder
 from pgolf.pipeline.graph import Sources
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Store
@@ -128,8 +128,12 @@ class Place(BaseModel):
 
 
 def lease_dir() -> Path:
-    """Folder of the lock files through which this node's devices are leased, whatever store is used."""
-    return Path(tempfile.gettempdir()) / f"pgolf-devices-{os.getuid()}"
+    """Folder of the lock files through which this machine's devices are leased, whatever store is used.
+
+    One for all users and jobs, unless PGOLF_LEASES names another. Raises LeaseError where none can be used.
+    """
+    text = os.environ.get(SETTING)
+    return chosen_folder(text) if text else common_folder()
 
 
 def _cache_of(url: str) -> Path:

@@ -1,8 +1,11 @@
 """What every test stands on."""
 
+import atexit
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +22,10 @@ gc.set_threshold(100_000)
 use_passive_openmp()
 # A server without Prefect's own kinds of blocks is up a second of CPU earlier; with them: tests.flows.test_deploy.
 os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
+# Devices of the tests' own: they neither wait for what else runs here, nor does that wait for them.
+if "PGOLF_LEASES" not in os.environ:
+    os.environ["PGOLF_LEASES"] = tempfile.mkdtemp(prefix="pgolf-test-leases-")
+    atexit.register(shutil.rmtree, os.environ["PGOLF_LEASES"], ignore_errors=True)
 
 # A test's time says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)

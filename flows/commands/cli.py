@@ -5,13 +5,15 @@ Only the module of the command that is asked for is imported; those that run no 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from pathlib import Path
+from typing import IO, Protocol, cast
 
+from flows.commands.streams import close_outputs, output_failed, show_plainly, tell, tell_of_output
 from pgolf.errors import PgolfError
+from pgolf.machine.lack import lack_of
 
 # What `pgolf --help` says of each; the command itself is flows/commands/NAME_command.py.
 COMMANDS = {
@@ -53,7 +55,7 @@ def command_named(name: str) -> Command:
 
 def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of these words: every command by name, and the arguments of the one that they ask for."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="pgolf",
         description="Turns a language-model recipe into a result that can be trusted: cached stages, a byte budget, "
         "an honest score, several seeds.",
@@ -78,7 +80,36 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    words = sys.argv[1:] if argv is None else argv
+    show_plainly()
+    folders: list[Path] = []
+    try:
+        exit_code = _run(sys.argv[1:] if argv is None else argv, folders)
+    except SystemExit as asked:  # argparse has said what is wrong, or printed the help
+        sys.exit(close_outputs(asked.code if isinstance(asked.code, int) else 0))
+    except PgolfError as error:
+        tell(f"{type(error).__name__}: {error}")
+        exit_code = error.exit_code
+    except KeyboardInterrupt:
+        tell("interrupted; finished stages are kept and will be reused")
+        exit_code = 130
+    except BrokenPipeError:
+        exit_code = 0  # the reader (head, less) has gone
+    except Exception as error:
+        if isinstance(error, OSError) and output_failed(error):
+            exit_code = tell_of_output(error)
+        elif lack := lack_of(error, folders):
+            tell(f"MachineError: {lack}")
+            exit_code = 2
+        elif isinstance(error, OSError):
+            tell(f"{type(error).__name__}: {error.filename or ''} {error.strerror or error}".strip())
+            exit_code = 2
+        else:
+            raise
+    return close_outputs(exit_code)
+
+
+def _run(words: Sequence[str], folders: list[Path]) -> int:
+    """folders: is told where the command may write to."""
     top = parser(words)
     arguments = top.parse_args(words)
     if arguments.version:
@@ -89,22 +120,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         top.print_help()
         return 0
-    try:
-        exit_code: int = arguments.execute(arguments)
-        return exit_code
-    except PgolfError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; finished stages are kept and will be reused", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader (head, less) has gone; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"{type(error).__name__}: {error.filename or ''} {error.strerror or error}".strip(), file=sys.stderr)
-        return 2
+    named = [getattr(arguments, name, None) for name in ("store", "cache", "results", "output")]
+    folders += [path for path in named if isinstance(path, Path)]
+    exit_code: int = arguments.execute(arguments)
+    return exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    """As argparse's, but an error of its output is not passed over."""
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        if message:
+            (file or sys.stderr).write(message)
 
 
 if __name__ == "__main__":

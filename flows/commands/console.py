@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -20,11 +21,18 @@ from pgolf.store.artifact import Artifact
 LINE_EVERY_S = 10.0
 
 
+class _Stderr(RichConsole):
+    """rich's own ends the process where nobody reads, and takes standard output with it."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Console:
     """A listener that prints. On a terminal it shows a bar per working stage; elsewhere a line every few seconds."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
-        self._rich = RichConsole(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._rich = _Stderr(file=sys.stderr, highlight=False, soft_wrap=True)
         self._bars = Bars(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=24),
@@ -51,7 +59,8 @@ class Console:
 
     def say(self, text: str) -> None:
         """One plain line."""
-        self._rich.print(text, markup=False)
+        with suppress(OSError):  # nobody reads, or the disk that it goes to is full: no reason to end a run
+            self._rich.print(text, markup=False)
 
     def waiting(self, node: Node, what: str) -> None:
         """Say what we wait for."""

@@ -4,7 +4,6 @@ import argparse
 import base64
 import ipaddress
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.commands.arguments import add_json, add_set, add_store, given_path, store_place
+from flows.settings import Setting, auth_string, prefect_home, refuse_unwritable_home, server
 from pgolf.errors import PgolfError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.node_checks import (
@@ -84,8 +84,9 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     recipe = _recipe(arguments)
     yield check_python()
     yield check_versions(ROOT / "constraints.txt")
-    server, ahead_s = check_server(os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING"))
-    yield server
+    found, ahead_s = check_server(server(), auth_string())
+    yield found
+    yield check_prefect_home()
     yield from check_gpus(lease_dir())
     yield check_store(place.store, option)
     if place.remote is not None:
@@ -132,16 +133,27 @@ def _recipe(arguments: argparse.Namespace) -> Recipe | None:
     return apply_overrides(recipe_named(arguments.recipe), arguments.overrides) if arguments.recipe else None
 
 
-def check_server(url: str | None, auth: str | None) -> tuple[Check, float | None]:
+def check_prefect_home() -> Check:
+    """Whether Prefect can keep its database."""
+    try:
+        refuse_unwritable_home()
+    except PgolfError as error:
+        return Check("prefect", False, str(error), "set what it names, then run this again")
+    return Check("prefect", True, f"keeps its database in {prefect_home()}")
+
+
+def check_server(configured: Setting | None, password: Setting | None) -> tuple[Check, float | None]:
     """Whether the Prefect server answers, with which version, and whether strangers can use it.
 
     The second value: seconds by which this clock is ahead of the server's, to about a second.
     """
-    if not url:
+    if configured is None:
         remedy = (
             "for deployments: `prefect server start --host 127.0.0.1` and PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
         return Check("server", None, "PREFECT_API_URL is not set: runs use a server of their own", remedy), None
+    url, auth = configured.value, password.value if password else None
+    named = f"{url} ({configured.source})"
     request = urllib.request.Request(f"{url}/admin/version")
     if auth:
         request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
@@ -150,12 +162,12 @@ def check_server(url: str | None, auth: str | None) -> tuple[Check, float | None
             version, date = json.loads(answer.read()), answer.headers.get("Date")
     except urllib.error.HTTPError as error:
         remedy = "set PREFECT_API_AUTH_STRING to its user:password" if error.code in (401, 403) else "correct the URL"
-        return Check("server", False, f"{url} answers {error.code}", remedy), None
+        return Check("server", False, f"{named} answers {error.code}", remedy), None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return Check("server", False, f"{url}: {reason}", "start it, or correct PREFECT_API_URL"), None
+        return Check("server", False, f"{named}: {reason}", f"start it, or correct {configured.source}"), None
     ahead_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
-    said = f"{url} answers, Prefect {version}"
+    said = f"{named} answers, Prefect {version}"
     installed = _installed("prefect")
     if installed != version:
         return Check("server", False, f"{said}; here {installed}", "install the same version on both"), ahead_s

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from flows.before_stages import ready_to_run
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, terminal_width
 from flows.commands.console import Console
-from flows.settings import apply_settings, server_configured, use_passive_openmp
+from flows.settings import (
+    SETTINGS,
+    STARTUP,
+    apply_settings,
+    prefect_home,
+    refuse_unwritable_home,
+    server,
+    server_configured,
+    use_passive_openmp,
+)
 from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
@@ -55,6 +64,7 @@ def run_recipe(
             f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
         )
         if in_prefect:
+            refuse_unwritable_home()
             artifacts = _run_in_prefect(recipe, place, ledger, arguments.max_points, evaluation_only)
         elif reasons or place.remote is not None:  # what is reused may have to be fetched first
             artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
@@ -96,9 +106,15 @@ def _run_in_prefect(
         sections = {name: getattr(recipe, name) for name in SECTIONS}
         refs = flow(recipe=recipe.name, place=place, max_points=max_points, **sections)
     except RuntimeError as error:
-        if "Failed to reach API" not in str(error):
+        if "Timed out while attempting to connect to ephemeral" in str(error):
+            raise ConfigError(
+                f"Prefect's own server did not start within {SETTINGS[STARTUP]} s; see whether {prefect_home()} can be "
+                f"written to, give it longer ({STARTUP}), or add --no-prefect"
+            ) from None
+        configured = server()
+        if "Failed to reach API" not in str(error) or configured is None:
             raise
-        raise ConfigError(f"{error}; start that server, or unset PREFECT_API_URL") from None
+        raise ConfigError(f"{error}; start that server, or unset {configured.source}") from None
     finally:
         LISTENER.reset(token)
     return {name: ref.artifact() for name, ref in refs.items()}

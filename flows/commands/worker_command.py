@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from flows.settings import apply_settings, server_configured, use_passive_openmp
+from flows.settings import apply_settings, refuse_unwritable_home, server_configured, use_passive_openmp
 from pgolf.errors import ConfigError
 from tasks.place import lease_dir
 
@@ -28,26 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Prepare pool, lease folder and the watch on heartbeats, then work in the foreground until told to end."""
+    """Prepare pool and the watch on heartbeats, then work in the foreground until told to end."""
     if arguments.limit < 1:
         raise ConfigError(f"--limit is {arguments.limit}; a worker takes at least 1 run at once")
     if not server_configured():
         raise ConfigError(
-            "PREFECT_API_URL is not set, so there is no server to take runs from; start one with "
-            "`prefect server start --host 127.0.0.1` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
+            "PREFECT_API_URL is not set, nor does Prefect's active profile have it, so there is no server to take runs "
+            "from; start one with `prefect server start --host 127.0.0.1` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
+    refuse_unwritable_home()
     apply_settings(quiet=False)
     use_passive_openmp()
+    leases = lease_dir()
     # Where the deployments' pull step goes.
     os.environ.setdefault(HOME, str(Path(__file__).resolve().parents[2]))
-    lease_dir().mkdir(parents=True, exist_ok=True)
 
     from flows.node_worker import prepare_server, serve
     from flows.prefect_server import configured_server
 
     with configured_server() as client:
         said = prepare_server(client, arguments.pool, arguments.limit)
-    print(f"{said}; leases in {lease_dir()}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
+    print(f"{said}; leases in {leases}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
     asyncio.run(serve(arguments.pool, arguments.limit))
     print("stopped; finished stages are kept and will be reused", file=sys.stderr)
     return 0

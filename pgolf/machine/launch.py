@@ -21,15 +21,17 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from pgolf.errors import LaunchError
+from pgolf.errors import LaunchError, StoreFull
 from pgolf.identity.environment import seen_by_ranks
 from pgolf.identity.snapshot import CODE, EXPECTED_CODE
 from pgolf.machine.children import children
+from pgolf.machine.lack import DISK_FULL, full_disk, is_full, limits_in_force
 from pgolf.machine.parent_death import die_with_parent
 
 _KEPT_LINES = 400
 _SHOWN_LINES = 20
 _RANK_PREFIX = re.compile(r"^\[default(\d+)\]:")
+_EXIT_CODES = re.compile(r"exitcode\s*:\s*(\d+)")
 _FIRST_FAILURE = re.compile(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
 
 
@@ -55,7 +57,8 @@ def run_ranks(
     inherits (a lease). A rank must first of all call `die_with_parent(int(sys.argv[-1]))`.
 
     Every SIGTERM to torchrun is forwarded to the ranks, and torchrun waits for them, so they can save their work.
-    Raises LaunchError if a rank fails (with its last lines) or after `timeout_s`: torchrun then gets SIGTERM and, after
+    Raises StoreFull if a rank failed because the disk of `log_path` is full, else LaunchError (with its last lines), or
+    after `timeout_s`: torchrun then gets SIGTERM and, after
     a grace period of `grace_s`, SIGKILL, which kills the ranks too. An exception in `on_line` has the same effect.
     """
     began_s = time.monotonic()
@@ -100,7 +103,10 @@ def run_ranks(
         finally:
             _end(process, grace_s)
     if exit_code != 0:
-        raise LaunchError(_failure_message(module, processes, exit_code, last_lines))
+        if DISK_FULL in map(int, _EXIT_CODES.findall("\n".join(last_lines))) or is_full(log_path.parent):
+            raise StoreFull(f"a rank of {module} ended: {full_disk([log_path.parent, Path(tempfile.gettempdir())])}")
+        limits = limits_in_force()
+        raise LaunchError(_failure_message(module, processes, exit_code, last_lines) + (limits and f"\n  {limits}"))
 
 
 def _with_our_code(environment: Mapping[str, str], folder: str) -> dict[str, str]:

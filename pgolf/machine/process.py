@@ -30,6 +30,11 @@ class Process:
         return cls(host_name(), _boot(), _pid_namespace(), pid, _start(pid) or "")
 
     @property
+    def is_visible(self) -> bool:
+        """Whether its pid means the same process here."""
+        return self.host == host_name() and self.boot == _boot() and self.pids == _pid_namespace()
+
+    @property
     def is_gone(self) -> bool:
         """Whether it has certainly ended; False for processes not visible from here."""
         if self.host != host_name():

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from pgolf.errors import PgolfError
 from pgolf.machine.hardware import gpu_names
-from pgolf.machine.lease import is_locked
+from pgolf.machine.lease import leased
+from pgolf.machine.lease_place import apart
 from pgolf.model.parameter_count import parameter_count
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.plan import Step
@@ -105,12 +106,19 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
 
 
 def _check_leases(lease_dir: Path) -> Check:
-    held = [path.stem for path in sorted(lease_dir.glob("*.lock")) if path.stem != "queue" and is_locked(path)]
-    if held:
-        return Check(
-            "leases", False, f"{', '.join(held)} leased ({lease_dir})", f"wait, or see `fuser -v {lease_dir}/*`"
-        )
-    return Check("leases", True, f"no device is leased ({lease_dir})")
+    try:
+        held = leased(lease_dir)
+    except PgolfError as error:
+        return Check("leases", False, str(error), "do what it says, then run this again")
+    said = [f"{device} is leased by {holder}" for device, holder in held.items()] or ["no device is leased"]
+    who = apart(lease_dir)
+    remedy = "wait for them, or end what is left over" if held else "see docs/deploy.md, Leases" if who else ""
+    return Check(
+        "leases",
+        False if held else None if who else True,
+        "; ".join([*said, f"locks in {lease_dir}", *filter(None, [who])]),
+        remedy,
+    )
 
 
 def check_store(folder: Path, option: str = "--store") -> Check:

@@ -10,7 +10,7 @@ from pgolf.run import RunOptions
 
 
 def devices_for(run: RunOptions) -> tuple[Literal["cpu", "cuda"], tuple[str, ...]]:
-    """Device type and device names: GPUs by UUID, a CPU by its cores.
+    """Device type and device names: GPUs by UUID, a CPU by those of its cores that this process may run on.
 
     Raises ConfigError if CUDA is requested but absent, or if there are more ranks than GPUs.
     """
@@ -20,7 +20,7 @@ def devices_for(run: RunOptions) -> tuple[Literal["cpu", "cuda"], tuple[str, ...
             f"device cuda requested, but torch {torch.__version__} finds none here; use device auto or cpu"
         )
     if run.device == "cpu" or not available:
-        return "cpu", tuple(f"cpu-{i}" for i in range(len(os.sched_getaffinity(0))))
+        return "cpu", tuple(f"cpu-{i}" for i in sorted(os.sched_getaffinity(0)))
     gpus = tuple(f"gpu-{torch.cuda.get_device_properties(i).uuid}" for i in range(torch.cuda.device_count()))
     if run.processes > len(gpus):
         raise ConfigError(

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -10,9 +11,11 @@ import torch
 import torch.distributed as dist
 
 from pgolf.identity.watch import Watch, watching
+from pgolf.machine.lack import DISK_FULL
 from pgolf.machine.parent_death import die_with_parent
+from pgolf.ranks.failure import run_reporting_errors
 from pgolf.ranks.group import Ranks, join_ranks
-from pgolf.ranks.job import RankJob, run_reporting_errors
+from pgolf.ranks.job import RankJob
 
 Job = TypeVar("Job", bound=RankJob)
 
@@ -25,11 +28,14 @@ def enter(job_type: type[Job], work: Callable[[Job, Ranks, torch.device], None])
     die_with_parent(int(sys.argv[-1]))
     job = job_type.model_validate_json(Path(sys.argv[1]).read_bytes())
     ranks, device = join_ranks(job.device)
+    exit_code = 1
     try:
         exit_code = run_reporting_errors(lambda: _watched(work, job, ranks, device), job.out, ranks.rank)
     finally:
-        dist.destroy_process_group()
-    sys.stdout.flush()
+        if exit_code != DISK_FULL:  # the others would notice first, and end with an error of theirs
+            dist.destroy_process_group()
+    with suppress(OSError):
+        sys.stdout.flush()
     # All files are written. gloo's threads may still be releasing tensors, and a normal interpreter shutdown would
     # then abort: seen in 1 of 20 runs of two ranks.
     os._exit(exit_code)

@@ -1,20 +1,17 @@
-"""Protocol between a stage and its ranks under torchrun: job file, failure files, printed progress.
+"""Protocol between a stage and its ranks under torchrun: job file, printed progress.
 
-The stage's side is `pgolf.ranks.run_job`. Imports no torch.
+The stage's side is `pgolf.ranks.run_job`; what a failed rank leaves is `pgolf.ranks.failure`. Imports no torch.
 """
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pgolf.errors import PgolfError
-
 JOB_FILE = "job.json"
-FAILURE_FILE = "failure-{rank}.json"
 
 # Rank 0 prints its progress as JSON after this mark. It only moves a progress bar: results are files.
 PROGRESS_MARK = "@progress "
@@ -42,25 +39,6 @@ class RankJob(BaseModel):
             elif isinstance(value, list | tuple):
                 waiting += value
         return found
-
-
-class Failure(BaseModel):
-    """A PgolfError of one rank. kind: the class name in pgolf.errors."""
-
-    kind: str
-    message: str
-
-
-def run_reporting_errors(work: Callable[[], None], out: Path, rank: int) -> int:
-    """Run a rank's work; returns the exit code. A PgolfError is written to a failure file in `out`."""
-    try:
-        work()
-    except PgolfError as error:
-        print_line(f"{type(error).__name__}: {error}")
-        failure = Failure(kind=type(error).__name__, message=str(error))
-        (out / FAILURE_FILE.format(rank=rank)).write_text(failure.model_dump_json())
-        return 1
-    return 0
 
 
 def print_progress(facts: Mapping[str, Any]) -> None:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pgolf import errors
-from pgolf.errors import LaunchError, PgolfError
+from pgolf.errors import LaunchError, PgolfError, StoreFull
 from pgolf.machine.launch import run_ranks
-from pgolf.ranks.job import FAILURE_FILE, JOB_FILE, PROGRESS_MARK, Failure, RankJob
+from pgolf.ranks.failure import FAILURE_FILE, Failure
+from pgolf.ranks.job import JOB_FILE, PROGRESS_MARK, RankJob
 from pgolf.run import Lease, RunOptions
 
 _REPORT_EVERY_S = 0.25
@@ -31,7 +32,7 @@ def run_job(
     """Run `module` as `run.processes` ranks on the leased devices and wait for them; removes the job file afterwards.
 
     on_progress: called with the arguments of `print_progress`, at most a few times a second and whenever `is_last`
-    holds. Raises the PgolfError reported by the lowest rank, else LaunchError.
+    holds. Raises the PgolfError reported by the lowest rank, else StoreFull or LaunchError.
     """
     job_path = job.out / JOB_FILE
     job_path.write_text(job.model_dump_json())
@@ -49,7 +50,7 @@ def run_job(
             timeout_s=run.timeout_s,
             keep_open=lease.descriptors,
         )
-    except LaunchError as error:
+    except (LaunchError, StoreFull) as error:
         reason = _reported_error(job.out, run.processes)
         if reason is not None:
             raise reason from error

@@ -6,12 +6,12 @@ logs of failed stages; `partial/<stage>-<12 hex>/` the unfinished work from whic
 store `.remote-records.sqlite` and `.get-*`, are internal and may be deleted when nothing runs.
 """
 
-import errno
 import importlib
 import math
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +32,7 @@ from pgolf.identity.snapshot import CODE
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.identity.watch import Watch, outside, watching
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
+from pgolf.machine.lack import full_disk, is_full, lack_of, no_space
 from pgolf.machine.lease import is_locked, lease
 from pgolf.run import Made, RunOptions
 from pgolf.store.content import Memo, combined, signature, signature_text
@@ -52,7 +53,6 @@ QUARANTINE = "quarantine"
 FAILED = "failed"
 PARTIAL = "partial"
 LOCKS = ".locks"
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # What disks and file servers answer. A failed write or sync names no file.
 OF_A_DISK = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)
 # How often a stage that queues for devices checks whether another process has begun to build the same output.
@@ -318,7 +318,7 @@ class Store:
             put(temporary, self.root / key.folder)
         except Exception as error:
             self._keep_logs(temporary, key.folder)
-            if _no_space(error) or (isinstance(error, OSError) and _concerns(error, self.root)):
+            if no_space(error) or (isinstance(error, OSError) and _concerns(error, self.root)):
                 raise store_error(error, self.root) from error
             if isinstance(error, OSError) and error.filename is None and error.errno in OF_A_DISK:
                 raise StoreError(
@@ -511,24 +511,21 @@ def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mappi
     return outputs
 
 
-def _no_space(error: BaseException) -> bool:
-    """Whether `error` is caused by a full disk; libraries and subprocesses report that as text only."""
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return True
-    return "No space left on device" in str(error) or "os error 28" in str(error)
-
-
 def _concerns(error: OSError, root: Path) -> bool:
     return isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(root)
 
 
 def store_error(error: Exception, root: Path) -> StoreError:
-    if _no_space(error):
+    if no_space(error):
+        if not is_full(root) and is_full(Path(tempfile.gettempdir())):
+            return StoreFull(f"{full_disk([Path(tempfile.gettempdir())])}; nothing was published")
         free_bytes = shutil.disk_usage(root if root.exists() else root.parent).free
         return StoreFull(
             f"no space left for {root} ({free_bytes:,} bytes free); nothing was published. "
             "Free space (`pgolf gc --delete` removes what no result refers to) or choose another --store"
         )
+    if lack := lack_of(error, [root]):
+        return StoreError(f"the store {root} cannot be used: {lack}")
     why = getattr(error, "strerror", None) or error
     return StoreError(f"the store {root} cannot be used: {why}. Check --store and its permissions")
 

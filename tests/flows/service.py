@@ -35,7 +35,7 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 @dataclass
 class Service:
-    """Processes that share one PREFECT_HOME, one temporary folder (and so one lease folder) and one server."""
+    """Processes that share one PREFECT_HOME, one temporary folder, one folder of leases and one server."""
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +58,7 @@ class Service:
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": f"{HOLDING}{os.pathsep}{ROOT}",
             "TMPDIR": str(self.folder / "tmp"),
+            "PGOLF_LEASES": str(self.folder / "leases"),
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": self.url,
             "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -190,9 +191,9 @@ class Service:
         def give_up(_line: str) -> None:
             raise Busy
 
-        cores = [f"cpu-{i}" for i in range(len(os.sched_getaffinity(0)))]
+        cores = [f"cpu-{i}" for i in sorted(os.sched_getaffinity(0))]
         try:
-            with lease(self.folder / "tmp" / f"pgolf-devices-{os.getuid()}", cores, len(cores), log_line=give_up):
+            with lease(self.folder / "leases", cores, len(cores), log_line=give_up):
                 return True
         except Busy:
             return False

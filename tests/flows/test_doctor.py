@@ -13,12 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from flows import before_stages
+from flows.before_stages import lease_notes
 from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
+from flows.settings import Setting
+from pgolf.machine.lease import lease
 from pgolf.pipeline import node_checks
 from pgolf.pipeline.estimate import Estimate
 from pgolf.pipeline.graph import Node, Sources, pipeline
 from pgolf.pipeline.node_checks import (
+    Check,
     Need,
     check_clock,
     check_data,
@@ -57,6 +62,36 @@ def test_a_sound_node_has_no_finding_and_says_what_was_not_checked(tmp_path, cap
     assert all(check["remedy"] for check in checks.values() if check["ok"] is False)
 
 
+def test_leases_are_named_with_their_holders_and_what_lies_in_place_of_one_is_a_finding(tmp_path, monkeypatch):
+    def found() -> Check:
+        (check,) = (check for check in check_gpus(tmp_path) if check.name == "leases")
+        return check
+
+    assert found().ok
+    with lease(tmp_path, ["gpu-a"], 1, log_line=pytest.fail):
+        assert found().ok is False
+        assert f"gpu-a is leased by pid {os.getpid()} of " in found().said
+    assert found().ok
+    monkeypatch.setattr(node_checks, "apart", lambda _folder: "this is a container")
+    assert (found().ok, found().said.endswith("this is a container")) == (None, True)
+    (tmp_path / "pgolf-gpu-b.lock").mkdir()
+    assert found().ok is False
+    assert "pgolf-gpu-b.lock is no lock file of pgolf: a folder" in found().said
+
+
+def test_who_else_may_use_the_devices_is_said_before_a_training_by_the_clock_and_once(tmp_path, monkeypatch):
+    def notes(*overrides: str) -> list[str]:
+        nodes = pipeline(tiny_recipe(*overrides), Sources(documents=tmp_path / "documents.jsonl"))
+        return list(lease_notes(make_plan(nodes, Store(tmp_path / "store"), Memo(tmp_path / "memo"))))
+
+    (tmp_path / "documents.jsonl").write_text('{"text": "a"}\n')
+    assert [note.startswith("PGOLF_LEASES is set") for note in notes()] == [True]
+    monkeypatch.delenv("PGOLF_LEASES")
+    monkeypatch.setattr(before_stages, "apart", lambda _folder: "this is a container")
+    assert notes() == []
+    assert notes("train.clock_limit_s=5") == ["this is a container"]
+
+
 def test_torch_is_not_imported_where_the_driver_lists_no_gpu(tmp_path):
     watch = (
         "import sys\nfrom flows.commands.cli import main\n"
@@ -78,17 +113,6 @@ def test_packages_that_are_not_as_pinned_are_named(tmp_path):
     assert "not-a-package is missing" in found.said
     assert check_versions(tmp_path / "none").ok is None
     assert check_python().ok
-
-
-def test_a_leased_device_is_named_while_it_is_held(tmp_path):
-    lock = tmp_path / "gpu-0.lock"
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        *_, found = check_gpus(tmp_path)
-        assert found.ok is False
-        assert "gpu-0 leased" in found.said
-    *_, found = check_gpus(tmp_path)
-    assert found.ok
 
 
 def fake_nvidia_smi(folder: Path, apps: str) -> None:
@@ -241,7 +265,7 @@ def test_a_server_of_another_version_and_none_at_all_are_findings():
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            found, ahead_s = check_server(f"http://127.0.0.1:{server.server_port}/api", None)
+            found, ahead_s = check_server(Setting(f"http://127.0.0.1:{server.server_port}/api", "a profile"), None)
         finally:
             server.shutdown()
             thread.join()
@@ -250,7 +274,7 @@ def test_a_server_of_another_version_and_none_at_all_are_findings():
     assert "Prefect 3.0.0; here 3." in found.said
     assert ahead_s is not None
     assert abs(ahead_s) < 60
-    gone, _ = check_server(f"http://127.0.0.1:{port}/api", None)
+    gone, _ = check_server(Setting(f"http://127.0.0.1:{port}/api", "a profile"), None)
     assert gone.ok is False
     assert "refused" in gone.said
 

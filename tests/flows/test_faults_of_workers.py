@@ -160,7 +160,8 @@ def test_two_workers_with_a_device_each_split_the_seeds_of_one_recipe_and_build_
     workers = []
     for i in (3, 4):
         (tmp_path / f"home-{i}" / "tmp").mkdir(parents=True)
-        own = {"HOME": str(tmp_path / f"home-{i}"), "TMPDIR": str(tmp_path / f"home-{i}" / "tmp")}
+        home = tmp_path / f"home-{i}"
+        own = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "PGOLF_LEASES": str(home / "leases")}
         workers.append(service.start_worker(f"worker-{i}", "--limit", "1", PGOLF_TEST_CORES="1", **own))
     runs = [service.given_back or service.run_flow("record", split.parameters())]
     split.wait_until_held()

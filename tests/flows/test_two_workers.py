@@ -39,6 +39,7 @@ def worker(folder: Path, home: Path, seeds: tuple[int, ...] = (1, 2, 3), store: 
             **SECRETS,
             "HOME": str(home),
             "TMPDIR": str(home / "tmp"),
+            "PGOLF_LEASES": str(home / "leases"),
             "PREFECT_HOME": str(home / "prefect"),
             "PYTHONUNBUFFERED": "1",
         },

@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from pgolf.machine.lease import lease
+from pgolf.ranks.devices import devices_for
+from pgolf.run import RunOptions
 from tests.eventually import eventually
 
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path
 from pgolf.machine.lease import lease
+from pgolf.ranks.devices import devices_for
+from pgolf.run import RunOptions
 with lease(Path(sys.argv[1]), sys.argv[3].split(","), int(sys.argv[2]), log_line=lambda line: None) as held:
     if "child" in sys.argv:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=held.descriptors)
@@ -122,4 +126,21 @@ def test_waiting_is_said_once_with_what_is_waited_for(tmp_path):
             outer.close()
 
         with lease(tmp_path, ["cpu"], 1, log_line=remember_and_let_go):
-            assert said == [f"waiting for 1 of cpu (locks in {tmp_path})"]
+            (line,) = said
+            assert line.startswith(f"waiting for 1 of cpu (locks in {tmp_path}); cpu is held by pid {os.getpid()} of ")
+            assert " since 20" in line
+
+
+def test_who_shares_no_device_with_a_waiting_lease_does_not_wait_for_it(tmp_path):
+    first = holder(tmp_path, 1, "cpu-0")
+    assert line_of(first) == "held cpu-0"
+    waiting = [holder(tmp_path, 1, "cpu-0"), holder(tmp_path, 2, "cpu-0,cpu-1")]
+    eventually(lambda: not is_free(tmp_path, "cpu-1"), "the lease of two holds the other one", within_s=20)
+    assert is_free(tmp_path, "cpu-2")
+    assert not is_free(tmp_path, "cpu-0")
+    end(first, *waiting)
+
+
+def test_a_core_is_named_as_the_kernel_names_it(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {5, 3})
+    assert devices_for(RunOptions(device="cpu")) == ("cpu", ("cpu-3", "cpu-5"))

@@ -1,5 +1,6 @@
 """What a rank prints, as the process above it gets it, and what it leaves where it fails."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from pgolf.errors import LaunchError, ShardError, UndeclaredRead
+from pgolf.machine.lack import DISK_FULL
 from pgolf.machine.lease import Lease
 from pgolf.ranks import run_job
-from pgolf.ranks.job import FAILURE_FILE, JOB_FILE, Failure, RankJob
+from pgolf.ranks.failure import FAILURE_FILE, Failure, run_reporting_errors
+from pgolf.ranks.job import JOB_FILE, RankJob
 from pgolf.run import RunOptions
 
 SPEAKER = """
 from pathlib import Path
 from pgolf.errors import DataError
-from pgolf.ranks.job import run_reporting_errors, print_line, print_progress
+from pgolf.ranks.failure import run_reporting_errors
+from pgolf.ranks.job import print_line, print_progress
 from pgolf.train.config import TrainConfig
 from pgolf.train.loop import StepReport
 from pgolf.train.rank import _StepLog
@@ -123,3 +127,21 @@ def test_a_rank_ends_where_it_reads_what_its_job_does_not_name(tmp_path, monkeyp
         )
 
     assert (tmp_path / "out/read.txt").read_text() == "11"
+
+
+def full_disk(path: Path) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_a_rank_on_a_full_disk_tells_it_by_its_exit_code_and_other_lacks_by_their_name(tmp_path):
+    assert run_reporting_errors(lambda: full_disk(tmp_path), tmp_path, 0) == DISK_FULL
+    assert list(tmp_path.iterdir()) == []
+
+    def no_memory() -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    assert run_reporting_errors(no_memory, tmp_path, 1) == 1
+    left = Failure.model_validate_json((tmp_path / FAILURE_FILE.format(rank=1)).read_bytes())
+    assert (left.kind, left.message.partition(":")[0]) == ("MachineError", "this machine has not enough memory")
+    with pytest.raises(ZeroDivisionError):
+        run_reporting_errors(lambda: 1 // 0, tmp_path, 0)

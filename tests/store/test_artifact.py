@@ -157,7 +157,10 @@ def test_who_queues_for_a_device_keeps_nobody_from_building_and_leaves_the_queue
         assert built
         queued.join(timeout=30)
     assert [(found.record, again) for found, again in results] == [(artifact.record, False)]
-    assert heard == [f"waiting for 1 of toy-0 (locks in {here.lease_dir})"]
+    (line,) = heard
+    assert line.startswith(
+        f"waiting for 1 of toy-0 (locks in {here.lease_dir}); toy-0 is held by pid {os.getpid()} of "
+    )
     assert waits == [False], "the other was building, on its device"
 
 

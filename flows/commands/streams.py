@@ -1,0 +1,113 @@
+"""Standard output and error as they are: in another encoding than ours, full, or with nobody who reads them."""
+
+import codecs
+import errno
+import io
+import os
+import sys
+from typing import TextIO
+
+from pgolf.machine.lack import lack_of, no_space
+
+# What our lines are drawn with, for terminals that cannot show it.
+_PLAIN_LETTERS = {
+    **dict(zip("▸✓✗×–—−·★“”‘’", ">+xx---.*\"\"''", strict=True)),
+    "→": "->",
+    "…": "...",
+    "²": "^2",
+    "≤": "<=",
+    "≥": ">=",
+    "±": "+/-",
+    "√": "sqrt",
+    "α": "alpha",
+    "λ": "lambda",
+    "Δ": "delta",
+}
+
+
+def show_plainly() -> None:
+    """From now on what a stream cannot encode is written in plain letters, and of others the escaped number."""
+    codecs.register_error("pgolf-plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="pgolf-plain")
+
+
+def close_outputs(exit_code: int) -> int:
+    """Write out what is left; returns the exit code, which is 2 where the result could not be written.
+
+    Nobody who reads (`| head -1`) is no error. Either way Python does not try again when it ends.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up(sys.stdout)
+    except OSError as error:
+        exit_code = tell_of_output(error)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
+    return exit_code
+
+
+def output_failed(error: Exception) -> bool:
+    """Whether an error that names no file is one of standard output."""
+    if not isinstance(error, OSError) or error.filename is not None:
+        return False
+    try:
+        sys.stdout.flush()
+        number = sys.stdout.fileno()
+        os.write(number, b"")
+        is_full = os.fstatvfs(number).f_bavail == 0 and os.path.isfile(f"/proc/self/fd/{number}")
+    except OSError:
+        return True
+    except ValueError:
+        return False
+    return no_space(error) and is_full
+
+
+def tell_of_output(error: OSError) -> int:
+    """Say that the result could not be written; returns the exit code."""
+    _give_up(sys.stdout)
+    tell(f"standard output could not be written to the end: {_said(error)}")
+    return 2
+
+
+def _said(error: OSError) -> str:
+    """Why a stream could not be written, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk or device that it goes to is full; free some space there, or redirect it elsewhere"
+    return lack_of(error) or f"{error.strerror or error}; redirect it elsewhere"
+
+
+def tell(line: str) -> None:
+    """A line on standard error, as far as somebody reads it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, nowhere."""
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return "".join(_PLAIN_LETTERS.get(letter) or _escaped(letter) for letter in letters), error.end
+
+
+def _escaped(letter: str) -> str:
+    number = ord(letter)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file name that is no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return letter.encode("ascii", "backslashreplace").decode()
