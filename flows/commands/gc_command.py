@@ -16,7 +16,7 @@ from flows.commands.arguments import add_json, add_store, given_path, store_plac
 from flows.commands.summary import span
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.chosen import CHEAP, DEAR, Chosen, choose, share_taken
-from pgolf.pipeline.referring import Referring, ask_results, remember
+from pgolf.pipeline.referring import Referring, ask_results, remember, ways_to_say
 from pgolf.pipeline.status import forget_the_gone
 from pgolf.pipeline.upkeep import Garbage, delete, garbage, measured, refuse_while_building
 from pgolf.store.shared import SharedStore
@@ -159,7 +159,7 @@ class _Collection:
                 items = (
                     of_batch if name in ("", batch.name) else [item for item in of_batch if item == name.rstrip("/")]
                 )
-                if items or name == batch.name:
+                if items or name in ("", batch.name):
                     found = True
                     went, stayed = its_bin.take_back(batch, items)
                     back += went
@@ -211,7 +211,7 @@ class _Collection:
                     f"{results} holds no result tables, so every output would count as unused; point --results at "
                     "them, or say --without-results"
                 )
-        default, forgotten = Path("results"), {path.resolve() for path in arguments.forget}
+        default, forgotten = Path("results"), {way for path in arguments.forget for way in ways_to_say(path)}
         given = [results for results in given if (results / STAGES.name).is_dir()]
         if arguments.results is None and (default / STAGES.name).is_dir() and default.resolve() not in forgotten:
             given = [default]

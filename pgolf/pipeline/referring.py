@@ -107,15 +107,15 @@ def ask_results(store: Store, given: Sequence[Path], forgotten: Sequence[Path]) 
     Raises ConfigError with the path and what to do where noted results are gone, cannot be read, or do not name any
     more what they named while the store has it still.
     """
-    away = {path.resolve() for path in forgotten}
+    away = {way: path for path in forgotten for way in ways_to_say(path)}
     here = {record.folder for record in store.records()}
     found: list[Referring] = []
-    forget, unknown = [], set(away)
+    forget, unknown = [], set(forgotten)
     for name, content in store.notes():
         note = _parsed(store, name, content)
         if note.path in away:
             forget.append(name)
-            unknown.discard(note.path)
+            unknown.discard(away[note.path])
         else:
             found.append(_elsewhere(note) if note.host != host_name() else _asked(store, note, here))
     if unknown:
@@ -131,6 +131,11 @@ def ask_results(store: Store, given: Sequence[Path], forgotten: Sequence[Path]) 
                 raise ConfigError(str(error)) from None
             found.append(Referring(_note_of(store, path, named), path, named))
     return found, forget
+
+
+def ways_to_say(path: Path) -> set[Path]:
+    """The path without links, wholly and but for its end: that may have become a link since it was noted."""
+    return {path.resolve(), path.parent.resolve() / path.name, Path(os.path.abspath(path))}
 
 
 def remember(store: Store, referring: Sequence[Referring], forget: Sequence[str]) -> None:
