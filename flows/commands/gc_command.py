@@ -18,7 +18,7 @@ from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.chosen import CHEAP, DEAR, Chosen, choose, share_taken
 from pgolf.pipeline.referring import Referring, ask_results, remember, ways_to_say
 from pgolf.pipeline.status import forget_the_gone
-from pgolf.pipeline.upkeep import Garbage, delete, garbage, measured, refuse_while_building
+from pgolf.pipeline.upkeep import Garbage, delete, garbage, measured, put_aside, refuse_while_building
 from pgolf.store.shared import SharedStore
 from pgolf.tables.schema import STAGES
 from pgolf.tables.sheet import Sheet, SheetColumn
@@ -137,7 +137,12 @@ class _Collection:
             self._refuse_most(found)
             refuse_while_building(store)
             remember(store, referring, forget)
-            batch = delete(store, found.goes, now=arguments.now)
+            store.bin.remove_gone()
+            batch = None
+            if arguments.now:
+                delete(store, found.goes)
+            else:
+                batch = put_aside(store, found.goes)
             forget_the_gone(store.root)
         self._show(found, referring, batch=batch)
         return 0

@@ -181,26 +181,33 @@ def refuse_while_building(store: Store) -> None:
         raise StoreError(f"{folder} is being written by a run; delete when no run uses {store.root}")
 
 
-def delete(store: Store, garbage_found: Sequence[Garbage], *, now: bool = False) -> str | None:
+def put_aside(store: Store, garbage_found: Sequence[Garbage]) -> str | None:
     """Put the folders and objects into the store's bin; returns the batch's name there, None where there is nothing.
 
-    now: remove them for good instead. The caller has the store to itself. Raises StoreError naming the first that
-    cannot be removed; what went before it lies in the bin.
+    The caller has the store to itself. Raises StoreError naming the first that cannot be moved; what went before it
+    lies in the bin.
     """
-    store.bin.remove_gone()
-    folders = [item for item in garbage_found if not item.objects]
+    if not garbage_found:
+        return None
     batch = new_batch_name()
-    if now:
-        for item in folders:
-            store.bin.remove(item.path)
-    elif folders:
+    if folders := [item for item in garbage_found if not item.objects]:
         about = {"items": [{"path": str(item.path), "why": item.why, "wall_s": item.wall_s} for item in folders]}
         store.bin.put_aside(batch, [item.path for item in folders], about)
     for item in garbage_found:
         if item.objects:
             assert isinstance(store, SharedStore)
-            store.remove(item.objects) if now else store.put_aside(batch, item.objects)
-    return None if now or not garbage_found else batch
+            store.put_aside(batch, item.objects)
+    return batch
+
+
+def delete(store: Store, garbage_found: Sequence[Garbage]) -> None:
+    """Remove the folders and objects for good. Raises StoreError naming the first that cannot be removed."""
+    for item in garbage_found:
+        if item.objects:
+            assert isinstance(store, SharedStore)
+            store.remove(item.objects)
+        else:
+            store.bin.remove(item.path)
 
 
 def adopt(

@@ -30,7 +30,6 @@ from pgolf.tables.schema import SCORES, STAGES
 from tests.eventually import eventually
 from tests.toy_stage import ToyConfig, toy_key
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,9 +41,7 @@ def environment() -> dict[str, str]:
 def output(store: Store, stage: str, text: str = "hello", *, parents: tuple[Artifact, ...] = ()) -> Artifact:
     """An output of a stage by that name, made by the toy."""
     named = {"tokenize": ("train", "val"), "train": ("checkpoint",)}.get(stage, ("text",))
-    made_by = Stage(
-        name=stage, entry="tests.toy_stage", outputs={name: ("text.txt",) for name in named} | {"shout": ()}
-    )
+    made_by = Stage(name=stage, entry="tests.toy_stage", outputs=dict.fromkeys(named, ("text.txt",)) | {"shout": ()})
     key = replace(toy_key(ToyConfig(text=text)), stage=stage)
     made_from = {f"input{i}": Parent(folder=parent.path.name, outputs={}) for i, parent in enumerate(parents)}
     return build_once(store, made_by, key, node=stage, inputs={}, parents=made_from, run=RunOptions())[0]
@@ -112,8 +109,9 @@ from pgolf.store.artifact import Store, build_once
 from tests.toy_stage import TOY, ToyConfig, toy_key
 store = Store(Path(sys.argv[1]))
 def build(text, device):
-    build_once(store, TOY, toy_key(ToyConfig(text=text)), node=text, inputs={}, parents={},
-               run=RunOptions(device=device, lease_dir=Path(sys.argv[2])), on_queue=lambda _: print("queues", flush=True))
+    run = RunOptions(device=device, lease_dir=Path(sys.argv[2]))
+    build_once(store, TOY, toy_key(ToyConfig(text=text)), node=text, inputs={}, parents={}, run=run,
+               on_queue=lambda _: print("queues", flush=True))
 with store.using("pgolf run demo"):
     build("finished", "cpu")
     build("waiting", "cuda")
@@ -459,7 +457,7 @@ def test_a_removal_for_good_that_is_killed_leaves_no_half_output(store, filed, m
     with monkeypatch.context() as patched:
         patched.setattr("pgolf.store.bin._remove", dies)
         with suppress(Killed):
-            delete(store, [item for item in garbage(store, []) if item.name == loose.path.name], now=True)
+            delete(store, [item for item in garbage(store, []) if item.name == loose.path.name])
     assert whole(store) == folders(store) == {item.path.name for item in filed}
     assert main(["gc", "--delete"]) == 0
     assert list(store.root.glob(".gone-*")) == []
