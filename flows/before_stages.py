@@ -1,14 +1,17 @@
 """A run before its first stage: names resolved, the graph planned, nothing against it, the headline noted."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from pgolf.errors import StoreError
 from pgolf.machine.lease_place import SETTING, apart
 from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import Node, left_out, pipeline
 from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
 from pgolf.pipeline.preflight import check_run
+from pgolf.pipeline.referring import note_results
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Store
@@ -25,6 +28,32 @@ class Ready:
     nodes: Sequence[Node]
     steps: Sequence[Step]
     notes: tuple[str, ...]
+
+
+@contextmanager
+def run_ready(
+    recipe: Recipe,
+    place: Place,
+    store: Store,
+    memo: Memo,
+    *,
+    what: str,
+    say: Callable[[str], None],
+    evaluation_only: bool,
+) -> Iterator[Ready]:
+    """Check and declare a run, and hold the store until the block has filed its results.
+
+    So nothing that the plan means to reuse, and nothing that is finished and not filed, is deleted under the run, and
+    the store knows these results afterwards. what: our command, for others to read. Raises as `ready_to_run` does.
+    """
+    with store.using(what, say, make=False):
+        ready = ready_to_run(recipe, place, store, memo, evaluation_only=evaluation_only)
+        with store.using(what, say):  # a store that was not there yet, too
+            if unnoted := note_results(store, place.results):
+                say(unnoted)
+            yield ready
+            with suppress(StoreError):  # filed they are; the next run or collection notes it
+                note_results(store, place.results)
 
 
 def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, evaluation_only: bool) -> Ready:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
-from flows.before_stages import ready_to_run
+from flows.before_stages import run_ready
 from flows.dead_runs import end_with_worker, note_process
 from flows.parameters import asked_for, with_recipe_parameters
 from flows.shutdown import end_within
@@ -44,24 +44,32 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
     """
     end_with_worker()
     note_process()
-    ready = ready_to_run(recipe, place, place.open_store(), place.memo(), evaluation_only=evaluation_only)
-    recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
-    ledger = Ledger(LISTENER.get())
-    token = LISTENER.set(ledger)
-    try:
-        refs = {name: future.result() for name, future in submit(nodes, place).items()}
-    except BaseException as error:
-        if not isinstance(error, Exception):  # SIGTERM, Ctrl-C, cancelled: not a stage's failure
-            ledger.stop()
-            end_within(STOP_GRACE_S)
-        raise
-    finally:
-        LISTENER.reset(token)
-    # Prefect answers for a cached stage without calling its task; it was reused all the same.
-    for node in nodes:
-        if node.name not in ledger.heard:
-            ledger.done(node, refs[node.name].artifact(), built=False)
-    report_results(quote(recipe), quote(nodes), refs, quote(place), quote(ledger.built), quote(reasons_of(steps)))
+    with run_ready(
+        recipe,
+        place,
+        place.open_store(),
+        place.memo(),
+        what=f"flow {'sweep' if evaluation_only else 'record'} {recipe.name}",
+        say=get_run_logger().info,
+        evaluation_only=evaluation_only,
+    ) as ready:
+        recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
+        ledger = Ledger(LISTENER.get())
+        token = LISTENER.set(ledger)
+        try:
+            refs = {name: future.result() for name, future in submit(nodes, place).items()}
+        except BaseException as error:
+            if not isinstance(error, Exception):  # SIGTERM, Ctrl-C, cancelled: not a stage's failure
+                ledger.stop()
+                end_within(STOP_GRACE_S)
+            raise
+        finally:
+            LISTENER.reset(token)
+        # Prefect answers for a cached stage without calling its task; it was reused all the same.
+        for node in nodes:
+            if node.name not in ledger.heard:
+                ledger.done(node, refs[node.name].artifact(), built=False)
+        report_results(quote(recipe), quote(nodes), refs, quote(place), quote(ledger.built), quote(reasons_of(steps)))
     return refs
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
 from pgolf.errors import ConfigError, StoreError
@@ -35,26 +36,27 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
     store, memo = place.open_store(), place.memo()
-    pinned = pin(recipe.fetch, store, place.sources())
-    pinned.refuse_unasked()
-    recipe = pinned.of(recipe)
-    nodes = pipeline(recipe, place.sources(), place.run_options())
-    if arguments.source is not None and sum(node.stage.name in arguments.stages for node in nodes) > 1:
-        raise ConfigError("--from names one output: give one stage, and one of --seeds")
-    adopted: list[Artifact] = []
-    for name in arguments.stages:
-        for node in nodes:
-            if node.stage.name != name:
-                continue
-            steps = make_plan(nodes, store, memo)
-            known = {step.node.name: step.artifact for step in steps if step.artifact is not None}
-            if node.name in known:
-                continue
-            missing = [parent for parent in node.parents if parent not in known]
-            if missing:
-                raise StoreError(f"{node.name} reads {', '.join(missing)}, not up to date; adopt or run that first")
-            parents = {parent: known[parent] for parent in node.parents}
-            adopted.append(adopt(node, parents, store, memo, why=arguments.why, source=arguments.source))
+    with store.using(f"pgolf adopt {recipe.name}", _say, make=False):
+        pinned = pin(recipe.fetch, store, place.sources())
+        pinned.refuse_unasked()
+        recipe = pinned.of(recipe)
+        nodes = pipeline(recipe, place.sources(), place.run_options())
+        if arguments.source is not None and sum(node.stage.name in arguments.stages for node in nodes) > 1:
+            raise ConfigError("--from names one output: give one stage, and one of --seeds")
+        adopted: list[Artifact] = []
+        for name in arguments.stages:
+            for node in nodes:
+                if node.stage.name != name:
+                    continue
+                steps = make_plan(nodes, store, memo)
+                known = {step.node.name: step.artifact for step in steps if step.artifact is not None}
+                if node.name in known:
+                    continue
+                missing = [parent for parent in node.parents if parent not in known]
+                if missing:
+                    raise StoreError(f"{node.name} reads {', '.join(missing)}, not up to date; adopt or run that first")
+                parents = {parent: known[parent] for parent in node.parents}
+                adopted.append(adopt(node, parents, store, memo, why=arguments.why, source=arguments.source))
     if arguments.json:
         print(
             json.dumps([item.record.model_dump(mode="json", include={"node", "adopted"}) for item in adopted], indent=2)
@@ -66,3 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if not adopted:
         print("everything named is up to date; nothing to adopt")
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 
-from flows.before_stages import ready_to_run
+from flows.before_stages import run_ready
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, terminal_width
 from flows.commands.console import Console
 from flows.settings import (
@@ -52,35 +53,36 @@ def run_recipe(
     refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
     store, memo = place.open_store(), place.memo()
-    ready = ready_to_run(recipe, place, store, memo, evaluation_only=evaluation_only)
-    recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
-    reasons = reasons_of(steps)
-    in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
-    with ended_by_sigterm(), Console(reasons) as console:
-        ledger = Ledger(console)
-        for text in (*said, *ready.notes):
-            console.say(text)
-        console.say(
-            f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
-        )
-        if in_prefect:
-            refuse_unwritable_home()
-            artifacts = _run_in_prefect(recipe, place, ledger, arguments.max_points, evaluation_only)
-        elif reasons or place.remote is not None:  # what is reused may have to be fetched first
-            artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
-        else:
-            # Nothing has to run and nobody watches: no server is started, no Prefect imported.
-            artifacts = {step.node.name: step.artifact for step in steps if step.artifact is not None}
-            for node in nodes:
-                ledger.done(node, artifacts[node.name], built=False)
-        store.save_memo()
-        memo.save()
-        outcome = outcome_of(recipe, nodes, artifacts, place.results, built=ledger.built, reasons=reasons)
-        if not in_prefect:  # there the flow itself has filed them
-            outcome.file(place.results)
-            outcome.draw(place.results)
-        print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text(terminal_width()))
-        _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
+    what = f"pgolf {arguments.command} {recipe.name}"
+    with run_ready(recipe, place, store, memo, what=what, say=_say, evaluation_only=evaluation_only) as ready:
+        recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
+        reasons = reasons_of(steps)
+        in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
+        with ended_by_sigterm(), Console(reasons) as console:
+            ledger = Ledger(console)
+            for text in (*said, *ready.notes):
+                console.say(text)
+            console.say(
+                f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
+            )
+            if in_prefect:
+                refuse_unwritable_home()
+                artifacts = _run_in_prefect(recipe, place, ledger, arguments.max_points, evaluation_only)
+            elif reasons or place.remote is not None:  # what is reused may have to be fetched first
+                artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
+            else:
+                # Nothing has to run and nobody watches: no server is started, no Prefect imported.
+                artifacts = {step.node.name: step.artifact for step in steps if step.artifact is not None}
+                for node in nodes:
+                    ledger.done(node, artifacts[node.name], built=False)
+            store.save_memo()
+            memo.save()
+            outcome = outcome_of(recipe, nodes, artifacts, place.results, built=ledger.built, reasons=reasons)
+            if not in_prefect:  # there the flow itself has filed them
+                outcome.file(place.results)
+                outcome.draw(place.results)
+            print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text(terminal_width()))
+            _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()
 
 
@@ -118,6 +120,10 @@ def _run_in_prefect(
     finally:
         LISTENER.reset(token)
     return {name: ref.artifact() for name, ref in refs.items()}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _say_share(console: Console, stages_s: float, wall_s: float, in_prefect: bool) -> None:

@@ -14,7 +14,7 @@ def build_output(node: Node, arguments: argparse.Namespace) -> int:
     """Build the node, which reads no other, unless the store has its output; say where that is. Returns 0."""
     place = store_place(arguments)
     store, memo = place.open_store(), place.memo()
-    with Console(reasons={}) as console:
+    with Console(reasons={}) as console, store.using(f"pgolf {arguments.command}", console.say):
         for text in left_out([node]):
             console.say(text)
         artifact, built = build_node(node, {}, store, memo, place.run_options(), console)

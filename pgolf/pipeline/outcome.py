@@ -64,13 +64,14 @@ class Outcome:
         """Append the rows to the tables under `results`; rows that are already there are left alone.
 
         The scores of a run are a function of its artifacts, its headline and the rule set, so their file is named by
-        these: the same run again adds nothing. Stage rows are added by every run that built something. Raises
-        ResultsError when the tables cannot be written.
+        these: the same run again adds nothing. Stage rows are added by every run that built something, and by one that
+        finds none of its own: of a run that was killed while it filed them. Raises ResultsError when the tables cannot
+        be written.
         """
         new = not self.scores_path.exists()
         append_table(results, SCORES, self.run_key, self.scores)
         append(results, ATTEMPTS, self.run_key, self.attempts)
-        if self.built or new:
+        if self.built or new or not any((results / STAGES.name).glob(f"{self.run_key}-*.parquet")):
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
             append(results, STAGES, f"{self.run_key}-{stamp}", self.stages)
 

@@ -24,7 +24,7 @@ from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.train.config import TrainStageConfig
 
 # Folders that the store makes in itself, beside its outputs.
-_IN_STORE = (".locks", ".running", "partial")
+_IN_STORE = (".locks", ".running", "partial", "referring")
 _IN_RESULTS = (*FOLDERS, "figures")
 
 

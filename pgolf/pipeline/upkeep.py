@@ -3,20 +3,25 @@
 import getpass
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pgolf.errors import StoreError
 from pgolf.identity.fingerprint import canonical
 from pgolf.pipeline.graph import Node, key_of
+from pgolf.pipeline.placement import Hardware
+from pgolf.recipes.recipe import STAGES
 from pgolf.run import Made
-from pgolf.store.artifact import PARTIAL, QUARANTINE, Artifact, Damaged, Store
+from pgolf.store.artifact import FAILED, PARTIAL, QUARANTINE, Artifact, Damaged, Store
+from pgolf.store.bin import new_batch_name
 from pgolf.store.content import Memo
 from pgolf.store.differences import differences, nearest
-from pgolf.store.output_record import PROVENANCE, Adoption, Record
+from pgolf.store.output_record import FOLDER_PATTERN, PROVENANCE, Adoption, Record
 from pgolf.store.shared import SharedStore
 
 
@@ -42,14 +47,26 @@ def verify(store: Store) -> Iterator[Checked]:
     store.save_memo()
 
 
-@dataclass(frozen=True, slots=True)
+Kind = Literal["outputs", "damaged", "leftovers", "logs", "unfinished", "checkpoints", "data"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """A folder that nothing refers to, and why it may go; or the objects below a prefix of an object store."""
+    """A folder that nothing refers to, and why it may go; or the objects below a prefix of an object store.
+
+    wall_s, hardware: what it took to make it, and on what; None and "" where no record says so. written_s: when it was
+    last written to, in seconds since 1970; None where that is not known. made_from: folders of the outputs it read.
+    """
 
     path: Path
     size_bytes: int
     why: str
+    kind: Kind
     objects: str = ""
+    wall_s: float | None = None
+    hardware: str = ""
+    written_s: float | None = None
+    made_from: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -61,10 +78,16 @@ class Garbage:
         """Whether it lies in an object store, which others use too, and not in a folder here."""
         return bool(self.objects)
 
+    @property
+    def output(self) -> str | None:
+        """The folder of the output that it is, or is a copy of; None where it is none."""
+        name = self.name.rstrip("/")
+        return name if self.kind in ("outputs", "checkpoints", "data") and FOLDER_PATTERN.fullmatch(name) else None
 
-def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
-    """What may be removed: outputs outside the chains of `kept` (folders that results name), quarantine, leftovers and
-    unfinished work of runs that are no more.
+
+def garbage(store: Store, kept: Collection[str]) -> list[Garbage]:
+    """What may be removed: outputs outside the chains of `kept` (folders that results name), quarantine, leftovers,
+    logs of failures and unfinished work of runs that are no more.
 
     A kept output keeps everything it was made from: without its parents' records a later run could not name its inputs
     and would make them again.
@@ -80,21 +103,71 @@ def garbage(store: Store, kept: Sequence[str]) -> list[Garbage]:
             continue
         needed.add(folder)
         waiting += [parent.folder for parent in records[folder].parents.values() if parent.folder in records]
-    found = [
-        Garbage(path, _size_bytes(path), "no result refers to it" if path.name in records else "no readable record")
-        for path in store.artifacts()
-        if path.name not in needed
-    ]
-    found += [Garbage(path, _size_bytes(path), "damaged, in quarantine") for path in _inside(store.root / QUARANTINE)]
-    found += [
-        Garbage(path, _size_bytes(path), "unfinished work; the next run of it would go on from there")
-        for path in _inside(store.root / PARTIAL)
-        if path.is_dir() and not store.is_held(path.name)
-    ]
-    found += [Garbage(path, _size_bytes(path), "left over from a killed process") for path in store.leftovers()]
+
+    def here(path: Path, why: str, kind: Kind, record: Record | None = None) -> Garbage:
+        size_bytes, written_s = measured(path)
+        return Garbage(path=path, size_bytes=size_bytes, why=why, kind=kind, written_s=written_s, **_made(record))
+
+    found = []
+    for path in store.artifacts():
+        if path.name not in needed:
+            record = records.get(path.name)
+            why = "no result refers to it" if record is not None else "no readable record"
+            found.append(here(path, why, _kind_of(path.name, record), record))
+    for path in _inside(store.root / QUARANTINE):
+        kind = _kind_of(path.name, None)
+        found.append(here(path, "damaged, in quarantine", "damaged" if kind == "outputs" else kind))
+    for path in _inside(store.root / PARTIAL):
+        if path.is_dir() and not store.is_held(path.name):
+            found.append(here(path, "unfinished work; the next run of it would go on from there", "unfinished"))
+    for path in _inside(store.root / FAILED):
+        if path.is_dir() and not store.is_held(path.name):
+            found.append(here(path, "logs of a stage that failed", "logs"))
+    for path in store.leftovers():
+        found.append(here(path, "left over from a killed process", "leftovers"))
     if isinstance(store, SharedStore):
-        found += [Garbage(Path(prefix), size, why, prefix) for prefix, size, why in store.unneeded(needed)]
+        for prefix, size_bytes, why in store.unneeded(needed):
+            folder = prefix.rstrip("/")
+            record = records.get(folder)
+            kind = _kind_of(folder.rpartition("/")[2], record)
+            if record is None and kind == "outputs":
+                kind = "damaged" if folder.startswith(f"{QUARANTINE}/") else "leftovers"
+            made = _made(record)
+            written_s = None if record is None else datetime.fromisoformat(record.started_utc).timestamp()
+            found.append(
+                Garbage(
+                    path=Path(prefix),
+                    size_bytes=size_bytes,
+                    why=why,
+                    kind=kind,
+                    objects=prefix,
+                    written_s=written_s,
+                    **made,
+                )
+            )
     return found
+
+
+def _made(record: Record | None) -> dict[str, Any]:
+    """What a record says of the price of an output and of what it was made from."""
+    if record is None:
+        return {}
+    hardware = Hardware.of(record)
+    return {
+        # Killed runs that it went on from were paid for, too.
+        "wall_s": record.wall_s + record.phases_s.get("before", 0.0),
+        "hardware": str(hardware) if hardware is not None else record.gpu or record.host,
+        "made_from": tuple(parent.folder for parent in record.parents.values()),
+    }
+
+
+def _kind_of(folder: str, record: Record | None) -> Kind:
+    """By what an output holds; where no record says so, by the stage that its name begins with."""
+    stage = STAGES.get(folder.partition("-")[0])
+    holds = record.outputs.keys() if record is not None else stage.outputs.keys() if stage is not None else ()
+    if "checkpoint" in holds:
+        return "checkpoints"
+    return "data" if "train" in holds or "val" in holds else "outputs"
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -108,20 +181,33 @@ def refuse_while_building(store: Store) -> None:
         raise StoreError(f"{folder} is being written by a run; delete when no run uses {store.root}")
 
 
+def put_aside(store: Store, garbage_found: Sequence[Garbage]) -> str | None:
+    """Put the folders and objects into the store's bin; returns the batch's name there, None where there is nothing.
+
+    The caller has the store to itself. Raises StoreError naming the first that cannot be moved; what went before it
+    lies in the bin.
+    """
+    if not garbage_found:
+        return None
+    batch = new_batch_name()
+    if folders := [item for item in garbage_found if not item.objects]:
+        about = {"items": [{"path": str(item.path), "why": item.why, "wall_s": item.wall_s} for item in folders]}
+        store.bin.put_aside(batch, [item.path for item in folders], about)
+    for item in garbage_found:
+        if item.objects:
+            assert isinstance(store, SharedStore)
+            store.put_aside(batch, item.objects)
+    return batch
+
+
 def delete(store: Store, garbage_found: Sequence[Garbage]) -> None:
-    """Remove the folders and objects. Raises StoreError naming the first that cannot be removed."""
+    """Remove the folders and objects for good. Raises StoreError naming the first that cannot be removed."""
     for item in garbage_found:
         if item.objects:
             assert isinstance(store, SharedStore)
             store.remove(item.objects)
-            continue
-        try:
-            if item.path.is_dir() and not item.path.is_symlink():
-                shutil.rmtree(item.path)
-            else:
-                item.path.unlink()
-        except OSError as error:
-            raise StoreError(f"{item.path} cannot be removed: {error.strerror}") from None
+        else:
+            store.bin.remove(item.path)
 
 
 def adopt(
@@ -202,4 +288,15 @@ def _user() -> str:
 
 
 def _size_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+    return measured(path)[0]
+
+
+def measured(path: Path) -> tuple[int, float]:
+    """Bytes of all regular files in a folder, and when anything in it was last written; links are not followed."""
+    size_bytes, written_s = 0, 0.0
+    for inner in (path, *path.rglob("*")):
+        with suppress(OSError):  # gone meanwhile
+            found = inner.lstat()
+            written_s = max(written_s, found.st_mtime)
+            size_bytes += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return size_bytes, written_s

@@ -1,11 +1,13 @@
 """The content-addressed artifact store: each output is built once under its key and verified whenever it is opened.
 
 Layout: `<stage>-<12 hex>/` holds a payload and `record.json`; `quarantine/` what failed verification; `failed/` the
-logs of failed stages; `partial/<stage>-<12 hex>/` the unfinished work from which a killed stage resumes.
-`.locks/`, `.running/`, `.memo.sqlite`, `.records.sqlite`, `.sources.sqlite` and `.tmp-*`, and in the cache of an object
-store `.remote-records.sqlite` and `.get-*`, are internal and may be deleted when nothing runs.
+logs of failed stages; `partial/<stage>-<12 hex>/` the unfinished work from which a killed stage resumes; `bin/` what
+was deleted and can be taken back; `referring/` which folders of results refer to the outputs.
+`.locks/`, `.running/`, `.gone-*`, `.memo.sqlite`, `.records.sqlite`, `.sources.sqlite` and `.tmp-*`, and in the cache
+of an object store `.remote-records.sqlite` and `.get-*`, are internal and may be deleted when nothing runs.
 """
 
+import errno
 import importlib
 import math
 import os
@@ -35,6 +37,7 @@ from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lack import full_disk, is_full, lack_of, no_space
 from pgolf.machine.lease import is_locked, lease
 from pgolf.run import Made, RunOptions
+from pgolf.store.bin import Bin
 from pgolf.store.content import Memo, combined, signature, signature_text
 from pgolf.store.durable import put, sync, write_synced
 from pgolf.store.durable_folder import make_folder
@@ -48,11 +51,12 @@ from pgolf.store.output_record import (
     refuse_unsafe,
 )
 from pgolf.store.record_index import RecordIndex
+from pgolf.store.use import LOCKS, alone, using
 
 QUARANTINE = "quarantine"
 FAILED = "failed"
 PARTIAL = "partial"
-LOCKS = ".locks"
+REFERRING = "referring"
 # What disks and file servers answer. A failed write or sync names no file.
 OF_A_DISK = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)
 # How often a stage that queues for devices checks whether another process has begun to build the same output.
@@ -91,6 +95,57 @@ class Store:
         self.root = root.absolute()
         self._memo = Memo(self.root / ".memo.sqlite")
         self._index = RecordIndex(self.root / ".records.sqlite")
+
+    @contextmanager
+    def using(
+        self, what: str, on_wait: Callable[[str], None] = lambda _text: None, *, make: bool = True
+    ) -> Iterator[None]:
+        """Keep everything in the store from being deleted inside the block; waits while another process deletes.
+
+        what: our command, for others to read. on_wait: told once whom we wait for. make: make the store's folder if
+        need be; else a store that is not there yet is not held.
+        """
+        if not make and not self.root.is_dir():
+            yield
+            return
+        with using(self.root, what, on_wait):
+            yield
+
+    @contextmanager
+    def alone(self, what: str, on_wait: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
+        """Have the store to ourselves inside the block, to delete. Raises StoreError naming who uses it."""
+        with alone(self.root, what):
+            yield
+
+    @property
+    def bin(self) -> Bin:
+        """What was deleted from this folder and can be taken back."""
+        return Bin(self.root, (QUARANTINE, FAILED, PARTIAL))
+
+    def notes(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each note about a folder of results that refers to the store."""
+        for path in sorted((self.root / REFERRING).glob("*.json")):
+            try:
+                yield path.stem, path.read_bytes()
+            except OSError as error:
+                raise StoreError(f"{path} cannot be read: {error.strerror}; it says which results need what") from None
+
+    def write_note(self, name: str, content: bytes) -> None:
+        """Write such a note, or write it anew. Raises StoreError."""
+        try:
+            folder = self._own_folder(REFERRING)
+            unfinished = folder / f".{name}.{os.getpid()}.tmp"
+            write_synced(unfinished, content)
+            put(unfinished, folder / f"{name}.json")
+        except OSError as error:
+            raise store_error(error, self.root) from error
+
+    def drop_note(self, name: str) -> None:
+        """Remove such a note."""
+        try:
+            (self.root / REFERRING / f"{name}.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise store_error(error, self.root) from error
 
     def save_memo(self) -> None:
         """Save the digest cache for the next process."""
@@ -415,17 +470,18 @@ def build_once(
                 artifact = store.publish(key, stage=stage, write=write, node=node, parents=dict(parents))
             return store.share(artifact), True
 
-    while True:
-        found = store.get(key)
-        if isinstance(found, Artifact) and store.is_shared(found):
-            return found, False
-        if isinstance(found, Artifact) or store.is_held(key.folder):
-            with store.lock(key, on_wait):
-                found = store.get(key)
-                if isinstance(found, Artifact):
-                    return store.share(found), False
-        with suppress(_BuiltElsewhere):
-            return build()
+    with store.using(f"a build of {node}", on_queue):
+        while True:
+            found = store.get(key)
+            if isinstance(found, Artifact) and store.is_shared(found):
+                return found, False
+            if isinstance(found, Artifact) or store.is_held(key.folder):
+                with store.lock(key, on_wait):
+                    found = store.get(key)
+                    if isinstance(found, Artifact):
+                        return store.share(found), False
+            with suppress(_BuiltElsewhere):
+                return build()
 
 
 class _BuiltElsewhere(Exception):
@@ -522,7 +578,8 @@ def store_error(error: Exception, root: Path) -> StoreError:
         free_bytes = shutil.disk_usage(root if root.exists() else root.parent).free
         return StoreFull(
             f"no space left for {root} ({free_bytes:,} bytes free); nothing was published. "
-            "Free space (`pgolf gc --delete` removes what no result refers to) or choose another --store"
+            "Free space (`pgolf gc --delete` removes what no result refers to; --now does so at once, without the bin, "
+            "and --empty-bin empties that) or choose another --store"
         )
     if lack := lack_of(error, [root]):
         return StoreError(f"the store {root} cannot be used: {lack}")

@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +73,64 @@ def is_held(remote: Remote, name: str) -> bool:
     """Whether the lock object is marked as held; it stays so after its holder has died."""
     found = remote.read(name, max_bytes=_MAX_BYTES)
     return found is not None and not _is_free(found[0])
+
+
+def wait_while_held(remote: Remote, name: str, *, lease_s: float, on_wait: Callable[[str], None]) -> None:
+    """Return once nobody holds the lock, or its holder has let the lease run out. on_wait: told once who holds it."""
+    watched, waited = _Watched(remote, name, lease_s), False
+    while watched.is_held():
+        if not waited:
+            waited = True
+            on_wait(watched.holder)
+        time.sleep(min(lease_s / 8, 2.0))
+
+
+def living_holder(
+    remote: Remote, names: Sequence[str], *, lease_s: float, on_wait: Callable[[str], None]
+) -> str | None:
+    """Who holds one of the locks and renews its lease; None where all are free or their holders gave no sign of life.
+
+    It takes as long as a lease to know that a holder is dead; its lock is then removed. on_wait: told once who holds
+    the locks that are watched.
+    """
+    watched = [_Watched(remote, name, lease_s) for name in names]
+    waited = False
+    while True:
+        held = [one for one in watched if one.is_held()]
+        for one in held:
+            if one.changed:
+                return one.holder
+        if not held:
+            break
+        if not waited:
+            waited = True
+            on_wait("; ".join(one.holder for one in held))
+        time.sleep(min(lease_s / 8, 2.0))
+        watched = held
+    for name in names:
+        remote.remove(name)
+    return None
+
+
+class _Watched:
+    """A lock that another holds, looked at again and again. changed: its lease was renewed since the first look."""
+
+    def __init__(self, remote: Remote, name: str, lease_s: float) -> None:
+        self._remote, self._name, self._ours_s = remote, name, lease_s
+        self._seen, self._since_s = "", time.monotonic()
+        self.holder, self.changed = "", False
+
+    def is_held(self) -> bool:
+        """Whether it is held; not any more once it is free, or its lease has run out."""
+        found = self._remote.read(self._name, max_bytes=_MAX_BYTES)
+        if found is None or _is_free(found[0]):
+            return False
+        content, etag = found
+        self.holder = str(_parsed(content).get("holder", "an unknown process"))[:400]
+        if etag != self._seen:
+            self.changed = self._seen != ""
+            self._seen, self._since_s = etag, time.monotonic()
+        return time.monotonic() - self._since_s < _lease_s(content, self._ours_s)
 
 
 def _take(remote: Remote, name: str, holder: str, token: str, lease_s: float, on_wait: Callable[[], None]) -> str:

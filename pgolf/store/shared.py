@@ -1,14 +1,16 @@
 """An artifact store in an object store, with a local folder as its cache.
 
 Objects: payloads in `<stage>-<12 hex>/<file>`, records in `records/<stage>-<12 hex>.json`, locks in `locks/`, outputs
-that failed verification in `quarantine/`. A record is written last and only if absent, so a present record means a
-complete output; all records share one prefix, so that listing 18,000 outputs lists nothing else. An output is built and
-published in the local folder first, so an outage of the service loses no work.
+that failed verification in `quarantine/`, what was deleted in `bin/`, who uses the store in `using/` and
+`collecting.json`, which results refer to it in `referring/`. A record is written last and only if absent, so a present
+record means a complete output; all records share one prefix, so that listing 18,000 outputs lists nothing else. An
+output is built and published in the local folder first, so an outage of the service loses no work.
 """
 
 import fcntl
 import math
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Set
@@ -23,8 +25,8 @@ from pgolf.identity.stage import StageKey
 from pgolf.machine.hardware import host_name
 from pgolf.machine.lease import is_locked
 from pgolf.store.artifact import (
-    LOCKS,
     QUARANTINE,
+    REFERRING,
     Artifact,
     Damaged,
     Store,
@@ -35,9 +37,13 @@ from pgolf.store.durable import put, sync, write_synced
 from pgolf.store.output_record import FOLDER_PATTERN, MAX_RECORD_BYTES, RECORD_FILE, Record, parse_record
 from pgolf.store.record_index import RecordIndex
 from pgolf.store.remote import Changed, Remote
-from pgolf.store.remote_lock import Held, is_held, remote_lock
+from pgolf.store.remote_bin import RemoteBin
+from pgolf.store.remote_lock import Held, is_held, living_holder, remote_lock, wait_while_held
+from pgolf.store.use import LOCKS, User, once
 
 LEASE_S = 60.0
+COLLECTING = "collecting.json"
+_MAX_NOTE_BYTES = 16 << 20
 # Outputs opened by this process: a shared lock on each, released by the kernel when the process ends.
 _PINNED: dict[Path, int] = {}
 
@@ -54,6 +60,95 @@ class SharedStore(Store):
         self._remote_index = RecordIndex(self.root / ".remote-records.sqlite")
         self._seen: dict[str, Record | Damaged | None] = {}
         self._leases: dict[str, Held] = {}
+        self._collecting: Held | None = None
+
+    @contextmanager
+    def using(
+        self, what: str, on_wait: Callable[[str], None] = lambda _text: None, *, make: bool = True
+    ) -> Iterator[None]:
+        """As in `Store`, on all machines: a leased object says so to those that would delete."""
+        with super().using(what, on_wait), once(self.remote.url, lambda: self._together(what, on_wait)):
+            yield
+
+    @contextmanager
+    def _together(self, what: str, on_wait: Callable[[str], None]) -> Iterator[None]:
+        name = f"using/{host_name()}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        holder = str(User.here(what[:300]))
+        with remote_lock(self.remote, name, holder=holder, lease_s=self._lease_s, on_wait=lambda: None):
+            # Ours is written before theirs is read, and theirs before ours: one of us sees the other.
+            wait_while_held(
+                self.remote,
+                COLLECTING,
+                lease_s=self._lease_s,
+                on_wait=lambda who: on_wait(f"waiting until nothing is deleted from {self.remote.url} any more: {who}"),
+            )
+            yield
+        with suppress(StoreError):
+            self.remote.remove(name)
+
+    @contextmanager
+    def alone(self, what: str, on_wait: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
+        """As in `Store`, on all machines. It takes a lease's time to know that a user is dead; on_wait is told then."""
+        url, lease_s = self.remote.url, self._lease_s
+
+        def say_other() -> None:
+            on_wait(f"waiting for another deletion from {url} to end")
+
+        with (
+            super().alone(what),
+            remote_lock(
+                self.remote, COLLECTING, holder=str(User.here(what[:300])), lease_s=lease_s, on_wait=say_other
+            ) as held,
+        ):
+            living = living_holder(
+                self.remote,
+                [f"using/{name}" for name in self.remote.listing("using/")],
+                lease_s=lease_s,
+                on_wait=lambda who: on_wait(f"looking for up to {lease_s:.0f} s whether these still run: {who}"),
+            )
+            if living is not None:
+                raise StoreError(
+                    f"{url} is in use, and what a run needs must not be deleted under it; run again when it has ended:"
+                    f"\n  {living}"
+                )
+            self._collecting = held
+            try:
+                yield
+            finally:
+                self._collecting = None
+
+    @property
+    def remote_bin(self) -> RemoteBin:
+        """What was deleted from the object store and can be taken back."""
+        return RemoteBin(self.remote, self._refuse_lost_collection)
+
+    def _refuse_lost_collection(self) -> None:
+        if self._collecting is not None and self._collecting.lost.is_set():
+            raise StoreError(
+                f"{self.remote.url} did not answer for so long that runs of others may have begun meanwhile; nothing "
+                "more was deleted; run again"
+            )
+
+    def notes(self) -> Iterator[tuple[str, bytes]]:
+        """As in `Store`: those in the object store."""
+        for name in sorted(self.remote.listing(f"{REFERRING}/")):
+            found = self.remote.read(f"{REFERRING}/{name}", max_bytes=_MAX_NOTE_BYTES)
+            if found is not None:
+                yield name.removesuffix(".json"), found[0]
+
+    def write_note(self, name: str, content: bytes) -> None:
+        """As in `Store`: the last writer's stays."""
+        path = f"{REFERRING}/{name}.json"
+        for _attempt in range(20):
+            found = self.remote.read(path, max_bytes=_MAX_NOTE_BYTES)
+            with suppress(Changed):
+                self.remote.write(path, content, instead_of=Remote.ABSENT if found is None else found[1])
+                return
+        raise StoreError(f"{self.remote.url}/{path} is being written by others all the time; run again")
+
+    def drop_note(self, name: str) -> None:
+        """As in `Store`."""
+        self.remote.remove(f"{REFERRING}/{name}.json")
 
     def look(self, key: StageKey, *, most_read_bytes: float = math.inf) -> Artifact | Damaged | None:
         """As in `Store`; for an output that only the object store has, its record decides, and files are verified when
@@ -225,13 +320,20 @@ class SharedStore(Store):
             elif prefix not in locked or not is_held(self.remote, self._lock_name(prefix)):
                 yield f"{prefix}/", size_bytes, "left over from an unfinished upload"
 
+    def put_aside(self, batch: str, prefix: str) -> None:
+        """Move the objects below a prefix given by `unneeded` to the bin."""
+        self.remote_bin.put_aside(batch, prefix.rstrip("/"))
+        self._seen.pop(prefix.rstrip("/"), None)
+
     def remove(self, prefix: str) -> None:
         """Delete the objects below a prefix given by `unneeded`, an output's record first."""
         folder = prefix.rstrip("/")
+        self._refuse_lost_collection()
         if FOLDER_PATTERN.fullmatch(folder):
             self.remote.remove(self._record_name(folder))
             self._seen.pop(folder, None)
         for name in self.remote.listing(prefix):
+            self._refuse_lost_collection()
             self.remote.remove(prefix + name)
 
     def check_all(self) -> Iterator[tuple[str, int, str | None]]:

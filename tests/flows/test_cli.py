@@ -241,12 +241,17 @@ def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, c
         assert main(["run", *arguments, *second, "--no-prefect"]) == 0
         assert "ran: nothing (0 of 13)" in capsys.readouterr().out
         assert len(list(Store(tmp_path / "second").artifacts())) == 13
-        places = ["--store", f"s3://{BUCKET}/tiny", *second, "--results", str(tmp_path / "none"), "--without-results"]
+        places = ["--store", f"s3://{BUCKET}/tiny", *second, "--without-results"]
         assert main(["gc", *places]) == 0
-        *listed, last = capsys.readouterr().out.splitlines()
-        assert [line.split()[2] for line in listed] == ["cache"] * 13 + ["shared"] * 13
-        assert f"in the cache {tmp_path / 'second'} 13 folders, " in last
-        assert f"; in s3://{BUCKET}/tiny, for all who use it, 13 folders, " in last
+        assert f"results {ran / 'results'}: 13 outputs in use" in capsys.readouterr().out, "noted by another machine"
+        places += ["--forget", str(ran / "results")]
+        assert main(["gc", *places, "--what", "all"]) == 0
+        told = capsys.readouterr().out
+        assert f"in the cache {tmp_path / 'second'} 13 folders, " in told
+        assert f"; in s3://{BUCKET}/tiny, for all who use it, 13 folders, " in told
+        assert main(["gc", *places, "--what", "all", "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["garbage"]
+        assert [row["shared"] for row in rows] == [False] * 13 + [True] * 13
         told = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "log")
         assert all(value.encode() not in told for value in CREDENTIALS.values())
     finally:
@@ -453,7 +458,10 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
     places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "none")]
     assert main(["gc", *places, "--delete"]) == 2
     assert "holds no result tables" in capsys.readouterr().err
-    places.append("--without-results")
+    places += ["--without-results", "--what", "all"]
+    assert main(["gc", *places]) == 0
+    assert "would go: 0 folders" in capsys.readouterr().out, "the store remembers where its results are"
+    shutil.rmtree(tmp_path / "store" / "referring")
     assert main(["gc", *places]) == 0
     assert "--delete removes them" in capsys.readouterr().out
     assert len(list(Store(tmp_path / "store").artifacts())) == 13
@@ -461,7 +469,10 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
     running.mkdir(exist_ok=True)
     died = subprocess.run([sys.executable, "-c", DIED, str(tmp_path / "store")], check=False)
     assert (died.returncode, len(list(running.iterdir()))) == (0, 1)
-    assert main(["gc", *places, "--delete", "--json"]) == 0
+    assert main(["gc", *places, "--delete"]) == 2
+    assert "(100%), more than half" in capsys.readouterr().err
+    assert len(list(Store(tmp_path / "store").artifacts())) == 13
+    assert main(["gc", *places, "--delete", "--yes-most", "--json"]) == 0
     assert list(running.iterdir()) == []
     assert json.loads(capsys.readouterr().out)["deleted"] is True
     assert list(Store(tmp_path / "store").artifacts()) == []

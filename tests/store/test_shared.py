@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pgolf.errors import ConfigError, StoreError
-from pgolf.pipeline.upkeep import delete, garbage, verify
+from pgolf.pipeline.upkeep import delete, garbage, put_aside, verify
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, build_once
 from pgolf.store.output_record import RECORD_FILE
@@ -159,6 +160,7 @@ def test_a_record_of_an_object_far_too_large_is_not_downloaded(service, url, tmp
 
 CHILD = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from pgolf.store.artifact import build_once
 from pgolf.store.remote import Remote
@@ -235,6 +237,7 @@ def test_the_lock_of_a_killed_holder_goes_to_exactly_one_taker(service, url, tmp
 
 DOWNLOAD = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from pgolf.store.remote import Remote
 from pgolf.store.shared import SharedStore
@@ -462,3 +465,115 @@ def test_an_address_that_cannot_be_a_store_is_refused(address, says):
     with pytest.raises(ConfigError, match=says) as refused:
         checked_url(address)
     assert "secret" not in str(refused.value)
+
+
+def test_what_a_run_on_one_machine_uses_is_not_deleted_from_another(url, tmp_path):
+    one, two = store_at(url, tmp_path / "one"), store_at(url, tmp_path / "two")
+    build(one)
+    with (
+        two.using("pgolf run demo"),
+        pytest.raises(StoreError, match="pgolf run demo"),
+        one.alone("pgolf gc --delete"),
+    ):
+        pass
+    with one.alone("pgolf gc --delete"):
+        said, entered = [], threading.Event()
+
+        def come() -> None:
+            with two.using("pgolf run demo", said.append):
+                entered.set()
+
+        comer = threading.Thread(target=come)
+        comer.start()
+        eventually(lambda: said, "it says for whom it waits")
+        assert "pgolf gc --delete" in said[0]
+        assert not entered.is_set()
+    comer.join(timeout=60)
+    assert entered.is_set()
+    assert one.remote.listing("using/") == {}
+
+
+USER = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from pgolf.store.remote import Remote
+from pgolf.store.shared import SharedStore
+with SharedStore(Remote(sys.argv[1]), Path(sys.argv[2]), lease_s=2.0).using("pgolf run demo"):
+    print("in", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_run_that_died_on_another_machine_keeps_nothing_once_its_lease_is_over(service, url, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", USER, url, str(tmp_path / "two")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **service.environment},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"in\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    one, said = store_at(url, tmp_path / "one"), []
+    with one.alone("pgolf gc --delete", said.append):
+        pass
+    assert f"pid {process.pid}" in said[0]
+    assert one.remote.listing("using/") == {}
+
+
+class Killed(BaseException):
+    """As kill -9: nothing that would clean up runs on."""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5])
+def test_a_collection_of_objects_that_is_killed_anywhere_loses_nothing(url, tmp_path, monkeypatch, steps):
+    ours, _ = build(store_at(url, tmp_path / "one"))
+    left = [0]
+
+    def stops(real):
+        def step(*arguments, **options):
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return real(*arguments, **options)
+
+        return step
+
+    def collect(steps: int) -> None:
+        left[0] = steps
+        store = store_at(url, tmp_path / "two")
+        with monkeypatch.context() as patched, suppress(Killed):
+            for name in ("copy", "remove"):
+                patched.setattr(store.remote, name, stops(getattr(store.remote, name)))
+            put_aside(store, garbage(store, []))
+
+    def restore(steps: int) -> None:
+        left[0] = steps
+        store = store_at(url, tmp_path / "two")
+        with monkeypatch.context() as patched, suppress(Killed):
+            for name in ("copy", "remove"):
+                patched.setattr(store.remote, name, stops(getattr(store.remote, name)))
+            for batch in reversed(store.remote_bin.batches()):
+                store.remote_bin.take_back(batch, list(batch.sizes))
+
+    collect(steps)
+    if steps % 2:
+        collect(100)
+        assert garbage(store_at(url, tmp_path / "two"), []) == []
+    restore(steps)
+    restore(100)
+    found = store_at(url, tmp_path / "three").get(toy_key())
+    assert isinstance(found, Artifact)
+    assert payload(found) == payload(ours)
+
+
+def test_notes_of_results_are_shared_and_the_last_writer_stays(url, tmp_path):
+    one, two = store_at(url, tmp_path / "one"), store_at(url, tmp_path / "two")
+    one.write_note("a", b"1")
+    two.write_note("a", b"2")
+    two.write_note("b", b"3")
+    assert dict(one.notes()) == {"a": b"2", "b": b"3"}
+    one.drop_note("a")
+    assert dict(two.notes()) == {"b": b"3"}
