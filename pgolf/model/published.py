@@ -41,7 +41,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
     try:
         require_plain(path)
     except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        what = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror).partition(",")[0]
         raise DataError(f"{path}: {what}; give the file of a state dict") from None
     if _is_safetensors(path):
         return load_tensors(path, remedy="copy or download it again")[0]
