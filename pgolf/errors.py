@@ -28,11 +28,32 @@ PgolfError
 class PgolfError(Exception):
     """Base class of all errors meant for users; `exit_code` is the command line's exit status.
 
+    lines: the message, mostly one. What files and people say is repeated in it, so each is shortened in its middle to
+    `most_characters`, and a character that a terminal would not show, or would obey, is written as Python writes it.
     may_pass: whether the same again may succeed without anybody's doing; of all others a retry only costs its time.
     """
 
     exit_code = 2
     may_pass = False
+    most_characters = 500
+
+    def __init__(self, *lines: object) -> None:
+        shown = []
+        for line in map(str, lines):
+            # Only what may be shown is looked at: a line may have millions of characters.
+            ends = line if len(line) <= 2 * self.most_characters else line[: self.most_characters] + line[-self.most_characters :]
+            text = "".join(
+                one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in ends
+            )
+            if len(line) > self.most_characters or len(text) > self.most_characters:
+                middle = f" … ({len(line):,} characters in all) … "
+                room = self.most_characters - len(middle)
+                text = text[: room - room // 2] + middle + text[-(room // 2) :]
+            shown.append(text)
+        super().__init__(*shown)
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class ConfigError(PgolfError, ValueError):
@@ -122,6 +143,7 @@ class LaunchError(PgolfError):
 
     exit_code = 1
     may_pass = True
+    most_characters = 20_000
 
 
 class Stopped(PgolfError):

@@ -1,10 +1,9 @@
 """Find the one data set below a folder: what a manifest lists, or one folder of shards. Never a guess among several."""
 
 import errno
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,17 +16,20 @@ from pgolf.corpus.dataset import (
     ShardKind,
     Split,
     inside,
+    read_manifest,
     shard_name,
     whole_number,
 )
 from pgolf.corpus.shards import read_shard
 from pgolf.errors import DataError
+from pgolf.store.plain_file import read_plain
 
 _SHARD_LIKE = re.compile(rf"{SHARD_PREFIX}_(train|val_bytes|val)_.*\.bin")
 # Shards in another spelling, packed, or not here to their end: passed over, they would leave a shorter stream.
 _ALIKE = re.compile(rf"{SHARD_PREFIX}.?(train|val)(.?bytes)?(.?\d{{6}}|.*\.bin)", re.IGNORECASE | re.DOTALL)
 
 
+_MOST_NAMED = 5
 # A manifest has both; one that lacks one of them is damaged, and a file of that name without either is another thing.
 _KEYS = {"datasets", "tokenizers"}
 
@@ -82,12 +84,9 @@ def find_data(folder: Path, tokenizer: Path | None = None) -> DataFiles:
     below = list(_walk(folder))
     found = list(_candidates(folder, below))
     if len(found) != 1:
-        named = "".join(f"\n  {one}" for one in found)
-        raise DataError(
-            f"{folder.absolute()}: {len(found)} data sets{named}\nname the folder of one"
-            if found
-            else f"{folder.absolute()}: no validation shard, {shard_name('val', 0)}, at or below it"
-        )
+        if found:
+            raise DataError(f"{folder.absolute()}: {len(found)} data sets{_listed(found)}\nname the folder of one")
+        raise DataError(f"{folder.absolute()}: no validation shard, {shard_name('val', 0)}, at or below it")
     one = found[0]
     where = one.manifest or one.shards
     try:
@@ -129,7 +128,7 @@ def _candidates(folder: Path, below: list[Path]) -> Iterator[_Candidate]:
         if path.name != MANIFEST_NAME:
             continue
         try:
-            content = json.loads(path.read_bytes()) if path.is_file() else _no_file()
+            content = read_manifest(path) if path.is_file() else _no_file()
             if isinstance(content, dict) and content.keys().isdisjoint(_KEYS):
                 continue  # of a web page, say
             entries = list(content["datasets"])
@@ -212,10 +211,9 @@ def _tokenizer(folder: Path, one: _Candidate, below: list[Path], given: Path | N
     if one.manifest is None:
         models = [path for path in below if path.suffix == ".model"] if given is None else [given]
         # Copies are one tokenizer.
-        if len(models) != 1 and len({path.read_bytes() if path.is_file() else path for path in models}) != 1:
-            named = "".join(f"\n  {path}" for path in models)
+        if len(models) != 1 and len({_content(path) if path.is_file() else path for path in models}) != 1:
             raise DataError(
-                f"{len(models)} tokenizers (*.model) under {folder.absolute()}{named}\npass --tokenizer MODEL"
+                f"{len(models)} tokenizers (*.model) under {folder.absolute()}{_listed(models)}\npass --tokenizer MODEL"
             )
         return models[0], {}
     name = one.entry["tokenizer_name"]
@@ -227,6 +225,19 @@ def _tokenizer(folder: Path, one: _Candidate, below: list[Path], given: Path | N
         if given is None:
             raise DataError(f"{model}: tokenizer listed in {one.manifest} is missing; pass --tokenizer MODEL")
         return given, entries[0]
-    if given is not None and given.read_bytes() != model.read_bytes():
+    if given is not None and _content(given) != _content(model):
         raise DataError(f"--tokenizer {given} is not the one of these shards, {model}; leave it out")
     return model, entries[0]
+
+
+def _listed(found: Sequence[object]) -> str:
+    """A line for each of the first ones, and how many there are besides."""
+    more = [f"and {len(found) - _MOST_NAMED:,} more"] if len(found) > _MOST_NAMED else []
+    return "".join(f"\n  {one}" for one in [*found[:_MOST_NAMED], *more])
+
+
+def _content(model: Path) -> bytes:
+    try:
+        return read_plain(model)
+    except OSError as error:
+        raise DataError(f"{model}: the tokenizer cannot be read ({error.strerror}); name another one") from None

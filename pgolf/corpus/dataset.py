@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pgolf.errors import DataError
+from pgolf.store.plain_file import read_plain
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = "10B"
@@ -23,6 +24,7 @@ SHARD_PREFIX = "fineweb"
 # In the manifest's stats, where there are such shards; a published manifest has no such field.
 VAL_BYTES_FILES = "files_val_bytes"
 
+_MOST_IDS = 1 << 16  # shards hold tokens as uint16
 _MAX_SHARDS = 10**6  # per kind: shard names have six digits
 
 Split = Literal["train", "val"]
@@ -71,13 +73,16 @@ def open_dataset(folder: Path) -> Dataset:
             "create one with `pgolf tokenize` (your documents) or `pgolf fetch` (published shards)"
         )
     try:
-        manifest = json.loads(manifest_path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{manifest_path}: not JSON ({error}); create the data folder again") from error
+        manifest = read_manifest(manifest_path)
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{manifest_path}: not JSON ({why}); create the data folder again") from error
     try:
         dataset = _only_dataset(manifest, manifest_path)
         stats = dataset["stats"]
-        name, vocab_size, bos_id = str(dataset["name"]), whole_number(dataset, "vocab_size"), int(dataset["bos_id"])
+        name = str(dataset["name"])
+        vocab_size = whole_number(dataset, "vocab_size", most=_MOST_IDS)
+        bos_id = whole_number(dataset, "bos_id", most=_MOST_IDS)
         tokenizer_name = str(dataset["tokenizer_name"])
         data_path = inside(folder, dataset["path"], manifest_path)
         files_train = whole_number(dataset, FETCHED) if FETCHED in dataset else whole_number(stats, "files_train")
@@ -115,11 +120,16 @@ def open_dataset(folder: Path) -> Dataset:
     )
 
 
-def whole_number(entry: Mapping[str, Any], name: str) -> int:
-    """A count in the manifest. Raises KeyError if absent, ValueError unless it is a non-negative integer."""
+def read_manifest(path: Path) -> Any:
+    """The JSON in a manifest. Raises OSError, ValueError and RecursionError where there is none."""
+    return json.loads(read_plain(path))
+
+
+def whole_number(entry: Mapping[str, Any], name: str, *, most: int = (1 << 63) - 1) -> int:
+    """A count in the manifest. Raises KeyError if absent, ValueError unless it is an integer from 0 to `most`."""
     value = entry[name]
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is {value!r}, expected an integer of at least 0")
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{name} is {value!r}, expected an integer of at least 0, at most {most:,}")
     return value
 
 

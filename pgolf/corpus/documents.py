@@ -16,9 +16,13 @@ import pyarrow.parquet as pq
 
 from pgolf.corpus.document_files import Compression, DocumentFile, document_files
 from pgolf.errors import DocumentError
+from pgolf.store.plain_file import open_plain, require_plain
 
 _BUFFER_BYTES = 1 << 20
-_UNREADABLE = (OSError, EOFError, zlib.error)
+# ValueError: of Arrow's decompressors.
+_UNREADABLE = (OSError, EOFError, zlib.error, ValueError, MemoryError)
+# A document is held in memory, several times; a small compressed file may hold one of any size.
+_MOST_DOCUMENT_BYTES = 1 << 27
 
 # First bytes of a file whose name says text, and what it is instead.
 _MAGIC = {
@@ -96,10 +100,13 @@ class Documents:
     def _jsonl(self, file: DocumentFile) -> Iterator[str | DocumentError]:
         lines, number, before_bytes = 0, 0, self.read_bytes
         with ExitStack() as stack:
-            raw = stack.enter_context(file.path.open("rb"))
-            content = stack.enter_context(_plain(raw, file.compression))
             try:
-                for number, line in enumerate(content, start=1):
+                raw = stack.enter_context(open_plain(file.path))
+                content = stack.enter_context(_plain(raw, file.compression))
+                lines_of = iter(partial(content.readline, _MOST_DOCUMENT_BYTES + 1), b"")
+                for number, line in enumerate(lines_of, start=1):
+                    if len(line) > _MOST_DOCUMENT_BYTES:
+                        raise _too_large(f"{file.path}, line {number}")
                     self.read_bytes = before_bytes + raw.tell() if file.compression else self.read_bytes + len(line)
                     if number == 1:
                         line = line.removeprefix(b"\xef\xbb\xbf")
@@ -108,13 +115,16 @@ class Documents:
                     lines += 1
                     yield _text_of_line(line, self.text_field, f"{file.path}, line {number}")
             except _UNREADABLE as error:
-                raise _unreadable(file, f"after line {number} ({error})") from error
+                if isinstance(error, DocumentError):
+                    raise
+                raise _unreadable(file, f"after line {number} ({_why(error)})") from error
         if not lines:
             yield DocumentError(f"{file.path}: the file is empty, a .jsonl file holds one JSON object per line")
 
     def _parquet(self, file: DocumentFile) -> Iterator[str | DocumentError]:
         path, row, start_bytes = file.path, 0, self.read_bytes
         try:
+            require_plain(path)
             # No pre-buffering: it would hold a whole row group, often gigabytes, in memory.
             with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
                 _check_column(parquet.schema_arrow, self.text_field, path)
@@ -124,19 +134,24 @@ class Documents:
                     for value in batch.column(self.text_field):
                         row += 1
                         yield _text_of_value(value, f"{path}, row {row}")
-                    self.read_bytes = start_bytes + file_bytes * row // rows
-        except (pa.ArrowException, OSError) as error:
-            raise DocumentError(f"{path}: not readable as Parquet after row {row} ({error})") from error
+                    self.read_bytes = start_bytes + file_bytes * row // max(rows, row)
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            if isinstance(error, DocumentError):
+                raise
+            raise DocumentError(f"{path}: not readable as Parquet after row {row} ({_why(error)})") from error
         if not row:
             yield DocumentError(f"{path}: the file has no rows")
 
     def _text(self, file: DocumentFile) -> Iterator[str | DocumentError]:
         path = file.path
         try:
-            with path.open("rb") as raw, _plain(raw, file.compression) as plain:
-                content = plain.read().removeprefix(b"\xef\xbb\xbf")
+            with open_plain(path) as raw, _plain(raw, file.compression) as plain:
+                content = plain.read(_MOST_DOCUMENT_BYTES + 1 if file.compression else -1)
         except _UNREADABLE as error:
-            raise _unreadable(file, f"({error})") from error
+            raise _unreadable(file, f"({_why(error)})") from error
+        if file.compression and len(content) > _MOST_DOCUMENT_BYTES:
+            raise _too_large(str(path))
+        content = content.removeprefix(b"\xef\xbb\xbf")
         if not content.strip():
             yield DocumentError(f"{path}: the file is empty, a .txt file is one document")
             return
@@ -159,6 +174,14 @@ def _plain(raw: IO[bytes], compression: Compression | None) -> IO[bytes]:
     return io.BufferedReader(unpacked, _BUFFER_BYTES)
 
 
+def _too_large(where: str) -> DocumentError:
+    return DocumentError(f"{where}: more than {_MOST_DOCUMENT_BYTES:,} bytes, the most that one document may have; split it")
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def _unreadable(file: DocumentFile, why: str) -> DocumentError:
     how = f" as {file.compression}" if file.compression else ""
     return DocumentError(f"{file.path}: not readable{how} {why}; copy or download it again")
@@ -176,7 +199,7 @@ def _text_of_line(line: bytes, field: str, where: str) -> str | DocumentError:
     if not isinstance(record, dict):
         return DocumentError(f"{where}: a JSON {type(record).__name__}, expected an object with field {field!r}")
     if field not in record:
-        fields = ", ".join(map(repr, list(record)[:8])) or "none"
+        fields = ", ".join(repr(name)[:40] for name in list(record)[:8]) or "none"
         return DocumentError(f"{where}: no field {field!r} (fields: {fields})")
     if field in repeated:
         return DocumentError(f"{where}: has the field {field!r} more than once, so which one is meant is unknown")

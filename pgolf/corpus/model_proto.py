@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgolf.errors import TokenizerError
+from pgolf.store.plain_file import read_plain
+
 _USER_DEFINED = 4
+_MOST_INTEGER_BYTES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +30,31 @@ class ModelSettings:
 
     @classmethod
     def read(cls, model: Path) -> "ModelSettings":
-        """The settings of a file that SentencePiece itself can read."""
+        """The settings of a file. Raises TokenizerError, naming it, if it is no SentencePiece model."""
+        try:
+            return cls.of(read_plain(model))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise TokenizerError(f"{model}: not a readable SentencePiece model ({why})") from error
+
+    @classmethod
+    def of(cls, content: bytes) -> "ModelSettings":
+        """The settings in a file's content. Raises ValueError if it is no such message, or a piece is not UTF-8."""
         user_defined: set[int] = set()
         trainer: dict[int, int | bytes] = {}
         normalizer: dict[int, int | bytes] = {}
         pieces = 0
-        for number, value in _fields(model.read_bytes()):
-            if number == 1 and isinstance(value, bytes):
-                if dict(_fields(value)).get(3) == _USER_DEFINED:
+        for number, value in fields_of(content):
+            if number == 1:
+                piece = dict(fields_of(_message(value)))
+                _message(piece.get(1, b"")).decode()
+                if piece.get(3) == _USER_DEFINED:
                     user_defined.add(pieces)
                 pieces += 1
-            elif number == 2 and isinstance(value, bytes):
-                trainer |= dict(_fields(value))
-            elif number == 3 and isinstance(value, bytes):
-                normalizer |= dict(_fields(value))
+            elif number == 2:
+                trainer |= dict(fields_of(_message(value)))
+            elif number == 3:
+                normalizer |= dict(fields_of(_message(value)))
         return cls(
             user_defined=frozenset(user_defined),
             normalization=_text(normalizer.get(1)),
@@ -53,29 +68,41 @@ def _text(value: int | bytes | None) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of each field: an integer, or the bytes of text, a message or a float."""
+def _message(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a number stands where a text or a message is expected")
+    return value
+
+
+def fields_of(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field: an integer, or the bytes of text, a message or a float.
+
+    Raises ValueError where the message ends within a field, and for fields that no program writes any more.
+    """
     place = 0
 
     def integer() -> int:
         nonlocal place
-        value = shift = 0
-        while True:
+        value = 0
+        for shift in range(0, 7 * _MOST_INTEGER_BYTES, 7):
+            if place >= len(message):
+                raise ValueError(f"it ends at byte {place:,}, within a number")
             byte = message[place]
             place += 1
             value |= (byte & 127) << shift
-            shift += 7
             if byte < 128:
                 return value
+        raise ValueError(f"the number that ends at byte {place:,} has no end")
 
     while place < len(message):
         number, wire = divmod(integer(), 8)
         if wire == 0:
             yield number, integer()
-        else:
-            size = {1: 8, 5: 4}.get(wire)
-            if size is None:
-                assert wire == 2, f"wire type {wire} is not written any more"
-                size = integer()
-            yield number, message[place : place + size]
-            place += size
+            continue
+        if wire not in (1, 2, 5):
+            raise ValueError(f"field {number} is of wire type {wire}, which is not written any more")
+        size = integer() if wire == 2 else {1: 8, 5: 4}[wire]
+        if size > len(message) - place:
+            raise ValueError(f"field {number} has {size:,} bytes, {len(message) - place:,} are left")
+        yield number, message[place : place + size]
+        place += size

@@ -9,6 +9,7 @@ from typing import Any
 import sentencepiece
 
 from pgolf.corpus.model_file import read_model
+from pgolf.corpus.model_proto import fields_of
 from pgolf.errors import TokenizerError
 
 # Source: openai/parameter-golf, data/download_hf_docs_and_tokenize.py. A whole document is one training sentence, and
@@ -111,37 +112,9 @@ def tokenizer_kind(processor: sentencepiece.SentencePieceProcessor) -> str:
 
     The processor does not tell, so it is read off the model's bytes: TrainerSpec.model_type, field 3 of field 2.
     """
-    spec = _last_field(processor.serialized_model_proto(), 2)
-    number = _last_field(spec, 3) if isinstance(spec, bytes) else None
+    spec = dict(fields_of(processor.serialized_model_proto())).get(2)
+    number = dict(fields_of(spec)).get(3) if isinstance(spec, bytes) else None
     return f"sentencepiece_{_MODEL_TYPES.get(number, 'unigram')}"
-
-
-def _last_field(message: bytes, wanted: int) -> bytes | int | None:
-    """The last value of a field of a protocol buffer's message, which is the one that counts; None if there is none."""
-    at = 0
-    found: bytes | int | None = None
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte, at = message[at], at + 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while at < len(message):
-        tag = varint()
-        value: bytes | int
-        if tag & 7 == 0:
-            value = varint()
-        else:
-            size_bytes = {1: 8, 5: 4}.get(tag & 7) or varint()
-            value, at = message[at : at + size_bytes], at + size_bytes
-        if tag >> 3 == wanted:
-            found = value
-    return found
 
 
 def recommended_bigram_rows(vocab_size: int) -> int:

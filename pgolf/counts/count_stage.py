@@ -27,7 +27,7 @@ from pgolf.counts.exact import exact_runs
 from pgolf.counts.hashed import HashedTable
 from pgolf.counts.mass import MASS_FILE, MassSample, sampled_records, write_mass
 from pgolf.counts.runs import Run, plan_of, runs_of
-from pgolf.errors import DataError
+from pgolf.eval.arrow_file import ArrowFile
 from pgolf.eval.blocks import write_blocks
 from pgolf.eval.trace import STREAM_KEY
 from pgolf.eval.windows import WindowPlan
@@ -35,6 +35,7 @@ from pgolf.run import Made, Progress, RunOptions
 
 COUNTS_FILE = "counts.arrow"
 CONFIG_KEY = b"pgolf.count_config"
+_REMEDY = "count again to write them anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +202,9 @@ class CountFile:
         Read one at a time, not mapped: mapped pages would count as this process's memory, 3 GB for the challenge's
         validation set.
         """
-        with pa.OSFile(str(self.path), "rb") as file, pa.ipc.open_file(file) as reader:
-            for number in range(reader.num_record_batches):
-                yield [column.to_numpy(zero_copy_only=True) for column in reader.get_batch(number).columns]
+        file = ArrowFile(self.path, what="n-gram counts", remedy=_REMEDY)
+        _require_columns(file, self.config)
+        yield from file.blocks()
 
 
 def open_counts(path: Path) -> CountFile:
@@ -211,14 +212,12 @@ def open_counts(path: Path) -> CountFile:
 
     Raises DataError for a file that is none.
     """
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as n-gram counts: {error}; count again to write them anew") from error
-    metadata = (reader.schema.metadata or {}).get(CONFIG_KEY)
+    file = ArrowFile(path, what="n-gram counts", remedy=_REMEDY, mapped=True)
+    metadata = file.metadata.get(CONFIG_KEY)
     config = CountConfig.described(metadata, path, how="it was counted", remedy="count again to write it anew")
-    if not reader.schema.equals(pa.schema(_fields(config.orders))):
-        found = ", ".join(f"{field.name} {field.type}" for field in reader.schema)
-        raise DataError(f"{path} has columns {found}; orders {config.orders} need others; count again to write them")
-    records = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-    return CountFile(path, config, records)
+    _require_columns(file, config)
+    return CountFile(path, config, file.records())
+
+
+def _require_columns(file: ArrowFile, config: CountConfig) -> None:
+    file.require(_fields(config.orders), f"orders {config.orders} need others; count again to write them")

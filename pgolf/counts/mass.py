@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pgolf.errors import DataError
+from pgolf.eval.arrow_file import ArrowFile
 
 MASS_FILE = "mass.arrow"
 
@@ -55,12 +55,16 @@ def read_mass(path: Path, orders: Sequence[int]) -> MassSample:
 
     Raises DataError for a file that is none.
     """
-    try:
-        with pa.OSFile(str(path), "rb") as file:
-            table = pa.ipc.open_file(file).read_all()
-        record = table.column("record").to_numpy()
-        context = np.stack([table.column(f"context_{order}").to_numpy() for order in orders])
-        mass = np.stack([table.column(f"mass_{order}").to_numpy() for order in orders])
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise DataError(f"{path} cannot be read as sampled masses: {error}; count again to write them anew") from error
-    return MassSample(record, context, mass)
+    file = ArrowFile(path, what="sampled masses", remedy="count again to write them anew")
+    file.require(_fields(orders), f"orders {tuple(orders)} need others; count again to write them")
+    columns = dict(zip(file.names, file.columns(), strict=True))
+    return MassSample(
+        columns["record"],
+        np.stack([columns[f"context_{order}"] for order in orders]),
+        np.stack([columns[f"mass_{order}"] for order in orders]),
+    )
+
+
+def _fields(orders: Sequence[int]) -> list[tuple[str, pa.DataType]]:
+    kinds = (("context", pa.uint32()), ("mass", pa.float64()))
+    return [("record", pa.int64()), *((f"{name}_{order}", kind) for order in orders for name, kind in kinds)]

@@ -7,7 +7,7 @@ Source: the mixer of openai/parameter-golf PR #745 updates its weights on such m
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pgolf.errors import DataError
+from pgolf.eval.arrow_file import ArrowFile
 from pgolf.eval.windows import Int64Array
 
 SCHEMA = pa.schema(
@@ -82,14 +83,6 @@ def write_batch_means(path: Path, means: Iterable[BatchMean]) -> int:
 
 def read_batch_means(path: Path) -> BatchMeans:
     """Read all rows. Raises DataError if the file holds no batch means."""
-    try:
-        with pa.OSFile(str(path), "rb") as source:
-            table = pa.ipc.open_file(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as batch means: {error}; set score.batch_means and score again to write them"
-        ) from error
-    if not table.schema.equals(SCHEMA):
-        found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
-        raise DataError(f"{path} has columns {found}; batch means have {', '.join(SCHEMA.names)}")
-    return BatchMeans(*(table.column(field.name).to_numpy() for field in fields(BatchMeans)))
+    file = ArrowFile(path, what="batch means", remedy="set score.batch_means and score again to write them")
+    file.require([(field.name, field.type) for field in SCHEMA], f"batch means have {', '.join(SCHEMA.names)}")
+    return BatchMeans(*file.columns())

@@ -4,7 +4,6 @@ hints.arrow has a row per record in the order of the trace, and per order n a co
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pgolf.errors import DataError
+from pgolf.eval.arrow_file import ArrowFile
 from pgolf.eval.trace import STREAM_KEY
 
 HINTS_FILE = "hints.arrow"
-_COLUMN = re.compile(r"hint_(\d+)")
+_COLUMN = re.compile(r"hint_(0|[1-9][0-9]{0,3})")
+_REMEDY = "make the hints again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +36,22 @@ def read_hints(path: Path, *, records: int, vocab_size: int, stream: str) -> Hin
     """
     orders = hint_orders(path)
     # Skip the other two columns per order, counts for the mixtures: at full size they would be gigabytes.
-    table = _opened(path, [f"hint_{order}" for order in orders]).read_all()
-    found = (table.schema.metadata or {}).get(STREAM_KEY, b"").decode()
+    names = [f"hint_{order}" for order in orders]
+    file = ArrowFile(path, what="hints", remedy=_REMEDY, columns=names)
+    file.require([(name, pa.int32()) for name in names], f"hints are int32; {_REMEDY}")
+    found = file.says(STREAM_KEY)
     if found != stream:
         raise DataError(
             f"{path} was made from tokens {found[:12] or 'that it does not name'}, the validation tokens are "
             f"{stream[:12]}; make the hints again from this data"
         )
-    if table.num_rows != records:
+    columns = file.columns()
+    if len(columns[0]) != records:
         raise DataError(
-            f"{path} has hints for {table.num_rows:,} records, this evaluation has {records:,}; set the same window, "
+            f"{path} has hints for {len(columns[0]):,} records, this evaluation has {records:,}; set the same window, "
             "stride and tail for score and hint"
         )
-    tokens = np.stack(
-        [table.column(f"hint_{order}").to_numpy().astype(np.int32, copy=False) for order in orders], axis=1
-    )
+    tokens = np.stack(columns, axis=1)
     if tokens.size and not -1 <= tokens.min() <= tokens.max() < vocab_size:
         raise DataError(
             f"{path} has hints from {tokens.min()} to {tokens.max()}, but tokens go from 0 to {vocab_size - 1}, and -1 "
@@ -60,23 +62,8 @@ def read_hints(path: Path, *, records: int, vocab_size: int, stream: str) -> Hin
 
 def hint_orders(path: Path) -> tuple[int, ...]:
     """The orders in a hints file, read from its schema. Raises DataError if it is not a hints file."""
-    return _orders(_opened(path).schema, path)
-
-
-def _opened(path: Path, columns: Sequence[str] | None = None) -> pa.ipc.RecordBatchFileReader:
-    """Open the file, or only some of its columns."""
-    try:
-        file = pa.ipc.open_file(pa.OSFile(str(path), "rb"))
-        if columns is None:
-            return file
-        wanted = [file.schema.get_field_index(name) for name in columns]
-        return pa.ipc.open_file(pa.OSFile(str(path), "rb"), options=pa.ipc.IpcReadOptions(included_fields=wanted))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as hints: {error}; make the hints again") from error
-
-
-def _orders(schema: pa.Schema, path: Path) -> tuple[int, ...]:
-    orders = tuple(sorted(int(match[1]) for name in schema.names if (match := _COLUMN.fullmatch(name))))
-    if not orders:
-        raise DataError(f"{path} has columns {', '.join(schema.names)} and no hint_<order>; make the hints again")
+    names = ArrowFile(path, what="hints", remedy=_REMEDY).names
+    orders = tuple(sorted(int(match[1]) for name in names if (match := _COLUMN.fullmatch(name))))
+    if not orders or len(set(orders)) < len(orders):
+        raise DataError(f"{path} has columns {', '.join(names)}, not one hint_<order> for each order; {_REMEDY}")
     return orders

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pgolf.errors import DataError
+from pgolf.eval.arrow_file import ArrowFile
 from pgolf.eval.blocks import Columns, write_blocks
 from pgolf.eval.windows import Tail, WindowPlan, plan_windows
 
@@ -31,7 +32,9 @@ COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("entropy_nats", pa.float32()),
 )
 SCHEMA = pa.schema(COLUMNS)
-_HINT_COLUMN = re.compile(r"hint_logp_(\d+)")
+_HINT_COLUMN = re.compile(r"hint_logp_(0|[1-9][0-9]{0,3})")
+_FEW_WINDOWS = 1 << 20
+_REMEDY = "score again to write a new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +123,8 @@ def read_trace(path: Path) -> Trace:
 
     Raises DataError if the file is not a trace.
     """
-    with _opened(path, mapped=True) as file:
-        blocks = list(_blocks(file))
-        orders, formats = _hint_orders(file.schema), [kind.to_pandas_dtype() for kind in file.schema.types]
-    if len(blocks) == 1:
-        return blocks[0]
-    empty = Trace.of([np.empty(0, dtype) for dtype in formats], orders)
-    columns = zip(*(block.columns() for block in (empty, *blocks)), strict=True)
-    return Trace.of([np.concatenate(column) for column in columns], orders)
+    file, orders = _opened(path, mapped=True)
+    return Trace.of(file.columns(), orders)
 
 
 def iterate_trace(path: Path) -> Iterator[Trace]:
@@ -136,8 +133,9 @@ def iterate_trace(path: Path) -> Iterator[Trace]:
     Not memory-mapped: mapped pages would count as this process's memory, 1 GB for the challenge's validation set.
     Raises DataError if the file is not a trace.
     """
-    with _opened(path, mapped=False) as file:
-        yield from _blocks(file)
+    file, orders = _opened(path, mapped=False)
+    for columns in file.blocks():
+        yield Trace.of(columns, orders)
 
 
 def count_records(path: Path) -> int:
@@ -145,8 +143,7 @@ def count_records(path: Path) -> int:
 
     Raises DataError if the file is not a trace.
     """
-    with _opened(path, mapped=True) as file:
-        return sum(file.get_batch(number).num_rows for number in range(file.num_record_batches))
+    return _opened(path, mapped=True)[0].records()
 
 
 def read_plan(path: Path) -> WindowPlan:
@@ -154,12 +151,17 @@ def read_plan(path: Path) -> WindowPlan:
 
     Raises DataError if the file is not a trace, lacks the plan, or names what is none.
     """
-    stored = _metadata(path, WINDOWS_KEY, "which windows were scored")
+    file, _ = _opened(path, mapped=True)
+    stored = _said(file, WINDOWS_KEY, "which windows were scored")
     try:
         sizes = json.loads(stored)
         numbers = {name: size for name, size in sizes.items() if name != "tail"}
         if not all(type(size) is int for size in numbers.values()) or sizes.get("tail") not in get_args(Tail):
             raise ValueError("a size is no whole number, or the tail is unknown")
+        # A plan takes memory for its windows, and but for some at the end each has a record.
+        windows = numbers.get("targets", 0) // max(1, numbers.get("stride", 1))
+        if windows > max(_FEW_WINDOWS, 2 * (records := file.records())):
+            raise ValueError(f"{windows:,} windows of {records:,} records")
         return plan_windows(**sizes)
     except (ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise DataError(
@@ -173,37 +175,25 @@ def trace_is_causal(path: Path) -> bool:
 
     Raises DataError if the file is not a trace or does not say.
     """
-    return _metadata(path, CAUSAL_KEY, "whether it is causal") == b"true"
+    return _said(_opened(path, mapped=True)[0], CAUSAL_KEY, "whether it is causal") == b"true"
 
 
-def _metadata(path: Path, key: bytes, what: str) -> bytes:
-    with _opened(path, mapped=True) as file:
-        metadata: dict[bytes, bytes] = file.schema.metadata or {}
-    if key not in metadata:
-        raise DataError(f"{path} does not say {what}; score again to write a new one")
-    return metadata[key]
+def _said(file: ArrowFile, key: bytes, what: str) -> bytes:
+    if key not in file.metadata:
+        raise DataError(f"{file.path} does not say {what}; {_REMEDY}")
+    return file.metadata[key]
 
 
-def _opened(path: Path, *, mapped: bool) -> pa.ipc.RecordBatchFileReader:
-    try:
-        file = pa.ipc.open_file(pa.memory_map(str(path)) if mapped else pa.OSFile(str(path), "rb"))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as a trace: {error}; score again to write a new one") from error
-    if not file.schema.equals(trace_schema(_hint_orders(file.schema))):
-        found = ", ".join(f"{field.name} {field.type}" for field in file.schema)
-        raise DataError(
-            f"{path} has columns {found}; a trace has target int64, loss_nats float, entropy_nats float and, if hints "
-            "were scored, hint_logp_<order> float"
-        )
-    return file
+def _opened(path: Path, *, mapped: bool) -> tuple[ArrowFile, list[int]]:
+    """The file and the orders of its hint columns."""
+    file = ArrowFile(path, what="a trace", remedy=_REMEDY, mapped=mapped)
+    orders = _hint_orders(file.names)
+    file.require(
+        [(field.name, field.type) for field in trace_schema(orders)],
+        "a trace has target int64, loss_nats float, entropy_nats float and, if hints were scored, hint_logp_<order> float",
+    )
+    return file, orders
 
 
-def _hint_orders(schema: pa.Schema) -> list[int]:
-    return [int(match[1]) for name in schema.names if (match := _HINT_COLUMN.fullmatch(name))]
-
-
-def _blocks(file: pa.ipc.RecordBatchFileReader) -> Iterator[Trace]:
-    orders = _hint_orders(file.schema)
-    for number in range(file.num_record_batches):
-        columns = file.get_batch(number).columns
-        yield Trace.of([column.to_numpy(zero_copy_only=True) for column in columns], orders)
+def _hint_orders(names: Sequence[str]) -> list[int]:
+    return [int(match[1]) for name in names if (match := _HINT_COLUMN.fullmatch(name))]

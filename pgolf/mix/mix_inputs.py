@@ -4,14 +4,12 @@ With hints (`pgolf.counts.hint_stage`) the trace has ln q(hint) per order.
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import stream_digest, validation_tokens
@@ -20,6 +18,7 @@ from pgolf.counts.hint_config import HintConfig
 from pgolf.counts.hint_stage import CONFIG_KEY, columns_of
 from pgolf.counts.runs import plan_of
 from pgolf.errors import DataError
+from pgolf.eval.arrow_file import ArrowFile
 from pgolf.eval.hints import HINTS_FILE
 from pgolf.eval.trace import STREAM_KEY, Trace, count_records, iterate_trace, read_plan
 from pgolf.eval.windows import WindowPlan
@@ -28,6 +27,9 @@ from pgolf.mix.grid import UNIT_RECORDS, Hints, Unit
 TRACE_FILE = "trace.arrow"
 COUNTS_ROLE = "counts."
 HINTS_ROLE = "hints"
+
+_TAKE_AGAIN = "take the hints again"
+_OTHERS = f"they are not those of hints; {_TAKE_AGAIN}"
 
 # Where the hint is the target, its log-probability is minus the loss: both are float32 of the same logits, of up to a
 # few hundred nats.
@@ -172,7 +174,7 @@ class MixInputs:
             files["the hints"] = (self.hints.path, "take the hints")
         wanted = stream_digest(self.tokens[: self.plan.targets + 1])
         for what, (path, again) in files.items():
-            found = _metadata(path).get(STREAM_KEY, b"").decode("utf-8", "replace")
+            found = ArrowFile(path, what=what, remedy=f"{again} again", mapped=True).says(STREAM_KEY)
             if not found:
                 raise DataError(f"{path} does not say which tokens it is of; {again} again to write it anew")
             if found != wanted:
@@ -188,31 +190,21 @@ class _HintFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with pa.OSFile(os.fspath(path), "rb") as file, pa.ipc.open_file(file) as reader:
-                schema = reader.schema
-                self.records = sum(reader.get_batch(n).num_rows for n in range(reader.num_record_batches))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path} cannot be read as hints: {error}; take the hints again") from error
+        file = ArrowFile(path, what="hints", remedy=_TAKE_AGAIN, mapped=True)
         # What tells these hints from others: shown in the rows.
-        metadata = (schema.metadata or {}).get(CONFIG_KEY)
         self.config = HintConfig.described(
-            metadata, path, how="its hints were taken", remedy="take the hints again to write it anew"
+            file.metadata.get(CONFIG_KEY),
+            path,
+            how="its hints were taken",
+            remedy="take the hints again to write it anew",
         )
         self.orders = self.config.orders
-        if not schema.equals(pa.schema(columns_of(self.orders))):
-            found = ", ".join(f"{field.name} {field.type}" for field in schema)
-            raise DataError(f"{path} has columns {found}, which are not those of hints; take the hints again")
+        file.require(columns_of(self.orders), _OTHERS)
+        self.records = file.records()
 
     def blocks(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Yield blocks in order, each by column; read one at a time, not mapped."""
-        with pa.OSFile(os.fspath(self.path), "rb") as file, pa.ipc.open_file(file) as reader:
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                columns = (column.to_numpy(zero_copy_only=True) for column in batch.columns)
-                yield dict(zip(batch.schema.names, columns))
-
-
-def _metadata(path: Path) -> dict[bytes, bytes]:
-    with pa.OSFile(os.fspath(path), "rb") as file, pa.ipc.open_file(file) as reader:
-        return reader.schema.metadata or {}
+        file = ArrowFile(self.path, what="hints", remedy=_TAKE_AGAIN)
+        file.require(columns_of(self.orders), _OTHERS)
+        for columns in file.blocks():
+            yield dict(zip(file.names, columns, strict=True))

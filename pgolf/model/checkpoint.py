@@ -12,9 +12,11 @@ from pgolf.errors import DataError
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.misfits import in_one_line, misfits
+from pgolf.model.parameter_count import parameter_count
 from pgolf.model.tensor_file import load_tensors, save_tensors
 
 _CONFIG_KEY = "model_config"
+_MOST_PARAMETERS = 1 << 48  # no tensor has more elements than 63 bits count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +56,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> GPT:
     """Build the network of `config` with the weights `state`, on `device`, in evaluation mode.
 
-    Raises DataError naming each tensor that is missing, unknown, or of the wrong shape or dtype.
+    Raises DataError naming each tensor that is missing, unknown, or of the wrong shape or dtype, before anything of the
+    network's size is made: a config of a few bytes may describe one of any size.
     """
-    model = GPT(config)
-    complaints = misfits(model.state_dict(), state, _kind)
+    advice = "use the config they were made with"
+    parameters = parameter_count(config)
+    if config.executed_layers > len(state) or parameters > _MOST_PARAMETERS:
+        raise DataError(
+            f"{len(state):,} tensors with {sum(tensor.numel() for tensor in state.values()):,} elements do not fit the "
+            f"network of {config.executed_layers:,} layers and {parameters:,} parameters; {advice}"
+        )
+    with torch.device("meta"):
+        expected = GPT(config).state_dict()
+    complaints = misfits(expected, state, _kind)
     if complaints:
-        raise DataError(f"{in_one_line(complaints)}; use the config they were made with")
+        raise DataError(f"{in_one_line(complaints)}; {advice}")
+    model = GPT(config)
     model.load_state_dict(dict(state))
     return model.to(device).eval()
 

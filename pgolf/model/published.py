@@ -19,6 +19,7 @@ from pgolf.model.gpt import GPT
 from pgolf.model.misfits import in_one_line, misfits
 from pgolf.model.state_names import matrix_name
 from pgolf.model.tensor_file import load_tensors
+from pgolf.store.plain_file import open_plain, require_plain
 
 _BANKS = {
     "qo_bank": ("attn.c_q", "attn.proj"),
@@ -37,8 +38,11 @@ def read_published(path: Path) -> dict[str, Tensor]:
     Which of both it is shows in its first bytes; its name plays no part. Raises DataError if the file is missing,
     damaged, or holds anything but named tensors.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give the file of a state dict")
+    try:
+        require_plain(path)
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror).partition(",")[0]
+        raise DataError(f"{path}: {what}; give the file of a state dict") from None
     if _is_safetensors(path):
         return load_tensors(path, remedy="copy or download it again")[0]
     content = _unpickled(path)
@@ -119,7 +123,7 @@ def _is_safetensors(path: Path) -> bool:
     A torch.save file begins as a ZIP archive, or in its old form as a pickle: neither has a brace there.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             start = file.read(9)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
@@ -130,7 +134,7 @@ def _unpickled(path: Path) -> object:
     """Load the plain data in a torch.save file."""
     try:
         # As an open file: of a path, torch.load goes by the suffix too.
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with warnings.catch_warnings(), open_plain(path) as file:
             # torch warns about pickles it refuses, and advises to let them run their code.
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)

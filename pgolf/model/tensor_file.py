@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pgolf.errors import DataError
+from pgolf.store.plain_file import require_plain
 
 _FORMAT_NAMES = {
     torch.float64: "F64",
@@ -63,15 +64,17 @@ def load_tensors(
 
     Raises DataError for a missing, truncated or foreign file. remedy: what the message tells the user to do.
     """
+    size_bytes = 0
     try:
+        size_bytes = require_plain(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return tensors, dict(file.metadata() or {})
     except FileNotFoundError as error:
         raise DataError(f"{path}: file is missing; {remedy}") from error
-    except (SafetensorError, OSError) as error:
-        size_bytes = path.stat().st_size if path.is_file() else 0
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise DataError(
-            f"{path}: {size_bytes} bytes that are not a complete safetensors file ({error}); "
+            f"{path}: {size_bytes} bytes that are not a complete safetensors file ({why}); "
             f"it is truncated or damaged, {remedy}"
         ) from error

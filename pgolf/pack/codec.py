@@ -13,7 +13,7 @@ from pgolf.pack import general
 from pgolf.pack.general import Compressor
 
 if TYPE_CHECKING:
-    from pgolf.pack.named_arrays import Content
+    from pgolf.pack.named_arrays import Check, Content
 
 CodecName = Literal["zstd", "xz", "brotli", "rans"]
 
@@ -60,10 +60,10 @@ class ContentCoder(Protocol):
     def claimed_bytes(self, decoded: bytes, body: bytes) -> int:
         """What the body of this content is said to decode to."""
 
-    def decode(self, body: bytes, decoded_bytes: int) -> "Content":
+    def decode(self, body: bytes, decoded_bytes: int, check: "Check") -> "Content":
         """The content of a body that decodes to exactly so many bytes, checked before anything of that size is made.
 
-        Raises ValueError for any other body.
+        Raises ValueError for any other body, and what `check` raises.
         """
 
 

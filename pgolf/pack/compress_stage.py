@@ -60,7 +60,7 @@ def make(config: CompressConfig, inputs: Mapping[str, Path], out: Path, run: Run
         if chosen is None:
             assert trials.smallest is not None, "every policy tries something"
             if not config.allow_over_budget:
-                raise BudgetExceeded(_over_budget(checkpoint, quantizer, code_bytes, trials))
+                raise BudgetExceeded(*_over_budget(checkpoint, quantizer, code_bytes, trials).splitlines())
             chosen = trials.smallest
         predicted_loss = quantizer.predicted_loss(chosen.stored)
     path = out / "model.pgolf"

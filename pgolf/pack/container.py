@@ -13,7 +13,7 @@ A StreamCodec compresses the content in parts, and the body begins with a table 
 codes. Codes of one tensor say little about another's, so parts cost nothing in size, and where one tensor changes the
 others' parts stay: trying all rungs of a ladder packs each tensor once per width. A ContentCodec writes all of it.
 
-Reading executes nothing, allocates little more than `max_decoded_bytes`, and raises ArtifactError for any other bytes.
+Reading executes nothing, allocates little more than twice `max_decoded_bytes`, and raises ArtifactError for any other bytes.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ import numpy as np
 
 from pgolf.errors import ArtifactError
 from pgolf.pack.codec import CODECS, Codec, CodecName, ContentCodec, StreamCodec
-from pgolf.pack.named_arrays import Content, from_bytes, read_header, to_bytes
+from pgolf.pack.named_arrays import Check, Content, accept, from_bytes, read_header, to_bytes
 
 MAGIC = b"\x89PGOLF\r\n"
 FORMAT_VERSION = 3
@@ -108,9 +108,12 @@ def joined(codec: CodecName, decoded: bytes, packed: Sequence[bytes]) -> bytes:
     return prefix + hashlib.sha256(prefix + body).digest() + body
 
 
-def unpack(file_bytes: bytes, *, where: str, max_decoded_bytes: int = MAX_DECODED_BYTES) -> Content:
+def unpack(
+    file_bytes: bytes, *, where: str, max_decoded_bytes: int = MAX_DECODED_BYTES, check: Check = accept
+) -> Content:
     """The content of a container file; `where` names it in errors.
 
+    check: looks at the header before codes are decoded, which takes time; a ValueError of its own refuses the file.
     Raises ArtifactError for a file that is truncated, altered, of another version, or would decode to more than
     `max_decoded_bytes`.
     """
@@ -122,8 +125,8 @@ def unpack(file_bytes: bytes, *, where: str, max_decoded_bytes: int = MAX_DECODE
         )
     try:
         if isinstance(codec, ContentCodec):
-            return codec.load().decode(body, decoded_bytes)
-        return from_bytes(_decompressed(codec, body, decoded_bytes))
+            return codec.load().decode(body, decoded_bytes, check)
+        return from_bytes(_decompressed(codec, body, decoded_bytes), check)
     except ValueError as error:
         raise ArtifactError(f"{where}: {error}; it was not written by pgolf, pack it again") from error
 
@@ -157,7 +160,7 @@ def _checked_body(file_bytes: bytes, where: str) -> tuple[Codec, bytes, int]:
     return codec, body, decoded_bytes
 
 
-def _decompressed(codec: StreamCodec, body: bytes, decoded_bytes: int) -> bytes:
+def _decompressed(codec: StreamCodec, body: bytes, decoded_bytes: int) -> bytearray:
     """The content from a body in parts; ValueError for other bytes, before anything larger than claimed is made."""
     count = _PARTS.unpack_from(body)[0] if len(body) >= _PARTS.size else 0
     start = _PARTS.size + count * _PART.size
@@ -170,8 +173,10 @@ def _decompressed(codec: StreamCodec, body: bytes, decoded_bytes: int) -> bytes:
             f"its {count:,} parts end at byte {start + packed_bytes:,} of {len(body):,} and have {claimed_bytes:,} "
             f"decoded, the prefix claims {decoded_bytes:,}"
         )
-    decoded = []
+    decoded, done = bytearray(decoded_bytes), 0
     for part_bytes, part_decoded_bytes in sizes:
-        decoded.append(codec.decompress(body[start : start + part_bytes], part_decoded_bytes))
+        part = codec.decompress(body[start : start + part_bytes], part_decoded_bytes)
+        decoded[done : done + part_decoded_bytes] = part
         start += part_bytes
-    return b"".join(decoded)
+        done += part_decoded_bytes
+    return decoded

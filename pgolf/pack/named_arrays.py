@@ -7,7 +7,7 @@ A header, then the arrays' bytes place by place: the lowest byte of every elemen
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,10 @@ class Listed:
         return math.prod(self.shape)
 
 
+# Looks at what a header says before the arrays are made. Raises ValueError to refuse it.
+Check = Callable[[Mapping[str, Any], Sequence[Listed]], None]
+
+
 def to_bytes(content: Content, bits: Mapping[str, int]) -> bytes:
     """Header and arrays; those with `bits` are listed only. The same content gives the same bytes."""
     listed: list[list[object]] = []
@@ -64,15 +68,20 @@ def to_bytes(content: Content, bits: Mapping[str, int]) -> bytes:
     return b"".join([_HEADER_LENGTH.pack(len(header)), header, *(part for parts in planes for part in parts)])
 
 
-def from_bytes(decoded: bytes) -> Content:
-    """What `to_bytes` has written without `bits`. Raises ValueError for other bytes."""
+def accept(_meta: Mapping[str, Any], _listed: Sequence[Listed]) -> None:
+    """The check that refuses nothing."""
+
+
+def from_bytes(decoded: bytes | bytearray, check: Check = accept) -> Content:
+    """What `to_bytes` has written without `bits`. Raises ValueError for other bytes, and what `check` raises."""
     meta, listed, start = read_header(decoded)
+    check(meta, listed)
     if any(entry.bits is not None for entry in listed):
         raise ValueError("its header makes no sense (codes listed as entropy-coded, in a file that has none)")
     return Content(meta, plain_arrays(decoded, start, listed))
 
 
-def read_header(decoded: bytes) -> tuple[Mapping[str, Any], list[Listed], int]:
+def read_header(decoded: bytes | bytearray) -> tuple[Mapping[str, Any], list[Listed], int]:
     """Meta, the arrays listed, and where the header ends. Raises ValueError for anything else."""
     try:
         (header_bytes,) = _HEADER_LENGTH.unpack_from(decoded)
@@ -91,7 +100,7 @@ def read_header(decoded: bytes) -> tuple[Mapping[str, Any], list[Listed], int]:
     return meta, listed, start
 
 
-def plain_arrays(decoded: bytes, start: int, listed: list[Listed]) -> dict[str, Array]:
+def plain_arrays(decoded: bytes | bytearray, start: int, listed: list[Listed]) -> dict[str, Array]:
     """The arrays that lie in the serialized bytes from `start`. Raises ValueError unless they fill them exactly."""
     plain = [entry for entry in listed if entry.bits is None]
     end = start + sum(entry.elements * entry.dtype.itemsize for entry in plain)

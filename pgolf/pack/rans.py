@@ -9,7 +9,16 @@ import threading
 
 from pgolf.pack.code_reader import decode_matrices
 from pgolf.pack.code_writer import bits_of, encode_matrices
-from pgolf.pack.named_arrays import Content, from_bytes, may_have_bits, plain_arrays, read_header, to_bytes
+from pgolf.pack.named_arrays import (
+    Check,
+    Content,
+    accept,
+    from_bytes,
+    may_have_bits,
+    plain_arrays,
+    read_header,
+    to_bytes,
+)
 
 # Bytes of the LZMA2 part, packed and decoded.
 _HEAD = struct.Struct("<II")
@@ -35,7 +44,7 @@ def claimed_bytes(decoded: bytes, body: bytes) -> int:
     return int(rest_bytes) + sum(entry.elements for entry in listed if may_have_bits(entry.dtype, entry.shape))
 
 
-def decode(body: bytes, decoded_bytes: int) -> Content:
+def decode(body: bytes, decoded_bytes: int, check: Check = accept) -> Content:
     """What `encode` was given. Raises ValueError for other bytes, before anything of a size not checked is made."""
     if len(body) < _HEAD.size:
         raise ValueError(f"its body has {len(body)} bytes, the head alone {_HEAD.size}")
@@ -51,6 +60,7 @@ def decode(body: bytes, decoded_bytes: int) -> Content:
     if len(rest) != rest_bytes or not decompressor.eof or decompressor.unused_data:
         raise ValueError(f"its plain part has {len(rest):,} bytes, or more, where {rest_bytes:,} are claimed")
     meta, listed, start = read_header(rest)
+    check(meta, listed)
     plain = plain_arrays(rest, start, listed)
     coded = {entry.name: (entry.shape[0], entry.shape[1], entry.bits) for entry in listed if entry.bits is not None}
     listed_bytes = rest_bytes + sum(rows * columns for rows, columns, _bits in coded.values())

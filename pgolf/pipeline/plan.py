@@ -90,10 +90,10 @@ def refuse_all_but_evaluation(steps: Sequence[Step]) -> None:
     """Raise ConfigError, naming nodes and reasons, when a stage that does not evaluate would have to run."""
     wrong = [step for step in steps if step.action == "run" and not step.node.stage.evaluates]
     if wrong:
-        lines = "\n".join(f"  {step.node.name}: {'; '.join(step.reasons)}" for step in wrong)
         raise ConfigError(
-            f"a sweep evaluates finished artifacts, but {len(wrong)} of their stages would have to run:\n{lines}\n"
-            "take these overrides back, or use `pgolf run`"
+            f"a sweep evaluates finished artifacts, but {len(wrong)} of their stages would have to run:",
+            *(f"  {step.node.name}: {'; '.join(step.reasons)}" for step in wrong),
+            "take these overrides back, or use `pgolf run`",
         )
 
 

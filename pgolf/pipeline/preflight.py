@@ -40,8 +40,9 @@ def check_run(
     """Raises ConfigError with all that `refusals` finds."""
     found = refusals(recipe, steps, run, store=store, results=results, evaluation_only=evaluation_only)
     if found:
-        several = "" if len(found) == 1 else f"{len(found)} things stand against this run:\n  "
-        raise ConfigError(several + "\n  ".join(found))
+        if len(found) == 1:
+            raise ConfigError(found[0])
+        raise ConfigError(f"{len(found)} things stand against this run:", *(f"  {each}" for each in found))
 
 
 def refusals(

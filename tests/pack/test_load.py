@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgolf.errors import ArtifactError
+from pgolf.errors import ArtifactError, DataError
 from pgolf.model.checkpoint import build_model
 from pgolf.pack.container import pack, serialize
 from pgolf.pack.load import decode_packed, load_packed
@@ -57,7 +57,7 @@ def test_a_missing_file_is_an_error_that_says_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ({"model_config": {}}, None),  # every field has a default: the network of #715, whose shapes then do not fit
+        ({"model_config": {}}, "the network 27,137,223 parameters"),  # every field has a default: the network of #715
         ({"model_config": None}, "model_config"),
         ({"model_config": {"width": "wide"}}, "model_config"),
         ({"model_config": {"unheard_of": 1}}, "model_config"),
@@ -71,12 +71,23 @@ def test_a_missing_file_is_an_error_that_says_what_to_do(tmp_path):
     ],
 )
 def test_meta_that_describes_no_network_is_an_error(meta, message):
-    if message is None:
-        loaded = decode_packed(changed(**meta), where="x")
-        assert loaded.config != SMALL
-        return
     with pytest.raises(ArtifactError, match=message):
         decode_packed(changed(**meta), where="x")
+
+
+@pytest.mark.parametrize("codec", ["zstd", "rans"])
+@pytest.mark.parametrize(
+    "config", [{"width": 1 << 20}, {"layers": 10**9}, {"mlp_width": 10**12}, {"bigram_buckets": 1 << 62, "bigram_dim": 4}]
+)
+def test_a_file_of_some_kilobytes_that_describes_a_network_of_terabytes_is_refused_before_it_is_built(config, codec):
+    state, stored = stored_network()
+    content = to_content(stored, {name: tensor.dtype for name, tensor in state.items()}, SMALL, FACTS)
+    meta = {**content.meta, "model_config": SMALL.model_dump(mode="json") | config}
+    forged = pack(serialize(Content(meta, content.arrays)), 0 if codec == "rans" else 1, codec=codec)
+    with pytest.raises(ArtifactError, match=r"its tensors make no sense: 28,361 elements, the network [0-9,]+ parameters"):
+        decode_packed(forged, where="x")
+    with pytest.raises(DataError, match="do not fit the network"):
+        build_model(SMALL.model_validate(meta["model_config"]), state)
 
 
 def test_codes_whose_scales_do_not_fit_are_an_error():
