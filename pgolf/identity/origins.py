@@ -55,7 +55,31 @@ def distributions_of(top: str) -> dict[str, str]:
 
     Several may: a namespace is a folder of many, and of two that bring the same module the files are a mixture.
     """
-    return _distributions_of(top, tuple(sys.path))
+    return _distributions_of(top, tuple(sys.path)) if top else {}
+
+
+def is_needed_by(name: str, other: str) -> bool:
+    """Whether a distribution is another or one that it requires, in any of its variants and however indirectly."""
+    return _normal(name) in _needs(_normal(other), tuple(sys.path))
+
+
+@cache
+def _needs(name: str, search: tuple[str, ...]) -> frozenset[str]:
+    folders = {_normal(_name_and_version(folder)[0]): folder for folder, _ in reversed(_records(search))}
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        needed = waiting.pop()
+        if needed not in found:
+            found.add(needed)
+            if needed in folders:
+                waiting += [_normal(line) for line in _fields(folders[needed]).get("Requires-Dist", [])]
+    return frozenset(found)
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as all spell it. What a requirement says behind the name is left out."""
+    return re.sub("[-_.]+", "-", re.split(r"[^\w.-]", name.strip(), maxsplit=1)[0]).lower()
 
 
 @cache
@@ -67,8 +91,8 @@ def _distributions_of(top: str, search: tuple[str, ...]) -> dict[str, str]:
     for folder, record in _records(search):
         if begins in record and installed.search(record):  # `in` is many times faster
             name, version = _name_and_version(folder)
-            if (normal := re.sub("[-_.]+", "-", name).lower()) not in named:  # the first is the one that is imported
-                named.add(normal)
+            if _normal(name) not in named:  # the first is the one that is imported
+                named.add(_normal(name))
                 found[name] = _public(version)
     if found:
         return found
@@ -100,10 +124,19 @@ def _records(search: tuple[str, ...]) -> list[tuple[str, bytes]]:
 def _name_and_version(folder: str) -> tuple[str, str]:
     """As the distribution writes them itself, else as its folder is called."""
     name, _, version = os.path.basename(folder).removesuffix(_DESCRIBES).partition("-")
+    fields = _fields(folder)
+    return fields.get("Name", [name])[0], fields.get("Version", [version])[0]
+
+
+@cache
+def _fields(folder: str) -> dict[str, list[str]]:
+    """What a distribution says of itself, without its description."""
+    found: dict[str, list[str]] = {}
     with contextlib.suppress(OSError), open(os.path.join(folder, "METADATA"), encoding="utf-8") as file:
-        fields = dict(line.rstrip("\n").split(": ", 1) for line in itertools.takewhile(str.strip, file) if ": " in line)
-        return fields.get("Name", name), fields.get("Version", version)
-    return name, version
+        for line in itertools.takewhile(str.strip, file):
+            name, _, value = line.rstrip("\n").partition(": ")
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def _names_in(folder: str) -> list[str]:

@@ -57,13 +57,17 @@ class Referring:
 def note_results(store: Store, results: Path) -> str | None:
     """Remember that these results refer to the store, and what they name so far; what was noted before stays.
 
-    Returns why it could not be noted, None where it was. Raises ResultsError for results that cannot be read.
+    Returns why it could not be noted, None where it was. What cannot be read is left to the next collection, which
+    stops at it. Raises ResultsError where there can be no such folder.
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(f"{results} cannot be made: {error.strerror}; name another folder with --results") from None
-    note = _note_of(store, results.resolve(), named_by(results))
+    named: frozenset[str] = frozenset()
+    with suppress(ResultsError):
+        named = named_by(results)
+    note = _note_of(store, results.resolve(), named)
     before = next((content for name, content in store.notes() if name == note.name), None)
     if before is not None:
         known = _parsed(store, note.name, before)

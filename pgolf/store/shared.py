@@ -14,13 +14,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 
-from pgolf.errors import StoreError, StoreFull
+from pgolf.errors import StoreError, StoreFull, StoreUnreachable
 from pgolf.identity.stage import StageKey
 from pgolf.machine.hardware import host_name
 from pgolf.machine.lease import is_locked
@@ -73,8 +73,19 @@ class SharedStore(Store):
     @contextmanager
     def _together(self, what: str, on_wait: Callable[[str], None]) -> Iterator[None]:
         name = f"using/{host_name()}-{os.getpid()}-{secrets.token_hex(4)}.json"
-        holder = str(User.here(what[:300]))
-        with remote_lock(self.remote, name, holder=holder, lease_s=self._lease_s, on_wait=lambda: None):
+        with ExitStack() as held:
+            ours = remote_lock(
+                self.remote, name, holder=str(User.here(what[:300])), lease_s=self._lease_s, on_wait=lambda: None
+            )
+            try:
+                held.enter_context(ours)
+            except StoreUnreachable:
+                raise
+            except StoreError as error:  # credentials that may only read, which must do for what is only reused
+                on_wait(f"not protected from `pgolf gc` on other machines: {error}")
+                yield
+                return
+            held.callback(self._remove_quietly, name)
             # Ours is written before theirs is read, and theirs before ours: one of us sees the other.
             wait_while_held(
                 self.remote,
@@ -83,6 +94,8 @@ class SharedStore(Store):
                 on_wait=lambda who: on_wait(f"waiting until nothing is deleted from {self.remote.url} any more: {who}"),
             )
             yield
+
+    def _remove_quietly(self, name: str) -> None:
         with suppress(StoreError):
             self.remote.remove(name)
 

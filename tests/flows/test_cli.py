@@ -17,6 +17,7 @@ from flows.commands.plan_command import Totals, _sentences
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
+from pgolf.pipeline.referring import note_results
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
@@ -458,6 +459,7 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
     places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "none")]
     assert main(["gc", *places, "--delete"]) == 2
     assert "holds no result tables" in capsys.readouterr().err
+    note_results(Store(tmp_path / "store"), ran / "results")
     places += ["--without-results", "--what", "all"]
     assert main(["gc", *places]) == 0
     assert "would go: 0 folders" in capsys.readouterr().out, "the store remembers where its results are"
@@ -476,6 +478,20 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
     assert list(running.iterdir()) == []
     assert json.loads(capsys.readouterr().out)["deleted"] is True
     assert list(Store(tmp_path / "store").artifacts()) == []
+
+
+def test_a_run_that_was_killed_while_it_filed_is_filed_whole_by_the_next(ran, tmp_path, capsys):
+    shutil.copytree(ran / "results", tmp_path / "results")
+    shutil.rmtree(tmp_path / "results" / "stages")
+    arguments = wide_arguments(ran)
+    arguments[arguments.index("--results") + 1] = str(tmp_path / "results")
+    places = ["--store", str(ran / "store"), "--results", str(tmp_path / "results"), "--without-results"]
+    assert main(["gc", *places]) == 0, "nothing to read"
+    for _again in range(2):
+        assert main(["run", *arguments, "--no-prefect"]) == 0
+        assert len(list((tmp_path / "results" / "stages").iterdir())) == 1
+    assert main(["gc", *places]) == 0
+    assert f"results {tmp_path / 'results'}: 13 outputs in use" in capsys.readouterr().out
 
 
 def test_a_sweep_reruns_the_mixtures_and_refuses_to_train(ran, capsys):

@@ -527,44 +527,42 @@ class Killed(BaseException):
     """As kill -9: nothing that would clean up runs on."""
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("steps", [1, 3, 4, 5])
 def test_a_collection_of_objects_that_is_killed_anywhere_loses_nothing(url, tmp_path, monkeypatch, steps):
-    ours, _ = build(store_at(url, tmp_path / "one"))
+    remote = Remote(url)
+    ours, _ = build(SharedStore(remote, tmp_path / "one"))
     left = [0]
 
     def stops(real):
-        def step(*arguments, **options):
+        def step(*arguments):
             if left[0] == 0:
                 raise Killed
             left[0] -= 1
-            return real(*arguments, **options)
+            return real(*arguments)
 
         return step
 
-    def collect(steps: int) -> None:
+    def killed_after(steps: int, what) -> None:
         left[0] = steps
-        store = store_at(url, tmp_path / "two")
         with monkeypatch.context() as patched, suppress(Killed):
             for name in ("copy", "remove"):
-                patched.setattr(store.remote, name, stops(getattr(store.remote, name)))
-            put_aside(store, garbage(store, []))
+                patched.setattr(remote, name, stops(getattr(remote, name)))
+            what(SharedStore(remote, tmp_path / "two"))
 
-    def restore(steps: int) -> None:
-        left[0] = steps
-        store = store_at(url, tmp_path / "two")
-        with monkeypatch.context() as patched, suppress(Killed):
-            for name in ("copy", "remove"):
-                patched.setattr(store.remote, name, stops(getattr(store.remote, name)))
-            for batch in reversed(store.remote_bin.batches()):
-                store.remote_bin.take_back(batch, list(batch.sizes))
+    def collect(store: SharedStore) -> None:
+        put_aside(store, garbage(store, []))
 
-    collect(steps)
+    def restore(store: SharedStore) -> None:
+        for batch in reversed(store.remote_bin.batches()):
+            store.remote_bin.take_back(batch, list(batch.sizes))
+
+    killed_after(steps, collect)
     if steps % 2:
-        collect(100)
-        assert garbage(store_at(url, tmp_path / "two"), []) == []
-    restore(steps)
-    restore(100)
-    found = store_at(url, tmp_path / "three").get(toy_key())
+        killed_after(100, collect)
+        assert garbage(SharedStore(remote, tmp_path / "two"), []) == []
+    killed_after(steps, restore)
+    killed_after(100, restore)
+    found = SharedStore(remote, tmp_path / "three").get(toy_key())
     assert isinstance(found, Artifact)
     assert payload(found) == payload(ours)
 
