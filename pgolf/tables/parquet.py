@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 
 from pgolf.errors import ResultsError
 from pgolf.store.durable import sync, write_synced
+from pgolf.store.plain_file import require_plain
 from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
+from pgolf.tables.value_check import refuse_impossible
 
 GATHERED = ".gathered"
 # Where earlier versions kept it, inside the table's folder: other programs read every row twice.
@@ -142,12 +144,14 @@ def _open_gathering(
     path: Path, spec: TableSpec, now: Mapping[str, list[int]], schema: pa.Schema
 ) -> dict[str, pa.Table]:
     try:
+        require_plain(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             listed = json.loads((file.schema_arrow.metadata or {})[_LISTED])
             if file.schema_arrow.names != spec.arrow.names:
                 return {}  # of another version
             table = file.read(columns=schema.names).select(schema.names).cast(schema)
-    except (pa.ArrowException, OSError, ValueError, KeyError):
+        refuse_impossible(table, spec)
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, RecursionError):
         return {}
     found, start = {}, 0
     for name, stat, rows in listed:
@@ -167,6 +171,7 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
     """One file's rows in the columns of `schema`."""
     advice = "delete it, and run the recipe again to write its rows anew"
     try:
+        require_plain(path)
         # Not pq.read_table: it would import the data set layer, 0.3 s for nothing.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             present = set(file.schema_arrow.names)
@@ -174,7 +179,7 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
             if missing:
                 raise ResultsError(f"{path} is no {spec.name} table: it lacks {', '.join(missing)}; {advice}")
             found = file.read(columns=[name for name in schema.names if name in present])
-        return pa.Table.from_arrays(
+        table = pa.Table.from_arrays(
             [
                 found.column(field.name).cast(field.type)
                 if field.name in present
@@ -183,8 +188,11 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
             ],
             schema=schema,
         )
-    except (pa.ArrowException, OSError, ValueError, UnicodeError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        refuse_impossible(table, spec)
+        return table
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        first_line = said.splitlines()[0] if said else type(error).__name__
         raise ResultsError(f"{path} cannot be read as a {spec.name} table: {first_line}; {advice}") from error
 
 
