@@ -459,7 +459,7 @@ def _arrow(draw: Random, samples: Sequence[bytes]) -> bytes:
         name, column = table.column_names[place], table.column(place)
         match draw.randrange(7):
             case 0:
-                table = table.set_column(place, name, column.cast(draw.choice((pa.float64(), pa.string(), pa.int64()))))
+                table = table.set_column(place, name, column.cast(draw.choice((pa.float64(), pa.string(), pa.int64())), safe=False))
             case 1:
                 hole = draw.randrange(len(column))
                 table = table.set_column(place, name, pa.array([None if i == hole else v for i, v in enumerate(column.to_pylist())], column.type))
@@ -478,7 +478,7 @@ def _arrow(draw: Random, samples: Sequence[bytes]) -> bytes:
                 except ValueError:
                     metadata[key] = mutated_bytes(draw, metadata[key], samples)[:500]
             case _:
-                table = table.set_column(place, name, pa.array(np.roll(column.to_numpy(), 1)).cast(column.type))
+                table = table.set_column(place, name, pa.array(column.to_pylist()[::-1], column.type))
     return _arrow_bytes(table.replace_schema_metadata(metadata), compression=draw.choice((None, None, "zstd", "lz4")))
 
 
@@ -516,7 +516,10 @@ def _hint_samples(_folder: Path) -> list[bytes]:
     config = HintConfig(orders=_ORDERS, window=_WINDOW, stride=_STRIDE)
     random = np.random.default_rng(3)
     columns = {
-        name: random.integers(0, 5, _PLAN.records).astype(kind.to_pandas_dtype())
+        # No hint: what the trace says of hints then fits.
+        name: (np.full(_PLAN.records, -1) if name.startswith("hint") else random.integers(0, 5, _PLAN.records)).astype(
+            kind.to_pandas_dtype()
+        )
         for name, kind in hint_stage.columns_of(_ORDERS)
     }
     return [_arrow_bytes(pa.table(columns).replace_schema_metadata(_config_metadata(hint_stage.CONFIG_KEY, config)))]
@@ -713,7 +716,7 @@ def _table(draw: Random, samples: Sequence[bytes]) -> bytes:
         match draw.randrange(4):
             case 0:
                 kind = draw.choice((pa.string(), pa.int64(), pa.float64(), pa.binary(), pa.list_(pa.int8()), pa.bool_()))
-                values: Sequence[Any] = [None] * len(table)
+                values: list[Any] = [None] * len(table)
             case 1:
                 table = table.drop_columns([field.name]) if table.num_columns > 1 else table
                 continue

@@ -9,13 +9,24 @@ from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, Signature
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from pgolf.recipes.catalog import recipe_named, with_sections
 from pgolf.recipes.grid_text import MOST_POINTS, refuse_large_grid
+from pgolf.recipes.overrides import validated
 from pgolf.recipes.recipe import Recipe
 from tasks.place import Place
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 SECTIONS = tuple(name for name in Recipe.model_fields if name not in ("name", "description"))
+
+
+class _About(BaseModel):
+    """The parameters that are no sections, checked once more: a program may call a flow's function itself."""
+
+    recipe: str
+    max_points: int
+    place: Place
 
 
 def _parameters() -> Iterator[tuple[Parameter, str]]:
@@ -53,6 +64,7 @@ def asked_for(given: Mapping[str, Any]) -> tuple[Recipe, Place]:
     bound = _SIGNATURE.bind(**given)
     bound.apply_defaults()
     parameters = bound.arguments
-    recipe = with_sections(recipe_named(parameters["recipe"]), {name: parameters[name] for name in SECTIONS})
-    refuse_large_grid(recipe, parameters["max_points"])
-    return recipe, parameters["place"]
+    about = validated(_About, {name: parameters[name] for name in _About.model_fields})
+    recipe = with_sections(recipe_named(about.recipe), {name: parameters[name] for name in SECTIONS})
+    refuse_large_grid(recipe, about.max_points)
+    return recipe, about.place

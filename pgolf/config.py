@@ -1,6 +1,11 @@
 """Base class of every stage's config: frozen, typed, no unknown fields."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+# What every reader of a number, in files and in other languages, holds.
+_MOST_BITS = 63
 
 
 class StageConfig(BaseModel):
@@ -11,3 +16,17 @@ class StageConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @model_validator(mode="after")
+    def _numbers_have_64_bits(self) -> Self:
+        for name in type(self).model_fields:
+            _refuse_larger(getattr(self, name), name)
+        return self
+
+
+def _refuse_larger(value: Any, name: str) -> None:
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError(f"{name} has {value.bit_length():,} bits, a number has at most {_MOST_BITS}")
+    if isinstance(value, tuple):
+        for one in value:
+            _refuse_larger(one, name)

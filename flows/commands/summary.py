@@ -1,5 +1,6 @@
 """What a finished stage made, as one short text for its console line."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from pgolf.run import Fact
@@ -14,7 +15,7 @@ def summary(artifact: Artifact) -> str:
     say = TEXTS.get(artifact.record.stage, _first_facts)
     try:
         return say(facts)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return _first_facts(facts)
 
 
@@ -31,6 +32,8 @@ def short(value: Fact) -> str:
 
 def span(seconds: float) -> str:
     """A time as a person says it: 42 s, 3 min 05 s, 2 h 10 min."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

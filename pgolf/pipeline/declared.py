@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pgolf.counts.config import CountConfig
+from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import canonical_json, digest
 from pgolf.machine.hardware import host_name
 from pgolf.mix.cells import cells_of, members_of
@@ -57,11 +58,24 @@ def declared_of(recipe: Recipe, results: Path, first_score_utc: datetime) -> dic
     first_score_utc: when the first score of this recipe on this text was begun; of older records to the second.
     Raises ResultsError where the table cannot be read.
     """
-    known = [(when, json.loads(headline)) for when, headline in _declarations(recipe, results)]
+    known = [(when, _settings_in(headline, results)) for when, headline in _declarations(recipe, results)]
     is_fine = first_score_utc.microsecond > 0
     in_force = sum((when if is_fine else when.replace(microsecond=0)) <= first_score_utc for when, _ in known) - 1
     mine = json.loads(headline_text(recipe))
     return {name: _declared(known, name, mine[name], in_force) for name in _scorers(recipe)}
+
+
+def _settings_in(headline: str, results: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(headline)
+        if not isinstance(found, dict):
+            raise ValueError(f"it is a {type(found).__name__}")
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(
+            f"{results / DECLARATIONS.name}: a headline, {headline[:60]}, is no JSON object ({error}); delete the file "
+            "that holds it: what it declared is then unknown"
+        ) from None
+    return found
 
 
 def _declared(known: Sequence[tuple[datetime, dict[str, Any]]], name: str, settings: Any, in_force: int) -> Declared:
@@ -135,5 +149,6 @@ def _declarations(recipe: Recipe, results: Path) -> list[tuple[datetime, str]]:
     """When and what, from the first to the last."""
     table = read(results, DECLARATIONS, {"recipe": recipe.name}, columns=["declared_utc", "headline", "run_key"])
     names, headlines = (table.column(name).to_pylist() for name in ("run_key", "headline"))
-    rows = sorted(zip(moments_of(table.column("declared_utc")), names, headlines))
-    return [(when, headline) for when, _, headline in rows if when is not None]
+    moments = moments_of(table.column("declared_utc"))
+    rows = sorted((when, *row) for when, *row in zip(moments, names, headlines) if when is not None)
+    return [(when, headline) for when, _, headline in rows]

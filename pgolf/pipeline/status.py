@@ -10,11 +10,12 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pgolf.machine.gpu_peak import peak_flops
 from pgolf.machine.process import Process
@@ -22,25 +23,39 @@ from pgolf.model.flops import training_flops_per_token
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.pace import left_s
 from pgolf.pipeline.placement import Hardware
-from pgolf.run import Fact, Progress, RunOptions
+from pgolf.run import Progress, RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.durable_folder import make_folder
+from pgolf.store.plain_file import read_plain
 from pgolf.train.config import TrainStageConfig
 
 RUNNING = ".running"
 WRITE_EVERY_S = 1.0
+# Of a status file a few hundred bytes are usual, and of each text in it a screen shows one line.
+_MOST_BYTES = 1 << 20
+_MOST_CHARACTERS = 500
+
+
+def _printable(text: str) -> str:
+    """As a terminal shows it, and not as it would obey it."""
+    return "".join(one if one.isprintable() else " " for one in text[:_MOST_CHARACTERS])
+
+
+# What a file of others may say: it is shown, and reckoned with.
+Shown = Annotated[str, AfterValidator(_printable)]
+Whole = Annotated[int, Field(strict=True, ge=-(1 << 63), lt=1 << 63)]
 
 
 class Training(BaseModel):
     """What is known beforehand of a training run. flops_per_token: of the network, forward and backward."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    steps: int
+    steps: Whole
     clock_limit_s: float | None
-    flops_per_token: int
-    gpu: str | None
-    ranks: int
+    flops_per_token: Whole
+    gpu: Shown | None
+    ranks: Annotated[int, Field(ge=1, le=1 << 20)]
 
 
 class Status(BaseModel):
@@ -50,24 +65,24 @@ class Status(BaseModel):
     line of a log before the first report.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
-    folder: str
-    node: str
-    stage: str
+    folder: Shown
+    node: Shown
+    stage: Shown
     state: Literal["building", "waiting"]
-    process: Process
+    process: Annotated[Process, AfterValidator(lambda process: replace(process, host=_printable(process.host)))]
     began_s: float
     written_s: float
-    note: str = ""
-    unit: str = ""
-    done: int = 0
-    total: int = 0
+    note: Shown = ""
+    unit: Shown = ""
+    done: Whole = 0
+    total: Whole = 0
     reported_s: float | None = None
-    first_done: int = 0
+    first_done: Whole = 0
     first_s: float | None = None
-    first_step: int | None = None
-    facts: Mapping[str, Fact] = {}
+    first_step: Whole | None = None
+    facts: Mapping[Shown, Whole | Annotated[float, Field(allow_inf_nan=False)] | bool | Shown | None] = {}
     training: Training | None = None
 
     @property
@@ -250,6 +265,6 @@ def _files(folder: Path, beginning: str) -> Iterator[Path]:
 
 def _read(path: Path) -> Status | None:
     try:
-        return Status.model_validate_json(path.read_bytes())
+        return Status.model_validate_json(read_plain(path, most_bytes=_MOST_BYTES, follow_links=False))
     except (OSError, ValueError):
         return None

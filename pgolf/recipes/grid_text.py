@@ -31,8 +31,10 @@ from pgolf.mix.product import HINTED, USES, Product
 from pgolf.mix.product import SHORT as VALUES
 from pgolf.recipes.overrides import parse_value, validated
 from pgolf.recipes.recipe import Recipe
+from pgolf.store.plain_file import read_plain
 
 MOST_POINTS = 10_000
+_MOST_FILE_BYTES = 1 << 20
 
 # Short name -> list of a product, those first that most grids name.
 SHORT = {"alpha": "alphas", "order": "orders"} | VALUES | {"mixer": "mixers", "estimator": "estimators"}
@@ -87,7 +89,7 @@ def _from_texts(mix: MixConfig, texts: Sequence[str]) -> tuple[MixConfig, Any]:
         for word in text.split():
             name, equals, value = word.partition("=")
             if not equals or not value:
-                raise ConfigError(f"--grid: {word!r} is not NAME=VALUES; write e.g. alpha=0:0.6:0.05 order=2..9")
+                raise ConfigError(f"--grid: {word[:60]!r} is not NAME=VALUES; write e.g. alpha=0:0.6:0.05 order=2..9")
             if name in values:
                 raise ConfigError(f"--grid {text!r} names {name} twice")
             values[_known(name, [*SHORT, *OTHERS], "--grid")] = parse_value(value)
@@ -105,10 +107,10 @@ def _from_texts(mix: MixConfig, texts: Sequence[str]) -> tuple[MixConfig, Any]:
 
 def _from_file(mix: MixConfig, path: Path) -> MixConfig:
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(read_plain(path, most_bytes=_MOST_FILE_BYTES).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"--grid-file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers of thousands of digits
         raise ConfigError(f"--grid-file {path} is not TOML: {error}") from None
     where = f"--grid-file {path}"
     listed = {_known(name, TABLES, where): _tables(value, name, where) for name, value in tables.items()}
@@ -157,4 +159,4 @@ def _known(name: str, names: Sequence[str], where: str) -> str:
         return name
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-    raise ConfigError(f"{where}: no name {name!r}; {hint}")
+    raise ConfigError(f"{where}: no name {name[:60]!r}; {hint}")

@@ -11,17 +11,26 @@ from pydantic import BaseModel, ValidationError
 from pgolf.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
-INTEGER_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+INTEGER_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})")
 FLOAT_RANGE = re.compile(r"([^:,\s]+):([^:,\s]+):([^:,\s]+)")
 MOST_VALUES = 1_000_000
+_MOST_PROBLEMS = 5
 
 
 def parse_value(text: str) -> Any:
     """The value a person means by `text`.
 
     JSON where it is JSON; `2..7` the integers 2 to 7; `0:0.6:0.05` the numbers from 0 to 0.6 in steps of 0.05, both
-    ends included; `a,b` a list of values; anything else the text itself. Raises ConfigError for an empty range.
+    ends included; `a,b` a list of values; anything else the text itself. Raises ConfigError for an empty range, and for
+    brackets in brackets beyond what Python reads.
     """
+    try:
+        return _value(text)
+    except RecursionError:
+        raise ConfigError(f"{_cut(text)} has brackets in brackets too deep to be read; write it flatter") from None
+
+
+def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -36,7 +45,7 @@ def parse_value(text: str) -> Any:
     if text.startswith("(") and text.endswith(")"):  # as Python writes a tuple
         text = text[1:-1] + ","
     if "," in text:
-        return [parse_value(part.strip()) for part in text.split(",") if part.strip()]
+        return [_value(part.strip()) for part in text.split(",") if part.strip()]
     return text
 
 
@@ -46,7 +55,7 @@ def _float_range(text: str, *ends: str) -> list[float]:
         steps = (last - first) / step
         whole = round(steps)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise ConfigError(f"{text} is not a range; write FIRST:LAST:STEP, e.g. 0:0.6:0.05") from None
+        raise ConfigError(f"{_cut(text)} is not a range; write FIRST:LAST:STEP, e.g. 0:0.6:0.05") from None
     if not 0 <= whole < MOST_VALUES or abs(steps - whole) > 1e-6:
         raise ConfigError(f"{text}: {steps:g} steps from {first:g} to {last:g}; choose a step that divides the range")
     # Rounded to 12 digits, so that 0.05 * 3 is the 0.15 a person would have written: it names a cell and enters a key.
@@ -62,7 +71,7 @@ def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
-            raise ConfigError(f"{override!r} is not NAME=VALUE; write e.g. --set train.steps=200")
+            raise ConfigError(f"{_shown(override)} is not NAME=VALUE; write e.g. --set train.steps=200")
         _place(config, data, path.strip(), parse_value(text.strip()))
     return validated(type(config), data)
 
@@ -72,16 +81,27 @@ def validated(model: type[Model], data: Any, where: str = "") -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        problems = error.errors(include_url=False)
         lines = []
-        for problem in error.errors():
-            path = ".".join(str(part) for part in ([where] if where else []) + list(problem["loc"]))
+        for problem in problems[:_MOST_PROBLEMS]:
+            path = ".".join(_cut(str(part)) for part in ([where] if where else []) + list(problem["loc"]))
             got = "" if problem["type"] == "missing" else f" (got {_shown(problem['input'])})"
             lines.append(f"{path or model.__name__}: {problem['msg'].removeprefix('Value error, ')}{got}")
+        if len(problems) > _MOST_PROBLEMS:
+            lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
         raise ConfigError("\n".join(lines)) from None
+    except (ValueError, RecursionError) as error:  # what cannot even be told of: text without a form in UTF-8
+        raise ConfigError(f"{where or model.__name__}: {error}") from None
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        return _cut(repr(value))
+    except (RecursionError, ValueError):  # nested too deep, or a number of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -117,7 +137,7 @@ def _section(annotation: Any, data: dict[str, Any], where: str) -> BaseModel | N
 def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: Any) -> str:
     prefix = ".".join(before)
     if not isinstance(level, BaseModel):
-        return f"{path}: {prefix} is {_shown(level)} and has no fields"
+        return f"{_cut(path)}: {prefix} is {_shown(level)} and has no fields"
     known = list(type(level).model_fields)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if not close:  # perhaps the right field of another section
@@ -125,7 +145,7 @@ def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: 
     else:
         close = [f"{prefix}.{match}".removeprefix(".") for match in close]
     hint = f"did you mean {' or '.join(close)}?" if close else f"known here: {', '.join(known)}"
-    return f"no field {path}; {hint}"
+    return f"no field {_cut(path)}; {hint}"
 
 
 def field_paths(config: BaseModel, prefix: str = "") -> list[str]:

@@ -1,9 +1,7 @@
 """`record.json` of an output: its key, its provenance, and size and digest of each of its files."""
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pgolf.errors import StoreError
 from pgolf.identity.fingerprint import digest
+from pgolf.store.plain_file import read_plain
 
 RECORD_FILE = "record.json"
 # Fields that say when, where and on what hardware an output was made.
@@ -111,7 +110,7 @@ def read_record(folder: Path) -> Record:
     Raises StoreError if it is missing, is not a record, or names a file outside its own folder.
     """
     try:
-        return parse_record(_plain_content(folder / RECORD_FILE))
+        return parse_record(read_plain(folder / RECORD_FILE, most_bytes=MAX_RECORD_BYTES, follow_links=False))
     except FileNotFoundError:
         raise StoreError(f"{RECORD_FILE} missing") from None
     except OSError as error:
@@ -167,12 +166,3 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("duplicate name")
     return found
-
-
-def _plain_content(path: Path) -> bytes:
-    """Read a regular file without following a link or blocking on a pipe or device."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StoreError(f"{RECORD_FILE} is not a regular file")
-        return file.read(MAX_RECORD_BYTES + 1)

@@ -22,10 +22,12 @@ import pyarrow.parquet as pq
 from pgolf.errors import ResultsError
 from pgolf.store.durable import sync, write_synced
 from pgolf.store.durable_folder import make_folder
+from pgolf.store.plain_file import open_plain
 from pgolf.tables.columns import to_column
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
 from pgolf.tables.seal import is_sealed, sealed
+from pgolf.tables.value_check import refuse_impossible
 
 GATHERED = ".gathered"
 # Where earlier versions kept it, inside the table's folder: other programs read every row twice.
@@ -157,7 +159,8 @@ def _open_gathering(
             if file.schema_arrow.names != spec.arrow.names:
                 return {}  # of another version
             table = file.read(columns=schema.names).select(schema.names).cast(schema)
-    except (pa.ArrowException, OSError, ValueError, KeyError):
+        refuse_impossible(table, spec)
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, RecursionError):
         return {}
     found, start = {}, 0
     for name, stat, rows in listed:
@@ -169,9 +172,8 @@ def _open_gathering(
 
 def _content(path: Path) -> bytes:
     """A file's bytes. Raises OSError for what is no file: a pipe would be waited for, and a device has no end."""
-    if not path.is_file():
-        raise OSError("it is not a file" if os.path.lexists(path) else "it is no longer there")
-    return path.read_bytes()
+    with open_plain(path) as file:
+        return file.read()
 
 
 def _stat_of(path: Path) -> list[int]:
@@ -198,7 +200,7 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
             if missing:
                 raise ResultsError(f"{path} is no {spec.name} table: it lacks {', '.join(missing)}; {advice}")
             found = file.read(columns=[name for name in schema.names if name in present])
-        return pa.Table.from_arrays(
+        table = pa.Table.from_arrays(
             [
                 found.column(field.name).cast(field.type)
                 if field.name in present
@@ -207,8 +209,11 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
             ],
             schema=schema,
         )
-    except (pa.ArrowException, OSError, ValueError, UnicodeError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        refuse_impossible(table, spec)
+        return table
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        first_line = said.splitlines()[0] if said else type(error).__name__
         raise ResultsError(f"{path} cannot be read as a {spec.name} table: {first_line}; {advice}") from error
 
 
