@@ -55,12 +55,10 @@ def full_disk(folders: Sequence[Path]) -> str:
     """Which of the folders has no room left, and how much there is; of several the fullest."""
     known = [(_free_bytes(folder), folder) for folder in dict.fromkeys(map(_nearest, folders))]
     free_bytes, folder = min(known)
-    if free_bytes >= ALMOST_FULL_BYTES:
-        named = ", ".join(f"{folder} has {free_bytes:,} bytes free" for free_bytes, folder in known)
-        return f"no space left on a disk, or a quota is used up ({named}): free some, and run again"
+    quota = ", so that a quota may be used up" if free_bytes >= ALMOST_FULL_BYTES else ""
     return (
-        f"no space left in {folder} ({free_bytes:,} bytes free): free some there, or choose a folder on another disk "
-        "(--store, --results, TMPDIR or HOME, whichever this is), and run again"
+        f"no space left in {folder} ({free_bytes:,} bytes free{quota}): free some there, or choose a folder on "
+        "another disk (--store, --results, TMPDIR or HOME, whichever this is), and run again"
     )
 
 

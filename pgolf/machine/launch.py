@@ -102,11 +102,11 @@ def run_ranks(
             ) from error
         finally:
             _end(process, grace_s)
-    if exit_code != 0:
-        if DISK_FULL in map(int, _EXIT_CODES.findall("\n".join(last_lines))) or is_full(log_path.parent):
-            raise StoreFull(f"a rank of {module} ended: {full_disk([log_path.parent, Path(tempfile.gettempdir())])}")
-        limits = limits_in_force()
-        raise LaunchError(_failure_message(module, processes, exit_code, last_lines) + (limits and f"\n  {limits}"))
+        if exit_code != 0:
+            if DISK_FULL in map(int, _EXIT_CODES.findall("\n".join(last_lines))) or is_full(log_path.parent):
+                raise StoreFull(f"a rank of {module} ended: {full_disk([log_path.parent])}")
+            limits = limits_in_force()
+            raise LaunchError(_failure_message(module, processes, exit_code, last_lines) + (limits and f"\n  {limits}"))
 
 
 def _with_our_code(environment: Mapping[str, str], folder: str) -> dict[str, str]:

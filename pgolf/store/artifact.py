@@ -577,9 +577,9 @@ def store_error(error: Exception, root: Path) -> StoreError:
             return StoreFull(f"{full_disk([Path(tempfile.gettempdir())])}; nothing was published")
         free_bytes = shutil.disk_usage(root if root.exists() else root.parent).free
         return StoreFull(
-            f"no space left for {root} ({free_bytes:,} bytes free); nothing was published. "
-            "Free space (`pgolf gc --delete` removes what no result refers to; --now does so at once, without the bin, "
-            "and --empty-bin empties that) or choose another --store"
+            f"no space left for {root} ({free_bytes:,} bytes free, without its unfinished files); nothing was "
+            "published. Free space (`pgolf gc --delete` removes what no result refers to; --now does so at once, "
+            "without the bin, and --empty-bin empties that) or choose another --store"
         )
     if lack := lack_of(error, [root]):
         return StoreError(f"the store {root} cannot be used: {lack}")

@@ -82,11 +82,11 @@ def test_memory_is_known_by_every_librarys_words(error):
 )
 def test_a_full_disk_is_known_by_every_librarys_words_and_named_with_what_is_free(tmp_path, monkeypatch, error):
     assert no_space(error)
-    assert "a quota is used up" in lack_of(error, [tmp_path])
+    assert "so that a quota may be used up" in lack_of(error, [tmp_path])
     monkeypatch.setattr(lack, "_free_bytes", lambda folder: 12_345 if folder == tmp_path else 10**9)
     assert f"no space left in {tmp_path} (12,345 bytes free)" in lack_of(error, [tmp_path / "new"])
     error.filename = "/dev/shm/x"
-    assert "/dev/shm has 1,000,000,000 bytes free" in lack_of(error, [tmp_path])
+    assert "no space left in /dev/shm (1,000,000,000 bytes free" in lack_of(error, [tmp_path])
     assert "12,345 bytes free" in full_disk([tmp_path, tmp_path / "a", tmp_path.parent])
 
 
