@@ -37,16 +37,15 @@ FEW_FILES = 1
 
 @dataclass(frozen=True)
 class Target:
-    """A file, where bits of it may be flipped (None: everywhere), and what reading it comes to."""
+    """A file, what reading it comes to, and from which byte on bits of it are flipped."""
 
-    name: str
     path: Path
     read: Callable[[], str]
     first_byte: Callable[[bytes], int] = lambda _content: 0
 
 
-def made_up_store(folder: Path, runs: int = RUNS) -> None:
-    """Write a store with its indexes, files from outside with theirs, and the tables of some runs."""
+def made_up_indexes(folder: Path, runs: int = RUNS) -> dict[str, Target]:
+    """Write a store with its indexes, and files from outside with theirs."""
     store = folder / "store"
     nodes = pipeline(recipe_named("demo"))
     for number in range(runs):
@@ -57,31 +56,14 @@ def made_up_store(folder: Path, runs: int = RUNS) -> None:
     for path in whole.artifacts():
         assert isinstance(whole.inspect(path), Artifact)
     whole.save_memo()
-    outside = folder / "outside"
-    outside.mkdir()
+    records = list(whole.records())
+    outside = [folder / f"{number}.jsonl" for number in range(FILES)]
     sources = Memo(store / ".sources.sqlite")
-    for number in range(FILES):
-        (outside / f"{number}.jsonl").write_text(f"document {number}\n")
-    for path in sorted(outside.iterdir()):
+    for number, path in enumerate(outside):
+        path.write_text(f"document {number}\n")
         sources.sha256(path)
     sources.save()
-    for results in ("results", "many"):
-        make_tables(folder / results, 1)
-    table = parquet.read(folder / "many", SCORES)
-    place = table.schema.get_field_index("run_key")
-    field = table.schema.field("run_key")
-    for number in range(1, 2 + FEW_FILES):
-        keys = pa.array([f"run-{number}"] * table.num_rows)
-        parquet.append_table(folder / "many", SCORES, f"run-{number}", table.set_column(place, field, keys))
-    parquet.read(folder / "many", SCORES)
-
-
-def targets(folder: Path) -> dict[str, Target]:
-    """What to flip bits in, by name."""
-    store, outside = folder / "store", sorted((folder / "outside").iterdir())
-    records, digests = list(Store(store).records()), [sha256_file(path) for path in outside]
-    rows, many = parquet.read(folder / "results", SCORES), parquet.read(folder / "many", SCORES)
-    one = next((folder / "results" / SCORES.name).glob("*.parquet"))
+    digests = [sha256_file(path) for path in outside]
 
     def look_at_outputs() -> str:
         opened = Store(store)
@@ -95,21 +77,37 @@ def targets(folder: Path) -> dict[str, Target]:
         memo = Memo(store / ".sources.sqlite")
         return "right" if [memo.sha256(path) for path in outside] == digests else "wrong"
 
+    return {
+        ".memo.sqlite": Target(store / ".memo.sqlite", look_at_outputs),
+        ".records.sqlite": Target(store / ".records.sqlite", read_records),
+        ".sources.sqlite": Target(store / ".sources.sqlite", hash_sources),
+    }
+
+
+def made_up_tables(folder: Path) -> dict[str, Target]:
+    """Write the scores of one run, and those of some with what is gathered of them."""
+    for results in ("results", "many"):
+        make_tables(folder / results, 1)
+    table = parquet.read(folder / "many", SCORES)
+    place = table.schema.get_field_index("run_key")
+    field = table.schema.field("run_key")
+    for number in range(1, 2 + FEW_FILES):
+        keys = pa.array([f"run-{number}"] * table.num_rows)
+        parquet.append_table(folder / "many", SCORES, f"run-{number}", table.set_column(place, field, keys))
+    rows, many = parquet.read(folder / "results", SCORES), parquet.read(folder / "many", SCORES)
+    one = next((folder / "results" / SCORES.name).glob("*.parquet"))
+
     def read_table() -> str:
         return "right" if parquet.read(folder / "results", SCORES).equals(rows) else "wrong"
 
     def read_gathered() -> str:
         return "right" if parquet.read(folder / "many", SCORES).equals(many) else "wrong"
 
-    found = (
-        Target(".memo.sqlite", store / ".memo.sqlite", look_at_outputs),
-        Target(".records.sqlite", store / ".records.sqlite", read_records),
-        Target(".sources.sqlite", store / ".sources.sqlite", hash_sources),
-        Target("table", one, read_table),
-        Target("table's footer", one, read_table, _footer_begins),
-        Target("gathered", folder / "many" / parquet.GATHERED / SCORES.name, read_gathered),
-    )
-    return {target.name: target for target in found}
+    return {
+        "table": Target(one, read_table),
+        "table's footer": Target(one, read_table, _footer_begins),
+        "gathered": Target(folder / "many" / parquet.GATHERED / SCORES.name, read_gathered),
+    }
 
 
 def _footer_begins(content: bytes) -> int:
@@ -155,9 +153,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, settled(), gathering():
-        made_up_store(Path(made))
+        targets = made_up_indexes(Path(made)) | made_up_tables(Path(made))
         print(f"{'file':<18}{'flips':>7}" + "".join(f"{outcome:>9}" for outcome in OUTCOMES), flush=True)
-        for name, target in targets(Path(made)).items():
+        for name, target in targets.items():
             if options.only and name not in options.only:
                 continue
             found = [outcome for _bit, outcome in flipped(target, options.flips, options.seed)]

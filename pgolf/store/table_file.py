@@ -22,8 +22,8 @@ _BUSY_S = 5.0
 _SEAL = "seal"
 # What another process does, or a full disk; all else that SQLite complains of is a damaged file.
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
-# What a reader complains of where a writer was killed: the next writer clears up.
-_UNFINISHED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+# What a reader complains of where a writer was killed, has only begun, or knew another layout: the next one clears up.
+_UNFINISHED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_ERROR})
 # An error's own text may be none once a bit of the schema has changed; and a length may be far too large.
 _FAILURES = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 # What SQLite keeps beside a file while it writes: left alone, it would be played into a new file of that name.

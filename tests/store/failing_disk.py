@@ -24,11 +24,13 @@ def ignore(_kind: str, _path: str) -> None:
     """No hook."""
 
 
-def failing(number: int, code: int, *, and_on: bool = False) -> Hook:
-    """A hook before changes that fails the one of this number, or all from it on, with an errno."""
+def failing(number: int, code: int, *, and_on: bool = False, reads: bool = False) -> Hook:
+    """A hook that fails the change, or reads: the read, of this number, or all from it on, with an errno."""
     left = [number]
 
     def fail(kind: str, path: str) -> None:
+        if (kind == "read") != reads:
+            return
         left[0] -= 1
         if left[0] == -1 or (left[0] < 0 and and_on):
             raise OSError(code, os.strerror(code), *([] if kind in _NAMELESS else [path]))
@@ -38,7 +40,10 @@ def failing(number: int, code: int, *, and_on: bool = False) -> Hook:
 
 @contextmanager
 def watched(folder: Path, before: Hook, after: Hook = ignore) -> Iterator[None]:
-    """Call the hooks with kind (of the function) and path of each change below the folder; `before` may raise."""
+    """Call the hooks with kind (of the function) and path of each change below the folder; `before` may raise.
+
+    `before` is told of each file that is opened to read, too.
+    """
     root = os.path.join(os.path.realpath(folder), "")
     seeing = [True]
 
@@ -84,10 +89,10 @@ def watched(folder: Path, before: Hook, after: Hook = ignore) -> Iterator[None]:
             return written
 
     def open_file(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **named: Any) -> Any:
-        if isinstance(file, int) or not _WRITING & set(mode):
-            return real_open(file, mode, buffering, *rest, **named)
-        path = os.path.abspath(os.fsdecode(file))
-        if not path.startswith(root):
+        path = "" if isinstance(file, int) else os.path.abspath(os.fsdecode(file))
+        if not _WRITING & set(mode) and os.path.isfile(path):
+            see(before, "read", path)
+        if not _WRITING & set(mode) or not path.startswith(root):
             return real_open(file, mode, buffering, *rest, **named)
         see(before, "open", path)
         raw = File(path, mode.replace("b", "").replace("t", ""))
@@ -100,6 +105,8 @@ def watched(folder: Path, before: Hook, after: Hook = ignore) -> Iterator[None]:
     def open_descriptor(path: Any, flags: int, *rest: Any, **named: Any) -> int:
         name = os.path.abspath(os.fsdecode(path))
         new = bool(flags & os.O_CREAT) and not os.path.lexists(name)
+        if not new and os.path.isfile(name):
+            see(before, "read", name)
         if new:
             see(before, "open", name)
         descriptor: int = real_os_open(path, flags, *rest, **named)

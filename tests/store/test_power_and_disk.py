@@ -4,12 +4,12 @@ reported is there, the error is ours, and a rerun ends with the same bytes.
 
 import errno
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pgolf.errors import PgolfError
-from pgolf.identity.stage import StageKey
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.status import StatusFile
 from pgolf.run import RunOptions
@@ -53,36 +53,38 @@ def run(folder: Path, reported: set[str] | None = None) -> None:
         reported.add(name)
     memo.save()
     store.save_memo()
-    assert [record.node for record in store.records()] == sorted(KEYS, key=lambda name: KEYS[name].folder)
+    assert {record.node for record in store.records()} <= {*KEYS}
     append(folder / "results", SCORES, "run1", ROWS)
     reported.add("rows")
 
 
-def content_of(folder: Path, key: StageKey) -> dict[str, bytes] | None:
-    """Payload of a verified output; None if there is none. A damaged one is no state that a run may leave."""
-    found = Store(folder / "store").look(key)
-    if found is None:
-        return None
-    assert isinstance(found, Artifact), found
-    return {name: (found.path / name).read_bytes() for name in found.record.files}
-
-
-def assert_nothing_is_half(folder: Path, whole: Path, reported: set[str]) -> None:
+def found_in(folder: Path) -> dict[str, object]:
+    """Payloads by output and the rows, as they are read; a damaged output is no state that a run may leave."""
+    store, found = Store(folder / "store"), {}
     for name, key in KEYS.items():
-        found = content_of(folder, key)
-        assert found == content_of(whole, key) or (found is None and name not in reported), name
-        begun = Store(folder / "store").unfinished(key) / "begun"
-        assert load(begun) in (None, b"1")
-    rows = read(folder / "results", SCORES).to_pylist()
-    assert rows == read(whole / "results", SCORES).to_pylist() or (rows == [] and "rows" not in reported)
+        output = store.look(key)
+        assert output is None or isinstance(output, Artifact), output
+        found[name] = output and {name: (output.path / name).read_bytes() for name in output.record.files}
+        assert load(store.unfinished(key) / "begun") in (None, b"1")
+    return found | {"rows": read(folder / "results", SCORES).to_pylist()}
+
+
+def assert_nothing_is_half(folder: Path, whole: dict[str, object], reported: set[str]) -> None:
+    for name, found in found_in(folder).items():
+        assert found == whole[name] or (not found and name not in reported), name
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
+def undisturbed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
     folder.mkdir()
     run(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(undisturbed) -> dict[str, object]:
+    return found_in(undisturbed)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,23 @@ def test_a_disk_that_fails_at_any_change_leaves_nothing_half_and_a_rerun_complet
             except Exception as error:
                 error.add_note(f"{kind} of {path} failed with {errno.errorcode[code]}; {folder}")
                 raise
+
+
+def test_a_file_that_cannot_be_read_ends_no_run_with_an_error_that_is_not_ours(tmp_path, undisturbed, whole):
+    folder, read_files = tmp_path / "run", []
+    shutil.copytree(undisturbed, folder)
+    with watched(folder, lambda kind, path: read_files.append(path) if kind == "read" else None):
+        run(folder)
+    for number, path in enumerate(read_files):
+        shutil.rmtree(folder)
+        shutil.copytree(undisturbed, folder)
+        try:
+            run_on(folder, failing(number, errno.EIO, reads=True))
+            assert run_on(folder, ignore) == "done"
+            assert_nothing_is_half(folder, whole, DONE)
+        except Exception as error:
+            error.add_note(f"{path} could not be read")
+            raise
 
 
 @pytest.fixture(scope="module")

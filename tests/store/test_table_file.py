@@ -195,9 +195,8 @@ def test_a_file_of_another_user_is_kept(path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory) -> Iterator[dict[str, flips.Target]]:
-    with flips.settled(), flips.gathering():
-        flips.made_up_store(tmp_path_factory.getbasetemp() / "flips", runs=1)
-        yield flips.targets(tmp_path_factory.getbasetemp() / "flips")
+    with flips.settled():
+        yield flips.made_up_indexes(tmp_path_factory.mktemp("flips"), runs=1)
 
 
 @pytest.mark.parametrize("name", [".memo.sqlite", ".sources.sqlite", ".records.sqlite"])

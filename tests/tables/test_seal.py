@@ -72,9 +72,8 @@ def test_a_lost_sector_is_an_error_wherever_it_lies(path, place, fill):
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory) -> Iterator[dict[str, flips.Target]]:
-    with flips.settled(), flips.gathering():
-        flips.made_up_store(tmp_path_factory.getbasetemp() / "flips", runs=1)
-        yield flips.targets(tmp_path_factory.getbasetemp() / "flips")
+    with flips.gathering():
+        yield flips.made_up_tables(tmp_path_factory.mktemp("flips"))
 
 
 @pytest.mark.parametrize(
