@@ -80,7 +80,7 @@ def lease_notes(steps: Sequence[Step]) -> Iterator[str]:
     """
     todo = [step.node.config for step in steps if step.action != "reuse"]
     folder = lease_dir()
-    if os.environ.get(SETTING):
+    if todo and os.environ.get(SETTING):
         yield f"{SETTING} is set: devices are leased in {folder}, and only among jobs that have set it to the same"
     elif any(isinstance(config, TrainStageConfig) and config.train.clock_limit_s is not None for config in todo):
         yield from filter(None, [apart(folder)])
