@@ -38,6 +38,7 @@ _SYSTEM = (
 _LEADS_ELSEWHERE = ("/proc/", "/dev/")  # links to folders and files of processes
 _NOT_OF_SYSTEM = ("/dev/shm/", "/dev/mqueue/")
 _COMPILED = ("/torchinductor_", "/.triton/", "/.nv/", "/.cache/torch/kernels/", "/.cache/numba/")
+_COMPILERS = ("torch._dynamo", "torch._inductor", "torch._sources", "torch.jit", "triton", "numba")
 _COMPILED_BY_PYTHON = (".pyc", ".nbi", ".nbc")
 # Modules of the standard library that know themselves which files of the system they read.
 _OF_THE_SYSTEM = frozenset(
@@ -180,13 +181,15 @@ class Watch:
         folder, name = os.path.split(path)
         if name in _METADATA and folder.endswith(_METADATA_FOLDERS):
             return
-        by_library = _is_library(self._reader())
+        reader = self._reader()
+        by_library = _is_library(reader)
         if self._is_of_distribution(path):
             return
         if by_library and (_is_systems(path) or _is_compiled(path)):
             return
         ours = {file.path for file in CODE.files.values()} if by_library else set()
-        if self._shows_lines() and path in ours | self._files_of_stack():
+        compiles = by_library and reader is not None and _belongs_to(reader, _COMPILERS)
+        if (compiles or self._shows_lines()) and path in ours | self._files_of_stack():
             return  # a line of the stack is shown, or a compiler looks at the source of what it compiles
         if _is_systems(path) and self._asks_the_system():
             return

@@ -171,6 +171,10 @@ ALLOWED = {
     "a traceback": (
         "    import traceback\n    try: 1 / 0\n    except ZeroDivisionError: return '11' + traceback.format_exc()"
     ),
+    "a compiled function": (
+        "    import torch\n    made = torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1))\n"
+        "    return '11' + str(made)"
+    ),
     "a compiled loop": "    import numba\n    return str(numba.njit(lambda x: x + 1)(10))",
 }
 
