@@ -63,7 +63,10 @@ def run_ranks(
     """
     began_s = time.monotonic()
     deadline_s = None if timeout_s is None else began_s + timeout_s
-    with tempfile.TemporaryDirectory(prefix=".ranks-", dir=log_path.parent) as rank_logs, log_path.open("w") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix=".ranks-", dir=log_path.parent) as rank_logs,
+        log_path.open("w", encoding="utf-8") as log,
+    ):
         process = subprocess.Popen(
             [
                 *(sys.executable, "-u", "-m", __name__, str(os.getpid())),

@@ -199,7 +199,7 @@ class StatusFile:
         unfinished = self._path.with_suffix(".tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(text)
+            unfinished.write_bytes(text.encode())
             unfinished.replace(self._path)
         except OSError:
             with suppress(OSError):
