@@ -13,7 +13,7 @@ from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
 from pgolf.pipeline.preflight import check_run
 from pgolf.pipeline.referring import note_results
 from pgolf.pipeline.revisions import pin
-from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.train.config import TrainStageConfig
@@ -70,7 +70,8 @@ def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, eval
         refuse_all_but_evaluation(steps)
     check_run(recipe, steps, run, store=place.store, results=place.results, evaluation_only=evaluation_only)
     pinned.refuse_unasked()
-    declare(recipe, place.results)
+    reused = [step.artifact.record for step in steps if step.node.stage is SCORE and step.artifact is not None]
+    declare(recipe, place.results, scored_utc=[record.started_utc for record in reused])
     return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps)))
 
 

@@ -88,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit(close_outputs(asked.code if isinstance(asked.code, int) else 0))
     except PgolfError as error:
         tell(f"{type(error).__name__}: {error}")
+        lack = lack_of(error.__cause__) if error.__cause__ is not None else None
+        if lack is not None and lack not in str(error):
+            tell(f"  {lack}")
         exit_code = error.exit_code
     except KeyboardInterrupt:
         tell("interrupted; finished stages are kept and will be reused")

@@ -30,7 +30,7 @@ def run(job: Job, ranks: Ranks, device: torch.device) -> None:
     if ranks.rank == 0:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         ledger = Ledger(device=name, phases_s=scoring.phases_s, facts=scoring.facts)
-        (job.out / LEDGER_FILE).write_text(ledger.model_dump_json())
+        (job.out / LEDGER_FILE).write_bytes(ledger.model_dump_json().encode())
 
 
 def _report(done: int, total: int, facts: Mapping[str, Fact]) -> None:

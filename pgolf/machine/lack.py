@@ -17,6 +17,7 @@ DISK_FULL = 28
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # On a full disk: what is left is less than one write of ours, or belongs to root alone.
 ALMOST_FULL_BYTES = 1 << 20
+_USUAL_FILES = 1024  # what systems allow a process from the start
 _FULL = ("No space left on device", "os error 28", "database or disk is full", "Disk quota exceeded")
 _TOO_LARGE = ("File too large", "os error 27")
 _TOO_MANY = ("Too many open files", "os error 24")
@@ -69,12 +70,16 @@ def is_full(folder: Path) -> bool:
 
 def limits_in_force() -> str:
     """The limits of this process that a program could have met unsaid, as one sentence; empty where there are none."""
-    wanted = {"-v": (resource.RLIMIT_AS, "bytes of memory"), "-f": (resource.RLIMIT_FSIZE, "bytes per file")}
-    found = [
-        f"ulimit {option} allows {soft:,} {unit}"
-        for option, (number, unit) in wanted.items()
-        if (soft := resource.getrlimit(number)[0]) != resource.RLIM_INFINITY
-    ]
+    known = {
+        "-v": (resource.RLIMIT_AS, "bytes of memory", None),
+        "-f": (resource.RLIMIT_FSIZE, "bytes per file", None),
+        "-n": (resource.RLIMIT_NOFILE, "open files", _USUAL_FILES),
+    }
+    found = []
+    for option, (number, unit, usual) in known.items():
+        soft = resource.getrlimit(number)[0]
+        if soft != resource.RLIM_INFINITY and (usual is None or soft < usual):
+            found.append(f"ulimit {option} allows {soft:,} {unit}")
     return f"{' and '.join(found)}; if that was too little, raise it and run again" if found else ""
 
 

@@ -66,7 +66,7 @@ def run_ranks(
     with (
         tempfile.TemporaryDirectory(prefix=".ranks-", dir=log_path.parent) as rank_logs,
         _folder_for_code(rank_logs) as code,
-        log_path.open("w") as log,
+        log_path.open("w", encoding="utf-8") as log,
     ):
         process = subprocess.Popen(
             [

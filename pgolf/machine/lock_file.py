@@ -169,7 +169,7 @@ class _Word:
     def ours(cls) -> Self:
         process = Process.here()
         command = " ".join([os.path.basename(sys.argv[0] or "python"), *sys.argv[1:3]])
-        since_utc = datetime.now(UTC).isoformat(timespec="seconds")
+        since_utc = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         return cls(
             **{name: getattr(process, name) for name in Process.__slots__},
             user=_name_of(os.geteuid()),
@@ -187,7 +187,7 @@ class _Word:
         try:
             said = json.loads(os.pread(descriptor, _MOST_BYTES, 0))
             texts = {name: _plain(str(said[name])) for name in cls.__slots__ if name != "pid"}
-            datetime.fromisoformat(texts["since_utc"])
+            datetime.strptime(texts["since_utc"], "%Y-%m-%d %H:%M:%S UTC")
             return cls(pid=int(said["pid"]), **texts)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from pgolf.mix.product import ONE_ORDER, Cell
 from pgolf.recipes.recipe import Recipe
 from pgolf.tables.columns import moments_of
 from pgolf.tables.parquet import append, read
-from pgolf.tables.schema import DECLARATIONS
+from pgolf.tables.schema import DECLARATIONS, SCORES
 
 # Settings of counts and hints that are those of the evaluation and not of a mixture.
 _OF_EVALUATION = {"window", "stride", "tail"}
@@ -37,17 +37,23 @@ class Declared:
     before_scoring: bool
 
 
-def declare(recipe: Recipe, results: Path) -> None:
+def declare(recipe: Recipe, results: Path, *, scored_utc: Sequence[str] = ()) -> None:
     """Note under `results` that this recipe's headline is declared now, unless it is in force already.
 
-    A grid that holds no declared scorer declares nothing.
+    A grid that holds no declared scorer declares nothing. scored_utc: when scores that the run reuses were begun.
     Raises ResultsError where the table cannot be read or written.
     """
     headline = headline_text(recipe)
     known = _declarations(recipe, results)
     if (known and known[-1][1] == headline) or not _scorers(recipe):
         return
-    now = datetime.now(UTC)
+    # After a clock was set back, too, what is declared later is later than what was declared and scored before.
+    scored = [*map(datetime.fromisoformat, scored_utc), *_scored(recipe, results)]
+    earliest = [
+        *(when + timedelta(microseconds=1) for when, _ in known),
+        *(when + timedelta(seconds=1) for when in scored),
+    ]
+    now = max(datetime.now(UTC), *earliest) if earliest else datetime.now(UTC)
     row = {"recipe": recipe.name, "headline": headline, "declared_utc": now, "host": host_name()}
     append(results, DECLARATIONS, f"{recipe.name}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", [row])
 
@@ -143,6 +149,12 @@ def _scorers(recipe: Recipe) -> dict[str, Any]:
 
 def _settings(cell: Cell) -> dict[str, Any]:
     return {name: value for name, value in asdict(cell).items() if value is not None}
+
+
+def _scored(recipe: Recipe, results: Path) -> list[datetime]:
+    """When the scores in the tables were begun, whatever the text."""
+    table = read(results, SCORES, {"recipe": recipe.name}, columns=["started_utc"])
+    return [when for when in moments_of(table.column("started_utc")) if when is not None]
 
 
 def _declarations(recipe: Recipe, results: Path) -> list[tuple[datetime, str]]:

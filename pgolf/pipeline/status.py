@@ -215,7 +215,7 @@ class StatusFile:
         unfinished = self._path.with_suffix(".tmp")
         try:
             make_folder(self._folder)
-            unfinished.write_text(text)
+            unfinished.write_bytes(text.encode())
             unfinished.replace(self._path)
         except OSError:
             with suppress(OSError):

@@ -35,7 +35,7 @@ def run_reporting_errors(work: Callable[[], None], out: Path, rank: int) -> int:
         failure = Failure(kind=(type(error) if isinstance(error, PgolfError) else MachineError).__name__, message=said)
         try:
             print_line(f"{failure.kind}: {said}")
-            (out / FAILURE_FILE.format(rank=rank)).write_text(failure.model_dump_json())
+            (out / FAILURE_FILE.format(rank=rank)).write_bytes(failure.model_dump_json().encode())
         except OSError as unwritten:
             return DISK_FULL if no_space(unwritten) else 1
         return 1

@@ -35,7 +35,7 @@ def run_job(
     holds. Raises the PgolfError reported by the lowest rank, else StoreFull or LaunchError.
     """
     job_path = job.out / JOB_FILE
-    job_path.write_text(job.model_dump_json())
+    job_path.write_bytes(job.model_dump_json().encode())
     output = _RankOutput(run, on_progress, is_last)
     try:
         run_ranks(

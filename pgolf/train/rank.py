@@ -78,7 +78,7 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
         interrupted=start is not None and config.clock_limit_s is not None,
         losses=losses,
     )
-    (job.out / LEDGER_FILE).write_text(ledger.model_dump_json(indent=1))
+    (job.out / LEDGER_FILE).write_bytes(ledger.model_dump_json(indent=1).encode())
 
 
 class _Phases:

@@ -12,7 +12,7 @@ from flows.commands import cli, recipes_command, show_command, streams
 from flows.commands.cli import main
 from flows.commands.console import Console
 from flows.commands.streams import show_plainly
-from pgolf.errors import DataError
+from pgolf.errors import DataError, ResultsError
 
 
 @contextmanager
@@ -135,6 +135,17 @@ def test_what_the_machine_lacks_ends_a_command_with_its_name_and_no_trace(monkey
     monkeypatch.setattr(recipes_command, "execute", fail)
     assert main(["recipes"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_error_that_was_raised_from_a_lack_names_it_too(monkeypatch, capsys):
+    def fail(_arguments):
+        raise ResultsError("t.parquet could not be written") from OSError(27, "File too large", "t.parquet")
+
+    monkeypatch.setattr(recipes_command, "execute", fail)
+    assert main(["recipes"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "ResultsError: t.parquet could not be written"
+    assert "a file would be larger than this process may write" in second
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch):

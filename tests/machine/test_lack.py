@@ -31,6 +31,7 @@ def test_too_many_open_files_names_the_limit(tmp_path):
             with pytest.raises(OSError, match="Too many open files") as raised:
                 os.open(tmp_path, os.O_RDONLY)
             said = lack_of(raised.value)
+            assert f"ulimit -n allows {held[0] + 4} open files" in limits_in_force()
     finally:
         for descriptor in held:
             os.close(descriptor)

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pgolf.pipeline import declared as declared_module
 from pgolf.pipeline.declared import Declared, declare, declared_of, headline_text
 from pgolf.tables.parquet import append, read
-from pgolf.tables.schema import DECLARATIONS
+from pgolf.tables.schema import DECLARATIONS, SCORES
+from tests.score_rows import score_row
 from tests.tiny import tiny_recipe
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -71,6 +73,30 @@ def test_a_run_declares_its_headline_once_and_a_change_adds_a_row(tmp_path):
         declare(RECIPES[letter], tmp_path)
     rows = sorted(read(tmp_path, DECLARATIONS).to_pylist(), key=lambda row: row["declared_utc"])
     assert [row["headline"] for row in rows] == [headline_text(RECIPES[letter]) for letter in "ABA"]
+
+
+def test_a_clock_that_was_set_back_makes_no_later_headline_an_earlier_one(tmp_path, monkeypatch):
+    def moments() -> list[datetime]:
+        return sorted(read(tmp_path, DECLARATIONS).column("declared_utc").to_pylist())
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return at(-5000)
+
+    history(tmp_path, ("A", 0))
+    monkeypatch.setattr(declared_module, "datetime", SetBack)
+    declare(RECIPES["B"], tmp_path)
+    assert moments() == [at(0), at(0) + timedelta(microseconds=1)]
+    found = declared_of(RECIPES["B"], tmp_path, at(-1))
+    assert found == dict.fromkeys(("exact", "hashed"), Declared(at(0) + timedelta(microseconds=1), False))
+    row = score_row(started_utc=at(100).isoformat())
+    append(tmp_path, SCORES, "demo-a", [row])
+    declare(RECIPES["C"], tmp_path)
+    assert moments()[-1] == at(101)
+    declare(RECIPES["A"], tmp_path, scored_utc=[at(200).isoformat()])
+    assert moments()[-1] == at(201)
+    assert declared_of(RECIPES["A"], tmp_path, at(200))["exact"] == Declared(at(201), False)
 
 
 def test_a_grid_without_the_headline_declares_nothing(tmp_path):
