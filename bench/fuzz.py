@@ -20,10 +20,14 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
+
+import pyarrow as pa
+import torch
 
 from bench.fuzz_formats import FORMATS, Format
 from pgolf.errors import PgolfError
@@ -32,6 +36,9 @@ COUNT = 20_000
 LIMIT_S = 10
 LIMIT_BYTES = 1 << 30
 LIMIT_CHARACTERS = 500
+
+# Samples and a number to the bytes that are read.
+Content = Callable[[Sequence[bytes], int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +62,14 @@ class Report:
     messages: int = 0
     failures: list[Failure] = field(default_factory=list)
     most_bytes: int = 0
-    seconds: float = 0.0
+    cpu_s: float = 0.0
 
     def __str__(self) -> str:
         kinds = Counter(failure.kind.partition(" ")[0] for failure in self.failures)
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none"
         return (
             f"{self.format:<14}{self.mutations:>8,} mutations {self.messages:>8,} messages {self.read:>8,} read  "
-            f"{self.most_bytes / 2**20:>7,.0f} MiB at most {self.seconds:>6.0f} s  failures: {said}"
+            f"{self.most_bytes / 2**20:>7,.0f} MiB at most {self.cpu_s:>6.1f} s of CPU  failures: {said}"
         )
 
 
@@ -88,7 +95,16 @@ def failure_of(form: Format, folder: Path, content: bytes) -> tuple[str, str] | 
 
 def run(form: Format, count: int, seed: int, *, first: int = 0) -> Report:
     """All mutations of one format, in forked children one after the other."""
-    began_s = time.perf_counter()
+    return _run(form, lambda samples, number: mutation(form, samples, seed, number), first, first + count)
+
+
+def run_kept(form: Format, folder: Path) -> Report:
+    """Content that failed once, as `keep` has written it."""
+    contents = [path.read_bytes() for path in sorted((folder / form.name).glob("*"))]
+    return _run(form, lambda _samples, number: contents[number], 0, len(contents))
+
+
+def _run(form: Format, content: Content, first: int, end: int) -> Report:
     report = Report(form.name)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         (Path(folder) / "made").mkdir()
@@ -97,13 +113,14 @@ def run(form: Format, count: int, seed: int, *, first: int = 0) -> Report:
         if form.prepare is not None:
             form.prepare(Path(folder) / "read")
         number = first
-        while number < first + count:
-            number = _in_child(form, Path(folder), samples, seed, number, first + count, report)
-    report.seconds = time.perf_counter() - began_s
+        while number < end:
+            number = _in_child(form, Path(folder), partial(content, samples), number, end, report)
     return report
 
 
-def _in_child(form: Format, folder: Path, samples: Sequence[bytes], seed: int, start: int, end: int, report: Report) -> int:
+def _in_child(
+    form: Format, folder: Path, content: Callable[[int], bytes], start: int, end: int, report: Report
+) -> int:
     """Mutations from `start` on until `end` or a death; returns the next number."""
     at = mmap.mmap(-1, 8)
     answer = folder / "answer"
@@ -111,16 +128,19 @@ def _in_child(form: Format, folder: Path, samples: Sequence[bytes], seed: int, s
     child = os.fork()
     if child == 0:
         try:
-            _child(form, folder, samples, seed, range(start, end), at, answer)
+            _child(form, folder, content, range(start, end), at, answer)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
     if answer.exists():
-        read, messages, failures, most_bytes = pickle.loads(answer.read_bytes())
+        read, messages, failures, most_bytes, cpu_s = pickle.loads(answer.read_bytes())
         report.mutations += end - start
         report.read += read
         report.messages += messages
         report.failures += failures
+        report.cpu_s += cpu_s
         report.most_bytes = max(report.most_bytes, most_bytes)
         return end
     number = int.from_bytes(at[:8], "little")
@@ -128,29 +148,35 @@ def _in_child(form: Format, folder: Path, samples: Sequence[bytes], seed: int, s
     kind = "hang" if killer == "SIGALRM" else f"death {killer}"
     report.failures.append(Failure(number, kind, f"{form.name} {number}: {killer}"))
     if number > start:  # what came before it, for the counts
-        _in_child(form, folder, samples, seed, start, number, report)
+        _in_child(form, folder, content, start, number, report)
     report.mutations += 1
     return number + 1
 
 
 def _child(
-    form: Format, folder: Path, samples: Sequence[bytes], seed: int, numbers: range, at: mmap.mmap, answer: Path
+    form: Format, folder: Path, content: Callable[[int], bytes], numbers: range, at: mmap.mmap, answer: Path
 ) -> None:
+    # Threads of the parent's pools are not there after a fork.
+    torch.set_num_threads(1)
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
     own = folder / "read"
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    before_bytes = _peak_bytes()
+    before_bytes, before_s = _peak_bytes(), time.process_time()
     virtual_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
-    # Address space, not memory: a reader that asks for more than there may be gets MemoryError instead of the machine.
-    resource.setrlimit(resource.RLIMIT_AS, (virtual_bytes + LIMIT_BYTES, virtual_bytes + LIMIT_BYTES))
+    # Address space, not memory: a reader that asks for far more than it may gets MemoryError instead of the machine. Arrow's
+    # allocator takes 1 GiB of it ahead, and touches none.
+    most_bytes = virtual_bytes + 2 * LIMIT_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     read = messages = 0
     failures = []
     for number in numbers:
         at[:8] = number.to_bytes(8, "little")
-        content = mutation(form, samples, seed, number)
+        mutated = content(number)
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
         try:
-            found = failure_of(form, own, content)
+            found = failure_of(form, own, mutated)
             read += found is None
             if found is not None:
                 failures.append(Failure(number, *found))
@@ -158,7 +184,7 @@ def _child(
             messages += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
     unfinished = answer.with_suffix(".tmp")
-    unfinished.write_bytes(pickle.dumps((read, messages, failures, max(0, _peak_bytes() - before_bytes))))
+    unfinished.write_bytes(pickle.dumps((read, messages, failures, max(0, _peak_bytes() - before_bytes), time.process_time() - before_s)))
     unfinished.rename(answer)
     os._exit(0)
 
@@ -183,7 +209,7 @@ def _place(error: BaseException) -> str:
     return f"{'/'.join(Path(ours[-1].filename).parts[-2:])}:{ours[-1].lineno}" if ours else ""
 
 
-def kept(form: Format, report: Report, seed: int, folder: Path) -> Iterator[Path]:
+def keep(form: Format, report: Report, seed: int, folder: Path) -> Iterator[Path]:
     """Write the content of the first failure of each kind into `folder`/<format>/."""
     with tempfile.TemporaryDirectory() as made:
         samples = form.samples(Path(made))
@@ -216,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             first = next(failure for failure in report.failures if failure.kind == kind)
             print(f"    {number:>6,} × {kind}; the first is {first.number}: {first.detail.strip().splitlines()[-1][:300]}")
         if options.keep is not None:
-            for path in kept(form, report, options.seed, options.keep):
+            for path in keep(form, report, options.seed, options.keep):
                 print(f"    kept {path}")
     return int(failed > 0)
 

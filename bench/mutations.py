@@ -92,7 +92,7 @@ def _with_one_change(draw: Random, value: Any) -> Any:
             case 1:
                 value[draw.choice(("", "a", "\ud800", name + "x", name.upper(), "x" * 2_000))] = value.pop(name)
             case 2:
-                value["extra"] = draw.choice(_VALUES)
+                value["extra"] = copy.deepcopy(draw.choice(_VALUES))
             case _:
                 value[name] = _with_one_change(draw, value[name])
         return value
@@ -110,7 +110,7 @@ def _with_one_change(draw: Random, value: Any) -> Any:
         return draw.choice((value + 1, value - 1, value * 2, -value, value % 2**64 << 20, value % 2**64 << 40, 0.5))
     if draw.random() < 0.02:
         nested: Any = value
-        for _ in range(draw.choice((50, 300, 600))):
+        for _ in range(draw.choice((50, 150, 300))):
             nested = [nested] if draw.random() < 0.5 else {"a": nested}
         return nested
-    return draw.choice(_VALUES)
+    return copy.deepcopy(draw.choice(_VALUES))
