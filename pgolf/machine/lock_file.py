@@ -187,7 +187,7 @@ class _Word:
         try:
             said = json.loads(os.pread(descriptor, _MOST_BYTES, 0))
             texts = {name: _plain(str(said[name])) for name in cls.__slots__ if name != "pid"}
-            datetime.strptime(texts["since_utc"], "%Y-%m-%d %H:%M:%S UTC")
+            datetime.fromisoformat(texts["since_utc"].removesuffix(" UTC"))
             return cls(pid=int(said["pid"]), **texts)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None

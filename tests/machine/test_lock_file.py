@@ -195,7 +195,7 @@ def test_a_child_that_kept_the_lock_is_told_from_its_parent_that_has_ended(tmp_p
     program = (
         "import subprocess, sys; from pathlib import Path; from pgolf.machine.lease import lease\n"
         "with lease(Path(sys.argv[1]), ['gpu-1'], 1, log_line=print) as held:\n"
-        "    child = subprocess.Popen(['sleep', '60'], pass_fds=held.descriptors, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "    child = subprocess.Popen(['sleep', '60'], pass_fds=held.descriptors, stdout=-3, stderr=-3)\n"
         "    print(child.pid)"
     )
     done = subprocess.run(
