@@ -3,9 +3,9 @@
     python -m bench.fuzz                              20,000 mutations of each format
     python -m bench.fuzz --format trace --count 1000 --seed 7 --keep failures
 
-A mutation fails if it ends in an exception that is not ours, kills the process, takes longer than 10 s or more than
-1 GiB of memory, or in a message that is longer than 500 characters or that a terminal cannot show. Mutation i of a seed is always
-the same. Each runs in a child that may be killed; with --keep the content of the first failure of each kind is written.
+A mutation fails if it ends in an exception that is not ours, kills the process or takes longer than 10 s, or if its
+message is longer than 500 characters or none that a terminal can show. Mutation i of a seed is always the same. All run
+in a child that may be killed; with --keep the content of the first failure of each kind is written.
 """
 
 import argparse
@@ -79,9 +79,7 @@ def mutation(form: Format, samples: Sequence[bytes], seed: int, number: int) -> 
 
 
 def failure_of(form: Format, folder: Path, content: bytes) -> tuple[str, str] | None:
-    """Read one content: kind and detail of its failure, None if it has none; sets nothing aside. Raises PgolfError for a
-    message in order.
-    """
+    """Read one content: kind and detail of its failure, None if it has none. Raises PgolfError for a message in order."""
     try:
         form.read(folder, content)
     except PgolfError as error:
@@ -118,9 +116,7 @@ def _run(form: Format, content: Content, first: int, end: int) -> Report:
     return report
 
 
-def _in_child(
-    form: Format, folder: Path, content: Callable[[int], bytes], start: int, end: int, report: Report
-) -> int:
+def _in_child(form: Format, folder: Path, content: Callable[[int], bytes], start: int, end: int, report: Report) -> int:
     """Mutations from `start` on until `end` or a death; returns the next number."""
     at = mmap.mmap(-1, 8)
     answer = folder / "answer"
@@ -164,8 +160,8 @@ def _child(
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     before_bytes, before_s = _peak_bytes(), time.process_time()
     virtual_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
-    # Address space, not memory: a reader that asks for far more than it may gets MemoryError instead of the machine. Arrow's
-    # allocator takes 1 GiB of it ahead, and touches none.
+    # Address space, not memory: a reader that asks for far more than it may gets MemoryError instead of the machine.
+    # Arrow's allocator takes 1 GiB of it ahead, and touches none.
     most_bytes = virtual_bytes + 2 * LIMIT_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -184,7 +180,9 @@ def _child(
             messages += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
     unfinished = answer.with_suffix(".tmp")
-    unfinished.write_bytes(pickle.dumps((read, messages, failures, max(0, _peak_bytes() - before_bytes), time.process_time() - before_s)))
+    unfinished.write_bytes(
+        pickle.dumps((read, messages, failures, max(0, _peak_bytes() - before_bytes), time.process_time() - before_s))
+    )
     unfinished.rename(answer)
     os._exit(0)
 
@@ -223,14 +221,14 @@ def keep(form: Format, report: Report, seed: int, folder: Path) -> Iterator[Path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a line per format and the failures; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.fuzz", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--format", action="append", choices=tuple(FORMATS), help="only this one; may be repeated")
     parser.add_argument("--count", type=int, default=COUNT, help="mutations of each format (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the first failure of each kind below this folder")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="write the first failure of each kind below this folder"
+    )
     options = parser.parse_args(argv)
     failed = 0
     for name in options.format or FORMATS:
@@ -240,7 +238,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(report, flush=True)
         for kind, number in Counter(failure.kind for failure in report.failures).most_common():
             first = next(failure for failure in report.failures if failure.kind == kind)
-            print(f"    {number:>6,} × {kind}; the first is {first.number}: {first.detail.strip().splitlines()[-1][:300]}")
+            print(
+                f"    {number:>6,} × {kind}; the first is {first.number}: {first.detail.strip().splitlines()[-1][:300]}"
+            )
         if options.keep is not None:
             for path in keep(form, report, options.seed, options.keep):
                 print(f"    kept {path}")

@@ -62,7 +62,6 @@ from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.grid_text import MOST_POINTS, refuse_large_grid, with_grid
 from pgolf.recipes.overrides import apply_overrides, validated
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import RunOptions
 from pgolf.store.output_record import RECORD_FILE, Record, read_record
 from pgolf.tables.columns import moments_of
 from pgolf.tables.parquet import append, read
@@ -78,8 +77,8 @@ Mutate = Callable[[Random, Sequence[bytes]], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """samples: valid content, made with the help of an empty folder. mutate: one of them, changed. prepare: what readers
-    find beside the file, once for a folder. read: all readers of it; whatever they raise passes.
+    """samples: valid content, made with the help of an empty folder. mutate: one of them, changed. prepare: what
+    readers find beside the file, once for a folder. read: all readers of it; whatever they raise passes.
     """
 
     name: str
@@ -119,7 +118,9 @@ _TOKENS = np.random.default_rng(6).integers(255, 280, 400).astype(np.uint16)
 def _tokenizer(**options: Any) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["The quick brown fox jumps over the lazy dog.", "Pack my box with jugs, 0123456789"] * 4),
+        sentence_iterator=iter(
+            ["The quick brown fox jumps over the lazy dog.", "Pack my box with jugs, 0123456789"] * 4
+        ),
         model_writer=model,
         **{"model_type": "bpe", "vocab_size": 330, "byte_fallback": True, "minloglevel": 2, "hard_vocab_limit": False}
         | {"normalization_rule_name": "identity", "pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
@@ -137,7 +138,7 @@ def _data_folder(folder: Path) -> Path:
     shards = folder / "datasets/toy"
     shards.mkdir(parents=True)
     (folder / "tokenizers").mkdir()
-    (folder / "tokenizers/toy.model").write_bytes(_small_tokenizer())
+    (folder / "tokenizers/toy.model").write_bytes(_tokenizer(byte_fallback=False, vocab_size=60))
     for name in ("train", "val", "val_bytes"):
         write_shard(shards / f"fineweb_{name}_000000.bin", _TOKENS)
     (folder / MANIFEST_NAME).write_bytes(_MANIFEST)
@@ -155,7 +156,13 @@ _MANIFEST = json_bytes(
                 "path": "datasets/toy",
                 "vocab_size": _VOCAB,
                 "bos_id": 1,
-                "stats": {"files_train": 1, "files_val": 1, "files_val_bytes": 1, "tokens_val": 400, "tokens_train": 400},
+                "stats": {
+                    "files_train": 1,
+                    "files_val": 1,
+                    "files_val_bytes": 1,
+                    "tokens_val": 400,
+                    "tokens_train": 400,
+                },
             }
         ],
     }
@@ -187,7 +194,7 @@ def _read_shard(folder: Path, content: bytes) -> None:
     path = folder / "shard.bin"
     path.write_bytes(content)
     read_shard(path, vocab_size=_VOCAB)
-    TokenStream([path], vocab_size=_VOCAB).take(1000)
+    TokenStream([path], vocab_size=_VOCAB).take(60)
     dataset = _dataset(folder, path, path)
     stream_digest(validation_tokens(dataset, window=16))
 
@@ -258,7 +265,9 @@ def _documents_of(name: str, skip_bad: int = 1_000) -> Callable[[Path, bytes], N
 
 def _lines() -> bytes:
     texts = ("one", "zw\u00f6lf \ud83d\ude00", "\ttwo\n", "", "x" * 300)
-    return b"".join(json.dumps({"text": text, "id": i, "meta": {"a": [1.5, None]}}).encode() + b"\n" for i, text in enumerate(texts))
+    return b"".join(
+        json.dumps({"text": text, "id": i, "meta": {"a": [1.5, None]}}).encode() + b"\n" for i, text in enumerate(texts)
+    )
 
 
 def _json_lines(draw: Random, samples: Sequence[bytes]) -> bytes:
@@ -395,8 +404,8 @@ def _sealed(body: bytes, number: int, decoded_bytes: int) -> bytes:
 
 def _packed_samples(_folder: Path) -> list[bytes]:
     [content] = _packed_contents()
-    return [joined(name, content, [packed_part(name, 1 if name != "rans" else 0, part) for part in parts(name, content)])
-            for name in CODECS]  # fmt: skip
+    packed = {name: [packed_part(name, int(name != "rans"), part) for part in parts(name, content)] for name in CODECS}
+    return [joined(name, content, of_name) for name, of_name in packed.items()]
 
 
 def _packed(draw: Random, samples: Sequence[bytes]) -> bytes:
@@ -407,8 +416,16 @@ def _packed(draw: Random, samples: Sequence[bytes]) -> bytes:
         return _bytes(draw, samples)
     number, decoded_bytes = struct.unpack_from("<H", sample, 10)[0], struct.unpack_from("<Q", sample, 20)[0]
     if kind < 0.5:
-        claimed = decoded_bytes if draw.random() < 0.7 else draw.choice((0, 1 << 20, 1 << 29, 1 << 30, 1 << 40, decoded_bytes + 1))
-        return _sealed(mutated_bytes(draw, sample[PREFIX_BYTES:], samples), draw.choice((number, number, number, 0, 1, 2, 3)), claimed)
+        claimed = (
+            decoded_bytes
+            if draw.random() < 0.7
+            else draw.choice((0, 1 << 20, 1 << 29, 1 << 30, 1 << 40, decoded_bytes + 1))
+        )
+        return _sealed(
+            mutated_bytes(draw, sample[PREFIX_BYTES:], samples),
+            draw.choice((number, number, number, 0, 1, 2, 3)),
+            claimed,
+        )
     [content] = _packed_contents()
     start = 4 + struct.unpack_from("<I", content)[0]
     header = json.loads(content[4:start])
@@ -461,10 +478,16 @@ def _arrow(draw: Random, samples: Sequence[bytes]) -> bytes:
         others = [other for other in range(table.num_columns) if other != place]
         match draw.randrange(7):
             case 0:
-                table = table.set_column(place, name, column.cast(draw.choice((pa.float64(), pa.string(), pa.int64())), safe=False))
+                table = table.set_column(
+                    place, name, column.cast(draw.choice((pa.float64(), pa.string(), pa.int64())), safe=False)
+                )
             case 1:
                 hole = draw.randrange(len(column))
-                table = table.set_column(place, name, pa.array([None if i == hole else v for i, v in enumerate(column.to_pylist())], column.type))
+                table = table.set_column(
+                    place,
+                    name,
+                    pa.array([None if i == hole else v for i, v in enumerate(column.to_pylist())], column.type),
+                )
             case 2:
                 table = table.select(others) if others else table
             case 3:
@@ -503,7 +526,7 @@ def _config_metadata(key: bytes, config: Any) -> dict[bytes, bytes]:
 def _count_samples(_folder: Path) -> list[bytes]:
     config = CountConfig(orders=(2, 3), window=_WINDOW, stride=_STRIDE, ranks=1, estimator="exact")
     counts = np.random.default_rng(2).integers(0, 9, _PLAN.records).astype(np.uint32)
-    columns = {name: counts for name in count_stage.column_names(config.orders)}
+    columns = dict.fromkeys(count_stage.column_names(config.orders), counts)
     table = pa.table(columns).replace_schema_metadata(_config_metadata(count_stage.CONFIG_KEY, config))
     return [_arrow_bytes(table)]
 
@@ -692,11 +715,28 @@ def _read_status(folder: Path, content: bytes) -> None:
 
 def _score_rows() -> list[dict[str, Any]]:
     row = {
-        **{"recipe": "demo", "recipe_key": "a" * 64, "estimator": "neural", "loss_nats": 2.0, "bpb": 1.2, "bits": 2885.39},
-        **{"targets": 1000, "bytes": 2400, "vocab": 512, "mass_mean": 1.0, "normalized": True, "causal": True},
-        **{"fits_budget": True, "bytes_verified": True, "total_bytes": 90_000, "data_name": "builtin-512"},
-        **{"val_sha256": "1" * 64, "tokenizer_sha256": "2" * 64, "text_sha256": "3" * 64, "declared": True},
-        **{"declared_utc": "2025-12-01T09:00:00+00:00", "started_utc": "2025-12-01T10:00:00+00:00"},
+        "recipe": "demo",
+        "recipe_key": "a" * 64,
+        "estimator": "neural",
+        "loss_nats": 2.0,
+        "bpb": 1.2,
+        "bits": 2885.39,
+        "targets": 1000,
+        "bytes": 2400,
+        "vocab": 512,
+        "mass_mean": 1.0,
+        "normalized": True,
+        "causal": True,
+        "fits_budget": True,
+        "bytes_verified": True,
+        "total_bytes": 90_000,
+        "data_name": "builtin-512",
+        "val_sha256": "1" * 64,
+        "tokenizer_sha256": "2" * 64,
+        "text_sha256": "3" * 64,
+        "declared": True,
+        "declared_utc": "2025-12-01T09:00:00+00:00",
+        "started_utc": "2025-12-01T10:00:00+00:00",
     }
     return [row | {"seed": seed, "bpb": 1.2 + seed / 100} for seed in (1, 2)]
 
@@ -730,7 +770,9 @@ def _table(draw: Random, samples: Sequence[bytes]) -> bytes:
             hostile = (None, [("a", float("nan"))], [("a", 1.0), ("a", 2.0)])
         match draw.randrange(4):
             case 0:
-                kind = draw.choice((pa.string(), pa.int64(), pa.float64(), pa.binary(), pa.list_(pa.int8()), pa.bool_()))
+                kind = draw.choice(
+                    (pa.string(), pa.int64(), pa.float64(), pa.binary(), pa.list_(pa.int8()), pa.bool_())
+                )
                 values: list[Any] = [None] * len(table)
             case 1:
                 table = table.drop_columns([field.name]) if table.num_columns > 1 else table
@@ -805,7 +847,14 @@ k = [1, 4, 16]
 experts = "proper"
 """
 _SETS = (
-    *("train.steps=200", "count.orders=2..5", "mix.alphas=0:0.6:0.05", "seeds=1,2,3", "model.width=256", "train.muon_lr=0.02"),
+    *(
+        "train.steps=200",
+        "count.orders=2..5",
+        "mix.alphas=0:0.6:0.05",
+        "seeds=1,2,3",
+        "model.width=256",
+        "train.muon_lr=0.02",
+    ),
     *("compress.budget_bytes=16000000", "mix.mixers=fixed,backoff", "headline.alpha=null", "model.recurrence=(1, 2)"),
     *('mix.bayes=[{"share_rate": 0.1}]', "hint.orders=7,9", "tokenize.source=documents", "count.buckets=65536"),
     *("score.window=256", "calibrate.batches=2", "mix.also=[]", "model.xsa_layers=null", "train.clock_limit_s=60"),
@@ -839,8 +888,8 @@ def _read_set(_folder: Path, content: bytes) -> None:
 
 def _place_samples(_folder: Path) -> list[bytes]:
     place = {
-        "store": "artifacts", "remote": "s3://bucket/prefix", "cache_limit_bytes": 10, "results": "results", "documents": "d",
-        "tokenizer": "t.model", "data": "data", "device": "cpu", "processes": 1, "checkpoint_every_s": 1.5,
+        "store": "artifacts", "remote": "s3://bucket/prefix", "cache_limit_bytes": 10, "results": "results",
+        "documents": "d", "tokenizer": "t.model", "data": "data", "device": "cpu", "processes": 1, "checkpoint_every_s": 1.5,
         "checkpoints": {"1": "a.pt"}, "checkpoint_steps": {"1": 3},
     }  # fmt: skip
     return [json_bytes(place)]

@@ -9,9 +9,46 @@ from typing import Any
 _BYTES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\n", b"\0" * 8, b"\xff" * 4, b"\xff" * 8, b"\xff" * 7 + b"\x7f")
 _WORDS = (
     *("[" * 20_000, "(" * 3_000, '{"a":' * 5_000, "9" * 5_000, "1e999", "-1", "NaN", "Infinity", "1e400", "0", "null"),
-    *("\ud800", "\0", "\x1b[2J", "é", "..", "../" * 40, "a" * 5_000, "true", "[]", "{}", '""', "-0.0", "2.5", " ", "\n"),
-    *("9999999999999999999999", "4611686018427387904", "1..999999999", "0:1:1e-9", "0:1e308:1e-308", "1,,2", "=", ",", "["),
-    *(f"1..{'9' * 4_999}", f"{'9' * 4_400}..1", "(1,2)", "\u2028", "\U0010ffff", "nan:1:1", "1_000", "0x10", "1e5", ".5"),
+    *(
+        "\ud800",
+        "\0",
+        "\x1b[2J",
+        "é",
+        "..",
+        "../" * 40,
+        "a" * 5_000,
+        "true",
+        "[]",
+        "{}",
+        '""',
+        "-0.0",
+        "2.5",
+        " ",
+        "\n",
+    ),
+    *(
+        "9999999999999999999999",
+        "4611686018427387904",
+        "1..999999999",
+        "0:1:1e-9",
+        "0:1e308:1e-308",
+        "1,,2",
+        "=",
+        ",",
+        "[",
+    ),
+    *(
+        f"1..{'9' * 4_999}",
+        f"{'9' * 4_400}..1",
+        "(1,2)",
+        "\u2028",
+        "\U0010ffff",
+        "nan:1:1",
+        "1_000",
+        "0x10",
+        "1e5",
+        ".5",
+    ),
 )
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63, 10**30, 10**4_000 + 1, 0.5, -0.0, 1e300, float("inf")),
@@ -71,7 +108,7 @@ def mutated_text(draw: Random, text: str, others: Sequence[str]) -> str:
 
 
 def mutated_json(draw: Random, value: Any) -> Any:
-    """A JSON value with one to three of its parts replaced, left out, renamed or repeated; given back as a new value."""
+    """A JSON value with one to three of its parts replaced, left out, renamed or repeated, as a new value."""
     value = copy.deepcopy(value)
     for _ in range(draw.choice((1, 1, 2, 3))):
         value = _with_one_change(draw, value)

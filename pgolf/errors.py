@@ -41,7 +41,11 @@ class PgolfError(Exception):
         shown = []
         for line in map(str, lines):
             # Only what may be shown is looked at: a line may have millions of characters.
-            ends = line if len(line) <= 2 * self.most_characters else line[: self.most_characters] + line[-self.most_characters :]
+            ends = (
+                line
+                if len(line) <= 2 * self.most_characters
+                else line[: self.most_characters] + line[-self.most_characters :]
+            )
             text = "".join(
                 one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in ends
             )

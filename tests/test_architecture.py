@@ -43,8 +43,8 @@ TORCH_FREE_PARTS = (
 # `python -m pgolf.machine.launch` becomes torchrun; pgolf.submission.standalone is what a bundled script runs.
 TORCH_AT_THE_TOP = ("pgolf.machine.launch", "pgolf.submission.standalone")
 
-# What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, plain files and
-# its own unfinished work, and every room that decides when a stage runs.
+# What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
+# that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.
 STORE_FOR_STAGES = ("durable", "plain_file", "scratch")
 ABOVE_STAGES = ("pipeline", "submission", "recipes", "report")
 # Lazy exports; the entry module of a stage that has to run; the command that is asked for, beside it in its folder.

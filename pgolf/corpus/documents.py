@@ -175,7 +175,9 @@ def _plain(raw: IO[bytes], compression: Compression | None) -> IO[bytes]:
 
 
 def _too_large(where: str) -> DocumentError:
-    return DocumentError(f"{where}: more than {_MOST_DOCUMENT_BYTES:,} bytes, the most that one document may have; split it")
+    return DocumentError(
+        f"{where}: more than {_MOST_DOCUMENT_BYTES:,} bytes, the most that one document may have; split it"
+    )
 
 
 def _why(error: Exception) -> str:

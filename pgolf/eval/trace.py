@@ -190,7 +190,8 @@ def _opened(path: Path, *, mapped: bool) -> tuple[ArrowFile, list[int]]:
     orders = _hint_orders(file.names)
     file.require(
         [(field.name, field.type) for field in trace_schema(orders)],
-        "a trace has target int64, loss_nats float, entropy_nats float and, if hints were scored, hint_logp_<order> float",
+        "a trace has target int64, loss_nats float, entropy_nats float and, if hints were scored, "
+        "hint_logp_<order> float",
     )
     return file, orders
 

@@ -20,7 +20,9 @@ class ModelConfig(StageConfig):
         default=1024, ge=2, le=65_536, description="vocabulary size; the output head is tied to the embedding"
     )
     width: int = Field(default=512, ge=8, le=_MOST_CHANNELS, description="channels of the residual stream")
-    layers: int = Field(default=11, ge=1, le=_MOST_LAYERS, description="layers with their own matrices (physical layers)")
+    layers: int = Field(
+        default=11, ge=1, le=_MOST_LAYERS, description="layers with their own matrices (physical layers)"
+    )
     recurrence: tuple[int, ...] = Field(
         default=(),
         description="consecutive physical layers that run twice in a row; each pass has its own gains, mixes and "
@@ -31,13 +33,19 @@ class ModelConfig(StageConfig):
     mlp_width: int = Field(default=1536, ge=1, le=_MOST_CHANNELS, description="hidden channels of each MLP")
     mlp_slope: float = Field(default=0.5, ge=0, le=1, description="slope below zero, before squaring; #761 uses 0.9")
 
-    bigram_buckets: int = Field(default=4096, ge=2, le=_MOST_ROWS, description="rows of the hashed bigram table; #792 uses 2048")
-    bigram_dim: int = Field(default=128, ge=1, le=_MOST_CHANNELS, description="channels of a bigram row before projection")
+    bigram_buckets: int = Field(
+        default=4096, ge=2, le=_MOST_ROWS, description="rows of the hashed bigram table; #792 uses 2048"
+    )
+    bigram_dim: int = Field(
+        default=128, ge=1, le=_MOST_CHANNELS, description="channels of a bigram row before projection"
+    )
     bigram_scale_init: float = Field(default=0.05, description="initial scale of the bigram embedding")
 
     rope_dims: int = Field(default=16, ge=4, description="leading channels of each head with rotary positions")
     rope_base: float = Field(default=10_000.0, gt=1, description="rotary base up to rope_reference_length")
-    rope_reference_length: int = Field(default=1024, ge=1, le=_MOST_ROWS, description="longer rows raise the base (NTK rule)")
+    rope_reference_length: int = Field(
+        default=1024, ge=1, le=_MOST_ROWS, description="longer rows raise the base (NTK rule)"
+    )
 
     q_gain_init: float = Field(default=1.5, description="initial gain of each query head after its norm")
     xsa_layers: tuple[int, ...] | None = Field(
@@ -48,7 +56,9 @@ class ModelConfig(StageConfig):
     gated_attention: bool = Field(default=True, description="a sigmoid gate per attention head (not in #792)")
     gate_bias_init: float = Field(default=4.0, description="initial bias of the gate; sigmoid(4) = 0.982")
     value_embedding_layers: tuple[int, ...] = Field(default=(), description="layers whose values add a token embedding")
-    value_embedding_dim: int = Field(default=128, ge=1, le=_MOST_CHANNELS, description="channels of the value embedding before projection")
+    value_embedding_dim: int = Field(
+        default=128, ge=1, le=_MOST_CHANNELS, description="channels of the value embedding before projection"
+    )
     value_embedding_scale_init: float = Field(default=0.1, description="initial scale of the value embedding")
 
     ln_scale: bool = Field(default=True, description="scale the normed input of block l by 1 / sqrt(l + 1)")

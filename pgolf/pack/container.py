@@ -13,7 +13,8 @@ A StreamCodec compresses the content in parts, and the body begins with a table 
 codes. Codes of one tensor say little about another's, so parts cost nothing in size, and where one tensor changes the
 others' parts stay: trying all rungs of a ladder packs each tensor once per width. A ContentCodec writes all of it.
 
-Reading executes nothing, allocates little more than twice `max_decoded_bytes`, and raises ArtifactError for any other bytes.
+Reading executes nothing, allocates little more than twice `max_decoded_bytes`, and raises ArtifactError for any other
+bytes.
 """
 
 import hashlib

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from pgolf.store.plain_file import open_plain
 from pgolf.store.table_file import TableFile
 
 CHUNK_BYTES = 1 << 20
@@ -33,7 +34,7 @@ Signature = tuple[int, int, int, int]
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits; read in 1 MiB chunks."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return _sha256(file)
 
 
@@ -72,7 +73,7 @@ class Memo:
         """Digest of a file from outside the store: the remembered one if the file cannot have changed since."""
         name = _name(path)
         # An open asks a file server for the present times; a stat alone may be answered from a cache.
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             now = signature(file.fileno())
             if _is_settled(now) and (known := self._look_up(name, now)) is not None:
                 return known

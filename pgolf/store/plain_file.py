@@ -6,8 +6,8 @@ All errors are OSErrors whose `strerror` says what is wrong, so that a reader's 
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 # Of files that are read as a whole and are small by nature: manifests, tokenizers, status files.
 MOST_BYTES = 1 << 26
@@ -22,7 +22,7 @@ _KINDS = {
 }
 
 
-def open_plain(path: Path, *, follow_links: bool = True) -> BinaryIO:
+def open_plain(path: Path, *, follow_links: bool = True) -> BufferedReader:
     """A regular file, opened to be read in binary; never waits. Raises OSError for anything else."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     descriptor = os.open(path, flags)
@@ -44,12 +44,9 @@ def require_plain(path: Path) -> int:
 def read_plain(path: Path, *, most_bytes: int = MOST_BYTES, follow_links: bool = True) -> bytes:
     """The content of a regular file. Raises OSError for anything else, and for more bytes before they are read."""
     with open_plain(path, follow_links=follow_links) as file:
-        size_bytes = os.fstat(file.fileno()).st_size
-        content = file.read(most_bytes + 1) if size_bytes <= most_bytes else b""
-        if size_bytes > most_bytes or len(content) > most_bytes:
-            size_bytes = max(size_bytes, len(content))
+        if (size_bytes := os.fstat(file.fileno()).st_size) > most_bytes:
             raise OSError(errno.EFBIG, f"{size_bytes:,} bytes, where at most {most_bytes:,} are read", str(path))
-        return content
+        return file.read()
 
 
 def _require_regular(mode: int, path: Path) -> None:

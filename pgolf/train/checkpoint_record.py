@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pgolf.store.plain_file import open_plain
 from pgolf.store.scratch import peek
 from pgolf.train.train_job import Reached
 
@@ -31,7 +32,7 @@ class PartFile(BaseModel):
     @classmethod
     def of(cls, path: Path) -> "PartFile":
         """Size and digest of the file as it is now. Raises OSError."""
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return cls(size_bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 

@@ -1,4 +1,4 @@
-"""Whatever lies in a file or is typed ends in a message of ours: 2,000 mutations of each format, and all that failed."""
+"""What lies in a file or is typed ends in a message of ours: 2,000 mutations of each format, and what failed once."""
 
 from pathlib import Path
 

@@ -214,8 +214,8 @@ def test_the_bytes_neutral_modules_load_code_or_define_nothing_but_exception_cla
         assert is_docstring or isinstance(statement, ast.ClassDef), ast.dump(statement)
         if isinstance(statement, ast.ClassDef):
             assert issubclass(getattr(pgolf.errors, statement.name), Exception)
-            # A class body holds its docstring and constants such as exit_code. The base alone has methods: those by which
-            # Python makes and shows an exception.
+            # A class body holds its docstring and constants such as exit_code. The base alone has methods: those by
+            # which Python makes and shows an exception.
             methods = [inner.name for inner in statement.body if isinstance(inner, ast.FunctionDef)]
             assert methods == (["__init__", "__str__"] if statement.name == "PgolfError" else []), statement.name
             rest = [inner for inner in statement.body if not isinstance(inner, ast.FunctionDef)]

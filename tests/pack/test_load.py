@@ -77,14 +77,17 @@ def test_meta_that_describes_no_network_is_an_error(meta, message):
 
 @pytest.mark.parametrize("codec", ["zstd", "rans"])
 @pytest.mark.parametrize(
-    "config", [{"width": 1 << 20}, {"layers": 10**9}, {"mlp_width": 10**12}, {"bigram_buckets": 1 << 62, "bigram_dim": 4}]
+    "config",
+    [{"width": 1 << 20}, {"layers": 10**9}, {"mlp_width": 10**12}, {"bigram_buckets": 1 << 62, "bigram_dim": 4}],
 )
 def test_a_file_of_some_kilobytes_that_describes_a_network_of_terabytes_is_refused_before_it_is_built(config, codec):
     state, stored = stored_network()
     content = to_content(stored, {name: tensor.dtype for name, tensor in state.items()}, SMALL, FACTS)
     meta = {**content.meta, "model_config": SMALL.model_dump(mode="json") | config}
     forged = pack(serialize(Content(meta, content.arrays)), 0 if codec == "rans" else 1, codec=codec)
-    with pytest.raises(ArtifactError, match=r"its tensors make no sense: 28,361 elements, the network [0-9,]+ parameters"):
+    with pytest.raises(
+        ArtifactError, match=r"its tensors make no sense: 28,361 elements, the network [0-9,]+ parameters"
+    ):
         decode_packed(forged, where="x")
     with pytest.raises(DataError, match="do not fit the network"):
         build_model(SMALL.model_validate(meta["model_config"]), state)
