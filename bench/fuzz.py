@@ -79,7 +79,7 @@ def mutation(form: Format, samples: Sequence[bytes], seed: int, number: int) -> 
 
 
 def failure_of(form: Format, folder: Path, content: bytes) -> tuple[str, str] | None:
-    """Read one content: kind and detail of its failure, None if it has none. Raises PgolfError for a message in order."""
+    """Read one content: kind and detail of its failure, None if it has none. Raises PgolfError where that is fit."""
     try:
         form.read(folder, content)
     except PgolfError as error:

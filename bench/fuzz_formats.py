@@ -49,7 +49,6 @@ from pgolf.model.checkpoint import build_model, load_checkpoint, save_checkpoint
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.published import from_published, read_published
-from pgolf.model.tensor_file import load_tensors
 from pgolf.model.wrapper_names import without_wrappers
 from pgolf.pack.codec import CODECS
 from pgolf.pack.container import MAGIC, PREFIX_BYTES, joined, packed_part, parts, serialize
@@ -334,7 +333,7 @@ def _saved_samples(folder: Path) -> list[bytes]:
     found = []
     for state, options in (
         (_state(), {}),
-        (_state(), {"_use_new_zipfile_serialization": False}),
+        ({"a": torch.zeros(3)}, {"_use_new_zipfile_serialization": False}),
         ({"a": torch.zeros(3), "b": torch.arange(4.0).view(2, 2)}, {}),
         ({"a": torch.zeros(3), "b": torch.nn.Parameter(torch.ones(2))}, {"_use_new_zipfile_serialization": False}),
     ):
@@ -374,8 +373,6 @@ def _safetensors(draw: Random, samples: Sequence[bytes]) -> bytes:
 def _read_checkpoint(folder: Path, content: bytes) -> None:
     path = folder / "checkpoint.safetensors"
     path.write_bytes(content)
-    load_tensors(path)
-    from_published(_NETWORK, read_published(path)) if content[:1] == b"\0" else None
     checkpoint = load_checkpoint(path)
     build_model(checkpoint.config, checkpoint.state)
 
@@ -583,9 +580,8 @@ def _read_trace(folder: Path, content: bytes) -> None:
     _each(
         lambda: read_trace(path),
         lambda: list(iterate_trace(path)),
-        lambda: count_records(path),
         lambda: read_plan(path),
-        lambda: trace_is_causal(path),
+        *([lambda: count_records(path), lambda: trace_is_causal(path)] if _one_in(4, content) else []),
         *([lambda: _mix(folder, trace="mine")] if _one_in(8, content) else []),
     )
 
@@ -748,11 +744,16 @@ def _table_samples(folder: Path) -> list[bytes]:
     return [_parquet_bytes(older, compression="zstd", write_page_checksum=True), whole]
 
 
+@cache
+def _parsed(content: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(content))
+
+
 def _table(draw: Random, samples: Sequence[bytes]) -> bytes:
     """Damage anywhere, or other values and types written as they should be."""
     if draw.random() < 0.5:
-        return _bytes(draw, samples)
-    table = pq.read_table(pa.BufferReader(samples[0]))
+        return _bytes(draw, samples[:1] if draw.random() < 0.9 else samples)
+    table = _parsed(samples[0])
     for _ in range(draw.choice((1, 2, 4))):
         place = draw.randrange(table.num_columns)
         field = table.schema.field(place)
@@ -786,9 +787,10 @@ def _table(draw: Random, samples: Sequence[bytes]) -> bytes:
 def _read_table(folder: Path, content: bytes) -> None:
     (folder / SCORES.name).mkdir(exist_ok=True)
     (folder / SCORES.name / "run.parquet").write_bytes(content)
-    whole = read(folder, SCORES)
-    if not _one_in(8, content):
+    read(folder, SCORES, columns=["run_key", *_score_rows()[0]])
+    if not _one_in(16, content):
         return
+    whole = read(folder, SCORES)
     moments_of(whole.column("started_utc"))
     sheet = sheet_of(whole, SCORES)
     to_text(sheet, 80), to_csv(sheet), to_json(sheet)
@@ -889,8 +891,8 @@ def _read_set(_folder: Path, content: bytes) -> None:
 def _place_samples(_folder: Path) -> list[bytes]:
     place = {
         "store": "artifacts", "remote": "s3://bucket/prefix", "cache_limit_bytes": 10, "results": "results",
-        "documents": "d", "tokenizer": "t.model", "data": "data", "device": "cpu", "processes": 1, "checkpoint_every_s": 1.5,
-        "checkpoints": {"1": "a.pt"}, "checkpoint_steps": {"1": 3},
+        "documents": "d", "tokenizer": "t.model", "data": "data", "device": "cpu", "processes": 1,
+        "checkpoint_every_s": 1.5, "checkpoints": {"1": "a.pt"}, "checkpoint_steps": {"1": 3},
     }  # fmt: skip
     return [json_bytes(place)]
 

@@ -84,7 +84,7 @@ def validated(model: type[Model], data: Any, where: str = "") -> Model:
         problems = error.errors(include_url=False)
         lines = []
         for problem in problems[:_MOST_PROBLEMS]:
-            path = ".".join(_cut(str(part)) for part in ([where] if where else []) + list(problem["loc"]))
+            path = ".".join([where] * bool(where) + [_cut(str(part)) for part in problem["loc"]])
             got = "" if problem["type"] == "missing" else f" (got {_shown(problem['input'])})"
             lines.append(f"{path or model.__name__}: {problem['msg'].removeprefix('Value error, ')}{got}")
         if len(problems) > _MOST_PROBLEMS:

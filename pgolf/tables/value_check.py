@@ -3,10 +3,12 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pgolf.tables.schema import MOMENT, REAL, SECONDS_BY_PHASE, TEXT, TableSpec
+from pgolf.tables.columns import to_column
+from pgolf.tables.schema import MOMENT, REAL, SECONDS_BY_PHASE, TEXT, WHOLE, TableSpec
 
 # 0001-01-02 and 9999-12-30 in microseconds since 1970: what Python's datetime holds in any time zone.
-_MOMENTS = (-62_135_510_400_000_000, 253_402_128_000_000_000)
+# Scalars by way of a column: pa.scalar, and a plain number beside a column, import pandas.
+_FIRST, _LAST = to_column([-62_135_510_400_000_000, 253_402_128_000_000_000], WHOLE)
 # A terminal obeys these, and shows none of them. A line feed may stand in a headline's JSON.
 _CONTROL = "[\\x00-\\x08\\x0b-\\x1f\\x7f]"
 
@@ -27,7 +29,7 @@ def refuse_impossible(table: pa.Table, spec: TableSpec) -> None:
             bad = pc.invert(pc.is_finite(pa.chunked_array([chunk.items for chunk in column.chunks], pa.float64())))
         elif field.type.equals(MOMENT):
             whole = column.cast(pa.int64())
-            bad = pc.or_(pc.less(whole, _MOMENTS[0]), pc.greater(whole, _MOMENTS[1]))
+            bad = pc.or_(pc.less(whole, _FIRST), pc.greater(whole, _LAST))
         elif field.type.equals(TEXT):
             bad = pc.match_substring_regex(column, _CONTROL)
         else:
