@@ -16,8 +16,8 @@ _CONTROL = "[\\x00-\\x08\\x0b-\\x1f\\x7f]"
 
 
 def refuse_impossible(table: pa.Table, spec: TableSpec) -> None:
-    """Raise ValueError, naming the column, for a null where none may be, NaN, numbers beyond 1e100, times that no calendar has,
-    text that is not UTF-8 or holds control characters, and buffers that are too short.
+    """Raise ValueError, naming the column, for a null where none may be, NaN, numbers beyond 1e100, times that no
+    calendar has, text that is not UTF-8 or holds control characters, and buffers that are too short.
 
     table: of the spec's columns, or some of them.
     """
