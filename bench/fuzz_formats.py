@@ -227,7 +227,7 @@ def _use(dataset: Dataset) -> None:
 
 def _tokenizer_samples(_folder: Path) -> list[bytes]:
     return [
-        _small_tokenizer(),
+        *[_small_tokenizer()] * 3,
         _tokenizer(model_type="unigram", byte_fallback=False, vocab_size=60, treat_whitespace_as_suffix=True),
         _tokenizer(user_defined_symbols="<a>,<b>", vocab_size=320),
         _tokenizer(normalization_rule_name="nmt_nfkc"),
@@ -579,10 +579,13 @@ def _read_trace(folder: Path, content: bytes) -> None:
     path.write_bytes(content)
     _each(
         lambda: read_trace(path),
-        lambda: list(iterate_trace(path)),
         lambda: read_plan(path),
-        *([lambda: count_records(path), lambda: trace_is_causal(path)] if _one_in(4, content) else []),
-        *([lambda: _mix(folder, trace="mine")] if _one_in(8, content) else []),
+        *(
+            [lambda: list(iterate_trace(path)), lambda: count_records(path), lambda: trace_is_causal(path)]
+            if _one_in(4, content)
+            else []
+        ),
+        *([lambda: _mix(folder, trace="mine")] if _one_in(16, content) else []),
     )
 
 
@@ -592,7 +595,7 @@ def _read_counts(folder: Path, content: bytes) -> None:
     path.write_bytes(content)
     _each(
         lambda: list(count_stage.open_counts(path).blocks()),
-        *([lambda: _mix(folder, **{"counts.exact": "mine"})] if _one_in(8, content) else []),
+        *([lambda: _mix(folder, **{"counts.exact": "mine"})] if _one_in(16, content) else []),
     )
 
 
@@ -609,7 +612,7 @@ def _read_hints(folder: Path, content: bytes) -> None:
     _each(
         lambda: hint_orders(path),
         lambda: read_hints(path, records=_PLAN.records, vocab_size=_VOCAB, stream=_STREAM),
-        *([lambda: _mix(folder, hints="mine", trace="hinted")] if _one_in(8, content) else []),
+        *([lambda: _mix(folder, hints="mine", trace="hinted")] if _one_in(16, content) else []),
     )
 
 
@@ -737,10 +740,16 @@ def _score_rows() -> list[dict[str, Any]]:
     return [row | {"seed": seed, "bpb": 1.2 + seed / 100} for seed in (1, 2)]
 
 
+# Those that every row needs, and some of each type.
+_OLDER_COLUMNS = [
+    *dict.fromkeys((*SCORES.required, "loss_nats", "bpb", "targets", "normalized", "declared_utc", "started_utc"))
+]
+
+
 def _table_samples(folder: Path) -> list[bytes]:
     """As an older version with fewer columns wrote it, and as it is written."""
     whole = append(folder, SCORES, "run", _score_rows()).read_bytes()
-    older = pq.read_table(pa.BufferReader(whole)).select(["run_key", *_score_rows()[0]])
+    older = pq.read_table(pa.BufferReader(whole)).select(_OLDER_COLUMNS)
     return [_parquet_bytes(older, compression="zstd", write_page_checksum=True), whole]
 
 
@@ -787,7 +796,7 @@ def _table(draw: Random, samples: Sequence[bytes]) -> bytes:
 def _read_table(folder: Path, content: bytes) -> None:
     (folder / SCORES.name).mkdir(exist_ok=True)
     (folder / SCORES.name / "run.parquet").write_bytes(content)
-    read(folder, SCORES, columns=["run_key", *_score_rows()[0]])
+    read(folder, SCORES, columns=_OLDER_COLUMNS)
     if not _one_in(16, content):
         return
     whole = read(folder, SCORES)

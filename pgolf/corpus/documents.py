@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pgolf.corpus.document_files import Compression, DocumentFile, document_files
+from pgolf.corpus.parquet_pages import check_pages
 from pgolf.errors import DocumentError
-from pgolf.store.plain_file import open_plain, require_plain
+from pgolf.store.plain_file import open_plain
 
 _BUFFER_BYTES = 1 << 20
 # ValueError: of Arrow's decompressors.
@@ -124,10 +125,13 @@ class Documents:
     def _parquet(self, file: DocumentFile) -> Iterator[str | DocumentError]:
         path, row, start_bytes = file.path, 0, self.read_bytes
         try:
-            require_plain(path)
             # No pre-buffering: it would hold a whole row group, often gigabytes, in memory.
-            with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            with (
+                open_plain(path) as pages,
+                pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet,
+            ):
                 _check_column(parquet.schema_arrow, self.text_field, path)
+                check_pages(pages, self.text_field)
                 rows, file_bytes = parquet.metadata.num_rows, path.stat().st_size
                 for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=[self.text_field]):
                     # By its name: "a.b" also selects the field b of a column a.

@@ -65,5 +65,6 @@ def hint_orders(path: Path) -> tuple[int, ...]:
     names = ArrowFile(path, what="hints", remedy=_REMEDY).names
     orders = tuple(sorted(int(match[1]) for name in names if (match := _COLUMN.fullmatch(name))))
     if not orders or len(set(orders)) < len(orders):
-        raise DataError(f"{path} has columns {', '.join(names)}, not one hint_<order> for each order; {_REMEDY}")
+        what = "two of the same order" if orders else "no hint_<order>"
+        raise DataError(f"{path} has columns {', '.join(names)} and {what}; {_REMEDY}")
     return orders

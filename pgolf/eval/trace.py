@@ -163,7 +163,7 @@ def read_plan(path: Path) -> WindowPlan:
         if windows > max(_FEW_WINDOWS, 2 * (records := file.records())):
             raise ValueError(f"{windows:,} windows of {records:,} records")
         return plan_windows(**sizes)
-    except (ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise DataError(
             f"{path} names {stored[:200]!r} as the windows that were scored, which is no plan: {error}; "
             "score again to write a new one"

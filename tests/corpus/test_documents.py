@@ -284,3 +284,21 @@ def test_names_need_not_be_utf_8(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="line 2: not JSON"):
         list(Documents(tmp_path))
     assert list(Documents(tmp_path, skip_bad=1)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "zstd", "use_dictionary": False}, {"data_page_version": "2.0"}]
+)
+def test_a_page_that_claims_gigabytes_is_refused_before_they_are_allocated(tmp_path, options):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"other": [1] * 50, "text": ["word"] * 50}), path, **options)
+    assert len(list(Documents(path))) == 50
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+    content = path.read_bytes()
+    # The header's second field, after the kind of page: a number in zigzag form, seven bits a byte.
+    assert content[start + 2] == 0x15
+    end = next(place for place in range(start + 3, start + 8) if content[place] < 128) + 1
+    path.write_bytes(content[: start + 3] + b"\xfe\xff\xff\xff\x0f" + content[end:])  # 2^31 - 1
+    with pytest.raises(DocumentError, match=r"claims [0-9,]+ bytes, 2,147,483,647 uncompressed"):
+        list(Documents(path))

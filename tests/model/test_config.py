@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from pgolf.model.config import ModelConfig
+from pgolf.train.config import TrainConfig
 
 
 def test_the_defaults_are_those_of_715():
@@ -56,3 +57,16 @@ def test_recurring_layers_run_again_right_after_the_last_of_them(recurrence, ord
 def test_a_config_survives_json():
     config = ModelConfig(recurrence=(4, 5), value_embedding_layers=(9, 10), xsa_layers=(), norm_eps_bf16_input=2**-7)
     assert ModelConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("field", ["width", "layers", "mlp_width", "bigram_buckets", "rope_reference_length"])
+@pytest.mark.parametrize("size", [1 << 30, 10**4000])
+def test_a_size_that_no_network_has_is_refused_before_anything_is_reckoned_with_it(field, size):
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        ModelConfig(**{field: size})
+
+
+def test_a_number_of_more_than_63_bits_is_refused_in_any_config():
+    for train in ({"steps": 1 << 63}, {"steps": 10**4000}):
+        with pytest.raises(ValidationError, match=r"steps has [0-9,]+ bits, a number has at most 63"):
+            TrainConfig(**train)

@@ -78,7 +78,12 @@ def test_meta_that_describes_no_network_is_an_error(meta, message):
 @pytest.mark.parametrize("codec", ["zstd", "rans"])
 @pytest.mark.parametrize(
     "config",
-    [{"width": 1 << 20}, {"layers": 10**9}, {"mlp_width": 10**12}, {"bigram_buckets": 1 << 62, "bigram_dim": 4}],
+    [
+        {"width": 1 << 20},
+        {"layers": 1024, "mlp_width": 1 << 20},
+        {"mlp_width": 1 << 20},
+        {"bigram_buckets": 1 << 28, "bigram_dim": 1 << 20},
+    ],
 )
 def test_a_file_of_some_kilobytes_that_describes_a_network_of_terabytes_is_refused_before_it_is_built(config, codec):
     state, stored = stored_network()
