@@ -257,8 +257,7 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     known = _SOURCES.get(key)
     if known is not None:
         return known, None
-    kept_as = _KEPT.name(module, source)
-    if kept_as is not None and (kept := _KEPT.get(kept_as)) is not None:
+    if (kept := _KEPT.get(module, source)) is not None:
         digest, imports, hidden = kept
         lines = tuple((line, what) for line, what in hidden)
         found = _SOURCES[key] = Source(digest, tuple(Import(*reference) for reference in imports), lines)
@@ -274,9 +273,8 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     package = module if is_package else module.rpartition(".")[0]
     hidden = tuple(_hidden(tree)) if _may_hide(source) else ()
     found = _SOURCES[key] = Source(digest, _imports(tree, package, where), hidden)
-    if kept_as is not None:
-        imports = [(reference.name, reference.line, reference.kind) for reference in found.imports]
-        _KEPT.put(kept_as, (digest, imports, hidden))
+    imports = [(reference.name, reference.line, reference.kind) for reference in found.imports]
+    _KEPT.put(module, source, (digest, imports, hidden))
     return found, tree
 
 

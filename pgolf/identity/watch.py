@@ -8,7 +8,6 @@ what it has itself written. Not seen are files that C code opens by itself (safe
 paths).
 """
 
-import ipaddress
 import itertools
 import os
 import sys
@@ -23,6 +22,7 @@ from urllib.parse import unquote
 
 from pgolf.errors import UndeclaredRead
 from pgolf.identity.environment import hide_where
+from pgolf.identity.loopback import is_loopback
 from pgolf.identity.origins import distribution_of, is_installed, is_of_interpreter, top_in_site
 from pgolf.identity.snapshot import CODE
 
@@ -118,7 +118,7 @@ class Watch:
 
     def connect(self, _socket: object, address: object) -> None:
         """A connection is made."""
-        if isinstance(address, tuple) and not self.network and not _is_this_machine(str(address[0])):
+        if isinstance(address, tuple) and not self.network and not is_loopback(str(address[0])):
             self._refuse(f"connects to {address[0]}, port {address[1]},")
 
     def make_folder(self, path: Any) -> None:
@@ -217,13 +217,6 @@ def _is_ours(frame: FrameType) -> bool:
 
 def _is_stages_code(frame: FrameType) -> bool:
     return _is_ours(frame) and not _belongs_to(frame, ("pgolf.identity",))
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_library(frame: FrameType | None) -> bool:
