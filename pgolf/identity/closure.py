@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from pgolf.errors import ConfigError
-from pgolf.identity.origins import distribution_of, distributions_sharing, is_own_code
+from pgolf.identity.origins import distributions_of, is_own_code
 from pgolf.identity.parse_cache import ParseCache, beside
 from pgolf.identity.snapshot import CODE, IMPORTER, SourceFile
 
@@ -46,15 +46,34 @@ _SKIPPED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 _DYNAMIC_IMPORTS = ("import_module", "__import__")
 _ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb", "expandvars"})
 _RUNNING_TEXT = frozenset({"exec", "eval", "compile"})
-_PROCESSES = frozenset({"multiprocessing", "ProcessPoolExecutor"})
-_TEXT_OF_CODE = frozenset({"getsource", "getsourcelines", "getdoc", "getcomments", "getblock", "findsource"})
+_PROCESSES = frozenset(
+    {"multiprocessing", "ProcessPoolExecutor", "multiprocessing_context", "forkserver"}
+    | {"_posixsubprocess", "posix_spawn", "posix_spawnp"}
+)
+_TEXT_OF_CODE = frozenset(
+    {"getsource", "getsourcelines", "getdoc", "getcomments", "getblock", "findsource", "linecache"}
+)
+_DOCSTRINGS = frozenset({"__doc__", "model_json_schema", "json_schema", "schema_json", "pydoc"})
+# Of these an argument's name or a string says as much as a name does.
+_ALSO_AS_TEXT = frozenset({"__doc__", "multiprocessing_context", "dir_fd"})
 _LOADERS = frozenset(
     {"spec_from_file_location", "spec_from_loader", "module_from_spec", "SourceFileLoader", "SourcelessFileLoader"}
     | {"ExtensionFileLoader", "run_path", "run_module", "load_source"}
 )
 # Where none of these words stands, a source hides nothing. As attributes exec, eval and compile are others' methods.
 _WORDS = "|".join(
-    sorted({*_DYNAMIC_IMPORTS, *_ENVIRONMENT, *_LOADERS, *_TEXT_OF_CODE, *_PROCESSES, "runpy", r"__doc__"})
+    sorted(
+        {
+            *_DYNAMIC_IMPORTS,
+            *_ENVIRONMENT,
+            *_LOADERS,
+            *_TEXT_OF_CODE,
+            *_PROCESSES,
+            *_DOCSTRINGS,
+            *_ALSO_AS_TEXT,
+            "runpy",
+        }
+    )
 )
 _HIDING_WORD = re.compile(rf"\b(?:{_WORDS})\b|(?<![.\w])(?:{'|'.join(sorted(_RUNNING_TEXT))})\b")
 _PARSING = threading.Lock()
@@ -148,16 +167,27 @@ def stage_code(entry: str) -> StageCode:
                 "the stage's config, data as an input, and write code into a module that is imported"
             )
     digests = sorted((module.name, module.source.digest) for module in modules if module.name not in BYTES_NEUTRAL)
-    distributions = {name: version for top in outside for name, version in _distributions(top).items()}
-    return StageCode(dict(digests), dict(sorted(distributions.items())))
+    return StageCode(dict(digests), _distributions_behind(outside))
+
+
+def distributions_reached(*entries: str) -> dict[str, str]:
+    """Versions of the distributions that the import closure of `entries` imports. Raises ConfigError like it."""
+    outside: set[str] = set()
+    for _module in walk_closure(*entries, outside=outside):
+        pass
+    return _distributions_behind(outside)
+
+
+def _distributions_behind(tops: Iterable[str]) -> dict[str, str]:
+    return dict(sorted((name, version) for top in tops for name, version in _distributions(top).items()))
 
 
 def _distributions(top: str) -> Mapping[str, str]:
-    """Versions of the distributions behind a top-level name: of all, where several share a folder."""
+    """Versions of all distributions behind a top-level name."""
+    if found := distributions_of(top):
+        return found
     spec = IMPORTER.look_for(top)
-    if spec is not None and spec.origin is None:
-        return distributions_sharing(top)
-    return dict([distribution_of(top) or (top, "absent")])
+    return {} if spec is not None and spec.origin is None else {top: "absent"}
 
 
 def import_closure(*entries: str, packages: Sequence[str] = ("pgolf",), root: Path | None = None) -> dict[str, Path]:
@@ -324,6 +354,8 @@ class _Running:
 
     def __init__(self) -> None:
         self._not_followed: set[str] = set()
+        if sys.meta_path[0] is not IMPORTER:  # a finder that somebody put before it would read files of ours
+            sys.meta_path[:] = [IMPORTER, *(finder for finder in sys.meta_path if finder is not IMPORTER)]
 
     def covers(self, top: str) -> bool:
         if top in IMPORTER.packages:
@@ -344,6 +376,13 @@ class _Running:
     def file(self, module: str) -> SourceFile | None:
         top = module.partition(".")[0]
         if top in IMPORTER.packages:
+            loaded = sys.modules.get(module)
+            loader = getattr(getattr(loaded, "__spec__", None), "loader", None)
+            if loaded is not None and loader is not IMPORTER and loaded is not IMPORTER.module:
+                raise ConfigError(
+                    f"module {module!r} was loaded by {type(loader).__name__}, which an import hook chose, so its key "
+                    "might not be of the code that runs; install import hooks after the stages have run, or not at all"
+                )
             return CODE.files.get(module)
         spec = IMPORTER.look_for(module)
         if spec is None or spec.origin is None:
@@ -501,11 +540,14 @@ def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Line and description of whatever does more than a digest of code shows."""
     nodes = [*ast.walk(tree)]
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    others = _names_of_their_own(tree)
     for node in nodes:
         if isinstance(node, ast.Attribute):
             name = node.attr
-            if name == "__doc__":  # of its own docstring a module says __doc__, and then keeps it
-                yield node.lineno, "reads a docstring, which is in no digest"
+        elif isinstance(node, ast.keyword) and node.arg in _ALSO_AS_TEXT:
+            name = node.arg or ""
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in _ALSO_AS_TEXT:
+            name = node.value
         elif isinstance(node, ast.ImportFrom):
             name = (node.module or "").partition(".")[0]
         elif isinstance(node, ast.alias):
@@ -516,8 +558,10 @@ def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"calls {name} by another name"
         elif isinstance(node, ast.Name):
             name = node.id
-            if name in _RUNNING_TEXT and isinstance(node.ctx, ast.Load):
+            if name in _RUNNING_TEXT and isinstance(node.ctx, ast.Load) and id(node) not in others:
                 yield node.lineno, f"uses {name}()"
+            if name == "__doc__":  # its own, which it therefore keeps
+                continue
         else:
             continue
         if name in _DYNAMIC_IMPORTS and id(node) not in called and not isinstance(node, ast.alias):
@@ -526,10 +570,63 @@ def _hidden(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"reads environment variables ({name})"
         elif name in _TEXT_OF_CODE:
             yield node.lineno, f"reads the text of code by {name}, whose comments are in no digest"
+        elif name in _DOCSTRINGS:
+            yield node.lineno, f"reads a docstring ({name}), which is in no digest"
+        elif name == "dir_fd":
+            yield node.lineno, "opens files by dir_fd, so that nothing shows where they lie"
         elif name in _PROCESSES:
             yield node.lineno, f"starts processes by {name}, which would run the code as it is on the disk then"
         elif name in _LOADERS or name == "runpy":
             yield node.lineno, f"loads code by {name}"
+
+
+def _names_of_their_own(tree: ast.Module) -> set[int]:
+    """ids of the nodes that say exec, eval or compile and mean what the module itself calls so."""
+    found: set[int] = set()
+
+    def visit(node: ast.AST, bound: frozenset[str]) -> None:
+        if isinstance(node, ast.Name) and node.id in bound:
+            found.add(id(node))
+        inside: frozenset[str] = bound
+        body: list[ast.AST] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            body = node.body if isinstance(node.body, list) else [node.body]  # type: ignore[assignment]
+            inside = bound | {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+            inside |= frozenset(_bound(body, in_function=True))
+        elif isinstance(node, ast.Module):
+            inside = frozenset(_bound(node.body, in_function=False))
+            body = [*node.body]
+        within = {id(statement) for statement in body}
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside if id(child) in within else bound)
+
+    visit(tree, frozenset())
+    return found
+
+
+def _bound(body: Sequence[ast.AST], *, in_function: bool) -> Iterator[str]:
+    """Which of exec, eval and compile a scope binds to something else than what Python calls so."""
+    waiting: list[ast.AST] = [*body]
+    elsewhere: set[str] = set()
+    names: list[str] = []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+            continue
+        if isinstance(node, ast.Global):
+            elsewhere.update(node.names)
+        elif isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "builtins":
+            names += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.Assign) and not in_function:  # else `eval = eval` would hide the use
+            if any(isinstance(part, ast.Name) and part.id in _RUNNING_TEXT for part in ast.walk(node.value)):
+                continue
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and in_function:
+            names.append(node.id)
+        if not isinstance(node, ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+    yield from (name for name in names if name in _RUNNING_TEXT and name not in elsewhere)
 
 
 def _from_base(node: ast.ImportFrom, package: str, where: str) -> str:

@@ -1,8 +1,9 @@
 """Where numba keeps compiled loops of ours: in a folder named by all the code that a loop can reach.
 
 numba's own cache goes by the file of a loop. What the loop calls in other files is compiled into it, and an edit there
-was served from the cache under a new key. Here the name is made of the import closure's code, numba's and llvmlite's
-versions and numba's settings, so that a folder holds one compilation for ever.
+was served from the cache under a new key. Here the name is made of the import closure's code, the versions of the
+distributions that it imports, of numba and of llvmlite, and numba's settings, so that a folder holds one compilation
+for ever.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from importlib import metadata
 from types import FunctionType, ModuleType
 
 from pgolf.errors import ConfigError
-from pgolf.identity.closure import code_digests
+from pgolf.identity.closure import code_digests, distributions_reached
 from pgolf.identity.snapshot import CODE
 
 NUMBAS_CACHE = "numba.core.caching"
@@ -107,7 +108,8 @@ def compiled_from(module: str) -> str:
     settings = {name: value for name, value in vars(config).items() if name.isupper() and isinstance(value, plain)}
     decisive = sorted((name, value) for name, value in settings.items() if name not in _NEUTRAL)
     compilers = [(name, metadata.version(name)) for name in ("numba", "llvmlite")]
-    return hashlib.sha256(repr([sorted(code_digests(module).items()), compilers, decisive]).encode()).hexdigest()
+    code = [sorted(code_digests(module).items()), sorted(distributions_reached(module).items())]
+    return hashlib.sha256(repr([*code, compilers, decisive]).encode()).hexdigest()
 
 
 @cache

@@ -3,17 +3,20 @@
 Of the first two a key holds versions; files of the third are code like ours.
 """
 
+import contextlib
+import itertools
 import os
+import re
 import site
 import sys
 import sysconfig
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
-    from importlib.metadata import Distribution
 
+_DESCRIBES = ".dist-info"
 _SITE_NAMES = ("site-packages", "dist-packages")
 
 
@@ -26,7 +29,7 @@ def is_own_code(spec: "ModuleSpec") -> bool:
     if not is_installed(spec.origin):
         return True
     in_site = _below(spec.origin, _site_folders())
-    return in_site and distribution_of(spec.name.partition(".")[0]) is None
+    return in_site and not distributions_of(spec.name.partition(".")[0])
 
 
 def is_installed(path: str) -> bool:
@@ -47,27 +50,53 @@ def top_in_site(path: str) -> str | None:
     return None
 
 
+def distributions_of(top: str) -> dict[str, str]:
+    """Names and public versions (without a suffix such as +cpu) of all distributions that install a top-level module.
+
+    Several may: a namespace is a folder of many, and of two that bring the same module the files are a mixture.
+    """
+    return _distributions_of(top, tuple(sys.path)) if top else {}
+
+
+def is_needed_by(name: str, other: str) -> bool:
+    """Whether a distribution is another or one that it requires, in any of its variants and however indirectly."""
+    return _normal(name) in _needs(_normal(other), tuple(sys.path))
+
+
 @cache
-def distribution_of(top: str) -> tuple[str, str] | None:
-    """Name and public version (without a suffix such as +cpu) of the distribution that installs a top-level module."""
+def _needs(name: str, search: tuple[str, ...]) -> frozenset[str]:
+    folders = {_normal(_name_and_version(folder)[0]): folder for folder, _ in reversed(_records(search))}
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        needed = waiting.pop()
+        if needed not in found:
+            found.add(needed)
+            if needed in folders:
+                waiting += [_normal(line) for line in _fields(folders[needed]).get("Requires-Dist", [])]
+    return frozenset(found)
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as all spell it. What a requirement says behind the name is left out."""
+    return re.sub("[-_.]+", "-", re.split(r"[^\w.-]", name.strip(), maxsplit=1)[0]).lower()
+
+
+@cache
+def _distributions_of(top: str, search: tuple[str, ...]) -> dict[str, str]:
+    installed = re.compile(rb"\n%s(?:/|\.(?:[\w-]+\.)*(?:py|pyc|so|pyd),)" % re.escape(top.encode()))
+    begins = b"\n" + top.encode()
+    found = {}
+    named = set()
+    for folder, record in _records(search):
+        if begins in record and installed.search(record):  # `in` is many times faster
+            name, version = _name_and_version(folder)
+            if _normal(name) not in named:  # the first is the one that is imported
+                named.add(_normal(name))
+                found[name] = _public(version)
+    if found:
+        return found
     from importlib import metadata  # takes longer than all else here, and most processes need none
-
-    for name in (top, top.replace("_", "-")):
-        try:
-            found = metadata.distribution(name)
-        except (metadata.PackageNotFoundError, ValueError):
-            continue
-        if _installs(found, top):
-            return found.metadata["Name"], _public(found.version)
-    for name in _distributions_by_module().get(top, ()):
-        return name, _public(metadata.version(name))
-    return None
-
-
-@cache
-def distributions_sharing(top: str) -> dict[str, str]:
-    """Versions of all distributions that install into a folder without __init__.py."""
-    from importlib import metadata
 
     return {name: _public(metadata.version(name)) for name in _distributions_by_module().get(top, ())}
 
@@ -76,10 +105,45 @@ def _public(version: str) -> str:
     return version.partition("+")[0]
 
 
-def _installs(found: "Distribution", top: str) -> bool:
-    """Whether a distribution says that it installs the module. An editable one names its files elsewhere."""
-    files = f"\n{found.read_text('RECORD') or ''}"
-    return any(f"\n{top}{rest}" in files for rest in ("/", ".py,", "."))
+@lru_cache(maxsize=1)
+def _records(search: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    """Folders that describe installed distributions, each with the list of files. An editable one's are elsewhere.
+
+    All are read, but not parsed, which takes 20 times as long.
+    """
+    found = []
+    for place in dict.fromkeys(map(os.path.abspath, search)):
+        for name in _names_in(place):
+            if name.endswith(_DESCRIBES):
+                folder = os.path.join(place, name)
+                with contextlib.suppress(OSError), open(os.path.join(folder, "RECORD"), "rb") as record:
+                    found.append((folder, b"\n" + record.read()))
+    return found
+
+
+def _name_and_version(folder: str) -> tuple[str, str]:
+    """As the distribution writes them itself, else as its folder is called."""
+    name, _, version = os.path.basename(folder).removesuffix(_DESCRIBES).partition("-")
+    fields = _fields(folder)
+    return fields.get("Name", [name])[0], fields.get("Version", [version])[0]
+
+
+@cache
+def _fields(folder: str) -> dict[str, list[str]]:
+    """What a distribution says of itself, without its description."""
+    found: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError), open(os.path.join(folder, "METADATA"), encoding="utf-8") as file:
+        for line in itertools.takewhile(str.strip, file):
+            name, _, value = line.rstrip("\n").partition(": ")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 @cache
@@ -104,8 +168,16 @@ def _site_folders() -> tuple[str, ...]:
 @cache
 def _site_folders_on(path: tuple[str, ...]) -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    by_name = (entry for entry in path if os.path.basename(entry.rstrip(os.sep)) in _SITE_NAMES)
-    return _folders(paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages(), *by_name)
+    known = _folders(paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages())
+    further = (entry for entry in path if os.path.join(os.path.abspath(entry), "") not in known)
+    return (*known, *_folders(*filter(_holds_distributions, further)))
+
+
+def _holds_distributions(folder: str) -> bool:
+    """Whether it is called as such folders are, or `pip install --target` has filled it."""
+    if os.path.basename(folder.rstrip(os.sep)) in _SITE_NAMES:
+        return True
+    return any(name.endswith(_DESCRIBES) for name in _names_in(folder))
 
 
 def _folders(*paths: str) -> tuple[str, ...]:

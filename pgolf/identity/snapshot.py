@@ -27,7 +27,9 @@ PACKAGES = ("pgolf", "tasks", "flows")
 
 # Never taken over: a file that hides one of these is refused (`pgolf.identity.closure`).
 _LIBRARY = sys.stdlib_module_names
-# In a zip: where each module lay, which is what tracebacks name.
+# Set for ranks: the digest of the code that they must run, which is their parent's.
+EXPECTED_CODE = "PGOLF_EXPECTED_CODE"
+# In a zip: where each module lay, which is what tracebacks name, and where its writer looked for other modules.
 _ORIGINS = "ORIGINS"
 # What follows `import` or `from` where a statement begins. Where that is no import statement, nothing is lost.
 _IMPORTS = re.compile(rb"(?:^|[;:])\s*(?:import|from)\s+([\w., ]+)", re.MULTILINE)
@@ -51,20 +53,23 @@ class SourceFile:
 
 
 class Snapshot:
-    """Source files of packages by dotted module name, read once. root: the folder that held the packages."""
+    """Source files of packages by dotted module name, read once.
 
-    def __init__(self, root: str, files: dict[str, SourceFile]) -> None:
-        self.root, self.files = root, files
+    root: the folder that held the packages. search: where the process that wrote it looks for all other modules.
+    """
+
+    def __init__(self, root: str, files: dict[str, SourceFile], search: Sequence[str] = ()) -> None:
+        self.root, self.files, self.search = root, files, search
 
     @classmethod
     def of_folder(cls, root: str, packages: Sequence[str] = PACKAGES) -> "Snapshot":
-        """Of those of the packages that lie in a folder. Raises OSError if a file cannot be read."""
+        """Of those of the packages that lie in a folder. Raises ImportError if a file or folder cannot be read."""
         files = {}
         for package in packages:
             if not os.path.isfile(os.path.join(root, package, "__init__.py")):
                 continue
             walked = set()
-            for folder, folders, names in os.walk(os.path.join(root, package), followlinks=True):
+            for folder, folders, names in os.walk(os.path.join(root, package), followlinks=True, onerror=_refuse):
                 folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
                 if os.path.realpath(folder) in walked:  # a link to a folder above
                     folders.clear()
@@ -74,37 +79,47 @@ class Snapshot:
                     path = os.path.join(folder, name)
                     # Editors leave links to nowhere whose names end in .py.
                     if name.endswith(".py") and name[:-3].isidentifier() and os.path.isfile(path):
-                        files[_module_name(os.path.relpath(path, root))] = _read(path)
+                        try:
+                            files[_module_name(os.path.relpath(path, root))] = _read(path)
+                        except OSError as error:
+                            _refuse(error)
         return cls(root, files)
 
     @classmethod
-    def of_zip(cls, archive: str) -> "Snapshot":
-        """One that `write` has written, or that somebody packed."""
+    def of_zip(cls, archive: str, inside: str = "") -> "Snapshot":
+        """One that `write` has written, or that somebody packed, into a folder of the archive if need be."""
         import json
         import zipfile
 
         with zipfile.ZipFile(archive) as zipped:
             if _ORIGINS not in zipped.namelist():
-                names = [name for name in zipped.namelist() if name.endswith(".py") and name.split("/")[0] in PACKAGES]
+                above = f"{inside}/" if inside else ""
+                names = [name.removeprefix(above) for name in zipped.namelist() if name.startswith(above)]
+                root = os.path.join(archive, inside) if inside else archive
                 found = {
-                    _module_name(name): SourceFile(os.path.join(archive, name), zipped.read(name)) for name in names
+                    _module_name(name): SourceFile(os.path.join(root, name), zipped.read(above + name))
+                    for name in names
+                    if name.endswith(".py") and name.split("/")[0] in PACKAGES
                 }
-                return cls(archive, found)
+                return cls(root, found)
             origins = json.loads(zipped.read(_ORIGINS))
             files = {
                 name: SourceFile(path, zipped.read(_name_in_zip(name, path)))
                 for name, path in origins["modules"].items()
             }
-        return cls(origins["root"], files)
+        return cls(origins["root"], files, origins["search"])
 
-    def write(self, archive: str) -> None:
-        """Write a zip file from which Python imports the packages, and a process of ours takes this snapshot."""
+    def write(self, archive: str, search: Sequence[str] = ()) -> None:
+        """Write a zip file from which Python imports the packages, and a process of ours takes this snapshot.
+
+        search: becomes that process's `sys.path`, after the archive. Empty: it keeps its own.
+        """
         import json
         import zipfile
 
         with zipfile.ZipFile(archive, "w") as zipped:
             modules = {name: file.path for name, file in self.files.items()}
-            zipped.writestr(_ORIGINS, json.dumps({"root": self.root, "modules": modules}))
+            zipped.writestr(_ORIGINS, json.dumps({"root": self.root, "modules": modules, "search": [*search]}))
             for name, file in self.files.items():
                 zipped.writestr(_name_in_zip(name, file.path), file.text)
 
@@ -122,14 +137,27 @@ class Snapshot:
             now = dict(Snapshot.of_folder(self.root).files)
             for name in self.files.keys() - now.keys():
                 now[name] = _read(self.files[name].path)
-        except OSError:
+        except (OSError, ImportError):
             return False
         return now == self.files
 
 
+def _refuse(error: OSError) -> None:
+    """Code that is gone since its folder was read is not there; what is there and cannot be read is an error."""
+    if not isinstance(error, FileNotFoundError):
+        raise ImportError(
+            f"{error.filename} is code of pgolf and cannot be read ({error.strerror}); make it readable or remove it",
+            path=error.filename,
+        ) from error
+
+
 def _read(path: str) -> SourceFile:
     with open(path, "rb") as file:
-        return SourceFile(path, file.read())
+        try:
+            return SourceFile(path, file.read())
+        except OSError as error:
+            error.filename = path  # which only `open` fills in
+            raise
 
 
 def _name_in_zip(module: str, path: str) -> str:
@@ -262,11 +290,17 @@ class SnapshotImporter:
             if pyc.read(len(header)) == header:
                 known = marshal.loads(pyc.read())
                 if isinstance(known, CodeType):
-                    return known
+                    return known if known.co_filename == file.path else _moved(known, file.path)
         code = compile(file.text, file.path, "exec", dont_inherit=True)
         if not sys.dont_write_bytecode:
             _write(cached, header + marshal.dumps(code))
         return code
+
+
+def _moved(code: CodeType, path: str) -> CodeType:
+    """Compiled code as from the file at `path`: `inspect` looks there, and a folder may be a copy of another."""
+    inner = (_moved(value, path) if isinstance(value, CodeType) else value for value in code.co_consts)
+    return code.replace(co_filename=path, co_consts=tuple(inner))
 
 
 def show_lines(file: SourceFile) -> None:
@@ -296,7 +330,23 @@ def begin(package_folder: str) -> None:
     """Take the snapshot of this process, and import from it from now on. package_folder: that of pgolf/__init__.py."""
     global CODE, IMPORTER
     root = os.path.dirname(package_folder)
-    CODE = Snapshot.of_zip(root) if os.path.isfile(root) else Snapshot.of_folder(root)
+    if os.path.isdir(root):
+        CODE = Snapshot.of_folder(root)
+    else:
+        archive = root
+        while not os.path.isfile(archive):  # in a folder of it
+            archive = os.path.dirname(archive)
+        CODE = Snapshot.of_zip(archive, root.removeprefix(archive).strip(os.sep))
+    expected = os.environ.get(EXPECTED_CODE)
+    if expected is not None and CODE.digest != expected:
+        # Not an error that could be caught, nor a stack of calls: it is printed, and the rank ends.
+        raise SystemExit(
+            f"this rank found the code of {root} ({CODE.digest[:12]}), and the process that started it runs other code "
+            f"({expected[:12]}); keep other folders that hold a pgolf off PYTHONPATH, and unset {EXPECTED_CODE} if no "
+            "process of pgolf started this one"
+        )
+    if CODE.search:
+        sys.path[:] = [root, *CODE.search]
     for name in ("pgolf", __name__):  # which Python itself has imported
         show_lines(CODE.files[name])
     IMPORTER = SnapshotImporter(CODE)

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -23,20 +23,35 @@ from urllib.parse import unquote
 from pgolf.errors import UndeclaredRead
 from pgolf.identity.environment import hide_where
 from pgolf.identity.loopback import is_loopback
-from pgolf.identity.origins import distribution_of, is_installed, is_of_interpreter, top_in_site
-from pgolf.identity.snapshot import CODE
+from pgolf.identity.origins import distributions_of, is_installed, is_needed_by, is_of_interpreter, top_in_site
+from pgolf.identity.snapshot import CODE, IMPORTER, SnapshotImporter
 
 # What may do more on a stage's thread than a stage may: it loads code, starts ranks, reports and answers signals.
 _MACHINERY_BESIDES_IMPORTS = ("flows", "tasks", "pgolf.pipeline", "pgolf.machine")
 _MACHINERY = (*_MACHINERY_BESIDES_IMPORTS, "pgolf.identity")
 # Where libraries look for what the machine has, and keep what they compiled.
-_SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib/", "/lib64/", "/nix/store/")
-_COMPILED = ("/torchinductor", "/.triton/", "/.nv/", "/__pycache__/", "/.cache/torch/", "/.cache/numba/")
+_SYSTEM = (
+    *("/proc/", "/sys/", "/dev/", "/etc/", "/lib/", "/lib64/", "/nix/store/"),
+    *(f"/usr/{part}/" for part in ("bin", "sbin", "lib", "lib32", "lib64", "libexec", "include", "share")),
+    *(f"/usr/local/{part}" for part in ("bin/", "lib/", "lib64/", "include/", "share/", "cuda", "nvidia/")),
+)
+_LEADS_ELSEWHERE = ("/proc/", "/dev/")  # links to folders and files of processes
+_NOT_OF_SYSTEM = ("/dev/shm/", "/dev/mqueue/")
+_COMPILED = ("/torchinductor_", "/.triton/", "/.nv/", "/.cache/torch/kernels/", "/.cache/numba/")
+_COMPILERS = ("torch._dynamo", "torch._inductor", "torch._sources", "torch.jit", "triton", "numba")
+_COMPILED_BY_PYTHON = (".pyc", ".nbi", ".nbc")
 # Modules of the standard library that know themselves which files of the system they read.
 _OF_THE_SYSTEM = frozenset(
     {"zoneinfo", "mimetypes", "platform", "locale", "gettext", "ssl", "socket", "uuid", "getpass"}
 )
-_METADATA = (".dist-info/", ".egg-info/")  # versions and entry points of distributions, wherever they lie
+# Versions and entry points of distributions, wherever they lie.
+_METADATA_FOLDERS = (".dist-info", ".egg-info")
+_METADATA = frozenset(
+    (
+        *("METADATA", "PKG-INFO", "RECORD", "WHEEL", "INSTALLER", "REQUESTED", "SOURCES.txt", "direct_url.json"),
+        *("entry_points.txt", "top_level.txt", "requires.txt"),
+    )
+)
 _FOR_ALL = ("/dev/null", "/dev/urandom", "/usr/share/zoneinfo/")
 _ONLY_WRITES = os.O_TRUNC | os.O_EXCL
 _IMPORT_SYSTEM = "<frozen importlib"
@@ -73,12 +88,12 @@ class Watch:
         """A file is opened."""
         if path is None or isinstance(path, int):  # open already
             return
-        name = os.path.abspath(os.fsdecode(path))
+        name = _place(path)
         if self._holds(name) or os.path.isdir(name):
             return
         is_new = not os.path.lexists(name)
         if isinstance(flags, int) and (flags & _ONLY_WRITES or (is_new and flags & os.O_CREAT)):
-            self.files.add(name)
+            self._own(name)
         elif not is_new and not (isinstance(flags, int) and flags & os.O_ACCMODE == os.O_WRONLY):
             self._refuse_unless_installed(name)
 
@@ -121,18 +136,29 @@ class Watch:
         if isinstance(address, tuple) and not self.network and not is_loopback(str(address[0])):
             self._refuse(f"connects to {address[0]}, port {address[1]},")
 
-    def make_folder(self, path: Any) -> None:
-        """A temporary folder is made."""
-        self.folders += (os.path.join(os.path.abspath(os.fsdecode(path)), ""),)
+    def make_folder(self, path: Any, _mode: object, folder: int) -> None:
+        """A folder is made."""
+        name = _place(path, folder)
+        if not self._holds(name) and not os.path.lexists(name):
+            self._own(name, is_folder=True)
 
-    def link(self, source: Any, *_target: object) -> None:
-        """A file gets another name, under which it could be read."""
-        self.open(source, "rb", os.O_RDONLY)
+    def link(self, target: Any, name: Any, folder: int) -> None:
+        """A symbolic link is made. What may be read by its name is what may be read where it leads."""
+        link = _place(name, folder)
+        leads_to = os.path.realpath(os.path.join(os.path.dirname(link), os.fsdecode(target)))
+        if self._holds(link) and not self._holds(leads_to) and os.path.exists(leads_to):
+            self._refuse_unless_installed(leads_to, "makes a link to")
 
-    def rename(self, source: Any, target: Any, *_folders: object) -> None:
-        """A file gets another name."""
-        if os.path.abspath(os.fsdecode(source)) in self.files:
-            self.files.add(os.path.abspath(os.fsdecode(target)))
+    def rename(self, source: Any, target: Any, source_folder: int, target_folder: int) -> None:
+        """A file or folder gets another name, or one more: what the stage itself made stays its own."""
+        old, new = _place(source, source_folder), _place(target, target_folder)
+        if os.path.islink(old):
+            self.link(os.readlink(old), new, -1)
+        if not self._holds(old):
+            if self._holds(new) and os.path.lexists(old):
+                self._refuse_unless_installed(old, "gives a name to")
+        elif not self._holds(new):
+            self._own(new, is_folder=os.path.isdir(old))
 
     def is_by_machinery(self) -> bool:
         """Whether our own machinery, and not the stage, is at work on this thread."""
@@ -141,38 +167,73 @@ class Watch:
     def _holds(self, path: str) -> bool:
         return path in self.files or path.startswith(self.folders)
 
-    def _refuse_unless_installed(self, path: str) -> None:
+    def _own(self, path: str, *, is_folder: bool = False) -> None:
+        names = {path, os.path.realpath(path)}
+        self.files |= names
+        if is_folder:
+            self.folders += tuple(os.path.join(name, "") for name in names)
+
+    def _refuse_unless_installed(self, path: str, does: str = "opens") -> None:
         if self.network:  # what it downloads lies where a library keeps it, and is known by its content
             return
-        innermost = next(self._stack(), None)
-        importing = innermost is not None and innermost.f_code.co_filename.startswith(_IMPORT_SYSTEM)
-        if is_of_interpreter(path) or path.startswith(_FOR_ALL) or (importing and is_installed(path)):
+        if is_of_interpreter(path) or path.startswith(_FOR_ALL) or (self._imports() and is_installed(path)):
             return
-        if any(part in path for part in _METADATA):
+        folder, name = os.path.split(path)
+        if name in _METADATA and folder.endswith(_METADATA_FOLDERS):
             return
         reader = self._reader()
         by_library = _is_library(reader)
-        top = top_in_site(path)
-        if top is not None and (top in sys.modules or (by_library and distribution_of(top) is not None)):
+        if self._is_of_distribution(path):
             return
-        if by_library and (path.startswith(_SYSTEM) or any(part in path for part in _COMPILED)):
+        if by_library and (_is_systems(path) or _is_compiled(path)):
             return
-        if by_library and path in (file.path for file in CODE.files.values()):
-            return  # compilers look at the source of what they compile
-        if path in (os.path.abspath(frame.f_code.co_filename) for frame in self._stack(whole=True)):
-            return  # a line of the stack is shown
-        if path.startswith(_SYSTEM) and self._asks_the_system():
+        ours = {file.path for file in CODE.files.values()} if by_library else set()
+        compiles = by_library and reader is not None and _belongs_to(reader, _COMPILERS)
+        if (compiles or self._shows_lines()) and path in ours | self._files_of_stack():
+            return  # a line of the stack is shown, or a compiler looks at the source of what it compiles
+        if _is_systems(path) and self._asks_the_system():
             return
-        before_ours = itertools.takewhile(lambda frame: not _is_ours(frame), self._stack())
-        if any(frame.f_code.co_name == "<module>" and _is_library(frame) for frame in before_ours):
+        if any(frame.f_code.co_name == "<module>" and _is_library(frame) for frame in self._before_ours()):
             return  # a library's own settings, while it is imported
         if not self._holds(os.path.realpath(path)):
-            self._refuse(f"opens {path}")
+            self._refuse(f"{does} {path}")
+
+    def _is_of_distribution(self, path: str) -> bool:
+        """Whether a file belongs to a distribution that the key names, or that those which ask for it need."""
+        top = (top_in_site(path) or "").partition(".")[0]  # also of numpy.libs, or six.py
+        if not top or top in IMPORTER.packages or not (owners := distributions_of(top)):
+            return False
+        asking = {
+            distribution
+            for frame in self._before_ours()
+            for distribution in distributions_of((top_in_site(frame.f_code.co_filename) or "").partition(".")[0])
+        }
+        if any(is_needed_by(owner, distribution) for owner in owners for distribution in asking):
+            return True
+        return not owners.keys().isdisjoint(_distributions_reached(self.modules))
+
+    def _imports(self) -> bool:
+        """Whether it is an import that reads, and not somebody whom a loader reads data for."""
+        system = [*itertools.takewhile(lambda f: f.f_code.co_filename.startswith(_IMPORT_SYSTEM), self._stack())]
+        return bool(system) and system[-1].f_code.co_name != "get_data"
+
+    def _shows_lines(self) -> bool:
+        """Whether it is for a traceback or a compiler that the lines of a file are read, and not for our own code."""
+        names = [frame.f_globals.get("__name__") for frame in self._before_ours()]
+        return "linecache" in names and names[-1] != "linecache"
+
+    def _files_of_stack(self) -> set[str]:
+        return {os.path.abspath(frame.f_code.co_filename) for frame in self._stack(whole=True)}
+
+    def _before_ours(self) -> Iterator[FrameType]:
+        """The innermost frames, up to the first of our code."""
+        return itertools.takewhile(lambda frame: not _is_ours(frame), self._stack())
 
     def _refuse(self, what: str, machinery: tuple[str, ...] = _MACHINERY) -> None:
         """Raise, unless our own machinery does it on this thread."""
         stack = list(self._stack())
-        if any(_belongs_to(frame, machinery) for frame in stack):
+        # What pkgutil has our importer read, it reads for others.
+        if any(_belongs_to(frame, machinery) and frame.f_code is not _READS_FOR_OTHERS for frame in stack):
             return
         # A pool's thread may show no line of ours: then the line at which the stage waits for it.
         waiting = self._stack(sys._current_frames().get(self.thread))
@@ -196,8 +257,7 @@ class Watch:
             frame = frame.f_back
 
     def _asks_the_system(self) -> bool:
-        before_ours = itertools.takewhile(lambda frame: not _is_ours(frame), self._stack())
-        return any(_top_of(frame) in _OF_THE_SYSTEM for frame in before_ours)
+        return any(_top_of(frame) in _OF_THE_SYSTEM for frame in self._before_ours())
 
     def _reader(self) -> FrameType | None:
         """Whoever called the standard library."""
@@ -205,6 +265,46 @@ class Watch:
 
 
 _GLOBALS = globals()
+_READS_FOR_OTHERS = SnapshotImporter.get_data.__code__
+
+
+def _place(path: Any, folder: int = -1) -> str:
+    """The absolute path of a file as the system finds it. folder: a descriptor of the one that it is relative to."""
+    name = os.fsdecode(path)
+    if folder >= 0:
+        with suppress(OSError):
+            name = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)
+    if ".." in name.split(os.sep):  # of a folder behind a link, the system takes the folder above where it leads
+        above, last = os.path.split(name)
+        return os.path.realpath(name) if last in ("", "..") else os.path.join(os.path.realpath(above), last)
+    return os.path.abspath(name)
+
+
+def _is_systems(path: str) -> bool:
+    """Whether a file is the system's, and does not lead to one that is not."""
+    if path.startswith(_LEADS_ELSEWHERE):
+        path = os.path.realpath(path)
+    return path.startswith(_SYSTEM) and not path.startswith(_NOT_OF_SYSTEM)
+
+
+def _is_compiled(path: str) -> bool:
+    """Whether a file is what a library has compiled."""
+    return any(part in path for part in _COMPILED) or ("/__pycache__/" in path and path.endswith(_COMPILED_BY_PYTHON))
+
+
+def _distributions_reached(modules: Collection[str] | None) -> Collection[str]:
+    """Distributions that these modules' closure imports, and so their key names. None: of all that are imported."""
+    from pgolf.identity.closure import EXPORT_LISTS
+
+    among = sys.modules if modules is None else modules
+    return _reached(frozenset(name for name in among if name in CODE.files and name not in EXPORT_LISTS))
+
+
+@cache
+def _reached(modules: frozenset[str]) -> Collection[str]:
+    from pgolf.identity.closure import distributions_reached
+
+    return distributions_reached(*modules).keys() if modules else ()
 
 
 def _top_of(frame: FrameType) -> str:
@@ -220,7 +320,10 @@ def _is_stages_code(frame: FrameType) -> bool:
 
 
 def _is_library(frame: FrameType | None) -> bool:
-    return frame is not None and not _is_ours(frame) and is_installed(frame.f_code.co_filename)
+    if frame is None or _is_ours(frame):
+        return False
+    file = frame.f_code.co_filename
+    return is_of_interpreter(file) or bool(distributions_of((top_in_site(file) or "").partition(".")[0]))
 
 
 def _belongs_to(frame: FrameType, packages: tuple[str, ...]) -> bool:
@@ -293,11 +396,11 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "os.system": Watch.start,
     "os.exec": Watch.start,
     "os.posix_spawn": Watch.start,
-    "os.link": Watch.link,
+    "os.link": Watch.rename,
     "os.rename": Watch.rename,
     "os.symlink": Watch.link,
+    "os.mkdir": Watch.make_folder,
     "socket.connect": Watch.connect,
-    "tempfile.mkdtemp": Watch.make_folder,
 }
 
 

@@ -16,14 +16,14 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from pgolf.errors import LaunchError
 from pgolf.identity.environment import seen_by_ranks
-from pgolf.identity.snapshot import CODE
+from pgolf.identity.snapshot import CODE, EXPECTED_CODE
 from pgolf.machine.children import children
 from pgolf.machine.parent_death import die_with_parent
 
@@ -60,7 +60,11 @@ def run_ranks(
     """
     began_s = time.monotonic()
     deadline_s = None if timeout_s is None else began_s + timeout_s
-    with tempfile.TemporaryDirectory(prefix=".ranks-", dir=log_path.parent) as rank_logs, log_path.open("w") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix=".ranks-", dir=log_path.parent) as rank_logs,
+        _folder_for_code(rank_logs) as code,
+        log_path.open("w") as log,
+    ):
         process = subprocess.Popen(
             [
                 *(sys.executable, "-u", "-m", __name__, str(os.getpid())),
@@ -73,7 +77,7 @@ def run_ranks(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**_with_our_code(seen_by_ranks(), rank_logs), "OMP_NUM_THREADS": str(threads), **(environment or {})},
+            env={**_with_our_code(seen_by_ranks(), code), "OMP_NUM_THREADS": str(threads), **(environment or {})},
             pass_fds=tuple(keep_open),
         )
         assert process.stdout is not None
@@ -100,13 +104,40 @@ def run_ranks(
 
 
 def _with_our_code(environment: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The environment with the code that this process runs first on PYTHONPATH, written to `folder`."""
-    archive = f"{folder}/{CODE.digest}.zip"
-    CODE.write(archive)
-    # The source's own folder may hold other packages that ranks run.
-    paths = [archive, CODE.root, *filter(None, [environment.get("PYTHONPATH")])]
+    """The environment in which Python imports the code that this process runs, and everything else from where this
+    process does, in its order.
+
+    folder: where the code is written.
+    """
+    digest = CODE.digest
+    archive = f"{folder}/{digest}.zip"
+    search = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
+    if CODE.root not in search:  # it may hold other packages that ranks run
+        search.insert(0, CODE.root)
+    CODE.write(archive, search)
+    # What this variable cannot hold is on the list in the archive, which replaces it once pgolf is imported.
+    paths = [archive, *(entry for entry in search if os.pathsep not in entry)]
     # Without PYTHONSAFEPATH, `-m` would search the current folder first.
-    return {**environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", EXPECTED_CODE: digest}
+
+
+@contextmanager
+def _folder_for_code(beside_logs: str) -> Iterator[str]:
+    """That folder, or a temporary one where PYTHONPATH could not name it. Raises LaunchError if there is none."""
+    beside_logs = os.path.abspath(beside_logs)
+    if os.pathsep not in beside_logs:
+        yield beside_logs
+        return
+    places = (tempfile.gettempdir(), "/tmp", "/var/tmp")
+    for place in places:
+        if os.pathsep not in place and os.access(place, os.W_OK):
+            with tempfile.TemporaryDirectory(prefix="pgolf-code-", dir=place) as folder:
+                yield folder
+            return
+    raise LaunchError(
+        f"the ranks' code can be written to none of {', '.join(dict.fromkeys(places))}; set TMPDIR to a folder that "
+        f"may be written and whose path has no {os.pathsep!r}"
+    )
 
 
 def _lines_until(pipe: IO[bytes], deadline_s: float | None) -> Iterator[str]:

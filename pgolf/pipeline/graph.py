@@ -22,7 +22,7 @@ from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError, DataError
 from pgolf.identity.closure import stage_code
-from pgolf.identity.origins import distribution_of
+from pgolf.identity.origins import distributions_of
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.model.import_config import ImportConfig
 from pgolf.pack.codec import CODECS
@@ -152,7 +152,7 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
                 ]
             elif isinstance(config, CompressConfig):
                 library = CODECS[config.codec].library
-                if library and distribution_of(library) is None:
+                if library and not distributions_of(library):
                     raise _absent(library)
                 nodes.append(replace(node, values={"code_bytes": code_bytes}))
             else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -39,9 +40,9 @@ FORKS = """
 import json, os, sys, traceback
 import numba
 for line in sys.stdin:
-    root, code = json.loads(line)
+    paths, code = json.loads(line)
     if os.fork() == 0:
-        sys.path.insert(0, root)
+        sys.path[:0] = paths
         try:
             exec(code)
         except BaseException:
@@ -63,11 +64,11 @@ def forks() -> Iterator["subprocess.Popen[str]"]:
         process.communicate()
 
 
-def in_fork(process: "subprocess.Popen[str]", root: Path) -> tuple[int, int]:
+def in_fork(process: "subprocess.Popen[str]", *paths: Path) -> tuple[int, int]:
     """What `run` tells, by a fork of a process that had numba before pgolf."""
     assert process.stdin is not None
     assert process.stdout is not None
-    print(json.dumps([str(root), SHOW]), file=process.stdin, flush=True)
+    print(json.dumps([[*map(str, paths)], SHOW]), file=process.stdin, flush=True)
     total, hits = process.stdout.readline().split()
     return int(total), int(hits)
 
@@ -103,6 +104,25 @@ def test_an_edit_in_another_file_is_compiled_anew(copy, forks):
         assert in_fork(forks, copy) == (total, 0), name
     write(copy, CALLEES)
     assert in_fork(forks, copy) == (660, 1)  # all are kept, each under its own name
+
+
+def test_another_version_of_a_distribution_is_compiled_anew(copy, forks):
+    def install(version: str) -> None:
+        site = copy / "site-packages"
+        shutil.rmtree(site, ignore_errors=True)
+        about = site / f"kit-{version}.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: kit\nVersion: {version}\n")
+        (about / "RECORD").write_text("kit.py,,\n")
+        (site / "kit.py").write_text(f"import numba\nK = {version}\n@numba.njit\ndef f(): return {version}\n")
+
+    imports = "import kit; from kit import K"
+    (copy / "pgolf/loop.py").write_text(LOOP.format(imports=imports, terms="K + kit.f()"))
+    shown = []
+    for version in ("1", "2", "1"):
+        install(version)
+        shown.append(in_fork(forks, copy, copy / "site-packages"))
+    assert shown == [(20, 0), (40, 0), (20, 1)]
 
 
 def test_a_notebook_that_had_numba_before_pgolf_and_settings_of_numba(copy, forks):

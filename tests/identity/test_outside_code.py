@@ -181,6 +181,25 @@ def test_a_module_of_another_name_than_its_distribution_and_one_that_is_absent(c
     assert run(copy, path="site-packages") == "11 [] {'kit': '1.2', 'no_such_module': 'absent'}"
 
 
+def test_of_several_distributions_that_install_one_module_all_versions_count(copy):
+    for name, version in {"sight": "1.0", "Sight-Headless": "2.0"}.items():
+        write(copy, distribution(version, name=name, top="see"))
+    write(copy, distribution("3.0", name="see.more", top="see_more"))  # is only called like a part of it
+    write(copy, {"pgolf/probe.py": "from see import V"})
+    assert run(copy, path="site-packages") == "11 [] {'Sight-Headless': '2.0', 'sight': '1.0'}"
+
+
+def test_a_folder_that_pip_has_filled_may_have_any_name(copy):
+    files = {name.replace("site-packages/", "libs/"): text for name, text in distribution("1.2").items()}
+    write(copy, {"pgolf/probe.py": "from scale import V\nfrom beside import W", **files, "libs/beside.py": "W = 1"})
+    assert run(copy, path="libs") == "11 ['beside'] {'Scale-Kit': '1.2'}"
+    (copy / "libs/scale.py").unlink()
+    (copy / "libs/scale.so").write_text("")
+    write(copy, {"libs/scale_kit-1.2.dist-info/RECORD": "scale.so,,\n"})
+    write(copy, {"pgolf/probe.py": "try:\n    from scale import V\nexcept ImportError: V = 12"})
+    assert run(copy, path="libs") == "12 [] {'Scale-Kit': '1.2'}"
+
+
 REFUSED = {
     "an extension module": ({"beside/scale.so": ""}, "from scale import V", "scale.so, and no installed"),
     "compiled code without source": ({"beside/scale.pyc": ""}, "from scale import V", "scale.pyc, and no installed"),
@@ -229,6 +248,28 @@ HIDDEN = {
     "a loader by its class": "from importlib.machinery import SourceFileLoader\nV = 11",
     "a word in other letters": "\uff45xec('V = 11')",
     "a word in another encoding": "# coding: utf-7\n+AGUAeABlAGM-('V = 11')",
+    "a docstring by its name as text": "import json\nV = getattr(json, '__doc__')",
+    "a model's schema, with its docstring": "def v(model): return model.model_json_schema()\nV = 11",
+    "processes of a library": "def v(loader): return loader(multiprocessing_context='spawn')\nV = 11",
+    "a server of processes": "from multiprocessing import forkserver\nV = 11",
+    "a program without an event": "import _posixsubprocess\nV = 11",
+    "a folder by its number": "import os\nV = [lambda p, f: os.open(p, f, dir_fd=3)]",
+    "the text of code by its lines": "import linecache\nV = 11",
+    "exec beside a parameter of its name": "def v(exec): return exec(1)\nV = exec('11')",
+    "eval by its own name": "eval = eval\nV = eval('11')",
+    "eval imported": "from builtins import eval\nV = eval('11')",
+    "exec of the default of a parameter": "def v(exec=exec): return exec\nV = 11",
+    "compile beside a method": "class A:\n    def compile(self): return compile('1', '', 'eval')\nV = 11",
+}
+# The same words where they mean something else.
+HARMLESS = {
+    "a function of a library": "from re import compile\nV = compile('1').pattern",
+    "a parameter": "def v(compile, eval=1): return lambda: compile + eval\nV = v(compile=1)",
+    "a local name": "def v():\n    exec = 11\n    return exec\nV = v()",
+    "a function of its own": "def eval(x): return x\nV = eval(11)",
+    "another name of a method": "import re\ncompile = re.compile\nV = compile('11')",
+    "a method": "def v(model): return model.eval()\nV = 11",
+    "its own docstring": '"11"\nV = __doc__',
 }
 
 
@@ -256,3 +297,32 @@ def test_code_that_reads_more_than_a_key_shows_is_refused_with_its_line(copy, pl
         assert line.startswith("REFUSED "), what
         assert re.search(rf"{place.format(number)}:[12]: ", line), what
         assert "would do what its key does not show" in line, what
+
+
+def test_words_that_mean_something_else_are_no_reason_to_refuse(copy):
+    for number, code in enumerate(HARMLESS.values()):
+        write(copy, {f"pgolf/probe{number}.py": code})
+    lines = run(copy, code=EACH, before=f"count = {len(HARMLESS)}").splitlines()
+    assert dict(zip(HARMLESS, lines, strict=True)) == dict.fromkeys(HARMLESS, "TAKEN")
+
+
+HOOK = """
+import sys, pgolf, importlib.machinery
+class Hook:
+    def find_spec(self, name, path, target=None):
+        if name.startswith("pgolf."):
+            return importlib.machinery.PathFinder.find_spec(name, path)
+sys.meta_path.insert(0, Hook())
+{before}
+"""
+
+
+def test_code_that_an_import_hook_has_loaded_is_refused_and_later_the_hook_comes_second(copy):
+    write(copy, {"pgolf/probe.py": "from pgolf.factor import V", "pgolf/factor.py": "V = 11"})
+    edit = f"open({str(copy / 'pgolf/factor.py')!r}, 'w').write('V = 12')"
+    hook = "import pgolf.identity.closure" + HOOK
+    printed = run(copy, code=hook + SHOW, before=f"{edit}; import pgolf.factor")
+    assert printed.startswith("REFUSED module 'pgolf.factor' was loaded by SourceFileLoader")
+    assert "import hook" in printed
+    write(copy, {"pgolf/factor.py": "V = 11"})
+    assert run(copy, code=hook + SHOW, before=edit) == "11 ['pgolf.factor'] {}"

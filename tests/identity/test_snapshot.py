@@ -75,6 +75,16 @@ def test_compiled_code_that_others_left_counts_by_its_source_alone(copy, mode):
     assert run(copy, "from pgolf.probe import *; print(V)") == "12"
 
 
+def test_compiled_code_of_a_folder_that_was_copied_names_its_own_files(copy):
+    shutil.copytree(copy / "pgolf", copy / "a/pgolf")
+    (copy / "a/pgolf/probe.py").write_text("def f():\n    def g(): return 11\n    return g\n")
+    show = "from pgolf.probe import f; import inspect; print(f.__code__.co_filename, inspect.getsource(f()))"
+    run(copy / "a", show)
+    shutil.copytree(copy / "a", copy / "b")
+    (copy / "a/pgolf/probe.py").write_text("def f():\n    def g(): return 12\n    return g\n")
+    assert run(copy / "b", show) == f"{copy}/b/pgolf/probe.py     def g(): return 11"
+
+
 def test_the_module_that_takes_the_snapshot_is_itself_never_taken_from_stale_compiled_code(copy):
     path = copy / "pgolf/identity/snapshot.py"
     edited = path.read_text().replace(
@@ -145,6 +155,24 @@ def test_what_editors_and_people_leave_among_the_files_is_no_code(copy):
     assert run(copy, "from pgolf.probe import V; print(V)") == "11"
 
 
+def test_code_that_is_gone_when_it_is_read_is_not_there_and_what_cannot_be_read_is_named(copy, monkeypatch):
+    write(copy, "V = 11")
+    is_file = os.path.isfile
+
+    def then_removed(path: str) -> bool:
+        found = is_file(path)
+        if str(path).endswith("probe.py"):
+            os.unlink(path)
+        return found
+
+    monkeypatch.setattr(os.path, "isfile", then_removed)
+    assert "pgolf.probe" not in Snapshot.of_folder(str(copy)).files
+    monkeypatch.undo()
+    (copy / PROBE).symlink_to("/proc/self/mem")  # opened, and then not read, even by root
+    with pytest.raises(ImportError, match=rf"^{copy}/{PROBE} is code of pgolf and cannot be read \(Input/output"):
+        Snapshot.of_folder(str(copy))
+
+
 def test_a_part_that_is_a_link_to_another_folder_is_code(copy):
     (copy / "elsewhere").mkdir()
     (copy / "elsewhere/__init__.py").write_text("V = 11\n")
@@ -169,9 +197,13 @@ def test_a_process_has_one_snapshot_however_often_pgolf_is_imported(copy, again)
 def test_pgolf_runs_from_a_zip_file_that_somebody_packed(copy):
     write(copy, "V = 11")
     shutil.make_archive(str(copy / "packed"), "zip", copy, "pgolf")
-    shutil.rmtree(copy / "pgolf")
+    (copy / "src").mkdir()
+    (copy / "pgolf").rename(copy / "src/pgolf")
+    shutil.make_archive(str(copy / "inside"), "zip", copy, "src")
+    shutil.rmtree(copy / "src")
     code = "from pgolf.probe import V; from pgolf.identity.closure import code_digests; code_digests('pgolf.probe')"
-    assert run(copy, f"{code}; print(V)", path=copy / "packed.zip") == "11"
+    for path in ("packed.zip", "inside.zip/src"):
+        assert run(copy, f"{code}; print(V)", path=copy / path) == "11"
 
 
 def test_files_beside_the_code_are_found_as_in_any_package(copy):

@@ -1,12 +1,14 @@
 """What a stage may read while it runs: real files, programs and threads, in a copy of the package with a probe."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pgolf.identity.watch import _is_compiled, _is_systems
 from tests.identity.conftest import copy_of_pgolf
 
 SETUP = """
@@ -169,6 +171,10 @@ ALLOWED = {
     "a traceback": (
         "    import traceback\n    try: 1 / 0\n    except ZeroDivisionError: return '11' + traceback.format_exc()"
     ),
+    "a compiled function": (
+        "    import torch\n    made = torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1))\n"
+        "    return '11' + str(made)"
+    ),
     "a compiled loop": "    import numba\n    return str(numba.njit(lambda x: x + 1)(10))",
 }
 
@@ -276,3 +282,162 @@ def make(root):
     return found
 """
     assert run(package, probe, code=code, BPB_SCALE="0.5") == "['0.5', '11']"
+
+
+# All probes in one process, of a pgolf that lies among distributions.
+EACH = """
+import os, sys
+from pathlib import Path
+from pgolf.errors import UndeclaredRead
+from pgolf.identity.watch import Watch, watching
+root = Path(sys.argv[1])
+import pgolf.probe
+for name, make in vars(pgolf.probe).items():
+    if name.startswith("make_"):
+        (root / name / "out").mkdir(parents=True)
+        os.chdir(root / name)
+        try:
+            with watching(Watch("toy", [root / "in", root / name / "out"], modules={"pgolf.probe"})):
+                print(repr(make(root, root / name / "out")))
+        except UndeclaredRead as error:
+            print("REFUSED", error)
+        except Exception as error:
+            print("FAILED", repr(error))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder as of `package`, with pgolf, two distributions and a folder of nobody's in its site-packages."""
+    root = tmp_path_factory.mktemp("watched")
+    site = root / "site-packages"
+    site.mkdir()
+    copy_of_pgolf(site)
+    (site / "pgolf/table.txt").write_text("11")
+    for name, needs in {"kit": "Requires-Dist: part (>=1)\n", "part": "", "other": ""}.items():
+        (site / name).mkdir()
+        read = "from pathlib import Path\ndef read(p=Path(__file__).with_name('table.txt')): return p.read_text()\n"
+        (site / name / "__init__.py").write_text(read)
+        about = site / f"{name}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{needs}\n\n")
+        (about / "RECORD").write_text(f"{name}/__init__.py,,\n{name}/table.txt,,\n")
+    (site / "tool").mkdir()
+    (site / "tool/__init__.py").write_text("")
+    for name in ("kit", "part", "other", "tool"):
+        (site / name / "table.txt").write_text("11")
+    (root / "in").mkdir()
+    (root / "in/data.txt").write_text("11")
+    (root / "project").mkdir()
+    (root / "project/secret.txt").write_text("12")
+    (root / "in/elsewhere").symlink_to(root / "project/deep/er")
+    (root / "project/deep/er").mkdir(parents=True)
+    return root
+
+
+def run_each(root: Path, probes: dict[str, str]) -> dict[str, str]:
+    heads = "import os, pkgutil, shutil, sys, tempfile\nfrom pathlib import Path\nimport kit, tool\n"
+    bodies = [f"def make_{number}(root, out):\n{body}\n" for number, body in enumerate(probes.values())]
+    (root / "site-packages/pgolf/probe.py").write_text(heads + "".join(bodies))
+    result = subprocess.run(
+        [sys.executable, "-c", "import other\n" + EACH, str(root)],
+        env={**os.environ, "PYTHONPATH": str(root / "site-packages"), "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    for number in range(len(probes)):
+        shutil.rmtree(root / f"make_{number}")
+    return dict(zip(probes, result.stdout.splitlines(), strict=True))
+
+
+NOT_NAMED = {
+    "data beside installed code": "    return Path(__file__).with_name('table.txt').read_text()",
+    "data of a folder of nobody's": "    return Path(tool.__file__).with_name('table.txt').read_text()",
+    "data of a folder of nobody's by a library": "    return kit.read(Path(tool.__file__).with_name('table.txt'))",
+    "data of a distribution that is not in the key": (
+        "    return Path(kit.__file__).parents[1].joinpath('other/table.txt').read_text()"
+    ),
+    "the same by a library": "    return kit.read(Path(kit.__file__).parents[1] / 'other/table.txt')",
+    "data by pkgutil": "    return pkgutil.get_data('pgolf', 'table.txt')",
+    "data by the loader": "    return __loader__.get_data(str(root / 'project/secret.txt'))",
+    "its own source": "    return open(__file__).read()",
+    "its own source by a library": "    return kit.read(Path(__file__))",
+    "a link to a folder": "    (out / 'd').symlink_to(root / 'project')\n    return (out / 'd/secret.txt').read_text()",
+    "a relative link": ("    os.symlink('../../project/secret.txt', out / 'l')\n    return (out / 'l').read_text()"),
+    "a link in a folder by its number": (
+        "    os.symlink('../../project/secret.txt', 'l', **{'dir_' + 'fd': os.open(out, os.O_RDONLY)})\n"
+        "    return (out / 'l').read_text()"
+    ),
+    "a relative link that is moved": (
+        "    (out / 'a').mkdir(); os.symlink('../../project/secret.txt', out / 'a/l')\n"
+        "    os.rename(out / 'a/l', out / 'l')\n"
+        "    return (out / 'l').read_text()"
+    ),
+    "a file that is moved in": (
+        "    os.replace(root / 'project/moved.txt', out / 'o')\n    return (out / 'o').read_text()"
+    ),
+    "a file that replaces its own": (
+        "    Path('o').write_text('1'); os.replace(root / 'project/moved.txt', 'o')\n    return Path('o').read_text()"
+    ),
+    "a folder that is moved in": ("    os.rename(root / 'project/deep', out / 'deep')\n    return 'moved'"),
+    "a hard link": "    os.link(root / 'project/secret.txt', out / 'o')\n    return (out / 'o').read_text()",
+    "above a link among the inputs": "    return open(root / 'in/elsewhere/../../secret.txt').read()",
+    "a file by a link of the system, by a library": (
+        "    os.chdir(root / 'project')\n    return kit.read(Path('/proc/self/cwd/secret.txt'))"
+    ),
+}
+NAMED = {
+    "data of a distribution that the key names": "    return Path(kit.__file__).with_name('table.txt').read_text()",
+    "data that a library reads": "    return kit.read()",
+    "data that a library reads of what it needs": (
+        "    return kit.read(Path(kit.__file__).parents[1] / 'part/table.txt')"
+    ),
+    "a folder that was made and renamed": (
+        "    Path('w').mkdir(); Path('w/a').write_text('11'); os.rename('w', 'x')\n    return Path('x/a').read_text()"
+    ),
+    "a hard link to its own file": (
+        "    Path('a').write_text('11'); os.link('a', 'b'); os.unlink('a')\n    return Path('b').read_text()"
+    ),
+    "a link within its output": (
+        "    (out / 'a/b').mkdir(parents=True); (out / 'a/c').write_text('11'); (out / 'd').symlink_to('a/b')\n"
+        "    return (out / 'd/../c').read_text()"
+    ),
+    "a link to its inputs": "    (out / 'l').symlink_to(root / 'in/data.txt')\n    return (out / 'l').read_text()",
+    "what it wrote behind two dots": (
+        "    Path('w').mkdir(); Path('w/../v').write_text('11')\n    return Path('v').read_text()"
+    ),
+    "a temporary folder": (
+        "    with tempfile.TemporaryDirectory() as d:\n"
+        "        Path(d, 'a').write_text('11'); shutil.copytree(d, 'e'); shutil.move('e', out / 'e')\n"
+        "    return (out / 'e/a').read_text()"
+    ),
+    "a log that is turned over": (
+        "    Path('log').write_text('11'); os.replace(root / 'project/log', root / 'project/log.1')\n"
+        "    return Path('log').read_text()"
+    ),
+}  # fmt: skip
+
+
+def test_what_no_name_or_link_makes_a_stages_own(installed):
+    (installed / "project/moved.txt").write_text("12")
+    for what, printed in run_each(installed, NOT_NAMED).items():
+        assert printed.startswith("REFUSED "), (what, printed)
+        assert "pgolf/probe.py:" in printed
+        assert "its key does not name" in printed
+
+
+def test_what_a_stage_made_stays_its_own_and_libraries_read_what_they_bring(installed):
+    (installed / "project/log").write_text("12")
+    assert run_each(installed, NAMED) == dict.fromkeys(NAMED, "'11'")
+
+
+def test_what_is_the_systems_and_what_others_left_in_its_folders():
+    system = ("/usr/lib/x", "/usr/local/cuda-12/lib64/y", "/proc/meminfo", "/dev/nvidia0", "/etc/hosts", "/sys/devices")
+    assert [path for path in system if not _is_systems(path)] == []
+    others = ("/usr/src/app/t", "/usr/local/src/t", "/usr/app/t", "/dev/shm/t", "/dev/mqueue/t", "/proc/self/cwd/t")
+    assert [path for path in others if _is_systems(path)] == []
+    compiled = ("/tmp/torchinductor_me/x.py", "/h/.cache/torch/kernels/k", "/p/__pycache__/x.nbi", "/h/.triton/cache/k")
+    assert [path for path in compiled if not _is_compiled(path)] == []
+    data = ("/h/.cache/torch/hub/checkpoints/w.pth", "/p/__pycache__/t.npy", "/p/torchinductor/t.npy", "/p/t.pyc")
+    assert [path for path in data if _is_compiled(path)] == []

@@ -1,9 +1,11 @@
 """torchrun with real processes: what comes back, and that nothing stays behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -51,13 +53,13 @@ if what != "finish":
 
 
 @pytest.fixture
-def ranks(tmp_path):
+def ranks(tmp_path, monkeypatch):
     """Calls run_ranks on the program above: ranks("crash", processes=2, …)."""
     (tmp_path / "rank_program.py").write_text(RANK)
-    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "EXTRA": "yes"}
+    monkeypatch.syspath_prepend(tmp_path)
 
     def run(what: str, **options) -> None:
-        options = {"log_path": tmp_path / "ranks.log", "environment": environment, **options}
+        options = {"log_path": tmp_path / "ranks.log", "environment": {"EXTRA": "yes"}, **options}
         run_ranks("rank_program", [str(tmp_path), what], **options)
 
     return run
@@ -100,6 +102,60 @@ def test_ranks_see_the_variables_of_the_list_and_those_given_to_them(ranks, monk
     heard = []
     ranks("finish", processes=1, on_line=heard.append)
     assert "sees ['HOME', 'NCCL_DEBUG']" in heard
+
+
+CHILD = """
+import os, subprocess, sys
+from pathlib import Path
+root = Path(sys.argv[1])
+sys.path.insert(0, str(root))
+import pgolf.probe
+from pgolf.machine.launch import _folder_for_code, _with_our_code
+{before}
+with _folder_for_code(str(root / "logs")) as folder:
+    environment = _with_our_code(dict(os.environ), folder)
+    {meanwhile}
+    (root / "pgolf/probe.py").write_text("V = 12")
+    shown = "import pgolf.probe as p, kit, sys; print(p.V, kit.V, 'a:b' in str(sys.path))"
+    subprocess.run([sys.executable, "-c", shown], env=environment, stderr=sys.stdout)
+"""
+
+
+def child_of(root: Path, **code: str) -> str:
+    """What a child with the environment of a rank prints of two modules, the first of which was edited meanwhile."""
+    (root / "logs").mkdir(parents=True)
+    for version in (1, 2):
+        (root / f"site{version}").mkdir()
+        (root / f"site{version}/kit.py").write_text(f"V = {version}")
+    (root / "pgolf").mkdir()
+    for path in ("__init__.py", "errors.py", "identity", "machine"):
+        copy = shutil.copytree if (ROOT / "pgolf" / path).is_dir() else shutil.copy
+        copy(ROOT / "pgolf" / path, root / "pgolf" / path)
+    (root / "pgolf/probe.py").write_text("V = 11")
+    result = subprocess.run(
+        [sys.executable, "-c", CHILD.format(**{"before": "", "meanwhile": "", **code}), str(root)],
+        env={**os.environ, "PYTHONPATH": str(root / "site1"), "PYTHONSAFEPATH": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return result.stdout.strip()
+
+
+def test_ranks_run_our_code_and_what_we_import_wherever_that_lies(tmp_path):
+    """In a folder whose name PYTHONPATH would take for two, and behind a path that was changed by hand."""
+    folder = tmp_path / "a:b"
+    other = "sys.path.insert(0, str(root / 'site2'))"
+    assert child_of(folder, before=other) == "11 2 True"
+    assert not list(Path(tempfile.gettempdir()).glob("pgolf-code-*"))
+
+
+def test_a_rank_that_finds_other_code_ends_and_says_so(tmp_path):
+    other = "environment['PYTHONPATH'] = str(root); (root / 'pgolf/more.py').write_text('')"
+    said = child_of(tmp_path / "b", meanwhile=other)
+    assert said.startswith(f"this rank found the code of {tmp_path / 'b'} (")
+    assert "the process that started it runs other code" in said
+    assert "Traceback" not in said
 
 
 @as_a_user_does
@@ -169,11 +225,12 @@ def test_last_words_are_heard_however_often_torchrun_is_told_to_end(ranks, tmp_p
 @as_a_user_does
 def test_kill_9_of_the_caller_leaves_no_rank(ranks, tmp_path):
     caller = f"""
+import sys
 from pathlib import Path
 from pgolf.machine.launch import run_ranks
 folder = Path({str(tmp_path)!r})
-run_ranks("rank_program", [str(folder), "stubborn"], processes=2, log_path=folder / "ranks.log",
-          environment={{"PYTHONPATH": f"{{folder}}:{ROOT}"}})
+sys.path.insert(0, str(folder))
+run_ranks("rank_program", [str(folder), "stubborn"], processes=2, log_path=folder / "ranks.log")
 """
     process = subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT)
     eventually(lambda: len(living(tmp_path)) == 2, "both ranks live", within_s=60)

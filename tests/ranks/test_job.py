@@ -106,7 +106,7 @@ def test_a_rank_ends_where_it_reads_what_its_job_does_not_name(tmp_path, monkeyp
     for name, text in {"reader_rank.py": READER, "data.txt": "11", "beside.txt": "12"}.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "out").mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
 
     class Job(RankJob):
         inputs: dict[str, Path]
