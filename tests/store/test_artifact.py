@@ -363,10 +363,10 @@ def test_unfinished_work_is_garbage_unless_it_is_being_done(tmp_path):
 
 def test_stages_that_begin_together_import_a_package_one_after_the_other(tmp_path, monkeypatch):
     (tmp_path / "slow").mkdir()
-    (tmp_path / "slow/__init__.py").write_text("import time\ntime.sleep(0.5)\nVALUE = 11\nfrom slow import part\n")
-    (tmp_path / "slow/part.py").write_text("import slow\nVALUE = slow.VALUE\n")
+    (tmp_path / "slow/__init__.py").write_text("import time\ntime.sleep(0.5)\nVALUE = 11\nfrom slow.part import PART\n")
+    (tmp_path / "slow/part.py").write_text("import slow\nPART = slow.VALUE\n")
     (tmp_path / "first_entry.py").write_text("import slow\nVALUE = slow.VALUE\n")
-    (tmp_path / "second_entry.py").write_text("import slow.part as part\nVALUE = part.VALUE\n")
+    (tmp_path / "second_entry.py").write_text("import slow.part as part\nVALUE = part.PART\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with ThreadPoolExecutor() as pool:
         first = pool.submit(import_entry, "first_entry")
