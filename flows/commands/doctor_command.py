@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import ipaddress
 import json
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from flows.commands.arguments import add_json, add_set, add_store, given_path, store_place
 from flows.settings import Setting, auth_string, prefect_home, refuse_unwritable_home, server
 from pgolf.errors import PgolfError
+from pgolf.identity.loopback import is_loopback
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.node_checks import (
     FETCH,
@@ -171,19 +171,12 @@ def check_server(configured: Setting | None, password: Setting | None) -> tuple[
     installed = _installed("prefect")
     if installed != version:
         return Check("server", False, f"{said}; here {installed}", "install the same version on both"), ahead_s
-    if not auth and not _is_loopback(urlsplit(url).hostname or ""):
+    if not auth and not is_loopback(urlsplit(url).hostname or ""):
         remedy = "set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING here, or bind it to 127.0.0.1"
         return Check(
             "server", False, f"{said}, to anybody who reaches it: whoever does can run code here", remedy
         ), ahead_s
     return Check("server", True, said), ahead_s
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _installed(name: str) -> str | None:

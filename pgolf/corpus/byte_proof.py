@@ -30,6 +30,7 @@ from pgolf.corpus.byte_lengths import SPACE, ByteTable
 from pgolf.corpus.byte_shards import check_byte_shards
 from pgolf.corpus.model_file import read_model
 from pgolf.corpus.model_proto import ModelSettings
+from pgolf.corpus.piece_text import piece_text
 from pgolf.corpus.private_use import about, private_use, spelled_private_use
 from pgolf.corpus.shards import Tokens, read_shard
 
@@ -62,7 +63,7 @@ def unproved(model: Path, shards: Sequence[Path]) -> str:
     byte_of = np.full(_IDS, -1, np.int16)
     for token in range(len(processor)):
         if processor.is_byte(token):
-            byte_of[token] = int(processor.id_to_piece(token)[1:-1], 16)
+            (byte_of[token],) = piece_text(processor, token)
     if read_shard(shards[0])[0] != processor.bos_id():
         return "the tokens do not begin with a BOS, so it is not known where documents begin"
     used = np.zeros(_IDS, np.int64)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import sentencepiece
 
 from pgolf.corpus.byte_lengths import SPACE, ByteTable
+from pgolf.corpus.piece_text import piece_text
 from pgolf.errors import DocumentError, TokenizerError
 
 Ids = npt.NDArray[np.int32]
@@ -70,8 +71,8 @@ class TextBytes:
         self._processor = processor
         self._threads = threads
         self._table = ByteTable.from_processor(processor)
-        self._beyond_T = _beyond(processor, self._table)
-        self._spelled = [_spelled(processor, token) for token in range(processor.get_piece_size())]
+        self._spelled = [piece_text(processor, token) for token in range(processor.get_piece_size())]
+        self._beyond_T = np.array([_is_beyond(piece) for piece in self._spelled])
         # Character -> what normalization writes for it where that has as many bytes, else itself; filled as met.
         self._written: dict[str, str] = {}
 
@@ -183,13 +184,10 @@ class TextBytes:
         )
 
 
-def _beyond(processor: sentencepiece.SentencePieceProcessor, table: ByteTable) -> npt.NDArray[np.bool_]:
-    """Whether the table may count more for a piece than it holds, by id: spaces inside, or a byte of a spelled one."""
-    beyond = np.zeros(table.base_bytes.size, np.bool_)
-    for token in range(beyond.size):
-        piece = processor.id_to_piece(token)
-        beyond[token] = SPACE in piece[1:] or (processor.is_byte(token) and int(piece[1:-1], 16) == SPACE.encode()[-1])
-    return beyond
+def _is_beyond(piece: bytes) -> bool:
+    """Whether the table may count more for a piece than it holds: spaces inside, or the last byte of a spelled one."""
+    space = SPACE.encode()
+    return space in piece[1:] or piece == space[-1:]
 
 
 def _agree(table_T: npt.NDArray[np.int64], bytes_T: npt.NDArray[np.int64], text: str) -> bool:
@@ -206,17 +204,11 @@ def _agree(table_T: npt.NDArray[np.int64], bytes_T: npt.NDArray[np.int64], text:
     return bool(((by_table_T == by_text_T) | (inside_T & shared_T)).all())
 
 
-def _spelled(processor: sentencepiece.SentencePieceProcessor, token: int) -> bytes:
-    """What a piece stands for in normalized text."""
-    piece = processor.id_to_piece(token)
-    return bytes([int(piece[1:-1], 16)]) if processor.is_byte(token) else piece.encode()
-
-
 def _contradiction(number: int, pieces: Sequence[bytes], normalized: bytes) -> TokenizerError:
-    spelled = b"".join(pieces)
-    at = next((i for i, (one, other) in enumerate(zip(spelled, normalized)) if one != other), 0)
+    text = b"".join(pieces)
+    at = next((i for i, (one, other) in enumerate(zip(text, normalized)) if one != other), 0)
     return TokenizerError(
-        f"validation document {number}: its tokens spell {spelled[at : at + 20]!r} where the normalized text has "
+        f"validation document {number}: its tokens spell {text[at : at + 20]!r} where the normalized text has "
         f"{normalized[at : at + 20]!r} (byte {at}), so the bytes of each cannot be counted; give another tokenizer"
     )
 

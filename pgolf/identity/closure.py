@@ -80,17 +80,21 @@ _PARSING = threading.Lock()
 _PARSE_TRIES = 10
 
 
+Kind = Literal["module", "attribute", "star", "dynamic", "computed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Import:
     """One name that a source line refers to.
 
     kind: "module" must have a file; "attribute" may be a submodule or anything else; "star" and "dynamic" are
-    refused when the name lies inside our packages, because what they bring in cannot be seen.
+    refused when the name lies inside our packages, because what they bring in cannot be seen; so is "computed", a call
+    whose module nobody knows and whose own name stands here.
     """
 
     name: str
     line: int
-    kind: Literal["module", "attribute", "star", "dynamic"]
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,23 @@ def distributions_reached(*entries: str) -> dict[str, str]:
     return _distributions_behind(outside)
 
 
+def distributions_imported(modules: Iterable[str]) -> dict[str, str]:
+    """Versions of the distributions that modules of the running code import themselves.
+
+    Of a closure they are what its key holds. Raises ConfigError for source that does not parse.
+    """
+    files = _Running()
+    parsed = (
+        _parsed(file.text, name, file.is_package, file.path)[0]
+        for name in modules
+        if name not in EXPORT_LISTS and name not in BYTES_NEUTRAL and (file := CODE.files.get(name)) is not None
+    )
+    tops = {
+        reference.name.partition(".")[0] for one in parsed for reference in one.imports if reference.kind != "computed"
+    }
+    return _distributions_behind(top for top in tops - sys.stdlib_module_names if not files.covers(top))
+
+
 def _distributions_behind(tops: Iterable[str]) -> dict[str, str]:
     return dict(sorted((name, version) for top in tops for name, version in _distributions(top).items()))
 
@@ -252,6 +273,11 @@ def walk_closure(
         for reference in source.imports:
             at = f"{file.path}:{reference.line}"
             top = reference.name.partition(".")[0]
+            if reference.kind == "computed":
+                raise ConfigError(
+                    f"{at}: {reference.name}() of a computed or relative name cannot be followed, so a change behind "
+                    "it would go unnoticed; write an import statement"
+                )
             if not files.covers(top):
                 if outside is not None and top not in sys.stdlib_module_names and name not in BYTES_NEUTRAL:
                     outside.add(top)
@@ -276,7 +302,7 @@ def parse_source(source: bytes, module: str, is_package: bool, where: str) -> So
     """Digest and imports of one module: a pure function of its arguments, so its results are kept.
 
     module: the dotted name, from which relative imports are resolved. where: how errors name the file.
-    Raises ConfigError for source that does not parse and for imports of a computed name.
+    Raises ConfigError for source that does not parse.
     """
     return _parsed(source, module, is_package, where)[0]
 
@@ -287,8 +313,7 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     known = _SOURCES.get(key)
     if known is not None:
         return known, None
-    kept_as = _KEPT.name(module, source)
-    if kept_as is not None and (kept := _KEPT.get(kept_as)) is not None:
+    if (kept := _KEPT.get(module, source)) is not None:
         digest, imports, hidden = kept
         lines = tuple((line, what) for line, what in hidden)
         found = _SOURCES[key] = Source(digest, tuple(Import(*reference) for reference in imports), lines)
@@ -304,9 +329,8 @@ def _parsed(source: bytes, module: str, is_package: bool, where: str) -> tuple[S
     package = module if is_package else module.rpartition(".")[0]
     hidden = tuple(_hidden(tree)) if _may_hide(source) else ()
     found = _SOURCES[key] = Source(digest, _imports(tree, package, where), hidden)
-    if kept_as is not None:
-        imports = [(reference.name, reference.line, reference.kind) for reference in found.imports]
-        _KEPT.put(kept_as, (digest, imports, hidden))
+    imports = [(reference.name, reference.line, reference.kind) for reference in found.imports]
+    _KEPT.put(module, source, (digest, imports, hidden))
     return found, tree
 
 
@@ -380,7 +404,8 @@ class _Running:
         if top in IMPORTER.packages:
             loaded = sys.modules.get(module)
             loader = getattr(getattr(loaded, "__spec__", None), "loader", None)
-            if loaded is not None and loader is not IMPORTER and loaded is not IMPORTER.module:
+            is_ours = loader is IMPORTER or loaded is IMPORTER.module or module in IMPORTER.earlier
+            if loaded is not None and not is_ours:
                 raise ConfigError(
                     f"module {module!r} was loaded by {type(loader).__name__}, which an import hook chose, so its key "
                     "might not be of the code that runs; install import hooks after the stages have run, or not at all"
@@ -483,7 +508,7 @@ def _imports(tree: ast.Module, package: str, where: str) -> tuple[Import, ...]:
     bound: dict[str, str] = {}
     dotted_names: list[tuple[list[str], int]] = []
 
-    def add(name: str, line: int, kind: Literal["module", "attribute", "star", "dynamic"]) -> None:
+    def add(name: str, line: int, kind: Kind) -> None:
         found.setdefault((name, kind), Import(name, line, kind))
 
     waiting: list[ast.AST] = [tree]
@@ -513,8 +538,9 @@ def _imports(tree: ast.Module, package: str, where: str) -> tuple[Import, ...]:
         elif isinstance(node, ast.If) and _is_type_checking(node.test):
             waiting.extend(node.orelse)
         else:
-            if isinstance(node, ast.Call) and (target := _dynamic_target(node, where)) is not None:
-                add(target, node.lineno, "dynamic")
+            if isinstance(node, ast.Call) and (called := _name_of_import(node)) is not None:
+                target = _target(node)
+                add(target or called, node.lineno, "computed" if target is None else "dynamic")
             waiting.extend(ast.iter_child_nodes(node))
     # `import pgolf.a` also binds pgolf, and `from pgolf import a` binds a package: their submodules are in reach
     # without a statement of their own.
@@ -658,16 +684,15 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-def _dynamic_target(node: ast.Call, where: str) -> str | None:
-    """The module name in a call that imports; None for other calls. Raises ConfigError if the name is computed."""
-    function = node.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
-    if name not in _DYNAMIC_IMPORTS:
-        return None
+def _name_of_import(node: ast.Call) -> str | None:
+    """What a call that imports is called; None for other calls."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+    return name if name in _DYNAMIC_IMPORTS else None
+
+
+def _target(node: ast.Call) -> str | None:
+    """The module that a call imports; None where that is computed or relative."""
     target = node.args[0] if node.args else None
     if isinstance(target, ast.Constant) and isinstance(target.value, str) and not target.value.startswith("."):
         return target.value
-    raise ConfigError(
-        f"{where}:{node.lineno}: {name}() of a computed or relative name cannot be followed, so a change behind it "
-        "would go unnoticed; write an import statement"
-    )
+    return None

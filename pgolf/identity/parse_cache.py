@@ -21,7 +21,10 @@ MOST_ENTRIES = 2000
 
 
 class ParseCache:
-    """Entries of one file, JSON values by name. code: the modules of ours that make them."""
+    """Entries of one file: JSON values for modules of the code that runs. code: the modules of ours that make them.
+
+    For any other source, such as that of a folder, there is none, and none is kept.
+    """
 
     def __init__(self, file: str, code: tuple[str, ...]) -> None:
         self._file, self._code = file, code
@@ -30,31 +33,36 @@ class ParseCache:
         self._used: dict[str, Any] = {}
         self._is_learning = False
 
-    def name(self, module: str, source: bytes) -> str | None:
-        """What the entry of a module is called; None where the source is not the one that runs."""
-        file = CODE.files.get(module)
-        if file is None or file.text != source:
+    def get(self, module: str, source: bytes) -> Any:
+        """A module's entry; None where there is none."""
+        name = self._name(module, source)
+        if name is None:
             return None
-        if self._maker is None:
-            made_by = [CODE.files[name].text for name in self._code if name in CODE.files]
-            self._maker = hashlib.sha256(b"\0".join([sys.version.encode(), *made_by])).digest()
-        about = f"{module} {file.is_package} ".encode("utf-8", "surrogatepass")
-        return hashlib.sha256(self._maker + about + source).hexdigest()
-
-    def get(self, name: str) -> Any:
-        """An entry; None where there is none."""
         if self._known is None:
             self._known = _read(self._file)
         if name in self._known:
             self._used[name] = self._known[name]
         return self._used.get(name)
 
-    def put(self, name: str, value: Any) -> None:
+    def put(self, module: str, source: bytes, value: Any) -> None:
         """Keep an entry; it is written when the process ends."""
+        name = self._name(module, source)
+        if name is None:
+            return
         self._used[name] = value
         if not self._is_learning:
             self._is_learning = True
             atexit.register(self._write)
+
+    def _name(self, module: str, source: bytes) -> str | None:
+        file = CODE.files.get(module)
+        if file is None or file.text != source:
+            return None
+        if self._maker is None:
+            made_by = [CODE.files[name].text for name in self._code]
+            self._maker = hashlib.sha256(b"\0".join([sys.version.encode(), *made_by])).digest()
+        about = f"{module} {file.is_package} ".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(self._maker + about + source).hexdigest()
 
     def _write(self) -> None:
         if sys.dont_write_bytecode:

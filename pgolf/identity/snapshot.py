@@ -177,6 +177,8 @@ class SnapshotImporter:
         # This module, for whoever imports pgolf once more: a process has one snapshot.
         self.module: ModuleType | None = None
         self.packages = {name for name in PACKAGES if name in snapshot.files}
+        # Of those the ones that Python has imported itself, since it was they that imported pgolf. They hold no code.
+        self.earlier = self.packages & sys.modules.keys()
         # Top-level names that modules of the snapshot import.
         self.wanted: set[str] = set()
         # Those of them that lie in somebody's own folder.

@@ -8,7 +8,6 @@ what it has itself written. Not seen are files that C code opens by itself (safe
 paths).
 """
 
-import ipaddress
 import itertools
 import os
 import sys
@@ -23,6 +22,7 @@ from urllib.parse import unquote
 
 from pgolf.errors import UndeclaredRead
 from pgolf.identity.environment import hide_where
+from pgolf.identity.loopback import is_loopback
 from pgolf.identity.origins import distributions_of, is_installed, is_needed_by, is_of_interpreter, top_in_site
 from pgolf.identity.snapshot import CODE, IMPORTER, SnapshotImporter
 
@@ -133,7 +133,7 @@ class Watch:
 
     def connect(self, _socket: object, address: object) -> None:
         """A connection is made."""
-        if isinstance(address, tuple) and not self.network and not _is_this_machine(str(address[0])):
+        if isinstance(address, tuple) and not self.network and not is_loopback(str(address[0])):
             self._refuse(f"connects to {address[0]}, port {address[1]},")
 
     def make_folder(self, path: Any, _mode: object, folder: int) -> None:
@@ -210,7 +210,7 @@ class Watch:
         }
         if any(is_needed_by(owner, distribution) for owner in owners for distribution in asking):
             return True
-        return not owners.keys().isdisjoint(_distributions_reached(self.modules))
+        return not owners.keys().isdisjoint(_distributions_of_ours(self.modules))
 
     def _imports(self) -> bool:
         """Whether it is an import that reads, and not somebody whom a loader reads data for."""
@@ -292,19 +292,19 @@ def _is_compiled(path: str) -> bool:
     return any(part in path for part in _COMPILED) or ("/__pycache__/" in path and path.endswith(_COMPILED_BY_PYTHON))
 
 
-def _distributions_reached(modules: Collection[str] | None) -> Collection[str]:
-    """Distributions that these modules' closure imports, and so their key names. None: of all that are imported."""
-    from pgolf.identity.closure import EXPORT_LISTS
+def _distributions_of_ours(modules: Collection[str] | None) -> Collection[str]:
+    """Distributions that these modules import, a stage's whole closure: its key holds their versions.
 
-    among = sys.modules if modules is None else modules
-    return _reached(frozenset(name for name in among if name in CODE.files and name not in EXPORT_LISTS))
+    None: those that the modules import which are loaded so far.
+    """
+    return _distributions_imported(frozenset(CODE.files.keys() & (sys.modules.keys() if modules is None else modules)))
 
 
 @cache
-def _reached(modules: frozenset[str]) -> Collection[str]:
-    from pgolf.identity.closure import distributions_reached
+def _distributions_imported(modules: frozenset[str]) -> Collection[str]:
+    from pgolf.identity.closure import distributions_imported
 
-    return distributions_reached(*modules).keys() if modules else ()
+    return distributions_imported(modules).keys()
 
 
 def _top_of(frame: FrameType) -> str:
@@ -317,13 +317,6 @@ def _is_ours(frame: FrameType) -> bool:
 
 def _is_stages_code(frame: FrameType) -> bool:
     return _is_ours(frame) and not _belongs_to(frame, ("pgolf.identity",))
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_library(frame: FrameType | None) -> bool:

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -61,6 +62,8 @@ REFERRING = "referring"
 OF_A_DISK = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)
 # How often a stage that queues for devices checks whether another process has begun to build the same output.
 _POLL_EVERY_S = 1.0
+# Where one thread imports a package, Python lets another have it unfinished as soon as that asks for a module inside.
+_IMPORTING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +411,12 @@ class Store:
         return files
 
 
+def import_entry(module: str) -> ModuleType:
+    """A stage's entry module, imported by one thread at a time."""
+    with _IMPORTING:
+        return importlib.import_module(module)
+
+
 def build_once(
     store: Store,
     stage: Stage,
@@ -436,7 +445,7 @@ def build_once(
     """
 
     def build() -> tuple[Artifact, bool]:
-        entry = importlib.import_module(stage.entry)
+        entry = import_entry(stage.entry)
         queue_check = _queue_check(store, key)
         with _leased(entry, key, run, on_queue, queue_check) as placed, store.lock(key, _raise_built_elsewhere):
             found = store.get(key)

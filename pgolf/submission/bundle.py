@@ -98,17 +98,14 @@ def _packed(text: str) -> str:
 
 def _bare_code(module: Module) -> str:
     """A module as a machine needs it."""
-    if (known := _BARE_CODE.get(module.text)) is not None:
-        return known
-    kept_as = _KEPT.name(module.name, module.text)
-    kept = None if kept_as is None else _KEPT.get(kept_as)
-    if kept is None:
-        # Parsing again is only needed where the stages' keys were asked for first.
-        kept = ast.unparse(_ForMachines().visit(module.tree or syntax_tree(module.text)))
-        if kept_as is not None:
-            _KEPT.put(kept_as, kept)
-    _BARE_CODE[module.text] = kept
-    return kept
+    if module.text not in _BARE_CODE:
+        bare = _KEPT.get(module.name, module.text)
+        if bare is None:
+            # Parsing again is only needed where the stages' keys were asked for first.
+            bare = ast.unparse(_ForMachines().visit(module.tree or syntax_tree(module.text)))
+            _KEPT.put(module.name, module.text, bare)
+        _BARE_CODE[module.text] = bare
+    return _BARE_CODE[module.text]
 
 
 class _ForMachines(ast.NodeTransformer):

@@ -11,6 +11,7 @@ import pytest
 from pgolf.identity.watch import _is_compiled, _is_systems
 from tests.identity.conftest import copy_of_pgolf
 
+ROOT = Path(__file__).parents[2]
 SETUP = """
 import os, sys, threading
 from concurrent.futures import ThreadPoolExecutor
@@ -441,3 +442,13 @@ def test_what_is_the_systems_and_what_others_left_in_its_folders():
     assert [path for path in compiled if not _is_compiled(path)] == []
     data = ("/h/.cache/torch/hub/checkpoints/w.pth", "/p/__pycache__/t.npy", "/p/torchinductor/t.npy", "/p/t.pyc")
     assert [path for path in data if _is_compiled(path)] == []
+
+
+def test_what_libraries_read_is_judged_by_all_modules_that_are_loaded_whoever_imported_pgolf():
+    code = """
+import flows.commands.cli, pgolf.store.artifact  # the first imports pgolf, the second what nobody can follow
+from pgolf.identity.watch import _distributions_of_ours
+print("filelock" in _distributions_of_ours(None), "torch" in _distributions_of_ours(None))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("True False\n", "")

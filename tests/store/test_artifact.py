@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pgolf.errors import StoreError, StoreFull
 from pgolf.machine.lease import lease
 from pgolf.pipeline.upkeep import garbage, refuse_while_building
 from pgolf.run import RunOptions
-from pgolf.store.artifact import Artifact, Damaged, Store, build_once
+from pgolf.store.artifact import Artifact, Damaged, Store, build_once, import_entry
 from pgolf.store.output_record import RECORD_FILE, read_record
 from pgolf.store.scratch import load
 from tests.eventually import eventually
@@ -361,3 +362,17 @@ def test_unfinished_work_is_garbage_unless_it_is_being_done(tmp_path):
 
     build(tmp_path, changed_meanwhile=look)
     assert during == []
+
+
+def test_stages_that_begin_together_import_a_package_one_after_the_other(tmp_path, monkeypatch):
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow/__init__.py").write_text("import time\ntime.sleep(0.5)\nVALUE = 11\nfrom slow.part import PART\n")
+    (tmp_path / "slow/part.py").write_text("import slow\nPART = slow.VALUE\n")
+    (tmp_path / "first_entry.py").write_text("import slow\nVALUE = slow.VALUE\n")
+    (tmp_path / "second_entry.py").write_text("import slow.part as part\nVALUE = part.PART\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(import_entry, "first_entry")
+        eventually(lambda: "slow" in sys.modules, "the first has begun")
+        second = pool.submit(import_entry, "second_entry")
+        assert [first.result().VALUE, second.result().VALUE] == [11, 11]
