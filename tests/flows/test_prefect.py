@@ -1,7 +1,6 @@
 """The flow under a real Prefect server: what its UI shows of a run, of a changed grid and of a damaged artifact."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pgolf.run import RunOptions
 from pgolf.store.artifact import Store, build_once
 from tests.flows.prefect_home import prefect_home
 from tests.flows.test_import import write_published
-from tests.tiny import SEEDS, outputs, tiny_arguments, write_documents
+from tests.tiny import SEEDS
 from tests.toy_stage import TOY, toy_key
 
 PER_SEED = [f"{stage}[{seed}]" for seed in SEEDS for stage in ("train", "calibrate", "compress", "score", "mix")]
@@ -97,20 +96,3 @@ def test_a_reference_is_valid_only_while_its_artifact_is_sound(tmp_path):
     target.write_text("other\n")
     with pytest.raises(ValidationError, match=r"text.txt"):
         Ref.model_validate_json(text)
-
-
-@pytest.mark.exec
-def test_the_installed_command_runs_a_recipe_as_a_users_shell_starts_it(tmp_path, prefect_database):
-    write_documents(tmp_path)
-    home = prefect_home(tmp_path, prefect_database)
-    arguments = tiny_arguments(tmp_path, "seeds=1")
-    del arguments[arguments.index("--seeds") : arguments.index("--seeds") + 1 + len(SEEDS)]
-    done = subprocess.run(
-        [Path(sys.executable).parent / "pgolf", "run", *arguments],
-        env={**os.environ, "PREFECT_HOME": home},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert len(outputs(tmp_path)) == 8, done.stderr

@@ -24,7 +24,7 @@ def worker(folder: Path, home: Path, seeds: tuple[int, ...] = (1, 2, 3), store: 
     arguments[arguments.index("--store") + 1] = str(folder / store)
     arguments[arguments.index("--results") + 1] = str(home / "results")
     arguments += ["--seeds", *map(str, seeds)]
-    command = [sys.executable, "-m", "flows.commands.cli", "run", *arguments]
+    command = [str(Path(sys.executable).parent / "pgolf"), "run", *arguments]
     alone = ["unshare", "--net", "--pid", "--fork", "--mount-proc"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode == 0:
         # With the loopback up, over which the ranks of a training find one another.
