@@ -300,7 +300,7 @@ class _Collection:
             sheets = _sheets(items, price, shared=self._place.remote is not None)
             print("\n".join(to_text(sheet, width) for sheet in sheets), file=to)
         for text in self._sentences(found, referring, deleted, batch, in_bin):
-            print(textwrap.fill(text, width, break_on_hyphens=False) if width else text, file=to)
+            print(_wrapped(text, width) if width else text, file=to)
 
     def _sentences(
         self, found: Chosen, referring: Sequence[Referring], deleted: bool, batch: str | None, in_bin: tuple[int, int]
@@ -353,6 +353,11 @@ def age_s_of(text: str) -> float:
     if match is None:
         raise ConfigError(f"--older-than {text}: give an age in m, h, d or w, such as 12h or 30d")
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Paths stay whole, to be copied."""
+    return textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False)
 
 
 def _agreed(what: str) -> bool:

@@ -17,6 +17,7 @@ from pgolf.errors import ConfigError, ResultsError, StoreError
 from pgolf.identity.fingerprint import digest
 from pgolf.machine.hardware import host_name
 from pgolf.store.artifact import Store
+from pgolf.store.durable_folder import make_folder
 from pgolf.store.shared import SharedStore
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES, STAGES
@@ -61,7 +62,7 @@ def note_results(store: Store, results: Path) -> str | None:
     stops at it. Raises ResultsError where there can be no such folder.
     """
     try:
-        results.mkdir(parents=True, exist_ok=True)
+        make_folder(results)
     except OSError as error:
         raise ResultsError(f"{results} cannot be made: {error.strerror}; name another folder with --results") from None
     named: frozenset[str] = frozenset()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pgolf.errors import StoreError
 from pgolf.store.durable import put, sync, write_synced
+from pgolf.store.durable_folder import make_folder
 
 BIN = "bin"
 GONE = ".gone-"
@@ -56,10 +57,9 @@ class Bin:
         self._refuse_link()
         target = self.folder / batch
         try:
-            target.mkdir(parents=True, exist_ok=True)
+            make_folder(target)
             with suppress(OSError):  # on a full disk
                 write_synced(target / ABOUT, json.dumps(about, indent=1).encode())
-            sync(self.folder)
         except OSError as error:
             raise StoreError(f"{target} cannot be made: {error.strerror}; --now deletes without the bin") from None
         for path in paths:
@@ -118,7 +118,7 @@ class Bin:
 
     def _move(self, path: Path, to: Path) -> None:
         try:
-            to.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(to.parent)
             put(path, to)
             sync(path.parent)
         except OSError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pgolf.errors import StoreError
 from pgolf.machine.process import Process
+from pgolf.store.durable_folder import make_folder
 
 LOCKS = ".locks"
 _LOCK = "store"
@@ -153,7 +154,7 @@ def _open(root: Path) -> int:
         raise StoreError(f"{folder} is a link, and the store writes only inside its own folder; remove the link")
     always = os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)  # with the store's own, before anybody relies on what lies in it
         return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | always, 0o666)
     except OSError:
         return os.open(folder / _LOCK, os.O_RDONLY | always)

@@ -59,6 +59,11 @@ def ran(tmp_path_factory) -> Path:
     return folder
 
 
+def in_one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed, whatever the width at which it was wrapped."""
+    return " ".join(capsys.readouterr().out.split())
+
+
 def in_new_process(code: str) -> str:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -244,10 +249,10 @@ def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, c
         assert len(list(Store(tmp_path / "second").artifacts())) == 13
         places = ["--store", f"s3://{BUCKET}/tiny", *second, "--without-results"]
         assert main(["gc", *places]) == 0
-        assert f"results {ran / 'results'}: 13 outputs in use" in capsys.readouterr().out, "noted by another machine"
+        assert f"results {ran / 'results'}: 13 outputs in use" in in_one_line(capsys), "noted by another machine"
         places += ["--forget", str(ran / "results")]
         assert main(["gc", *places, "--what", "all"]) == 0
-        told = capsys.readouterr().out
+        told = in_one_line(capsys)
         assert f"in the cache {tmp_path / 'second'} 13 folders, " in told
         assert f"; in s3://{BUCKET}/tiny, for all who use it, 13 folders, " in told
         assert main(["gc", *places, "--what", "all", "--json"]) == 0
@@ -491,7 +496,7 @@ def test_a_run_that_was_killed_while_it_filed_is_filed_whole_by_the_next(ran, tm
         assert main(["run", *arguments, "--no-prefect"]) == 0
         assert len(list((tmp_path / "results" / "stages").iterdir())) == 1
     assert main(["gc", *places]) == 0
-    assert f"results {tmp_path / 'results'}: 13 outputs in use" in capsys.readouterr().out
+    assert f"results {tmp_path / 'results'}: 13 outputs in use" in in_one_line(capsys)
 
 
 def test_a_sweep_reruns_the_mixtures_and_refuses_to_train(ran, capsys):

@@ -180,7 +180,7 @@ def test_a_plan_without_a_network_is_that_of_the_commit_that_is_here(tmp_path, c
     assert f"--set fetch.revision={COMMIT} takes it and asks nobody" in told
     assert main([*arguments("run", tmp_path), "--no-prefect"]) == 2
     assert f"--set fetch.revision={COMMIT}" in capsys.readouterr().err
-    assert plan(tmp_path, capsys, "--set", f"fetch.revision={COMMIT}")[1] == ""
+    assert "fetch.revision" not in plan(tmp_path, capsys, "--set", f"fetch.revision={COMMIT}")[1]
 
 
 def test_where_shards_are_on_disk_nobody_is_asked(tmp_path, capsys, monkeypatch):

@@ -95,7 +95,7 @@ def test_a_document_and_a_folder_whose_names_are_not_utf_8_are_tokenized(tmp_pat
 
 
 def test_a_folder_in_place_of_a_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+    with pytest.raises(DataError, match="cannot be read: a folder, not a regular file"):
         content_digest(External(tmp_path), Memo(tmp_path / "memo"))
 
 

@@ -67,7 +67,8 @@ def test_a_stage_is_there_while_it_runs_and_its_file_is_gone_afterwards(tmp_path
 
 def test_reports_are_written_about_once_a_second_and_the_latest_wins(tmp_path, clock, monkeypatch):
     written = []
-    monkeypatch.setattr(Path, "write_text", lambda self, text: written.append(text) or self.write_bytes(text.encode()))
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda self, content: written.append(content) or write(self, content))
     with StatusFile(tmp_path, KEY, RunOptions()) as file:
         file.building(NODE)
         for done in range(100):

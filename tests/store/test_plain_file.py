@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,8 @@ from pgolf.tables.schema import SCORES
 
 
 def bind(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(os.path.relpath(path))  # a socket's path has 107 bytes at most
+    with socket.socket(socket.AF_UNIX) as listener, chdir(path.parent):
+        listener.bind(path.name)  # a socket's path has 107 bytes at most
 
 
 MAKE = {

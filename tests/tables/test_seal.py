@@ -116,7 +116,7 @@ def test_a_file_that_lacks_the_column_of_a_gate_is_never_ranked(tmp_path, column
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file_is_named_and_not_waited_for(path, make):
     make(path.with_name("run2.parquet"))
-    with pytest.raises(ResultsError, match=r"run2\.parquet cannot be read .*it is not a file"):
+    with pytest.raises(ResultsError, match=r"run2\.parquet cannot be read .*, not a regular file"):
         read(path.parents[1], SCORES)
 
 
