@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -52,6 +53,21 @@ finally:
         file.write(seen)
 """
 
+# Runs the script once for every list of arguments, in one process: nine tenths of a start are imports.
+AGAIN_AND_AGAIN = """
+import contextlib, io, json, runpy, sys
+script = sys.argv[1]
+for arguments in json.loads(sys.argv[2]):
+    sys.argv = [script, *arguments]
+    code, out, errors = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue(), errors.getvalue()]))
+"""
+
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
@@ -93,11 +109,14 @@ def alone(recipe, artifacts, tmp_path) -> Path:
 def run_script(folder: Path, *arguments: str, watched: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the script in another process, from another folder, with no way to this repository but site-packages."""
     script = [str(folder / "train_gpt.py")]
-    before = ["-c", WATCHER, *script, str(watched)] if watched else script
+    return run_python(folder, *(["-c", WATCHER, *script, str(watched)] if watched else script), *arguments)
+
+
+def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     (folder / "elsewhere").mkdir(exist_ok=True)
     return subprocess.run(
-        [sys.executable, *before, *arguments],
+        [sys.executable, *arguments],
         cwd=folder / "elsewhere",
         env={**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -133,14 +152,6 @@ def test_evaluation_alone_in_a_folder_gives_the_pipelines_numbers_to_the_last_di
     assert {name.partition(".")[0] for name in imported} & {"prefect", "flows", "tasks"} == set()
 
 
-def test_scoring_needs_no_shards_to_train_on(evaluated):
-    folder, ran = evaluated
-    assert ran.returncode == 0, ran.stderr
-    trained = run_script(folder, "train", "--data", str(folder), "--artifact", str(folder / "own.pgolf"))
-    assert trained.returncode == 2
-    assert "holds no train shards, only 1 validation shards" in trained.stderr
-
-
 def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, artifacts):
     own = alone / "own.pgolf"
     trained = run_script(alone, "train", "--data", str(alone), "--artifact", str(own), "--seed", str(SEED))
@@ -157,25 +168,35 @@ def _put_another_beside(folder: Path) -> None:
         shutil.copy(path, folder / "other" / path.name)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (lambda folder: next(folder.glob("*.model")).unlink(), "0 tokenizers (*.model) under"),
-        (lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
-        (_put_another_beside, "2 data sets"),
-        (
-            lambda folder: [path.unlink() for path in folder.glob("*val*.bin")],
-            "no validation shard, fineweb_val_000000.bin",
-        ),
-    ],
-)
-def test_what_is_missing_is_said_without_a_traceback(alone, spoil, says):
-    spoil(alone)
-    ran = run_script(alone, "eval", "--data", str(alone), "--artifact", str(alone / "model.pgolf"))
-    assert ran.returncode == 2
-    assert says in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert ran.stdout == ""
+def _remove(pattern: str, folder: Path) -> None:
+    for path in folder.glob(pattern):
+        path.unlink()
+
+
+# Command, what is wrong in the folder, what is said.
+WRONG = [
+    ("eval", partial(_remove, "*.model"), "0 tokenizers (*.model) under"),
+    ("eval", lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
+    ("eval", _put_another_beside, "2 data sets"),
+    ("eval", partial(_remove, "*val*.bin"), "no validation shard, fineweb_val_000000.bin"),
+    ("train", partial(_remove, "*_train_*.bin"), "holds no train shards, only 1 validation shards"),
+]
+
+
+def test_what_is_missing_is_said_without_a_traceback(alone, tmp_path):
+    calls = []
+    for number, (command, spoil, _says) in enumerate(WRONG):
+        folder = tmp_path / f"wrong{number}"
+        shutil.copytree(alone, folder, ignore=shutil.ignore_patterns("wrong*"))
+        spoil(folder)
+        calls.append([command, "--data", str(folder), "--artifact", str(folder / "model.pgolf")])
+    ran = run_python(alone, "-c", AGAIN_AND_AGAIN, str(alone / "train_gpt.py"), json.dumps(calls))
+    told = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(told) == len(WRONG), ran.stderr
+    for (code, out, errors), (_command, _spoil, says) in zip(told, WRONG, strict=True):
+        assert says in errors
+        assert "Traceback" not in errors
+        assert (code, out) == (2, "")
 
 
 def test_the_script_holds_what_it_runs_and_nothing_else(recipe, tmp_path):
