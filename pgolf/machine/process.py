@@ -62,8 +62,8 @@ def _pid_namespace() -> str:
 def _start(pid: int) -> str | None:
     """Start time of a process; None if it is gone or a zombie."""
     try:
-        # The command name in parentheses may contain anything.
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        # The command name in parentheses may be any bytes.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].decode().split()
     except (OSError, IndexError):
         return None
     return None if fields[0] in "ZX" else fields[19]

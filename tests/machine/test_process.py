@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pgolf.machine.children import children
 from pgolf.machine.process import Process
 
 
@@ -38,3 +39,13 @@ def test_an_ended_child_is_gone_even_before_it_is_waited_for():
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert process.is_gone
     child.communicate()
+
+
+def test_a_process_whose_name_is_no_text_is_found_and_lives():
+    rename = "open('/proc/self/comm', 'wb').write(b'\\xff) Z 1 ('); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert child.pid in children(os.getpid())
+        assert not Process.of(child.pid).is_gone
+        child.communicate(b"\n")
