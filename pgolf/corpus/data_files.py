@@ -26,8 +26,9 @@ from pgolf.store.plain_file import read_plain
 
 _SHARD_LIKE = re.compile(rf"{SHARD_PREFIX}_(train|val_bytes|val)_.*\.bin")
 # Shards in another spelling, packed, or not here to their end: passed over, they would leave a shorter stream.
-_ALIKE = re.compile(rf"{SHARD_PREFIX}.?(train|val)(.?bytes)?(.?\d{{6}}|.*\.bin)", re.IGNORECASE | re.DOTALL)
-
+_ALIKE = re.compile(
+    rf"{SHARD_PREFIX}(.?|.{{0,12}}(?<![a-z]))(train|val)(.?bytes)?(.?\d{{6}}|.*\.bin)", re.IGNORECASE | re.DOTALL
+)
 
 _MOST_NAMED = 5
 # A manifest has both; one that lacks one of them is damaged, and a file of that name without either is another thing.

@@ -133,6 +133,7 @@ def test_two_data_sets_of_one_manifest_are_two_candidates(published: Path) -> No
         *("fineweb_val_000002.BIN", "Fineweb_val_000002.bin", "FINEWEB_VAL_000002.BIN", ".fineweb_val_000002.bin.Xy1"),
         *("fineweb-val-000002.bin", "fineweb_val000002.bin", "fineweb_val_000002", "fineweb_val_000002.gz"),
         *("fineweb_train_000002.bin.part", "fineweb_val_bytes_000000.Bin"),
+        *("fineweb10B_val_000000.bin", "fineweb_edu_train_000001.bin"),
     ],
 )
 def test_a_file_almost_named_like_a_shard_is_never_passed_over(
@@ -272,6 +273,7 @@ def test_what_has_nothing_to_do_with_the_data_is_passed_over(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folder = request.getfixturevalue(kind)
+    (folder / "fineweb_approval.bin").write_bytes(b"")
     for name, content in (("web", '{"name": "app", "icons": []}'), ("other", "// not JSON"), ("list/deep", "[1]")):
         (folder / name).mkdir(parents=True)
         (folder / name / "manifest.json").write_text(content)
