@@ -6,18 +6,23 @@ only: of one nested parameter a run that changes a field would drop all others, 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from inspect import Parameter, Signature
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from pgolf.recipes.catalog import recipe_named, with_sections
+from pgolf.recipes.catalog import with_sections
 from pgolf.recipes.grid_text import MOST_POINTS, refuse_large_grid
 from pgolf.recipes.overrides import validated
 from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe_file import find_recipe
 from tasks.place import Place
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# What a program in this process asks for: of it the parameters tell Prefect, and cannot tell everything, such as that a
+# recipe does without a section that the one of its name has.
+ASKED: ContextVar[Recipe | None] = ContextVar("ASKED", default=None)
 SECTIONS = tuple(name for name in Recipe.model_fields if name not in ("name", "description"))
 
 
@@ -35,7 +40,7 @@ def _parameters() -> Iterator[tuple[Parameter, str]]:
     def parameter(name: str, annotation: Any, default: object) -> Parameter:
         return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=default)
 
-    yield parameter("recipe", str, "demo"), "Name of a recipe, from `pgolf recipes`"
+    yield parameter("recipe", str, "demo"), "Name of a recipe, from `pgolf recipes`, or a file of one, my.toml"
     for name in SECTIONS:
         section = Recipe.model_fields[name]
         annotation: Any = section.annotation
@@ -57,7 +62,7 @@ def with_recipe_parameters(function: Function) -> Function:
 
 
 def asked_for(given: Mapping[str, Any]) -> tuple[Recipe, Place]:
-    """The named recipe with the sections that are given in place of its own, and where to run it.
+    """The named recipe with the sections that are given in place of its own, and where to run it; or `ASKED`.
 
     Raises ConfigError for sections that do not fit together, and for a grid of more than max_points points.
     """
@@ -65,6 +70,8 @@ def asked_for(given: Mapping[str, Any]) -> tuple[Recipe, Place]:
     bound.apply_defaults()
     parameters = bound.arguments
     about = validated(_About, {name: parameters[name] for name in _About.model_fields})
-    recipe = with_sections(recipe_named(about.recipe), {name: parameters[name] for name in SECTIONS})
+    recipe = ASKED.get()
+    if recipe is None:
+        recipe = with_sections(find_recipe(about.recipe), {name: parameters[name] for name in SECTIONS})
     refuse_large_grid(recipe, about.max_points)
     return recipe, about.place

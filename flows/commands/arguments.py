@@ -35,7 +35,9 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """RECIPE, --set and --seeds."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a name from `pgolf recipes`")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a name from `pgolf recipes`, or a file such as my.toml (`pgolf new`)"
+    )
     add_set(parser)
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="training runs, one per seed")
     parser.add_argument(
@@ -197,8 +199,8 @@ def size_bytes_of(text: str) -> int:
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The recipe with its overrides and seeds. Raises ConfigError for an unknown name or field, or a bad value."""
-    from pgolf.recipes.catalog import recipe_named
     from pgolf.recipes.overrides import apply_overrides, validated
+    from pgolf.recipes.recipe_file import find_recipe
 
     for override in arguments.overrides:
         if override.partition("=")[0].strip() in ("name", "description"):
@@ -206,7 +208,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
                 f"--set {override}: results are filed under the recipe's own name; choose --results instead"
             )
     over_budget = ["compress.allow_over_budget=true"] if arguments.allow_over_budget else []
-    recipe = apply_overrides(recipe_named(arguments.recipe), [*arguments.overrides, *over_budget])
+    recipe = apply_overrides(find_recipe(arguments.recipe), [*arguments.overrides, *over_budget])
     if arguments.seeds is not None:
         recipe = validated(Recipe, recipe.model_dump() | {"seeds": arguments.seeds})
     return recipe

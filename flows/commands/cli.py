@@ -28,6 +28,7 @@ COMMANDS = {
     "adopt": "keep outputs whose code changed without changing their bytes",
     "recipes": "list the recipes",
     "show": "print a recipe's full configuration",
+    "new": "write a recipe file of one's own",
     "fetch": "download the published token shards and tokenizer",
     "tokenize": "turn documents into token shards",
     "bundle": "write a recipe's self-contained train_gpt.py",

@@ -127,10 +127,10 @@ def check_object_store(url: str) -> Check:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe | None:
-    from pgolf.recipes.catalog import recipe_named
     from pgolf.recipes.overrides import apply_overrides
+    from pgolf.recipes.recipe_file import find_recipe
 
-    return apply_overrides(recipe_named(arguments.recipe), arguments.overrides) if arguments.recipe else None
+    return apply_overrides(find_recipe(arguments.recipe), arguments.overrides) if arguments.recipe else None
 
 
 def check_prefect_home() -> Check:

@@ -8,9 +8,9 @@ from pathlib import Path
 from flows.commands.arguments import add_checkpoint_steps, add_json, add_set, add_store, given_path, steps_by_seed
 from flows.commands.single_output import build_output
 from pgolf.pipeline.graph import Sources, import_node
-from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import apply_overrides, validated
 from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe_file import find_recipe
 
 EXAMPLES = """examples:
   pgolf import final_model.pt --recipe pr715           check it and take it in
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Take in the weights, and say how to go on with them."""
-    recipe = apply_overrides(recipe_named(arguments.recipe), arguments.overrides)
+    recipe = apply_overrides(find_recipe(arguments.recipe), arguments.overrides)
     seed = recipe.seeds[0] if arguments.seed is None else arguments.seed
     recipe = validated(Recipe, recipe.model_dump() | {"seeds": [seed]})
     sources = Sources(

@@ -93,13 +93,13 @@ def _run_in_prefect(
     if not server_configured():
         end_server_with_us()
     from flows.dead_runs import watch_heartbeats
-    from flows.parameters import SECTIONS
+    from flows.parameters import ASKED, SECTIONS
     from flows.prefect_server import configured_server
     from flows.record import record
     from flows.sweep import sweep as sweep_flow
     from tasks.listening import LISTENER
 
-    token = LISTENER.set(ledger)
+    token, asked = LISTENER.set(ledger), ASKED.set(recipe)
     try:
         if server_configured():
             with configured_server() as client:
@@ -119,6 +119,7 @@ def _run_in_prefect(
         raise ConfigError(f"{error}; start that server, or unset {configured.source}") from None
     finally:
         LISTENER.reset(token)
+        ASKED.reset(asked)
     return {name: ref.artifact() for name, ref in refs.items()}
 
 

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -67,12 +67,20 @@ def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
 
     Raises ConfigError for a text without "=", an unknown name (with the nearest ones), or a value of the wrong type.
     """
-    data = config.model_dump()
+    values = []
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
             raise ConfigError(f"{_shown(override)} is not NAME=VALUE; write e.g. --set train.steps=200")
-        _place(config, data, path.strip(), parse_value(text.strip()))
+        values.append((path.strip(), parse_value(text.strip())))
+    return with_values(config, values)
+
+
+def with_values(config: Model, values: Iterable[tuple[str, Any]]) -> Model:
+    """`config` with a value at each dotted name, checked as a whole. Raises ConfigError like `apply_overrides`."""
+    data = config.model_dump()
+    for path, value in values:
+        _place(config, data, path, value)
     return validated(type(config), data)
 
 
@@ -121,29 +129,41 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
                 value = [value]
             data[name] = value
             return
-        level, data = getattr(level, name), data[name]
-        if level is None and isinstance(data, dict):  # a section that an override before this one has brought in
-            level = _section(fields[name].annotation, data, ".".join(names[: depth + 1]))
+        level, below = getattr(level, name), data[name]
+        if level is None and (below is None or isinstance(below, dict)):
+            # A section that an override before this one has brought in, or that this one does.
+            level = section_in(fields[name].annotation, below, ".".join(names[: depth + 1]))
+            if level is not None and below is None:
+                below = data[name] = {}
+        data = below
         if isinstance(level, BaseModel) and not isinstance(data, dict):
             raise ConfigError(f"{path}: {'.'.join(names[: depth + 1])} was set to {_shown(data)} before")
 
 
-def _section(annotation: Any, data: dict[str, Any], where: str) -> BaseModel | None:
-    """The data as the one kind of section that a field may hold; None where there are several kinds, or none."""
+def section_in(annotation: Any, data: dict[str, Any] | None, where: str) -> BaseModel | None:
+    """The data, or the defaults, as the one kind of section that a field may hold.
+
+    None where there are several kinds or none, and where there are no data and not everything has a default.
+    """
     kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return validated(kinds[0], data, where) if len(kinds) == 1 else None
+    if len(kinds) != 1:
+        return None
+    if data is None and any(field.is_required() for field in kinds[0].model_fields.values()):
+        return None
+    return validated(kinds[0], data or {}, where)
 
 
 def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: Any) -> str:
     prefix = ".".join(before)
+    if level is None:
+        return f"{_cut(path)}: there is no {prefix} here; give it as a whole, as in --set '{prefix}={{\"{name}\": …}}'"
     if not isinstance(level, BaseModel):
         return f"{_cut(path)}: {prefix} is {_shown(level)} and has no fields"
     known = list(type(level).model_fields)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if not close:  # perhaps the right field of another section
-        close = [full for full in field_paths(config) if full.rsplit(".", 1)[-1] == name][:3]
-    else:
-        close = [f"{prefix}.{match}".removeprefix(".") for match in close]
+    close = [full for full in field_paths(config) if full.rsplit(".", 1)[-1] == name][:3]  # of another section
+    if not close:
+        matches = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        close = [f"{prefix}.{match}".removeprefix(".") for match in matches]
     hint = f"did you mean {' or '.join(close)}?" if close else f"known here: {', '.join(known)}"
     return f"no field {_cut(path)}; {hint}"
 

@@ -3,7 +3,7 @@
 A new stage is declared here, as a `Stage` and the section of its name; its code is never imported for that.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -176,6 +176,17 @@ class Recipe(StageConfig):
             return self.calibrate.model_copy(update={"sensitivities": sensitivities})
         section: StageConfig | None = getattr(self, stage.name)
         return section
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hints_at_the_scored_segments(cls, data: Any) -> Any:
+        """Hints that are given without their windows have those of scoring: there are no others that fit."""
+        if isinstance(data, dict) and isinstance(data.get("hint"), dict):
+            score = data.get("score", ScoreConfig())
+            given = score if isinstance(score, dict) else score.model_dump()
+            alike = {name: given[name] for name in ("window", "stride", "tail") if name in given}
+            return data | {"hint": alike | data["hint"]}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:

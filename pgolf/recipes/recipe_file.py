@@ -1,0 +1,177 @@
+"""Recipes in files of one's own: TOML that says what differs from another recipe, or a program that makes one.
+
+    base = "pr792"                    # a recipe of `pgolf recipes`, or another such file
+    seeds = [1, 2, 3]
+    [train]
+    steps = 2000
+    clock_limit_s = "none"            # TOML has no word for it
+
+A program, `my.py`, has a function `recipe()` that returns one. Its code is in no stage's key, only what it returns.
+"""
+
+import difflib
+import re
+import sys
+import tomllib
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from pgolf.errors import ConfigError
+from pgolf.recipes.catalog import RECIPES, recipe_named
+from pgolf.recipes.overrides import parse_value, section_in, validated, with_values
+from pgolf.recipes.recipe import Recipe
+from pgolf.store.plain_file import read_plain
+
+ENDINGS = (".toml", ".py")
+NONE = "none"
+_MOST_FILE_BYTES = 1 << 20
+_MOST_BASES = 20
+_FUNCTION = "recipe"
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a recipe is asked for by a file, and not by a name of the catalog."""
+    return text.endswith(ENDINGS) or "/" in text
+
+
+def find_recipe(text: str) -> Recipe:
+    """The recipe of a name, or of a file. Raises ConfigError with the nearest names, and for a file that is none."""
+    if is_file_name(text):
+        return recipe_from_file(Path(text))
+    beside = [f"{text}{ending}" for ending in ENDINGS if Path(f"{text}{ending}").is_file()]
+    if text not in RECIPES and beside:
+        raise ConfigError(f"no recipe {text}; did you mean the file {beside[0]}?")
+    return recipe_named(text)
+
+
+def recipe_from_file(path: Path) -> Recipe:
+    """The recipe that a file describes; named after the file unless it says otherwise.
+
+    Raises ConfigError for a file that cannot be read or is no recipe, and for one that goes by a name of the catalog
+    and is another.
+    """
+    found = _from_file(path, ())
+    if found.name in RECIPES and found != RECIPES[found.name]():
+        raise ConfigError(
+            f'{path}: {found.name} is the name of a recipe of pgolf, and this is another; add name = "my-{found.name}"'
+        )
+    return found
+
+
+def _from_file(path: Path, before: Sequence[Path]) -> Recipe:
+    here = path.resolve()
+    if here in before:
+        cycle = " → ".join(step.name for step in (*before[before.index(here) :], here))
+        raise ConfigError(f"{path}: its bases go round in a circle ({cycle}); base one of them on a recipe of pgolf")
+    if len(before) >= _MOST_BASES:
+        raise ConfigError(f"{path}: more than {_MOST_BASES} files stand on one another; base it on one further down")
+    if path.suffix == ".toml":
+        return _from_toml(path, (*before, here))
+    if path.suffix == ".py":
+        return _from_program(path)
+    raise ConfigError(f"{path} is no recipe; its name must end in {' or '.join(ENDINGS)}")
+
+
+def _from_toml(path: Path, before: Sequence[Path]) -> Recipe:
+    said = _read_toml(path)
+    base = said.pop("base", None)
+    if not isinstance(base, str):
+        what = "has no base" if base is None else f"base is {base!r:.60}"
+        raise ConfigError(f'{path}: {what}; begin with base = "NAME", one of {", ".join(RECIPES)}, or another file')
+    try:
+        recipe = _from_file(path.parent / base, before) if is_file_name(base) else recipe_named(base)
+        named = said.pop("name", None) or _name_of(path)
+        changed = with_values(recipe, _settings(recipe, said, ""))
+        return validated(Recipe, changed.model_dump() | {"name": named})
+    except ConfigError as error:
+        raise ConfigError(*(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_plain(path, most_bytes=_MOST_FILE_BYTES).decode())
+    except OSError as error:
+        raise ConfigError(f"{path}: the recipe cannot be read ({error.strerror}); name another file") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, nested too deep
+        raise ConfigError(f"{path} is not TOML: {error}; `pgolf new {path.name}` writes one that is") from None
+
+
+def _settings(level: BaseModel, said: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; a table that is a section of `level` changes the fields that it names."""
+    for name, value in said.items():
+        field = type(level).model_fields.get(name)
+        now = getattr(level, name, None)
+        if field is not None and now is None:
+            now = section_in(field.annotation, None, name)
+        if isinstance(now, BaseModel) and isinstance(value, dict) and value.get("kind") in (None, _kind(now)):
+            yield from _settings(now, value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if field is None else _meant(value, field.annotation)
+
+
+def _kind(section: BaseModel) -> Any:
+    return getattr(section, "kind", None)
+
+
+def _meant(value: Any, annotation: Any) -> Any:
+    """A text where none is wanted is read as `--set` reads it: "2..9", "0:0.6:0.05"; "none" is no value."""
+    if not isinstance(value, str):
+        return value
+    kinds = _alternatives(annotation)
+    if value == NONE and type(None) in kinds and NONE not in kinds:
+        return None
+    return value if str in kinds or any(isinstance(kind, str) for kind in kinds) else parse_value(value)
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """What an annotation allows: types, and the words of literals."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if get_origin(annotation) is not None and get_origin(annotation) not in (tuple, list, dict):
+        return [found for part in get_args(annotation) for found in _alternatives(part)]
+    return [annotation]
+
+
+def _name_of(path: Path) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
+
+
+def _from_program(path: Path) -> Recipe:
+    """Run a file and call its function. Its module is not kept: it is no part of what runs."""
+    module = ModuleType(f"recipe file {path}")
+    module.__file__ = str(path)
+    try:
+        source = read_plain(path, most_bytes=_MOST_FILE_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{path}: the recipe cannot be read ({error.strerror}); name another file") from None
+    sys.path.insert(0, str(path.parent.resolve()))  # as Python does for a script
+    try:
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+        function = getattr(module, _FUNCTION, None)
+        if not callable(function):
+            defined = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+            near = difflib.get_close_matches(_FUNCTION, defined, n=1)
+            hint = f"; did you mean {near[0]}()?" if near else ""
+            raise ConfigError(f"{path}: no function {_FUNCTION}() that returns a Recipe{hint}")
+        made = function()
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{path}:{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(made, Recipe):
+        raise ConfigError(f"{path}: {_FUNCTION}() returned a {type(made).__name__}; return a pgolf Recipe")
+    return made
+
+
+def _line_in(path: Path, error: BaseException) -> int:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 0
+    lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return lines[-1] if lines else 0
