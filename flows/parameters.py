@@ -23,7 +23,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # What a program in this process asks for: of it the parameters tell Prefect, and cannot tell everything, such as that a
 # recipe does without a section that the one of its name has.
 ASKED: ContextVar[Recipe | None] = ContextVar("ASKED", default=None)
-SECTIONS = tuple(name for name in Recipe.model_fields if name not in ("name", "description"))
+SECTIONS = tuple(name for name in Recipe.model_fields if name not in ("name", "description", "base"))
 
 
 class _About(BaseModel):

@@ -15,6 +15,9 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.store.remote import checked_url, is_url
 from tasks.place import Place
 
+# Options that name a run -> fields of a recipe.
+_NAMING = {"name": "run_name", "tags": "tags", "note": "notes"}
+
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json: the command's report as one JSON document on stdout."""
@@ -45,6 +48,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="where nothing fits the budget, write the smallest file all the same; its rows are marked, and not ranked",
     )
+
+
+def add_naming(parser: argparse.ArgumentParser) -> None:
+    """--name, --tag and --note of a run."""
+    parser.add_argument("--name", metavar="NAME", help="what the run is called (default: the settings that differ)")
+    parser.add_argument("--tag", dest="tags", action="append", metavar="WORD", help="to find it by; may be repeated")
+    parser.add_argument("--note", metavar="TEXT", help="what to remember of it")
 
 
 def add_max_points(parser: argparse.ArgumentParser) -> None:
@@ -199,18 +209,24 @@ def size_bytes_of(text: str) -> int:
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The recipe with its overrides and seeds. Raises ConfigError for an unknown name or field, or a bad value."""
+    from pgolf.recipes.changed import differing_settings, name_of_changed
     from pgolf.recipes.overrides import apply_overrides, validated
     from pgolf.recipes.recipe_file import find_recipe
 
     for override in arguments.overrides:
-        if override.partition("=")[0].strip() in ("name", "description"):
+        if override.partition("=")[0].strip() in ("name", "description", "base"):
             raise ConfigError(
                 f"--set {override}: results are filed under the recipe's own name; choose --results instead"
             )
     over_budget = ["compress.allow_over_budget=true"] if arguments.allow_over_budget else []
-    recipe = apply_overrides(find_recipe(arguments.recipe), [*arguments.overrides, *over_budget])
-    if arguments.seeds is not None:
-        recipe = validated(Recipe, recipe.model_dump() | {"seeds": arguments.seeds})
+    named = find_recipe(arguments.recipe)
+    recipe = apply_overrides(named, [*arguments.overrides, *over_budget])
+    given = {"seeds": arguments.seeds}
+    given |= {field: getattr(arguments, option, None) for option, field in _NAMING.items()}
+    if given["run_name"] is None and (changed := differing_settings(recipe, named)) and not recipe.run_name:
+        given["run_name"] = name_of_changed(recipe, changed)
+    if given := {name: value for name, value in given.items() if value is not None}:
+        recipe = validated(Recipe, recipe.model_dump() | given)
     return recipe
 
 

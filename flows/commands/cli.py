@@ -22,6 +22,7 @@ COMMANDS = {
     "watch": "show what is running on a store",
     "sweep": "evaluate another grid on finished artifacts; refuses to train",
     "results": "print the result tables",
+    "rename": "give a run another name, tags or a note",
     "figures": "draw the pictures of finished runs again",
     "verify": "check every file of the store against its record",
     "gc": "list or delete what no result refers to",

@@ -7,7 +7,15 @@ import time
 from collections.abc import Sequence
 
 from flows.before_stages import run_ready
-from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, terminal_width
+from flows.commands.arguments import (
+    add_json,
+    add_max_points,
+    add_naming,
+    add_places,
+    add_recipe,
+    place_of,
+    terminal_width,
+)
 from flows.commands.console import Console
 from flows.settings import (
     SETTINGS,
@@ -34,6 +42,7 @@ from tasks.place import Place
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """What `pgolf run` and `pgolf sweep` both take."""
     add_recipe(parser)
+    add_naming(parser)
     add_places(parser)
     add_max_points(parser)
     parser.add_argument("--no-prefect", action="store_true", help="run the stages in this process, without Prefect")

@@ -1,19 +1,24 @@
 """`pgolf results`: per validation text the ranking, then what is not ranked, or the stored rows of a result table."""
 
 import argparse
+import difflib
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from flows.commands.arguments import add_json, add_results, terminal_width
 from pgolf.errors import ConfigError
-from pgolf.tables.filters import parse_filters
+from pgolf.tables.filters import Condition, fitting, parse_conditions
+from pgolf.tables.labels import labelled
+from pgolf.tables.named_runs import Run, dotted_names, rows_of, run_named, runs_in, settings_that_differ
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import NEEDED, lists, same_text
 from pgolf.tables.schema import TABLES
-from pgolf.tables.sheet import Sheet, sheet_of
+from pgolf.tables.sheet import Sheet, SheetColumn, sheet_of
 from pgolf.tables.text import to_csv, to_json, to_text
 from pgolf.tables.texts import by_text
 
@@ -21,19 +26,27 @@ EXAMPLES = """examples:
   pgolf results                                    mean ± std per scorer: ranked, found by looking, legacy
   pgolf results --rows --recipe demo --seed 42     the stored rows
   pgolf results --table attempts --csv             every packing attempt
-  pgolf results --where estimator=exact --where order=3 --json
+  pgolf results --where estimator=exact --where 'bpb<2.1' --json
+  pgolf results no-gate --rows                     one run by its name, its key, or a beginning of that
+  pgolf results --where model.gated_attention=false
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="only these, by name or key (default: all)")
     add_results(parser)
     parser.add_argument("--table", choices=tuple(TABLES), default="scores", help="which table")
     parser.add_argument("--recipe", metavar="NAME", help="only this recipe")
     parser.add_argument("--seed", type=int, metavar="N", help="only this seed")
     parser.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only matching rows; may be repeated"
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="only rows that fit: seed=1,2, 'bpb<2.1', gpu=null, model.width=256; may be repeated",
     )
+    parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="only runs with this tag")
     parser.add_argument("--rows", action="store_true", help="the stored rows instead of means over seeds")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="at most N scorers per list (default 10)")
     parser.add_argument("--csv", action="store_true", help="the stored rows, comma-separated, full precision")
@@ -45,26 +58,94 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise ConfigError(f"--top {arguments.top} would show nothing; give 1 or more")
     spec = TABLES[arguments.table]
-    where = parse_filters(spec, arguments.where)
+    conditions = parse_conditions(arguments.where)
     if arguments.recipe is not None:
-        where["recipe"] = [arguments.recipe]
+        conditions.append(Condition("recipe", "=", (arguments.recipe,)))
     if arguments.seed is not None:
-        where["seed"] = [arguments.seed]
+        conditions.append(Condition("seed", "=", (str(arguments.seed),)))
+    of_columns = [condition for condition in conditions if not condition.is_of_setting]
     in_means = not arguments.csv and not arguments.rows and arguments.table == "scores"
-    table = read(arguments.results, spec, where, columns=NEEDED if in_means else None)
+    asked = [spec.column(condition.name).name for condition in of_columns]
+    needed = list(dict.fromkeys((*NEEDED, "run_key", *asked)))
+    table = fitting(read(arguments.results, spec, columns=needed if in_means else None), spec, of_columns)
+    runs = runs_in(arguments.results)
+    chosen = _chosen(runs, arguments, [condition for condition in conditions if condition.is_of_setting])
+    if len(chosen) < len(runs):
+        table = rows_of(table, spec, chosen)
     if table.num_rows == 0:
-        asked = " that match" if where else ""
-        print(f"no rows{asked} in {arguments.results / spec.name}; `pgolf run RECIPE` writes some", file=sys.stderr)
+        that = " that match" if conditions or arguments.runs or arguments.tag else ""
+        print(f"no rows{that} in {arguments.results / spec.name}; {_hint(arguments, runs)}", file=sys.stderr)
+        if that and arguments.recipe is not None and arguments.recipe not in {run.recipe for run in runs}:
+            return 1
     if arguments.csv:
         print(to_csv(sheet_of(table, spec)), end="")
     elif not in_means:
-        sheet = sheet_of(table, spec)
+        sheet = _with_settings(sheet_of(table, spec), chosen)
         print(to_json(sheet) if arguments.json else to_text(sheet, terminal_width()), end="")
     elif arguments.json:
-        print(json.dumps(_lists(table, arguments.top), indent=2, ensure_ascii=False))
+        print(json.dumps(_lists(labelled(table, runs), arguments.top), indent=2, ensure_ascii=False))
     else:
-        _print_means(table, arguments.top)
+        _print_means(labelled(table, runs), arguments.top)
     return 0
+
+
+def _chosen(runs: Sequence[Run], arguments: argparse.Namespace, conditions: Sequence[Condition]) -> list[Run]:
+    """The runs that are named, have the tags, and whose settings fit; a run that does not say fits nothing."""
+    found = [run_named(text, runs) for text in arguments.runs] if arguments.runs else list(runs)
+    found = [run for run in found if set(arguments.tag) <= set(run.tags)]
+    for condition in conditions:
+        known = [run for run in runs if run.config]
+        if known and not any(_says(run, condition) for run in known):
+            paths = dict.fromkeys(path for run in known for path in dotted_names(run.config))
+            near = difflib.get_close_matches(condition.name, paths, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ConfigError(f"--where {condition}: no run here has a setting {condition.name}{hint}")
+        found = [run for run in found if _says(run, condition) and condition.holds(run.setting(condition.name))]
+    return found
+
+
+def _says(run: Run, condition: Condition) -> bool:
+    try:
+        run.setting(condition.name)
+    except KeyError:
+        return False
+    return True
+
+
+def _hint(arguments: argparse.Namespace, runs: Sequence[Run]) -> str:
+    recipes = sorted({run.recipe for run in runs})
+    if arguments.recipe is not None and recipes and arguments.recipe not in recipes:
+        return f"there are rows of {', '.join(recipes)}"
+    return "`pgolf run RECIPE` writes some"
+
+
+def _with_settings(sheet: Sheet, runs: Sequence[Run]) -> Sheet:
+    """Rows with a column for the run's name, and one for every setting in which the shown runs differ."""
+    names = [column.name for column in sheet.columns]
+    if "run_key" not in names or "config" in names:
+        return sheet
+    of_row = [_run_of(row[names.index("run_key")], runs) for row in sheet.rows]
+    shown = list({run.key: run for run in of_row if run is not None}.values())
+    paths = settings_that_differ(shown)
+    columns = tuple(SheetColumn(name, name) for name in ("run", *paths))
+    rows = tuple(
+        (None if run is None else run.name, *(_shown(run, path) for path in paths), *row)
+        for run, row in zip(of_row, sheet.rows)
+    )
+    return replace(sheet, columns=(*columns, *sheet.columns), rows=rows)
+
+
+def _run_of(key: str, runs: Sequence[Run]) -> Run | None:
+    by_key = {run.key: run for run in runs}
+    return by_key.get(key) or by_key.get(key.rpartition("-")[0])
+
+
+def _shown(run: Run | None, path: str) -> str | int | float | bool | None:
+    try:
+        value = None if run is None else run.setting(path)
+    except KeyError:
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
 
 
 def _lists(scores: pa.Table, top: int) -> dict[str, list[Any]]:

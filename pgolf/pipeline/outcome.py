@@ -18,6 +18,7 @@ from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import digest
 from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
+from pgolf.recipes.changed import changed_settings, default_name
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.report.folder import draw_run, figures_folder
 from pgolf.run import Fact
@@ -26,6 +27,7 @@ from pgolf.store.content import combined
 from pgolf.store.output_record import Record
 from pgolf.tables.columns import moments_of
 from pgolf.tables.gates import RULESET
+from pgolf.tables.named_runs import Run, name_run
 from pgolf.tables.parquet import append, append_table, read, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
 from pgolf.tables.schema import ATTEMPTS, SCORER, SCORES, STAGES
@@ -50,6 +52,7 @@ class Outcome:
     """
 
     recipe: Recipe
+    recipe_key: str
     run_key: str
     scores: pa.Table
     attempts: tuple[Row, ...]
@@ -74,6 +77,23 @@ class Outcome:
         if self.built or new or not any((results / STAGES.name).glob(f"{self.run_key}-*.parquet")):
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
             append(results, STAGES, f"{self.run_key}-{stamp}", self.stages)
+        name_run(results, self.run)
+
+    @property
+    def run(self) -> Run:
+        """What the run is called: as its recipe says, else by what that changes of its base."""
+        recipe, changed = self.recipe, changed_settings(self.recipe)
+        return Run(
+            key=self.run_key,
+            recipe=recipe.name,
+            recipe_key=self.recipe_key,
+            name=recipe.run_name or default_name(recipe),
+            base=recipe.base,
+            changed=json.loads(json.dumps(changed)),
+            config=recipe.model_dump(mode="json"),
+            tags=recipe.tags,
+            note=recipe.notes,
+        )
 
     def draw(self, results: Path) -> None:
         """Draw the grid's pictures under `results`, unless they are there or nothing varies.
@@ -125,6 +145,7 @@ class Outcome:
             f"\n{tables}{note}\n{self._over_budget()}{self._interrupted()}{self._unverified_bytes()}{self._declared_late()}"
             f"ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
+            f"run: {self.run.name} ({self.run_key})\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
             f"{'' if self.figures is None else f'{chr(10)}figures: {self.figures}'}"
         )
@@ -189,6 +210,7 @@ class Outcome:
         seeds, over_seeds = self.sheets()
         return {
             "recipe": self.recipe.name,
+            "run": self.run.name,
             "run_key": self.run_key,
             "declared": {
                 name: {
@@ -282,6 +304,7 @@ def outcome_of(
     _mark_headline(recipe, scores, declared)
     return Outcome(
         recipe=recipe,
+        recipe_key=recipe_key,
         run_key=run_key,
         scores=rows_to_arrow(SCORES, [{**row, "run_key": run_key} for row in scores]),
         attempts=tuple(attempts),

@@ -80,7 +80,7 @@ def recipe_named(name: str) -> Recipe:
         close = difflib.get_close_matches(name, RECIPES, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(RECIPES)}"
         raise ConfigError(f"no recipe {name}; {hint}")
-    return RECIPES[name]()
+    return RECIPES[name]().model_copy(update={"base": name})
 
 
 def with_sections(recipe: Recipe, sections: Mapping[str, Any]) -> Recipe:

@@ -5,7 +5,7 @@ A new stage is declared here, as a `Stage` and the section of its name; its code
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pgolf.config import StageConfig
 from pgolf.corpus.config import TokenizeConfig
@@ -130,12 +130,23 @@ class Headline(StageConfig):
     alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
 
 
+# Of a recipe what people say of it: no setting of any stage.
+ABOUT = ("name", "description", "base", "run_name", "tags", "notes")
+MOST_NAME = 200
+
+
 class Recipe(StageConfig):
     """Everything that decides a result. Places and devices are `Sources` and `RunOptions`."""
 
     # The names of its tables' files are up to 60 characters longer.
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=100, description="Name under which results are filed")
     description: str = Field("", description="One sentence for `pgolf recipes`")
+    base: str = Field("", description="The recipe of pgolf that it began as")
+    run_name: str = Field(
+        "", max_length=MOST_NAME, description="What a run of it is called; empty: by what differs from its base"
+    )
+    tags: tuple[str, ...] = Field((), max_length=100, description="Words by which to find its runs")
+    notes: str = Field("", max_length=10_000, description="What to remember of its runs")
     seeds: tuple[Seed, ...] = Field((1337, 42, 7), min_length=1, description="One training run per seed")
     fetch: FetchConfig | None = Field(None, description="The published data set, instead of tokenize")
     tokenize: TokenizeConfig | None = Field(None, description="Documents to token shards, instead of fetch")
@@ -187,6 +198,14 @@ class Recipe(StageConfig):
             alike = {name: given[name] for name in ("window", "stride", "tail") if name in given}
             return data | {"hint": alike | data["hint"]}
         return data
+
+    @field_validator("run_name", "tags")
+    @classmethod
+    def _can_be_typed(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for text in (value,) if isinstance(value, str) else value:
+            if not text.isprintable() or text != text.strip() or text.startswith("-") or len(text) > MOST_NAME:
+                raise ValueError(f"{text!r:.60} cannot be typed as a name: printable, no blanks around it, no - first")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,6 +1,10 @@
 """Filters of result tables by the values of columns, written in Python or on a command line."""
 
-from collections.abc import Iterable, Mapping
+import json
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +13,21 @@ import pyarrow.compute as pc
 
 from pgolf.errors import ResultsError
 from pgolf.tables.columns import to_column
-from pgolf.tables.schema import MOMENT, REAL, TEXT, WHOLE, YES_NO, TableSpec
+from pgolf.tables.schema import MOMENT, REAL, SECONDS_BY_PHASE, TEXT, WHOLE, YES_NO, TableSpec
 
+_WRITTEN = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(<=|>=|!=|<|>|=)\s*(.*?)\s*", re.DOTALL)
+_ORDERS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -34,20 +51,84 @@ def select(table: pa.Table, spec: TableSpec, where: Mapping[str, Any]) -> pa.Tab
     return table if keep is None else table.filter(keep)
 
 
-def parse_filters(spec: TableSpec, texts: Iterable[str]) -> dict[str, list[Any]]:
-    """`column=value[,value…]` as written on a command line, for `select`; `null` asks for missing values.
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a row must have. name: a column, or a setting by its dotted name. operator: =, !=, <, <=, > or >=.
 
-    Naming a column twice adds to its values. Raises ResultsError for text that is no filter of this table.
+    texts: the values as they were written; several for = and !=.
+    """
+
+    name: str
+    operator: str
+    texts: tuple[str, ...]
+
+    @property
+    def is_of_setting(self) -> bool:
+        """Whether it is about a setting of the run's recipe, and not about a column."""
+        return "." in self.name
+
+    def holds(self, value: Any) -> bool:
+        """Whether a setting's value fits. Raises ResultsError for values that have no order."""
+        wanted = [_plain(text) for text in self.texts]
+        if self.operator in ("=", "!="):
+            return (value in wanted) == (self.operator == "=")
+        (limit,) = wanted
+        try:
+            return bool(_ORDERS[self.operator](value, limit))
+        except TypeError:
+            raise ResultsError(f"{self}: {self.name} is {value!r:.60}, which is not more or less than that") from None
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.operator}{','.join(self.texts)}"
+
+
+def parse_conditions(texts: Iterable[str]) -> list[Condition]:
+    """Conditions as written on a command line: `seed=1337,42`, `bpb<2.1`, `model.width>=256`, `gpu=null`.
+
+    Raises ResultsError for text that is none.
+    """
+    found = []
+    for text in texts:
+        match = _WRITTEN.fullmatch(text)
+        if match is None:
+            raise ResultsError(
+                f"filter {text!r} has no '='; write column=value, e.g. seed=1337,42, normalized=true, 'bpb<2.1' or "
+                "model.width=256"
+            )
+        name, compared, values = match.groups()
+        several = compared in ("=", "!=")
+        found.append(Condition(name, compared, tuple(map(str.strip, values.split(","))) if several else (values,)))
+    return found
+
+
+def fitting(table: pa.Table, spec: TableSpec, conditions: Iterable[Condition]) -> pa.Table:
+    """The rows that meet every condition on columns. A missing value is neither more nor less than any.
+
+    Of several = on one column any may hold. Raises ResultsError for an unknown column and a value it cannot hold.
     """
     where: dict[str, list[Any]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        if not equals:
-            raise ResultsError(f"filter {text!r} has no '='; write column=value, e.g. seed=1337,42 or normalized=true")
-        column = spec.column(name.strip())
-        parsed = [_parse_value(value.strip(), column.name, column.type) for value in values.split(",")]
-        where.setdefault(column.name, []).extend(parsed)
-    return where
+    for condition in conditions:
+        column = spec.column(condition.name)
+        values = [_parse_value(text, column.name, column.type) for text in condition.texts]
+        if condition.operator == "=":
+            where.setdefault(column.name, []).extend(values)
+            continue
+        mask = pc.invert(pc.is_in(table.column(column.name), value_set=to_column(values, column.type)))
+        if condition.operator != "!=":
+            if values == [None] or column.type.equals(SECONDS_BY_PHASE):
+                raise ResultsError(f"filter {condition}: nothing is more or less than that")
+            (limit,) = to_column(values, column.type)
+            compare = _COMPARE[condition.operator]
+            mask = pc.fill_null(compare(table.column(column.name), limit), False)
+        table = table.filter(mask)
+    return select(table, spec, where)
+
+
+def _plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _parse_value(text: str, name: str, kind: pa.DataType) -> Any:

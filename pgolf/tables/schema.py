@@ -1,10 +1,11 @@
 """The result tables, column by column: type, unit, meaning. A missing value is null, never 0 and never NaN.
 
-Four tables, each an append-only folder of Parquet files (`pgolf.tables.parquet`):
+Five tables, each an append-only folder of Parquet files (`pgolf.tables.parquet`):
 scores        one row per recipe × seed × scorer cell
 attempts      one row per packing tried to meet the byte budget
 stages        one row per stage run, built or reused
 declarations  one row per headline that a recipe has declared
+runs          one row per name that a run was given
 A column once published keeps its name, type and meaning; new ones are added, and read as null from older files.
 """
 
@@ -276,4 +277,24 @@ DECLARATIONS = TableSpec(
     identity=("recipe",),
 )
 
-TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES, DECLARATIONS)}
+RUNS = TableSpec(
+    name="runs",
+    columns=(
+        RUN_KEY,
+        Column("run", TEXT, "", "run_key of the scores that it tells of"),
+        RECIPE,
+        RECIPE_KEY,
+        Column("name", TEXT, "", "what the run is called"),
+        Column("base", TEXT, "", "the recipe of pgolf that its recipe began as; null where it began as none"),
+        Column("changed", TEXT, "", "the settings that differ from the base's, by their dotted names, as JSON"),
+        Column("config", TEXT, "", "the whole recipe as JSON"),
+        Column("tags", TEXT, "", "words by which to find it, as a JSON list"),
+        Column("note", TEXT, "", "what to remember of it"),
+        Column("named_utc", MOMENT, "UTC", "when that was said; of one run the latest counts"),
+        HOST,
+    ),
+    required=("run_key", "run", "recipe", "name", "named_utc"),
+    identity=("run",),
+)
+
+TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES, DECLARATIONS, RUNS)}

@@ -57,7 +57,7 @@ def test_a_twin_differs_from_its_system_in_sizes_alone(name):
 
 
 # What a CPU needs otherwise, and what says where the text comes from.
-_ELSEWHERE = ("name", "description", "fetch", "tokenize", "precision", "seeds")
+_ELSEWHERE = ("name", "description", "base", "fetch", "tokenize", "precision", "seeds")
 
 
 def _switches(config, prefix=""):

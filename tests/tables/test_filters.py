@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from pgolf.errors import ResultsError
-from pgolf.tables.filters import parse_filters, select
+from pgolf.tables.filters import fitting, parse_conditions, select
 from pgolf.tables.parquet import append, read, rows_to_arrow
 from pgolf.tables.schema import SCORES, STAGES
 from tests.score_rows import score_row
@@ -43,38 +43,57 @@ def test_rows_match_all_columns_and_any_of_their_values(table, where, rows):
     assert chosen.equals(table.take(pa.array(rows, pa.int64())))
 
 
-def test_filters_as_typed_select_as_filters_in_python(table):
-    where = parse_filters(SCORES, ["seed=1,3", "estimator = hashed", "normalized=false", "normalized=null"])
-    assert where == {"seed": [1, 3], "estimator": ["hashed"], "normalized": [False, None]}
-    assert select(table, SCORES, where).column("seed").to_pylist() == [1, 3]
+@pytest.mark.parametrize(
+    ("texts", "rows"),
+    [
+        (["seed=1,3", "estimator = hashed", "normalized=false", "normalized=null"], [3, 4]),
+        (["alpha=0.25", "order>=3"], [2, 3]),
+        (["order<5"], [2, 3]),  # a missing order is neither more nor less
+        (["order>3"], [4]),
+        (["seed!=1"], [1, 4]),
+        (["alpha!=null"], [2, 3]),
+        (["normalized=YES", "mixer=fixed"], [2]),
+        (["estimator<exactly", "seed<=1"], [2]),
+        (["started_utc>2001-01-01T00:00:00+00:00", "seed=2"], [1]),
+        (["started_utc<2001-01-01T00:00:00+00:00"], []),
+    ],
+)
+def test_conditions_as_typed_choose_rows(table, texts, rows):
+    assert fitting(table, SCORES, parse_conditions(texts)).equals(table.take(pa.array(rows, pa.int64())))
 
 
-def test_every_type_of_column_can_be_typed():
-    texts = ["alpha=0.5", "order=5", "causal=YES", "recipe=a b", "started_utc=2025-12-01T10:00:00+00:00"]
-    where = parse_filters(SCORES, texts)
-    assert where["alpha"] == [0.5]
-    assert where["causal"] == [True]
-    assert where["recipe"] == ["a b"]
-    assert where["started_utc"][0].year == 2025
+def test_a_condition_on_a_setting_is_told_by_its_dot():
+    equal, less = parse_conditions(["model.gated_attention=false", "train.muon_lr<=0.02"])
+    assert (equal.is_of_setting, less.is_of_setting) == (True, True)
+    assert [equal.holds(value) for value in (False, True, None)] == [True, False, False]
+    assert [less.holds(value) for value in (0.02, 0.021)] == [True, False]
+    (words,) = parse_conditions(["compress.codec!=zstd,xz"])
+    assert [words.holds(value) for value in ("zstd", "xz", "rans")] == [False, False, True]
+    with pytest.raises(ResultsError, match=r"train\.muon_lr is None, which is not more or less"):
+        less.holds(None)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("seed", "has no '='"),
+        ("", "has no '='"),
         ("sed=1", "did you mean seed"),
         ("seed=one", "column seed holds int64"),
+        ("seed<one", "column seed holds int64"),
+        ("seed<1,2", "column seed holds int64"),
+        ("alpha<null", "nothing is more or less"),
         ("normalized=perhaps", "column normalized holds bool"),
     ],
 )
-def test_text_that_is_no_filter_is_refused(text, message):
+def test_text_that_is_no_condition_is_refused(table, text, message):
     with pytest.raises(ResultsError, match=message):
-        parse_filters(SCORES, [text])
+        fitting(table, SCORES, parse_conditions([text]))
 
 
-def test_a_map_cannot_be_filtered_by():
+def test_a_map_cannot_be_filtered_by(tmp_path):
     with pytest.raises(ResultsError, match="cannot be filtered by"):
-        parse_filters(STAGES, ["phases_s=1"])
+        fitting(read(tmp_path, STAGES), STAGES, parse_conditions(["phases_s=1"]))
 
 
 def test_a_value_of_another_type_is_refused(table):

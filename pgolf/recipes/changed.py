@@ -1,0 +1,59 @@
+"""What a recipe changes of the one that it began as."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from pgolf.recipes.catalog import RECIPES, recipe_named
+from pgolf.recipes.recipe import ABOUT, Recipe
+
+# So many settings a name says; of more, how many there are.
+_MOST_SAID = 3
+_MOST_CHARACTERS = 80
+
+
+def changed_settings(recipe: Recipe) -> dict[str, Any]:
+    """The settings that differ from those of the recipe of pgolf that it began as; empty where that is none."""
+    return differing_settings(recipe, recipe_named(recipe.base)) if recipe.base in RECIPES else {}
+
+
+def differing_settings(recipe: Recipe, other: Recipe) -> dict[str, Any]:
+    """Dotted name -> value of every setting of a recipe that another has otherwise, seeds left out.
+
+    A section that only one of the two has counts as one setting.
+    """
+    found = _differing(recipe, other, "")
+    return {path: value for path, value in found if path.partition(".")[0] not in (*ABOUT, "seeds")}
+
+
+def _differing(mine: BaseModel, other: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name in type(mine).model_fields:
+        value, before = getattr(mine, name), getattr(other, name)
+        if isinstance(value, BaseModel) and type(value) is type(before):
+            yield from _differing(value, before, f"{prefix}{name}.")
+        elif value != before:
+            yield f"{prefix}{name}", value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def default_name(recipe: Recipe) -> str:
+    """What a run is called that nobody named: as its recipe; if that is one of pgolf's, with what it changes of it."""
+    return name_of_changed(recipe, changed_settings(recipe) if recipe.name == recipe.base else {})
+
+
+def name_of_changed(recipe: Recipe, changed: Mapping[str, Any]) -> str:
+    """A recipe's name and some settings, as a person would type them: `demo gated_attention=false`."""
+    said = [f"{path.rpartition('.')[2]}={_short(value)}" for path, value in changed.items()]
+    text = " ".join([recipe.name, *said])
+    if len(said) <= _MOST_SAID and len(text) <= _MOST_CHARACTERS:
+        return text
+    return f"{recipe.name} with {len(said)} settings changed"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return ",".join(map(_short, value))
+    return json.dumps(value, separators=(",", ":"), default=str)

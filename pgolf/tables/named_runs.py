@@ -1,0 +1,191 @@
+"""Runs by name: what each is called, what its recipe changes of another, and which one a text names."""
+
+import difflib
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pgolf.errors import ConfigError, ResultsError
+from pgolf.machine.hardware import host_name
+from pgolf.tables.columns import moments_of
+from pgolf.tables.grouped import mask
+from pgolf.tables.parquet import append, read
+from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, STAGES, TableSpec
+
+_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that the tables know. key: its run_key. changed: dotted name -> value where it differs from its base.
+
+    config: its whole recipe as plain data; empty for a run of an earlier version, which nobody has named.
+    """
+
+    key: str
+    recipe: str
+    recipe_key: str | None
+    name: str
+    base: str | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    named_utc: datetime | None = None
+
+    def setting(self, path: str) -> Any:
+        """The value of a setting by its dotted name. Raises KeyError where the run does not say or has none."""
+        value: Any = self.config
+        for name in path.split("."):
+            value = value[name] if isinstance(value, Mapping) else _none(path)
+        return value
+
+
+def _none(path: str) -> Any:
+    raise KeyError(path)
+
+
+def name_run(results: Path, run: Run) -> None:
+    """Note what a run is called, unless that is what the tables say already. Raises ResultsError."""
+    known = {one.key: one for one in runs_in(results)}.get(run.key)
+    now = datetime.now(UTC)
+    if known is not None and known.named_utc is not None:
+        told = (known.name, known.tags, known.note, known.config, known.changed)
+        if told == (run.name, run.tags, run.note, run.config, run.changed):
+            return
+        now = max(now, known.named_utc + timedelta(microseconds=1))  # whatever the clock says, the latest counts
+    row = {
+        "run": run.key,
+        "recipe": run.recipe,
+        "recipe_key": run.recipe_key,
+        "name": run.name,
+        "base": run.base or None,
+        "changed": _json(run.changed),
+        "config": _json(run.config),
+        "tags": _json(list(run.tags)),
+        "note": run.note or None,
+        "named_utc": now,
+        "host": host_name(),
+    }
+    append(results, RUNS, f"{run.key}-{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}", [row])
+
+
+def runs_in(results: Path) -> list[Run]:
+    """Every run of the scores' table, named or not, in the order of their keys. Raises ResultsError."""
+    table = read(results, RUNS)
+    columns = {name: table.column(name).to_pylist() for name in RUNS.arrow.names if name != "named_utc"}
+    columns["named_utc"] = moments_of(table.column("named_utc"))
+    rows = [dict(zip(columns, values)) for values in zip(*columns.values())]
+    named: dict[str, Run] = {}
+    for row in sorted(rows, key=lambda row: (row["named_utc"], row["run_key"])):
+        named[row["run"]] = _run(row, results)
+    scores = read(results, SCORES, columns=["run_key", "recipe", "recipe_key"])
+    keys = dict.fromkeys(zip(*(scores.column(name).to_pylist() for name in ("run_key", "recipe", "recipe_key"))))
+    found = {
+        key: named.get(key) or Run(key=key, recipe=recipe, recipe_key=recipe_key, name=key)
+        for key, recipe, recipe_key in keys
+    }
+    return [found[key] for key in sorted(found)]
+
+
+def _run(row: Mapping[str, Any], results: Path) -> Run:
+    try:
+        changed, config, tags = (json.loads(row[name] or "null") for name in ("changed", "config", "tags"))
+        if not all(isinstance(value, dict | None) for value in (changed, config)) or not isinstance(tags, list | None):
+            raise ValueError("it is of another kind")
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(
+            f"{results / RUNS.name}: what {row['run_key']} says of its settings is no JSON ({error}); delete its file"
+        ) from None
+    return Run(
+        key=row["run"],
+        recipe=row["recipe"],
+        recipe_key=row["recipe_key"],
+        name=row["name"],
+        base=row["base"],
+        changed=changed or {},
+        config=config or {},
+        tags=tuple(map(str, tags or ())),
+        note=row["note"] or "",
+        named_utc=row["named_utc"],
+    )
+
+
+def run_named(text: str, runs: Sequence[Run]) -> Run:
+    """The one run that a text names: by its name, its key, or the beginning of its key or of the digest in it.
+
+    Raises ConfigError where there is none, with the nearest, and where there are several, with their keys.
+    """
+    ways = (
+        [run for run in runs if run.key == text],
+        [run for run in runs if run.name == text],
+        [run for run in runs if run.key.startswith(text) or _digest(run.key).startswith(text)],
+    )
+    found = next((found for found in ways if text and found), [])
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        names = [name for run in runs for name in (run.name, run.key)]
+        near = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
+        hint = f"did you mean {_listed(near)}?" if near else f"there are {_listed(dict.fromkeys(names)) or 'none'}"
+        raise ConfigError(f"no run {text}; {hint}")
+    latest = sorted(found, key=lambda run: (run.named_utc is not None, run.named_utc, run.key), reverse=True)
+    raise ConfigError(
+        f"{len(found)} runs are called {text}: {_listed(run.key for run in latest)}; name one by its key, or rename it "
+        f"with `pgolf rename {latest[0].key} NAME`"
+    )
+
+
+def rows_of(table: pa.Table, spec: TableSpec, runs: Sequence[Run]) -> pa.Table:
+    """Rows of these runs. Stages and names stand in files of their own, called after the run."""
+    column = {RUNS.name: "run", DECLARATIONS.name: "recipe"}.get(spec.name, "run_key")
+    wanted = {run.recipe if spec is DECLARATIONS else run.key for run in runs}
+    ours = [
+        value in wanted or (spec is STAGES and value.rpartition("-")[0] in wanted)
+        for value in table.column(column).to_pylist()
+    ]
+    return table.filter(mask(np.array(ours, np.bool_)))
+
+
+def settings_that_differ(runs: Sequence[Run]) -> list[str]:
+    """Dotted names of the settings in which these runs differ, among those that any of them changes."""
+    paths = dict.fromkeys(path for run in runs for path in run.changed)
+    return [path for path in paths if len({_json(_setting(run, path)) for run in runs}) > 1]
+
+
+def dotted_names(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names of all settings of a configuration."""
+    found = []
+    for name, value in config.items():
+        found += dotted_names(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}"]
+    return found
+
+
+def _setting(run: Run, path: str) -> Any:
+    try:
+        return run.setting(path)
+    except KeyError:
+        return None
+
+
+def _digest(key: str) -> str:
+    match = re.fullmatch(r".*-([0-9a-f]{6,})", key)
+    return match[1] if match else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    all_names = list(names)
+    more = [f"and {len(all_names) - _LISTED} more"] if len(all_names) > _LISTED else []
+    return ", ".join([*(repr(name) if " " in name else name for name in all_names[:_LISTED]), *more])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
