@@ -15,6 +15,7 @@ PgolfError
 ├── ArtifactError         a packed model file cannot be decoded
 ├── StoreError            the artifact store cannot be read or written
 │   ├── StoreFull         no space left; nothing half-written remains
+│   ├── StoreUnreadable   what is there cannot be read, which is no damage
 │   └── StoreUnreachable  the service of an object store failed; it may not the next time
 ├── Stopped               the run was told to stop before this stage finished
 ├── UndeclaredRead        a stage read what its key does not name
@@ -122,6 +123,10 @@ class StoreError(PgolfError):
 
 class StoreFull(StoreError):
     """No space left on the store's device; nothing half-written remains."""
+
+
+class StoreUnreadable(StoreError):
+    """Something in the store is there and cannot be read: it is neither used nor called damaged."""
 
 
 class StoreUnreachable(StoreError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from flows.commands.streams import close_outputs, output_failed, show_plainly, tell, tell_of_output
-from pgolf.errors import PgolfError
+from pgolf.errors import PgolfError, StoreFull, StoreUnreadable
 from pgolf.machine.lack import lack_of
 
 # What `pgolf --help` says of each; the command itself is flows/commands/NAME_command.py.
@@ -88,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit(close_outputs(asked.code if isinstance(asked.code, int) else 0))
     except PgolfError as error:
         tell(f"{type(error).__name__}: {error}")
-        lack = lack_of(error.__cause__) if error.__cause__ is not None else None
-        if lack is not None and lack not in str(error):
+        lack = lack_of(error.__cause__, folders) if error.__cause__ is not None else None
+        if lack is not None and lack not in str(error) and not isinstance(error, StoreFull | StoreUnreadable):
             tell(f"  {lack}")
         exit_code = error.exit_code
     except KeyboardInterrupt:

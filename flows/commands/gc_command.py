@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.commands.arguments import add_json, add_store, given_path, store_place, terminal_width
 from flows.commands.summary import span
-from pgolf.errors import ConfigError, StoreError
+from pgolf.errors import ConfigError, StoreError, StoreFull
 from pgolf.pipeline.chosen import CHEAP, DEAR, Chosen, choose, share_taken
 from pgolf.pipeline.referring import Referring, ask_results, remember, ways_to_say
 from pgolf.pipeline.status import forget_the_gone
@@ -107,8 +107,10 @@ class _Collection:
     def __init__(self, arguments: argparse.Namespace, place: Place) -> None:
         self._arguments, self._place = arguments, place
         self._store = place.open_store()
-        if not self._store.root.is_dir() and place.remote is None:
-            raise StoreError(f"there is no store at {self._store.root}; name it with --store")
+        if place.remote is None and not self._store.is_store():
+            raise StoreError(
+                f"there is no store at {self._store.root}: it holds no output and no index of one; name it with --store"
+            )
         self._kinds = {*CHEAP, *kinds_of(arguments.what)}
         self._older_than_s = None if arguments.older_than is None else age_s_of(arguments.older_than)
 
@@ -136,13 +138,19 @@ class _Collection:
                 found = Chosen(seen, found.stays)
             self._refuse_most(found)
             refuse_while_building(store)
-            remember(store, referring, forget)
+            try:
+                remember(store, referring, forget)
+                is_remembered = True
+            except StoreFull:  # what goes makes room; what would be noted names nothing of it
+                is_remembered = False
             store.bin.remove_gone()
             batch = None
             if arguments.now:
                 delete(store, found.goes)
             else:
                 batch = put_aside(store, found.goes)
+            if not is_remembered:
+                remember(store, referring, forget)
             forget_the_gone(store.root)
         self._show(found, referring, batch=batch)
         return 0

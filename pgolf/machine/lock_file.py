@@ -189,7 +189,7 @@ class _Word:
             texts = {name: _plain(str(said[name])) for name in cls.__slots__ if name != "pid"}
             datetime.fromisoformat(texts["since_utc"].removesuffix(" UTC"))
             return cls(pid=int(said["pid"]), **texts)
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return None
         finally:
             os.close(descriptor)

@@ -28,7 +28,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pgolf.errors import StoreError, StoreFull
+from pgolf.errors import StoreError, StoreFull, StoreUnreadable
 from pgolf.identity.closure import BYTES_NEUTRAL, EXPORT_LISTS
 from pgolf.identity.fingerprint import canonical
 from pgolf.identity.snapshot import CODE
@@ -49,8 +49,10 @@ from pgolf.store.output_record import (
     Parent,
     Record,
     read_record,
+    refuse_unreadable,
     refuse_unsafe,
 )
+from pgolf.store.plain_file import read_plain
 from pgolf.store.record_index import RecordIndex
 from pgolf.store.use import LOCKS, alone, using
 
@@ -58,6 +60,8 @@ QUARANTINE = "quarantine"
 FAILED = "failed"
 PARTIAL = "partial"
 REFERRING = "referring"
+# Files and folders by which a store is known for one; any of them may be missing.
+_SIGNS = (".memo.sqlite", ".records.sqlite", ".sources.sqlite", REFERRING, f"{LOCKS}/store")
 # What disks and file servers answer. A failed write or sync names no file.
 OF_A_DISK = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)
 # How often a stage that queues for devices checks whether another process has begun to build the same output.
@@ -127,11 +131,31 @@ class Store:
 
     def notes(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of each note about a folder of results that refers to the store."""
-        for path in sorted((self.root / REFERRING).glob("*.json")):
-            try:
-                yield path.stem, path.read_bytes()
-            except OSError as error:
-                raise StoreError(f"{path} cannot be read: {error.strerror}; it says which results need what") from None
+        folder = self.root / REFERRING
+        try:
+            if folder.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, "a link, not a folder", str(folder))
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if entry.name.endswith(".json") and entry.name[0] != ".")
+            for name in names:
+                yield name.removesuffix(".json"), read_plain(folder / name, follow_links=False)
+        except FileNotFoundError as error:
+            if os.path.lexists(error.filename):  # gone meanwhile, or never there
+                raise StoreError(f"{error.filename} cannot be read: it comes and goes; run again") from None
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or folder} cannot be read: {error.strerror}; it says which results need what in the "
+                "store. Make it readable, or remove it and name all folders of results with --results"
+            ) from None
+
+    def is_store(self) -> bool:
+        """Whether the folder holds what only a store has, or nothing at all."""
+        if any((self.root / name).exists() for name in _SIGNS):
+            return True
+        try:
+            return not any(self.root.iterdir()) or any(self.artifacts())
+        except OSError:
+            return False
 
     def write_note(self, name: str, content: bytes) -> None:
         """Write such a note, or write it anew. Raises StoreError."""
@@ -184,12 +208,14 @@ class Store:
         """Verify a folder against its record: every file present, with the recorded size and SHA-256.
 
         trust: do not rehash files that are unchanged since their last hash. most_read_bytes: if more would have to be
-        hashed, check sizes only.
+        hashed, check sizes only. Raises StoreUnreadable where something is there and cannot be read.
         """
         if path.is_symlink() or not path.is_dir():
             return Damaged(path, "it is not a folder inside the store")
         try:
             record = read_record(path)
+        except StoreUnreadable:
+            raise
         except StoreError as error:
             return Damaged(path, str(error))
         if record.folder != path.name:
@@ -219,6 +245,7 @@ class Store:
             if size_bytes != file.size_bytes:
                 return f"has {size_bytes:,} bytes, expected {file.size_bytes:,}"
         except OSError as error:
+            refuse_unreadable(error, path)
             return f"cannot be read: {error.strerror}"
         return None
 
@@ -230,6 +257,7 @@ class Store:
                 return None
             return None if self._memo.sha256_in_store(path, name, trust=False) == file.sha256 else "altered"
         except OSError as error:
+            refuse_unreadable(error, path)
             return f"cannot be read: {error.strerror}"
 
     def artifacts(self) -> Iterator[Path]:
