@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
-import torch
 import torch.distributed as dist
 
 from pgolf.corpus.data_files import find_data
@@ -34,6 +33,7 @@ from pgolf.pack import compress_stage as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
+from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.run import Progress, RunOptions
 from pgolf.train.config import TrainStageConfig
@@ -115,10 +115,10 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
 
 def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *, code_bytes: int) -> None:
     """Train as one of torchrun's ranks, or alone; rank 0 then packs and moves the model into its place."""
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+    on_gpu = options.device == "cuda" or (options.device == "auto" and bool(usable_gpus().gpus))
     device_type: Literal["cpu", "cuda"] = "cuda" if on_gpu else "cpu"
     launched = dist.is_torchelastic_launched()
-    ranks, device = join_ranks(device_type) if launched else (Ranks(), torch.device(device_type))
+    ranks, device = join_ranks(device_type) if launched else (Ranks(), take_device(device_type, 0, 1))
     run = RunOptions(device=device_type, threads=options.threads, report=_Shown().take)
     with tempfile.TemporaryDirectory(prefix="pgolf-", dir=options.artifact.absolute().parent) as temporary:
         out = Path(temporary)

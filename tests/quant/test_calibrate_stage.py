@@ -21,6 +21,7 @@ def test_on_a_node_with_gpus_it_needs_one_and_measures_on_the_one_it_is_given(tm
 
     gpus = ("gpu-a", "gpu-b", "gpu-c")
     monkeypatch.setattr(stage, "devices_for", lambda _run: ("cuda", gpus))
+    monkeypatch.setattr(stage, "torch_index", gpus.index)
     monkeypatch.setattr(torch.cuda, "device", lambda index: chosen.append(index) or nullcontext())
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(calibrate, "make", measure)
@@ -30,7 +31,7 @@ def test_on_a_node_with_gpus_it_needs_one_and_measures_on_the_one_it_is_given(tm
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none_and_a_cpu_is_not_leased(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"device cuda requested, but torch .* finds none here"):
+    with pytest.raises(ConfigError, match="device cuda requested, but there is no NVIDIA driver here"):
         stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(device="cuda"))
     monkeypatch.setattr(calibrate, "make", lambda _config, _inputs, _out, run: Made(facts={"device": run.device}))
     made = stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(processes=99))

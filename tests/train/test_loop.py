@@ -260,3 +260,35 @@ def test_a_compiled_network_sees_the_rounding_switched_on_and_off(data):
         losses.append(compiled(tokens_BT, targets_BT).item())
         assert losses[-1] == model.loss(tokens_BT, targets_BT).item()
     assert losses[0] == losses[2] != losses[1]
+
+
+def test_priming_runs_every_graph_that_a_training_has(data):
+    """With late QAT the network is another one once weights are rounded; both are left as they were."""
+    for late, graphs in ((None, [None]), (0.5, [None, 6])):
+        config, bits = with_train(priming_steps=2, late_qat_below_scale=late, late_qat_bits=6), []
+        model = initial_model(config.model, 1)
+
+        def loss(tokens, targets, model=model, bits=bits):
+            bits.append(next(iter(block_linears(model).values())).fake_bits)
+            return model.loss(tokens, targets)
+
+        prime(model, config.train, spans_of(data, config), Ranks(), loss=loss)
+        assert list(dict.fromkeys(bits)) == graphs
+        assert {linear.fake_bits for linear in block_linears(model).values()} == {None}
+
+
+def test_the_clock_starts_once_all_ranks_are_there(data):
+    events = []
+
+    class Watched(Ranks):
+        def wait_for_all(self):
+            events.append("all are there")
+
+    def clock_s():
+        events.append("clock read")
+        return 0.0
+
+    model = initial_model(TINY.model, 1)
+    train(model, TINY.train, spans_of(data, TINY), Watched(), clock_s=clock_s, on_step=lambda _report: None)
+    assert events[:2] == ["all are there", "clock read"]
+    assert events.count("all are there") == 1
