@@ -11,7 +11,7 @@ from pgolf.ranks.group import Ranks
 from pgolf.ranks.roll_call import ranks_named
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_STRIDE = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, so that no place's factor is 0, and its bits are mixed
+_ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # 2^64 over the golden ratio, as a signed number
 
 
 def refuse_difference(tensors: Mapping[str, Tensor], ranks: Ranks, what: str) -> None:
@@ -39,10 +39,12 @@ def refuse_difference(tensors: Mapping[str, Tensor], ranks: Ranks, what: str) ->
 
 
 def _digest(tensor: Tensor) -> Tensor:
-    """Sums of a tensor's bit patterns, plain and weighted by place, modulo 2^64; int64 [2] on its device.
+    """Two sums over a tensor's bit patterns modulo 2^64, int64 [2] on its device: plain, and mixed with their places.
 
-    A changed bit changes the plain sum, two tensors' worth of exchanged values the weighted one.
+    A changed bit always changes the first, values in each other's place almost always the second.
     """
     bits = tensor.detach().contiguous().flatten().view(_INTEGERS[tensor.element_size()]).long()
-    place = torch.arange(1, 2 * bits.numel(), 2, device=bits.device) * _STRIDE
-    return torch.stack((bits.sum(), (bits * place).sum()))
+    place = torch.arange(bits.numel(), device=bits.device) * _ODD
+    # The product carries low bits upwards only, so high ones, a float's exponent, are folded down behind it.
+    mixed = (bits ^ place) * _ODD
+    return torch.stack((bits.sum(), (mixed ^ (mixed >> 32)).sum()))

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,9 +54,18 @@ def main(arguments: Sequence[str], recipe: Mapping[str, Any], script: str) -> in
             else:
                 _train(recipe, options, data, code_bytes=Path(script).stat().st_size)
     except PgolfError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        exit_code = error.exit_code
+    except BaseException:
+        if not dist.is_initialized():
+            raise
+        traceback.print_exc()
+        exit_code = 1
+    else:
+        return 0
+    if dist.is_initialized():
+        os._exit(exit_code)  # at once: to leave the group could wait for ranks that wait for this one
+    return exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

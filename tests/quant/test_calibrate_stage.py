@@ -5,14 +5,15 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from pgolf.errors import ConfigError
+from pgolf.errors import ConfigError, MachineError
 from pgolf.quant import calibrate_stage as stage
 from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
 from pgolf.run import Lease, Made, RunOptions
+from tests.fake_driver import gpu
 
 
-def test_on_a_node_with_gpus_it_needs_one_and_measures_on_the_one_it_is_given(tmp_path, monkeypatch):
+def test_on_a_node_with_gpus_it_needs_one_and_measures_on_the_one_it_is_given(tmp_path, monkeypatch, machine):
     chosen = []
 
     def measure(_config, _inputs, _out, run):
@@ -27,6 +28,9 @@ def test_on_a_node_with_gpus_it_needs_one_and_measures_on_the_one_it_is_given(tm
     monkeypatch.setattr(calibrate, "make", measure)
     assert stage.devices(CalibrateConfig(), RunOptions()) == (gpus, 1)
     stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(lease=Lease(("gpu-b",))))
+    machine([gpu(0), gpu(1, free_bytes=0)])
+    with pytest.raises(MachineError, match=r"GPU-1aaa-1 has 0\.0 of 85\.5 GB free"):
+        stage.make(CalibrateConfig(), {}, tmp_path, RunOptions(lease=Lease(("gpu-1aaa-1",))))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from pgolf.errors import ConfigError, MachineError
-from pgolf.ranks import devices
+from pgolf.ranks import devices, run_job
 from pgolf.ranks.devices import devices_for, seconds_when_done, take_device, torch_index, usable_gpus
-from pgolf.run import RunOptions
+from pgolf.ranks.job import RankJob
+from pgolf.run import Lease, RunOptions
 from tests.fake_driver import gpu
 
 
@@ -95,3 +96,19 @@ def test_seconds_are_read_once_the_device_is_done(monkeypatch):
     assert seconds_when_done(torch.device("cpu")) == 1.0
     assert seconds_when_done(torch.device("cuda", 3)) == 1.0
     assert events == ["clock", torch.device("cuda", 3), "clock"]
+
+
+def test_a_leased_gpu_that_is_in_use_ends_a_stage_before_its_ranks_start(machine, tmp_path, monkeypatch):
+    machine([gpu(0), gpu(1, free_bytes=2_000_000_000)])
+    monkeypatch.setattr(run_job, "run_ranks", None)
+    with pytest.raises(MachineError, match=r"GPU-1aaa-1 has 2\.0 of"):
+        run_job.run_job(
+            "a_module",
+            RankJob(out=tmp_path, device="cuda", threads=1),
+            RunOptions(processes=2),
+            Lease(("gpu-0aaa-0", "gpu-1aaa-1")),
+            log_path=tmp_path / "ranks.log",
+            on_progress=lambda _facts: None,
+            is_last=lambda _facts: False,
+        )
+    assert list(tmp_path.iterdir()) == []

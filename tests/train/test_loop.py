@@ -10,6 +10,7 @@ from pgolf.errors import NonFiniteLoss
 from pgolf.model.init import initial_model
 from pgolf.model.linear import CastedLinear
 from pgolf.ranks.group import Ranks
+from pgolf.train import loop
 from pgolf.train.crownq import rounding_variance
 from pgolf.train.groups import block_linears
 from pgolf.train.loop import accumulate_gradients, prime, train
@@ -284,11 +285,42 @@ def test_the_clock_starts_once_all_ranks_are_there(data):
         def wait_for_all(self):
             events.append("all are there")
 
+        def begin_step(self, step):
+            events.append(f"step {step}")
+
     def clock_s():
         events.append("clock read")
         return 0.0
 
     model = initial_model(TINY.model, 1)
     train(model, TINY.train, spans_of(data, TINY), Watched(), clock_s=clock_s, on_step=lambda _report: None)
-    assert events[:2] == ["all are there", "clock read"]
+    assert events[:3] == ["all are there", "clock read", "step 1"]
     assert events.count("all are there") == 1
+    assert [event for event in events if event.startswith("step")] == [f"step {n}" for n in range(1, 7)]
+
+
+def test_what_all_ranks_share_is_compared_before_every_checkpoint_and_at_the_end(data, monkeypatch):
+    events = []
+
+    class EveryStep:
+        losses, is_told_to_end, start = (), False, None
+
+        def restore(self, _state):
+            pass
+
+        def is_due(self, _elapsed_s):
+            return True
+
+        def keep(self, state):
+            events.append(f"kept {state.steps}")
+
+    def compare(tensors, _ranks, what):
+        assert {"weight.tok_emb.weight", "weight.smear.gate"} < tensors.keys()
+        events.append(what)
+
+    monkeypatch.setattr(loop, "refuse_difference", compare)
+    model = initial_model(TINY.model, 1)
+    spans = spans_of(data, TINY)
+    train(model, TINY.train, spans, Ranks(), clock_s=lambda: 0.0, on_step=lambda _report: None, keeper=EveryStep())
+    expected = [event for n in range(1, 6) for event in (f"after step {n}", f"kept {n}")]
+    assert events == [*expected, "after step 6, the last"]

@@ -178,7 +178,8 @@ def test_only_rank_0_draws_the_initial_weights_and_all_take_every_tensor_from_it
 
 def test_on_cuda_what_is_to_be_deterministic_gives_cublas_its_workspace_by_itself(monkeypatch):
     """Under the stage and in a bundled script alike; torch refuses the first product without."""
-    monkeypatch.setattr(rank, "choose_kernels", lambda _device: None)
+    chosen = []
+    monkeypatch.setattr(rank, "choose_kernels", chosen.append)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "as it was")
     found = []
     monkeypatch.setattr(
@@ -188,6 +189,7 @@ def test_on_cuda_what_is_to_be_deterministic_gives_cublas_its_workspace_by_itsel
     )
     for deterministic in (False, True):
         rank._choose_arithmetic(torch.device("cuda"), deterministic=deterministic)
+    assert chosen == 2 * [torch.device("cuda")]
     assert found == [(False, "as it was"), (True, ":4096:8")]
 
 
