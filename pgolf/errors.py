@@ -10,6 +10,7 @@ PgolfError
 │       └── DownloadFailed      the connection failed; it may not the next time
 ├── TrainingError         training cannot start or continue
 │   └── NonFiniteLoss     the loss became NaN or infinite (names the step)
+├── RanksDiffer           the ranks of a training hold different weights; it may not happen again
 ├── QuantizationError     weights or Hessians cannot be quantized
 ├── BudgetExceeded        even the smallest artifact is over the byte budget
 ├── ArtifactError         a packed model file cannot be decoded
@@ -99,6 +100,13 @@ class TrainingError(PgolfError):
 
 class NonFiniteLoss(TrainingError):
     """The training loss became NaN or infinite."""
+
+
+class RanksDiffer(PgolfError):
+    """The ranks of a training hold different weights; the message names the tensor and the ranks."""
+
+    exit_code = 1
+    may_pass = True
 
 
 class QuantizationError(PgolfError):

@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from flows.settings import use_passive_openmp
 from tests.data_folder import write_tokenizer
+from tests.fake_driver import Machine
 from tests.template import starting
 
 # Going through all that is imported and collected here again and again is a fifth of the work of importing it.
@@ -66,6 +67,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     assert all(path.is_file() for path in place)
     items.sort(key=lambda item: place.get(item.path, len(place)))
     gc.freeze()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """Says which GPUs the driver of this process lists; at first none."""
+    machine = Machine(monkeypatch)
+    machine(0)
+    yield machine
+    machine.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,6 +18,7 @@ from pgolf.eval.hints import HINTS_FILE, hint_orders
 from pgolf.eval.pieces import Piece
 from pgolf.eval.scoring import Scoring, Text, cpu_threads, open_text
 from pgolf.eval.trace import Trace, write_trace
+from pgolf.ranks.devices import usable_gpus
 from pgolf.run import Fact, Made, Progress, RunOptions
 
 
@@ -51,10 +52,10 @@ def device_for(config: ScoreConfig, run: RunOptions) -> Literal["cpu", "cuda"]:
             f"precision {config.precision} is computed on {needed}, but device {run.device} was requested; "
             f"set score.precision={other}, or use device auto"
         )
-    if needed == "cuda" and not torch.cuda.is_available():
+    if needed == "cuda" and not (seen := usable_gpus()).gpus:
         raise ConfigError(
-            "precision bfloat16 is computed on CUDA, and torch finds no CUDA device; run on a GPU node, "
-            "or set score.precision=float32"
+            f"precision bfloat16 is computed on CUDA, but {seen.counted}; run on a GPU node, or set "
+            "score.precision=float32"
         )
     return needed
 

@@ -2,13 +2,12 @@
 
 import os
 import platform
-import shutil
 import socket
-import subprocess
 from functools import cache
 from pathlib import Path
 
 from pgolf.errors import ConfigError
+from pgolf.machine.gpus import visible_gpus
 from pgolf.run import RunOptions
 
 
@@ -17,23 +16,9 @@ def host_name() -> str:
     return socket.gethostname()
 
 
-@cache
 def gpu_names() -> tuple[str, ...]:
-    """Product names of the NVIDIA GPUs, in index order; empty without a driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    try:
-        listed = subprocess.run(
-            [program, "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(line.strip() for line in listed.splitlines() if line.strip())
+    """Product names of the GPUs that this process may use (`pgolf.machine.gpus`), in CUDA's order."""
+    return tuple(gpu.name for gpu in visible_gpus().gpus)
 
 
 def gpu_name() -> str | None:

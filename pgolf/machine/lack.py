@@ -23,7 +23,8 @@ _TOO_LARGE = ("File too large", "os error 27")
 _TOO_MANY = ("Too many open files", "os error 24")
 _NO_MEMORY = (
     *("Cannot allocate memory", "can't allocate memory", "not enough memory", "failed to map segment", "os error 12"),
-    *("Unable to allocate", "bad_alloc", "cannot create thread", "can't start new thread", "pthread_create failed"),
+    *("Unable to allocate", "bad_alloc", "CUDA out of memory"),
+    *("cannot create thread", "can't start new thread", "pthread_create failed"),
 )
 
 

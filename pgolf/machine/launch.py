@@ -32,7 +32,9 @@ _KEPT_LINES = 400
 _SHOWN_LINES = 20
 _RANK_PREFIX = re.compile(r"^\[default(\d+)\]:")
 _EXIT_CODES = re.compile(r"exitcode\s*:\s*(\d+)")
-_FIRST_FAILURE = re.compile(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
+_FAILURE = re.compile(r"rank\s*:\s*(\d+) \(local_rank.*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
+
+KILLED = "was killed by"  # of the error of a rank that a signal ended, and not torchrun after another's failure
 
 
 def run_ranks(
@@ -180,11 +182,14 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
 
 def _failure_message(module: str, processes: int, exit_code: int, last_lines: Sequence[str]) -> str:
     """Which rank failed first, how it ended, and its last lines."""
-    found = _FIRST_FAILURE.search("\n".join(last_lines))
-    if found is None:
+    # torchrun's list of failures ends with the one it saw first. Where a rank was killed, others may have been seen
+    # before it that only missed it; SIGTERM is what torchrun itself sends to the rest.
+    found = [(int(rank), int(code)) for rank, code in _FAILURE.findall("\n".join(last_lines))]
+    if not found:
         return f"torchrun for {module} ended with exit code {exit_code}; its last lines:\n{_shown(last_lines, None)}"
-    rank, code = int(found[1]), int(found[2])
-    how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    killed = [failure for failure in found if failure[1] < 0 and failure[1] != -signal.SIGTERM]
+    rank, code = (killed or found)[-1]
+    how = f"{KILLED} {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     return f"rank {rank} of {processes} of {module} {how}; its last lines:\n{_shown(last_lines, rank)}"
 
 

@@ -10,13 +10,13 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
-import torch
 import torch.distributed as dist
 
 from pgolf.corpus.data_files import find_data
@@ -34,6 +34,7 @@ from pgolf.pack import compress_stage as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
+from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.run import Progress, RunOptions
 from pgolf.train.config import TrainStageConfig
@@ -53,9 +54,18 @@ def main(arguments: Sequence[str], recipe: Mapping[str, Any], script: str) -> in
             else:
                 _train(recipe, options, data, code_bytes=Path(script).stat().st_size)
     except PgolfError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        exit_code = error.exit_code
+    except BaseException:
+        if not dist.is_initialized():
+            raise
+        traceback.print_exc()
+        exit_code = 1
+    else:
+        return 0
+    if dist.is_initialized():
+        os._exit(exit_code)  # at once: to leave the group could wait for ranks that wait for this one
+    return exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,10 +125,10 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
 
 def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *, code_bytes: int) -> None:
     """Train as one of torchrun's ranks, or alone; rank 0 then packs and moves the model into its place."""
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+    on_gpu = options.device == "cuda" or (options.device == "auto" and bool(usable_gpus().gpus))
     device_type: Literal["cpu", "cuda"] = "cuda" if on_gpu else "cpu"
     launched = dist.is_torchelastic_launched()
-    ranks, device = join_ranks(device_type) if launched else (Ranks(), torch.device(device_type))
+    ranks, device = join_ranks(device_type) if launched else (Ranks(), take_device(device_type, 0, 1))
     run = RunOptions(device=device_type, threads=options.threads, report=_Shown().take)
     with tempfile.TemporaryDirectory(prefix="pgolf-", dir=options.artifact.absolute().parent) as temporary:
         out = Path(temporary)

@@ -39,6 +39,7 @@ from pgolf.recipes.catalog import recipe_named
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.content import Memo
+from tests.fake_driver import gpu
 from tests.ports import free_port
 from tests.tiny import tiny_recipe
 from tests.toy_stage import TOY, ToyConfig, toy_key
@@ -115,21 +116,21 @@ def test_packages_that_are_not_as_pinned_are_named(tmp_path):
     assert check_python().ok
 
 
-def fake_nvidia_smi(folder: Path, apps: str) -> None:
-    program = folder / "nvidia-smi"
-    program.write_text(f'#!/bin/sh\ncase "$1" in *apps*) printf "{apps}";; *) echo "NVIDIA H100";; esac\n')
-    program.chmod(0o755)
-
-
-def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, monkeypatch):
-    """No GPU here: a program that answers as the driver's would stands in for it, torch is the real one."""
-    fake_nvidia_smi(tmp_path, "1234, 500 MiB\\n")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(node_checks, "gpu_names", lambda: ("NVIDIA H100",) * 64)
+def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, machine):
+    """No GPU here: a library that answers as the driver's would stands in for it, torch is the real one."""
+    machine([gpu(number, users="1234:524288000" if number == 63 else "") for number in range(64)])
     seen, idle, _ = check_gpus(tmp_path)
     assert seen.ok is False
     assert "driver: 64 × NVIDIA H100" in seen.said
     assert (idle.ok, "1234, 500 MiB" in idle.said) == (False, True)
+
+
+def test_gpus_that_cannot_be_used_as_they_are_and_a_driver_that_does_not_answer_are_findings(tmp_path, machine):
+    machine(2, visible="0,5")
+    found, _leases = check_gpus(tmp_path)
+    assert (found.ok, "CUDA_VISIBLE_DEVICES=0,5: '5' names no GPU" in found.said) == (False, True)
+    machine("!9")
+    assert "does not answer: nvmlInit_v2 says 'Driver Not Loaded' (9)" in next(check_gpus(tmp_path)).said
 
 
 def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):

@@ -62,6 +62,7 @@ def test_memory_that_may_not_be_taken_names_the_limit_or_the_machine():
 @pytest.mark.parametrize(
     "error",
     [
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
         ImportError("libarrow.so: failed to map segment from shared object"),
         RuntimeError("can't start new thread"),

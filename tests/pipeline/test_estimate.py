@@ -28,9 +28,9 @@ BOTH = ("seeds=1", "estimators=hashed,exact")
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch):
+def node(monkeypatch, machine):
     """A node with eight H100 and a processor of 64 cores."""
-    monkeypatch.setattr("pgolf.machine.hardware.gpu_names", lambda: (H100,) * 8)
+    machine(8)
     monkeypatch.setattr("pgolf.pipeline.placement.cpu_name", lambda: "EPYC")
     monkeypatch.setattr("pgolf.pipeline.placement.core_count", lambda: 64)
 

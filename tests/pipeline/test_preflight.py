@@ -12,10 +12,8 @@ from pydantic import ValidationError
 from flows.commands.cli import main
 from pgolf.corpus.tokenizer import train_tokenizer
 from pgolf.errors import ConfigError
-from pgolf.machine import hardware
 from pgolf.machine.hardware import ranks_for
 from pgolf.mix.cells import cells_of
-from pgolf.pipeline import preflight
 from pgolf.pipeline.graph import Sources, pipeline
 from pgolf.pipeline.plan import make_plan
 from pgolf.pipeline.preflight import check_run, refusals
@@ -31,17 +29,6 @@ from tests.data_folder import write_data_folder
 from tests.tiny import write_documents
 
 
-@pytest.fixture
-def machine(monkeypatch):
-    """Makes the driver list the given number of GPUs."""
-
-    def with_gpus(count):
-        for module in (hardware, preflight):
-            monkeypatch.setattr(module, "gpu_names", lambda: ("NVIDIA H100 80GB HBM3",) * count)
-
-    return with_gpus
-
-
 def check(tmp_path, name, *overrides, sources=Sources(), results=None, evaluation_only=False, **options):  # noqa: B008
     recipe = apply_overrides(recipe_named(name), overrides)
     run = RunOptions(**options)
@@ -55,9 +42,9 @@ def check(tmp_path, name, *overrides, sources=Sources(), results=None, evaluatio
     [
         (0, "pr715", [], {}, r"score\[1337\]: precision bfloat16 is computed on CUDA.*-tiny twin"),
         (8, "pr715", [], {"device": "cpu"}, "device cpu was asked for"),
-        (0, "pr715-tiny", [], {"device": "cuda"}, "device cuda asked for, but the driver lists no GPU"),
+        (0, "pr715-tiny", [], {"device": "cuda"}, "device cuda asked for, but the NVIDIA driver lists no GPU"),
         (8, "pr715", [], {"processes": 3}, "3 ranks cannot share 8 spans a step evenly; use 1, 2, 4, 8 ranks"),
-        (4, "pr715", [], {"processes": 8}, "8 ranks asked for, the driver lists 4 GPUs"),
+        (4, "pr715", [], {"processes": 8}, "8 ranks asked for, but the driver lists 4 GPUs"),
         (8, "pr715-tiny", [], {"device": "cuda"}, "precision float32 is computed on a CPU, but device cuda"),
     ],
 )

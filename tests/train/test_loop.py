@@ -10,6 +10,7 @@ from pgolf.errors import NonFiniteLoss
 from pgolf.model.init import initial_model
 from pgolf.model.linear import CastedLinear
 from pgolf.ranks.group import Ranks
+from pgolf.train import loop
 from pgolf.train.crownq import rounding_variance
 from pgolf.train.groups import block_linears
 from pgolf.train.loop import accumulate_gradients, prime, train
@@ -260,3 +261,66 @@ def test_a_compiled_network_sees_the_rounding_switched_on_and_off(data):
         losses.append(compiled(tokens_BT, targets_BT).item())
         assert losses[-1] == model.loss(tokens_BT, targets_BT).item()
     assert losses[0] == losses[2] != losses[1]
+
+
+def test_priming_runs_every_graph_that_a_training_has(data):
+    """With late QAT the network is another one once weights are rounded; both are left as they were."""
+    for late, graphs in ((None, [None]), (0.5, [None, 6])):
+        config, bits = with_train(priming_steps=2, late_qat_below_scale=late, late_qat_bits=6), []
+        model = initial_model(config.model, 1)
+
+        def loss(tokens, targets, model=model, bits=bits):
+            bits.append(next(iter(block_linears(model).values())).fake_bits)
+            return model.loss(tokens, targets)
+
+        prime(model, config.train, spans_of(data, config), Ranks(), loss=loss)
+        assert list(dict.fromkeys(bits)) == graphs
+        assert {linear.fake_bits for linear in block_linears(model).values()} == {None}
+
+
+def test_the_clock_starts_once_all_ranks_are_there(data):
+    events = []
+
+    class Watched(Ranks):
+        def wait_for_all(self):
+            events.append("all are there")
+
+        def begin_step(self, step):
+            events.append(f"step {step}")
+
+    def clock_s():
+        events.append("clock read")
+        return 0.0
+
+    model = initial_model(TINY.model, 1)
+    train(model, TINY.train, spans_of(data, TINY), Watched(), clock_s=clock_s, on_step=lambda _report: None)
+    assert events[:3] == ["all are there", "clock read", "step 1"]
+    assert events.count("all are there") == 1
+    assert [event for event in events if event.startswith("step")] == [f"step {n}" for n in range(1, 7)]
+
+
+def test_what_all_ranks_share_is_compared_before_every_checkpoint_and_at_the_end(data, monkeypatch):
+    events = []
+
+    class EveryStep:
+        losses, is_told_to_end, start = (), False, None
+
+        def restore(self, _state):
+            pass
+
+        def is_due(self, _elapsed_s):
+            return True
+
+        def keep(self, state):
+            events.append(f"kept {state.steps}")
+
+    def compare(tensors, _ranks, what):
+        assert {"weight.tok_emb.weight", "weight.smear.gate"} < tensors.keys()
+        events.append(what)
+
+    monkeypatch.setattr(loop, "refuse_difference", compare)
+    model = initial_model(TINY.model, 1)
+    spans = spans_of(data, TINY)
+    train(model, TINY.train, spans, Ranks(), clock_s=lambda: 0.0, on_step=lambda _report: None, keeper=EveryStep())
+    expected = [event for n in range(1, 6) for event in (f"after step {n}", f"kept {n}")]
+    assert events == [*expected, "after step 6, the last"]

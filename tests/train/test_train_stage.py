@@ -11,8 +11,10 @@ import torch
 
 from pgolf.errors import ConfigError, DataError, NonFiniteLoss, ShardError
 from pgolf.model.checkpoint import build_model, load_checkpoint
+from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
 from pgolf.run import RunOptions
+from pgolf.train import rank
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.rank import run
 from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE, Job, Ledger
@@ -152,11 +154,48 @@ def test_ranks_that_cannot_share_the_spans_are_refused(data, tmp_path):
         made_by(TINY, data, tmp_path / "out", RunOptions(device="cpu", processes=3))
 
 
+def test_a_rank_refuses_it_too_for_those_that_come_from_no_stage(data, tmp_path):
+    """`torchrun train_gpt.py` may start any number; with three, two of eight spans would be left out unsaid."""
+    job = Job(config=TINY, seed=7, data=data, out=tmp_path, device="cpu", threads=1, log_every_steps=1)
+    with pytest.raises(ConfigError, match="3 ranks cannot share 8 spans a step evenly"):
+        run(job, Ranks(0, 3), torch.device("cpu"))
+
+
+def test_only_rank_0_draws_the_initial_weights_and_all_take_every_tensor_from_it(monkeypatch):
+    drawn = {name: tensor.clone() for name, tensor in initial_model(TINY.model, 7).state_dict().items()}
+
+    class SecondRank(Ranks):
+        def share(self, tensor, owner):
+            assert owner == 0
+            tensor.copy_(next(arriving))
+
+    arriving = iter(drawn.values())
+    monkeypatch.setattr(rank, "initial_model", None)
+    model = rank._shared_initial_model(TINY.model, 7, SecondRank(1, 2), torch.device("cpu"))
+    assert all(torch.equal(tensor, drawn[name]) for name, tensor in model.state_dict().items())
+    assert list(arriving) == []
+
+
+def test_on_cuda_what_is_to_be_deterministic_gives_cublas_its_workspace_by_itself(monkeypatch):
+    """Under the stage and in a bundled script alike; torch refuses the first product without."""
+    chosen = []
+    monkeypatch.setattr(rank, "choose_kernels", chosen.append)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "as it was")
+    found = []
+    monkeypatch.setattr(
+        torch,
+        "use_deterministic_algorithms",
+        lambda on: found.append((on, os.environ.get("CUBLAS_WORKSPACE_CONFIG"))),
+    )
+    for deterministic in (False, True):
+        rank._choose_arithmetic(torch.device("cuda"), deterministic=deterministic)
+    assert chosen == 2 * [torch.device("cuda")]
+    assert found == [(False, "as it was"), (True, ":4096:8")]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none(data, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"device cuda requested, but torch .* finds none here; use device auto or cpu"
-    ):
+    with pytest.raises(ConfigError, match=r"requested, but there is no NVIDIA driver here .*; use device auto"):
         made_by(TINY, data, tmp_path / "out", RunOptions(device="cuda"))
 
 
