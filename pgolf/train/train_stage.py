@@ -132,10 +132,10 @@ def _progress(
     note: str = "",
 ) -> Progress:
     """Progress in steps or, for a timed run, in seconds; the last step completes it whenever it ends."""
-    if config.clock_limit_s is None:
+    if config.clock_end_s is None:
         done, total, unit = step, config.steps, "step"
     else:
-        total, unit = math.ceil(config.clock_limit_s), "second"
+        total, unit = math.ceil(config.clock_end_s), "second"
         done = total if is_last else min(int(elapsed_s), total - 1)
     return Progress(stage="train", done=done, total=total, unit=unit, facts=facts or {}, note=note)
 
