@@ -78,6 +78,18 @@ class Ranks:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tuple(tensor.tolist())
 
+    def wait(self) -> None:
+        """Return once every rank is here."""
+        self.largest(0.0)
+
+    def text_of_first(self, text: str) -> str:
+        """Rank 0's text, on all ranks."""
+        if self.world_size == 1:
+            return text
+        texts = [text]
+        dist.broadcast_object_list(texts, src=0, device=torch.device("cpu"))
+        return texts[0]
+
 
 def join_ranks(device_type: Literal["cpu", "cuda"]) -> tuple[Ranks, torch.device]:
     """Join the process group that torchrun started on this machine; returns this process's rank and device."""
