@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,13 +29,21 @@ LEFT = {CORES[0]}  # where a training takes all others
 several_cores = pytest.mark.skipif(len(CORES) < 2, reason="this process may run on one core alone")
 
 
-def training(folder: Path, *cores: int) -> subprocess.Popen[str]:
-    """A process that has these cores to itself; returns once it has."""
-    command = [sys.executable, "-c", TRAIN, str(folder), *map(str, cores)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "began\n"
-    return process
+@pytest.fixture
+def training(tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a process that has these cores to itself, and returns once it has; all end with the test."""
+    with ExitStack() as ends:
+
+        def start(*cores: int) -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", TRAIN, str(tmp_path), *map(str, cores)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+            ends.enter_context(process)
+            ends.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "began\n"
+            return process
+
+        yield start
 
 
 @pytest.fixture
@@ -49,22 +59,19 @@ def other_thread():
 
 
 @several_cores
-def test_all_threads_keep_off_a_trainings_cores_until_it_is_gone_whoever_came_first(tmp_path, other_thread):
-    process = training(tmp_path, *CORES[1:])
+def test_all_threads_keep_off_a_trainings_cores_until_it_is_gone_whoever_came_first(tmp_path, training, other_thread):
+    process = training(*CORES[1:])
     with at_work(tmp_path, "compress[2]", ()):
         assert os.sched_getaffinity(0) == other_thread() == LEFT
         process.send_signal(signal.SIGKILL)
-        process.communicate()
         eventually(lambda: os.sched_getaffinity(0) == other_thread() == set(CORES), "all are back", within_s=20)
-        process = training(tmp_path, *CORES[1:])
+        training(*CORES[1:])
         eventually(lambda: os.sched_getaffinity(0) == other_thread() == LEFT, "they are left again", within_s=20)
         with at_work(tmp_path, "mix[1]", ()):
             pass
         assert os.sched_getaffinity(0) == LEFT
     # It still trains, and nothing of ours runs here that could disturb it.
     assert os.sched_getaffinity(0) == other_thread() == set(CORES)
-    process.kill()
-    process.communicate()
 
 
 def test_a_training_keeps_off_no_cores_and_one_core_is_always_left_to_others(tmp_path):
