@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pgolf.errors import StoreError
 from pgolf.machine.lease_place import SETTING, apart
+from pgolf.pipeline.clock_limit import over_the_clock
 from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import Node, left_out, pipeline
 from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
@@ -72,7 +73,14 @@ def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, eval
     pinned.refuse_unasked()
     reused = [step.artifact.record for step in steps if step.node.stage is SCORE and step.artifact is not None]
     declare(recipe, place.results, scored_utc=[record.started_utc for record in reused])
-    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps)))
+    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps)))
+
+
+def clock_notes(steps: Sequence[Step]) -> list[str]:
+    """Why a training that is still to run cannot stay within the challenge's clock, once for all seeds."""
+    todo = [step.node.config for step in steps if step.action != "reuse"]
+    configs = [config.train for config in todo if isinstance(config, TrainStageConfig)]
+    return list(dict.fromkeys(why for config in configs if (why := over_the_clock(config))))
 
 
 def lease_notes(steps: Sequence[Step]) -> Iterator[str]:

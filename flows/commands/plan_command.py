@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.before_stages import lease_notes
+from flows.before_stages import clock_notes, lease_notes
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, recipe_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import left_out, pipeline
@@ -56,7 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = pinned.of(recipe)
     nodes = pipeline(recipe, place.sources(), run)
     steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
-    for text in (*pinned.notes(), *left_out(nodes), *lease_notes(steps)):
+    for text in (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps)):
         print(text, file=sys.stderr)
     refused = refusals(recipe, steps, run, store=place.store, results=place.results)
     if store.root.is_dir():

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import sys
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from flows.commands.arguments import add_json, add_recipe, recipe_of
+from pgolf.pipeline.clock_limit import over_the_clock
 
 EXAMPLES = """examples:
   pgolf show demo --set train.steps=200
@@ -22,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print every field of the recipe with its value, and what it means."""
     recipe = recipe_of(arguments)
+    if why := over_the_clock(recipe.train):
+        print(why, file=sys.stderr)
     if arguments.json:
         print(recipe.model_dump_json(indent=2))
         return 0

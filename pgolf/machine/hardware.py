@@ -63,6 +63,16 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def cores_for_ranks(ranks: int) -> tuple[int, ...]:
+    """Cores that `ranks` on GPUs need for themselves, by kernel number: two each, of a small machine half or one each.
+
+    One launches kernels forward, one backward and reads data. Evenly spread, so that there are some beside every GPU.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    needed = min(len(cores), 2 * ranks, max(ranks, len(cores) // 2))
+    return tuple(cores[place * len(cores) // needed] for place in range(needed))
+
+
 @cache
 def cpu_name() -> str:
     """The processor's product name as reported by the kernel."""

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -50,13 +50,15 @@ def run_ranks(
     timeout_s: float | None = None,
     grace_s: float = 10.0,
     keep_open: Sequence[int] = (),
+    cores: Collection[int] | None = None,
 ) -> None:
     """Run `python -m module *arguments <pid of torchrun>` as `processes` ranks under torchrun, and wait for them.
 
     Every line the ranks print goes to `log_path` and to `on_line`, with a prefix "[rank 3] " unless from rank 0; lines
     that start with `unlogged_prefix` go to `on_line` only. environment: added to what ranks may see of this process's
     (`pgolf.identity.environment`), besides OMP_NUM_THREADS = threads. keep_open: file descriptors that torchrun
-    inherits (a lease). A rank must first of all call `die_with_parent(int(sys.argv[-1]))`.
+    inherits (a lease). cores: on which the ranks may run (None: as this thread). A rank must first of all call
+    `die_with_parent(int(sys.argv[-1]))`.
 
     Every SIGTERM to torchrun is forwarded to the ranks, and torchrun waits for them, so they can save their work.
     Raises StoreFull if a rank failed because the disk of `log_path` is full, else LaunchError (with its last lines), or
@@ -85,6 +87,9 @@ def run_ranks(
             env={**_with_our_code(seen_by_ranks(), code), "OMP_NUM_THREADS": str(threads), **(environment or {})},
             pass_fds=tuple(keep_open),
         )
+        if cores is not None:
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(process.pid, cores)  # torchrun imports for a second before it has ranks
         assert process.stdout is not None
         last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         try:

@@ -109,6 +109,15 @@ class Ranks:
         """Return once every rank has come here (on the hosts; their devices may still be at work)."""
         self.sum(torch.zeros(()))
 
+    def text_of_first(self, text: str) -> str:
+        """Rank 0's text, on all ranks."""
+        if self.world_size == 1:
+            return text
+        texts = [text]
+        with self._together():
+            dist.broadcast_object_list(texts, src=0, device=torch.device("cpu"))
+        return texts[0]
+
 
 def join_ranks(
     device_type: Literal["cpu", "cuda"], on_missing: Callable[[str], None] | None = None

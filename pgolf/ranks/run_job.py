@@ -54,6 +54,7 @@ def run_job(
             threads=job.threads,
             timeout_s=run.timeout_s,
             keep_open=lease.descriptors,
+            cores=lease.cores,
         )
     except (LaunchError, StoreFull) as error:
         reason = _reported_error(job.out, run.processes, is_killed=KILLED in str(error))

@@ -34,6 +34,7 @@ from pgolf.identity.fingerprint import canonical
 from pgolf.identity.snapshot import CODE
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.identity.watch import Watch, outside, watching
+from pgolf.machine.beside import at_work
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lack import full_disk, is_full, lack_of, no_space
 from pgolf.machine.lease import is_locked, lease
@@ -492,9 +493,15 @@ def build_once(
                 )
                 report, log_line = outside(placed.report), outside(placed.log_line)
                 given = replace(placed, scratch=scratch, report=report, log_line=log_line)
-                with watching(watch):
-                    made = entry.make(key.config, inputs, out, given, **key.values)
+                own_cores = entry.own_cores(key.config, placed) if hasattr(entry, "own_cores") else ()
+                with at_work(run.lease_dir, node, own_cores) as beside:
+                    if own_cores and placed.lease is not None:
+                        given = replace(given, lease=replace(placed.lease, cores=beside.cores))
+                    with watching(watch):
+                        made = entry.make(key.config, inputs, out, given, **key.values)
                 assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
+                if own_cores:
+                    made = replace(made, facts={**made.facts, "ran_beside": beside.said()})
                 if changed := changed_meanwhile():
                     shutil.rmtree(scratch, ignore_errors=True)
                     raise StoreError(

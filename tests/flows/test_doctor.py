@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flows import before_stages
-from flows.before_stages import lease_notes
+from flows.before_stages import clock_notes, lease_notes
 from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
 from flows.settings import Setting
@@ -91,6 +91,17 @@ def test_who_else_may_use_the_devices_is_said_before_a_training_by_the_clock_and
     monkeypatch.setattr(before_stages, "apart", lambda _folder: "this is a container")
     assert notes() == []
     assert notes("train.clock_limit_s=5") == ["this is a container"]
+
+
+def test_a_training_that_cannot_be_within_the_clock_is_said_once_and_only_if_it_is_to_run(tmp_path):
+    (tmp_path / "documents.jsonl").write_text('{"text": "a"}\n')
+    nodes = pipeline(
+        tiny_recipe("train.clock_limit_s=600", "seeds=1,2"), Sources(documents=tmp_path / "documents.jsonl")
+    )
+    steps = make_plan(nodes, Store(tmp_path / "store"), Memo(tmp_path / "memo"))
+    (why,) = clock_notes(steps)
+    assert why.startswith("training cannot be within 600 s")
+    assert clock_notes([replace(step, action="reuse") for step in steps]) == []
 
 
 def test_torch_is_not_imported_where_the_driver_lists_no_gpu(tmp_path):

@@ -243,6 +243,7 @@ def test_a_training_by_the_clock_takes_its_limit_and_a_start_up_where_its_steps_
     # As many steps as were shown, and fewer than the clock leaves time for.
     assert past.expect(train_node(training(steps=100, clock_limit_s=600))).seconds == 52
     assert past.expect(train_node(training(steps=100, clock_limit_s=30))).seconds == 32
+    assert past.expect(train_node(training(steps=100, clock_limit_s=30, clock_reserve_s=10))).seconds == 22
 
 
 def test_a_training_that_the_clock_ended_tells_the_pace_of_the_steps_it_did(past):

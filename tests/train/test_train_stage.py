@@ -13,12 +13,12 @@ from pgolf.errors import ConfigError, DataError, NonFiniteLoss, ShardError
 from pgolf.model.checkpoint import build_model, load_checkpoint
 from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
-from pgolf.run import RunOptions
-from pgolf.train import rank
+from pgolf.run import Lease, RunOptions
+from pgolf.train import rank, train_stage
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.rank import run
 from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE, Job, Ledger
-from pgolf.train.train_stage import devices, make
+from pgolf.train.train_stage import devices, make, own_cores
 from tests.train.runs import TINY, learnable_tokens, with_train, write_data
 
 # AdamW's first steps are nearly the sign of the gradient, and so pass the rounding of a table's bfloat16 gradient on at
@@ -82,6 +82,33 @@ def test_a_training_needs_a_core_or_a_gpu_per_rank():
     cores = tuple(f"cpu-{i}" for i in sorted(os.sched_getaffinity(0)))
     assert devices(SMOOTH, CPU) == (cores, 1)
     assert devices(SMOOTH, replace(CPU, processes=2)) == (cores, min(2, len(cores)))
+
+
+def test_a_training_by_the_clock_has_its_leased_cores_to_itself_and_on_gpus_two_a_rank(monkeypatch):
+    clocked = with_train(clock_limit_s=60.0)
+    assert own_cores(clocked, replace(CPU, lease=Lease(("cpu-3", "cpu-5")))) == (3, 5)
+    assert own_cores(SMOOTH, replace(CPU, lease=Lease(("cpu-3", "cpu-5")))) == ()
+    assert own_cores(clocked, CPU) == ()  # without leases nobody would know
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(32)))
+    assert own_cores(clocked, RunOptions(lease=Lease(("gpu-a", "gpu-b")))) == (0, 8, 16, 24)
+
+
+def test_the_process_that_launches_a_training_on_gpus_asks_torch_for_nothing(data, tmp_path, monkeypatch):
+    """It would keep a CUDA context for as long as it lives."""
+    jobs = []
+
+    def launched(_module, job, _run, _lease, **_more):
+        jobs.append(job)
+        raise NonFiniteLoss("far enough")
+
+    monkeypatch.setattr(train_stage, "devices_for", lambda _run: ("cuda", ("gpu-a",)))
+    monkeypatch.setattr(train_stage, "gpu_name", lambda: "NVIDIA H100")
+    monkeypatch.setattr(train_stage, "run_job", launched)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("it asks torch"))
+    (tmp_path / "scratch").mkdir()
+    with pytest.raises(NonFiniteLoss, match="far enough"):
+        made_by(TINY, data, tmp_path / "out", RunOptions(processes=1, scratch=tmp_path / "scratch"))
+    assert (jobs[0].device, jobs[0].checkpoints.of["device"]) == ("cuda", "NVIDIA H100")
 
 
 class SlowKeeper:
