@@ -4,6 +4,7 @@ import os
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 
 from pgolf.errors import ConfigError
 from pgolf.run import RunOptions
@@ -21,6 +22,16 @@ def devices_for(run: RunOptions) -> tuple[Literal["cpu", "cuda"], tuple[str, ...
         )
     if run.device == "cpu" or not available:
         return "cpu", tuple(f"cpu-{i}" for i in sorted(os.sched_getaffinity(0)))
+    if not dist.is_nccl_available():
+        raise ConfigError(
+            f"torch {torch.__version__} has no NCCL, by which ranks on GPUs talk; install the torch that "
+            "constraints.txt pins (`make setup`)"
+        )
+    if not torch.backends.cuda.is_flash_attention_available():
+        raise ConfigError(
+            f"torch {torch.__version__} has no flash attention: a step would take several times as long, and more "
+            "memory; install the torch that constraints.txt pins (`make setup`)"
+        )
     gpus = tuple(f"gpu-{torch.cuda.get_device_properties(i).uuid}" for i in range(torch.cuda.device_count()))
     if run.processes > len(gpus):
         raise ConfigError(
