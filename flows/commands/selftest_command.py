@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         metavar="S",
-        help="time for all checks; what is not done by then has failed (default: 180 on a GPU, 240 on several, 60 on "
+        help="time for all checks; what is not done by then has failed (default: 165 on a GPU, 225 on several, 50 on "
         "a CPU)",
     )
     parser.add_argument(
@@ -59,15 +59,19 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         for line in table(findings, terminal_width()):
             print(line)
-        print(_summary(findings, wall_s))
+        for line in _wrapped(_summary(findings, wall_s), "", 0, terminal_width()):
+            print(line)
     return int(failed > 0)
 
 
 def _of_checks(arguments: argparse.Namespace) -> Iterator[Finding]:
-    from pgolf.selftest.suite import selftest  # loads torch
+    from pgolf.selftest.checks import all_checks  # loads torch
+    from pgolf.selftest.suite import selftest
 
     run = RunOptions(device=arguments.device, processes=arguments.processes, lease_dir=lease_dir())
-    yield from selftest(run, only=arguments.only, toy=arguments.toy, limit_s=arguments.seconds, say=tell)
+    found = selftest(run, only=arguments.only, toy=arguments.toy, limit_s=arguments.seconds, say=tell)
+    order = [check.name for check in all_checks(toy=arguments.toy)]
+    yield from sorted(found, key=lambda finding: order.index(finding.name))
 
 
 def _of_devices(device: str) -> Iterator[Finding]:
@@ -94,7 +98,7 @@ def _of_devices(device: str) -> Iterator[Finding]:
 
 def table(findings: Sequence[Finding], width: int | None) -> Iterator[str]:
     """A line per finding, wrapped at `width` columns (None: not wrapped), and of a failed one what it means."""
-    column = max(len(finding.name) for finding in findings) + 3
+    column = max(len(finding.name) for finding in findings) + 4
     if width is not None and width < 3 * column:
         column = 4  # the name on a line of its own
     for finding in findings:

@@ -10,7 +10,9 @@ from torch import Tensor
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.systems import pr715, pr745
 from pgolf.selftest.check import Check, Numbers, Place, Verdict
-from pgolf.selftest.twin_training import STEPS, TwinTraining
+from pgolf.selftest.twin_training import TwinTraining
+
+STEPS = 20
 
 
 def measure(place: Place) -> Numbers:
@@ -18,7 +20,7 @@ def measure(place: Place) -> Numbers:
     digests: dict[str, str] = {}
     losses: dict[str, float] = {}
     for full in (pr715, pr745):
-        model, _, of_steps = TwinTraining.of(full, place).run()
+        model, _, of_steps = TwinTraining.of(full, place, STEPS).run()
         digests |= {f"{full.__name__} {name}": of for name, of in digests_of(model.state_dict()).items()}
         losses[full.__name__] = of_steps[-1]
     return {"steps": STEPS, "digests": digests, "last_loss_nats": losses, "heard": heard_by_all(place.ranks, digests)}

@@ -1,11 +1,11 @@
 """A training step of a published system at full size: its time, utilization and memory, and whether 600 s suffice."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from pgolf.machine.gpu_peak import peak_flops
@@ -68,7 +68,7 @@ def judge(by_rank: Sequence[Numbers]) -> Verdict:
     """
     of = by_rank[0]
     run, ranks = PUBLISHED[of["published"]], of["ranks"]
-    ms = statistics.median(of["steps_ms"])
+    ms = float(np.median(of["steps_ms"]))
     on_eight_ms = ms * ranks / GPUS
     whole_s = on_eight_ms * run.steps / 1e3
     per_rank = of["flops_per_step"] / ranks / (ms / 1e3)

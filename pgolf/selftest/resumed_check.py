@@ -7,17 +7,18 @@ from pgolf.errors import Stopped
 from pgolf.recipes.systems import pr745
 from pgolf.selftest.check import Check, Numbers, Place, Verdict
 from pgolf.selftest.equal_ranks_check import digests_of
-from pgolf.selftest.twin_training import STEPS, TwinTraining, folder_of
+from pgolf.selftest.twin_training import TwinTraining, folder_of
 from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.loop import StepReport
 from pgolf.train.train_job import CheckpointPlace
 
+STEPS = 10
 _NEVER_DUE_S = 1e9
 
 
 def measure(place: Place) -> Numbers:
     """Of #745's twin, whose momenta are sharded: digests of averaged and raw weights, with and without a stop."""
-    training = TwinTraining.of(pr745, place)
+    training = TwinTraining.of(pr745, place, STEPS)
     model, averaged, losses = training.run()
     expected = digests_of(averaged) | digests_of({f"raw {name}": of for name, of in model.state_dict().items()})
     where = CheckpointPlace(folder=folder_of(place, "resumed"), every_s=_NEVER_DUE_S, of={}, resumes=False)

@@ -19,8 +19,6 @@ from pgolf.train.loop import StepReport, train
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper
 
-STEPS = 20
-
 
 @dataclass(frozen=True, slots=True)
 class TwinTraining:
@@ -32,21 +30,21 @@ class TwinTraining:
     place: Place
 
     @classmethod
-    def of(cls, full: Callable[[], Recipe], place: Place) -> "TwinTraining":
+    def of(cls, full: Callable[[], Recipe], place: Place, steps: int) -> "TwinTraining":
         """The twin of a system; `place.folder` gets its tokens, a file per rank."""
         recipe = tiny(full())
         ranks = place.ranks
         changes = {
             "spans_per_step": ranks.world_size,
             "tokens_per_step": ranks.world_size * recipe.train.sequence_length,
-            "steps": STEPS,
-            "warmdown_steps": STEPS // 2,
+            "steps": steps,
+            "warmdown_steps": steps // 2,
             "priming_steps": 0,
             "compile": False,
         }
         config = recipe.train.model_copy(update=changes)
         shard = place.folder / f"{recipe.name}-{ranks.rank}.bin"
-        tokens = random_tokens(recipe.model.vocab_size, STEPS * config.stream_tokens_per_step)
+        tokens = random_tokens(recipe.model.vocab_size, steps * config.stream_tokens_per_step)
         write_shard(shard, tokens.numpy())
         return cls(recipe, config, SpanReader(TokenStream([shard]), config), place)
 

@@ -19,6 +19,7 @@ from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
 from flows.settings import Setting
 from pgolf.machine.lease import lease
+from pgolf.machine.torch_build import TorchBuild
 from pgolf.pipeline import node_checks
 from pgolf.pipeline.estimate import Estimate
 from pgolf.pipeline.graph import Node, Sources, pipeline
@@ -56,6 +57,7 @@ def test_a_sound_node_has_no_finding_and_says_what_was_not_checked(tmp_path, cap
     assert checks["store"]["ok"]
     assert checks["data"]["ok"]
     assert checks["server"]["ok"] is None
+    assert "`pgolf selftest`" in checks["selftest"]["remedy"]
     assert "18 outputs (18 by an estimate" in checks["disk"]["said"]
     assert not list(tmp_path.iterdir())
     assert exit_code == any(check["ok"] is False for check in checks.values())
@@ -130,6 +132,28 @@ def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, mon
     assert seen.ok is False
     assert "driver: 64 × NVIDIA H100" in seen.said
     assert (idle.ok, "1234, 500 MiB" in idle.said) == (False, True)
+
+
+def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp_path, monkeypatch):
+    def found(**changes) -> dict[str, Check]:
+        build = TorchBuild(**{"version": "2.13.0", "cuda": "13.0", "gpus": 8, "nccl": True, "flash": True, **changes})
+        monkeypatch.setattr(node_checks, "torch_build", lambda: build)
+        return {check.name: check for check in check_gpus(tmp_path)}
+
+    fake_nvidia_smi(tmp_path, "")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(node_checks, "gpu_names", lambda: ("NVIDIA H100",) * 8)
+    fine = found()
+    assert [fine[name].ok for name in ("gpus", "nccl", "flash attention", "gpus idle")] == [True] * 4
+    lacking = found(nccl=False, flash=False)
+    assert [lacking[name].ok for name in ("gpus", "nccl", "flash attention")] == [True, False, False]
+    assert "no NCCL" in lacking["nccl"].said
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,9")
+    hidden = found(gpus=1)
+    assert hidden["gpus"].ok is False
+    assert "CUDA_VISIBLE_DEVICES=0,9 names 2 devices, of which 1 are found" in hidden["gpus"].said
+    assert "name devices from 0 to 7" in hidden["gpus"].remedy
 
 
 def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):

@@ -1,0 +1,138 @@
+"""The whole: real ranks on a CPU, what the command prints, and what ends a check."""
+
+import json
+import textwrap
+
+import pytest
+
+from flows.commands import selftest_command
+from flows.commands.cli import main
+from flows.commands.selftest_command import table
+from pgolf.errors import LaunchError
+from pgolf.selftest import suite
+from pgolf.selftest.check import Check, Finding, Verdict
+from pgolf.selftest.selftest_job import Measured, measured_file
+
+ON_RANKS = ("collectives", "equal ranks", "resumed training", "shared score")
+
+
+def test_on_two_ranks_of_a_cpu_all_that_needs_no_gpu_passes_and_the_rest_is_skipped(capsys):
+    assert main(["selftest", "--device", "cpu", "--seconds", "200", "--json", "--only", *ON_RANKS, "step pr745"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    passed = {finding["name"]: finding["passed"] for finding in found["findings"]}
+    assert passed == {**dict.fromkeys(ON_RANKS, True), "step pr745": None}
+    assert all(len(one["numbers"]) == 2 for one in found["findings"] if one["passed"])
+    skipped = found["findings"][-1]
+    assert skipped["said"] == "skipped: no GPU"
+    assert "✓ equal ranks" in shown.err
+
+
+def test_what_is_not_done_in_time_has_failed(capsys):
+    assert main(["selftest", "--device", "cpu", "--seconds", "0.01", "--only", "collectives"]) == 1
+    said = capsys.readouterr().out
+    assert "✗ collectives  not finished: the time was over" in said
+    assert "→ give it more time: `pgolf selftest --seconds 600`" in said
+    assert "0 passed, 1 failed; " in said
+
+
+def test_a_name_that_is_no_check_and_a_gpu_that_is_not_here_are_misuse(capsys, monkeypatch):
+    monkeypatch.setattr(selftest_command, "gpu_names", lambda: ())
+    assert main(["selftest", "--only", "colectives"]) == 2
+    assert "no check colectives; there are collectives, bf16 network" in capsys.readouterr().err
+    assert main(["selftest", "--device", "cuda"]) == 2
+    assert "--device cuda: the driver lists no GPU here" in capsys.readouterr().err
+
+
+def check(name):
+    return Check(
+        name=name,
+        proves="a",
+        measure=dict,
+        judge=lambda by_rank: Verdict(sum(numbers["n"] for numbers in by_rank) == 2, "said"),
+        means="what it means",
+        remedy="what to do",
+    )
+
+
+CHECKS = {name: check(name) for name in ("one", "two", "three")}
+
+
+def test_a_rank_that_dies_fails_the_check_it_was_in_and_those_after_it_run_again(tmp_path):
+    def measured(name, rank, n):
+        text = Measured(numbers={"n": n}, wall_s=1.0).model_dump_json()
+        (tmp_path / measured_file(name, rank)).write_text(text)
+
+    for rank in range(2):
+        measured("one", rank, 1)
+    measured("two", 1, 1)  # rank 0 did not get there
+    error = LaunchError("rank 0 of 2 of x was killed by SIGKILL; its last lines:\n  [rank0]: ValueError: 3 is odd")
+    findings, left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=False)
+    assert [(finding.name, finding.passed) for finding in findings] == [("one", True), ("two", False)]
+    assert findings[1].said == "rank 0 of 2 of x was killed by SIGKILL: ValueError: 3 is odd"
+    assert (findings[1].means, findings[1].remedy) == ("what it means", "what to do")
+    assert left == ["three"]
+    measured("two", 0, 7)
+    measured("three", 0, 1)
+    measured("three", 1, 1)
+    findings, left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, None, is_over=False)
+    assert [finding.passed for finding in findings] == [True, False, True]
+    assert not left
+
+
+def test_a_check_that_hangs_is_said_with_the_line_at_which_it_hung():
+    last_lines = """
+      Timeout (0:00:05)!
+      Thread 0x00007f30e37fe640 (most recent call first):
+        File "/usr/lib/python3.11/threading.py", line 324 in wait
+      Thread 0x00007f30f1bd2b80 (most recent call first):
+        File "/usr/lib/python3.11/concurrent/futures/_base.py", line 451 in result
+        File "/home/me/pgolf/ranks/group.py", line 44 in sum
+        File "/home/me/pgolf/selftest/collectives_check.py", line 38 in errors
+    """
+    said = suite.in_short(LaunchError("rank 1 of 2 ended with exit code 1; its last lines:" + last_lines))
+    where = '/home/me/pgolf/ranks/group.py", line 44 in sum'
+    assert said == f'rank 1 of 2 ended with exit code 1: it took too long at File "{where}'
+
+
+FINDINGS = [
+    Finding(name="collectives", proves="sums", passed=True, said="2 ranks, " + "and more numbers " * 6, wall_s=1.25),
+    Finding(name="evaluation pr745", proves="600 s suffice", passed=None, said="skipped: no GPU"),
+    Finding(
+        name="step pr745",
+        proves="600 s suffice",
+        passed=False,
+        said="ms " * 40,
+        means="fewer steps " * 10,
+        remedy="look " * 30,
+    ),
+]
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_the_table_fits_the_terminal_and_leaves_nothing_out(width):
+    lines = list(table(FINDINGS, width))
+    assert max(map(len, lines)) <= width
+    shown = " ".join(" ".join(line.split()) for line in lines)
+    for finding in FINDINGS:
+        assert " ".join(finding.said.split()) in shown
+    assert "proves 600 s suffice means fewer steps" in shown
+    assert "→ look look" in shown
+
+
+def test_without_a_terminal_every_finding_is_one_line():
+    lines = list(table(FINDINGS[:2], None))
+    assert len(lines) == 2
+    assert lines[1] == "- evaluation pr745  skipped: no GPU"
+
+
+def test_devices_that_torch_does_not_find_or_others_use_are_the_first_finding(monkeypatch):
+    monkeypatch.setattr(selftest_command, "gpu_names", lambda: ("NVIDIA H100",) * 2)
+    monkeypatch.setattr(selftest_command, "torch_build", lambda: None)
+    monkeypatch.setattr(selftest_command, "gpu_states", lambda: [type("State", (), {"users": ("77 (512 MiB)",)})])
+    (found,) = selftest_command._of_devices("auto")
+    assert found.passed is False
+    assert found.said == "torch cannot be imported; used by others: GPU 0: process 77 (512 MiB)"
+    assert "wait for them, or end them" in found.remedy
+    assert textwrap.shorten(found.means, 20)
+    assert not list(selftest_command._of_devices("cpu"))
