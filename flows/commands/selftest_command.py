@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import math
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Any
 
 from flows.commands.arguments import add_json, terminal_width
 from flows.commands.streams import tell
@@ -141,5 +143,14 @@ def document(findings: Sequence[Finding], wall_s: float, *, toy: bool) -> dict[s
         "date": datetime.now(UTC).date().isoformat(),
         "toy": toy,
         "wall_s": round(wall_s, 1),
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [_as_json(asdict(finding)) for finding in findings],
     }
+
+
+def _as_json(value: Any) -> Any:
+    """The value with numbers that JSON has no form for (infinite, or none) as words."""
+    if isinstance(value, dict):
+        return {name: _as_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -56,7 +56,7 @@ class Check:
         if self.needs_gpu and not on_gpu:
             return "skipped: no GPU"
         if self.needs_ranks and ranks < 2:
-            return "skipped: one GPU, so there is only one rank"
+            return "skipped: it takes two ranks, and there is one device"
         return None
 
 

@@ -47,6 +47,6 @@ def all_checks(*, toy: bool = False) -> tuple[Check, ...]:
 
 def _twin(full: Callable[[], Recipe]) -> Recipe:
     recipe = tiny(full())
-    train = recipe.train.model_copy(update={"spans_per_step": 2, "tokens_per_step": 2 * recipe.train.sequence_length})
+    train = recipe.train.model_copy(update={"sequence_length": 32, "tokens_per_step": 32 * recipe.train.spans_per_step})
     score = recipe.score.model_copy(update={"batch_windows": 4})
     return recipe.model_copy(update={"train": train, "score": score})

@@ -59,7 +59,7 @@ def hessian_errors(model: GPT, tokens_BT: Tensor, hessians: InputHessians) -> di
     for name, found_CC in hessians.mean(1).items():
         x_NC = torch.cat(inputs[name])
         bound_CC = (x_NC.abs().T @ x_NC.abs()).clamp(min=torch.finfo(torch.float64).tiny)
-        errors[name] = float(((found_CC.double() - x_NC.T @ x_NC).abs() / bound_CC).max())
+        errors[name] = float(((found_CC.double() - x_NC.T @ x_NC).abs() / bound_CC).nan_to_num(torch.inf).max())
     return errors
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from pgolf.ranks.job import RankJob
 
@@ -21,6 +21,8 @@ class SelftestJob(RankJob):
 
 class Measured(BaseModel):
     """What one rank measured. numbers: None if the time was over before it began."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # an error that is not finite is a finding
 
     numbers: dict[str, Any] | None
     wall_s: float

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pgolf.errors import ConfigError, PgolfError
-from pgolf.machine.hardware import ranks_for
+from pgolf.machine.hardware import ranks_for, refuse_uneven
 from pgolf.machine.lease import lease
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
@@ -44,11 +44,12 @@ def selftest(
     All checks run in one job of as many ranks as a training here has, two on a CPU. If a rank fails or hangs, that
     check has failed, and those after it run in another job. Waits for devices that are leased in `run.lease_dir`.
     only: names of the checks to run, all if empty. Raises ConfigError for a name that is none, or if the device that
-    was asked for is not here, LeaseError for lock files that cannot be used.
+    was asked for is not here or the ranks cannot share a step, LeaseError for lock files that cannot be used.
     """
     kind, names = devices_for(run)
     on_gpu = kind == "cuda"
-    ranks = ranks_for(replace(run, device=kind), GPUS) if on_gpu else run.processes or min(_RANKS_ON_CPU, len(names))
+    ranks = ranks_for(replace(run, device=kind), GPUS) if on_gpu else run.processes or _RANKS_ON_CPU
+    refuse_uneven(ranks, GPUS)
     limit_s = limit_s or LIMIT_S[("one GPU" if ranks == 1 else "GPUs") if on_gpu else "cpu"]
     checks = {check.name: check for check in all_checks(toy=toy)}
     unknown = [name for name in only if name not in checks]
@@ -74,7 +75,7 @@ def selftest(
         say(f"… {facts['check']}")
 
     with (
-        lease(folder, names, ranks, log_line=say) as held,
+        lease(folder, names, min(ranks, len(names)), log_line=say) as held,
         tempfile.TemporaryDirectory(prefix="pgolf-selftest-") as where,
     ):
         out = Path(where)

@@ -76,6 +76,8 @@ class TwinTraining:
                 keeper=keeper,
             )
         finally:
+            if self.place.device.type == "cuda":
+                torch.use_deterministic_algorithms(False)
             torch.set_deterministic_debug_mode("default")
         return model, trained.state, losses
 

@@ -53,7 +53,7 @@ def test_every_check_has_its_own_name_and_says_what_it_proves_what_a_failure_mea
     [
         ({"needs_gpu": True}, False, 2, "skipped: no GPU"),
         ({"needs_gpu": True}, True, 1, None),
-        ({"needs_ranks": True}, True, 1, "skipped: one GPU, so there is only one rank"),
+        ({"needs_ranks": True}, True, 1, "skipped: it takes two ranks, and there is one device"),
         ({"needs_ranks": True}, False, 2, None),
     ],
 )

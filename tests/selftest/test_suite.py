@@ -95,6 +95,22 @@ def test_a_check_that_hangs_is_said_with_the_line_at_which_it_hung():
     assert said == f'rank 1 of 2 ended with exit code 1: it took too long at File "{where}'
 
 
+def test_an_error_that_is_not_finite_reaches_the_verdict_and_the_document():
+    numbers = {"error": float("inf"), "other": [float("nan")]}
+    text = Measured(numbers=numbers, wall_s=0.0).model_dump_json()
+    kept = Measured.model_validate_json(text).numbers
+    assert kept["error"] == float("inf")
+    assert kept["other"][0] != kept["other"][0]
+    finding = Finding(name="a", proves="b", passed=False, said="c", numbers=(kept,))
+    written = json.dumps(selftest_command.document([finding], 1.0, toy=False), allow_nan=False)
+    assert json.loads(written)["findings"][0]["numbers"] == [{"error": "inf", "other": ["nan"]}]
+
+
+def test_ranks_that_cannot_share_a_step_are_refused_before_anything_starts(capsys):
+    assert main(["selftest", "--device", "cpu", "--processes", "3"]) == 2
+    assert "3 ranks cannot share 8 spans a step evenly; use 1, 2, 4, 8 ranks" in capsys.readouterr().err
+
+
 FINDINGS = [
     Finding(name="collectives", proves="sums", passed=True, said="2 ranks, " + "and more numbers " * 6, wall_s=1.25),
     Finding(name="evaluation pr745", proves="600 s suffice", passed=None, said="skipped: no GPU"),
