@@ -36,6 +36,7 @@ SELFTEST = {
         {"name": "step pr792", "passed": False, "said": "900 ms | slow"},
     ],
 }
+HERE = {"command": "python -m bench.codecs --json", "device": "another CPU"}
 # Notes what it is asked for, and answers as the part's own environment variable says.
 STAND_IN = """#!/bin/bash
 if [ "$1" = - ]; then exec {python} "$@"; fi
@@ -131,7 +132,7 @@ def test_at_toy_size_every_command_of_the_script_gives_its_result(stand_in, caps
     assert set(ran) == set(mains)
 
 
-def test_results_of_a_gpu_are_filed_with_device_and_date_behind_those_of_this_machine(tmp_path, capsys):
+def test_results_of_a_gpu_are_filed_with_device_and_date_behind_those_of_this_machine(tmp_path, capsys, monkeypatch):
     page, folder = tmp_path / "page.md", tmp_path / "out"
     folder.mkdir()
     page.write_text(f"{bench.HEAD}\n## of here\n\n`python -m bench.codecs --json` on a CPU, 2026-01-01\n\nrows\n")
@@ -157,6 +158,12 @@ def test_results_of_a_gpu_are_filed_with_device_and_date_behind_those_of_this_ma
     assert bench.main(arguments) == 0
     assert page.read_text().count("## selftest") == 1
     assert "2026-03-04" in page.read_text()
+    of_here = Report(**{**{name: getattr(RESULT, name) for name in ("title", "about", "date", "lines")}, **HERE})
+    monkeypatch.setattr(bench, "section_of", lambda _name: of_here)
+    assert bench.main(["--out", str(page), "--only", "codecs"]) == 0
+    after, still = filed.split(page.read_text())
+    assert "on another CPU" in after
+    assert [*still] == [*sections], "measuring here leaves what was filed"
 
 
 @pytest.mark.parametrize(

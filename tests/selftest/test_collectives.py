@@ -67,6 +67,11 @@ class ForgetsToDivide(Played):
         return self.part(stack)
 
 
+class ScattersInBfloat16(Played):
+    def mean_part(self, stack):
+        return super().mean_part(stack.bfloat16()).to(stack.dtype)
+
+
 def verdict(ranks):
     return judge([measure(Place(ranks, CPU, None))] * 2)
 
@@ -82,6 +87,7 @@ def test_right_sums_pass():
         (SharesItsOwn, "broadcast from rank 1"),
         (GathersInAnotherOrder, "gather"),
         (ForgetsToDivide, "reduce-scatter"),
+        (ScattersInBfloat16, "reduce-scatter in float32"),
     ],
 )
 def test_a_wrong_operation_fails_and_is_named(ranks, named):

@@ -11,7 +11,7 @@ from pgolf.selftest import formats_check
 from pgolf.selftest.check import Place
 from pgolf.selftest.exercised import exercised_network, random_tokens
 from pgolf.selftest.formats_check import judge, part_errors
-from pgolf.selftest.rounding_error import sum_limit
+from pgolf.selftest.rounding_error import attention_limit, gradient_limit, hidden_limit, mlp_limit, sum_limit
 
 
 def on_cuda(config: ModelConfig, _device: object = None) -> Precision:
@@ -117,6 +117,20 @@ def test_a_number_that_is_none_fails():
     numbers = {"parts": 1, "part": "a", "part_error": 0.0, "part_limit": 1.0}
     numbers |= {"hidden": "b", "hidden_error": float("nan"), "hidden_limit": 1.0}
     assert not judge([numbers]).passed
+    fine = {**numbers, "hidden_error": 0.5}
+    assert judge([fine]).passed
+    assert not judge([fine, numbers]).passed
+    assert not judge([numbers, fine]).passed
+
+
+def test_the_limits_are_those_that_are_derived():
+    """In bfloat16, with as many roundings as pgolf/selftest/rounding_error.py counts."""
+    unit = 2.0**-8
+    assert attention_limit() == pytest.approx(unit * (16 + 31.5) ** 0.5)
+    assert mlp_limit() == pytest.approx(unit * 19**0.5)
+    model = pr715().model
+    assert hidden_limit(model) == pytest.approx(unit * (11 * (16 + 31.5 + 19 + 13)) ** 0.5)
+    assert gradient_limit(model) == pytest.approx(hidden_limit(model) * 6**0.5)
 
 
 def test_the_bound_of_a_sum_is_that_of_its_additions():

@@ -2,16 +2,23 @@
 
 import json
 import textwrap
+import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from flows.commands import selftest_command
 from flows.commands.cli import main
 from flows.commands.selftest_command import table
 from pgolf.errors import LaunchError
+from pgolf.ranks.group import Ranks
+from pgolf.run import RunOptions
+from pgolf.selftest import __main__ as rank_program
 from pgolf.selftest import suite
 from pgolf.selftest.check import Check, Finding, Verdict
-from pgolf.selftest.selftest_job import Measured, measured_file
+from pgolf.selftest.selftest_job import Measured, SelftestJob, measured_file
 
 ON_RANKS = ("collectives", "equal ranks", "resumed training", "shared score")
 
@@ -78,6 +85,56 @@ def test_a_rank_that_dies_fails_the_check_it_was_in_and_those_after_it_run_again
     findings, left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, None, is_over=False)
     assert [finding.passed for finding in findings] == [True, False, True]
     assert not left
+
+
+def test_the_job_after_a_rank_died_has_the_checks_that_were_left_and_no_more_time(monkeypatch):
+    jobs = []
+
+    def run_job(_module, job, options, _lease, *, on_progress, **_given):
+        jobs.append((job.checks, job.ends_s))
+        for name in job.checks:
+            on_progress({"check": name})
+            if name == "two":
+                raise LaunchError("rank 1 of 2 of x was killed by SIGKILL; its last lines:\n  (it printed nothing)")
+            for rank in range(options.processes):
+                text = Measured(numbers={"n": 1}, wall_s=1.0).model_dump_json()
+                (job.out / measured_file(name, rank)).write_text(text)
+
+    said = []
+    monkeypatch.setattr(suite, "all_checks", lambda toy: tuple(CHECKS.values()))
+    monkeypatch.setattr(suite, "devices_for", lambda _run: ("cpu", ("cpu-0", "cpu-1")))
+    monkeypatch.setattr(suite, "run_job", run_job)
+    findings = list(suite.selftest(RunOptions(), say=said.append))
+    assert {finding.name: finding.passed for finding in findings} == {"one": True, "two": False, "three": True}
+    assert [names for names, _ in jobs] == [("one", "two", "three"), ("three",)]
+    assert jobs[0][1] == jobs[1][1]
+    assert said[:3] == ["… one", "✓ one  1.0 s", "… two"]
+
+
+def test_every_check_is_watched_while_it_runs_for_no_longer_than_is_left(monkeypatch, tmp_path):
+    watched = []
+    calls = SimpleNamespace(
+        dump_traceback_later=lambda seconds, exit: watched.append((seconds, exit)),
+        cancel_dump_traceback_later=lambda: watched.append("over"),
+    )
+
+    def measured(_place):
+        watched.append("measured")
+        return {"n": 2}
+
+    checks = [replace(check(name), measure=measured, limit_s=limit_s) for name, limit_s in (("one", 5.0), ("two", 1e9))]
+    monkeypatch.setattr(rank_program, "faulthandler", calls)
+    monkeypatch.setattr(rank_program, "all_checks", lambda toy: checks)
+    monkeypatch.setattr(rank_program, "print_progress", lambda _facts: None)
+    job = SelftestJob(
+        out=tmp_path, device="cpu", threads=1, checks=("one", "two"), toy=False, ends_s=time.monotonic() + 1000
+    )
+    rank_program.measure(job, Ranks(), torch.device("cpu"))
+    assert watched[:3] == [(5.0, True), "measured", "over"]
+    (seconds, exits), *rest = watched[3:]
+    assert 900 < seconds <= 1000
+    assert (exits, rest) == (True, ["measured", "over"])
+    assert suite._measured(tmp_path, "two", 1)[0].numbers == {"n": 2}
 
 
 def test_a_check_that_hangs_is_said_with_the_line_at_which_it_hung():
