@@ -34,6 +34,7 @@ COMMANDS = {
     "export": "write the files of a finished seed and count them on disk",
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",
+    "selftest": "prove on this machine that its devices compute what they should, with numbers",
     "doctor": "check this node: server, versions, GPUs, store, space, data, clock",
 }
 

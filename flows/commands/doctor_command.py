@@ -96,6 +96,8 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     else:
         yield from _recipe_checks(recipe, place, option)
     yield check_clock([place.store, ROOT], ahead_s)
+    said = "what these devices compute, and how fast, is not looked at here"
+    yield Check("selftest", None, said, "before the first run: `pgolf selftest` (3 minutes on a GPU)")
 
 
 def _recipe_checks(recipe: Recipe, place: Place, option: str) -> Iterator[Check]:

@@ -25,6 +25,7 @@ from pgolf.machine.driver import use_of
 from pgolf.machine.gpus import visible_gpus
 from pgolf.machine.lease import leased
 from pgolf.machine.lease_place import apart
+from pgolf.machine.torch_build import build_lacks, torch_build
 from pgolf.model.parameter_count import parameter_count
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.plan import Step
@@ -90,11 +91,15 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
         remedy = "on a GPU node: install the NVIDIA driver, so that `nvidia-smi` lists them; on a CPU nothing"
         yield Check("gpus", None, f"{seen.counted}; torch was not asked", remedy)
     else:
-        counted = _run(sys.executable, "-c", "import torch; print(torch.__version__, torch.cuda.device_count())")
-        version, _, count = (counted or "").strip().partition(" ")
-        said = f"driver: {len(names)} × {names[0]}; torch {version or 'cannot be imported'}: {count or 'none'}"
-        fine = count == str(len(names))
-        yield Check("gpus", fine, said, "" if fine else "install a torch build for this driver's CUDA (`make setup`)")
+        build = torch_build()
+        lacks = {lack.name: lack for lack in build_lacks(build, len(names))}
+        torch = "torch cannot be imported" if build is None else f"torch {build.version}: {build.gpus}"
+        said = f"driver: {len(names)} × {names[0]}; {torch}"
+        for name, fine in (("gpus", said), ("nccl", "ranks can talk by NCCL"), ("flash attention", "torch has it")):
+            if name in lacks:
+                yield Check(name, False, f"{said}; {lacks[name].said}", lacks[name].remedy)
+            elif name == "gpus" or "gpus" not in lacks:
+                yield Check(name, True, fine)
         uses = [use_of(gpu.uuid) for gpu in seen.gpus]
         if None in uses:
             yield Check("gpus idle", None, "the driver does not say who uses them")

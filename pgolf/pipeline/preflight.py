@@ -12,8 +12,10 @@ from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.errors import ConfigError, PgolfError
 from pgolf.eval.config import ScoreConfig
+from pgolf.machine.gpu_state import gpu_states, memory_lacks
 from pgolf.machine.gpus import visible_gpus
 from pgolf.machine.hardware import gpu_names, on_gpu, ranks_for, refuse_uneven
+from pgolf.machine.lease import leased
 from pgolf.mix.hedge_config import refuse_large_tables
 from pgolf.mix.product import USES, Product
 from pgolf.pipeline.graph import External
@@ -23,6 +25,7 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.train.config import TrainStageConfig
+from pgolf.train.expected_memory import expected_gpu_bytes
 
 # Folders that the store makes in itself, beside its outputs.
 _IN_STORE = (".locks", ".running", "partial", "referring")
@@ -102,9 +105,15 @@ def _ranks(node: str, config: TrainStageConfig, run: RunOptions) -> Iterator[str
         refuse_uneven(ranks, spans)
     except ConfigError as error:
         yield f"{node}: {error}"
+    if not on_gpu(run):
+        return
     here = visible_gpus()
-    if on_gpu(run) and ranks > len(here.gpus):
+    if ranks > len(here.gpus):
         yield f"{node}: {ranks} ranks asked for, but {here.counted}, and each needs one; lower --processes"
+    # What another run holds is waited for, not refused.
+    if run.lease_dir is None or not leased(run.lease_dir):
+        needed = expected_gpu_bytes(config.model, config.train)
+        yield from memory_lacks(gpu_states(), needed, node)
 
 
 def _precision(node: str, config: ScoreConfig, run: RunOptions) -> Iterator[str]:

@@ -19,6 +19,7 @@ from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
 from flows.settings import Setting
 from pgolf.machine.lease import lease
+from pgolf.machine.torch_build import TorchBuild
 from pgolf.pipeline import node_checks
 from pgolf.pipeline.estimate import Estimate
 from pgolf.pipeline.graph import Node, Sources, pipeline
@@ -57,6 +58,7 @@ def test_a_sound_node_has_no_finding_and_says_what_was_not_checked(tmp_path, cap
     assert checks["store"]["ok"]
     assert checks["data"]["ok"]
     assert checks["server"]["ok"] is None
+    assert "`pgolf selftest`" in checks["selftest"]["remedy"]
     assert "18 outputs (18 by an estimate" in checks["disk"]["said"]
     assert not list(tmp_path.iterdir())
     assert exit_code == any(check["ok"] is False for check in checks.values())
@@ -142,6 +144,23 @@ def test_gpus_that_cannot_be_used_as_they_are_and_a_driver_that_does_not_answer_
     assert (found.ok, "CUDA_VISIBLE_DEVICES=0,5: '5' names no GPU" in found.said) == (False, True)
     machine("!9")
     assert "does not answer: nvmlInit_v2 says 'Driver Not Loaded' (9)" in next(check_gpus(tmp_path)).said
+
+
+def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp_path, monkeypatch, machine):
+    def found(**changes) -> dict[str, Check]:
+        build = TorchBuild(**{"version": "2.13.0", "cuda": "13.0", "gpus": 8, "nccl": True, "flash": True, **changes})
+        monkeypatch.setattr(node_checks, "torch_build", lambda: build)
+        return {check.name: check for check in check_gpus(tmp_path)}
+
+    machine(8)
+    fine = found()
+    assert [fine[name].ok for name in ("gpus", "nccl", "flash attention", "gpus idle")] == [True] * 4
+    lacking = found(nccl=False, flash=False)
+    assert [lacking[name].ok for name in ("gpus", "nccl", "flash attention")] == [True, False, False]
+    assert "no NCCL" in lacking["nccl"].said
+    hidden = found(gpus=1)
+    assert hidden["gpus"].ok is False
+    assert "8 GPUs, torch 2.13.0 finds 1" in hidden["gpus"].said
 
 
 def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):
