@@ -18,7 +18,10 @@ from tests.fake_gpu.recorder import Recorder
 
 
 def trace(recipe: Recipe, *, sensitivities: bool = False) -> dict[str, Any]:
-    """One batch of the published size (a third of it for the curvature, which goes by 8 rows anyway), in the order of `pgolf.quant.calibration.make`."""
+    """One batch of the published size, in the order of `pgolf.quant.calibration.make`.
+
+    sensitivities: the loss's curvature too, on a third of the batch: it takes 8 rows at a time anyway.
+    """
     config = recipe.calibrate
     with fake_rank(0), Recorder(value=1.0) as recorder:
         with DEVICE:

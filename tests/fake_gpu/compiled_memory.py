@@ -1,6 +1,7 @@
 """Peak memory of the compiled training step, from the graphs that torch's compiler cuts out of it.
 
-`python -m tests.fake_gpu.compiled_memory pr715 …` prints it as JSON, a quarter of a minute per system.
+`python -m tests.fake_gpu.compiled_memory pr715 …` prints it as JSON, a quarter of a minute of CPU per system;
+`pr715:3` is its network with three layers.
 
 The forward and backward graphs are those of `network_loss` on CUDA: Dynamo's capture, Inductor's decompositions, and
 its partitioner's choice of what the forward pass keeps and the backward pass computes again. No kernel is generated.
@@ -146,7 +147,15 @@ def _bytes(node: fx.Node) -> int:
 
 def main() -> None:
     """Print the peaks of the systems on the command line."""
-    print(json.dumps({name: peak(recipe_named(name)) for name in sys.argv[1:]}))
+    print(json.dumps({name: peak(_recipe(*name.split(":"))) for name in sys.argv[1:]}))
+
+
+def _recipe(name: str, layers: str | None = None) -> Recipe:
+    recipe = recipe_named(name)
+    if layers is None:
+        return recipe
+    fewer = {"layers": int(layers), "xsa_layers": tuple(range(int(layers)))}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=fewer)})
 
 
 if __name__ == "__main__":

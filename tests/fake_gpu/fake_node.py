@@ -175,6 +175,7 @@ def _rms_norm_as_on_cuda(
 ) -> Tensor:
     if torch.compiler.is_compiling():  # the compiler takes it apart
         return _plain_rms_norm(x, normalized_shape, weight, eps)
-    assert weight is None and normalized_shape == x.shape[-1:]
+    assert weight is None
+    assert normalized_shape == x.shape[-1:]
     normed: Tensor = _FusedRmsNorm.apply(x)
     return normed

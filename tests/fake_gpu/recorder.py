@@ -22,6 +22,7 @@ _PRODUCT = str(Path(pgolf.__file__).parent)
 _ALLOCATED_BYTES = 512  # the caching allocator rounds every tensor up to this
 
 aten, c10d = torch.ops.aten, torch.ops.c10d
+_PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "matmul")
 _COPIES = (aten._to_copy.default, aten.copy_.default)
 
 
@@ -31,10 +32,12 @@ class Recorder(TorchDispatchMode):
     Reading a value of a tensor on the device is an error, except in the functions of `may_read`. Every value read is
     recorded with the function of pgolf that asked, and is `value`: a fake tensor has none.
 
-    operators: calls by name. flops: floating-point operations by operator, as torch counts them. collectives: (operation, device, dtype, elements, ranks) in order. read_back: functions
-    of pgolf that read a value, and the device where it lay. waits: functions that wait for the device: by a copy that blocks, by synchronizing, or
-    by an operator whose result has a size that only the device knows. bytes, peak_bytes: memory now, and the most at
-    one time, of the tensors on the device made inside.
+    operators: calls by name. flops: floating-point operations by operator, as torch counts them.
+    collectives: (operation, device, dtype, elements, ranks) in order.
+    read_back: functions of pgolf that read a value, and the device where it lay.
+    waits: functions that wait for the device: by a copy that blocks, by synchronizing, or by an operator whose result
+    has a size that only the device knows.
+    bytes, peak_bytes: memory now, and the most at one time, of the tensors on the device made inside.
     """
 
     def __init__(self, value: float = 0.0, may_read: Collection[str] = ()) -> None:
@@ -88,6 +91,7 @@ class Recorder(TorchDispatchMode):
             return args[0].new_empty(kwargs.get("minlength", args[-1]))
         result = func(*args, **kwargs)
         name = func.__name__
+        _check(name, args, kwargs)
         self.operators[name] += 1
         if func.namespace == "c10d":
             self._collective(name.split(".")[0].strip("_"), args)
@@ -128,6 +132,21 @@ class Recorder(TorchDispatchMode):
                 group,
             )
         )
+
+
+def _check(name: str, args: Any, kwargs: Any) -> None:
+    """What kernels on CUDA refuse and fake tensors let pass. Raises AssertionError."""
+    if name.startswith(("_foreach_", "_fused_")) and not name.startswith("_foreach_copy"):
+        devices = {str(leaf.device) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        assert len(devices) == 1, f"{name} of tensors on {sorted(devices)}"
+    if name.startswith("_fused_adamw"):
+        parameters, gradients, first, second, _largest, steps = args[:6]
+        dtypes = {tensor.dtype for tensors in (parameters, gradients, first, second) for tensor in tensors}
+        assert len(dtypes) == 1, f"{name} of {dtypes}"
+        assert {step.dtype for step in steps} == {torch.float32}
+    if name.split(".")[0] in _PRODUCTS:
+        dtypes = {leaf.dtype for leaf in args if isinstance(leaf, Tensor)}
+        assert len(dtypes) == 1, f"{name} of {dtypes}"
 
 
 def _asked_by() -> str:

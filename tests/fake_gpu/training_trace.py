@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pgolf.model.gpt import GPT
-from pgolf.recipes.catalog import recipe_named
 from pgolf.ranks.group import Ranks
+from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.recipe import Recipe
 from pgolf.train import loop
 from pgolf.train.averaging import WeightAverage
