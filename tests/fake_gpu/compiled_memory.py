@@ -1,7 +1,7 @@
 """Peak memory of the compiled training step, from the graphs that torch's compiler cuts out of it.
 
 `python -m tests.fake_gpu.compiled_memory pr715 …` prints it as JSON, a quarter of a minute of CPU per system;
-`pr715:3` is its network with three layers.
+`pr715:1` is its network with one layer.
 
 The forward and backward graphs are those of `network_loss` on CUDA: Dynamo's capture, Inductor's decompositions, and
 its partitioner's choice of what the forward pass keeps and the backward pass computes again. No kernel is generated.
