@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pgolf.model import attention
+from pgolf.model import kernels
 from pgolf.quant.hessian import InputHessians
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.systems import pr715, pr792, tiny
@@ -85,11 +85,11 @@ def test_attention_that_looks_ahead_fails(alone, monkeypatch):
     monkeypatch.setattr(attention_check, "precision_for", on_cuda)
     exact = F.scaled_dot_product_attention
 
-    def looks_ahead(q, *given, is_causal, **options):
+    def looks_ahead(q, *given, is_causal=False, **options):
         return exact(q, *given, is_causal=is_causal and q.dtype == torch.float32, **options)
 
     faulty = SimpleNamespace(**{**vars(F), "scaled_dot_product_attention": looks_ahead})
-    monkeypatch.setattr(attention, "F", faulty)
+    monkeypatch.setattr(kernels, "F", faulty)
     verdict = attention_check.judge([attention_check.measure(alone, SIZES)])
     assert not verdict.passed
 

@@ -44,12 +44,11 @@ def test_what_is_not_done_in_time_has_failed(capsys):
     assert "0 passed, 1 failed; " in said
 
 
-def test_a_name_that_is_no_check_and_a_gpu_that_is_not_here_are_misuse(capsys, monkeypatch):
-    monkeypatch.setattr(selftest_command, "gpu_names", lambda: ())
+def test_a_name_that_is_no_check_and_a_gpu_that_is_not_here_are_misuse(capsys, machine):
     assert main(["selftest", "--only", "colectives"]) == 2
     assert "no check colectives; there are collectives, bf16 network" in capsys.readouterr().err
     assert main(["selftest", "--device", "cuda"]) == 2
-    assert "--device cuda: the driver lists no GPU here" in capsys.readouterr().err
+    assert "--device cuda: there is no NVIDIA driver here" in capsys.readouterr().err
 
 
 def check(name):
