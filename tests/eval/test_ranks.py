@@ -123,7 +123,7 @@ def test_the_stage_on_ranks_writes_the_files_of_the_stage_without(inputs, tmp_pa
 class OneOfTwo(Ranks):
     """A rank whose neighbour has been here, or will come."""
 
-    def wait(self):
+    def wait_for_all(self):
         pass
 
 
