@@ -14,10 +14,11 @@ from flows.settings import (
     STARTUP,
     apply_settings,
     prefect_home,
-    refuse_unwritable_home,
+    refuse_unusable_settings,
     server,
     server_configured,
     use_passive_openmp,
+    without_secrets,
 )
 from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
@@ -52,12 +53,13 @@ def run_recipe(
     use_passive_openmp()
     refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
+    has_server = not arguments.no_prefect and server_configured()
     store, memo = place.open_store(), place.memo()
     what = f"pgolf {arguments.command} {recipe.name}"
     with run_ready(recipe, place, store, memo, what=what, say=_say, evaluation_only=evaluation_only) as ready:
         recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
         reasons = reasons_of(steps)
-        in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
+        in_prefect = not arguments.no_prefect and (has_server or bool(reasons))
         with ended_by_sigterm(), Console(reasons) as console:
             ledger = Ledger(console)
             for text in (*said, *ready.notes):
@@ -66,7 +68,6 @@ def run_recipe(
                 f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
             )
             if in_prefect:
-                refuse_unwritable_home()
                 artifacts = _run_in_prefect(recipe, place, ledger, arguments.max_points, evaluation_only)
             elif reasons or place.remote is not None:  # what is reused may have to be fetched first
                 artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
@@ -90,6 +91,7 @@ def _run_in_prefect(
     recipe: Recipe, place: Place, ledger: Ledger, max_points: int, evaluation_only: bool
 ) -> dict[str, Artifact]:
     apply_settings(quiet=True)
+    refuse_unusable_settings()
     if not server_configured():
         end_server_with_us()
     from flows.dead_runs import watch_heartbeats
@@ -116,7 +118,7 @@ def _run_in_prefect(
         configured = server()
         if "Failed to reach API" not in str(error) or configured is None:
             raise
-        raise ConfigError(f"{error}; start that server, or unset {configured.source}") from None
+        raise ConfigError(f"{without_secrets(str(error))}; start that server, or unset {configured.source}") from None
     finally:
         LISTENER.reset(token)
     return {name: ref.artifact() for name, ref in refs.items()}
