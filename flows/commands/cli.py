@@ -5,14 +5,23 @@ Only the module of the command that is asked for is imported; those that run no 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, NoReturn, Protocol, cast
 
-from flows.commands.streams import close_outputs, output_failed, show_plainly, tell, tell_of_output
-from pgolf.errors import PgolfError
+from flows.commands.streams import (
+    close_outputs,
+    open_missing,
+    output_failed,
+    show,
+    show_plainly,
+    tell,
+    tell_of_output,
+)
+from pgolf.errors import PgolfError, shortened
 from pgolf.machine.lack import lack_of
 
 # What `pgolf --help` says of each; the command itself is flows/commands/NAME_command.py.
@@ -80,6 +89,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    open_missing()
     show_plainly()
     folders: list[Path] = []
     try:
@@ -104,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tell(f"MachineError: {lack}")
             exit_code = 2
         elif isinstance(error, OSError):
-            tell(f"{type(error).__name__}: {error.filename or ''} {error.strerror or error}".strip())
+            tell(_said(error, argv or sys.argv[1:], folders))
             exit_code = 2
         else:
             raise
@@ -118,7 +128,7 @@ def _run(words: Sequence[str], folders: list[Path]) -> int:
     if arguments.version:
         from importlib import metadata
 
-        print(f"pgolf {metadata.version('pgolf')}")
+        show(f"pgolf {metadata.version('pgolf')}")
         return 0
     if arguments.command is None:
         top.print_help()
@@ -129,8 +139,20 @@ def _run(words: Sequence[str], folders: list[Path]) -> int:
     return exit_code
 
 
+def _said(error: OSError, words: Sequence[str], folders: Sequence[Path]) -> str:
+    """What failed, on which file, or else in doing what."""
+    said = f"{type(error).__name__}: "
+    if error.filename is not None:
+        return f"{said}{shortened(os.fsdecode(error.filename), 300)}: {error.strerror or error}"
+    where = shortened(", ".join(map(str, folders)), 300)
+    return f"{said}{error.strerror or error}, in `pgolf {words[0] if words else ''}`{f' with {where}' if where else ''}"
+
+
 class _Parser(argparse.ArgumentParser):
-    """As argparse's, but an error of its output is not passed over."""
+    """As argparse's, but an error of its output is not passed over, and what was typed is repeated in part only."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(message, PgolfError.most_characters))
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         if message:

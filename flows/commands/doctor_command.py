@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flows.commands.arguments import add_json, add_set, add_store, given_path, store_place
+from flows.commands.streams import hand_over, show
 from flows.settings import Setting, auth_string, prefect_home, refuse_unwritable_home, server, without_secrets
 from pgolf.errors import ConfigError, PgolfError
 from pgolf.identity.loopback import is_loopback
@@ -67,13 +68,13 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print one line per check; returns 1 if there is a finding."""
     checks = list(all_checks(arguments))
     if arguments.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+        hand_over(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            print(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}")
+            show(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}")
             if check.remedy:
-                print(f"  {'':<{width}}  → {check.remedy}")
+                show(f"  {'':<{width}}  → {check.remedy}")
     return int(any(check.ok is False for check in checks))
 
 

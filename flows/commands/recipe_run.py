@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 
 from flows.before_stages import run_ready
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, terminal_width
 from flows.commands.console import Console
+from flows.commands.streams import hand_over, show, tell
 from flows.settings import (
     SETTINGS,
     STARTUP,
@@ -56,7 +56,7 @@ def run_recipe(
     has_server = not arguments.no_prefect and server_configured()
     store, memo = place.open_store(), place.memo()
     what = f"pgolf {arguments.command} {recipe.name}"
-    with run_ready(recipe, place, store, memo, what=what, say=_say, evaluation_only=evaluation_only) as ready:
+    with run_ready(recipe, place, store, memo, what=what, say=tell, evaluation_only=evaluation_only) as ready:
         recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
         reasons = reasons_of(steps)
         in_prefect = not arguments.no_prefect and (has_server or bool(reasons))
@@ -82,7 +82,10 @@ def run_recipe(
             if not in_prefect:  # there the flow itself has filed them
                 outcome.file(place.results)
                 outcome.draw(place.results)
-            print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text(terminal_width()))
+            if arguments.json:
+                hand_over(json.dumps(outcome.data(), indent=2))
+            else:
+                show(outcome.text(terminal_width()))
             _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()
 
@@ -122,10 +125,6 @@ def _run_in_prefect(
     finally:
         LISTENER.reset(token)
     return {name: ref.artifact() for name, ref in refs.items()}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _say_share(console: Console, stages_s: float, wall_s: float, in_prefect: bool) -> None:

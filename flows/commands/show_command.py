@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from flows.commands.arguments import add_json, add_recipe, recipe_of
+from flows.commands.streams import hand_over, show
 
 EXAMPLES = """examples:
   pgolf show demo --set train.steps=200
@@ -23,7 +24,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print every field of the recipe with its value, and what it means."""
     recipe = recipe_of(arguments)
     if arguments.json:
-        print(recipe.model_dump_json(indent=2))
+        hand_over(recipe.model_dump_json(indent=2))
         return 0
     _print_fields(recipe, "")
     return 0
@@ -34,9 +35,9 @@ def _print_fields(config: object, prefix: str) -> None:
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
-            print(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
+            show(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
             _print_fields(value, f"{prefix}{name}.")
             continue
         # Tuples may hold configs of their own.
         shown = json.dumps(to_jsonable_python(value))
-        print(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())
+        show(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())

@@ -3,9 +3,9 @@
 import argparse
 import asyncio
 import os
-import sys
 from pathlib import Path
 
+from flows.commands.streams import tell
 from flows.settings import apply_settings, refuse_unusable_settings, server_configured, use_passive_openmp
 from pgolf.errors import ConfigError
 from tasks.place import lease_dir
@@ -48,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     with configured_server() as client:
         said = prepare_server(client, arguments.pool, arguments.limit)
-    print(f"{said}; leases in {leases}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
+    tell(f"{said}; leases in {leases}; runs start in {os.environ[HOME]}")
     asyncio.run(serve(arguments.pool, arguments.limit))
-    print("stopped; finished stages are kept and will be reused", file=sys.stderr)
+    tell("stopped; finished stages are kept and will be reused")
     return 0
