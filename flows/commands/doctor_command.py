@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from flows.commands.arguments import add_json, add_set, add_store, given_path, store_place
 from flows.commands.streams import hand_over, show
 from flows.settings import Setting, auth_string, prefect_home, refuse_unwritable_home, server, without_secrets
-from pgolf.errors import ConfigError, PgolfError
+from pgolf.errors import ConfigError, LeaseError, PgolfError
 from pgolf.identity.loopback import is_loopback
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.node_checks import (
@@ -90,7 +90,7 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     found, ahead_s = check_configured_server()
     yield found
     yield check_prefect_home()
-    yield from check_gpus(lease_dir())
+    yield from check_gpus_and_leases()
     yield check_store(place.store, option)
     if place.remote is not None:
         yield check_object_store(place.remote)
@@ -151,6 +151,16 @@ def check_configured_server() -> tuple[Check, float | None]:
         return check_server(server(), auth_string())
     except ConfigError as error:
         return Check("server", False, str(error), "do what it says, then run this again"), None
+
+
+def check_gpus_and_leases() -> Iterator[Check]:
+    """As `check_gpus`, where this machine's devices are leased."""
+    try:
+        folder = lease_dir()
+    except LeaseError as error:
+        yield Check("leases", False, str(error), "do what it says, then run this again")
+    else:
+        yield from check_gpus(folder)
 
 
 def check_server(configured: Setting | None, password: Setting | None) -> tuple[Check, float | None]:
