@@ -22,7 +22,7 @@ from flows.commands.streams import (
     tell_of_output,
 )
 from pgolf.errors import PgolfError, shortened
-from pgolf.machine.lack import lack_of
+from pgolf.machine.lack import lack_behind, lack_of
 
 # What `pgolf --help` says of each; the command itself is flows/commands/NAME_command.py.
 COMMANDS = {
@@ -102,9 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if lack is not None and lack not in str(error):
             tell(f"  {lack}")
         exit_code = error.exit_code
-    except KeyboardInterrupt:
-        tell("interrupted; finished stages are kept and will be reused")
-        exit_code = 130
+    except KeyboardInterrupt as interrupt:
+        lack = lack_behind(interrupt)
+        tell(f"MachineError: {lack}" if lack else "interrupted; finished stages are kept and will be reused")
+        exit_code = 2 if lack else 130
     except BrokenPipeError:
         exit_code = 0  # the reader (head, less) has gone
     except Exception as error:

@@ -57,7 +57,8 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = pinned.of(recipe)
     nodes = pipeline(recipe, place.sources(), run)
     steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
-    for text in (*pinned.notes(), *left_out(nodes), *lease_notes(steps)):
+    with_prefect = filter(None, [place.unfit_for_prefect()])
+    for text in (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *with_prefect):
         tell(text)
     refused = refusals(recipe, steps, run, store=place.store, results=place.results)
     if store.root.is_dir():

@@ -93,6 +93,8 @@ def run_recipe(
 def _run_in_prefect(
     recipe: Recipe, place: Place, ledger: Ledger, max_points: int, evaluation_only: bool
 ) -> dict[str, Artifact]:
+    if why := place.unfit_for_prefect():
+        raise ConfigError(why)
     apply_settings(quiet=True)
     refuse_unusable_settings()
     if not server_configured():

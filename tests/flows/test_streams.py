@@ -3,6 +3,7 @@
 import ast
 import io
 import os
+import resource
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -149,6 +150,33 @@ def test_an_error_that_was_raised_from_a_lack_names_it_too(monkeypatch, capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert first == "ResultsError: t.parquet could not be written"
     assert "a file would be larger than this process may write" in second
+
+
+@pytest.mark.parametrize("number", [resource.RLIMIT_DATA, resource.RLIMIT_AS])
+def test_an_interrupt_that_a_library_sent_itself_is_no_ctrl_c(monkeypatch, capsys, number):
+    """OpenBLAS does, in the midst of `import numpy`, where it cannot start its threads."""
+
+    def load(_arguments):
+        exec(compile("raise KeyboardInterrupt", "numpy/_core/multiarray.py", "exec"))
+
+    def work(_arguments):
+        raise KeyboardInterrupt
+
+    before = resource.getrlimit(number)
+    monkeypatch.setattr(recipes_command, "execute", load)
+    assert main(["recipes"]) == 130
+    resource.setrlimit(number, (1 << 45, before[1]))
+    try:
+        assert main(["recipes"]) == 2
+        monkeypatch.setattr(recipes_command, "execute", work)
+        assert main(["recipes"]) == 130
+    finally:
+        resource.setrlimit(number, before)
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith("interrupted")
+    assert second.startswith("MachineError: a library was interrupted while it was loaded")
+    assert "allows 35,184,372,088,832 bytes of " in second
+    assert third.startswith("interrupted")
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch):

@@ -57,6 +57,8 @@ def test_memory_that_may_not_be_taken_names_the_limit_or_the_machine():
     assert "this machine has not enough memory: Unable to allocate 32.0 TiB" in ask()
     with limited(resource.RLIMIT_AS, 1 << 44):
         assert "(ulimit -v: 17,592,186,044,416 bytes): `ulimit -v " in ask()
+    with limited(resource.RLIMIT_DATA, 1 << 44):
+        assert "(ulimit -d: 17,592,186,044,416 bytes): `ulimit -d " in ask()
 
 
 @pytest.mark.parametrize(
