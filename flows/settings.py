@@ -139,7 +139,7 @@ def _refuse_what_prefect_refuses() -> None:
             Settings()
     except ImportError:
         raise
-    except Exception as error:  # it refuses in ten classes, AttributeError and RuntimeError among them
+    except Exception as error:  # it refuses in many classes, AttributeError and RuntimeError among them
         raise ConfigError(
             f"Prefect refuses its settings: {without_secrets(_reasons(error))}; correct that, or add --no-prefect"
         ) from error

@@ -25,38 +25,12 @@ PgolfError
 """
 
 
-def plain(text: str) -> str:
-    """The text for a terminal: a character that it would not show, or would obey, is written as Python writes it."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one in "\n\t" else _escaped(one) for one in text)
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file name that is no UTF-8
-        return f"\\x{number - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
-
-
-def shortened(text: str, most_characters: int) -> str:
-    """As `plain`; one that is longer loses its middle."""
-    # Only what may be shown is looked at: a text may have millions of characters.
-    ends = text if len(text) <= 2 * most_characters else text[:most_characters] + text[-most_characters:]
-    shown = plain(ends)
-    if len(text) > most_characters or len(shown) > most_characters:
-        middle = f" … ({len(text):,} characters in all) … "
-        room = most_characters - len(middle)
-        shown = shown[: room - room // 2] + middle + shown[-(room // 2) :]
-    return shown
-
-
 class PgolfError(Exception):
     """Base class of all errors meant for users; `exit_code` is the command line's exit status.
 
-    lines: the message, mostly one. What files and people say is repeated in it, so each is `shortened` to
-    `most_characters`. may_pass: whether the same again may succeed without anybody's doing; of all others a retry only
-    costs its time.
+    lines: the message, mostly one. What files and people say is repeated in it, so each is shortened in its middle to
+    `most_characters`, and a character that a terminal would not show, or would obey, is written as Python writes it.
+    may_pass: whether the same again may succeed without anybody's doing; of all others a retry only costs its time.
     """
 
     exit_code = 2
@@ -64,7 +38,23 @@ class PgolfError(Exception):
     most_characters = 500
 
     def __init__(self, *lines: object) -> None:
-        super().__init__(*(shortened(str(line), self.most_characters) for line in lines))
+        shown = []
+        for line in map(str, lines):
+            # Only what may be shown is looked at: a line may have millions of characters.
+            ends = (
+                line
+                if len(line) <= 2 * self.most_characters
+                else line[: self.most_characters] + line[-self.most_characters :]
+            )
+            text = "".join(
+                one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in ends
+            )
+            if len(line) > self.most_characters or len(text) > self.most_characters:
+                middle = f" … ({len(line):,} characters in all) … "
+                room = self.most_characters - len(middle)
+                text = text[: room - room // 2] + middle + text[-(room // 2) :]
+            shown.append(text)
+        super().__init__(*shown)
 
     def __str__(self) -> str:
         return "\n".join(self.args)

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pgolf.errors import plain
 from pgolf.identity.fingerprint import digest
 from pgolf.machine.lease_place import SETTING, chosen_folder, common_folder
 from pgolf.pipeline.graph import Sources
@@ -85,8 +84,8 @@ class Place(BaseModel):
         for option in ("store", "results", "data"):
             if (path := getattr(self, option)) is not None and not _is_text(path):
                 raise ValueError(
-                    f"--{option} {plain(str(path))} has a name that is not UTF-8, and jobs name it as text; rename "
-                    "that folder, or choose another"
+                    f"--{option} {str(path)!r} has a name that is not UTF-8, and jobs name it as text; rename that "
+                    "folder, or choose another"
                 )
         return self
 

@@ -16,12 +16,13 @@ from flows.commands.streams import (
     close_outputs,
     open_missing,
     output_failed,
+    shortened,
     show,
     show_plainly,
     tell,
     tell_of_output,
 )
-from pgolf.errors import PgolfError, shortened
+from pgolf.errors import PgolfError
 from pgolf.machine.lack import lack_behind, lack_of
 
 # What `pgolf --help` says of each; the command itself is flows/commands/NAME_command.py.

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.segment import Segment
 
+from flows.commands.streams import plain, shortened
 from flows.commands.summary import short, span, summary
-from pgolf.errors import plain, shortened
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.pace import left_s
 from pgolf.run import Progress

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.commands.arguments import add_json, add_store, given_path, store_place, terminal_width
-from flows.commands.streams import hand_over, show, tell
+from flows.commands.streams import hand_over, shortened, show, tell
 from flows.commands.summary import span
-from pgolf.errors import ConfigError, StoreError, shortened
+from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.chosen import CHEAP, DEAR, Chosen, choose, share_taken
 from pgolf.pipeline.referring import Referring, ask_results, remember, ways_to_say
 from pgolf.pipeline.status import forget_the_gone

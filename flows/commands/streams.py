@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TextIO
 
-from pgolf.errors import plain, shortened
+from pgolf.errors import PgolfError
 from pgolf.machine.lack import lack_of, no_space
 
 # What our lines are drawn with, for terminals that cannot show it.
@@ -30,8 +30,29 @@ _PLAIN_LETTERS = {
 }
 
 
+# Bytes of file names that are no UTF-8, for which Python stands surrogates in.
+_BYTES = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
 # Of a line on standard error, where what files and people say is repeated: an error of ours, and what stands before it.
 MOST_CHARACTERS = 600
+
+
+class _Line(PgolfError):
+    """A line shown as the message of an error is: what a terminal may get is defined there."""
+
+    def __init__(self, text: str, most_characters: int) -> None:
+        self.most_characters = most_characters
+        super().__init__(text)
+
+
+def shortened(text: str, most_characters: int) -> str:
+    """As `plain`; one that is longer loses its middle."""
+    return str(_Line(text.translate(_BYTES) if len(text) <= most_characters else text, most_characters))
+
+
+def plain(text: str) -> str:
+    """The text for a terminal: a character that it would not show, or would obey, as Python writes it."""
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else shortened(line, 10 * len(line)) for line in lines)
 
 
 def open_missing() -> None:

@@ -17,7 +17,7 @@ def test_folders_that_jobs_and_records_name_are_refused_by_plan_too(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     assert main([*command, option, f"below/{NAME}/x"]) == 2
     said = capsys.readouterr().err
-    assert f"{option} {tmp_path}/below/caf\\xe9/x has a name that is not UTF-8" in said
+    assert f"{option} '{tmp_path}/below/caf\\udce9/x' has a name that is not UTF-8" in said
     assert list(tmp_path.iterdir()) == []
 
 
