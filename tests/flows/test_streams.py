@@ -1,12 +1,15 @@
 """Standard output and error in another encoding, full, or without a reader: plain letters, short messages, no trace."""
 
 import ast
+import fcntl
 import io
+import json
 import os
 import resource
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from flows.commands.cli import main
 from flows.commands.console import Console
 from flows.commands.streams import show_plainly
 from pgolf.errors import DataError, ResultsError
+from pgolf.machine.process import Process
+from pgolf.store.artifact import Store
 
 
 @contextmanager
@@ -304,3 +309,32 @@ def test_an_error_of_the_system_says_on_what_or_in_doing_what(monkeypatch, capfd
         failing.append(error)
         assert main(["recipes"]) == 2
         assert capfd.readouterr().err == said
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_names_in_a_store_move_no_cursor(tmp_path, capsys, words):
+    (tmp_path / "failed" / "t\x1b[2Jx").mkdir(parents=True)
+    assert main(["gc", "--store", str(tmp_path), "--without-results", *words]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert ("\\u001b" if words else "t\\x1b[2Jx") in said
+
+
+def test_whom_a_run_waits_for_is_told_in_plain_characters_and_not_at_length(tmp_path, capsys):
+    (tmp_path / ".locks").mkdir()
+    process = asdict(Process.here()) | {"host": "h\x1b[2J" * 500}
+    note = {"what": "pgolf gc\x1b[2J" * 500, "since_utc": "2026-01-01", "process": process}
+    (tmp_path / ".locks" / "user-1.json").write_text(json.dumps(note))
+    with open(tmp_path / ".locks" / "store", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def tell_and_let_go(text: str) -> None:
+            streams.tell(text)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        with Store(tmp_path).using("pgolf run", tell_and_let_go):
+            pass
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("waiting until nothing is deleted from ")
+    assert said.isprintable()
+    assert len(said) <= 600
