@@ -5,15 +5,25 @@ Only the module of the command that is asked for is imported; those that run no 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, NoReturn, Protocol, cast
 
-from flows.commands.streams import close_outputs, output_failed, show_plainly, tell, tell_of_output
+from flows.commands.streams import (
+    close_outputs,
+    open_missing,
+    output_failed,
+    shortened,
+    show,
+    show_plainly,
+    tell,
+    tell_of_output,
+)
 from pgolf.errors import PgolfError, StoreFull, StoreUnreadable
-from pgolf.machine.lack import lack_of
+from pgolf.machine.lack import lack_behind, lack_of
 
 # What `pgolf --help` says of each; the command itself is flows/commands/NAME_command.py.
 COMMANDS = {
@@ -81,6 +91,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    open_missing()
     show_plainly()
     folders: list[Path] = []
     try:
@@ -93,9 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if lack is not None and lack not in str(error) and not isinstance(error, StoreFull | StoreUnreadable):
             tell(f"  {lack}")
         exit_code = error.exit_code
-    except KeyboardInterrupt:
-        tell("interrupted; finished stages are kept and will be reused")
-        exit_code = 130
+    except KeyboardInterrupt as interrupt:
+        lack = lack_behind(interrupt)
+        tell(f"MachineError: {lack}" if lack else "interrupted; finished stages are kept and will be reused")
+        exit_code = 2 if lack else 130
     except BrokenPipeError:
         exit_code = 0  # the reader (head, less) has gone
     except Exception as error:
@@ -105,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tell(f"MachineError: {lack}")
             exit_code = 2
         elif isinstance(error, OSError):
-            tell(f"{type(error).__name__}: {error.filename or ''} {error.strerror or error}".strip())
+            tell(_said(error, argv or sys.argv[1:], folders))
             exit_code = 2
         else:
             raise
@@ -119,7 +131,7 @@ def _run(words: Sequence[str], folders: list[Path]) -> int:
     if arguments.version:
         from importlib import metadata
 
-        print(f"pgolf {metadata.version('pgolf')}")
+        show(f"pgolf {metadata.version('pgolf')}")
         return 0
     if arguments.command is None:
         top.print_help()
@@ -130,8 +142,20 @@ def _run(words: Sequence[str], folders: list[Path]) -> int:
     return exit_code
 
 
+def _said(error: OSError, words: Sequence[str], folders: Sequence[Path]) -> str:
+    """What failed, on which file, or else in doing what."""
+    said = f"{type(error).__name__}: "
+    if error.filename is not None:
+        return f"{said}{shortened(os.fsdecode(error.filename), 300)}: {error.strerror or error}"
+    where = shortened(", ".join(map(str, folders)), 300)
+    return f"{said}{error.strerror or error}, in `pgolf {words[0] if words else ''}`{f' with {where}' if where else ''}"
+
+
 class _Parser(argparse.ArgumentParser):
-    """As argparse's, but an error of its output is not passed over."""
+    """As argparse's, but an error of its output is not passed over, and what was typed is repeated in part only."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(message, PgolfError.most_characters))
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         if message:

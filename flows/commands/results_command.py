@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 import pyarrow as pa
 
 from flows.commands.arguments import add_json, add_results, terminal_width
+from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.tables.filters import parse_filters
 from pgolf.tables.parquet import read
@@ -54,14 +54,17 @@ def execute(arguments: argparse.Namespace) -> int:
     table = read(arguments.results, spec, where, columns=NEEDED if in_means else None)
     if table.num_rows == 0:
         asked = " that match" if where else ""
-        print(f"no rows{asked} in {arguments.results / spec.name}; `pgolf run RECIPE` writes some", file=sys.stderr)
+        tell(f"no rows{asked} in {arguments.results / spec.name}; `pgolf run RECIPE` writes some")
     if arguments.csv:
-        print(to_csv(sheet_of(table, spec)), end="")
+        hand_over(to_csv(sheet_of(table, spec)))
     elif not in_means:
         sheet = sheet_of(table, spec)
-        print(to_json(sheet) if arguments.json else to_text(sheet, terminal_width()), end="")
+        if arguments.json:
+            hand_over(to_json(sheet))
+        else:
+            show(to_text(sheet, terminal_width()), end="")
     elif arguments.json:
-        print(json.dumps(_lists(table, arguments.top), indent=2, ensure_ascii=False))
+        hand_over(json.dumps(_lists(table, arguments.top), indent=2, ensure_ascii=False))
     else:
         _print_means(table, arguments.top)
     return 0
@@ -92,4 +95,4 @@ def _print_means(scores: pa.Table, top: int) -> None:
         sheets = lists(of_text, top=top).values()
         blocks += [to_text(heading, width), *(to_text(each, width) for each in sheets if each.rows or each.notes)]
     blocks += [to_text(sheet, width) for sheet in same_text(texts, top=top)]
-    print("\n".join(blocks), end="")
+    show("\n".join(blocks), end="")

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from flows.commands.arguments import add_json, terminal_width
-from flows.commands.streams import tell
+from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.machine.gpu_state import gpu_states
 from pgolf.machine.gpus import visible_gpus
@@ -58,12 +58,12 @@ def execute(arguments: argparse.Namespace) -> int:
     wall_s = time.monotonic() - began_s
     failed = sum(finding.passed is False for finding in findings)
     if arguments.json:
-        print(json.dumps(document(findings, wall_s, toy=arguments.toy), indent=2))
+        hand_over(json.dumps(document(findings, wall_s, toy=arguments.toy), indent=2))
     else:
         for line in table(findings, terminal_width()):
-            print(line)
+            show(line)
         for line in _wrapped(_summary(findings, wall_s), "", 0, terminal_width()):
-            print(line)
+            show(line)
     return int(failed > 0)
 
 

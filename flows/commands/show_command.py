@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import sys
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from flows.commands.arguments import add_json, add_recipe, recipe_of
+from flows.commands.streams import hand_over, show, tell
 from pgolf.pipeline.clock_limit import over_the_clock
 
 EXAMPLES = """examples:
@@ -25,9 +25,9 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print every field of the recipe with its value, and what it means."""
     recipe = recipe_of(arguments)
     if why := over_the_clock(recipe.train):
-        print(why, file=sys.stderr)
+        tell(why)
     if arguments.json:
-        print(recipe.model_dump_json(indent=2))
+        hand_over(recipe.model_dump_json(indent=2))
         return 0
     _print_fields(recipe, "")
     return 0
@@ -38,9 +38,9 @@ def _print_fields(config: object, prefix: str) -> None:
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
-            print(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
+            show(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
             _print_fields(value, f"{prefix}{name}.")
             continue
         # Tuples may hold configs of their own.
         shown = json.dumps(to_jsonable_python(value))
-        print(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())
+        show(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pgolf.errors import StoreError
+from pgolf.machine.flock import flock
 from pgolf.machine.process import Process
 from pgolf.store.durable_folder import make_folder
 from pgolf.store.plain_file import read_plain
@@ -164,7 +165,7 @@ def _open(root: Path) -> int:
 
 def _locked(descriptor: int, how: int) -> bool:
     try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

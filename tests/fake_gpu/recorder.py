@@ -30,7 +30,7 @@ class Recorder(TorchDispatchMode):
     """Records everything that passes through torch's dispatcher, forward and backward; enter it inside `fake_rank`.
 
     Reading a value of a tensor on the device is an error, except in the functions of `may_read`. Every value read is
-    recorded with the function of pgolf that asked, and is `value`: a fake tensor has none.
+    recorded with the function of pgolf that asked, and is `value`, or true: a fake tensor has none.
 
     operators: calls by name. flops: floating-point operations by operator, as torch counts them.
     collectives: (operation, device, dtype, elements, ranks) in order.
@@ -111,6 +111,8 @@ class Recorder(TorchDispatchMode):
         if tensor.device.type != "cpu" and asked_by not in self.may_read:
             raise AssertionError(f"{asked_by} reads a value of a {tensor.dtype} tensor on {tensor.device}")
         self.read_back.append((asked_by, tensor.device.type))
+        if tensor.dtype == torch.bool:
+            return True
         return self.value if tensor.is_floating_point() else int(self.value)
 
     def _copied(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:

@@ -5,6 +5,7 @@ import pytest
 from tests.fake_gpu.child import traced
 from tests.fake_gpu.documented import number, table
 
+TIMED = "ranks.devices.seconds_when_done"  # around the learning of a chunk
 FLASH = "_scaled_dot_product_flash_attention"
 CLIPPING, ADAM = ["eval.ttt.Learner.learn", "cuda"], ["eval.ttt.Learner.learn", "cpu"]
 
@@ -33,7 +34,7 @@ def test_a_step_reads_back_the_norm_alone(found, name, layers):
     reads = found[name]["read_back"]
     assert reads[0] == CLIPPING
     assert reads[1:] == [ADAM] * (0 if "745" in name else 123)
-    assert found[name]["waits"] == ["eval.ttt.Learner._gradients"]
+    assert found[name]["waits"] == [TIMED, "eval.ttt.Learner._gradients", TIMED]
     assert kernels(found[name]) == {f"{FLASH}.default": layers, f"{FLASH}_backward.default": layers}
 
 

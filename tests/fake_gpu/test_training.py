@@ -84,6 +84,17 @@ def test_a_step_reads_values_back_in_one_place_after_one_wait(found, name):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
+def test_at_the_end_the_ranks_compare_two_numbers_of_every_tensor_and_read_one_answer(found, name):
+    (end,) = found["systems"][name]["compared"]
+    ((operation, *where, elements, ranks),) = end["collectives"]
+    assert (operation, where, ranks) == (GATHER, ["cuda", "int64"], 8)
+    assert elements % (2 * 8) == 0
+    assert end["read_back"] == [["ranks.agreement.refuse_difference", "cuda"]]
+    last = found["last rank"].get(name)
+    assert last is None or last["compared"] == [end]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_attention_is_flash_attention_in_both_directions(found, name):
     layers = recipe_named(name).model.executed_layers
     kernels = {each: count for each, count in found["systems"][name]["operators"].items() if "attention" in each}

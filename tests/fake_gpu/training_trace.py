@@ -6,14 +6,18 @@
 """
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from pgolf.model.gpt import GPT
+from pgolf.ranks.agreement import refuse_difference
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.recipe import Recipe
@@ -29,6 +33,8 @@ from tests.fake_gpu.fake_node import DEVICE, WORLD_SIZE, fake_rank
 from tests.fake_gpu.recorder import Recorder
 
 SYSTEMS = ("pr715", "pr745", "pr792")
+# The one place that reads a value on the device: whether all digests are equal.
+COMPARING = "ranks.agreement.refuse_difference"
 
 # What no published run had in effect, all at once: rounding, its penalty and the mean of snapshots from the first step.
 OPTIONS = {
@@ -48,6 +54,17 @@ class MarkedStream:
         self.recorder = recorder
         self.marks: list[tuple[int, int, int]] = []
         self.bytes: list[int] = []
+        self.compared: list[dict[str, Any]] = []
+
+    def compare(self, tensors: Mapping[str, Tensor], ranks: Ranks, what: str) -> None:
+        """What the ranks do to compare their state, at a checkpoint and at the end, is listed apart from the steps."""
+        before, recorder = self._now(), self.recorder
+        refuse_difference(tensors, ranks, what)
+        lists: tuple[list[Any], ...] = (recorder.collectives, recorder.read_back, recorder.waits)
+        names = ("collectives", "read_back", "waits")
+        self.compared.append({name: each[place:] for name, each, place in zip(names, lists, before)})
+        for each, place in zip(lists, before):
+            del each[place:]
 
     def seek(self, _position: int) -> None:
         """Called once per span, and a rank of eight has one span per step."""
@@ -85,13 +102,14 @@ class DoneAtOnce:
 
 def trace(recipe: Recipe, rank: int) -> dict[str, Any]:
     """One step."""
-    with fake_rank(rank) as ranks, Recorder() as recorder:
+    with fake_rank(rank) as ranks, Recorder(may_read=(COMPARING,)) as recorder:
         with DEVICE:
             model = GPT(recipe.model)
         weights_bytes = recorder.bytes
         stream = MarkedStream(recorder)
         _train(model, recipe, stream, ranks, steps=1)
         return stream.since(0) | {
+            "compared": stream.compared,
             "operators": recorder.operators,
             "flops": recorder.flops,
             "weights_bytes": weights_bytes,
@@ -102,7 +120,7 @@ def trace(recipe: Recipe, rank: int) -> dict[str, Any]:
 
 def with_options(recipe: Recipe) -> dict[str, Any]:
     """Priming, a step with a checkpoint after it, and the last step; with everything on that recipes may switch on."""
-    with fake_rank(0) as ranks, Recorder() as recorder:
+    with fake_rank(0) as ranks, Recorder(may_read=(COMPARING,)) as recorder:
         with DEVICE:
             model = GPT(recipe.model)
         before_bytes = recorder.bytes
@@ -132,7 +150,8 @@ def _train(
     """Train the way `pgolf.train.rank` does on CUDA, one step launched ahead, by a clock that stands still."""
     config = recipe.train.model_copy(update=updates | {"steps": steps, "clock_limit_s": None})
     spans = SpanReader(stream, config)
-    loop.train(model, config, spans, ranks, clock_s=lambda: 0.0, on_step=lambda _report: None, lag=1, keeper=keeper)
+    with patch.object(loop, "refuse_difference", stream.compare):
+        loop.train(model, config, spans, ranks, clock_s=lambda: 0.0, on_step=lambda _report: None, lag=1, keeper=keeper)
 
 
 def parts_of_checkpoints(recipe: Recipe) -> dict[int, Any]:

@@ -82,6 +82,12 @@ def test_leases_are_named_with_their_holders_and_what_lies_in_place_of_one_is_a_
     assert "pgolf-gpu-b.lock is no lock file of pgolf: a folder" in found().said
 
 
+def test_a_setting_of_no_use_is_a_finding(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PGOLF_LEASES", "/dev/null/x")
+    assert main(["doctor", "--store", str(tmp_path)]) == 1
+    assert "✗ leases" in capsys.readouterr().out
+
+
 def test_who_else_may_use_the_devices_is_said_before_a_training_by_the_clock_and_once(tmp_path, monkeypatch):
     def notes(*overrides: str) -> list[str]:
         nodes = pipeline(tiny_recipe(*overrides), Sources(documents=tmp_path / "documents.jsonl"))

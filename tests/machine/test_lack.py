@@ -24,13 +24,13 @@ def limited(number: int, soft: int):
 
 
 def test_too_many_open_files_names_the_limit(tmp_path):
-    most = max(map(int, os.listdir("/proc/self/fd"))) + 4
-    held = []
+    held: list[int] = []
 
-    def open_all():
-        while True:
+    def open_all() -> None:
+        while len(held) <= most:
             held.append(os.open(tmp_path, os.O_RDONLY))
 
+    most = max(map(int, os.listdir("/proc/self/fd"))) + 4  # whatever other tests have left open
     try:
         with limited(resource.RLIMIT_NOFILE, most):
             with pytest.raises(OSError, match="Too many open files") as raised:
@@ -62,6 +62,8 @@ def test_memory_that_may_not_be_taken_names_the_limit_or_the_machine():
     assert "this machine has not enough memory: Unable to allocate 32.0 TiB" in ask()
     with limited(resource.RLIMIT_AS, 1 << 44):
         assert "(ulimit -v: 17,592,186,044,416 bytes): `ulimit -v " in ask()
+    with limited(resource.RLIMIT_DATA, 1 << 44):
+        assert "(ulimit -d: 17,592,186,044,416 bytes): `ulimit -d " in ask()
 
 
 @pytest.mark.parametrize(
