@@ -196,9 +196,15 @@ def test_neither_run_nor_doctor_prints_a_password(capsys, monkeypatch, address):
     assert found.ok is False
     assert "Connection refused" in found.said
     assert "secretpw" not in found.said + found.remedy
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     from flows.prefect_server import configured_server
 
     monkeypatch.setenv("PREFECT_API_URL", address)
-    with pytest.raises(ConfigError, match="no Prefect server answers at") as refusal, configured_server() as client:
+    with (
+        temporary_settings({PREFECT_API_URL: address}),  # Prefect may have read them before
+        pytest.raises(ConfigError, match="no Prefect server answers at") as refusal,
+        configured_server() as client,
+    ):
         client.read_work_pools()
     assert "secretpw" not in str(refusal.value)
