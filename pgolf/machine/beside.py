@@ -151,7 +151,7 @@ def _running(folder: Path, own_file: Path | None) -> list[_Neighbour]:
     found = []
     for path in sorted(folder.glob("pgolf-*.stage")):
         if path != own_file and is_locked(path):
-            with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            with suppress(OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
                 found.append(_read(path))
     return found
 

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from pgolf.model.kernels import choose_kernels
 from pgolf.ranks.enter import enter
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_progress
@@ -21,7 +22,7 @@ def measure(job: SelftestJob, ranks: Ranks, device: torch.device) -> None:
     collective or a kernel hangs.
     """
     torch.set_num_threads(job.threads)
-    torch.backends.cuda.enable_cudnn_sdp(False)  # as in training
+    choose_kernels(device)
     place = Place(ranks, device, job.out)
     checks = {check.name: check for check in all_checks(toy=job.toy)}
     for name in job.checks:

@@ -10,10 +10,11 @@ from functools import partial
 from torch import Tensor
 
 from pgolf.model.gpt import GPT
+from pgolf.ranks.devices import seconds_when_done
 from pgolf.recipes.recipe import Recipe
 from pgolf.selftest.check import Check, Numbers, Place, Verdict, worst
 from pgolf.selftest.exercised import exercise
-from pgolf.selftest.full_size import full_size, synchronize
+from pgolf.selftest.full_size import full_size
 from pgolf.selftest.rounding_error import gradient_limit, hidden_limit, relative_rms
 from pgolf.train.groups import block_linears
 from pgolf.train.network_loss import NetworkLoss
@@ -29,8 +30,7 @@ def measure(place: Place, recipe_of: Callable[[], Recipe]) -> Numbers:
     span = system.spans.read(0, place.ranks.rank, place.device)
     began_s = time.perf_counter()
     compiled = loss_and_gradients(system.model, system.loss, *span)
-    synchronize(place.device)
-    first_s = time.perf_counter() - began_s
+    first_s = seconds_when_done(place.device) - began_s
     plain = in_parts(system.model, *span)
     system.restart()
     differences = {name: relative_rms(compiled[1][name], plain[1][name]) for name in plain[1]}

@@ -3,7 +3,6 @@
 Left out: the n-gram tables, which are counted beside it on the CPU, and reading the model file.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -15,11 +14,11 @@ from pgolf.eval.ttt_config import TttConfig
 from pgolf.eval.windows import plan_windows
 from pgolf.model.checkpoint import build_model
 from pgolf.model.untie import untie
+from pgolf.ranks.devices import seconds_when_done
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.recipe import Recipe
 from pgolf.selftest.check import Check, Numbers, Place, Verdict
 from pgolf.selftest.exercised import exercised_network, random_tokens
-from pgolf.selftest.full_size import synchronize
 from pgolf.selftest.published_runs import EVALUATION_LIMIT_S, GPUS, PUBLISHED, VAL_TARGETS
 
 _BATCHES = 2
@@ -47,12 +46,10 @@ def measure(place: Place, recipe_of: Callable[[], Recipe], published: str, *, to
     stream = Stream.on(place.device, tokens)
 
     def score() -> float:
-        synchronize(place.device)
-        began_s = time.perf_counter()
+        began_s = seconds_when_done(place.device)
         for _ in window_pieces(model, stream, plan, fixed, ranks=Ranks()):
             pass
-        synchronize(place.device)
-        return time.perf_counter() - began_s
+        return seconds_when_done(place.device) - began_s
 
     score()
     score_s = score()
@@ -61,11 +58,9 @@ def measure(place: Place, recipe_of: Callable[[], Recipe], published: str, *, to
         long = random_tokens(network.vocab_size, _CHUNKS * ttt.chunk_tokens + 1).numpy().astype("uint16")
         learner = Learner(model, long, ttt, threads=1, ranks=place.ranks)
         learner.learn(0)
-        synchronize(place.device)
-        began_s = time.perf_counter()
+        began_s = seconds_when_done(place.device)
         learner.learn(1)
-        synchronize(place.device)
-        learn_s = time.perf_counter() - began_s
+        learn_s = seconds_when_done(place.device) - began_s
         chunks = len(learned_rows(VAL_TARGETS, ttt))
     (score_s, learn_s) = place.ranks.largest(score_s, learn_s)
     return {

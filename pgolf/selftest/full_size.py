@@ -57,9 +57,3 @@ def full_size(recipe_of: Callable[[], Recipe], place: Place) -> FullSize:
     initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     loss = network_loss(model, recipe.train, place.device)
     return FullSize(recipe, model, loss, SpanReader(TokenStream([shard]), recipe.train), initial)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()

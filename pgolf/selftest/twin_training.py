@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pgolf.corpus.shards import TokenStream, write_shard
@@ -16,6 +15,7 @@ from pgolf.selftest.check import Place
 from pgolf.selftest.exercised import random_tokens
 from pgolf.train.config import TrainConfig
 from pgolf.train.loop import StepReport, train
+from pgolf.train.rank import choose_determinism
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper
 
@@ -52,11 +52,7 @@ class TwinTraining:
         self, keeper: Keeper | None = None, on_step: Callable[[StepReport], None] = lambda _report: None
     ) -> tuple[GPT, dict[str, Tensor], list[float]]:
         """The trained network, its averaged weights, and the loss of every step in nats."""
-        # As in pgolf.train.rank; on CUDA the compiler's own flag has to be set too.
-        if self.place.device.type == "cuda":
-            torch.use_deterministic_algorithms(True)
-        else:
-            torch.set_deterministic_debug_mode("error")
+        choose_determinism(self.place.device, True)
         model = initial_model(self.recipe.model, seed=1).to(self.place.device)
         losses: list[float] = []
 
@@ -76,9 +72,7 @@ class TwinTraining:
                 keeper=keeper,
             )
         finally:
-            if self.place.device.type == "cuda":
-                torch.use_deterministic_algorithms(False)
-            torch.set_deterministic_debug_mode("default")
+            choose_determinism(self.place.device, False)
         return model, trained.state, losses
 
 

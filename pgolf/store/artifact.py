@@ -138,16 +138,17 @@ class Store:
                 raise NotADirectoryError(errno.ENOTDIR, "a link, not a folder", str(folder))
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries if entry.name.endswith(".json") and entry.name[0] != ".")
-            for name in names:
-                yield name.removesuffix(".json"), read_plain(folder / name, follow_links=False)
-        except FileNotFoundError as error:
-            if os.path.lexists(error.filename):  # gone meanwhile, or never there
-                raise StoreError(f"{error.filename} cannot be read: it comes and goes; run again") from None
+        except FileNotFoundError:
+            return
         except OSError as error:
-            raise StoreError(
-                f"{error.filename or folder} cannot be read: {error.strerror}; it says which results need what in the "
-                "store. Make it readable, or remove it and name all folders of results with --results"
-            ) from None
+            raise _unreadable_note(error, folder) from None
+        for name in names:
+            try:
+                yield name.removesuffix(".json"), read_plain(folder / name, follow_links=False)
+            except FileNotFoundError:  # dropped meanwhile
+                continue
+            except OSError as error:
+                raise _unreadable_note(error, folder / name) from None
 
     def is_store(self) -> bool:
         """Whether the folder holds what only a store has, or nothing at all."""
@@ -613,6 +614,13 @@ def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mappi
 
 def _concerns(error: OSError, root: Path) -> bool:
     return isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(root)
+
+
+def _unreadable_note(error: OSError, path: Path) -> StoreError:
+    return StoreError(
+        f"{path} cannot be read: {error.strerror}; it says which results need what in the store. Make it readable, or "
+        "remove it and name all folders of results with --results"
+    )
 
 
 def store_error(error: Exception, root: Path) -> StoreError:

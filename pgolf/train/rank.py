@@ -83,14 +83,19 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
 
 def _choose_arithmetic(device: torch.device, *, deterministic: bool) -> None:
     """The switches of this process; before anything is computed on the device."""
+    choose_determinism(device, deterministic)
+    choose_kernels(device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+
+def choose_determinism(device: torch.device, deterministic: bool) -> None:
+    """Whether torch's operations give the same bits in every run, and those that cannot are errors."""
     if device.type == "cuda":
         if deterministic:
             fix_cublas_workspace()
         torch.use_deterministic_algorithms(deterministic)
     else:  # the same switch, without importing torch's compiler: it takes as long as torch itself, and is not used
         torch.set_deterministic_debug_mode("error" if deterministic else "default")
-    choose_kernels(device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 
 
 def _shared_initial_model(config: ModelConfig, seed: int, ranks: Ranks, device: torch.device) -> GPT:

@@ -657,3 +657,13 @@ def test_a_collection_makes_room_on_a_full_disk(store, filed, tmp_path, monkeypa
     assert folders(store) == {item.path.name for item in filed}
     assert len(written) == 2
     assert len(list(store.notes())) == 1
+
+
+def test_a_note_that_goes_while_they_are_read_hides_none_behind_it(store, filed, tmp_path):
+    for name in ("a", "b"):
+        file_results(store, tmp_path / name, [])
+    notes, found = store.notes(), []
+    found.append(next(notes)[0])
+    first, second, third = sorted(path.stem for path in (store.root / "referring").iterdir())
+    store.drop_note(second)
+    assert [*found, *(name for name, _content in notes)] == [first, third]

@@ -96,9 +96,11 @@ def test_what_ran_beside_is_told_with_its_seconds(tmp_path):
 def test_what_lies_there_and_is_none_of_ours_stops_nobody(tmp_path):
     (tmp_path / "pgolf-0.stage").mkdir()
     (tmp_path / "pgolf-1.stage").symlink_to("/dev/null")
-    for number, text in enumerate(('{"node": 1', '{"node": "x", "since_s": "y", "cores": [0]}', "[[[")):
+    huge = ('{"node": "x", "since_s": 0, "cores": [1e999]}', f'{{"node": "x", "since_s": 1{"0" * 400}, "cores": [0]}}')
+    texts = ('{"node": 1', '{"node": "x", "since_s": "y", "cores": [0]}', "[[[", *huge)
+    for number, text in enumerate(texts):
         (tmp_path / f"pgolf-{number + 2}.stage").write_text(text)
-    holders = [os.open(tmp_path / f"pgolf-{number + 2}.stage", os.O_RDONLY) for number in range(3)]
+    holders = [os.open(tmp_path / f"pgolf-{number + 2}.stage", os.O_RDONLY) for number in range(len(texts))]
     for holder in holders:
         fcntl.flock(holder, fcntl.LOCK_EX)
     with at_work(tmp_path, "train[1]", CORES) as beside, at_work(tmp_path, "mix[2]", ()):

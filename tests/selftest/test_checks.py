@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pgolf.model import kernels
+from pgolf.model import attention, kernels
 from pgolf.quant.hessian import InputHessians
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.systems import pr715, pr792, tiny
@@ -79,6 +79,19 @@ def test_attention_names_the_kernel_of_every_shape_and_keeps_to_its_limit(alone,
     assert not verdict.passed
     assert "without a fused kernel: pr715 training, pr715 window" in verdict.said
     assert not attention_check.judge([numbers, {**numbers, "kernels": {}}]).passed
+
+
+def test_no_suffix_is_asked_for_in_float32_which_the_kernel_of_suffixes_cannot_do(alone, monkeypatch):
+    monkeypatch.setattr(attention_check, "precision_for", on_cuda)
+    asked = []
+
+    def noted(q, k, v):
+        asked.append((q.dtype, q.shape[2] < k.shape[2]))
+        return kernels.causal_attention(q, k, v)
+
+    monkeypatch.setattr(attention, "causal_attention", noted)
+    assert attention_check.judge([attention_check.measure(alone, SIZES)]).passed
+    assert {(torch.bfloat16, True), (torch.bfloat16, False), (torch.float32, False)} == set(asked)
 
 
 def test_attention_that_looks_ahead_fails(alone, monkeypatch):
