@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from pgolf.ranks.group import Ranks
 
+# By whether a check passed; None: skipped or not judged.
+MARKS = {True: "✓", False: "✗", None: "-"}
 Numbers = Mapping[str, Any]  # what a rank measured, as JSON; units in the names
 
 

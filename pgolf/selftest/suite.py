@@ -17,7 +17,7 @@ from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
 from pgolf.run import RunOptions
 from pgolf.selftest import __main__ as rank_program
-from pgolf.selftest.check import Check, Finding, Numbers
+from pgolf.selftest.check import MARKS, Check, Finding, Numbers
 from pgolf.selftest.checks import all_checks
 from pgolf.selftest.published_runs import GPUS
 from pgolf.selftest.selftest_job import Measured, SelftestJob, measured_file
@@ -150,8 +150,7 @@ def judged(check: Check, by_rank: Sequence[Measured]) -> Finding:
 
 def _in_short_line(finding: Finding) -> str:
     """For those who watch; the table says more."""
-    mark = {True: "✓", False: "✗", None: "-"}[finding.passed]
-    return f"{mark} {finding.name}  {finding.wall_s or 0:.1f} s"
+    return f"{MARKS[finding.passed]} {finding.name}  {finding.wall_s or 0:.1f} s"
 
 
 def _unfinished(check: Check) -> Finding:
