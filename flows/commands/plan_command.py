@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.before_stages import clock_notes, lease_notes
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, recipe_of
 from flows.commands.streams import hand_over, show, tell
+from flows.plan_notes import clock_notes, lease_notes
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan

@@ -80,7 +80,7 @@ def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
     arguments = ["plan", *wide_arguments(ran)]
     code = (
         f"import sys; from flows.commands.cli import main; assert main({arguments!r}) == 0; "
-        "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba'})"
+        "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba', 'numpy', 'pyarrow'})"
     )
     shown = in_new_process(code)
     assert "13 of 13 reused" in shown

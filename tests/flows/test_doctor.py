@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import before_stages
-from flows.before_stages import clock_notes, lease_notes
+from flows import plan_notes
 from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
+from flows.plan_notes import clock_notes, lease_notes
 from flows.settings import Setting
 from pgolf.machine.lease import lease
 from pgolf.machine.torch_build import TorchBuild
@@ -96,7 +96,7 @@ def test_who_else_may_use_the_devices_is_said_before_a_training_by_the_clock_and
     (tmp_path / "documents.jsonl").write_text('{"text": "a"}\n')
     assert [note.startswith("PGOLF_LEASES is set") for note in notes()] == [True]
     monkeypatch.delenv("PGOLF_LEASES")
-    monkeypatch.setattr(before_stages, "apart", lambda _folder: "this is a container")
+    monkeypatch.setattr(plan_notes, "apart", lambda _folder: "this is a container")
     assert notes() == []
     assert notes("train.clock_limit_s=5") == ["this is a container"]
 
