@@ -2,7 +2,8 @@
 
 With the name of a benchmark, run only that one, with its own options: it prints its table and writes nothing. With
 --only, measure some, and leave the other sections of the page as they are. A benchmark that cannot run here gets a
-section that says why, and the exit code is 2.
+section that says why, and the exit code is 2. With --file, measure nothing: enter what bench/gpu.sh has measured on a
+GPU, with its device and date.
 """
 
 import argparse
@@ -12,7 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import filed
 from bench.measured import Report
+from pgolf.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
@@ -68,17 +71,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md", help="page to write")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help="measure these alone")
+    parser.add_argument("--file", type=Path, metavar="DIR", help="enter the results of bench/gpu.sh in this folder")
     options = parser.parse_args(argv)
+    before, elsewhere = filed.split(options.out.read_text() if options.out.exists() else HEAD)
+    if options.file:
+        try:
+            elsewhere |= filed.sections_in(options.file)
+        except DataError as error:
+            print(error, file=sys.stderr)
+            return 2
+        options.out.write_text(filed.joined(before, elsewhere))
+        print(f"written: {options.out}", file=sys.stderr)
+        return 0
     sections: dict[str, Report | str] = {}
     if options.only and options.out.exists():
-        sections |= sections_of(options.out.read_text())
+        sections |= sections_of(before)
     measured = options.only or BENCHMARKS
     for name in measured:
         print(f"bench.{name} …", file=sys.stderr, flush=True)
         section = sections[name] = section_of(name)
         print(section.to_text() if isinstance(section, Report) else section, flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page([sections[name] for name in BENCHMARKS if name in sections]))
+    measured_here = page([sections[name] for name in BENCHMARKS if name in sections])
+    options.out.write_text(filed.joined(measured_here, elsewhere))
     print(f"written: {options.out}", file=sys.stderr)
     return 0 if all(isinstance(sections[name], Report) for name in measured) else 2
 

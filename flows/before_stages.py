@@ -1,12 +1,11 @@
 """A run before its first stage: names resolved, the graph planned, nothing against it, the headline noted."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from flows.plan_notes import clock_notes, lease_notes
 from pgolf.errors import StoreError
-from pgolf.machine.lease_place import SETTING, apart
 from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import Node, left_out, pipeline
 from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
@@ -16,8 +15,7 @@ from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from pgolf.train.config import TrainStageConfig
-from tasks.place import Place, lease_dir
+from tasks.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +70,4 @@ def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, eval
     pinned.refuse_unasked()
     reused = [step.artifact.record for step in steps if step.node.stage is SCORE and step.artifact is not None]
     declare(recipe, place.results, scored_utc=[record.started_utc for record in reused])
-    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps)))
-
-
-def lease_notes(steps: Sequence[Step]) -> Iterator[str]:
-    """What a person should know of who else may use the devices: the setting in force; and before a training that stops
-    by the clock, whether there are jobs that cannot see its lease and would slow it.
-    """
-    todo = [step.node.config for step in steps if step.action != "reuse"]
-    folder = lease_dir()
-    if todo and os.environ.get(SETTING):
-        yield f"{SETTING} is set: devices are leased in {folder}, and only among jobs that have set it to the same"
-    elif any(isinstance(config, TrainStageConfig) and config.train.clock_limit_s is not None for config in todo):
-        yield from filter(None, [apart(folder)])
+    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps)))

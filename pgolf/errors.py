@@ -10,11 +10,13 @@ PgolfError
 │       └── DownloadFailed      the connection failed; it may not the next time
 ├── TrainingError         training cannot start or continue
 │   └── NonFiniteLoss     the loss became NaN or infinite (names the step)
+├── RanksDiffer           the ranks of a training hold different weights; it may not happen again
 ├── QuantizationError     weights or Hessians cannot be quantized
 ├── BudgetExceeded        even the smallest artifact is over the byte budget
 ├── ArtifactError         a packed model file cannot be decoded
 ├── StoreError            the artifact store cannot be read or written
 │   ├── StoreFull         no space left; nothing half-written remains
+│   ├── StoreUnreadable   what is there cannot be read, which is no damage
 │   └── StoreUnreachable  the service of an object store failed; it may not the next time
 ├── Stopped               the run was told to stop before this stage finished
 ├── UndeclaredRead        a stage read what its key does not name
@@ -100,6 +102,13 @@ class NonFiniteLoss(TrainingError):
     """The training loss became NaN or infinite."""
 
 
+class RanksDiffer(PgolfError):
+    """The ranks of a training hold different weights; the message names the tensor and the ranks."""
+
+    exit_code = 1
+    may_pass = True
+
+
 class QuantizationError(PgolfError):
     """Weights or Hessians cannot be quantized."""
 
@@ -122,6 +131,10 @@ class StoreError(PgolfError):
 
 class StoreFull(StoreError):
     """No space left on the store's device; nothing half-written remains."""
+
+
+class StoreUnreadable(StoreError):
+    """Something in the store is there and cannot be read: it is neither used nor called damaged."""
 
 
 class StoreUnreachable(StoreError):

@@ -29,10 +29,14 @@ def ignore_progress(_progress: Progress) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Devices leased to a stage. descriptors: their open lock files, which the subprocess inherits."""
+    """Devices leased to a stage. descriptors: their open lock files, which the subprocess inherits.
+
+    cores: those on which a subprocess may run; None: as the thread that starts it.
+    """
 
     devices: tuple[str, ...]
     descriptors: tuple[int, ...] = ()
+    cores: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

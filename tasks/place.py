@@ -79,6 +79,27 @@ class Place(BaseModel):
         return fields
 
     @model_validator(mode="after")
+    def _names_are_text(self) -> Self:
+        """Jobs and records name what lies in these folders as JSON, which holds text alone."""
+        for option in ("store", "results", "data"):
+            if (path := getattr(self, option)) is not None and not _is_text(path):
+                raise ValueError(
+                    f"--{option} {str(path)!r} has a name that is not UTF-8, and jobs name it as text; rename that "
+                    "folder, or choose another"
+                )
+        return self
+
+    def unfit_for_prefect(self) -> str | None:
+        """The path that Prefect could not hand to its flow, which it does as JSON, and what to do; None without one."""
+        for path in (self.documents, self.tokenizer, *self.checkpoints.values()):
+            if path is not None and not _is_text(path):
+                return (
+                    f"{path} has a name that is not UTF-8, and Prefect hands it on as text; rename it, or add "
+                    "--no-prefect to the run"
+                )
+        return None
+
+    @model_validator(mode="after")
     def _names_are_short(self) -> Self:
         """No file system could look such a path up, whatever it is for."""
         options = ("store", "results", "documents", "tokenizer", "data")
@@ -125,6 +146,14 @@ class Place(BaseModel):
             lease_dir=lease_dir(),
             checkpoint_every_s=self.checkpoint_every_s,
         )
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def lease_dir() -> Path:

@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from flows.settings import use_passive_openmp
 from tests.data_folder import write_tokenizer
+from tests.fake_driver import Machine
 from tests.template import starting
 
 # Going through all that is imported and collected here again and again is a fifth of the work of importing it.
@@ -46,6 +47,10 @@ FIRST = (
     "submission/test_bundle.py",
     "train/test_resume.py",
     "flows/test_deploy.py",
+    "bench/test_fuzz.py",
+    "fake_gpu/test_training.py",
+    "fake_gpu/test_compiled.py",
+    "flows/test_refused_settings.py",
     "eval/test_ranks.py",
     "mix/test_one_definition.py",
     "flows/test_cli.py",
@@ -66,6 +71,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     assert all(path.is_file() for path in place)
     items.sort(key=lambda item: place.get(item.path, len(place)))
     gc.freeze()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """Says which GPUs the driver of this process lists; at first none."""
+    machine = Machine(monkeypatch)
+    machine(0)
+    yield machine
+    machine.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

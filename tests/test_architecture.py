@@ -23,8 +23,8 @@ LAYERS = ("pgolf", "tasks", "flows")  # each may import itself and those before 
 
 # The rooms of pgolf, from the roof to the cellar: each may import itself and those below it, never back.
 ROOMS = (
-    *("pipeline", "submission", "recipes", "report", "mix", "counts", "eval", "pack", "quant", "train", "model"),
-    *("corpus", "tables", "stats", "ranks", "store", "machine", "identity"),
+    *("pipeline", "submission", "selftest", "recipes", "report", "mix", "counts", "eval", "pack", "quant", "train"),
+    *("model", "corpus", "tables", "stats", "ranks", "store", "machine", "identity"),
 )
 GROUND = ("errors", "config", "run", "budget")  # the modules of pgolf itself, below all rooms
 ROOM_RULE = f"{' → '.join(ROOMS)} → {', '.join(GROUND)}, never back"
@@ -46,7 +46,7 @@ TORCH_AT_THE_TOP = ("pgolf.machine.launch", "pgolf.submission.standalone")
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
 # that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.
 STORE_FOR_STAGES = ("durable", "plain_file", "scratch")
-ABOVE_STAGES = ("pipeline", "submission", "recipes", "report")
+ABOVE_STAGES = ("pipeline", "submission", "selftest", "recipes", "report")
 # Lazy exports; the entry module of a stage that has to run; the command that is asked for, beside it in its folder.
 IMPORTS_BY_CALL = ("pgolf", "pgolf.store.artifact", "flows.commands.cli")
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars", "expanduser"}

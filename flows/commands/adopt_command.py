@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import sys
 
 from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
+from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan
@@ -36,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
     store, memo = place.open_store(), place.memo()
-    with store.using(f"pgolf adopt {recipe.name}", _say, make=False):
+    with store.using(f"pgolf adopt {recipe.name}", tell, make=False):
         pinned = pin(recipe.fetch, store, place.sources())
         pinned.refuse_unasked()
         recipe = pinned.of(recipe)
@@ -58,17 +58,13 @@ def execute(arguments: argparse.Namespace) -> int:
                 parents = {parent: known[parent] for parent in node.parents}
                 adopted.append(adopt(node, parents, store, memo, why=arguments.why, source=arguments.source))
     if arguments.json:
-        print(
+        hand_over(
             json.dumps([item.record.model_dump(mode="json", include={"node", "adopted"}) for item in adopted], indent=2)
         )
         return 0
     for item in adopted:
         assert item.record.adopted is not None
-        print(f"✓ {item.record.node:<16} {item.record.adopted.source} → {item.path.name}")
+        show(f"✓ {item.record.node:<16} {item.record.adopted.source} → {item.path.name}")
     if not adopted:
-        print("everything named is up to date; nothing to adopt")
+        show("everything named is up to date; nothing to adopt")
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from flows.commands.arguments import add_json, add_recipe, given_path, recipe_of
+from flows.commands.streams import hand_over, show
 from pgolf.errors import ConfigError
 from pgolf.submission.bundle import bundle
 
@@ -37,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     os.replace(unfinished, out)
     budget = recipe.compress.budget_bytes
     if arguments.json:
-        print(json.dumps({"path": str(out), "code_bytes": len(script), "budget_bytes": budget}))
+        hand_over(json.dumps({"path": str(out), "code_bytes": len(script), "budget_bytes": budget}))
     else:
-        print(f"{out}  {len(script):,} B of code, {budget - len(script):,} B of {budget:,} left for the model")
+        show(f"{out}  {len(script):,} B of code, {budget - len(script):,} B of {budget:,} left for the model")
     return 0

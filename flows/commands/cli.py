@@ -5,15 +5,25 @@ Only the module of the command that is asked for is imported; those that run no 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, NoReturn, Protocol, cast
 
-from flows.commands.streams import close_outputs, output_failed, show_plainly, tell, tell_of_output
-from pgolf.errors import PgolfError
-from pgolf.machine.lack import lack_of
+from flows.commands.streams import (
+    close_outputs,
+    open_missing,
+    output_failed,
+    shortened,
+    show,
+    show_plainly,
+    tell,
+    tell_of_output,
+)
+from pgolf.errors import PgolfError, StoreFull, StoreUnreadable
+from pgolf.machine.lack import lack_behind, lack_of
 
 # What `pgolf --help` says of each; the command itself is flows/commands/NAME_command.py.
 COMMANDS = {
@@ -36,6 +46,7 @@ COMMANDS = {
     "export": "write the files of a finished seed and count them on disk",
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",
+    "selftest": "prove on this machine that its devices compute what they should, with numbers",
     "doctor": "check this node: server, versions, GPUs, store, space, data, clock",
 }
 
@@ -82,6 +93,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    open_missing()
     show_plainly()
     folders: list[Path] = []
     try:
@@ -90,13 +102,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit(close_outputs(asked.code if isinstance(asked.code, int) else 0))
     except PgolfError as error:
         tell(f"{type(error).__name__}: {error}")
-        lack = lack_of(error.__cause__) if error.__cause__ is not None else None
-        if lack is not None and lack not in str(error):
+        lack = lack_of(error.__cause__, folders) if error.__cause__ is not None else None
+        if lack is not None and lack not in str(error) and not isinstance(error, StoreFull | StoreUnreadable):
             tell(f"  {lack}")
         exit_code = error.exit_code
-    except KeyboardInterrupt:
-        tell("interrupted; finished stages are kept and will be reused")
-        exit_code = 130
+    except KeyboardInterrupt as interrupt:
+        lack = lack_behind(interrupt)
+        tell(f"MachineError: {lack}" if lack else "interrupted; finished stages are kept and will be reused")
+        exit_code = 2 if lack else 130
     except BrokenPipeError:
         exit_code = 0  # the reader (head, less) has gone
     except Exception as error:
@@ -106,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tell(f"MachineError: {lack}")
             exit_code = 2
         elif isinstance(error, OSError):
-            tell(f"{type(error).__name__}: {error.filename or ''} {error.strerror or error}".strip())
+            tell(_said(error, argv or sys.argv[1:], folders))
             exit_code = 2
         else:
             raise
@@ -120,7 +133,7 @@ def _run(words: Sequence[str], folders: list[Path]) -> int:
     if arguments.version:
         from importlib import metadata
 
-        print(f"pgolf {metadata.version('pgolf')}")
+        show(f"pgolf {metadata.version('pgolf')}")
         return 0
     if arguments.command is None:
         top.print_help()
@@ -131,8 +144,20 @@ def _run(words: Sequence[str], folders: list[Path]) -> int:
     return exit_code
 
 
+def _said(error: OSError, words: Sequence[str], folders: Sequence[Path]) -> str:
+    """What failed, on which file, or else in doing what."""
+    said = f"{type(error).__name__}: "
+    if error.filename is not None:
+        return f"{said}{shortened(os.fsdecode(error.filename), 300)}: {error.strerror or error}"
+    where = shortened(", ".join(map(str, folders)), 300)
+    return f"{said}{error.strerror or error}, in `pgolf {words[0] if words else ''}`{f' with {where}' if where else ''}"
+
+
 class _Parser(argparse.ArgumentParser):
-    """As argparse's, but an error of its output is not passed over."""
+    """As argparse's, but an error of its output is not passed over, and what was typed is repeated in part only."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(message, PgolfError.most_characters))
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         if message:

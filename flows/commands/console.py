@@ -3,15 +3,18 @@
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment
 
+from flows.commands.streams import plain, shortened
 from flows.commands.summary import short, span, summary
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.pace import left_s
@@ -19,9 +22,18 @@ from pgolf.run import Progress
 from pgolf.store.artifact import Artifact
 
 LINE_EVERY_S = 10.0
+MOST_CHARACTERS = 2000
 
 
-class _Stderr(RichConsole):
+class PlainConsole(RichConsole):
+    """As rich's, but what others have written moves no cursor: control characters in it are spelled out."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+
+class _Stderr(PlainConsole):
     """rich's own ends the process where nobody reads, and takes standard output with it."""
 
     def on_broken_pipe(self) -> None:
@@ -60,7 +72,7 @@ class Console:
     def say(self, text: str) -> None:
         """One plain line."""
         with suppress(OSError):  # nobody reads, or the disk that it goes to is full: no reason to end a run
-            self._rich.print(text, markup=False)
+            self._rich.print(shortened(text, MOST_CHARACTERS), markup=False)
 
     def waiting(self, node: Node, what: str) -> None:
         """Say what we wait for."""

@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import http.client
 import json
 import time
 import urllib.error
@@ -12,11 +13,12 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flows.commands.arguments import add_json, add_set, add_store, given_path, store_place
-from flows.settings import Setting, auth_string, prefect_home, refuse_unwritable_home, server
-from pgolf.errors import PgolfError
+from flows.commands.streams import hand_over, show
+from flows.settings import Setting, auth_string, prefect_home, refuse_unwritable_home, server, without_secrets
+from pgolf.errors import ConfigError, LeaseError, PgolfError
 from pgolf.identity.loopback import is_loopback
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.node_checks import (
@@ -39,6 +41,7 @@ from tasks.place import Place, lease_dir
 
 MARKS = {True: "✓", False: "✗", None: "-"}
 ROOT = Path(__file__).resolve().parents[2]
+_MOST_BYTES = 1 << 20  # of a server's answer
 
 
 EXAMPLES = """examples:
@@ -65,13 +68,13 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print one line per check; returns 1 if there is a finding."""
     checks = list(all_checks(arguments))
     if arguments.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+        hand_over(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            print(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}")
+            show(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}")
             if check.remedy:
-                print(f"  {'':<{width}}  → {check.remedy}")
+                show(f"  {'':<{width}}  → {check.remedy}")
     return int(any(check.ok is False for check in checks))
 
 
@@ -84,10 +87,10 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     recipe = _recipe(arguments)
     yield check_python()
     yield check_versions(ROOT / "constraints.txt")
-    found, ahead_s = check_server(server(), auth_string())
+    found, ahead_s = check_configured_server()
     yield found
     yield check_prefect_home()
-    yield from check_gpus(lease_dir())
+    yield from check_gpus_and_leases()
     yield check_store(place.store, option)
     if place.remote is not None:
         yield check_object_store(place.remote)
@@ -96,6 +99,8 @@ def all_checks(arguments: argparse.Namespace) -> Iterator[Check]:
     else:
         yield from _recipe_checks(recipe, place, option)
     yield check_clock([place.store, ROOT], ahead_s)
+    said = "what these devices compute, and how fast, is not looked at here"
+    yield Check("selftest", None, said, "before the first run: `pgolf selftest` (3 minutes on a GPU)")
 
 
 def _recipe_checks(recipe: Recipe, place: Place, option: str) -> Iterator[Check]:
@@ -142,6 +147,24 @@ def check_prefect_home() -> Check:
     return Check("prefect", True, f"keeps its database in {prefect_home()}")
 
 
+def check_configured_server() -> tuple[Check, float | None]:
+    """As `check_server`, of what is configured."""
+    try:
+        return check_server(server(), auth_string())
+    except ConfigError as error:
+        return Check("server", False, str(error), "do what it says, then run this again"), None
+
+
+def check_gpus_and_leases() -> Iterator[Check]:
+    """As `check_gpus`, where this machine's devices are leased."""
+    try:
+        folder = lease_dir()
+    except LeaseError as error:
+        yield Check("leases", False, str(error), "do what it says, then run this again")
+    else:
+        yield from check_gpus(folder)
+
+
 def check_server(configured: Setting | None, password: Setting | None) -> tuple[Check, float | None]:
     """Whether the Prefect server answers, with which version, and whether strangers can use it.
 
@@ -152,26 +175,28 @@ def check_server(configured: Setting | None, password: Setting | None) -> tuple[
             "for deployments: `prefect server start --host 127.0.0.1` and PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
         return Check("server", None, "PREFECT_API_URL is not set: runs use a server of their own", remedy), None
-    url, auth = configured.value, password.value if password else None
-    named = f"{url} ({configured.source})"
-    request = urllib.request.Request(f"{url}/admin/version")
-    if auth:
-        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
+    url, named = urlsplit(configured.value), str(configured)
+    auth, host = password.value if password else None, url.netloc.rpartition("@")[2]
+    if auth is None and url.username is not None:
+        auth = f"{unquote(url.username)}:{unquote(url.password or '')}"
     try:
+        request = urllib.request.Request(f"{url.scheme}://{host}{url.path}/admin/version")
+        if auth:
+            request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
         with urllib.request.urlopen(request, timeout=10) as answer:
-            version, date = json.loads(answer.read()), answer.headers.get("Date")
+            version, date = json.loads(answer.read(_MOST_BYTES)), answer.headers.get("Date")
+        ahead_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
     except urllib.error.HTTPError as error:
         remedy = "set PREFECT_API_AUTH_STRING to its user:password" if error.code in (401, 403) else "correct the URL"
         return Check("server", False, f"{named} answers {error.code}", remedy), None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+        reason = without_secrets(str(getattr(error, "reason", error)) or type(error).__name__)
         return Check("server", False, f"{named}: {reason}", f"start it, or correct {configured.source}"), None
-    ahead_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
     said = f"{named} answers, Prefect {version}"
     installed = _installed("prefect")
     if installed != version:
         return Check("server", False, f"{said}; here {installed}", "install the same version on both"), ahead_s
-    if not auth and not is_loopback(urlsplit(url).hostname or ""):
+    if not auth and not is_loopback(url.hostname or ""):
         remedy = "set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING here, or bind it to 127.0.0.1"
         return Check(
             "server", False, f"{said}, to anybody who reaches it: whoever does can run code here", remedy

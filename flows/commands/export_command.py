@@ -4,6 +4,7 @@ import argparse
 import json
 
 from flows.commands.arguments import add_json, add_places, add_recipe, given_path, place_of, recipe_of
+from flows.commands.streams import show
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan
@@ -49,11 +50,11 @@ def execute(arguments: argparse.Namespace) -> int:
     verdict = f"{left_bytes:,} under" if exported.fits_budget else f"{-left_bytes:,} OVER"
     if arguments.json:
         fields = ("code_bytes", "artifact_bytes", "total_bytes", "budget_bytes", "fits_budget")
-        print(
+        show(
             json.dumps({"folder": str(exported.folder)} | {name: getattr(exported, name) for name in fields}, indent=2)
         )
     else:
-        print(
+        show(
             f"{exported.folder}\n"
             f"  train_gpt.py {exported.code_bytes:>12,} B\n"
             f"  model.pgolf  {exported.artifact_bytes:>12,} B\n"

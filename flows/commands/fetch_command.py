@@ -1,10 +1,10 @@
 """`pgolf fetch`: download the published data set."""
 
 import argparse
-import sys
 
 from flows.commands.arguments import add_json, add_set, add_store, store_place
 from flows.commands.single_output import build_output
+from flows.commands.streams import tell
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.pipeline.graph import Sources, data_node
 from pgolf.pipeline.revisions import pin
@@ -32,5 +32,5 @@ def execute(arguments: argparse.Namespace) -> int:
     pinned = pin(config, store_place(arguments).open_store())
     pinned.refuse_unasked()
     for text in pinned.notes():
-        print(text, file=sys.stderr)
+        tell(text)
     return build_output(data_node(pinned.config or config, Sources()), arguments)

@@ -4,6 +4,7 @@ import argparse
 import json
 
 from flows.commands.arguments import add_json, add_results
+from flows.commands.streams import hand_over, show
 from pgolf.errors import ResultsError
 from pgolf.report.folder import draw_run
 from pgolf.tables.parquet import read
@@ -37,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
         folder = draw_run(arguments.results, read(arguments.results, SCORES, {"run_key": key}), again=True)
         report[key] = None if folder is None else str(folder)
         if not arguments.json:
-            print(f"{key}: {folder or 'nothing to draw, no setting of its grid varies'}")
+            show(f"{key}: {folder or 'nothing to draw, no setting of its grid varies'}")
     if arguments.json:
-        print(json.dumps(report, indent=2))
+        hand_over(json.dumps(report, indent=2))
     return 0

@@ -7,14 +7,15 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flows.commands.arguments import add_json, add_store, given_path, store_place, terminal_width
+from flows.commands.streams import hand_over, shortened, show, tell
 from flows.commands.summary import span
-from pgolf.errors import ConfigError, StoreError
+from pgolf.errors import ConfigError, StoreError, StoreFull
 from pgolf.pipeline.chosen import CHEAP, DEAR, Chosen, choose, share_taken
 from pgolf.pipeline.referring import Referring, ask_results, remember, ways_to_say
 from pgolf.pipeline.status import forget_the_gone
@@ -34,6 +35,7 @@ EXAMPLES = """examples:
   pgolf gc --empty-bin                             for good
   pgolf gc --forget old/results                    results that are gone: give up what they named
 """
+MOST_HOST_CHARACTERS = 80
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -107,8 +109,10 @@ class _Collection:
     def __init__(self, arguments: argparse.Namespace, place: Place) -> None:
         self._arguments, self._place = arguments, place
         self._store = place.open_store()
-        if not self._store.root.is_dir() and place.remote is None:
-            raise StoreError(f"there is no store at {self._store.root}; name it with --store")
+        if place.remote is None and not self._store.is_store():
+            raise StoreError(
+                f"there is no store at {self._store.root}: it holds no output and no index of one; name it with --store"
+            )
         self._kinds = {*CHEAP, *kinds_of(arguments.what)}
         self._older_than_s = None if arguments.older_than is None else age_s_of(arguments.older_than)
 
@@ -124,11 +128,11 @@ class _Collection:
             found, referring, _ = self._look()
             self._refuse_most(found)
             if found.goes:
-                self._show(found, referring, batch=None, to=sys.stderr)
+                self._show(found, referring, batch=None, say=tell)
                 if not _agreed("delete this for good" if arguments.now else "move this to the bin"):
                     return 1
             shown = {(item.name, item.is_shared) for item in found.goes}
-        with store.alone("pgolf gc --delete", _say):
+        with store.alone("pgolf gc --delete", tell):
             # Looked for anew: what was shown to a person was found without the lock.
             found, referring, forget = self._look()
             if shown is not None:
@@ -136,13 +140,19 @@ class _Collection:
                 found = Chosen(seen, found.stays)
             self._refuse_most(found)
             refuse_while_building(store)
-            remember(store, referring, forget)
+            try:
+                remember(store, referring, forget)
+                is_remembered = True
+            except StoreFull:  # what goes makes room; what would be noted names nothing of it
+                is_remembered = False
             store.bin.remove_gone()
             batch = None
             if arguments.now:
                 delete(store, found.goes)
             else:
                 batch = put_aside(store, found.goes)
+            if not is_remembered:
+                remember(store, referring, forget)
             forget_the_gone(store.root)
         self._show(found, referring, batch=batch)
         return 0
@@ -152,7 +162,7 @@ class _Collection:
         store, found = self._store, False
         back: list[str] = []
         taken: list[str] = []
-        with store.alone("pgolf gc --restore", _say):
+        with store.alone("pgolf gc --restore", tell):
             bins: list[tuple[Any, Any]] = [(store.bin, batch) for batch in store.bin.batches()]
             if isinstance(store, SharedStore):
                 bins += [(store.remote_bin, batch) for batch in store.remote_bin.batches()]
@@ -172,13 +182,13 @@ class _Collection:
         if name and not found:
             raise ConfigError(f"--restore {name}: the bin has no such batch or folder; it has {_listed(names)}")
         if self._arguments.json:
-            print(json.dumps({"restored": back, "kept_in_bin": taken}, indent=2))
+            hand_over(json.dumps({"restored": back, "kept_in_bin": taken}, indent=2))
             return 0
         for item in back:
-            print(f"restored  {item}")
+            show(f"restored  {item}")
         for item in taken:
-            print(f"stays in the bin  {item}: it is in the store again, or was never whole here")
-        print(f"{len(back)} restored" if back or taken else "the bin is empty")
+            show(f"stays in the bin  {item}: it is in the store again, or was never whole here")
+        show(f"{len(back)} restored" if back or taken else "the bin is empty")
         return 0
 
     def empty_bin(self) -> int:
@@ -188,7 +198,7 @@ class _Collection:
             folders, size_bytes = self._in_bin()
             if folders and not _agreed(f"remove {folders:,} folders, {size_bytes:,} bytes, for good"):
                 return 1
-        with store.alone("pgolf gc --empty-bin", _say):
+        with store.alone("pgolf gc --empty-bin", tell):
             before = self._in_bin()
             store.bin.remove_gone()
             for batch in store.bin.batches():
@@ -201,9 +211,9 @@ class _Collection:
             after = self._in_bin()
         removed = {"folders": before[0] - after[0], "size_bytes": before[1] - after[1]}
         if self._arguments.json:
-            print(json.dumps({"removed": removed, "bin": _bin_data(*after)}, indent=2))
+            hand_over(json.dumps({"removed": removed, "bin": _bin_data(*after)}, indent=2))
         else:
-            print(f"removed for good: {removed['folders']:,} folders, {removed['size_bytes']:,} bytes")
+            show(f"removed for good: {removed['folders']:,} folders, {removed['size_bytes']:,} bytes")
         return 0
 
     def _look(self) -> tuple[Chosen, list[Referring], list[str]]:
@@ -234,7 +244,7 @@ class _Collection:
             )
             if arguments.delete:
                 raise ConfigError(f"{said}; name every folder of results with --results, which may be repeated")
-            _say(f"{said}; name the others with --results")
+            tell(f"{said}; name the others with --results")
         kept = {output for item in referring for output in item.outputs}
         found = garbage(store, kept)
         return choose(found, self._kinds, older_than_s=self._older_than_s, now_s=time.time()), referring, forget
@@ -265,12 +275,19 @@ class _Collection:
                 folders, size_bytes = folders + len(batch.sizes), size_bytes + batch.size_bytes
         return folders, size_bytes
 
-    def _show(self, found: Chosen, referring: Sequence[Referring], *, batch: str | None, to: Any = None) -> None:
+    def _show(
+        self,
+        found: Chosen,
+        referring: Sequence[Referring],
+        *,
+        batch: str | None,
+        say: Callable[[str], None] = show,
+    ) -> None:
         """The report: as JSON, or as a table for people."""
-        deleted, price = self._arguments.delete and to is None, self._arguments.price_per_hour
+        deleted, price = self._arguments.delete and say is not tell, self._arguments.price_per_hour
         in_bin = self._in_bin()
-        if self._arguments.json and to is None:
-            print(
+        if self._arguments.json and say is not tell:
+            hand_over(
                 json.dumps(
                     {
                         "deleted": deleted,
@@ -298,9 +315,9 @@ class _Collection:
         items += [(item, "stays") for item in found.stays]
         if items:
             sheets = _sheets(items, price, shared=self._place.remote is not None)
-            print("\n".join(to_text(sheet, width) for sheet in sheets), file=to)
+            say("\n".join(to_text(sheet, width) for sheet in sheets))
         for text in self._sentences(found, referring, deleted, batch, in_bin):
-            print(_wrapped(text, width) if width else text, file=to)
+            say(_wrapped(text, width) if width else text)
 
     def _sentences(
         self, found: Chosen, referring: Sequence[Referring], deleted: bool, batch: str | None, in_bin: tuple[int, int]
@@ -308,7 +325,8 @@ class _Collection:
         price = self._arguments.price_per_hour
         said = []
         for item in referring:
-            where = "" if item.path is not None else f" on {item.note.host}, as noted {item.note.noted_utc[:10]}"
+            host = shortened(item.note.host, MOST_HOST_CHARACTERS)
+            where = "" if item.path is not None else f" on {host}, as noted {item.note.noted_utc[:10]}"
             said.append(f"results {item.path or item.note.path}{where}: {len(item.outputs):,} outputs in use")
         if self._place.remote is not None:
             here, shared = ([item for item in found.goes if item.is_shared is there] for there in (False, True))
@@ -361,15 +379,11 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def _agreed(what: str) -> bool:
-    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
+    tell(f"{what}? [y/N] ", end="")
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
-    print("nothing was deleted", file=sys.stderr)
+    tell("nothing was deleted")
     return False
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _listed(names: Sequence[str]) -> str:

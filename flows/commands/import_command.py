@@ -2,11 +2,11 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
 from flows.commands.arguments import add_checkpoint_steps, add_json, add_set, add_store, given_path, steps_by_seed
 from flows.commands.single_output import build_output
+from flows.commands.streams import tell
 from pgolf.pipeline.graph import Sources, import_node
 from pgolf.recipes.overrides import apply_overrides, validated
 from pgolf.recipes.recipe import Recipe
@@ -41,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
         checkpoint_steps=steps_by_seed(arguments.checkpoint_steps, recipe),
     )
     exit_code = build_output(import_node(recipe, seed, sources), arguments)
-    print(f"go on with: pgolf {shlex.join(run_with(arguments, recipe.name, seed))}", file=sys.stderr)
+    tell(f"go on with: pgolf {shlex.join(run_with(arguments, recipe.name, seed))}")
     return exit_code
 
 

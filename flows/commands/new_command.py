@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from flows.commands.arguments import add_set, given_path
+from flows.commands.streams import show
 from pgolf.errors import ConfigError
 from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe_file import find_recipe, recipe_from_file
@@ -45,5 +46,5 @@ def execute(arguments: argparse.Namespace) -> int:
     except ConfigError:
         file.unlink()
         raise
-    print(f"{file}: {found.name}, from {base.name}; `pgolf plan {file}` shows what it would run")
+    show(f"{file}: {found.name}, from {base.name}; `pgolf plan {file}` shows what it would run")
     return 0

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.before_stages import lease_notes
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, recipe_of
+from flows.commands.streams import hand_over, show, tell
+from flows.plan_notes import clock_notes, lease_notes
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
@@ -56,14 +57,16 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = pinned.of(recipe)
     nodes = pipeline(recipe, place.sources(), run)
     steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
-    for text in (*pinned.notes(), *left_out(nodes), *lease_notes(steps)):
-        print(text, file=sys.stderr)
+    with_prefect = filter(None, [place.unfit_for_prefect()])
+    notes = (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps), *with_prefect)
+    for text in notes:
+        tell(text)
     refused = refusals(recipe, steps, run, store=place.store, results=place.results)
     if store.root.is_dir():
         store.save_memo()
         memo.save()
     if arguments.json:
-        print(json.dumps(plan_data(recipe.name, steps, run, price) | {"refused": list(refused)}, indent=2))
+        hand_over(json.dumps(plan_data(recipe.name, steps, run, price) | {"refused": list(refused)}, indent=2))
     else:
         print_steps(steps, run, price)
         for reason in refused:
@@ -150,7 +153,7 @@ def _print(line: str) -> None:
         columns = max(40, shutil.get_terminal_size().columns)
         # Runs of spaces keep the columns together; only the width is at stake here.
         line = textwrap.fill(line, columns, subsequent_indent="    ", break_on_hyphens=False, drop_whitespace=True)
-    print(line)
+    show(line)
 
 
 def _sentences(totals: Totals, price_per_hour: float | None) -> list[str]:

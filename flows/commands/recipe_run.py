@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 
@@ -17,15 +16,17 @@ from flows.commands.arguments import (
     terminal_width,
 )
 from flows.commands.console import Console
+from flows.commands.streams import hand_over, show, tell
 from flows.settings import (
     SETTINGS,
     STARTUP,
     apply_settings,
     prefect_home,
-    refuse_unwritable_home,
+    refuse_unusable_settings,
     server,
     server_configured,
     use_passive_openmp,
+    without_secrets,
 )
 from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
@@ -61,12 +62,13 @@ def run_recipe(
     use_passive_openmp()
     refuse_large_grid(recipe, arguments.max_points)
     place = place_of(arguments, recipe)
+    has_server = not arguments.no_prefect and server_configured()
     store, memo = place.open_store(), place.memo()
     what = f"pgolf {arguments.command} {recipe.name}"
-    with run_ready(recipe, place, store, memo, what=what, say=_say, evaluation_only=evaluation_only) as ready:
+    with run_ready(recipe, place, store, memo, what=what, say=tell, evaluation_only=evaluation_only) as ready:
         recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
         reasons = reasons_of(steps)
-        in_prefect = not arguments.no_prefect and (server_configured() or bool(reasons))
+        in_prefect = not arguments.no_prefect and (has_server or bool(reasons))
         with ended_by_sigterm(), Console(reasons) as console:
             ledger = Ledger(console)
             for text in (*said, *ready.notes):
@@ -75,7 +77,6 @@ def run_recipe(
                 f"{recipe.name}: {len(steps) - len(reasons)} of {len(steps)} stages reused, {len(reasons)} to look at"
             )
             if in_prefect:
-                refuse_unwritable_home()
                 artifacts = _run_in_prefect(recipe, place, ledger, arguments.max_points, evaluation_only)
             elif reasons or place.remote is not None:  # what is reused may have to be fetched first
                 artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
@@ -90,7 +91,10 @@ def run_recipe(
             if not in_prefect:  # there the flow itself has filed them
                 outcome.file(place.results)
                 outcome.draw(place.results)
-            print(json.dumps(outcome.data(), indent=2) if arguments.json else outcome.text(terminal_width()))
+            if arguments.json:
+                hand_over(json.dumps(outcome.data(), indent=2))
+            else:
+                show(outcome.text(terminal_width()))
             _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()
 
@@ -98,7 +102,10 @@ def run_recipe(
 def _run_in_prefect(
     recipe: Recipe, place: Place, ledger: Ledger, max_points: int, evaluation_only: bool
 ) -> dict[str, Artifact]:
+    if why := place.unfit_for_prefect():
+        raise ConfigError(why)
     apply_settings(quiet=True)
+    refuse_unusable_settings()
     if not server_configured():
         end_server_with_us()
     from flows.dead_runs import watch_heartbeats
@@ -125,15 +132,11 @@ def _run_in_prefect(
         configured = server()
         if "Failed to reach API" not in str(error) or configured is None:
             raise
-        raise ConfigError(f"{error}; start that server, or unset {configured.source}") from None
+        raise ConfigError(f"{without_secrets(str(error))}; start that server, or unset {configured.source}") from None
     finally:
         LISTENER.reset(token)
         ASKED.reset(asked)
     return {name: ref.artifact() for name, ref in refs.items()}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _say_share(console: Console, stages_s: float, wall_s: float, in_prefect: bool) -> None:

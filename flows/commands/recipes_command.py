@@ -4,6 +4,7 @@ import argparse
 import json
 
 from flows.commands.arguments import add_json
+from flows.commands.streams import hand_over, show
 from pgolf.model.parameter_count import parameter_count
 from pgolf.recipes.catalog import RECIPES
 from pgolf.recipes.recipe import STAGES, Recipe
@@ -20,13 +21,13 @@ def execute(arguments: argparse.Namespace) -> int:
     """List the recipes."""
     listed = [make() for make in RECIPES.values()]
     if arguments.json:
-        print(json.dumps([recipe_data(recipe) for recipe in listed], indent=2))
+        hand_over(json.dumps([recipe_data(recipe) for recipe in listed], indent=2))
         return 0
     width = max(len(recipe.name) for recipe in listed)
     seeds_width = max(len(_seeds(recipe)) for recipe in listed)
     for recipe in listed:
         parameters = f"{parameter_count(recipe.model):,} parameters"
-        print(f"{recipe.name:<{width}}  {parameters:>21}  {_seeds(recipe):<{seeds_width}}  {recipe.description}")
+        show(f"{recipe.name:<{width}}  {parameters:>21}  {_seeds(recipe):<{seeds_width}}  {recipe.description}")
     return 0
 
 

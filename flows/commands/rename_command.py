@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 
 from flows.commands.arguments import add_results
+from flows.commands.streams import show
 from pgolf.errors import ConfigError
 from pgolf.recipes.recipe import MOST_NAME
 from pgolf.tables.named_runs import name_run, run_named, runs_in
@@ -32,5 +33,5 @@ def execute(arguments: argparse.Namespace) -> int:
     given = {"tags": None if arguments.tags is None else tuple(arguments.tags), "note": arguments.note}
     changes = {name: value for name, value in given.items() if value is not None}
     name_run(arguments.results, replace(run, name=arguments.name, **changes))
-    print(f"{run.key}: {run.name} → {arguments.name}")
+    show(f"{run.key}: {run.name} → {arguments.name}")
     return 0

@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from flows.commands.arguments import add_json, add_results, terminal_width
+from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.tables.filters import Condition, fitting, parse_conditions
 from pgolf.tables.labels import labelled
@@ -74,16 +74,19 @@ def execute(arguments: argparse.Namespace) -> int:
         table = rows_of(table, spec, chosen)
     if table.num_rows == 0:
         that = " that match" if conditions or arguments.runs or arguments.tag else ""
-        print(f"no rows{that} in {arguments.results / spec.name}; {_hint(arguments, runs)}", file=sys.stderr)
+        tell(f"no rows{that} in {arguments.results / spec.name}; {_hint(arguments, runs)}")
         if that and arguments.recipe is not None and arguments.recipe not in {run.recipe for run in runs}:
             return 1
     if arguments.csv:
-        print(to_csv(sheet_of(table, spec)), end="")
+        hand_over(to_csv(sheet_of(table, spec)))
     elif not in_means:
         sheet = _with_settings(sheet_of(table, spec), chosen)
-        print(to_json(sheet) if arguments.json else to_text(sheet, terminal_width()), end="")
+        if arguments.json:
+            hand_over(to_json(sheet))
+        else:
+            show(to_text(sheet, terminal_width()), end="")
     elif arguments.json:
-        print(json.dumps(_lists(labelled(table, runs), arguments.top), indent=2, ensure_ascii=False))
+        hand_over(json.dumps(_lists(labelled(table, runs), arguments.top), indent=2, ensure_ascii=False))
     else:
         _print_means(labelled(table, runs), arguments.top)
     return 0
@@ -173,4 +176,4 @@ def _print_means(scores: pa.Table, top: int) -> None:
         sheets = lists(of_text, top=top).values()
         blocks += [to_text(heading, width), *(to_text(each, width) for each in sheets if each.rows or each.notes)]
     blocks += [to_text(sheet, width) for sheet in same_text(texts, top=top)]
-    print("\n".join(blocks), end="")
+    show("\n".join(blocks), end="")

@@ -8,7 +8,9 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from flows.commands.arguments import add_json, add_recipe, add_results, recipe_of
+from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
+from pgolf.pipeline.clock_limit import over_the_clock
 from pgolf.recipes.catalog import RECIPES
 from pgolf.recipes.overrides import apply_overrides, validated
 from pgolf.recipes.recipe import Recipe
@@ -31,8 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print every field of the recipe with its value, and what it means."""
     recipe = _of_run(arguments) or recipe_of(arguments)
+    if why := over_the_clock(recipe.train):
+        tell(why)
     if arguments.json:
-        print(recipe.model_dump_json(indent=2))
+        hand_over(recipe.model_dump_json(indent=2))
         return 0
     _print_fields(recipe, "")
     return 0
@@ -60,9 +64,9 @@ def _print_fields(config: object, prefix: str) -> None:
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
-            print(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
+            show(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
             _print_fields(value, f"{prefix}{name}.")
             continue
         # Tuples may hold configs of their own.
         shown = json.dumps(to_jsonable_python(value))
-        print(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())
+        show(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())

@@ -5,6 +5,7 @@ import json
 
 from flows.commands.arguments import store_place
 from flows.commands.console import Console
+from flows.commands.streams import hand_over, show
 from flows.commands.summary import summary
 from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import Node, left_out
@@ -22,7 +23,7 @@ def build_output(node: Node, arguments: argparse.Namespace) -> int:
     memo.save()
     if arguments.json:
         facts = dict(artifact.record.facts)
-        print(json.dumps({"folder": str(artifact.path), "built": built, "facts": facts}, indent=2))
+        hand_over(json.dumps({"folder": str(artifact.path), "built": built, "facts": facts}, indent=2))
     else:
-        print(f"{artifact.path}  {summary(artifact)}")
+        show(f"{artifact.path}  {summary(artifact)}")
     return 0

@@ -1,4 +1,8 @@
-"""Standard output and error as they are: in another encoding than ours, full, or with nobody who reads them."""
+"""Standard input, output and error as they are: closed, full, in another encoding than ours, or with nobody who reads.
+
+All that commands print goes through `show`, `hand_over` or `tell`, and so reaches no terminal as control characters,
+whoever has written it.
+"""
 
 import codecs
 import errno
@@ -7,6 +11,7 @@ import os
 import sys
 from typing import TextIO
 
+from pgolf.errors import PgolfError
 from pgolf.machine.lack import lack_of, no_space
 
 # What our lines are drawn with, for terminals that cannot show it.
@@ -23,6 +28,66 @@ _PLAIN_LETTERS = {
     "λ": "lambda",
     "Δ": "delta",
 }
+
+
+# Bytes of file names that are no UTF-8, for which Python stands surrogates in.
+_BYTES = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+# Of a line on standard error, where what files and people say is repeated: an error of ours, and what stands before it.
+MOST_CHARACTERS = 600
+
+
+class _Line(PgolfError):
+    """A line shown as the message of an error is: what a terminal may get is defined there."""
+
+    def __init__(self, text: str, most_characters: int) -> None:
+        self.most_characters = most_characters
+        super().__init__(text)
+
+
+def shortened(text: str, most_characters: int) -> str:
+    """As `plain`; one that is longer loses its middle."""
+    return str(_Line(text.translate(_BYTES) if len(text) <= most_characters else text, most_characters))
+
+
+def plain(text: str) -> str:
+    """The text for a terminal: a character that it would not show, or would obey, as Python writes it."""
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else shortened(line, 10 * len(line)) for line in lines)
+
+
+def open_missing() -> None:
+    """Let standard streams that the shell has closed (`>&-`) lead nowhere.
+
+    Else Python has None in their place, and the next file that is opened gets their number, to which children write.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.set_inheritable(nowhere, True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def show(text: str, *, end: str = "\n") -> None:
+    """Lines on standard output, for a person."""
+    print(plain(text), end=end)
+
+
+def hand_over(text: str) -> None:
+    """JSON or CSV on standard output: exactly as it is where a program reads it."""
+    print(plain(text) if sys.stdout.isatty() else text, end="" if text.endswith("\n") else "\n", flush=True)
+
+
+def tell(text: str, *, end: str = "\n") -> None:
+    """Lines on standard error, as far as somebody reads them."""
+    lines = (shortened(line, MOST_CHARACTERS) for line in text.split("\n"))
+    try:
+        print("\n".join(lines), end=end, file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def show_plainly() -> None:
@@ -79,14 +144,6 @@ def _said(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk or device that it goes to is full; free some space there, or redirect it elsewhere"
     return lack_of(error) or f"{error.strerror or error}; redirect it elsewhere"
-
-
-def tell(line: str) -> None:
-    """A line on standard error, as far as somebody reads it."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        _give_up(sys.stderr)
 
 
 def _give_up(stream: TextIO) -> None:

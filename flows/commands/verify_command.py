@@ -4,6 +4,7 @@ import argparse
 import json
 
 from flows.commands.arguments import add_json, add_store, store_place
+from flows.commands.streams import hand_over, show
 from pgolf.pipeline.upkeep import verify
 
 EXAMPLES = """examples:
@@ -24,11 +25,11 @@ def execute(arguments: argparse.Namespace) -> int:
     damaged = [item for item in checked if item.why is not None]
     if arguments.json:
         rows = [{"folder": item.folder, "size_bytes": item.size_bytes, "damage": item.why} for item in checked]
-        print(json.dumps({"checked": len(checked), "damaged": len(damaged), "outputs": rows}, indent=2))
+        hand_over(json.dumps({"checked": len(checked), "damaged": len(damaged), "outputs": rows}, indent=2))
         return 1 if damaged else 0
     for item in checked:
-        print(f"{'✗' if item.why else '✓'} {item.folder:<28} {item.size_bytes:>15,} B  {item.why or ''}".rstrip())
-    print(f"{len(checked)} outputs checked, {len(damaged)} damaged")
+        show(f"{'✗' if item.why else '✓'} {item.folder:<28} {item.size_bytes:>15,} B  {item.why or ''}".rstrip())
+    show(f"{len(checked)} outputs checked, {len(damaged)} damaged")
     if damaged:
-        print("a damaged output is never used: the next run moves it to quarantine and builds it again")
+        show("a damaged output is never used: the next run moves it to quarantine and builds it again")
     return 1 if damaged else 0

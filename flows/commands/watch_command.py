@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.commands.arguments import add_json, add_store, store_place
+from flows.commands.console import PlainConsole
+from flows.commands.streams import hand_over, show
 from flows.commands.summary import short, span, summary
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.status import Status, statuses
@@ -100,7 +102,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--every is {every_s}; give seconds above 0, such as 5")
     # Of an object store its cache is what this machine works in; others have theirs.
     watcher = Watcher(store_place(arguments).store)
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = PlainConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
     try:
         if arguments.once:
             _print(watcher.look(), arguments.store, console, as_json=arguments.json)
@@ -115,20 +117,21 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _live(watcher: Watcher, store: Path | str, console: Console, every_s: float) -> None:
+def _live(watcher: Watcher, store: Path | str, console: PlainConsole, every_s: float) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(screen(watcher.look(), store), refresh=True)
             time.sleep(every_s)
 
 
-def _print(snapshot: Snapshot, store: Path | str, console: Console, *, as_json: bool) -> None:
+def _print(snapshot: Snapshot, store: Path | str, console: PlainConsole, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(data(snapshot)), flush=True)
+        hand_over(json.dumps(data(snapshot)))
     elif console.is_terminal:
         console.print(screen(snapshot, store))
     else:
-        print("\n".join(lines(snapshot)), flush=True)
+        show("\n".join(lines(snapshot)))
+        sys.stdout.flush()
 
 
 def data(snapshot: Snapshot) -> dict[str, object]:

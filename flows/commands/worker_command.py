@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import os
-import sys
 from pathlib import Path
 
-from flows.settings import apply_settings, refuse_unwritable_home, server_configured, use_passive_openmp
+from flows.commands.streams import tell
+from flows.settings import apply_settings, refuse_unusable_settings, server_configured, use_passive_openmp
 from pgolf.errors import ConfigError
 from tasks.place import lease_dir
 
@@ -36,8 +36,8 @@ def execute(arguments: argparse.Namespace) -> int:
             "PREFECT_API_URL is not set, nor does Prefect's active profile have it, so there is no server to take runs "
             "from; start one with `prefect server start --host 127.0.0.1` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
-    refuse_unwritable_home()
     apply_settings(quiet=False)
+    refuse_unusable_settings()
     use_passive_openmp()
     leases = lease_dir()
     # Where the deployments' pull step goes.
@@ -48,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     with configured_server() as client:
         said = prepare_server(client, arguments.pool, arguments.limit)
-    print(f"{said}; leases in {leases}; runs start in {os.environ[HOME]}", file=sys.stderr, flush=True)
+    tell(f"{said}; leases in {leases}; runs start in {os.environ[HOME]}")
     asyncio.run(serve(arguments.pool, arguments.limit))
-    print("stopped; finished stages are kept and will be reused", file=sys.stderr)
+    tell("stopped; finished stages are kept and will be reused")
     return 0

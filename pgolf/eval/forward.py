@@ -25,6 +25,7 @@ from pgolf.eval.windows import WindowPlan
 from pgolf.machine.in_order import Item
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
+from pgolf.model.precision import precision_for
 from pgolf.model.softcap import LogitRounding
 
 Tokens = npt.NDArray[np.uint16]
@@ -44,13 +45,15 @@ _BATCHES_AHEAD = 4
 def windows_at_a_time(config: ScoreConfig, model: ModelConfig, device_type: str) -> int:
     """Windows per forward pass: as configured, or as many as fit into `ACTIVATION_BYTES`.
 
-    Counted per position, in the device's format: the skips and about eight vectors of the residual stream, queries,
-    keys and values, three of the MLP.
+    Counted per position: the skips and about eight vectors in the residual stream's format; queries, keys and values
+    and three vectors of the MLP in that of matrix products.
     """
     if config.batch_windows is not None:
         return config.batch_windows
-    scalars = (model.encoder_layers + 10) * model.width + 3 * model.kv_width + 3 * model.mlp_width
-    window_bytes = config.window * scalars * (2 if device_type == "cuda" else 4)
+    precision = precision_for(model, torch.device(device_type))
+    stream = (model.encoder_layers + 8) * model.width
+    linear = 2 * model.width + 3 * model.kv_width + 3 * model.mlp_width
+    window_bytes = config.window * (stream * precision.residual.itemsize + linear * precision.linear.itemsize)
     return max(1, ACTIVATION_BYTES[device_type] // window_bytes)
 
 

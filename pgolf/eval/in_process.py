@@ -1,4 +1,6 @@
-"""Scoring in the current process, and writing the output files: the part of the score stage used by bundled scripts."""
+"""Scoring in the current process, alone or as one of several ranks, and writing the output files: the part of the score
+stage used by bundled scripts.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +17,11 @@ from pgolf.eval.batch_means import BatchMean, write_batch_means
 from pgolf.eval.bpb import bits_per_byte, sum_nats
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.hints import HINTS_FILE, hint_orders
-from pgolf.eval.pieces import Piece
+from pgolf.eval.pieces import PIECES_FILE, Piece, merged_pieces, write_pieces
 from pgolf.eval.scoring import Scoring, Text, cpu_threads, open_text
 from pgolf.eval.trace import Trace, write_trace
+from pgolf.ranks.devices import usable_gpus
+from pgolf.ranks.group import Ranks
 from pgolf.run import Fact, Made, Progress, RunOptions
 
 
@@ -25,16 +29,37 @@ def score_in_process(config: ScoreConfig, inputs: Mapping[str, Path], out: Path,
     """As `pgolf.eval.score_stage.make`, without a device lease and without ranks."""
     device = device_for(config, run)
     text = open_text(config, inputs["data"])
-    scoring = Scoring(
-        config,
-        inputs,
-        torch.device(device),
-        text=text,
-        threads=cpu_threads(run.threads) if device == "cpu" else 1,
-        report=partial(report_progress, run),
-    )
+    scoring = _scoring(config, inputs, text, run, Ranks(), torch.device(device))
     facts = write_outputs(config, inputs, text, scoring.pieces(), out)
     return Made(phases_s=scoring.phases_s, facts={**facts, "device": device, **scoring.facts})
+
+
+def score_on_joined_ranks(
+    config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, ranks: Ranks, device: torch.device
+) -> None:
+    """Score this rank's share; rank 0 then writes to `out` what `score_in_process` writes. For a script under torchrun.
+
+    out: one folder of all ranks, who are in a process group already and all call this. Their pieces stay there.
+    """
+    text = open_text(config, inputs["data"])
+    write_pieces(out / PIECES_FILE.format(rank=ranks.rank), _scoring(config, inputs, text, run, ranks, device).pieces())
+    ranks.wait_for_all()
+    if ranks.rank == 0:
+        write_outputs(config, inputs, text, merged_pieces(out, ranks.world_size), out)
+
+
+def _scoring(
+    config: ScoreConfig, inputs: Mapping[str, Path], text: Text, run: RunOptions, ranks: Ranks, device: torch.device
+) -> Scoring:
+    return Scoring(
+        config,
+        inputs,
+        device,
+        text=text,
+        ranks=ranks,
+        threads=cpu_threads(run.threads, ranks.world_size) if device.type == "cpu" else 1,
+        report=partial(report_progress, run),
+    )
 
 
 def device_for(config: ScoreConfig, run: RunOptions) -> Literal["cpu", "cuda"]:
@@ -51,10 +76,10 @@ def device_for(config: ScoreConfig, run: RunOptions) -> Literal["cpu", "cuda"]:
             f"precision {config.precision} is computed on {needed}, but device {run.device} was requested; "
             f"set score.precision={other}, or use device auto"
         )
-    if needed == "cuda" and not torch.cuda.is_available():
+    if needed == "cuda" and not (seen := usable_gpus()).gpus:
         raise ConfigError(
-            "precision bfloat16 is computed on CUDA, and torch finds no CUDA device; run on a GPU node, "
-            "or set score.precision=float32"
+            f"precision bfloat16 is computed on CUDA, but {seen.counted}; run on a GPU node, or set "
+            "score.precision=float32"
         )
     return needed
 

@@ -6,7 +6,6 @@ Source: openai/parameter-golf PRs #745 (after a chunk is scored) and #761 (befor
 
 import itertools
 import math
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,6 +19,7 @@ from pgolf.eval.chunks import learned_rows, shares
 from pgolf.eval.ttt_config import TttConfig
 from pgolf.model.gpt import GPT
 from pgolf.quant.threads import intra_op_threads
+from pgolf.ranks.devices import seconds_when_done
 from pgolf.ranks.group import Ranks
 
 # Positions per backward pass: 16,384 are the largest group of the two published systems.
@@ -89,7 +89,8 @@ class Learner:
         The loss is the mean, over groups with rows, of each group's mean loss.
         Raises NonFiniteLoss if the gradient is NaN or infinite.
         """
-        started = time.perf_counter()
+        # What is still being scored is not learning, and what is still being learned is.
+        began_s = seconds_when_done(self._device)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._config, chunk, self._chunks)
         self._model.train()
@@ -104,7 +105,7 @@ class Learner:
                     )
                 self._optimizer.step()
         self._model.eval()
-        self.wall_s += time.perf_counter() - started
+        self.wall_s += seconds_when_done(self._device) - began_s
 
     def _set_gradients(self, chunk: int) -> None:
         """Sum the parts' gradients in float32, so that a bfloat16 table's gradient is rounded only once, at the end.

@@ -45,6 +45,19 @@ def seen_by_ranks(environment: Mapping[str, str] | None = None) -> dict[str, str
     return {name: value for name, value in environment.items() if may_be_seen(name)}
 
 
+def cuda_visibility() -> tuple[str | None, str | None]:
+    """CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER of this process; None where not set."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")
+
+
+def fix_cublas_workspace() -> None:
+    """Give cuBLAS the workspace with which it is deterministic; before this process first multiplies on a GPU.
+
+    torch refuses its deterministic algorithms without this variable, and there is no other way to say it.
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+
+
 def hide_where(is_stage: Callable[[], bool]) -> None:
     """From now on `os.environ` shows the variables of the list alone wherever `is_stage()` holds."""
     for environment in (os.environ, os.environb):

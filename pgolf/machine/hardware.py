@@ -2,13 +2,12 @@
 
 import os
 import platform
-import shutil
 import socket
-import subprocess
 from functools import cache
 from pathlib import Path
 
 from pgolf.errors import ConfigError
+from pgolf.machine.gpus import visible_gpus
 from pgolf.run import RunOptions
 
 
@@ -17,23 +16,9 @@ def host_name() -> str:
     return socket.gethostname()
 
 
-@cache
 def gpu_names() -> tuple[str, ...]:
-    """Product names of the NVIDIA GPUs, in index order; empty without a driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    try:
-        listed = subprocess.run(
-            [program, "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(line.strip() for line in listed.splitlines() if line.strip())
+    """Product names of the GPUs that this process may use (`pgolf.machine.gpus`), in CUDA's order."""
+    return tuple(gpu.name for gpu in visible_gpus().gpus)
 
 
 def gpu_name() -> str | None:
@@ -76,6 +61,16 @@ def refuse_uneven(ranks: int, spans: int) -> None:
 def core_count() -> int:
     """Number of cores this process may run on."""
     return len(os.sched_getaffinity(0))
+
+
+def cores_for_ranks(ranks: int) -> tuple[int, ...]:
+    """Cores that `ranks` on GPUs need for themselves, by kernel number: two each, of a small machine half or one each.
+
+    One launches kernels forward, one backward and reads data. Evenly spread, so that there are some beside every GPU.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    needed = min(len(cores), 2 * ranks, max(ranks, len(cores) // 2))
+    return tuple(cores[place * len(cores) // needed] for place in range(needed))
 
 
 @cache

@@ -23,7 +23,8 @@ _TOO_LARGE = ("File too large", "os error 27")
 _TOO_MANY = ("Too many open files", "os error 24")
 _NO_MEMORY = (
     *("Cannot allocate memory", "can't allocate memory", "not enough memory", "failed to map segment", "os error 12"),
-    *("Unable to allocate", "bad_alloc", "cannot create thread", "can't start new thread", "pthread_create failed"),
+    *("Unable to allocate", "bad_alloc", "CUDA out of memory"),
+    *("cannot create thread", "can't start new thread", "pthread_create failed"),
 )
 
 
@@ -68,10 +69,24 @@ def is_full(folder: Path) -> bool:
     return _free_bytes(_nearest(folder)) < ALMOST_FULL_BYTES
 
 
+def lack_behind(interrupt: KeyboardInterrupt) -> str | None:
+    """What a library lacked that interrupted us itself while it was loaded; None where somebody else may have.
+
+    OpenBLAS, which comes with numpy, sends its own process SIGINT where it cannot start its threads.
+    """
+    innermost, limits = interrupt.__traceback__, limits_in_force()
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    if innermost is None or innermost.tb_frame.f_code.co_name != "<module>" or not limits:
+        return None
+    return f"a library was interrupted while it was loaded, as it does itself where it cannot start threads: {limits}"
+
+
 def limits_in_force() -> str:
     """The limits of this process that a program could have met unsaid, as one sentence; empty where there are none."""
     known = {
         "-v": (resource.RLIMIT_AS, "bytes of memory", None),
+        "-d": (resource.RLIMIT_DATA, "bytes of data", None),
         "-f": (resource.RLIMIT_FSIZE, "bytes per file", None),
         "-n": (resource.RLIMIT_NOFILE, "open files", _USUAL_FILES),
     }
@@ -126,9 +141,10 @@ def _limited(said: str, option: str, number: int, unit: str) -> str:
 
 def _no_memory(error: BaseException) -> str:
     wanted = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        said = "more memory would be taken than this process may"
-        return f"{_limited(said, '-v', resource.RLIMIT_AS, 'bytes')} ({wanted})"
+    for option, number in (("-v", resource.RLIMIT_AS), ("-d", resource.RLIMIT_DATA)):
+        if resource.getrlimit(number)[0] != resource.RLIM_INFINITY:
+            said = "more memory would be taken than this process may"
+            return f"{_limited(said, option, number, 'bytes')} ({wanted})"
     if "thread" in wanted:
         said = "more processes and threads would run than this user may have"
         if resource.getrlimit(resource.RLIMIT_NPROC)[0] != resource.RLIM_INFINITY:

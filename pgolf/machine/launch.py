@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -32,7 +32,9 @@ _KEPT_LINES = 400
 _SHOWN_LINES = 20
 _RANK_PREFIX = re.compile(r"^\[default(\d+)\]:")
 _EXIT_CODES = re.compile(r"exitcode\s*:\s*(\d+)")
-_FIRST_FAILURE = re.compile(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
+_FAILURE = re.compile(r"rank\s*:\s*(\d+) \(local_rank.*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
+
+KILLED = "was killed by"  # of the error of a rank that a signal ended, and not torchrun after another's failure
 
 
 def run_ranks(
@@ -48,13 +50,15 @@ def run_ranks(
     timeout_s: float | None = None,
     grace_s: float = 10.0,
     keep_open: Sequence[int] = (),
+    cores: Collection[int] | None = None,
 ) -> None:
     """Run `python -m module *arguments <pid of torchrun>` as `processes` ranks under torchrun, and wait for them.
 
     Every line the ranks print goes to `log_path` and to `on_line`, with a prefix "[rank 3] " unless from rank 0; lines
     that start with `unlogged_prefix` go to `on_line` only. environment: added to what ranks may see of this process's
     (`pgolf.identity.environment`), besides OMP_NUM_THREADS = threads. keep_open: file descriptors that torchrun
-    inherits (a lease). A rank must first of all call `die_with_parent(int(sys.argv[-1]))`.
+    inherits (a lease). cores: on which the ranks may run (None: as this thread). A rank must first of all call
+    `die_with_parent(int(sys.argv[-1]))`.
 
     Every SIGTERM to torchrun is forwarded to the ranks, and torchrun waits for them, so they can save their work.
     Raises StoreFull if a rank failed because the disk of `log_path` is full, else LaunchError (with its last lines), or
@@ -83,6 +87,9 @@ def run_ranks(
             env={**_with_our_code(seen_by_ranks(), code), "OMP_NUM_THREADS": str(threads), **(environment or {})},
             pass_fds=tuple(keep_open),
         )
+        if cores is not None:
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(process.pid, cores)  # torchrun imports for a second before it has ranks
         assert process.stdout is not None
         last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         try:
@@ -180,11 +187,14 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
 
 def _failure_message(module: str, processes: int, exit_code: int, last_lines: Sequence[str]) -> str:
     """Which rank failed first, how it ended, and its last lines."""
-    found = _FIRST_FAILURE.search("\n".join(last_lines))
-    if found is None:
+    # torchrun's list of failures ends with the one it saw first. Where a rank was killed, others may have been seen
+    # before it that only missed it; SIGTERM is what torchrun itself sends to the rest.
+    found = [(int(rank), int(code)) for rank, code in _FAILURE.findall("\n".join(last_lines))]
+    if not found:
         return f"torchrun for {module} ended with exit code {exit_code}; its last lines:\n{_shown(last_lines, None)}"
-    rank, code = int(found[1]), int(found[2])
-    how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    killed = [failure for failure in found if failure[1] < 0 and failure[1] != -signal.SIGTERM]
+    rank, code = (killed or found)[-1]
+    how = f"{KILLED} {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     return f"rank {rank} of {processes} of {module} {how}; its last lines:\n{_shown(last_lines, rank)}"
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pgolf.errors import LeaseError
+from pgolf.machine.flock import flock
 from pgolf.machine.lock_file import holder_of, leave_word, try_lock
 from pgolf.run import Lease
 
@@ -123,14 +124,17 @@ def _turn_of(folder: Path, device: str) -> Path:
     return folder / f"{_BEGINNING}{device}.turn"
 
 
-def is_locked(path: Path) -> bool:
-    """Whether any process, on any host, holds the lock on this file; False if the file does not exist."""
+def is_locked(path: Path, how: int = fcntl.LOCK_SH) -> bool:
+    """Whether any process, on any host, holds the lock on this file; False if the file does not exist.
+
+    how: LOCK_EX to count those that share the lock, too; it is held for a moment by who asks.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -167,7 +171,16 @@ class _Waiting:
 
     def message(self) -> str:
         wanted = f"waiting for {self.count} of {', '.join(self.devices)} (locks in {self.folder})"
-        busy = [(device, path) for device in self.devices if is_locked(path := _lock_of(self.folder, device))]
-        said = [f"{device} is held by {holder_of(path)}" for device, path in busy[:_MOST_SAID]]
+        busy = [(device, who) for device in self.devices if (who := self._busy(device))]
+        said = [f"{device} {who}" for device, who in busy[:_MOST_SAID]]
         more = [f"{len(busy) - _MOST_SAID} more are held"] if len(busy) > _MOST_SAID else []
         return "; ".join([wanted, *said, *more])
+
+    def _busy(self, device: str) -> str | None:
+        """Who keeps a device from us: its holder, or who is next for it."""
+        if is_locked(path := _lock_of(self.folder, device), fcntl.LOCK_EX):
+            return f"is held by {holder_of(path)}"
+        if is_locked(path := _turn_of(self.folder, device), fcntl.LOCK_EX):
+            holder = holder_of(path)
+            return None if holder.startswith(f"pid {os.getpid()} ") else f"is to be the next of {holder}"
+        return None

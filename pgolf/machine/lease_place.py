@@ -15,6 +15,7 @@ from pgolf.errors import LeaseError
 # Fedora and RHEL, it is passed over by everybody, root included, or root's jobs would not meet the others'.
 CANDIDATES = (Path("/run/lock"), Path("/dev/shm"), Path("/var/lock"), Path("/tmp"))
 SETTING = "PGOLF_LEASES"
+ELSEWHERE = f"set {SETTING} to a folder that all jobs here share"
 # Numbers that Linux gives to the namespaces of the machine itself; a container has others.
 _OWN_NAMESPACES = {"pid": 0xEFFFFFFC, "ipc": 0xEFFFFFFF}
 
@@ -29,15 +30,34 @@ def common_folder(candidates: Sequence[Path] = CANDIDATES) -> Path:
             return folder.resolve()
     raise LeaseError(
         f"no folder in which all users of this machine could lease its devices: {'; '.join(wrong)}. Have root `chmod "
-        f"1777 {candidates[0]}`, or set {SETTING} to a folder that all jobs here share"
+        f"1777 {candidates[0]}`, or {ELSEWHERE}"
     )
 
 
 def chosen_folder(text: str) -> Path:
-    """The folder that a user has set; it need not exist yet. Raises LeaseError for a relative path."""
-    if not Path(text).is_absolute():
+    """The folder that a user has set; it need not exist yet. Raises LeaseError for a relative or useless one."""
+    folder = Path(text)
+    if not folder.is_absolute():
         raise LeaseError(f"{SETTING} is {text}, which is another folder for every job; give an absolute path")
-    return Path(text)
+    if why := _useless(folder):
+        raise LeaseError(f"{SETTING} is {text}, where no device can be leased: {why}; {ELSEWHERE}, or unset it")
+    return folder
+
+
+def _useless(folder: Path) -> str | None:
+    """Why nobody can lock files in a folder, or make it; None where that can be done."""
+    try:
+        os.stat(folder)
+        there = folder
+    except FileNotFoundError:
+        there = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    except OSError as error:
+        return error.strerror
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    if not os.access(there, os.W_OK | os.X_OK) and not any(there.glob("pgolf-*.lock")):
+        return f"{there} cannot be written to"
+    return None
 
 
 def apart(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ there is nothing, never truncated unless it is a file of one name that we have l
 opened. The line that the holder leaves in it is for people: the lock itself is the kernel's.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Self
 
 from pgolf.errors import LeaseError
+from pgolf.machine.flock import flock
+from pgolf.machine.lack import NO_SPACE
+from pgolf.machine.lease_place import ELSEWHERE
 from pgolf.machine.process import Process
 
 _SHARED_MODE = 0o666
@@ -37,7 +41,7 @@ def try_lock(path: Path) -> int | None:
     while True:
         descriptor = _open(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -92,19 +96,20 @@ def _open(path: Path) -> int:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise LeaseError(f"{path} cannot be made: {error.strerror}; {_remedy(path)}") from error
+                raise LeaseError(f"{path} cannot be made: {error.strerror}; {_remedy_of_folder(path, error)}") from None
         except PermissionError as error:
             if time.monotonic() > deadline_s:
-                raise LeaseError(f"{path} cannot be opened: {_said(path, os.lstat(path))}; {_remedy(path)}") from error
+                raise _forbidden(path, error) from None
             time.sleep(0.01)
             continue
         except OSError as error:
-            raise LeaseError(f"{path} cannot be opened: {error.strerror}; {_remedy(path)}") from error
+            raise LeaseError(f"{path} cannot be opened: {error.strerror}; {_remedy_of_folder(path, error)}") from error
         try:
             found = os.fstat(descriptor)
             _refuse_misfit(path, found)
             if found.st_uid == os.geteuid() and found.st_mode & _SHARED_MODE != _SHARED_MODE:
-                os.fchmod(descriptor, _SHARED_MODE)
+                with suppress(OSError):  # immutable, or on a disk that may only be read: it can be locked all the same
+                    os.fchmod(descriptor, _SHARED_MODE)
         except BaseException:
             os.close(descriptor)
             raise
@@ -115,7 +120,9 @@ def _open_existing(path: Path) -> int:
     """Without O_CREAT, which Linux forbids for another user's file in such a folder (fs.protected_regular)."""
     try:
         return os.open(path, os.O_RDWR | _OPEN)
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         return os.open(path, os.O_RDONLY | _OPEN)  # enough for a lock
 
 
@@ -138,6 +145,27 @@ def _said(path: Path, found: os.stat_result) -> str:
     links = f" and {found.st_nlink} names" if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 else ""
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}{links}"
     return f"{kind}{to} of {found.st_size:,} bytes, {mode}, that belongs to {_name_of(found.st_uid)}"
+
+
+def _forbidden(path: Path, error: PermissionError) -> LeaseError:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return LeaseError(f"{path} cannot be reached: {error.strerror}; {_remedy_of_folder(path, error)}")
+    return LeaseError(f"{path} cannot be opened: {_said(path, found)}; {_remedy(path)}")
+
+
+def _remedy_of_folder(path: Path, error: OSError) -> str:
+    """What to do where nothing is wrong with the file itself."""
+    if error.errno in NO_SPACE:
+        there = f"have root free room or inodes there (`df -h {path.parent}; df -i {path.parent}`)"
+    elif error.errno == errno.EROFS:
+        there = f"have root mount {path.parent} writable"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        there = f"have root let all users make files there (`chmod 1777 {path.parent}`)"
+    else:
+        there = f"see what lies there (`ls -la {path.parent}`)"
+    return f"{there}, or {ELSEWHERE}"
 
 
 def _remedy(path: Path) -> str:
@@ -189,7 +217,7 @@ class _Word:
             texts = {name: _plain(str(said[name])) for name in cls.__slots__ if name != "pid"}
             datetime.fromisoformat(texts["since_utc"].removesuffix(" UTC"))
             return cls(pid=int(said["pid"]), **texts)
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return None
         finally:
             os.close(descriptor)
@@ -216,7 +244,7 @@ def _locking_pid(path: Path) -> int | None:
     for line in lines:
         words = line.split()
         # A process that waits for the lock has an arrow in its line.
-        if len(words) > 5 and words[1] == "FLOCK" and words[3] == "WRITE" and words[5] == name and int(words[4]) > 0:
+        if len(words) > 5 and words[1] == "FLOCK" and words[5] == name and int(words[4]) > 0:
             return int(words[4])
     return None
 

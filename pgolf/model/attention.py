@@ -6,7 +6,6 @@ of all values.
 Source: Parameter Golf PRs #715, #745 and #792; GQA from Ainslie et al. 2023.
 """
 
-from functools import lru_cache
 from typing import Self
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgolf.model.config import ModelConfig
+from pgolf.model.kernels import causal_attention
 from pgolf.model.linear import CastedLinear
 from pgolf.model.precision import Precision
 from pgolf.model.rope import rotate
@@ -91,15 +91,7 @@ class Attention(nn.Module):
         cos_TP, sin_TP = rotation
         q_BHSK = self._normed_and_rotated(maps.c_q(u_BSD), self.heads, (cos_TP[T - S :], sin_TP[T - S :]), precision)
         q_BHSK = q_BHSK * self.q_gain.to(q_BHSK.dtype)[:, None, None]
-        y_BHSK = F.scaled_dot_product_attention(
-            q_BHSK.to(precision.linear),
-            k_BGTK.to(precision.linear),
-            v_BTGK.transpose(1, 2),
-            # Not an explicit mask: with one, CUDA has no fused kernel for grouped queries.
-            attn_mask=None if S == T else _last_queries(S, T),
-            is_causal=S == T,
-            enable_gqa=True,
-        )
+        y_BHSK = causal_attention(q_BHSK.to(precision.linear), k_BGTK.to(precision.linear), v_BTGK.transpose(1, 2))
         # #745 casts its attention output back to float32 (its two layers without exclusion pass that to the gate).
         y_BSHK = y_BHSK.transpose(1, 2).to(precision.residual)
         if self.excludes_self:
@@ -115,16 +107,6 @@ class Attention(nn.Module):
         B, T, _ = x_BTC.shape
         x_BHTK = x_BTC.view(B, T, heads, self.head_dim).transpose(1, 2).to(precision.residual)
         return rotate(F.rms_norm(x_BHTK, (self.head_dim,), eps=self.qk_norm_eps), *rotation)
-
-
-@lru_cache(maxsize=1024)
-def _last_queries(queries: int, keys: int) -> Tensor:
-    """The causal bias for the last `queries` of `keys` positions; cached, since it depends on the sizes alone."""
-    # Imported lazily: it loads torch's compiler, which takes as long as the rest of torch.
-    from torch.nn.attention.bias import causal_lower_right
-
-    bias: Tensor = causal_lower_right(queries, keys)
-    return bias
 
 
 def without_own_value(y_BTHK: Tensor, v_BTGK: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pgolf.errors import DataError
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
+from pgolf.model.kernels import choose_kernels
 from pgolf.model.misfits import in_one_line, misfits
 from pgolf.model.parameter_count import parameter_count
 from pgolf.model.tensor_file import load_tensors, save_tensors
@@ -73,7 +74,9 @@ def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.
         raise DataError(f"{in_one_line(complaints)}; {advice}")
     model = GPT(config)
     model.load_state_dict(dict(state))
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    choose_kernels(model.tok_emb.weight.device)
+    return model
 
 
 def _kind(tensor: Tensor) -> str:

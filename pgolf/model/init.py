@@ -15,7 +15,7 @@ from pgolf.model.gpt import GPT
 
 
 def initial_model(config: ModelConfig, seed: int) -> GPT:
-    """A network on the CPU with the initial weights of `seed`, equal on every rank."""
+    """A network on the CPU with the initial weights of `seed`."""
     model = GPT(config)
     initialize(model, seed)
     return model

@@ -21,9 +21,11 @@ from importlib import metadata
 from pathlib import Path
 
 from pgolf.errors import PgolfError
-from pgolf.machine.hardware import gpu_names
+from pgolf.machine.driver import use_of
+from pgolf.machine.gpus import visible_gpus
 from pgolf.machine.lease import leased
 from pgolf.machine.lease_place import apart
+from pgolf.machine.torch_build import build_lacks, torch_build
 from pgolf.model.parameter_count import parameter_count
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.plan import Step
@@ -81,21 +83,28 @@ def check_versions(constraints: Path) -> Check:
 
 def check_gpus(lease_dir: Path) -> Iterator[Check]:
     """GPUs by the driver and by torch (in a process of its own), and whether anything uses them."""
-    names = gpu_names()
-    if not names:
+    seen = visible_gpus()
+    names = [gpu.name for gpu in seen.gpus]
+    if seen.problem:
+        yield Check("gpus", False, seen.problem, "do what it says, then run this again")
+    elif not names:
         remedy = "on a GPU node: install the NVIDIA driver, so that `nvidia-smi` lists them; on a CPU nothing"
-        yield Check("gpus", None, "the driver lists no GPU; torch was not asked", remedy)
+        yield Check("gpus", None, f"{seen.counted}; torch was not asked", remedy)
     else:
-        counted = _run(sys.executable, "-c", "import torch; print(torch.__version__, torch.cuda.device_count())")
-        version, _, count = (counted or "").strip().partition(" ")
-        said = f"driver: {len(names)} × {names[0]}; torch {version or 'cannot be imported'}: {count or 'none'}"
-        fine = count == str(len(names))
-        yield Check("gpus", fine, said, "" if fine else "install a torch build for this driver's CUDA (`make setup`)")
-        apps = _run("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader")
-        if apps is None:
-            yield Check("gpus idle", None, "nvidia-smi does not say who uses them")
+        build = torch_build()
+        lacks = {lack.name: lack for lack in build_lacks(build, len(names))}
+        torch = "torch cannot be imported" if build is None else f"torch {build.version}: {build.gpus}"
+        said = f"driver: {len(names)} × {names[0]}; {torch}"
+        for name, fine in (("gpus", said), ("nccl", "ranks can talk by NCCL"), ("flash attention", "torch has it")):
+            if name in lacks:
+                yield Check(name, False, f"{said}; {lacks[name].said}", lacks[name].remedy)
+            elif name == "gpus" or "gpus" not in lacks:
+                yield Check(name, True, fine)
+        uses = [use_of(gpu.uuid) for gpu in seen.gpus]
+        if None in uses:
+            yield Check("gpus idle", None, "the driver does not say who uses them")
         else:
-            users = [line.strip() for line in apps.splitlines() if line.strip()]
+            users = [f"{pid}, {(used or 0) >> 20} MiB" for use in uses if use for pid, used in use.processes]
             yield Check(
                 "gpus idle",
                 not users,

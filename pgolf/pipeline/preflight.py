@@ -12,7 +12,10 @@ from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.errors import ConfigError, PgolfError
 from pgolf.eval.config import ScoreConfig
+from pgolf.machine.gpu_state import gpu_states, memory_lacks
+from pgolf.machine.gpus import visible_gpus
 from pgolf.machine.hardware import gpu_names, on_gpu, ranks_for, refuse_uneven
+from pgolf.machine.lease import leased
 from pgolf.mix.hedge_config import refuse_large_tables
 from pgolf.mix.product import USES, Product
 from pgolf.pipeline.graph import External
@@ -22,6 +25,7 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.train.config import TrainStageConfig
+from pgolf.train.expected_memory import expected_gpu_bytes
 
 # Folders that the store makes in itself, beside its outputs.
 _IN_STORE = (".locks", ".running", "partial", "referring")
@@ -77,9 +81,14 @@ def _machine(todo: Sequence[Step], run: RunOptions) -> Iterator[str]:
     seen = set()
     for step in todo:
         stage, name = step.node.stage, step.node.name
-        if stage.uses_gpu and run.device == "cuda" and not gpu_names():
-            yield f"{name}: device cuda asked for, but the driver lists no GPU here; use device auto or cpu"
-            return
+        if stage.uses_gpu and run.device != "cpu":
+            here = visible_gpus()
+            if here.problem:
+                yield f"{name}: {here.problem}; or use device cpu"
+                return
+            if run.device == "cuda" and not here.gpus:
+                yield f"{name}: device cuda asked for, but {here.counted}; use device auto or cpu"
+                return
         if stage.name in seen:  # the same of every seed
             continue
         seen.add(stage.name)
@@ -96,13 +105,20 @@ def _ranks(node: str, config: TrainStageConfig, run: RunOptions) -> Iterator[str
         refuse_uneven(ranks, spans)
     except ConfigError as error:
         yield f"{node}: {error}"
-    if on_gpu(run) and ranks > len(gpu_names()):
-        yield f"{node}: {ranks} ranks asked for, the driver lists {len(gpu_names())} GPUs; each needs one"
+    if not on_gpu(run):
+        return
+    here = visible_gpus()
+    if ranks > len(here.gpus):
+        yield f"{node}: {ranks} ranks asked for, but {here.counted}, and each needs one; lower --processes"
+    # What another run holds is waited for, not refused.
+    if run.lease_dir is None or not leased(run.lease_dir):
+        needed = expected_gpu_bytes(config.model, config.train)
+        yield from memory_lacks(gpu_states(), needed, node)
 
 
 def _precision(node: str, config: ScoreConfig, run: RunOptions) -> Iterator[str]:
     if config.precision == "bfloat16" and (run.device == "cpu" or not gpu_names()):
-        there = "device cpu was asked for" if run.device == "cpu" else "the driver lists no GPU here"
+        there = "device cpu was asked for" if run.device == "cpu" else visible_gpus().counted
         yield (
             f"{node}: precision bfloat16 is computed on CUDA, and {there}; run on a GPU node, add "
             "--set score.precision=float32, or take the recipe's -tiny twin"

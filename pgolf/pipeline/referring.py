@@ -113,7 +113,7 @@ def ask_results(store: Store, given: Sequence[Path], forgotten: Sequence[Path]) 
     more what they named while the store has it still.
     """
     away = {way: path for path in forgotten for way in ways_to_say(path)}
-    here = {record.folder for record in store.records()}
+    here = {record.folder for record in store.records()} | {path.name for path in store.artifacts()}
     found: list[Referring] = []
     forget, unknown = [], set(forgotten)
     for name, content in store.notes():
@@ -144,15 +144,23 @@ def ways_to_say(path: Path) -> set[Path]:
 
 
 def remember(store: Store, referring: Sequence[Referring], forget: Sequence[str]) -> None:
-    """Note all that was asked as it is now, and forget the rest. Raises StoreError."""
+    """Note all that was asked as it is now, and then forget the rest. Raises StoreError."""
+    known = dict(store.notes())
+    written, old = set(), [*forget]
     for item in referring:
         if item.path is not None:
             note = _note_of(store, item.path, item.outputs)
-            if note.name != item.note.name:  # it lies elsewhere now
-                store.drop_note(item.note.name)
-            store.write_note(note.name, note.model_dump_json(indent=1).encode())
-    for name in forget:
-        store.drop_note(name)
+            written.add(note.name)
+            old.append(item.note.name)  # where it lies elsewhere now
+            if not (note.name in known and _says_alike(_parsed(store, note.name, known[note.name]), note)):
+                store.write_note(note.name, note.model_dump_json(indent=1).encode())
+    for name in old:
+        if name not in written:
+            store.drop_note(name)
+
+
+def _says_alike(known: Note, note: Note) -> bool:
+    return known.model_copy(update={"noted_utc": note.noted_utc}) == note
 
 
 def _elsewhere(note: Note) -> Referring:

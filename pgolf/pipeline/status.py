@@ -52,7 +52,7 @@ class Training(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     steps: Whole
-    clock_limit_s: float | None
+    clock_limit_s: float | None  # after which it trains no more
     flops_per_token: Whole
     gpu: Shown | None
     ranks: Annotated[int, Field(ge=1, le=1 << 20)]
@@ -246,7 +246,7 @@ def _training(node: Node, run: RunOptions) -> Training | None:
     train, here = node.config.train, Hardware.here(node.stage, node.config, run)
     return Training(
         steps=train.steps,
-        clock_limit_s=train.clock_limit_s,
+        clock_limit_s=train.clock_end_s,
         flops_per_token=training_flops_per_token(node.config.model, train.sequence_length),
         gpu=here.gpu,
         ranks=here.ranks,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pgolf.errors import StoreError
+from pgolf.errors import StoreError, StoreUnreadable
 from pgolf.identity.fingerprint import canonical
 from pgolf.pipeline.graph import Node, key_of
 from pgolf.pipeline.placement import Hardware
@@ -21,7 +21,7 @@ from pgolf.store.artifact import FAILED, PARTIAL, QUARANTINE, Artifact, Damaged,
 from pgolf.store.bin import new_batch_name
 from pgolf.store.content import Memo
 from pgolf.store.differences import differences, nearest
-from pgolf.store.output_record import FOLDER_PATTERN, PROVENANCE, Adoption, Record
+from pgolf.store.output_record import FOLDER_PATTERN, PROVENANCE, Adoption, Record, read_record
 from pgolf.store.shared import SharedStore
 
 
@@ -39,8 +39,12 @@ def verify(store: Store) -> Iterator[Checked]:
     if not store.root.is_dir() and not isinstance(store, SharedStore):
         raise StoreError(f"there is no store at {store.root}; name it with --store")
     for path in store.artifacts():
-        found = store.inspect(path, trust=False)
-        yield Checked(path.name, _size_bytes(path), found.why if isinstance(found, Damaged) else None)
+        try:
+            found = store.inspect(path, trust=False)
+            why = found.why if isinstance(found, Damaged) else None
+        except StoreUnreadable as error:
+            why = str(error)
+        yield Checked(path.name, _size_bytes(path), why)
     if isinstance(store, SharedStore):
         for folder, size_bytes, why in store.check_all():
             yield Checked(f"{store.remote.url}/{folder}", size_bytes, why)
@@ -90,19 +94,23 @@ def garbage(store: Store, kept: Collection[str]) -> list[Garbage]:
     logs of failures and unfinished work of runs that are no more.
 
     A kept output keeps everything it was made from: without its parents' records a later run could not name its inputs
-    and would make them again.
+    and would make them again. It stays when its own record is damaged. Raises StoreUnreadable where that is there and
+    cannot be read, since nobody knows then what it was made from.
     """
     records = {record.folder: record for record in store.records()}
     if isinstance(store, SharedStore):  # and what could not be uploaded yet
         records |= {record.folder: record for record in Store.records(store)}
     needed: set[str] = set()
-    waiting = [folder for folder in kept if folder in records]
+    waiting = [*kept]
     while waiting:
         folder = waiting.pop()
         if folder in needed:
             continue
         needed.add(folder)
-        waiting += [parent.folder for parent in records[folder].parents.values() if parent.folder in records]
+        if folder in records:
+            waiting += [parent.folder for parent in records[folder].parents.values()]
+        elif FOLDER_PATTERN.fullmatch(folder):
+            _refuse_unreadable(store.root / folder)
 
     def here(path: Path, why: str, kind: Kind, record: Record | None = None) -> Garbage:
         size_bytes, written_s = measured(path)
@@ -146,6 +154,15 @@ def garbage(store: Store, kept: Collection[str]) -> list[Garbage]:
                 )
             )
     return found
+
+
+def _refuse_unreadable(folder: Path) -> None:
+    try:
+        read_record(folder)
+    except StoreUnreadable:
+        raise
+    except StoreError:
+        return
 
 
 def _made(record: Record | None) -> dict[str, Any]:

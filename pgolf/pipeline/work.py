@@ -138,12 +138,15 @@ def _work(stage: str, config: Mapping[str, Any], reads: _Reads) -> Work | None:
 def _training(config: Mapping[str, Any]) -> Work:
     train = config["train"]
     even = all(train.get(name) == off for name, off in _UNEVEN_STEPS.items())
-    ignored = {*_OF_TRAIN_VALUES, "clock_limit_s", *(("steps", "warmdown_steps") if even else ())}
+    limit_s = train["clock_limit_s"]
+    # Records of older programs know no reserve.
+    end_s = None if limit_s is None else limit_s - train.get("clock_reserve_s", 0.0)
+    ignored = {*_OF_TRAIN_VALUES, "clock_limit_s", "clock_reserve_s", *(("steps", "warmdown_steps") if even else ())}
     shape = {"model": config["model"], "train": _without(train, *ignored)}
     if not even:
         # Their share of the steps depends on the limit too.
-        return Work(shape={**shape, "clock_limit_s": train["clock_limit_s"]}, most_s=train["clock_limit_s"])
-    return Work(shape=shape, units=train["steps"], unit=_STEPS, known_linear=True, most_s=train["clock_limit_s"])
+        return Work(shape={**shape, "clock_end_s": end_s}, most_s=end_s)
+    return Work(shape=shape, units=train["steps"], unit=_STEPS, known_linear=True, most_s=end_s)
 
 
 def _points(config: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:

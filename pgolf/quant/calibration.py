@@ -16,6 +16,7 @@ from pgolf.quant.config import CalibrateConfig
 from pgolf.quant.hessian import InputHessians
 from pgolf.quant.sensitivity import Sensitivities
 from pgolf.quant.threads import intra_op_threads
+from pgolf.ranks.devices import usable_gpus
 from pgolf.run import Made, Progress, RunOptions
 
 _REPORT_EVERY_S = 0.5
@@ -93,5 +94,5 @@ def stream_position(checkpoint: Checkpoint, dataset: Dataset, path: Path) -> int
 
 def _device_name(run: RunOptions) -> str:
     if run.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if usable_gpus().gpus else "cpu"
     return run.device

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from pgolf import errors
 from pgolf.errors import LaunchError, PgolfError, StoreFull
-from pgolf.machine.launch import run_ranks
+from pgolf.machine.gpus import refuse_busy
+from pgolf.machine.launch import KILLED, run_ranks
+from pgolf.ranks.devices import uuid_of
 from pgolf.ranks.failure import FAILURE_FILE, Failure
 from pgolf.ranks.job import JOB_FILE, PROGRESS_MARK, RankJob
 from pgolf.run import Lease, RunOptions
@@ -32,8 +34,11 @@ def run_job(
     """Run `module` as `run.processes` ranks on the leased devices and wait for them; removes the job file afterwards.
 
     on_progress: called with the arguments of `print_progress`, at most a few times a second and whenever `is_last`
-    holds. Raises the PgolfError reported by the lowest rank, else StoreFull or LaunchError.
+    holds. Raises MachineError, before anything is started, if a leased GPU is in use; the PgolfError reported by the
+    lowest rank that failed by itself; else StoreFull or LaunchError.
     """
+    if job.device == "cuda":
+        refuse_busy([uuid_of(name) for name in lease.devices])
     job_path = job.out / JOB_FILE
     job_path.write_bytes(job.model_dump_json().encode())
     output = _RankOutput(run, on_progress, is_last)
@@ -49,9 +54,10 @@ def run_job(
             threads=job.threads,
             timeout_s=run.timeout_s,
             keep_open=lease.descriptors,
+            cores=lease.cores,
         )
     except (LaunchError, StoreFull) as error:
-        reason = _reported_error(job.out, run.processes)
+        reason = _reported_error(job.out, run.processes, is_killed=KILLED in str(error))
         if reason is not None:
             raise reason from error
         raise
@@ -66,8 +72,7 @@ def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dic
     if device == "cuda":
         return {
             **gloo,
-            "CUDA_VISIBLE_DEVICES": ",".join(name.replace("gpu-", "GPU-", 1) for name in leased),
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # required by torch's deterministic algorithms
+            "CUDA_VISIBLE_DEVICES": ",".join(map(uuid_of, leased)),
         }
     return {
         **gloo,
@@ -79,13 +84,21 @@ def _environment(device: Literal["cpu", "cuda"], leased: tuple[str, ...]) -> dic
     }
 
 
-def _reported_error(out: Path, processes: int) -> PgolfError | None:
-    """The error in the failure file of the lowest rank that has a readable one (a full disk may truncate it)."""
+def _reported_error(out: Path, processes: int, *, is_killed: bool) -> PgolfError | None:
+    """The error in the failure file of the lowest rank that has a readable one (a full disk may truncate it).
+
+    Of those that only noticed that another had gone, only if none failed by itself. is_killed: whether one was killed,
+    and so could leave no file.
+    """
+    failures = []
     for rank in range(processes):
         with suppress(OSError, ValidationError):
-            failure = Failure.model_validate_json((out / FAILURE_FILE.format(rank=rank)).read_bytes())
-            error: PgolfError = getattr(errors, failure.kind)(failure.message)
-            return error
+            failures.append(Failure.model_validate_json((out / FAILURE_FILE.format(rank=rank)).read_bytes()))
+    for failure in sorted(failures, key=lambda one: one.of_another):
+        if failure.of_another and is_killed:
+            break
+        error: PgolfError = getattr(errors, failure.kind)(failure.message)
+        return error
     return None
 
 

@@ -89,7 +89,7 @@ def validated(model: type[Model], data: Any, where: str = "") -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
+        problems = _causes(error.errors(include_url=False))
         lines = []
         for problem in problems[:_MOST_PROBLEMS]:
             path = ".".join([where] * bool(where) + [_cut(str(part)) for part in problem["loc"]])
@@ -100,6 +100,12 @@ def validated(model: type[Model], data: Any, where: str = "") -> Model:
         raise ConfigError("\n".join(lines)) from None
     except (ValueError, RecursionError) as error:  # what cannot even be told of: text without a form in UTF-8
         raise ConfigError(f"{where or model.__name__}: {error}") from None
+
+
+def _causes(problems: Sequence[Any]) -> list[Any]:
+    """The problems without those that follow from others: of members that do not fit pydantic also counts none."""
+    wrong = {problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong]
 
 
 def _shown(value: Any) -> str:

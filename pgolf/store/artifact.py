@@ -28,12 +28,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pgolf.errors import StoreError, StoreFull
+from pgolf.errors import StoreError, StoreFull, StoreUnreadable
 from pgolf.identity.closure import BYTES_NEUTRAL, EXPORT_LISTS
 from pgolf.identity.fingerprint import canonical
 from pgolf.identity.snapshot import CODE
 from pgolf.identity.stage import Stage, StageKey
 from pgolf.identity.watch import Watch, outside, watching
+from pgolf.machine.beside import at_work
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lack import full_disk, is_full, lack_of, no_space
 from pgolf.machine.lease import is_locked, lease
@@ -49,8 +50,10 @@ from pgolf.store.output_record import (
     Parent,
     Record,
     read_record,
+    refuse_unreadable,
     refuse_unsafe,
 )
+from pgolf.store.plain_file import read_plain
 from pgolf.store.record_index import RecordIndex
 from pgolf.store.use import LOCKS, alone, using
 
@@ -58,6 +61,8 @@ QUARANTINE = "quarantine"
 FAILED = "failed"
 PARTIAL = "partial"
 REFERRING = "referring"
+# Files and folders by which a store is known for one; any of them may be missing.
+_SIGNS = (".memo.sqlite", ".records.sqlite", ".sources.sqlite", REFERRING, f"{LOCKS}/store")
 # What disks and file servers answer. A failed write or sync names no file.
 OF_A_DISK = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT)
 # How often a stage that queues for devices checks whether another process has begun to build the same output.
@@ -127,11 +132,32 @@ class Store:
 
     def notes(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of each note about a folder of results that refers to the store."""
-        for path in sorted((self.root / REFERRING).glob("*.json")):
+        folder = self.root / REFERRING
+        try:
+            if folder.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, "a link, not a folder", str(folder))
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if entry.name.endswith(".json") and entry.name[0] != ".")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unreadable_note(error, folder) from None
+        for name in names:
             try:
-                yield path.stem, path.read_bytes()
+                yield name.removesuffix(".json"), read_plain(folder / name, follow_links=False)
+            except FileNotFoundError:  # dropped meanwhile
+                continue
             except OSError as error:
-                raise StoreError(f"{path} cannot be read: {error.strerror}; it says which results need what") from None
+                raise _unreadable_note(error, folder / name) from None
+
+    def is_store(self) -> bool:
+        """Whether the folder holds what only a store has, or nothing at all."""
+        if any((self.root / name).exists() for name in _SIGNS):
+            return True
+        try:
+            return not any(self.root.iterdir()) or any(self.artifacts())
+        except OSError:
+            return False
 
     def write_note(self, name: str, content: bytes) -> None:
         """Write such a note, or write it anew. Raises StoreError."""
@@ -184,12 +210,14 @@ class Store:
         """Verify a folder against its record: every file present, with the recorded size and SHA-256.
 
         trust: do not rehash files that are unchanged since their last hash. most_read_bytes: if more would have to be
-        hashed, check sizes only.
+        hashed, check sizes only. Raises StoreUnreadable where something is there and cannot be read.
         """
         if path.is_symlink() or not path.is_dir():
             return Damaged(path, "it is not a folder inside the store")
         try:
             record = read_record(path)
+        except StoreUnreadable:
+            raise
         except StoreError as error:
             return Damaged(path, str(error))
         if record.folder != path.name:
@@ -219,6 +247,7 @@ class Store:
             if size_bytes != file.size_bytes:
                 return f"has {size_bytes:,} bytes, expected {file.size_bytes:,}"
         except OSError as error:
+            refuse_unreadable(error, path)
             return f"cannot be read: {error.strerror}"
         return None
 
@@ -230,6 +259,7 @@ class Store:
                 return None
             return None if self._memo.sha256_in_store(path, name, trust=False) == file.sha256 else "altered"
         except OSError as error:
+            refuse_unreadable(error, path)
             return f"cannot be read: {error.strerror}"
 
     def artifacts(self) -> Iterator[Path]:
@@ -464,9 +494,15 @@ def build_once(
                 )
                 report, log_line = outside(placed.report), outside(placed.log_line)
                 given = replace(placed, scratch=scratch, report=report, log_line=log_line)
-                with watching(watch):
-                    made = entry.make(key.config, inputs, out, given, **key.values)
+                own_cores = entry.own_cores(key.config, placed) if hasattr(entry, "own_cores") else ()
+                with at_work(run.lease_dir, node, own_cores) as beside:
+                    if own_cores and placed.lease is not None:
+                        given = replace(given, lease=replace(placed.lease, cores=beside.cores))
+                    with watching(watch):
+                        made = entry.make(key.config, inputs, out, given, **key.values)
                 assert isinstance(made, Made), f"{stage.entry}.make returned {type(made).__name__}"
+                if own_cores:
+                    made = replace(made, facts={**made.facts, "ran_beside": beside.said()})
                 if changed := changed_meanwhile():
                     shutil.rmtree(scratch, ignore_errors=True)
                     raise StoreError(
@@ -578,6 +614,13 @@ def _named_outputs(stage: Stage, files: Mapping[str, FileRecord], digests: Mappi
 
 def _concerns(error: OSError, root: Path) -> bool:
     return isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(root)
+
+
+def _unreadable_note(error: OSError, path: Path) -> StoreError:
+    return StoreError(
+        f"{path} cannot be read: {error.strerror}; it says which results need what in the store. Make it readable, or "
+        "remove it and name all folders of results with --results"
+    )
 
 
 def store_error(error: Exception, root: Path) -> StoreError:

@@ -7,6 +7,7 @@ renamed to `.gone-*` first, so that no half-removed folder bears a name that any
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from pgolf.store.durable_folder import make_folder
 BIN = "bin"
 GONE = ".gone-"
 ABOUT = "about.json"
+# As `new_batch_name` makes them; whatever else lies there is not ours.
+_BATCH = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Bin:
             return []
         found = []
         for path in sorted(self.folder.iterdir()):
-            if path.is_dir() and not path.is_symlink():
+            if _BATCH.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 found.append(Batch(path, tuple(self._items(path))))
         return found
 

@@ -1,5 +1,6 @@
 """`record.json` of an output: its key, its provenance, and size and digest of each of its files."""
 
+import errno
 import json
 import re
 from collections.abc import Mapping
@@ -8,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pgolf.errors import StoreError
+from pgolf.errors import StoreError, StoreUnreadable
 from pgolf.identity.fingerprint import digest
+from pgolf.machine.lack import lack_of
 from pgolf.store.plain_file import read_plain
 
 RECORD_FILE = "record.json"
@@ -19,6 +21,10 @@ _LATER_FIELDS = ("cpu", "cores", "ranks")
 FOLDER_PATTERN = re.compile(r"[a-z][a-z_]*-[0-9a-f]{12}")
 # A record takes about 6 kB; anything far larger was not written by a store.
 MAX_RECORD_BYTES = 16 << 20
+# Nothing is there, or something else than a regular file of a possible size; all else is about the machine.
+_OF_WHAT_IS_THERE = frozenset(
+    (*(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP), *(errno.EINVAL, errno.EFBIG, errno.ENXIO))
+)
 _PLAIN_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@, -]*")
 
 
@@ -107,14 +113,26 @@ class Record(BaseModel):
 def read_record(folder: Path) -> Record:
     """Read the record of an output's folder.
 
-    Raises StoreError if it is missing, is not a record, or names a file outside its own folder.
+    Raises StoreError if it is missing, is not a record, or names a file outside its own folder, and StoreUnreadable if
+    it is there and cannot be read.
     """
     try:
         return parse_record(read_plain(folder / RECORD_FILE, most_bytes=MAX_RECORD_BYTES, follow_links=False))
     except FileNotFoundError:
         raise StoreError(f"{RECORD_FILE} missing") from None
     except OSError as error:
+        refuse_unreadable(error, folder / RECORD_FILE)
         raise StoreError(f"{RECORD_FILE} cannot be read: {error.strerror}") from None
+
+
+def refuse_unreadable(error: OSError, path: Path) -> None:
+    """Raise StoreUnreadable unless the error is about what lies there: something else than a file, or nothing."""
+    if error.errno not in _OF_WHAT_IS_THERE:
+        why = lack_of(error) or error.strerror or str(error)
+        raise StoreUnreadable(
+            f"{path} cannot be read ({why}), and so is neither used nor made again; make it readable, or move "
+            f"{path.parent.name} elsewhere to have it made again"
+        ) from error
 
 
 def parse_record(content: bytes) -> Record:

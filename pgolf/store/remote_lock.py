@@ -174,7 +174,7 @@ def _is_free(content: bytes) -> bool:
 
 def _lease_s(content: bytes, ours_s: float) -> float:
     """The lease duration the holder asked for; our own if it cannot be read."""
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError, RecursionError):
         return min(max(ours_s, float(_parsed(content).get("lease_s", ours_s))), 600.0)  # max returns ours for NaN
     return ours_s
 

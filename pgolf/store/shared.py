@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from pgolf.errors import StoreError, StoreFull, StoreUnreachable
 from pgolf.identity.stage import StageKey
+from pgolf.machine.flock import flock
 from pgolf.machine.hardware import host_name
 from pgolf.machine.lease import is_locked
 from pgolf.store.artifact import (
@@ -474,7 +475,7 @@ class SharedStore(Store):
         if path not in _PINNED:
             name = self._own_folder(LOCKS) / f"{folder}.use"
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            flock(descriptor, fcntl.LOCK_SH)
             _PINNED[path] = descriptor
 
     def _evict(self, for_bytes: int = 0) -> None:
@@ -501,7 +502,7 @@ class SharedStore(Store):
         """Remove an output from the cache atomically, unless a process uses it; returns whether it was removed."""
         descriptor = os.open(self._own_folder(LOCKS) / f"{path.name}.use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             aside = self.root / f".tmp-{path.name}-{os.getpid()}.{time.monotonic_ns()}"
             path.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)

@@ -18,13 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pgolf.errors import StoreError
+from pgolf.machine.flock import flock
 from pgolf.machine.process import Process
 from pgolf.store.durable_folder import make_folder
+from pgolf.store.plain_file import read_plain
 
 LOCKS = ".locks"
 _LOCK = "store"
 _NOTE = "user-"
 _POLL_S = 0.2
+_MOST_NOTE_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,8 @@ def users(root: Path) -> list[User]:
     """The processes that say they use the store, the first to come first; of this machine only those that live."""
     found = []
     for path in (root / LOCKS).glob(f"{_NOTE}*.json"):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            said = json.loads(path.read_bytes())
+        with suppress(OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
+            said = json.loads(read_plain(path, most_bytes=_MOST_NOTE_BYTES, follow_links=False))
             user = User(str(said["what"]), str(said["since_utc"]), Process(**said["process"]))
             if not user.process.is_gone:
                 found.append(user)
@@ -162,7 +165,7 @@ def _open(root: Path) -> int:
 
 def _locked(descriptor: int, how: int) -> bool:
     try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,7 +1,8 @@
 """The commands of a bundled script, `python train_gpt.py eval` and `train`: on files around it, without a store.
 
 It runs the very stages of the pipeline, on links to the shards and the tokenizer it is given, so its numbers are the
-pipeline's. Training under torchrun uses all its ranks; what follows training is rank 0's.
+pipeline's. Under torchrun all ranks train, and all score and learn at test time; the rest (hints, counts, mixtures,
+calibration, packing) is rank 0's.
 """
 
 import argparse
@@ -10,8 +11,10 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,13 +30,14 @@ from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import PgolfError
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.in_process import score_in_process
+from pgolf.eval.in_process import device_for, score_on_joined_ranks
 from pgolf.mix import mix_stage
 from pgolf.mix.config import MixConfig
 from pgolf.pack import compress_stage as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
+from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.run import Progress, RunOptions
 from pgolf.train.config import TrainStageConfig
@@ -45,7 +49,15 @@ _SHOW_EVERY_S = 10.0
 
 def main(arguments: Sequence[str], recipe: Mapping[str, Any], script: str) -> int:
     """Run one command; returns the exit code. recipe: its sections as plain data. script: the file that counts."""
-    options = _parser().parse_args(arguments)
+    exit_code = _run(_parser().parse_args(arguments), recipe, script)
+    if dist.is_torchelastic_launched():
+        sys.stdout.flush()
+        # All files are written. At the interpreter's own end gloo's threads may abort (`pgolf.ranks.enter`).
+        os._exit(exit_code)
+    return exit_code
+
+
+def _run(options: argparse.Namespace, recipe: Mapping[str, Any], script: str) -> int:
     try:
         with _data_folder(options) as data:
             if options.command == "eval":
@@ -53,16 +65,26 @@ def main(arguments: Sequence[str], recipe: Mapping[str, Any], script: str) -> in
             else:
                 _train(recipe, options, data, code_bytes=Path(script).stat().st_size)
     except PgolfError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        exit_code = error.exit_code
+    except BaseException:
+        if not dist.is_initialized():
+            raise
+        traceback.print_exc()
+        exit_code = 1
+    else:
+        return 0
+    if dist.is_initialized():
+        os._exit(exit_code)  # at once: to leave the group could wait for ranks that wait for this one
+    return exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description="Trains or evaluates one recipe; made by `pgolf bundle`.")
     commands = top.add_subparsers(dest="command", required=True)
-    evaluating = commands.add_parser("eval", help="score the validation shards with the packed model")
-    training = commands.add_parser("train", help="train, quantize and pack; torchrun for several GPUs")
+    on_several = "torchrun for several GPUs"
+    evaluating = commands.add_parser("eval", help=f"score the validation shards with the packed model; {on_several}")
+    training = commands.add_parser("train", help=f"train, quantize and pack; {on_several}")
     for command in (evaluating, training):
         command.add_argument("--data", type=Path, default=Path(), metavar="DIR", help="holds one data set (default: .)")
         command.add_argument(
@@ -89,22 +111,33 @@ def _data_folder(options: argparse.Namespace) -> Iterator[Path]:
 
 def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path) -> None:
     """Print a line of JSON per scorer: the network alone, then its headline mixtures."""
-    run = RunOptions(device=options.device, threads=options.threads, report=_Shown().take)
+    run = RunOptions(device=options.device, threads=options.threads)
+    config = ScoreConfig.model_validate_json(json.dumps(recipe["score"]))
+    ranks, device = _joined(device_for(config, run))
+    if ranks.rank == 0:
+        run = replace(run, report=_Shown().take)
     with tempfile.TemporaryDirectory(prefix="pgolf-") as temporary:
-        folder = {name: Path(temporary) / name for name in ("model", "trace", "hashed", "exact", "hints", "cells")}
-        for path in folder.values():
-            path.mkdir()
-        (folder["model"] / "model.pgolf").symlink_to(options.artifact.absolute())
-        hinted = {}
-        if recipe["hint"] is not None:
-            hint.make(HintConfig.model_validate_json(json.dumps(recipe["hint"])), {"data": data}, folder["hints"], run)
-            hinted["hints"] = folder["hints"]
+        # All ranks write to the first one's folder, which it removes when it is done with everything.
+        parent = Path(ranks.text_of_first(temporary))
+        folder = {name: parent / name for name in ("model", "trace", "hashed", "exact", "hints", "cells")}
+        hinted = {} if recipe["hint"] is None else {"hints": folder["hints"]}
+        if ranks.rank == 0:
+            for path in folder.values():
+                path.mkdir()
+            (folder["model"] / "model.pgolf").symlink_to(options.artifact.absolute())
+            if hinted:
+                hints = HintConfig.model_validate_json(json.dumps(recipe["hint"]))
+                hint.make(hints, {"data": data}, folder["hints"], run)
+        ranks.wait_for_all()
         scored = {"model": folder["model"], "data": data, **hinted}
-        score_in_process(ScoreConfig.model_validate_json(json.dumps(recipe["score"])), scored, folder["trace"], run)
+        score_on_joined_ranks(config, scored, folder["trace"], run, ranks, device)
+        _leave()
+        if ranks.rank > 0:
+            return
         mixed = {"trace": folder["trace"], "data": data, **hinted}
         for estimator in recipe["estimators"]:
-            config = CountConfig.model_validate_json(json.dumps(recipe["count"])).of(estimator)
-            count.make(config, {"data": data}, folder[estimator], run)
+            counting = CountConfig.model_validate_json(json.dumps(recipe["count"])).of(estimator)
+            count.make(counting, {"data": data}, folder[estimator], run)
             mixed[f"counts.{estimator}"] = folder[estimator]
         mix_stage.make(MixConfig.model_validate_json(json.dumps(recipe["mix"])), mixed, folder["cells"], run)
         for cell in pq.ParquetFile(folder["cells"] / "cells.parquet").read().to_pylist():
@@ -115,10 +148,9 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
 
 def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *, code_bytes: int) -> None:
     """Train as one of torchrun's ranks, or alone; rank 0 then packs and moves the model into its place."""
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+    on_gpu = options.device == "cuda" or (options.device == "auto" and bool(usable_gpus().gpus))
     device_type: Literal["cpu", "cuda"] = "cuda" if on_gpu else "cpu"
-    launched = dist.is_torchelastic_launched()
-    ranks, device = join_ranks(device_type) if launched else (Ranks(), torch.device(device_type))
+    ranks, device = _joined(device_type)
     run = RunOptions(device=device_type, threads=options.threads, report=_Shown().take)
     with tempfile.TemporaryDirectory(prefix="pgolf-", dir=options.artifact.absolute().parent) as temporary:
         out = Path(temporary)
@@ -132,8 +164,7 @@ def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *
             log_every_steps=10,
         )
         train_rank(job, ranks, device)
-        if launched:
-            dist.destroy_process_group()
+        _leave()
         if ranks.rank > 0:
             return
         config = CompressConfig.model_validate_json(json.dumps(recipe["compress"]))
@@ -144,6 +175,16 @@ def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *
         made = compress.make(config, inputs, out, run, code_bytes=code_bytes)
         os.replace(out / "model.pgolf", options.artifact)
         print(json.dumps({"artifact": str(options.artifact), **made.facts}))
+
+
+def _joined(device_type: Literal["cpu", "cuda"]) -> tuple[Ranks, torch.device]:
+    """This process's place among torchrun's ranks, or alone."""
+    return join_ranks(device_type) if dist.is_torchelastic_launched() else (Ranks(), take_device(device_type, 0, 1))
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _Shown:

@@ -35,6 +35,9 @@ _FORMER_GATHERING = ".gathered.parquet"
 _LISTED = b"pgolf.files"
 # Where Arrow keeps the columns once more.
 _ARROW_SCHEMA = b"ARROW:schema"
+# Arrow's own threads may let go of bytes of Python's while the interpreter ends, which aborts it (1 of 30 commands that
+# ended with an error of theirs).
+_THREADS = False
 # So many files are opened one by one.
 FEW_FILES = 64
 # A file name on any file system, and never a hidden or temporary one.
@@ -158,7 +161,7 @@ def _open_gathering(
             listed = json.loads((file.schema_arrow.metadata or {})[_LISTED])
             if file.schema_arrow.names != spec.arrow.names:
                 return {}  # of another version
-            table = file.read(columns=schema.names).select(schema.names).cast(schema)
+            table = file.read(columns=schema.names, use_threads=_THREADS).select(schema.names).cast(schema)
         refuse_impossible(table, spec)
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, RecursionError):
         return {}
@@ -199,7 +202,7 @@ def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
             missing = [name for name in spec.needed_beside(present) if name not in present]
             if missing:
                 raise ResultsError(f"{path} is no {spec.name} table: it lacks {', '.join(missing)}; {advice}")
-            found = file.read(columns=[name for name in schema.names if name in present])
+            found = file.read(columns=[name for name in schema.names if name in present], use_threads=_THREADS)
         table = pa.Table.from_arrays(
             [
                 found.column(field.name).cast(field.type)

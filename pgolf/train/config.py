@@ -27,6 +27,12 @@ class TrainConfig(StageConfig):
     clock_limit_s: float | None = Field(
         default=600.0, gt=0, description="stop after this much training time; null: stop by steps alone, reproducibly"
     )
+    clock_reserve_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="seconds of clock_limit_s kept for calibration and what follows: no step is begun that would end "
+        "later, were it as slow as the slowest recent one; 0: the step that reaches the limit is the last",
+    )
     warmdown_steps: int = Field(
         default=3_000, ge=0, description="final steps, or their time, over which rates fall to 0"
     )
@@ -101,6 +107,11 @@ class TrainConfig(StageConfig):
     compile: bool = Field(default=True, description="compile the network on CUDA; on a CPU it always runs eagerly")
 
     @property
+    def clock_end_s(self) -> float | None:
+        """Training seconds by which the rates are 0: the limit less the reserve; None if training stops by steps."""
+        return None if self.clock_limit_s is None else self.clock_limit_s - self.clock_reserve_s
+
+    @property
     def tokens_per_span(self) -> int:
         """Targets per span; a span has one more stream token, the last, which is never an input."""
         return self.tokens_per_step // self.spans_per_step
@@ -118,6 +129,22 @@ class TrainConfig(StageConfig):
             raise ValueError(
                 f"tokens_per_step {self.tokens_per_step} is not a multiple of spans_per_step x sequence_length = "
                 f"{self.spans_per_step} x {self.sequence_length}; the nearest is {nearest}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reserve_leaves_time(self) -> Self:
+        if self.clock_reserve_s == 0:
+            return self
+        if self.clock_limit_s is None:
+            raise ValueError(
+                f"clock_reserve_s is {self.clock_reserve_s:g}, but clock_limit_s is null, so training stops by steps "
+                "alone; set clock_reserve_s=0 or a clock_limit_s"
+            )
+        if self.clock_reserve_s >= self.clock_limit_s:
+            raise ValueError(
+                f"clock_reserve_s {self.clock_reserve_s:g} leaves nothing of clock_limit_s {self.clock_limit_s:g} to "
+                f"train in; set a lower clock_reserve_s, such as {self.clock_limit_s / 20:g}"
             )
         return self
 

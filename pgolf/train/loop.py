@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pgolf.errors import NonFiniteLoss, Stopped
 from pgolf.model.gpt import GPT
+from pgolf.ranks.agreement import refuse_difference
 from pgolf.ranks.group import Ranks
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.config import TrainConfig
@@ -24,6 +25,7 @@ from pgolf.train.optimizers import Optimizers
 from pgolf.train.schedule import muon_momentum, rate_scale
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, TrainingState
+from pgolf.train.time_left import TimeLeft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +108,11 @@ def train(
     clock_s: seconds from any fixed moment; read once before the first step and once after each step, when the device
     has finished it. loss: `network_loss`; None: `model.loss`. lag: steps launched before the host waits for one, so
     that the device never waits for the host; weights and reports are the same, but a run that stops by the clock does
-    `lag` more steps. Raises NonFiniteLoss, on every rank in the same step, with lag 0 before the step has touched the
-    weights; TrainingError if there is no snapshot to average; and Stopped, on every rank after the same step, once one
-    rank's keeper is asked to end and the state is saved.
+    `lag` more steps, unless it keeps a reserve (`pgolf.train.time_left`). It starts on all ranks together.
+
+    Raises RanksDiffer if their weights are not equal at a checkpoint or at the end; NonFiniteLoss, on every rank in the
+    same step, with lag 0 before the step has touched the weights; TrainingError if there is no snapshot to average; and
+    Stopped, on every rank after the same step, once one rank's keeper is asked to end and the state is saved.
     """
     model.train()
     device = model.tok_emb.weight.device
@@ -121,9 +125,12 @@ def train(
     rounding, finished, elapsed_s, ending = state.rounding, state.steps, state.elapsed_s, False
     if rounding:
         _set_fake_bits(model, config.late_qat_bits)
+    time_left = TimeLeft(config, lag=lag, elapsed_s=elapsed_s)
     _synchronize(device)
+    ranks.wait_for_all()
     start_s = clock_s() - elapsed_s
     for step in range(finished, config.steps):
+        ranks.begin_step(step + 1)
         # Assume that the steps in flight take as long as earlier ones; with lag 0 there are none.
         now_s = elapsed_s + (step - finished) * elapsed_s / max(finished, 1)
         scale, momentum = rate_scale(config, step, now_s), muon_momentum(config, step)
@@ -157,7 +164,8 @@ def train(
             elapsed_s, any_requested = ranks.largest(clock_s() - start_s, float(told_to_end))
             ending = ending or any_requested > 0
             finished = oldest.steps_done
-            is_last = is_last or (config.clock_limit_s is not None and elapsed_s >= config.clock_limit_s)
+            time_left.step_ended(elapsed_s)
+            is_last = is_last or time_left.is_over(saving=saving)
             on_step(
                 StepReport(
                     steps_done=finished,
@@ -173,12 +181,15 @@ def train(
             break
         if keeper is not None and (saving or ending):
             state.steps, state.elapsed_s, state.rounding = finished, elapsed_s, rounding
+            refuse_difference(state.shared, ranks, f"after step {finished}")
             if ending:
                 keeper.keep_last(state)
                 raise Stopped(f"training was told to stop and did so after step {finished}; run again to resume there")
             keeper.keep(state)
+            time_left.saved()
     _set_fake_bits(model, None)
     model.zero_grad(set_to_none=True)
+    refuse_difference(state.shared, ranks, f"after step {finished}, the last")
     return Trained(state=average.state(steps_done=finished), steps=finished, elapsed_s=elapsed_s)
 
 

@@ -6,8 +6,13 @@ import torch
 
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import training_stream
+from pgolf.identity.environment import fix_cublas_workspace
+from pgolf.machine.hardware import refuse_uneven
 from pgolf.model.checkpoint import save_checkpoint
+from pgolf.model.config import ModelConfig
+from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
+from pgolf.model.kernels import choose_kernels
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_line, print_progress
 from pgolf.train.config import TrainConfig
@@ -21,22 +26,17 @@ from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, Log
 def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = None) -> None:
     """Initialize, prime, train and, on rank 0, write checkpoint and ledger.
 
-    keeper: saves resumable checkpoints and restores the last one.
+    keeper: saves resumable checkpoints and restores the last one. Raises ConfigError if the ranks cannot share a step.
     """
     torch.set_num_threads(job.threads)
     config = job.config.train
+    refuse_uneven(ranks.world_size, config.spans_per_step)
     # A run that stops by the clock is not reproducible anyway, and deterministic backward passes are slower on CUDA.
-    deterministic = config.clock_limit_s is None
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(deterministic)
-    else:  # the same switch, without importing torch's compiler: it takes as long as torch itself, and is not used
-        torch.set_deterministic_debug_mode("error" if deterministic else "default")
-    torch.backends.cuda.enable_cudnn_sdp(False)  # flash attention, as in the originals
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    _choose_arithmetic(device, deterministic=config.clock_limit_s is None)
     phases = _Phases()
     dataset = open_dataset(job.data)
     spans = SpanReader(training_stream(dataset, vocab_size=job.config.model.vocab_size), config)
-    model = initial_model(job.config.model, job.seed).to(device)
+    model = _shared_initial_model(job.config.model, job.seed, ranks, device)
     phases.end("init")
     loss = network_loss(model, config, device)
     if config.priming_steps:
@@ -79,6 +79,31 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
         losses=losses,
     )
     (job.out / LEDGER_FILE).write_bytes(ledger.model_dump_json(indent=1).encode())
+
+
+def _choose_arithmetic(device: torch.device, *, deterministic: bool) -> None:
+    """The switches of this process; before anything is computed on the device."""
+    choose_determinism(device, deterministic)
+    choose_kernels(device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+
+def choose_determinism(device: torch.device, deterministic: bool) -> None:
+    """Whether torch's operations give the same bits in every run, and those that cannot are errors."""
+    if device.type == "cuda":
+        if deterministic:
+            fix_cublas_workspace()
+        torch.use_deterministic_algorithms(deterministic)
+    else:  # the same switch, without importing torch's compiler: it takes as long as torch itself, and is not used
+        torch.set_deterministic_debug_mode("error" if deterministic else "default")
+
+
+def _shared_initial_model(config: ModelConfig, seed: int, ranks: Ranks, device: torch.device) -> GPT:
+    """The initial network on the device: drawn by rank 0, whose processor and threads decide the last bits for all."""
+    model = (initial_model(config, seed) if ranks.rank == 0 else GPT(config)).to(device)
+    for tensor in model.state_dict().values():
+        ranks.share(tensor, owner=0)
+    return model
 
 
 class _Phases:

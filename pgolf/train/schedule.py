@@ -8,9 +8,9 @@ from pgolf.train.config import TrainConfig
 
 def rate_scale(config: TrainConfig, step: int, elapsed_s: float) -> float:
     """The factor on every base rate before 0-based `step`, in [0, 1]."""
-    if config.clock_limit_s is None:
+    if config.clock_end_s is None:
         return rate_scale_by_steps(step, steps=config.steps, warmdown_steps=config.warmdown_steps)
-    return rate_scale_by_clock(step, elapsed_s, limit_s=config.clock_limit_s, warmdown_steps=config.warmdown_steps)
+    return rate_scale_by_clock(step, elapsed_s, limit_s=config.clock_end_s, warmdown_steps=config.warmdown_steps)
 
 
 def rate_scale_by_steps(step: int, *, steps: int, warmdown_steps: int) -> float:

@@ -14,7 +14,7 @@ from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import read_shard, training_stream
 from pgolf.errors import ConfigError, TrainingError
 from pgolf.identity.fingerprint import digest
-from pgolf.machine.hardware import cpu_name, ranks_for, refuse_uneven
+from pgolf.machine.hardware import cores_for_ranks, cpu_name, gpu_name, ranks_for, refuse_uneven
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
 from pgolf.run import Fact, Lease, Made, Progress, RunOptions
@@ -29,6 +29,17 @@ def devices(config: TrainStageConfig, run: RunOptions) -> tuple[tuple[str, ...],
     processes = ranks_for(run, config.train.spans_per_step)
     _kind, names = devices_for(replace(run, processes=processes))
     return names, min(processes, len(names))
+
+
+def own_cores(config: TrainStageConfig, run: RunOptions) -> tuple[int, ...]:
+    """The cores that others should leave to a training by the clock; none where it stops by steps. run: with a lease.
+
+    On a CPU those that it has leased.
+    """
+    if config.train.clock_limit_s is None or run.lease is None:
+        return ()
+    cores = [name.removeprefix("cpu-") for name in run.lease.devices if name.startswith("cpu-")]
+    return tuple(map(int, cores)) or cores_for_ranks(len(run.lease.devices))
 
 
 def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
@@ -106,7 +117,8 @@ def _checkpoints(job: Job, run: RunOptions, dataset: Dataset) -> CheckpointPlace
         "config": digest(job.config),
         "seed": job.seed,
         "data": digest([[shard.name, shard.stat().st_size] for shard in dataset.train_shards]),
-        "device": torch.cuda.get_device_name() if job.device == "cuda" else cpu_name(),
+        # Not by torch: it could leave a CUDA context in this process.
+        "device": (gpu_name() or job.device) if job.device == "cuda" else cpu_name(),
         "number of ranks": run.processes,
         "number of threads": job.threads,
         "torch": torch.__version__,
@@ -132,10 +144,10 @@ def _progress(
     note: str = "",
 ) -> Progress:
     """Progress in steps or, for a timed run, in seconds; the last step completes it whenever it ends."""
-    if config.clock_limit_s is None:
+    if config.clock_end_s is None:
         done, total, unit = step, config.steps, "step"
     else:
-        total, unit = math.ceil(config.clock_limit_s), "second"
+        total, unit = math.ceil(config.clock_end_s), "second"
         done = total if is_last else min(int(elapsed_s), total - 1)
     return Progress(stage="train", done=done, total=total, unit=unit, facts=facts or {}, note=note)
 

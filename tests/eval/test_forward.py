@@ -140,6 +140,9 @@ def test_batches_hold_what_the_allowance_holds_whatever_the_machine():
     at_a_time = {kind: windows_at_a_time(ScoreConfig(), full, kind) for kind in ("cpu", "cuda")}
     # About 12,700 scalars a position: 104 MB a window in float32, 52 MB in bfloat16.
     assert at_a_time == {"cpu": 1, "cuda": 160}
+    # 6,656 of them are the residual stream, which some systems keep in float32: 81 MB a window.
+    wide_stream = ModelConfig(residual_dtype="float32")
+    assert windows_at_a_time(ScoreConfig(), wide_stream, "cuda") == 106
     assert windows_at_a_time(ScoreConfig(window=128, stride=64), full, "cpu") == 15
     assert windows_at_a_time(ScoreConfig(batch_windows=32), full, "cuda") == 32
 

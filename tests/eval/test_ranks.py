@@ -10,7 +10,8 @@ import torch
 
 from pgolf.corpus.shards import stream_digest
 from pgolf.errors import DataError, NonFiniteLoss
-from pgolf.eval.pieces import merged_pieces
+from pgolf.eval.in_process import score_in_process, score_on_joined_ranks
+from pgolf.eval.pieces import merged_pieces, read_pieces
 from pgolf.eval.score_stage import devices, make
 from pgolf.eval.trace import STREAM_KEY, read_trace
 from pgolf.eval.windows import plan_windows
@@ -117,6 +118,30 @@ def test_the_stage_on_ranks_writes_the_files_of_the_stage_without(inputs, tmp_pa
     alone_options = RunOptions(threads=1)
     assert devices(rank_program.config_of(config), alone_options)[1] == 0
     assert devices(rank_program.config_of(config), replace(alone_options, processes=2))[1] == min(2, core_count())
+
+
+class OneOfTwo(Ranks):
+    """A rank whose neighbour has been here, or will come."""
+
+    def wait_for_all(self):
+        pass
+
+
+def test_a_rank_of_a_script_scores_its_share_and_the_first_one_joins_them(inputs, tmp_path):
+    config = rank_program.config_of({"tail": "repeat", "batch_means": {"chunk_tokens": 48, "ranks": 2, "windows": 2}})
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    alone.mkdir()
+    together.mkdir()
+    options = RunOptions(threads=1)
+    score_in_process(config, inputs, alone, options)
+    cpu = torch.device("cpu")
+    score_on_joined_ranks(config, inputs, together, options, OneOfTwo(1, 2), cpu)
+    assert [path.name for path in together.iterdir()] == ["pieces-1.bin"]
+    score_on_joined_ranks(config, inputs, together, options, OneOfTwo(0, 2), cpu)
+    records = [sum(map(len, read_pieces(together / f"pieces-{rank}.bin"))) for rank in (0, 1)]
+    assert min(records) > 0.4 * sum(records)
+    for name in ("trace.arrow", "batches.arrow"):
+        assert (together / name).read_bytes() == (alone / name).read_bytes()
 
 
 def test_a_trace_with_hints_says_which_tokens_it_is_of(tmp_path, toy_data, packed):

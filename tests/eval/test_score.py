@@ -317,7 +317,7 @@ def test_precision_chooses_the_device_and_a_contradiction_is_refused():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_bfloat16_without_cuda_says_what_to_do():
-    with pytest.raises(ConfigError, match="no CUDA device"):
+    with pytest.raises(ConfigError, match="computed on CUDA, but there is no NVIDIA driver here"):
         device_for(ScoreConfig(precision="bfloat16"), RunOptions())
 
 

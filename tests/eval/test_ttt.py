@@ -60,6 +60,16 @@ def adapted(network, tokens, *, threads=1, **ttt) -> tuple[Trace, GPT]:
     return trace_of(window_pieces(model, stream, plan, config, learner=learner, threads=threads), plan), model
 
 
+def test_the_seconds_of_learning_begin_and_end_when_the_device_is_done(float_network, monkeypatch):
+    tokens, events, config = random_tokens(2 * CHUNK + 1), [], TttConfig(**SGD)
+    learner = Learner(copy.deepcopy(float_network), tokens, config, threads=1)
+    monkeypatch.setattr(ttt_module, "seconds_when_done", lambda _device: events.append("done") or float(len(events)))
+    monkeypatch.setattr(learner._optimizer, "step", lambda: events.append("step"))
+    learner.learn(0)
+    assert events == ["done", *["step"] * config.epochs, "done"]
+    assert learner.wall_s == len(events) - 1
+
+
 def unadapted(network, tokens) -> Trace:
     plan = plan_windows(len(tokens) - 1, window=WINDOW, stride=STRIDE, tail="repeat")
     return trace_of(window_pieces(network, stream_for(network, tokens), plan, ScoreConfig(**LAYOUT)), plan)

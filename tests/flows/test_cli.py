@@ -80,7 +80,7 @@ def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
     arguments = ["plan", *wide_arguments(ran)]
     code = (
         f"import sys; from flows.commands.cli import main; assert main({arguments!r}) == 0; "
-        "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba'})"
+        "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba', 'numpy', 'pyarrow'})"
     )
     shown = in_new_process(code)
     assert "13 of 13 reused" in shown
@@ -276,9 +276,12 @@ def test_show_prints_every_field_with_overrides_applied(capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["train"]["steps"] == 77
     assert main(["show", "demo"]) == 0
-    text = capsys.readouterr().out
+    text, remarks = capsys.readouterr()
     assert "train.muon_momentum_start" in text
     assert "compress.budget_bytes" in text
+    assert remarks == ""
+    assert main(["show", "pr715"]) == 0
+    assert capsys.readouterr().err.startswith("training cannot be within 600 s")
 
 
 def test_plan_as_json_gives_reasons_seconds_and_cost(ran, capsys):

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from flows import before_stages
-from flows.before_stages import lease_notes
+from flows import plan_notes
 from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
+from flows.plan_notes import clock_notes, lease_notes
 from flows.settings import Setting
 from pgolf.machine.lease import lease
+from pgolf.machine.torch_build import TorchBuild
 from pgolf.pipeline import node_checks
 from pgolf.pipeline.estimate import Estimate
 from pgolf.pipeline.graph import Node, Sources, pipeline
@@ -39,6 +40,7 @@ from pgolf.recipes.catalog import recipe_named
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.content import Memo
+from tests.fake_driver import gpu
 from tests.ports import free_port
 from tests.tiny import tiny_recipe
 from tests.toy_stage import TOY, ToyConfig, toy_key
@@ -56,6 +58,7 @@ def test_a_sound_node_has_no_finding_and_says_what_was_not_checked(tmp_path, cap
     assert checks["store"]["ok"]
     assert checks["data"]["ok"]
     assert checks["server"]["ok"] is None
+    assert "`pgolf selftest`" in checks["selftest"]["remedy"]
     assert "18 outputs (18 by an estimate" in checks["disk"]["said"]
     assert not list(tmp_path.iterdir())
     assert exit_code == any(check["ok"] is False for check in checks.values())
@@ -79,6 +82,12 @@ def test_leases_are_named_with_their_holders_and_what_lies_in_place_of_one_is_a_
     assert "pgolf-gpu-b.lock is no lock file of pgolf: a folder" in found().said
 
 
+def test_a_setting_of_no_use_is_a_finding(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PGOLF_LEASES", "/dev/null/x")
+    assert main(["doctor", "--store", str(tmp_path)]) == 1
+    assert "✗ leases" in capsys.readouterr().out
+
+
 def test_who_else_may_use_the_devices_is_said_before_a_training_by_the_clock_and_once(tmp_path, monkeypatch):
     def notes(*overrides: str) -> list[str]:
         nodes = pipeline(tiny_recipe(*overrides), Sources(documents=tmp_path / "documents.jsonl"))
@@ -87,9 +96,20 @@ def test_who_else_may_use_the_devices_is_said_before_a_training_by_the_clock_and
     (tmp_path / "documents.jsonl").write_text('{"text": "a"}\n')
     assert [note.startswith("PGOLF_LEASES is set") for note in notes()] == [True]
     monkeypatch.delenv("PGOLF_LEASES")
-    monkeypatch.setattr(before_stages, "apart", lambda _folder: "this is a container")
+    monkeypatch.setattr(plan_notes, "apart", lambda _folder: "this is a container")
     assert notes() == []
     assert notes("train.clock_limit_s=5") == ["this is a container"]
+
+
+def test_a_training_that_cannot_be_within_the_clock_is_said_once_and_only_if_it_is_to_run(tmp_path):
+    (tmp_path / "documents.jsonl").write_text('{"text": "a"}\n')
+    nodes = pipeline(
+        tiny_recipe("train.clock_limit_s=600", "seeds=1,2"), Sources(documents=tmp_path / "documents.jsonl")
+    )
+    steps = make_plan(nodes, Store(tmp_path / "store"), Memo(tmp_path / "memo"))
+    (why,) = clock_notes(steps)
+    assert why.startswith("training cannot be within 600 s")
+    assert clock_notes([replace(step, action="reuse") for step in steps]) == []
 
 
 def test_torch_is_not_imported_where_the_driver_lists_no_gpu(tmp_path):
@@ -115,21 +135,38 @@ def test_packages_that_are_not_as_pinned_are_named(tmp_path):
     assert check_python().ok
 
 
-def fake_nvidia_smi(folder: Path, apps: str) -> None:
-    program = folder / "nvidia-smi"
-    program.write_text(f'#!/bin/sh\ncase "$1" in *apps*) printf "{apps}";; *) echo "NVIDIA H100";; esac\n')
-    program.chmod(0o755)
-
-
-def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, monkeypatch):
-    """No GPU here: a program that answers as the driver's would stands in for it, torch is the real one."""
-    fake_nvidia_smi(tmp_path, "1234, 500 MiB\\n")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(node_checks, "gpu_names", lambda: ("NVIDIA H100",) * 64)
+def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, machine):
+    """No GPU here: a library that answers as the driver's would stands in for it, torch is the real one."""
+    machine([gpu(number, users="1234:524288000" if number == 63 else "") for number in range(64)])
     seen, idle, _ = check_gpus(tmp_path)
     assert seen.ok is False
     assert "driver: 64 × NVIDIA H100" in seen.said
     assert (idle.ok, "1234, 500 MiB" in idle.said) == (False, True)
+
+
+def test_gpus_that_cannot_be_used_as_they_are_and_a_driver_that_does_not_answer_are_findings(tmp_path, machine):
+    machine(2, visible="0,5")
+    found, _leases = check_gpus(tmp_path)
+    assert (found.ok, "CUDA_VISIBLE_DEVICES=0,5: '5' names no GPU" in found.said) == (False, True)
+    machine("!9")
+    assert "does not answer: nvmlInit_v2 says 'Driver Not Loaded' (9)" in next(check_gpus(tmp_path)).said
+
+
+def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp_path, monkeypatch, machine):
+    def found(**changes) -> dict[str, Check]:
+        build = TorchBuild(**{"version": "2.13.0", "cuda": "13.0", "gpus": 8, "nccl": True, "flash": True, **changes})
+        monkeypatch.setattr(node_checks, "torch_build", lambda: build)
+        return {check.name: check for check in check_gpus(tmp_path)}
+
+    machine(8)
+    fine = found()
+    assert [fine[name].ok for name in ("gpus", "nccl", "flash attention", "gpus idle")] == [True] * 4
+    lacking = found(nccl=False, flash=False)
+    assert [lacking[name].ok for name in ("gpus", "nccl", "flash attention")] == [True, False, False]
+    assert "no NCCL" in lacking["nccl"].said
+    hidden = found(gpus=1)
+    assert hidden["gpus"].ok is False
+    assert "8 GPUs, torch 2.13.0 finds 1" in hidden["gpus"].said
 
 
 def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """`pgolf gc`: it cannot take what a run or a result needs, keeps what was paid for, and gives back what it took."""
 
+import errno
 import json
 import os
 import pty
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from flows.commands.cli import main
-from pgolf.errors import StoreError
+from pgolf.errors import StoreError, StoreFull, StoreUnreadable
 from pgolf.identity.stage import Stage
 from pgolf.machine.lease import lease
 from pgolf.pipeline.referring import note_results
@@ -516,3 +517,153 @@ def test_a_store_without_write_permission_can_be_looked_at_and_used(store, filed
         assert loose in whole(store)
     finally:
         subprocess.run(["umount", store.root], check=True)
+
+
+def test_what_results_name_stays_whatever_has_become_of_its_record(store, filed, capsys):
+    data, trained, score = filed
+    for path in (trained.path, score.path):
+        path.chmod(0o755)
+        (path / "record.json").chmod(0o644)
+    with (trained.path / "record.json").open("a") as file:
+        file.write("x")
+    (score.path / "record.json").unlink()
+    assert going(capsys, "--what", "all") == set()
+    assert main(["gc", "--delete", "--yes-most", "--what", "all", "--now"]) == 0
+    assert folders(store) == {data.path.name, trained.path.name, score.path.name}
+
+
+def refuse_to_read(monkeypatch, path: Path, number: int) -> None:
+    """Let every attempt to open a file end with an error of the machine."""
+    really = os.open
+
+    def opened(name, *arguments, **options):
+        if os.fspath(name) == os.fspath(path):
+            raise OSError(number, os.strerror(number), os.fspath(path))
+        return really(name, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("name", ["record.json", "text.txt"])
+def test_what_cannot_be_read_now_is_no_damage_and_stops_a_collection(store, filed, capsys, monkeypatch, name, number):
+    trained = filed[1]
+    (store.root / ".records.sqlite").unlink(missing_ok=True)
+    (store.root / ".memo.sqlite").unlink(missing_ok=True)
+    refuse_to_read(monkeypatch, trained.path / name, number)
+    with pytest.raises(StoreUnreadable, match=f"{trained.path / name} cannot be read .* make it readable, or move"):
+        Store(store.root).inspect(trained.path)
+    assert main(["verify", "--store", str(store.root)]) == 1
+    assert f"{trained.path / name} cannot be read" in capsys.readouterr().out
+    if name == "record.json":
+        assert main(["gc", "--delete", "--yes-most", "--what", "all"]) == 2
+    monkeypatch.undo()
+    assert folders(store) == {item.path.name for item in filed}
+    assert not (store.root / "quarantine").exists()
+
+
+@pytest.mark.parametrize("words", [["--empty-bin"], ["--restore"], ["--without-results", "--delete", "--yes-most"]])
+def test_a_folder_that_is_no_store_is_left_as_it_is(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("bin/tools/t.sh", "failed/notes.txt", ".tmp-x/y"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["gc", "--store", ".", *words]) == 2
+    assert f"there is no store at {tmp_path}: it holds no output" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_in_the_bin_of_a_store_only_what_was_put_there_is_touched(store, filed, capsys):
+    own = store.root / "bin/tools/t.sh"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    assert main(["gc", "--empty-bin", "--yes"]) == 0
+    assert main(["gc", "--restore"]) == 0
+    assert own.read_text() == "mine"
+
+
+def test_results_that_are_given_and_forgotten_at_once_are_remembered_as_they_are_now(store, filed, tmp_path, capsys):
+    shutil.rmtree("results/stages")
+    file_results(store, tmp_path / "other", [])
+    append(Path("results"), STAGES, "demo-2", [])
+    assert main(["gc"]) == 2, "they name less than they did"
+    kept = filed[:2]
+    about = {"recipe": "demo", "built": True, "stage": "train", "key": "k"}
+    append(Path("results"), STAGES, "demo-3", [about | {"node": i.path.name, "folder": i.path.name} for i in kept])
+    assert main(["gc", "--results", "results", "--forget", "results", "--delete", "--yes-most"]) == 0
+    assert folders(store) == {item.path.name for item in kept}
+    assert main(["gc", "--results", "other", "--without-results", "--delete", "--yes-most", "--what", "all"]) == 0
+    assert folders(store) == {item.path.name for item in kept}, "they are remembered"
+
+
+def test_a_note_is_written_anew_before_the_old_one_goes(store, filed, tmp_path, monkeypatch, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("artifacts", "results"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    moved = Store(tmp_path / "elsewhere/artifacts")
+    monkeypatch.setattr(Store, "write_note", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(["gc", "--delete"]) == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(list(moved.notes())) == 1
+    assert main(["gc", "--delete", "--yes-most", "--what", "all"]) == 0
+    assert folders(moved) == {item.path.name for item in filed}
+
+
+@pytest.mark.parametrize("harm", ["link", "file", "pipe", "folder"])
+def test_notes_that_are_no_notes_stop_a_collection_and_are_not_waited_for(store, filed, capsys, harm):
+    notes = store.root / "referring"
+    if harm in ("link", "file"):
+        shutil.rmtree(notes)
+        notes.symlink_to("../nowhere") if harm == "link" else notes.write_text("")
+    else:
+        (os.mkfifo if harm == "pipe" else Path.mkdir)(notes / "x.json")
+    for words in ([], ["--without-results", "--delete", "--yes-most", "--what", "all"]):
+        assert main(["gc", *words]) == 2
+        assert f"{notes}" in capsys.readouterr().err
+    assert folders(store) == {item.path.name for item in filed}
+
+
+def test_words_of_users_that_are_none_are_not_waited_for(store, filed):
+    huge = b'{"what": 1, "since_utc": 2, "process": {"pid": 1e999}}'
+    for number, content in enumerate((None, b"[" * 200_000, huge)):
+        note = store.root / ".locks" / f"user-{number}.json"
+        os.mkfifo(note) if content is None else note.write_bytes(content)
+    command = [sys.executable, "-c", "import sys; from flows.commands.cli import main; sys.exit(main(sys.argv[1:]))"]
+    with store.using("pgolf run demo"):
+        deleting = subprocess.run([*command, "gc", "--delete"], capture_output=True, text=True, env=environment())
+    assert deleting.returncode == 2
+    assert "is in use" in deleting.stderr
+    assert "pgolf run demo" in deleting.stderr
+
+
+def test_a_collection_makes_room_on_a_full_disk(store, filed, tmp_path, monkeypatch, capsys):
+    output(store, "score", "unused")
+    file_results(store, tmp_path / "new", filed)
+    (store.root / "referring").rename(tmp_path / "kept")
+    (store.root / "referring").mkdir()
+    written, write = [], Store.write_note
+
+    def full(self, name, content):
+        written.append(name)
+        if len(folders(store)) > len(filed):
+            raise StoreFull("no space left")
+        write(self, name, content)
+
+    monkeypatch.setattr(Store, "write_note", full)
+    assert main(["gc", "--results", "results", "--delete", "--now", "--yes-most"]) == 0
+    assert folders(store) == {item.path.name for item in filed}
+    assert len(written) == 2
+    assert len(list(store.notes())) == 1
+
+
+def test_a_note_that_goes_while_they_are_read_hides_none_behind_it(store, filed, tmp_path):
+    for name in ("a", "b"):
+        file_results(store, tmp_path / name, [])
+    notes, found = store.notes(), []
+    found.append(next(notes)[0])
+    first, second, third = sorted(path.stem for path in (store.root / "referring").iterdir())
+    store.drop_note(second)
+    assert [*found, *(name for name, _content in notes)] == [first, third]

@@ -40,6 +40,7 @@ if what == "last words":
 (folder / f"pid-{rank}").write_text(str(os.getpid()))
 print(f"rank {rank} with {os.environ['OMP_NUM_THREADS']} threads, EXTRA={os.environ.get('EXTRA')}")
 print("sees", [name for name in ("BPB_SCALE", "NVIDIA_TF32_OVERRIDE", "HOME", "NCCL_DEBUG") if name in os.environ])
+print("runs on", *sorted(os.sched_getaffinity(0)))
 print(f"@mark {rank}")
 if what == "crash" and rank == "1":
     time.sleep(0.5)
@@ -181,9 +182,11 @@ def test_a_signal_without_a_name_is_named_by_its_number():
 
 
 @as_a_user_does
-def test_a_rank_killed_from_outside_is_named_with_its_signal(ranks, tmp_path):
+def test_ranks_run_on_the_given_cores_and_one_killed_from_outside_is_named_with_its_signal(ranks, tmp_path):
+    heard, core = [], max(os.sched_getaffinity(0))
     with pytest.raises(LaunchError, match=r"rank 1 of 2 of rank_program was killed by SIGKILL"):
-        ranks("killed", processes=2)
+        ranks("killed", processes=2, on_line=heard.append, cores=[core])
+    assert {f"runs on {core}", f"[rank 1] runs on {core}"} <= set(heard)
     assert_all_gone(tmp_path, 2)
 
 

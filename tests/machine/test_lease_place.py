@@ -59,3 +59,32 @@ def test_a_container_is_told_that_its_own_folder_is_seen_by_nobody_else(tmp_path
     assert "jobs outside of it do not see its leases" in str(apart(tmp_path))
     monkeypatch.setattr(os.path, "ismount", lambda _path: True)  # mounted from the machine
     assert apart(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("/dev/null", "/dev/null is not a folder"),
+        ("/dev/null/x", "Not a directory"),
+        ("{}/link", "{}/link is not a folder"),
+        ("{}/" + "x" * 256, "File name too long"),
+    ],
+)
+def test_a_setting_that_can_be_no_folder_is_refused_before_anything_waits_for_a_device(
+    tmp_path, monkeypatch, text, why
+):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    monkeypatch.setattr(LeaseError, "most_characters", 5000)
+    monkeypatch.setenv("PGOLF_LEASES", text.format(tmp_path))
+    with pytest.raises(LeaseError) as refusal:
+        lease_dir()
+    assert f"where no device can be leased: {why.format(tmp_path)}; set PGOLF_LEASES" in str(refusal.value)
+
+
+def test_a_folder_that_cannot_be_written_to_serves_where_the_locks_are_there_already(tmp_path, monkeypatch):
+    monkeypatch.setenv("PGOLF_LEASES", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for users without the right; tests may be root
+    with pytest.raises(LeaseError, match="cannot be written to"):
+        lease_dir()
+    (tmp_path / "pgolf-cpu-0.lock").touch()
+    assert lease_dir() == tmp_path

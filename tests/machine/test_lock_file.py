@@ -1,5 +1,7 @@
 """Lock files of all users of a machine: whatever lies in their place is refused, and who holds them is found out."""
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgolf.errors import LeaseError
+from pgolf.errors import LeaseError, MachineError
 from pgolf.machine.lease import lease, leased
 from pgolf.machine.lock_file import holder_of, leave_word, try_lock
 
@@ -136,17 +138,15 @@ def test_a_file_that_its_owner_keeps_to_himself_is_an_error_with_its_mode_and_ow
 
 
 def test_a_lock_file_that_is_removed_while_it_is_opened_is_not_the_one_that_is_locked(tmp_path, monkeypatch):
-    from pgolf.machine import lock_file
-
     path = tmp_path / "pgolf-cpu-0.lock"
-    flock, removed = lock_file.fcntl.flock, []
+    flock, removed = fcntl.flock, []
 
     def remove_before(descriptor: int, how: int) -> None:
         if not removed:
             removed.append(path.unlink())
         flock(descriptor, how)
 
-    monkeypatch.setattr(lock_file.fcntl, "flock", remove_before)
+    monkeypatch.setattr(fcntl, "flock", remove_before)
     descriptor = try_lock(path)
     assert os.path.samestat(os.fstat(descriptor), path.stat())
     assert try_lock(path) is None
@@ -208,3 +208,108 @@ def test_a_child_that_kept_the_lock_is_told_from_its_parent_that_has_ended(tmp_p
         assert f"fuser -v {tmp_path / 'pgolf-gpu-1.lock'}" in said
     finally:
         os.kill(int(done.stdout), 9)
+
+
+def failing_open(monkeypatch, code: int, flags: int) -> None:
+    """Opening with these flags fails, as on another file system."""
+    really = os.open
+
+    def fail(path, given, *mode, **more):
+        if given & flags == flags:
+            raise OSError(code, os.strerror(code), str(path))
+        return really(path, given, *mode, **more)
+
+    monkeypatch.setattr(os, "open", fail)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "have root free room or inodes there (`df -h {0}; df -i {0}`)"),
+        (errno.EROFS, "have root mount {0} writable"),
+        (errno.EACCES, "have root let all users make files there (`chmod 1777 {0}`)"),
+        (errno.EIO, "see what lies there (`ls -la {0}`)"),
+    ],
+)
+def test_a_file_that_cannot_be_made_is_not_to_be_removed(tmp_path, monkeypatch, code, remedy):
+    failing_open(monkeypatch, code, os.O_CREAT)
+    with pytest.raises(LeaseError) as refusal:
+        try_lock(tmp_path / "pgolf-cpu-0.lock")
+    said = str(refusal.value)
+    assert (
+        f"pgolf-cpu-0.lock cannot be made: {os.strerror(code)}; {remedy.format(tmp_path)}, or set PGOLF_LEASES" in said
+    )
+    assert "rm -r" not in said
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.EROFS])
+def test_a_file_that_cannot_be_changed_can_be_locked_all_the_same(tmp_path, monkeypatch, code):
+    """As after `chattr +i`, `chattr +a`, and on a disk that may only be read."""
+
+    def refuse(*_given):
+        raise OSError(code, os.strerror(code))
+
+    path = tmp_path / "pgolf-cpu-0.lock"
+    path.touch()
+    path.chmod(0o644)
+    failing_open(monkeypatch, code, os.O_RDWR)
+    monkeypatch.setattr(os, "fchmod", refuse)
+    descriptor = try_lock(path)
+    assert descriptor is not None
+    assert try_lock(path) is None
+    os.close(descriptor)
+
+
+def test_a_folder_that_nobody_may_enter_is_named_with_its_remedy(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "lstat", refuse)  # root may enter any
+    monkeypatch.setattr("pgolf.machine.lock_file._READY_WITHIN_S", 0.0)
+    with pytest.raises(LeaseError, match=r"cannot be reached: Permission denied; have root .*chmod 1777"):
+        try_lock(tmp_path / "pgolf-cpu-0.lock")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_with_the_file_and_what_to_do(tmp_path, monkeypatch, code):
+    def refuse(*_given):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / "pgolf-cpu-0.lock"
+    with pytest.raises(MachineError) as refusal:
+        try_lock(path)
+    assert str(refusal.value).startswith(f"{path} cannot be locked: its file system has no locks (flock: ")
+    assert "mount it with them (Lustre: -o flock" in str(refusal.value)
+
+
+def test_what_else_a_lock_meets_names_the_file(tmp_path, monkeypatch):
+    def refuse(*_given):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output error") as failure:
+        try_lock(tmp_path / "pgolf-cpu-0.lock")
+    assert failure.value.filename == str(tmp_path / "pgolf-cpu-0.lock")
+
+
+@pytest.mark.parametrize(("kind", "said"), [("lock", "is held by"), ("turn", "is to be the next of")])
+def test_who_shares_a_lock_is_named_to_those_that_wait(tmp_path, kind, said):
+    """`flock -s FILE` by hand, which keeps every lease away."""
+    path = tmp_path / f"pgolf-cpu-0.{kind}"
+    path.touch()
+    with subprocess.Popen(["flock", "-s", path, "sh", "-c", "echo held; read line"], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+
+        class Told(Exception):
+            pass
+
+        def tell(line: str) -> None:
+            raise Told(line)
+
+        with (
+            pytest.raises(Told, match=rf"cpu-0 {said} pid \d+ of .*flock"),
+            lease(tmp_path, ["cpu-0"], 1, log_line=tell),
+        ):
+            pass
+        other.stdin.close()

@@ -28,9 +28,9 @@ BOTH = ("seeds=1", "estimators=hashed,exact")
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch):
+def node(monkeypatch, machine):
     """A node with eight H100 and a processor of 64 cores."""
-    monkeypatch.setattr("pgolf.machine.hardware.gpu_names", lambda: (H100,) * 8)
+    machine(8)
     monkeypatch.setattr("pgolf.pipeline.placement.cpu_name", lambda: "EPYC")
     monkeypatch.setattr("pgolf.pipeline.placement.core_count", lambda: 64)
 
@@ -243,6 +243,7 @@ def test_a_training_by_the_clock_takes_its_limit_and_a_start_up_where_its_steps_
     # As many steps as were shown, and fewer than the clock leaves time for.
     assert past.expect(train_node(training(steps=100, clock_limit_s=600))).seconds == 52
     assert past.expect(train_node(training(steps=100, clock_limit_s=30))).seconds == 32
+    assert past.expect(train_node(training(steps=100, clock_limit_s=30, clock_reserve_s=10))).seconds == 22
 
 
 def test_a_training_that_the_clock_ended_tells_the_pace_of_the_steps_it_did(past):

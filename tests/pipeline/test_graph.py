@@ -35,6 +35,7 @@ from pgolf.tables.parquet import append, read
 from pgolf.tables.ranked import found_by_looking, ranking
 from pgolf.tables.schema import ATTEMPTS, DECLARATIONS, SCORES, STAGES
 from pgolf.tables.texts import TEXT_COLUMNS
+from pgolf.train.config import TrainConfig
 from tests.tiny import SEEDS, tiny_recipe, write_documents
 
 
@@ -437,6 +438,29 @@ def test_a_mix_that_went_on_after_a_kill_has_the_killed_runs_seconds_on_its_cloc
         alone = cell == '{"estimator": "neural"}'  # which needs no mix
         assert within == alone
         assert clock_s == pytest.approx(at_once[cell][0] + (0.0 if alone else 600.0), abs=1e-6)
+
+
+def test_a_training_longer_than_the_clock_is_named_at_the_end_and_how_it_could_have_been_within(ran, tmp_path):
+    def said(train_clock_s: float, **train) -> list[str]:
+        trained = ran.artifacts["train[1]"]
+        facts = {**trained.record.facts, "train_clock_s": train_clock_s}
+        longer = replace(trained, record=trained.record.model_copy(update={"facts": facts}))
+        recipe, nodes, artifacts = untouched(ran)
+        recipe = recipe.model_copy(update={"train": TrainConfig(**train)})
+        text = outcome_of(recipe, nodes, artifacts | {"train[1]": longer, "calibrate[1]": launched}, tmp_path).text()
+        return [line for line in text.splitlines() if "clock" in line]
+
+    # Its calibration counts, too, but not the start of a process of its own.
+    calibrated = ran.artifacts["calibrate[1]"]
+    calibration_s = calibrated.record.wall_s
+    seconds = {"wall_s": calibration_s + 7.0, "phases_s": {**calibrated.record.phases_s, "launch": 7.0}}
+    launched = replace(calibrated, record=calibrated.record.model_copy(update=seconds))
+    assert said(600.0 - calibration_s - 0.5) == []
+    over = f"over the clock: training and calibration of seed 1 took {600.1 + calibration_s:,.1f} s of 600"
+    assert said(600.1, clock_reserve_s=9) == [over]
+    first, why = said(600.1)
+    assert first == over
+    assert why.startswith("training cannot be within 600 s")
 
 
 def test_gc_keeps_what_results_refer_to_with_all_it_was_made_from(ran, tmp_path):

@@ -12,10 +12,9 @@ from pydantic import ValidationError
 from flows.commands.cli import main
 from pgolf.corpus.tokenizer import train_tokenizer
 from pgolf.errors import ConfigError
-from pgolf.machine import hardware
 from pgolf.machine.hardware import ranks_for
+from pgolf.machine.lease import lease
 from pgolf.mix.cells import cells_of
-from pgolf.pipeline import preflight
 from pgolf.pipeline.graph import Sources, pipeline
 from pgolf.pipeline.plan import make_plan
 from pgolf.pipeline.preflight import check_run, refusals
@@ -28,18 +27,8 @@ from pgolf.store.content import Memo
 from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.tables.schema import ATTEMPTS, DECLARATIONS, SCORES, STAGES
 from tests.data_folder import write_data_folder
+from tests.fake_driver import gpu
 from tests.tiny import write_documents
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    """Makes the driver list the given number of GPUs."""
-
-    def with_gpus(count):
-        for module in (hardware, preflight):
-            monkeypatch.setattr(module, "gpu_names", lambda: ("NVIDIA H100 80GB HBM3",) * count)
-
-    return with_gpus
 
 
 def check(tmp_path, name, *overrides, sources=Sources(), results=None, evaluation_only=False, **options):  # noqa: B008
@@ -55,9 +44,9 @@ def check(tmp_path, name, *overrides, sources=Sources(), results=None, evaluatio
     [
         (0, "pr715", [], {}, r"score\[1337\]: precision bfloat16 is computed on CUDA.*-tiny twin"),
         (8, "pr715", [], {"device": "cpu"}, "device cpu was asked for"),
-        (0, "pr715-tiny", [], {"device": "cuda"}, "device cuda asked for, but the driver lists no GPU"),
+        (0, "pr715-tiny", [], {"device": "cuda"}, "device cuda asked for, but the NVIDIA driver lists no GPU"),
         (8, "pr715", [], {"processes": 3}, "3 ranks cannot share 8 spans a step evenly; use 1, 2, 4, 8 ranks"),
-        (4, "pr715", [], {"processes": 8}, "8 ranks asked for, the driver lists 4 GPUs"),
+        (4, "pr715", [], {"processes": 8}, "8 ranks asked for, but the driver lists 4 GPUs"),
         (8, "pr715-tiny", [], {"device": "cuda"}, "precision float32 is computed on a CPU, but device cuda"),
     ],
 )
@@ -74,6 +63,17 @@ def test_what_the_machine_lacks_is_said_in_numbers(machine, tmp_path, gpus, name
 def test_a_machine_that_has_all_passes(machine, tmp_path, gpus, name, options):
     machine(gpus)
     check(tmp_path, name, **options)
+
+
+def test_a_training_that_a_gpu_has_no_memory_for_is_refused_unless_another_run_is_waited_for(machine, tmp_path):
+    machine([gpu(n, memory_bytes=80 << 30, free_bytes=5 << 30, users=f"4711:{75 << 30}") for n in range(8)])
+    with pytest.raises(
+        ConfigError, match=r"train\[1337\] takes about 22 GiB of a GPU, GPU 0 has 5 GiB free of 80: used"
+    ):
+        check(tmp_path, "pr715", lease_dir=tmp_path)
+    check(tmp_path, "pr715", "train.tokens_per_step=163840", lease_dir=tmp_path)
+    with lease(tmp_path, ["gpu-GPU-a"], 1, log_line=pytest.fail):
+        check(tmp_path, "pr715", lease_dir=tmp_path)
 
 
 @pytest.mark.parametrize(

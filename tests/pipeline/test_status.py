@@ -205,10 +205,10 @@ def test_peaks_are_of_the_very_product(gpu, tera):
 
 def test_a_training_says_what_is_known_beforehand(tmp_path, monkeypatch):
     monkeypatch.setattr("pgolf.pipeline.placement.gpu_name", lambda: H100)
-    config = TrainStageConfig(train=TrainConfig(steps=7))
+    config = TrainStageConfig(train=TrainConfig(steps=7, clock_reserve_s=20))
     node = Node(name="train[1]", stage=TRAIN, config=config, seed=1)
     with StatusFile(tmp_path, "train-0123456789ab", RunOptions(device="cuda", processes=8)) as file:
         file.building(node)
         (status,) = statuses(tmp_path)
     flops = training_flops_per_token(config.model, config.train.sequence_length)
-    assert status.training == Training(steps=7, clock_limit_s=600.0, flops_per_token=flops, gpu=H100, ranks=8)
+    assert status.training == Training(steps=7, clock_limit_s=580.0, flops_per_token=flops, gpu=H100, ranks=8)

@@ -143,5 +143,7 @@ def test_a_rank_on_a_full_disk_tells_it_by_its_exit_code_and_other_lacks_by_thei
     assert run_reporting_errors(no_memory, tmp_path, 1) == 1
     left = Failure.model_validate_json((tmp_path / FAILURE_FILE.format(rank=1)).read_bytes())
     assert (left.kind, left.message.partition(":")[0]) == ("MachineError", "this machine has not enough memory")
-    with pytest.raises(ZeroDivisionError):
-        run_reporting_errors(lambda: 1 // 0, tmp_path, 0)
+    assert run_reporting_errors(lambda: 1 // 0, tmp_path, 0) == 1
+    left = Failure.model_validate_json((tmp_path / FAILURE_FILE.format(rank=0)).read_bytes())
+    assert left.kind == "LaunchError"
+    assert left.message.startswith("rank 0 ended with ZeroDivisionError:\n  Traceback")

@@ -4,7 +4,9 @@ import pytest
 
 from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
-from pgolf.recipes.overrides import apply_overrides, field_paths, parse_value
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides, field_paths, parse_value, validated
+from pgolf.recipes.recipe import Recipe
 
 
 class Train(StageConfig):
@@ -86,3 +88,13 @@ def test_field_paths_name_every_leaf():
 def test_a_tuple_may_be_written_as_python_prints_it():
     assert parse_value("(4, 5)") == [4, 5]
     assert parse_value("(4,)") == [4]
+
+
+@pytest.mark.parametrize("seeds", [[10**30], [-1], ["x"], [1, 2**32]])
+def test_what_follows_from_another_mistake_is_not_told_besides(seeds):
+    with pytest.raises(ConfigError) as refusal:
+        validated(Recipe, recipe_named("demo").model_dump() | {"seeds": seeds})
+    assert str(refusal.value).startswith(f"seeds.{len(seeds) - 1}: Input should be ")
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(ConfigError, match="at least 1 item"):
+        validated(Recipe, recipe_named("demo").model_dump() | {"seeds": []})

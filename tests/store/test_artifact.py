@@ -17,12 +17,14 @@ from pathlib import Path
 import pytest
 
 from pgolf.errors import StoreError, StoreFull
+from pgolf.machine.beside import at_work
 from pgolf.machine.lease import lease
 from pgolf.pipeline.upkeep import garbage, refuse_while_building
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, Store, build_once, import_entry
 from pgolf.store.output_record import RECORD_FILE, read_record
 from pgolf.store.scratch import load
+from tests import toy_stage
 from tests.eventually import eventually
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
@@ -163,6 +165,27 @@ def test_who_queues_for_a_device_keeps_nobody_from_building_and_leaves_the_queue
         f"waiting for 1 of toy-0 (locks in {here.lease_dir}); toy-0 is held by pid {os.getpid()} of "
     )
     assert waits == [False], "the other was building, on its device"
+
+
+def test_a_stage_with_cores_of_its_own_has_them_and_its_record_says_what_ran_beside(tmp_path, monkeypatch):
+    cores = sorted(os.sched_getaffinity(0))
+    run = RunOptions(device="cuda", lease_dir=tmp_path / "leases")
+    ran_on, make = [], toy_stage.make
+
+    def seen(config, inputs, out, given, **values):
+        ran_on.append((os.sched_getaffinity(0), given.lease.cores))
+        return make(config, inputs, out, given, **values)
+
+    monkeypatch.setattr(toy_stage, "make", seen)
+    with at_work(run.lease_dir, "train[1]", cores):
+        plain, _ = build(tmp_path, toy_key(seed=1), run=run)
+    assert "ran_beside" not in plain.record.facts
+    monkeypatch.setattr(toy_stage, "own_cores", lambda _config, placed: cores[: len(placed.lease.devices)], False)
+    with at_work(run.lease_dir, "compress[7]", ()):
+        timed, _ = build(tmp_path, toy_key(seed=2), run=run)
+    assert timed.record.facts["ran_beside"] == "compress[7] from 0 to 0 s"
+    # Kept to what is left; then on all cores, on which its own subprocesses may run whatever this process keeps to.
+    assert ran_on == [({cores[-1]}, None), (set(cores), set(cores))]
 
 
 def test_who_finds_the_lock_taken_gives_the_device_back_before_waiting(tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ import pytest
 
 from pgolf.identity.closure import code_digests, import_closure
 from pgolf.pipeline.build import build_all
-from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.graph import Sources, pipeline
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
 from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Store
@@ -33,9 +34,9 @@ MODULES = {
     "pgolf.corpus.fetch_stage": "def make():\n    return 'not shipped'\n",
 }
 
-# Writes the name of every file that is opened and every module that is imported while the script runs.
+# Writes the name of every file that is opened and every module that is imported while a rank runs the script.
 WATCHER = """
-import json, runpy, sys
+import json, os, runpy, sys
 opened, imported = set(), set()
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str):
@@ -45,12 +46,14 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 script, report, sys.argv[1:] = sys.argv[1], sys.argv[2], sys.argv[3:]
 sys.argv[0] = script
-try:
-    runpy.run_path(script, run_name="__main__")
-finally:
+end = os._exit
+def write_and_end(code):
     seen = json.dumps([sorted(opened), sorted(imported)])
-    with open(report, "w") as file:
+    with open(f"{report}-{os.environ['RANK']}", "w") as file:
         file.write(seen)
+    end(code)
+os._exit = write_and_end
+runpy.run_path(script, run_name="__main__")
 """
 
 # Runs the script once for every list of arguments, in one process: nine tenths of a start are imports.
@@ -78,14 +81,20 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def artifacts(recipe, tmp_path_factory) -> dict[str, Artifact]:
+def bundled(recipe, tmp_path_factory) -> tuple[Recipe, Sources, Store, Memo]:
+    """The recipe, its documents, and where its outputs are kept."""
     folder = tmp_path_factory.mktemp("bundled")
     sources = write_documents(folder)
     # Normalization drops every second space, so that the script has to count by the byte shards too.
     path = folder / "docs.jsonl"
     path.write_text(path.read_text().replace(". ", ".  "))
-    nodes = pipeline(recipe, sources)
-    made = build_all(nodes, Store(folder / "store"), Memo(folder / "memo"), RunOptions(device="cpu"))
+    return recipe, sources, Store(folder / "store"), Memo(folder / "memo")
+
+
+@pytest.fixture(scope="module")
+def artifacts(bundled) -> dict[str, Artifact]:
+    recipe, sources, store, memo = bundled
+    made = build_all(pipeline(recipe, sources), store, memo, RunOptions(device="cpu"))
     assert made["data"].record.facts["bytes_by"] == "text"
     return made
 
@@ -106,10 +115,9 @@ def alone(recipe, artifacts, tmp_path) -> Path:
     return put_alone(tmp_path, recipe, artifacts)
 
 
-def run_script(folder: Path, *arguments: str, watched: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script in another process, from another folder, with no way to this repository but site-packages."""
-    script = [str(folder / "train_gpt.py")]
-    return run_python(folder, *(["-c", WATCHER, *script, str(watched)] if watched else script), *arguments)
+    return run_python(folder, str(folder / "train_gpt.py"), *arguments)
 
 
 def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -126,30 +134,57 @@ def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.fixture(scope="module")
-def evaluated(recipe, artifacts, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A folder without shards to train on, and what an evaluation that was watched there told."""
-    folder = put_alone(tmp_path_factory.mktemp("evaluated"), recipe, artifacts)
-    for path in folder.glob("*_train_*.bin"):
-        path.unlink()
-    arguments = ["--data", str(folder), "--artifact", str(folder / "model.pgolf")]
-    return folder, run_script(folder, "eval", *arguments, watched=folder / "watched.json")
+# Evaluations of the same packed model, and how many scorers they tell of: with hints, counts and all mixtures; and by a
+# network that learns what it has scored, alone.
+EVALUATIONS = {
+    "plain": ((), 4),
+    "test-time training": (
+        (
+            'score.ttt={"chunk_tokens": 128, "sequence_length": 64, "epochs": 1}',
+            *("hint=null", "estimators=[]", "mix.mixers=[]", "mix.hedges=[]"),
+        ),
+        1,
+    ),
+}
 
 
-def test_evaluation_alone_in_a_folder_gives_the_pipelines_numbers_to_the_last_digit(evaluated, artifacts):
-    folder, ran = evaluated
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_two_ranks_alone_in_a_folder_give_the_pipelines_numbers_to_the_last_digit(
+    bundled, artifacts, tmp_path, evaluation
+):
+    """Under torchrun; the pipeline scores in one process."""
+    recipe, sources, store, memo = bundled
+    overrides, scorers = EVALUATIONS[evaluation]
+    recipe = apply_overrides(recipe, overrides)
+    made = build_all(pipeline(recipe, sources), store, memo, RunOptions(device="cpu"))
+    assert made[f"compress[{SEED}]"].path == artifacts[f"compress[{SEED}]"].path
+    folder = put_alone(tmp_path, recipe, made)
+    _remove("*_train_*.bin", folder)  # only training needs them
+    watcher, watched = tmp_path / "watcher.py", tmp_path / "watched"
+    watcher.write_text(WATCHER)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    places = ["--data", str(folder), "--artifact", str(folder / "model.pgolf")]
+    ran = run_python(folder, *torchrun, str(watcher), str(folder / "train_gpt.py"), str(watched), "eval", *places)
     assert ran.returncode == 0, ran.stderr
-    told = [json.loads(line) for line in ran.stdout.splitlines()]
-    cells = pq.read_table(artifacts[f"mix[{SEED}]"].path / "cells.parquet").to_pylist()
-    by_scorer = {cell["cell"]: cell for cell in cells}
-    assert [line["scorer"].get("mixer") for line in told] == [None, "backoff", "backoff", "hedge-proper"]
-    for line in told:
-        cell = by_scorer[json.dumps(line.pop("scorer"))]
-        assert line == {name: cell[name] for name in line}
-    opened, imported = json.loads((folder / "watched.json").read_text())
-    ours = [name for name in opened if name.startswith(str(REPOSITORY)) and "/.venv/" not in name]
-    assert not ours, "the script reads files of the repository, so its length is not what the code takes"
-    assert {name.partition(".")[0] for name in imported} & {"prefect", "flows", "tasks"} == set()
+    assert _scores(ran.stdout) == _cells(made, scorers)
+    for rank in (0, 1):
+        opened, imported = json.loads(Path(f"{watched}-{rank}").read_text())
+        ours = [name for name in opened if name.startswith(str(REPOSITORY)) and "/.venv/" not in name]
+        assert not ours, "the script reads files of the repository, so its length is not what the code takes"
+        assert {name.partition(".")[0] for name in imported} & {"prefect", "flows", "tasks"} == set()
+
+
+def _scores(printed: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def _cells(made: dict[str, Artifact], scorers: int) -> list[dict[str, object]]:
+    """What the script should print: the pipeline's cells."""
+    cells = pq.read_table(made[f"mix[{SEED}]"].path / "cells.parquet").to_pylist()
+    told = ("loss_nats", "bpb", "targets", "bytes", "normalized", "causal", "mass_mean")
+    rows = [{"scorer": json.loads(cell["cell"]), **{name: cell[name] for name in told}} for cell in cells]
+    assert len(rows) == scorers
+    return rows
 
 
 def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, artifacts):
@@ -183,17 +218,19 @@ WRONG = [
 ]
 
 
-def test_what_is_missing_is_said_without_a_traceback(alone, tmp_path):
+def test_one_process_gives_the_same_numbers_and_says_what_is_missing_without_a_traceback(alone, artifacts, tmp_path):
     calls = []
-    for number, (command, spoil, _says) in enumerate(WRONG):
-        folder = tmp_path / f"wrong{number}"
-        shutil.copytree(alone, folder, ignore=shutil.ignore_patterns("wrong*"))
+    for number, (command, spoil, _says) in enumerate([("eval", lambda _folder: None, ""), *WRONG]):
+        folder = tmp_path / f"copy{number}"
+        shutil.copytree(alone, folder, ignore=shutil.ignore_patterns("copy*"))
         spoil(folder)
         calls.append([command, "--data", str(folder), "--artifact", str(folder / "model.pgolf")])
     ran = run_python(alone, "-c", AGAIN_AND_AGAIN, str(alone / "train_gpt.py"), json.dumps(calls))
     told = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert len(told) == len(WRONG), ran.stderr
-    for (code, out, errors), (_command, _spoil, says) in zip(told, WRONG, strict=True):
+    assert len(told) == 1 + len(WRONG), ran.stderr
+    assert told[0][0] == 0, told[0][2]
+    assert _scores(told[0][1]) == _cells(artifacts, 4)
+    for (code, out, errors), (_command, _spoil, says) in zip(told[1:], WRONG, strict=True):
         assert says in errors
         assert "Traceback" not in errors
         assert (code, out) == (2, "")

@@ -6,7 +6,7 @@ from prefect.states import Failed
 from flows.record import record
 from flows.sweep import sweep
 from pgolf import errors
-from pgolf.errors import BudgetExceeded, DownloadFailed, LaunchError, PgolfError, StoreUnreachable
+from pgolf.errors import BudgetExceeded, DownloadFailed, LaunchError, PgolfError, RanksDiffer, StoreUnreachable
 from tasks.report import report_results
 from tasks.retries import may_pass
 from tasks.stage_tasks import TASKS
@@ -17,7 +17,7 @@ OURS = [kind for kind in vars(errors).values() if isinstance(kind, type) and iss
 @pytest.mark.parametrize("kind", OURS)
 def test_of_our_errors_only_those_of_a_network_or_a_crashed_process_may_pass(kind):
     retried = may_pass(None, None, Failed(data=kind("said in numbers")))
-    assert retried == (kind in (DownloadFailed, StoreUnreachable, LaunchError))
+    assert retried == (kind in (DownloadFailed, StoreUnreachable, LaunchError, RanksDiffer))
 
 
 def test_what_is_not_ours_is_left_to_the_users_setting():

@@ -10,6 +10,7 @@ from pgolf.errors import NonFiniteLoss
 from pgolf.model.init import initial_model
 from pgolf.model.linear import CastedLinear
 from pgolf.ranks.group import Ranks
+from pgolf.train import loop
 from pgolf.train.crownq import rounding_variance
 from pgolf.train.groups import block_linears
 from pgolf.train.loop import accumulate_gradients, prime, train
@@ -133,6 +134,73 @@ def test_a_timed_run_stops_in_the_step_that_reaches_the_limit_or_after_those_lau
     assert trained.elapsed_s == 4.0 + lag
     assert [report.is_last for report in reports] == [False] * (3 + lag) + [True]
     assert [report.rate_scale for report in reports] == [1.0, 1.0, 1.0, 0.5, 0.0][: 4 + lag]
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_with_a_reserve_the_last_step_ends_before_it(data, lag):
+    """One second a step: the sixth ends at 6 s sharp, and a seventh would end in the reserve."""
+    ticks = iter(range(100))
+    config = with_train(steps=50, clock_limit_s=10.0, clock_reserve_s=4.0, warmdown_steps=2)
+    trained, reports = run(data, config, clock_s=lambda: float(next(ticks)), lag=lag)
+    assert (trained.steps, trained.elapsed_s) == (6, 6.0)
+    assert [report.is_last for report in reports] == [False] * 5 + [True]
+    # They fall as if the limit were 6 s.
+    assert [report.rate_scale for report in reports[:5]] == [1.0, 1.0, 1.0, 1.0, 1.0]
+    assert reports[5].rate_scale == 0.5
+
+
+@pytest.mark.parametrize(("lag", "steps", "elapsed_s"), [(0, 5, 7.0), (1, 3, 5.0)])
+def test_a_step_that_took_long_lately_may_come_again(data, lag, steps, elapsed_s):
+    """Steps of 1 s but the second, of 3 s, and time until 9.5 s.
+
+    At 7 s another of 3 s would end too late; with one in flight, two more at 4 s.
+    """
+    times = iter([0.0, 1.0, 4.0, *map(float, range(5, 100))])
+    config = with_train(steps=50, clock_limit_s=10.0, clock_reserve_s=0.5, warmdown_steps=2)
+    trained, _ = run(data, config, clock_s=lambda: next(times), lag=lag)
+    assert (trained.steps, trained.elapsed_s) == (steps, elapsed_s)
+
+
+class SavingEveryThirdStep:
+    """A keeper whose checkpoints stop the clock's steps for two seconds."""
+
+    start, losses, is_told_to_end = None, (), False
+
+    def __init__(self, clock):
+        self.clock, self.asked, self.kept_s = clock, 0, []
+
+    def restore(self, _state):
+        pass
+
+    def is_due(self, _elapsed_s):
+        self.asked += 1
+        return self.asked % 3 == 0
+
+    def keep(self, state):
+        self.kept_s.append(state.elapsed_s)
+        self.clock.now_s += 2.0
+
+
+class Clock:
+    """One second a step."""
+
+    now_s = -1.0
+
+    def __call__(self):
+        self.now_s += 1.0
+        return self.now_s
+
+
+@pytest.mark.parametrize(("reserve_s", "ends_s", "kept_s"), [(3.1, 13.0, [3.0, 8.0]), (1.5, 16.0, [3.0, 8.0, 13.0])])
+def test_a_checkpoint_is_not_begun_where_its_seconds_would_end_in_the_reserve(data, reserve_s, ends_s, kept_s):
+    """Three steps, then 2 s of a checkpoint. At 13 s another with a step would end at 16 s; at 12 s a step fits."""
+    clock = Clock()
+    keeper = SavingEveryThirdStep(clock)
+    config = with_train(steps=50, clock_limit_s=18.0, clock_reserve_s=reserve_s, warmdown_steps=2)
+    model = initial_model(config.model, 1)
+    spans = spans_of(data, config)
+    trained = train(model, config.train, spans, Ranks(), clock_s=clock, on_step=lambda _report: None, keeper=keeper)
+    assert (trained.elapsed_s, keeper.kept_s) == (ends_s, kept_s)
 
 
 class BesideASlowRank(Ranks):
@@ -260,3 +328,66 @@ def test_a_compiled_network_sees_the_rounding_switched_on_and_off(data):
         losses.append(compiled(tokens_BT, targets_BT).item())
         assert losses[-1] == model.loss(tokens_BT, targets_BT).item()
     assert losses[0] == losses[2] != losses[1]
+
+
+def test_priming_runs_every_graph_that_a_training_has(data):
+    """With late QAT the network is another one once weights are rounded; both are left as they were."""
+    for late, graphs in ((None, [None]), (0.5, [None, 6])):
+        config, bits = with_train(priming_steps=2, late_qat_below_scale=late, late_qat_bits=6), []
+        model = initial_model(config.model, 1)
+
+        def loss(tokens, targets, model=model, bits=bits):
+            bits.append(next(iter(block_linears(model).values())).fake_bits)
+            return model.loss(tokens, targets)
+
+        prime(model, config.train, spans_of(data, config), Ranks(), loss=loss)
+        assert list(dict.fromkeys(bits)) == graphs
+        assert {linear.fake_bits for linear in block_linears(model).values()} == {None}
+
+
+def test_the_clock_starts_once_all_ranks_are_there(data):
+    events = []
+
+    class Watched(Ranks):
+        def wait_for_all(self):
+            events.append("all are there")
+
+        def begin_step(self, step):
+            events.append(f"step {step}")
+
+    def clock_s():
+        events.append("clock read")
+        return 0.0
+
+    model = initial_model(TINY.model, 1)
+    train(model, TINY.train, spans_of(data, TINY), Watched(), clock_s=clock_s, on_step=lambda _report: None)
+    assert events[:3] == ["all are there", "clock read", "step 1"]
+    assert events.count("all are there") == 1
+    assert [event for event in events if event.startswith("step")] == [f"step {n}" for n in range(1, 7)]
+
+
+def test_what_all_ranks_share_is_compared_before_every_checkpoint_and_at_the_end(data, monkeypatch):
+    events = []
+
+    class EveryStep:
+        losses, is_told_to_end, start = (), False, None
+
+        def restore(self, _state):
+            pass
+
+        def is_due(self, _elapsed_s):
+            return True
+
+        def keep(self, state):
+            events.append(f"kept {state.steps}")
+
+    def compare(tensors, _ranks, what):
+        assert {"weight.tok_emb.weight", "weight.smear.gate"} < tensors.keys()
+        events.append(what)
+
+    monkeypatch.setattr(loop, "refuse_difference", compare)
+    model = initial_model(TINY.model, 1)
+    spans = spans_of(data, TINY)
+    train(model, TINY.train, spans, Ranks(), clock_s=lambda: 0.0, on_step=lambda _report: None, keeper=EveryStep())
+    expected = [event for n in range(1, 6) for event in (f"after step {n}", f"kept {n}")]
+    assert events == [*expected, "after step 6, the last"]

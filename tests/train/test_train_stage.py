@@ -11,12 +11,14 @@ import torch
 
 from pgolf.errors import ConfigError, DataError, NonFiniteLoss, ShardError
 from pgolf.model.checkpoint import build_model, load_checkpoint
+from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
-from pgolf.run import RunOptions
+from pgolf.run import Lease, RunOptions
+from pgolf.train import rank, train_stage
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.rank import run
 from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE, Job, Ledger
-from pgolf.train.train_stage import devices, make
+from pgolf.train.train_stage import devices, make, own_cores
 from tests.train.runs import TINY, learnable_tokens, with_train, write_data
 
 # AdamW's first steps are nearly the sign of the gradient, and so pass the rounding of a table's bfloat16 gradient on at
@@ -80,6 +82,33 @@ def test_a_training_needs_a_core_or_a_gpu_per_rank():
     cores = tuple(f"cpu-{i}" for i in sorted(os.sched_getaffinity(0)))
     assert devices(SMOOTH, CPU) == (cores, 1)
     assert devices(SMOOTH, replace(CPU, processes=2)) == (cores, min(2, len(cores)))
+
+
+def test_a_training_by_the_clock_has_its_leased_cores_to_itself_and_on_gpus_two_a_rank(monkeypatch):
+    clocked = with_train(clock_limit_s=60.0)
+    assert own_cores(clocked, replace(CPU, lease=Lease(("cpu-3", "cpu-5")))) == (3, 5)
+    assert own_cores(SMOOTH, replace(CPU, lease=Lease(("cpu-3", "cpu-5")))) == ()
+    assert own_cores(clocked, CPU) == ()  # without leases nobody would know
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(32)))
+    assert own_cores(clocked, RunOptions(lease=Lease(("gpu-a", "gpu-b")))) == (0, 8, 16, 24)
+
+
+def test_the_process_that_launches_a_training_on_gpus_asks_torch_for_nothing(data, tmp_path, monkeypatch):
+    """It would keep a CUDA context for as long as it lives."""
+    jobs = []
+
+    def launched(_module, job, _run, _lease, **_more):
+        jobs.append(job)
+        raise NonFiniteLoss("far enough")
+
+    monkeypatch.setattr(train_stage, "devices_for", lambda _run: ("cuda", ("gpu-a",)))
+    monkeypatch.setattr(train_stage, "gpu_name", lambda: "NVIDIA H100")
+    monkeypatch.setattr(train_stage, "run_job", launched)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("it asks torch"))
+    (tmp_path / "scratch").mkdir()
+    with pytest.raises(NonFiniteLoss, match="far enough"):
+        made_by(TINY, data, tmp_path / "out", RunOptions(processes=1, scratch=tmp_path / "scratch"))
+    assert (jobs[0].device, jobs[0].checkpoints.of["device"]) == ("cuda", "NVIDIA H100")
 
 
 class SlowKeeper:
@@ -152,11 +181,48 @@ def test_ranks_that_cannot_share_the_spans_are_refused(data, tmp_path):
         made_by(TINY, data, tmp_path / "out", RunOptions(device="cpu", processes=3))
 
 
+def test_a_rank_refuses_it_too_for_those_that_come_from_no_stage(data, tmp_path):
+    """`torchrun train_gpt.py` may start any number; with three, two of eight spans would be left out unsaid."""
+    job = Job(config=TINY, seed=7, data=data, out=tmp_path, device="cpu", threads=1, log_every_steps=1)
+    with pytest.raises(ConfigError, match="3 ranks cannot share 8 spans a step evenly"):
+        run(job, Ranks(0, 3), torch.device("cpu"))
+
+
+def test_only_rank_0_draws_the_initial_weights_and_all_take_every_tensor_from_it(monkeypatch):
+    drawn = {name: tensor.clone() for name, tensor in initial_model(TINY.model, 7).state_dict().items()}
+
+    class SecondRank(Ranks):
+        def share(self, tensor, owner):
+            assert owner == 0
+            tensor.copy_(next(arriving))
+
+    arriving = iter(drawn.values())
+    monkeypatch.setattr(rank, "initial_model", None)
+    model = rank._shared_initial_model(TINY.model, 7, SecondRank(1, 2), torch.device("cpu"))
+    assert all(torch.equal(tensor, drawn[name]) for name, tensor in model.state_dict().items())
+    assert list(arriving) == []
+
+
+def test_on_cuda_what_is_to_be_deterministic_gives_cublas_its_workspace_by_itself(monkeypatch):
+    """Under the stage and in a bundled script alike; torch refuses the first product without."""
+    chosen = []
+    monkeypatch.setattr(rank, "choose_kernels", chosen.append)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "as it was")
+    found = []
+    monkeypatch.setattr(
+        torch,
+        "use_deterministic_algorithms",
+        lambda on: found.append((on, os.environ.get("CUBLAS_WORKSPACE_CONFIG"))),
+    )
+    for deterministic in (False, True):
+        rank._choose_arithmetic(torch.device("cuda"), deterministic=deterministic)
+    assert chosen == 2 * [torch.device("cuda")]
+    assert found == [(False, "as it was"), (True, ":4096:8")]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none(data, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"device cuda requested, but torch .* finds none here; use device auto or cpu"
-    ):
+    with pytest.raises(ConfigError, match=r"requested, but there is no NVIDIA driver here .*; use device auto"):
         made_by(TINY, data, tmp_path / "out", RunOptions(device="cuda"))
 
 

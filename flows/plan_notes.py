@@ -1,0 +1,32 @@
+"""What a person should know of a plan before its first stage, told by `pgolf plan` and by a run alike.
+
+Loads no tables: a plan is to be there at once.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from pgolf.machine.lease_place import SETTING, apart
+from pgolf.pipeline.clock_limit import over_the_clock
+from pgolf.pipeline.plan import Step
+from pgolf.train.config import TrainStageConfig
+from tasks.place import lease_dir
+
+
+def clock_notes(steps: Sequence[Step]) -> list[str]:
+    """Why a training that is still to run cannot stay within the challenge's clock, once for all seeds."""
+    todo = [step.node.config for step in steps if step.action != "reuse"]
+    configs = [config.train for config in todo if isinstance(config, TrainStageConfig)]
+    return list(dict.fromkeys(why for config in configs if (why := over_the_clock(config))))
+
+
+def lease_notes(steps: Sequence[Step]) -> Iterator[str]:
+    """What a person should know of who else may use the devices: the setting in force; and before a training that stops
+    by the clock, whether there are jobs that cannot see its lease and would slow it.
+    """
+    todo = [step.node.config for step in steps if step.action != "reuse"]
+    folder = lease_dir()
+    if todo and os.environ.get(SETTING):
+        yield f"{SETTING} is set: devices are leased in {folder}, and only among jobs that have set it to the same"
+    elif any(isinstance(config, TrainStageConfig) and config.train.clock_limit_s is not None for config in todo):
+        yield from filter(None, [apart(folder)])
