@@ -112,6 +112,17 @@ MIX = Stage(
     evaluates=True,
 )
 
+# No part of a run: made for the scorers that are compared, from what a mix has read (pgolf.compare).
+BY_DOCUMENT = Stage(
+    name="by_document",
+    entry="pgolf.mix.by_document_stage",
+    version_parts={"numba": 2},
+    outputs={"losses": ("documents.parquet", "losses.parquet")},
+    reads=MIX.reads,
+    per_seed=True,
+    evaluates=True,
+)
+
 # What runs once is made first, then each seed's in this order.
 STAGES = {stage.name: stage for stage in (*_DATA, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}
 

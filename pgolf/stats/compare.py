@@ -37,11 +37,22 @@ RECORD_RULE = GainRule(
 )
 
 
+# What the final boards went by: any gain over the row before it in time, at a level that one seed in four would reach
+# by chance.
+CHRONOLOGICAL_RULE = GainRule(
+    margin_nats=0.0,
+    per="token",
+    p_below=0.25,
+    source="openai/parameter-golf PR #1902: better than the row before it in time at p < 0.25",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Result of a test. gain_nats: base mean - candidate mean, positive if the candidate is better.
 
-    t, df and p are None if the test is undefined: a side (or the pairs) has a single seed, or nothing varies.
+    t, df, p and the two-sided 95 % interval low_nats … high_nats are None if the test is undefined: a side (or the
+    pairs) has a single seed, or nothing varies. gains: of the pairs, in a paired test.
     """
 
     test: Literal["welch", "paired"]
@@ -52,6 +63,9 @@ class Comparison:
     t: float | None
     df: float | None
     p: float | None
+    low_nats: float | None = None
+    high_nats: float | None = None
+    gains: SeedSummary | None = None
 
     @property
     def passes(self) -> bool | None:
@@ -69,7 +83,7 @@ def compare_welch(
     """
     candidate, base = summarize(candidate_nats), summarize(base_nats)
     gain_nats = base.mean - candidate.mean
-    t = df = p = None
+    t = df = p = low = high = None
     if candidate.std is not None and base.std is not None:
         candidate_var, base_var = candidate.std**2 / candidate.n, base.std**2 / base.n
         if (variance := candidate_var + base_var) > 0:
@@ -78,7 +92,19 @@ def compare_welch(
             share = candidate_var / variance
             df = 1 / (share**2 / (candidate.n - 1) + (1 - share) ** 2 / (base.n - 1))
             p = _student_cdf(t, df)
-    return Comparison(test="welch", candidate=candidate, base=base, gain_nats=gain_nats, rule=rule, t=t, df=df, p=p)
+            low, high = _interval(gain_nats, math.sqrt(variance), df)
+    return Comparison(
+        test="welch",
+        candidate=candidate,
+        base=base,
+        gain_nats=gain_nats,
+        rule=rule,
+        t=t,
+        df=df,
+        p=p,
+        low_nats=low,
+        high_nats=high,
+    )
 
 
 def compare_paired(
@@ -99,16 +125,38 @@ def compare_paired(
     seeds = sorted(candidate_nats)
     candidate, base = summarize(candidate_nats.values()), summarize(base_nats.values())
     gains = summarize(base_nats[seed] - candidate_nats[seed] for seed in seeds)
-    t = df = p = None
+    t = df = p = low = high = None
     if gains.std is not None and gains.std > 0:
-        t = (rule.margin_nats - gains.mean) / (gains.std / math.sqrt(gains.n))
+        error_nats = gains.std / math.sqrt(gains.n)
+        t = (rule.margin_nats - gains.mean) / error_nats
         df = float(gains.n - 1)
         p = _student_cdf(t, df)
-    return Comparison(test="paired", candidate=candidate, base=base, gain_nats=gains.mean, rule=rule, t=t, df=df, p=p)
+        low, high = _interval(gains.mean, error_nats, df)
+    return Comparison(
+        test="paired",
+        candidate=candidate,
+        base=base,
+        gain_nats=gains.mean,
+        rule=rule,
+        t=t,
+        df=df,
+        p=p,
+        low_nats=low,
+        high_nats=high,
+        gains=gains,
+    )
 
 
 def _listed(seeds: list[int]) -> str:
     return ", ".join(str(seed) for seed in seeds)
+
+
+def _interval(gain_nats: float, error_nats: float, df: float) -> tuple[float, float]:
+    """The two-sided 95 % interval of Student's t."""
+    from scipy.special import stdtrit
+
+    half_nats = float(stdtrit(df, 0.975)) * error_nats
+    return gain_nats - half_nats, gain_nats + half_nats
 
 
 def _student_cdf(t: float, df: float) -> float:

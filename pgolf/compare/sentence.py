@@ -1,0 +1,67 @@
+"""The answer of a comparison in one sentence."""
+
+from pgolf.compare.comparison import Gain
+from pgolf.stats.seeds_needed import POWER
+
+
+def sentence(gain: Gain) -> str:
+    """Who is better, by how much, how sure that is and over how many seeds; what is not known is said."""
+    test, rule = gain.over_seeds, gain.rule
+    said = f"{gain.candidate.name} {_verdict(gain)} {gain.base.name}"
+    amount = f"by {abs(test.gain_nats):.4f} {rule.unit}"
+    if test.gain_nats == 0:
+        said, amount = f"{gain.candidate.name} equals {gain.base.name}", f"at 0.0000 {rule.unit}"
+    return f"{said} {amount}{_interval(gain)}, {_probability(gain)}"
+
+
+def _verdict(gain: Gain) -> str:
+    if gain.over_seeds.gain_nats < 0:
+        return "is behind"
+    return "is better than" if gain.passes else "is ahead of"
+
+
+def _interval(gain: Gain) -> str:
+    test = gain.over_seeds
+    if test.low_nats is not None and test.high_nats is not None:
+        return f" (95 % {_number(test.low_nats)} … {_number(test.high_nats)})"
+    if gain.documents is not None:
+        return f" (95 % over documents {_number(gain.documents.low_nats)} … {_number(gain.documents.high_nats)})"
+    return ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}".replace("-", "−")
+
+
+def _probability(gain: Gain) -> str:
+    ours, theirs = gain.seeds
+    n = f"n = {ours}" if ours == theirs else f"n = {ours} and {theirs}"
+    if gain.p_value is None:
+        if min(ours, theirs) == 1:
+            return f"{n}: one seed says nothing of others; run more (--seeds)"
+        return f"{n}: all seeds have the same gain, so no test over them is defined"
+    claim = f"p(gain > {gain.rule.margin_nats:g}) = {_p(gain.p_value)}"
+    if gain.arms > 1:
+        claim += f" (Holm, {gain.arms} comparisons)"
+    if gain.passes:
+        return f"{claim}, {n}"
+    return f"{claim}, {n}: not shown at p < {gain.rule.p_below:g}{_more(gain)}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.1e}" if value < 0.0005 else f"{value:.3f}" if value < 0.0995 else f"{value:.2f}"
+
+
+def _more(gain: Gain) -> str:
+    test = gain.over_seeds
+    if test.gain_nats <= gain.rule.margin_nats:
+        if test.gain_nats <= 0 or gain.rule.margin_nats == 0:
+            return ""
+        return f"; the gain is within the margin of {gain.rule.margin_nats:g}, which more seeds do not change"
+    wanted = gain.seeds_wanted
+    if wanted is None:
+        return "; a gain as small as this one would take more than 1,000 seeds"
+    more = max(0, wanted - min(gain.seeds))
+    if more == 0:
+        return "; as many seeds again may show it"
+    return f"; a gain as large would be shown by {wanted} seeds a side, {more} more ({POWER:.0%} of the time)"
