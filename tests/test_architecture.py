@@ -23,7 +23,20 @@ LAYERS = ("pgolf", "tasks", "flows")  # each may import itself and those before 
 
 # The rooms of pgolf, from the roof to the cellar: each may import itself and those below it, never back.
 ROOMS = (
-    *("pipeline", "submission", "selftest", "recipes", "report", "mix", "counts", "eval", "pack", "quant", "train"),
+    *(
+        "pipeline",
+        "submission",
+        "selftest",
+        "recipes",
+        "report",
+        "compare",
+        "mix",
+        "counts",
+        "eval",
+        "pack",
+        "quant",
+        "train",
+    ),
     *("model", "corpus", "tables", "stats", "ranks", "store", "machine", "identity"),
 )
 GROUND = ("errors", "config", "run", "budget")  # the modules of pgolf itself, below all rooms
@@ -34,7 +47,16 @@ SAME_PART = {"__init__.py", "__main__.py", "config.py"}
 
 NEEDS_TORCH = ("torch", "safetensors.torch")
 TORCH_FREE_PARTS = (
-    *("pgolf.pipeline", "pgolf.recipes", "pgolf.report", "pgolf.mix", "pgolf.counts", "pgolf.corpus", "pgolf.tables"),
+    *(
+        "pgolf.pipeline",
+        "pgolf.recipes",
+        "pgolf.report",
+        "pgolf.compare",
+        "pgolf.mix",
+        "pgolf.counts",
+        "pgolf.corpus",
+        "pgolf.tables",
+    ),
     *("pgolf.stats", "pgolf.store", "pgolf.machine", "pgolf.identity", "pgolf.submission"),
     *("pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb"),
     *("pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows"),
@@ -46,7 +68,7 @@ TORCH_AT_THE_TOP = ("pgolf.machine.launch", "pgolf.submission.standalone")
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
 # that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.
 STORE_FOR_STAGES = ("durable", "plain_file", "scratch")
-ABOVE_STAGES = ("pipeline", "submission", "selftest", "recipes", "report")
+ABOVE_STAGES = ("pipeline", "submission", "selftest", "recipes", "report", "compare")
 # Lazy exports; the entry module of a stage that has to run; the command that is asked for, beside it in its folder.
 IMPORTS_BY_CALL = ("pgolf", "pgolf.store.artifact", "flows.commands.cli")
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars", "expanduser"}

@@ -32,6 +32,7 @@ COMMANDS = {
     "watch": "show what is running on a store",
     "sweep": "evaluate another grid on finished artifacts; refuses to train",
     "results": "print the result tables",
+    "compare": "say whether one run is better than another, by how much and how sure that is",
     "rename": "give a run another name, tags or a note",
     "figures": "draw the pictures of finished runs again",
     "verify": "check every file of the store against its record",

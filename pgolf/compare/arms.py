@@ -6,7 +6,7 @@ of seeds. Several runs make one arm only where they are named together (`first,s
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -39,7 +39,8 @@ class Score:
 class Arm:
     """One side of a comparison. name: what it was asked for by. text: the validation text and its tokenization.
 
-    notes: what a reader has to know of it beside its scores.
+    networks: seed -> digest of the trained weights, where it was recorded. grid: every scorer of its rows. notes: what
+    a reader has to know of it beside its scores.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Arm:
     result: ScorerResult
     text: Text
     by_seed: Mapping[int, Score]
+    networks: Mapping[int, str | None] = field(default_factory=dict)
+    grid: tuple[ScorerResult, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -63,10 +66,6 @@ class Arm:
         """The run that a seed's score is of."""
         key = self.result.by_seed[seed]["run_key"]
         return next(run for run in self.runs if run.key == key)
-
-    def networks(self) -> dict[int, str | None]:
-        """Seed -> digest of the trained weights, where that was recorded."""
-        return {seed: row.get("checkpoint_sha256") for seed, row in self.result.by_seed.items()}
 
 
 def scorer_text(result: ScorerResult) -> str:
@@ -108,7 +107,17 @@ def arm_of(asked: str, runs: Sequence[Run], scores: pa.Table, *, scorer: Sequenc
     by_seed = {seed: Score(row["loss_nats"], row["bpb"]) for seed, row in result.by_seed.items()}
     names = [run.name if asked == run.key or run.key.startswith(asked) else asked for run in chosen]
     name = names[0] if len(chosen) == 1 else asked
-    return Arm(name=name, runs=chosen, result=result, text=text, by_seed=by_seed, notes=(*notes, *_cautions(result)))
+    notes += _cautions(result)
+    return Arm(
+        name=name,
+        runs=chosen,
+        result=result,
+        text=text,
+        by_seed=by_seed,
+        networks=dict(zip(own.column("seed").to_pylist(), own.column("checkpoint_sha256").to_pylist())),
+        grid=tuple(results),
+        notes=tuple(notes),
+    )
 
 
 def _runs_of(asked: str, runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -90,7 +90,9 @@ def check_comparable(arms: Sequence[Arm]) -> Per:
     per: Per = "token"
     for other in arms[1:]:
         ours, theirs = first.text, other.text
-        if ours == theirs or (ours.is_known and ours.tokenization == theirs.tokenization and ours.bytes == theirs.bytes):
+        if ours == theirs or (
+            ours.is_known and ours.tokenization == theirs.tokenization and ours.bytes == theirs.bytes
+        ):
             continue
         if ours.raw_sha256 is None or ours.raw_sha256 != theirs.raw_sha256:
             raise ResultsError(
@@ -136,8 +138,7 @@ def compare_arms(
 
 def _gain(candidate: Arm, base: Arm, rule: GainRule, documents: Mapping[str, ByDocument]) -> Gain:
     ours, theirs = losses(candidate, rule.per), losses(base, rule.per)
-    networks, their_networks = candidate.networks(), base.networks()
-    same = networks == their_networks and None not in networks.values()
+    same = candidate.networks == base.networks and None not in candidate.networks.values()
     found, why_not = _over_documents(candidate, base, rule, documents)
     bpb = [_mean([score.bpb for score in arm.by_seed.values()]) for arm in (candidate, base)]
     gain_bpb = None if bpb[0] is None or bpb[1] is None else bpb[1] - bpb[0]

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def _cut_at_documents(files: MixInputs, sums: "_Sums") -> Iterator[Unit]:
         done += len(unit)
         document_T = sums.document_of(target_T)
         cuts = [0, *(np.flatnonzero(np.diff(document_T)) + 1).tolist(), len(unit)]
-        for first, last in zip(cuts, cuts[1:]):
+        for first, last in pairwise(cuts):
             sums.announce(int(document_T[first]), target_T[first:last])
             yield unit.part(slice(first, last))
 

@@ -32,6 +32,7 @@ from pgolf.tables.named_runs import Run, name_run
 from pgolf.tables.parquet import append, append_table, read, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
 from pgolf.tables.schema import ATTEMPTS, SCORER, SCORES, STAGES
+from pgolf.tables.scorer_row import scorer_row
 from pgolf.tables.sheet import Sheet
 from pgolf.tables.text import to_json, to_text
 
@@ -429,7 +430,7 @@ def score_rows(recipe: Recipe, seed: int, mine: Mapping[str, Artifact], counting
             "eval_clock_s": score.wall_s + mixing_s,
             "within_eval_clock": score.wall_s + mixing_s <= CLOCK_LIMIT_S,
         }
-        rows.append(_named(cell) | about | clock)
+        rows.append(scorer_row(cell) | about | clock)
     return rows
 
 
@@ -458,16 +459,6 @@ def _whole(value: Fact) -> int | None:
 
 def _seconds(value: Fact) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def _named(cell: Row) -> Row:
-    """A cell's columns under the table's names; settings without a column of their own go into `cell`."""
-    known = {column.name for column in SCORES.columns}
-    settings = {name: value for name, value in cell.items() if name not in known and value is not None}
-    row = {name: value for name, value in cell.items() if name in known}
-    if settings:
-        row["cell"] = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    return row
 
 
 def attempt_rows(seed: int, mine: Mapping[str, Artifact]) -> list[Row]:

@@ -65,7 +65,8 @@ def compare_documents(
     gain_K, size_K = gain_K[size_K > 0], size_K[size_K > 0]
     if len(size_K) < LEAST_DOCUMENTS:
         raise DataError(
-            f"{len(size_K)} documents were scored; resampling them needs {LEAST_DOCUMENTS} or more: validate on more text"
+            f"{len(size_K)} documents were scored; resampling them needs {LEAST_DOCUMENTS} or more: validate on more "
+            "text"
         )
     blocks = np.linspace(0, len(size_K), min(len(size_K), _MOST_BLOCKS), endpoint=False).astype(np.int64)
     sums = np.add.reduceat(gain_K, blocks), np.add.reduceat(size_K, blocks)

@@ -1,4 +1,4 @@
-"""Holm's correction: p-values of several comparisons, so that one false alarm in all of them stays as rare as in one."""
+"""Holm's correction: with it a false alarm in several comparisons is no likelier than in one."""
 
 from collections.abc import Sequence
 

@@ -190,6 +190,15 @@ class Store:
             return Damaged(path, f"{RECORD_FILE} belongs to another key with the same first 12 digits")
         return found
 
+    def at(self, folder: str) -> Artifact | Damaged | None:
+        """The output in the folder of that name, whatever its key, with its files here; None if there is none."""
+        path = self.root / folder
+        if os.path.lexists(path):
+            return self.inspect(path)
+        stage = folder.rpartition("-")[0]
+        found = next((record for record in self.records(stage) if record.folder == folder), None)
+        return None if found is None else self.fetch(Artifact(path, found))
+
     def get(self, key: StageKey) -> Artifact | Damaged | None:
         """As `look`, but downloads the output's files first if only the object store has them."""
         return self.look(key)

@@ -1,0 +1,104 @@
+"""Tables of a comparison: the settings that differ, every seed's score, and the tests."""
+
+import json
+from collections.abc import Sequence
+
+from pgolf.compare.arms import Arm
+from pgolf.compare.comparison import Gain, Per, losses
+from pgolf.stats.seeds import summarize
+from pgolf.tables.named_runs import settings_that_differ
+from pgolf.tables.sheet import Sheet, SheetColumn, Value
+
+# So many settings tell what an arm is; with more the arms are simply others.
+_SETTINGS_SHOWN = 30
+
+
+def settings_sheet(arms: Sequence[Arm]) -> Sheet:
+    """One row per setting in which the arms' recipes differ, one column per arm."""
+    runs = [arm.runs[0] for arm in arms]
+    paths = settings_that_differ(runs)
+    rows: list[tuple[Value, ...]] = []
+    for path in paths[:_SETTINGS_SHOWN]:
+        rows.append((path, *(_setting(arm, path) for arm in arms)))
+    scorers = [arm.scorer for arm in arms]
+    if len(set(scorers)) > 1 or not paths:
+        rows.append(("scorer", *scorers))
+    notes = [f"{arm.name}: {note}" for arm in arms for note in arm.notes]
+    if unsaid := [arm.name for arm in arms if not arm.runs[0].config]:
+        notes.append(f"an earlier version filed {', '.join(unsaid)} and did not say its settings")
+    if len(paths) > _SETTINGS_SHOWN:
+        notes.append(f"and {len(paths) - _SETTINGS_SHOWN} settings more; --json has all")
+    headings = (SheetColumn("setting", "setting"), *(SheetColumn(f"arm_{k}", arm.name) for k, arm in enumerate(arms)))
+    return Sheet("settings that differ", headings, tuple(rows), tuple(notes))
+
+
+def _setting(arm: Arm, path: str) -> Value:
+    try:
+        value = arm.runs[0].setting(path)
+    except KeyError:
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+
+
+def seeds_sheet(arms: Sequence[Arm], per: Per) -> Sheet:
+    """One row per seed with every arm's loss, then mean and standard deviation."""
+    of_arm = [losses(arm, per) for arm in arms]
+    seeds = sorted({seed for found in of_arm for seed in found})
+    summaries = [summarize(found.values()) for found in of_arm]
+    rows: list[tuple[Value, ...]] = [(str(seed), *(found.get(seed) for found in of_arm)) for seed in seeds]
+    rows.append(("mean", *(summary.mean for summary in summaries)))
+    rows.append(("std", *(summary.std for summary in summaries)))
+    rows.append(("n", *(f"{summary.n}" for summary in summaries)))
+    notes = [
+        f"{arm.name}: one seed, so no standard deviation"
+        for arm, summary in zip(arms, summaries)
+        if summary.std is None
+    ]
+    headings = (
+        SheetColumn("seed", "seed"),
+        *(SheetColumn(f"arm_{k}", arm.name, ".5f") for k, arm in enumerate(arms)),
+    )
+    return Sheet(f"loss in nats per {per}", headings, tuple(rows), tuple(notes))
+
+
+def tests_sheet(gains: Sequence[Gain]) -> Sheet:
+    """One row per candidate and test: gain, interval, t, degrees of freedom and p."""
+    rule = gains[0].rule
+    rows: list[tuple[Value, ...]] = []
+    notes: list[str] = []
+    for gain in gains:
+        name = gain.candidate.name
+        for test in (gain.welch, *([gain.paired] if gain.paired else [])):
+            title = "Welch" if test.test == "welch" else "paired"
+            adjusted = None if gain.arms == 1 or test is not gain.over_seeds else gain.p_value
+            interval = test.gain_nats, test.low_nats, test.high_nats
+            rows.append((name, f"seeds, {title}", *interval, test.t, test.df, test.p, adjusted))
+        if (found := gain.documents) is not None:
+            interval = found.gain_nats, found.low_nats, found.high_nats
+            rows.append((name, f"{found.documents:,} documents", *interval, None, None, found.p, None))
+        else:
+            notes.append(f"no test over documents: {gain.no_documents}")
+        if gain.paired is None:
+            notes.append(f"no paired test: {name} and {gain.base.name} have other seeds")
+        if rule.per == "token" and gain.gain_bpb is not None:
+            notes.append(
+                f"{name} is {gain.gain_nats_per_byte:.5f} nats per byte, {gain.gain_bpb:.5f} bits per byte below "
+                f"{gain.base.name}"
+            )
+    headings = (
+        SheetColumn("arm", "arm", shown=len(gains) > 1),
+        SheetColumn("test", "test"),
+        SheetColumn("gain_nats", f"gain (nats/{rule.per})", ".5f"),
+        SheetColumn("low_nats", "95 % from", ".5f"),
+        SheetColumn("high_nats", "to", ".5f"),
+        SheetColumn("t", "t", ".3f"),
+        SheetColumn("df", "df", ".2f"),
+        SheetColumn("p", f"p(gain > {rule.margin_nats:g})", ".3g"),
+        SheetColumn("p_holm", "p (Holm)", ".3g", shown=len(gains) > 1),
+    )
+    last = (
+        f"gain: loss of {gains[0].base.name} minus the arm's; one-sided tests, margin {rule.margin_nats:g} "
+        f"{rule.unit}; documents: resampled for these trained networks, seeds: for others of the recipe",
+        f"rule: {rule.source}",
+    )
+    return Sheet("tests", headings, tuple(rows), (*notes, *last))

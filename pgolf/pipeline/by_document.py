@@ -1,0 +1,217 @@
+"""Losses by document of scorers that are compared: made once per scorer and seed from what the mix had read, and kept.
+
+The outputs of a run are found by the folders that its table of stages names, not by keys worked out anew: what is
+compared is what was scored, whatever the code has become since.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pgolf.compare.arms import Arm, Score, scorer_text
+from pgolf.compare.comparison import ByDocument
+from pgolf.errors import ConfigError, PgolfError, ResultsError
+from pgolf.eval.bpb import bits_per_byte
+from pgolf.mix.by_document_config import ByDocumentConfig
+from pgolf.mix.by_document_stage import read_documents, read_losses
+from pgolf.mix.config import MixConfig
+from pgolf.mix.mix_inputs import COUNTS_ROLE, HINTS_ROLE
+from pgolf.mix.mix_stage import CELLS_FILE
+from pgolf.mix.single_scorer import needs_counts, needs_hints, single_scorer
+from pgolf.pipeline.build import build_node
+from pgolf.pipeline.graph import Link, Node
+from pgolf.pipeline.listen import Listener
+from pgolf.recipes.recipe import BY_DOCUMENT, MIX
+from pgolf.run import RunOptions
+from pgolf.store.artifact import Artifact, Damaged, Store
+from pgolf.store.content import Memo
+from pgolf.store.output_record import Parent
+from pgolf.tables.columns import moments_of
+from pgolf.tables.parquet import read
+from pgolf.tables.ranked import ScorerResult
+from pgolf.tables.schema import STAGES
+from pgolf.tables.scorer_row import scorer_of
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+# Parts of the text among which a grid's cell can be chosen: one sum per cell and part is kept.
+PARTS = 100
+
+
+class Gone(PgolfError):
+    """An output of a run is no longer in the store, or damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Where losses by document are made. results: folder of the tables."""
+
+    store: Store
+    memo: Memo
+    run: RunOptions
+    listener: Listener
+    results: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Mixed:
+    """A seed's mix in the store, and what it read, by role."""
+
+    mix: Artifact
+    inputs: Mapping[str, Artifact]
+
+    @property
+    def config(self) -> MixConfig:
+        # As JSON: lists are tuples there.
+        return MixConfig.model_validate_json(json.dumps(self.mix.record.key["config"]))
+
+    def cells(self) -> list[dict[str, Any]]:
+        path = self.mix.path / CELLS_FILE
+        try:
+            with pq.ParquetFile(path) as file:
+                rows: list[dict[str, Any]] = file.read().to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise ResultsError(f"{path} cannot be read: {error}") from None
+        return rows
+
+
+def by_document(arm: Arm, shop: Workshop) -> ByDocument:
+    """Losses by document of the arm's scorer, the mean over its seeds; where an output is gone, the reason instead."""
+    try:
+        by_seed, targets, sizes = _documents(arm, shop)
+    except (Gone, ConfigError) as error:
+        return ByDocument(why_not=str(error))
+    return ByDocument(loss_nats=np.mean([*by_seed.values()], axis=0), targets=targets, bytes=sizes)
+
+
+def selected(arm: Arm, fraction: float, shop: Workshop) -> tuple[Arm, ByDocument]:
+    """The arm with the best honest scorer of its grid on the first part of the text, and its scores on the rest alone.
+
+    fraction: the first part's share of the targets; it ends where a document does. Hedge mixtures, which have no losses
+    by document, are not chosen. Raises ResultsError where an output of the run is gone, and for a text of too few
+    documents to cut.
+    """
+    try:
+        chosen, first_targets, losses_nats = _chosen(arm, fraction, shop)
+        arm = replace(arm, result=chosen, notes=())
+        by_seed, targets, sizes = _documents(arm, shop)
+    except (Gone, ConfigError) as error:
+        raise ResultsError(f"{arm.name}: no scorer can be chosen on a part of the text: {error}") from None
+    rest = slice(int(np.searchsorted(np.cumsum(targets), first_targets, side="left")) + 1, None)
+    scores = {
+        seed: Score(float(of_seed[rest].sum() / targets[rest].sum()), _bpb(of_seed[rest], sizes[rest]))
+        for seed, of_seed in by_seed.items()
+    }
+    note = (
+        f"{scorer_text(chosen)}: of {len(losses_nats):,} scorers the best on the first {first_targets:,} targets "
+        f"({min(losses_nats):.5f} nats per token there); scores are of the other {int(targets[rest].sum()):,}"
+    )
+    documents = ByDocument(
+        loss_nats=np.mean([*by_seed.values()], axis=0)[rest], targets=targets[rest], bytes=sizes[rest]
+    )
+    return replace(arm, by_seed=scores, notes=(note,)), documents
+
+
+def _chosen(arm: Arm, fraction: float, shop: Workshop) -> tuple[ScorerResult, int, list[float]]:
+    """The best scorer on the first part, the targets of that part, and what each scorer lost there per target."""
+    means: dict[tuple[Any, ...], list[float]] = {}
+    first_targets = 0
+    for seed in arm.seeds:
+        mixed = _mixed_of(arm, seed, shop)
+        config = mixed.config.model_copy(update={"hedges": ()})
+        folder = _made(mixed, ByDocumentConfig(mix=config, parts=PARTS), seed, shop)
+        (targets, _), losses = read_documents(folder), read_losses(folder)
+        first = int(np.searchsorted(np.cumsum(targets), fraction * targets.sum(), side="right"))
+        if not 0 < first < len(targets):
+            raise ConfigError(
+                f"--select-on {fraction:g} leaves no whole document on one side: the text has {len(targets)} parts of "
+                "whole documents; choose another share, or validate on more documents"
+            )
+        first_targets = int(targets[:first].sum())
+        for row in mixed.cells():
+            if row["cell"] in losses and row["normalized"] and row["causal"]:
+                means.setdefault(scorer_of(row), []).append(float(losses[row["cell"]][:first].sum()) / first_targets)
+    everywhere = {scorer: sum(found) / len(found) for scorer, found in means.items() if len(found) == len(arm.seeds)}
+    of_rows = {result.scorer: result for result in arm.grid}
+    known = {scorer: loss for scorer, loss in everywhere.items() if scorer in of_rows}
+    if not known:
+        raise ConfigError("its seeds have no scorer in common that is a code length")
+    return of_rows[min(known, key=known.__getitem__)], first_targets, list(known.values())
+
+
+def _documents(arm: Arm, shop: Workshop) -> tuple[dict[int, Float64Array], Int64Array, Int64Array]:
+    """Seed -> loss by document of the arm's scorer; targets and bytes of each document."""
+    by_seed = {}
+    for seed in arm.seeds:
+        mixed = _mixed_of(arm, seed, shop)
+        row = next((row for row in mixed.cells() if scorer_of(row) == arm.result.scorer), None)
+        if row is None:
+            raise Gone(f"the mix of seed {seed} has no scorer {scorer_text(arm.result)}; run it again")
+        folder = _made(mixed, ByDocumentConfig(mix=single_scorer(mixed.config, _place(row, mixed), row)), seed, shop)
+        targets, sizes = read_documents(folder)
+        by_seed[seed] = read_losses(folder)[row["cell"]]
+    return by_seed, targets, sizes
+
+
+def _place(row: Mapping[str, Any], mixed: _Mixed) -> int:
+    """The place of a row among those of its estimator, which for Bayes mixtures is their place in the config."""
+    return [own["cell"] for own in mixed.cells() if own["estimator"] == row["estimator"]].index(row["cell"])
+
+
+def _bpb(loss_nats: Float64Array, sizes: Int64Array) -> float | None:
+    return bits_per_byte(float(loss_nats.sum()), int(sizes.sum())) if sizes.sum() else None
+
+
+def _mixed_of(arm: Arm, seed: int, shop: Workshop) -> _Mixed:
+    """A seed's mix and what it read. Raises Gone with the folder that is no longer there."""
+    run = arm.run_of(seed)
+    table = read(shop.results, STAGES, {"node": f"{MIX.name}[{seed}]"}, columns=["run_key", "folder", "started_utc"])
+    rows = zip(*(table.column(name).to_pylist() for name in ("run_key", "folder")), moments_of(table["started_utc"]))
+    folders = [(when, folder) for key, folder, when in rows if key.rpartition("-")[0] == run.key and folder]
+    if not folders:
+        raise Gone(f"the tables do not say where the outputs of {run.name}, seed {seed}, are")
+    mix = _output(max(folders)[1], shop.store)
+    return _Mixed(mix, {role: _parent(parent, shop.store) for role, parent in mix.record.parents.items()})
+
+
+def _parent(parent: Parent, store: Store) -> Artifact:
+    found = _output(parent.folder, store)
+    if any(found.outputs.get(name) != digest for name, digest in parent.outputs.items()):
+        raise Gone(f"{parent.folder} is another than the mix has read")
+    return found
+
+
+def _output(folder: str, store: Store) -> Artifact:
+    found = store.at(folder)
+    if found is None:
+        raise Gone(f"{folder} is no longer in {store.root}; `pgolf run` makes it again")
+    if isinstance(found, Damaged):
+        raise Gone(f"{folder} is damaged: {found.why}")
+    return found
+
+
+def _made(mixed: _Mixed, config: ByDocumentConfig, seed: int, shop: Workshop) -> Path:
+    """The folder of the losses, made now unless the store has them."""
+    wanted = {"trace", "data"}
+    if needs_counts(config.mix):
+        wanted |= {role for role in mixed.inputs if role.startswith(COUNTS_ROLE)}
+    if needs_hints(config.mix):
+        wanted.add(HINTS_ROLE)
+    parents = {role: artifact for role, artifact in mixed.inputs.items() if role in wanted}
+    node = Node(
+        name=f"{BY_DOCUMENT.name}[{seed}]",
+        stage=BY_DOCUMENT,
+        config=config,
+        seed=seed,
+        inputs={role: Link(role, tuple(mixed.mix.record.parents[role].outputs)) for role in parents},
+    )
+    artifact, _ = build_node(node, parents, shop.store, shop.memo, shop.run, shop.listener)
+    return artifact.path
