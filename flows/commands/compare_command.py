@@ -16,7 +16,7 @@ from pgolf.compare.arms import HEADLINE, NETWORK, Arm, arm_of
 from pgolf.compare.comparison import ByDocument, Gain, check_comparable, compare_arms
 from pgolf.compare.forest import forest
 from pgolf.compare.sentence import sentence
-from pgolf.compare.sheets import seeds_sheet, settings_sheet, tests_sheet
+from pgolf.compare.sheets import seeds_sheet, settings_sheet, verdicts_sheet
 from pgolf.errors import ConfigError
 from pgolf.pipeline.by_document import Workshop, by_document, selected
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE, GainRule
@@ -147,7 +147,7 @@ def _print(gains: Sequence[Gain], arms: Sequence[Arm], rule: GainRule) -> None:
     width = terminal_width()
     show("\n".join(sentence(gain) for gain in gains))
     show(f"on {arms[-1].text}")
-    for sheet in (settings_sheet(arms), seeds_sheet(arms, rule.per), tests_sheet(gains)):
+    for sheet in (settings_sheet(arms), seeds_sheet(arms, rule.per), verdicts_sheet(gains)):
         show("")
         show(to_text(sheet, width), end="")
     if lines := forest(gains, width or _WIDTH):

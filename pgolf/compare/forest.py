@@ -46,10 +46,10 @@ def _rows(gain: Gain, several: bool) -> list[tuple[str, float, float, float]]:
 
 
 def _axis(left: int, room: int, zero: int, margin: int, margin_nats: float, unit: str) -> list[str]:
-    cells = [" "] * (room + 16)
+    cells = [" "] * (room)
     cells[zero] = "0"
     text = f"{margin_nats:g}"
     if margin_nats and margin > zero + 1:
-        cells[margin : margin + len(text)] = text
-    gap = " " * (left + 2)
-    return [f"{gap}{''.join(cells).rstrip()}", f"{gap}gain in {unit}, to the right is better"]
+        first = min(margin, room - len(text))
+        cells[first : first + len(text)] = text
+    return [f"{' ' * (left + 2)}{''.join(cells).rstrip()}", f"gain in {unit}, to the right is better"]

@@ -40,16 +40,12 @@ def _probability(gain: Gain) -> str:
         if min(ours, theirs) == 1:
             return f"{n}: one seed says nothing of others; run more (--seeds)"
         return f"{n}: all seeds have the same gain, so no test over them is defined"
-    claim = f"p(gain > {gain.rule.margin_nats:g}) = {_p(gain.p_value)}"
+    claim = f"p(gain > {gain.rule.margin_nats:g}) = {gain.p_value:.2g}"
     if gain.arms > 1:
         claim += f" (Holm, {gain.arms} comparisons)"
     if gain.passes:
         return f"{claim}, {n}"
     return f"{claim}, {n}: not shown at p < {gain.rule.p_below:g}{_more(gain)}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.1e}" if value < 0.0005 else f"{value:.3f}" if value < 0.0995 else f"{value:.2f}"
 
 
 def _more(gain: Gain) -> str:

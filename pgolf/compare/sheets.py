@@ -61,7 +61,7 @@ def seeds_sheet(arms: Sequence[Arm], per: Per) -> Sheet:
     return Sheet(f"loss in nats per {per}", headings, tuple(rows), tuple(notes))
 
 
-def tests_sheet(gains: Sequence[Gain]) -> Sheet:
+def verdicts_sheet(gains: Sequence[Gain]) -> Sheet:
     """One row per candidate and test: gain, interval, t, degrees of freedom and p."""
     rule = gains[0].rule
     rows: list[tuple[Value, ...]] = []

@@ -82,14 +82,14 @@ class Outcome:
     @property
     def run(self) -> Run:
         """What the run is called: as its recipe says, else by what that changes of its base."""
-        recipe, changed = self.recipe, changed_settings(self.recipe)
+        recipe = self.recipe
         return Run(
             key=self.run_key,
             recipe=recipe.name,
             recipe_key=self.recipe_key,
             name=recipe.run_name or default_name(recipe),
             base=recipe.base,
-            changed=json.loads(json.dumps(changed)),
+            changed=changed_settings(recipe),
             config=recipe.model_dump(mode="json"),
             tags=recipe.tags,
             note=recipe.notes,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from pgolf.recipes.catalog import RECIPES, recipe_named
 from pgolf.recipes.recipe import ABOUT, Recipe
@@ -20,7 +21,7 @@ def changed_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def differing_settings(recipe: Recipe, other: Recipe) -> dict[str, Any]:
-    """Dotted name -> value of every setting of a recipe that another has otherwise, seeds left out.
+    """Dotted name -> value, as plain data, of every setting of a recipe that another has otherwise, seeds left out.
 
     A section that only one of the two has counts as one setting.
     """
@@ -34,7 +35,7 @@ def _differing(mine: BaseModel, other: BaseModel, prefix: str) -> Iterator[tuple
         if isinstance(value, BaseModel) and type(value) is type(before):
             yield from _differing(value, before, f"{prefix}{name}.")
         elif value != before:
-            yield f"{prefix}{name}", value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            yield f"{prefix}{name}", to_jsonable_python(value)  # sections within lists, too
 
 
 def default_name(recipe: Recipe) -> str:

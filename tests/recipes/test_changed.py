@@ -1,5 +1,7 @@
 """What a recipe changes, and what a run is called that nobody named."""
 
+import json
+
 import pytest
 
 from flows.commands.arguments import recipe_of
@@ -20,7 +22,7 @@ def asked(*words):
         ([], {}, "demo"),
         (["seeds=5", "tags=a,b", "notes=x", "train.steps=120"], {}, "demo"),
         (["model.gated_attention=false"], {"model.gated_attention": False}, "demo gated_attention=false"),
-        (["mix.alphas=0,0.5"], {"mix.alphas": (0.0, 0.5)}, "demo alphas=0.0,0.5"),
+        (["mix.alphas=0,0.5"], {"mix.alphas": [0.0, 0.5]}, "demo alphas=0.0,0.5"),
         (
             ["train.steps=9", "train.warmdown_steps=3"],
             {"train.steps": 9, "train.warmdown_steps": 3},
@@ -63,3 +65,11 @@ def test_a_run_of_a_file_is_called_as_the_file_with_what_the_command_changes(tmp
 def test_a_name_that_nobody_can_type_is_refused(name):
     with pytest.raises(ConfigError, match="run_name"):
         asked("demo", f"--name={name}")
+
+
+def test_changes_are_plain_data_whatever_they_nest():
+    recipe = apply_overrides(recipe_named("demo"), ['mix.bayes=[{"share_rate": 0.01}]', "mix.also=[{}]"])
+    changed = changed_settings(recipe)
+    assert json.loads(json.dumps(changed)) == changed
+    assert changed["mix.bayes"][0]["share_rate"] == 0.01
+    assert default_name(recipe)

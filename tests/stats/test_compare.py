@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pgolf.errors import DataError
-from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
+from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE, GainRule, compare_paired, compare_welch
 
 NO_MARGIN = GainRule(margin_nats=0.0, per="token", p_below=0.01, source="a test")
 
@@ -127,3 +127,28 @@ def test_seeds_that_agree_to_many_digits_do_not_underflow():
 def test_an_empty_side_is_refused():
     with pytest.raises(DataError, match="at least 1 value"):
         compare_welch([], [1.0, 2.0])
+
+
+@given(seeds, seeds)
+def test_the_interval_is_that_of_scipys_two_sided_test(candidate, base):
+    from scipy import stats
+
+    comparison = compare_welch(candidate, base, rule=NO_MARGIN)
+    assume(min(comparison.candidate.std, comparison.base.std) > 1e-6)
+    oracle = stats.ttest_ind(base, candidate, equal_var=False).confidence_interval(0.95)
+    assert comparison.low_nats == pytest.approx(oracle.low, rel=1e-6, abs=1e-9)
+    assert comparison.high_nats == pytest.approx(oracle.high, rel=1e-6, abs=1e-9)
+
+
+def test_the_interval_of_pairs_is_that_of_their_gains():
+    from scipy import stats
+
+    base = dict(enumerate(BEFORE))
+    comparison = compare_paired(dict(enumerate(RECORD)), base, rule=NO_MARGIN)
+    oracle = stats.ttest_rel(BEFORE, RECORD).confidence_interval(0.95)
+    assert (comparison.low_nats, comparison.high_nats) == pytest.approx((oracle.low, oracle.high), rel=1e-9)
+
+
+def test_the_chronological_rule_asks_for_any_gain_at_one_in_four():
+    assert (CHRONOLOGICAL_RULE.margin_nats, CHRONOLOGICAL_RULE.p_below) == (0.0, 0.25)
+    assert "#1902" in CHRONOLOGICAL_RULE.source
