@@ -33,7 +33,7 @@ from pgolf.pack.quantizer import Quantizer
 from pgolf.pack.weights import to_content
 from pgolf.quant.sensitivity import ROW_WEIGHTS
 from pgolf.quant.threads import intra_op_threads
-from pgolf.run import Fact, RunOptions
+from pgolf.run_options import Fact, RunOptions
 
 CODE_BYTES = 60_000
 

@@ -37,7 +37,7 @@ from pgolf.counts.config import CountConfig
 from pgolf.counts.count_stage import COUNTS_FILE, iterate_counts, make, open_counts
 from pgolf.counts.hashed import HashedTable, multipliers
 from pgolf.counts.runs import plan_of
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 
 SEGMENT = 64
 VOCAB = 1024

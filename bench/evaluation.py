@@ -40,7 +40,7 @@ from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import External, Link, Node
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.recipe import COMPRESS, COUNT, HINT, MIX, SCORE, TRAIN
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
 from pgolf.train.config import TrainStageConfig

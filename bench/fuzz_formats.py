@@ -55,6 +55,7 @@ from pgolf.pack.container import MAGIC, PREFIX_BYTES, joined, packed_part, parts
 from pgolf.pack.load import load_packed
 from pgolf.pack.weights import to_content
 from pgolf.pipeline.declared import declare, declared_of
+from pgolf.pipeline.place import Place
 from pgolf.pipeline.status import RUNNING, Status
 from pgolf.quant.rounding import Quantized
 from pgolf.recipes.catalog import recipe_named
@@ -69,7 +70,6 @@ from pgolf.tables.schema import DECLARATIONS, SCORES
 from pgolf.tables.sheet import sheet_of
 from pgolf.tables.text import to_csv, to_json, to_text
 from pgolf.tables.texts import by_text
-from tasks.place import Place
 
 Mutate = Callable[[Random, Sequence[bytes]], bytes]
 

@@ -32,7 +32,7 @@ from pgolf.pipeline.plan import make_plan
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 

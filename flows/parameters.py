@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from pgolf.pipeline.place import Place
 from pgolf.recipes.catalog import with_sections
 from pgolf.recipes.grid_text import MOST_POINTS, refuse_large_grid
 from pgolf.recipes.overrides import validated
 from pgolf.recipes.recipe import Recipe
 from pgolf.recipes.recipe_file import find_recipe
-from tasks.place import Place
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # What a program in this process asks for: of it the parameters tell Prefect, and cannot tell everything, such as that a

@@ -7,17 +7,17 @@ from prefect import flow, get_run_logger
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
-from flows.before_stages import run_ready
 from flows.dead_runs import end_with_worker, note_process
 from flows.parameters import asked_for, with_recipe_parameters
 from flows.shutdown import end_within
+from pgolf.pipeline.before_stages import run_ready
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.listen import Ledger
+from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.recipe import IMPORT, Recipe
 from tasks.cache import Ref
 from tasks.listening import LISTENER
-from tasks.place import Place
 from tasks.report import report_results
 from tasks.stage_tasks import TASKS
 

@@ -1,18 +1,14 @@
 """pgolf turns a language-model recipe into a result that can be trusted.
 
-    from pathlib import Path
-    from pgolf import Memo, RunOptions, Store, build_all, declare, outcome_of, recipe_named
-    from pgolf.pipeline.graph import pipeline
+    from pgolf import load_results, run
 
-    recipe = recipe_named("demo")
-    declare(recipe, Path("results"))
-    nodes = pipeline(recipe)
-    artifacts = build_all(nodes, Store(Path("artifacts")), Memo(Path("artifacts/.sources.sqlite")), RunOptions())
-    print(outcome_of(recipe, nodes, artifacts, Path("results")).text())
+    base = run("demo", seeds=[1, 2])                     # what `pgolf run demo --no-prefect` does
+    wider = run("demo", seeds=[1, 2], set={"model.mlp_width": 512})
+    print(wider.compare(base))                           # a sentence, tables, a figure of characters
+    wider.scores.groupby("estimator").bpb.min()          # a pandas DataFrame, as load_results() gives of all runs
 
 Exports are lazy: `import pgolf` reads our files and loads nothing, and each name is imported on first use. (An export
-must not share its name with a submodule, whose import would overwrite it; hence the explicit `pgolf.pipeline.graph`
-above.)
+must not share its name with a submodule, whose import would overwrite it.)
 """
 
 TYPE_CHECKING = False  # instead of typing's: importing typing would cost more than the rest of this file
@@ -21,6 +17,9 @@ if TYPE_CHECKING:
     from pgolf.pipeline.build import build_all as build_all
     from pgolf.pipeline.build import build_node as build_node
     from pgolf.pipeline.declared import declare as declare
+    from pgolf.pipeline.from_python import FinishedRun as FinishedRun
+    from pgolf.pipeline.from_python import load_results as load_results
+    from pgolf.pipeline.from_python import run as run
     from pgolf.pipeline.graph import Node as Node
     from pgolf.pipeline.graph import Sources as Sources
     from pgolf.pipeline.outcome import Outcome as Outcome
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from pgolf.recipes.catalog import recipe_named as recipe_named
     from pgolf.recipes.overrides import apply_overrides as apply_overrides
     from pgolf.recipes.recipe import Recipe as Recipe
-    from pgolf.run import Progress as Progress
-    from pgolf.run import RunOptions as RunOptions
+    from pgolf.run_options import Progress as Progress
+    from pgolf.run_options import RunOptions as RunOptions
     from pgolf.store.artifact import Artifact as Artifact
     from pgolf.store.artifact import Store as Store
     from pgolf.store.content import Memo as Memo
@@ -40,13 +39,14 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "Artifact": "store.artifact",
+    "FinishedRun": "pipeline.from_python",
     "Memo": "store.content",
     "Node": "pipeline.graph",
     "Outcome": "pipeline.outcome",
     "PgolfError": "errors",
-    "Progress": "run",
+    "Progress": "run_options",
     "Recipe": "recipes.recipe",
-    "RunOptions": "run",
+    "RunOptions": "run_options",
     "Sources": "pipeline.graph",
     "Step": "pipeline.plan",
     "Store": "store.artifact",
@@ -54,13 +54,16 @@ _MODULE_OF = {
     "build_all": "pipeline.build",
     "build_node": "pipeline.build",
     "declare": "pipeline.declared",
+    "load_results": "pipeline.from_python",
     "make_plan": "pipeline.plan",
     "outcome_of": "pipeline.outcome",
     "recipe_named": "recipes.catalog",
+    "run": "pipeline.from_python",
 }
 
 __all__ = [
     "Artifact",
+    "FinishedRun",
     "Memo",
     "Node",
     "Outcome",
@@ -76,9 +79,11 @@ __all__ = [
     "build_all",
     "build_node",
     "declare",
+    "load_results",
     "make_plan",
     "outcome_of",
     "recipe_named",
+    "run",
 ]
 
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from pgolf.identity.fingerprint import digest
 from pgolf.pipeline.graph import Node, key_of
+from pgolf.pipeline.place import Place
 from pgolf.store.artifact import Artifact, Store
-from tasks.place import Place
 from tasks.retries import may_pass
 
 

@@ -10,7 +10,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.listen import Listener, Silence
-from pgolf.run import Progress
+from pgolf.run_options import Progress
 from pgolf.store.artifact import Artifact
 
 # Prefect copies the context of the flow into each task's thread, so a listener set by the caller is heard by all.

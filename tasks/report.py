@@ -7,9 +7,9 @@ from prefect.artifacts import create_table_artifact
 
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.outcome import outcome_of
+from pgolf.pipeline.place import Place
 from pgolf.recipes.recipe import Recipe
 from tasks.cache import Ref
-from tasks.place import Place
 from tasks.retries import may_pass
 
 

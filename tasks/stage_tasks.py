@@ -5,10 +5,10 @@ from prefect import Task, task
 from pgolf.identity.stage import Stage
 from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import Node
+from pgolf.pipeline.place import Place
 from pgolf.recipes.recipe import STAGES, TRAIN
 from tasks.cache import STAGE_OPTIONS, Ref
 from tasks.listening import TaskListener
-from tasks.place import Place
 
 
 def _task_of(stage: Stage) -> Task[..., Ref]:

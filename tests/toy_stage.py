@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pgolf.config import StageConfig
 from pgolf.identity.stage import Stage, StageKey
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 from pgolf.store.scratch import load, save
 
 TOY = Stage(name="toy", entry="tests.toy_stage", outputs={"text": ("text.txt",), "shout": ()})

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pgolf.errors import ConfigError
+from pgolf.pipeline.place import Place
 from pgolf.recipes.grid_text import MOST_POINTS
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.remote import checked_url, is_url
-from tasks.place import Place
 
 # Options that name a run -> fields of a recipe.
 _NAMING = {"name": "run_name", "tags": "tags", "note": "notes"}
@@ -209,25 +209,12 @@ def size_bytes_of(text: str) -> int:
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The recipe with its overrides and seeds. Raises ConfigError for an unknown name or field, or a bad value."""
-    from pgolf.recipes.changed import differing_settings, name_of_changed
-    from pgolf.recipes.overrides import apply_overrides, validated
+    from pgolf.recipes.asked import asked_recipe
     from pgolf.recipes.recipe_file import find_recipe
 
-    for override in arguments.overrides:
-        if override.partition("=")[0].strip() in ("name", "description", "base"):
-            raise ConfigError(
-                f"--set {override}: results are filed under the recipe's own name; choose --results instead"
-            )
     over_budget = ["compress.allow_over_budget=true"] if arguments.allow_over_budget else []
-    named = find_recipe(arguments.recipe)
-    recipe = apply_overrides(named, [*arguments.overrides, *over_budget])
-    given = {"seeds": arguments.seeds}
-    given |= {field: getattr(arguments, option, None) for option, field in _NAMING.items()}
-    if given["run_name"] is None and (changed := differing_settings(recipe, named)) and not recipe.run_name:
-        given["run_name"] = name_of_changed(recipe, changed)
-    if given := {name: value for name, value in given.items() if value is not None}:
-        recipe = validated(Recipe, recipe.model_dump() | given)
-    return recipe
+    given = {"seeds": arguments.seeds} | {field: getattr(arguments, option, None) for option, field in _NAMING.items()}
+    return asked_recipe(find_recipe(arguments.recipe), [*arguments.overrides, *over_budget], given)
 
 
 def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:

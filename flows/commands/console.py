@@ -18,7 +18,7 @@ from flows.commands.streams import plain, shortened
 from flows.commands.summary import short, span, summary
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.pace import left_s
-from pgolf.run import Progress
+from pgolf.run_options import Progress
 from pgolf.store.artifact import Artifact
 
 LINE_EVERY_S = 10.0

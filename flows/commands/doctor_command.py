@@ -33,11 +33,11 @@ from pgolf.pipeline.node_checks import (
     check_versions,
     needs,
 )
+from pgolf.pipeline.place import Place, lease_dir
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, make_plan
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.remote import Remote
-from tasks.place import Place, lease_dir
 
 MARKS = {True: "✓", False: "✗", None: "-"}
 ROOT = Path(__file__).resolve().parents[2]

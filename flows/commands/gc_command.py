@@ -17,6 +17,7 @@ from flows.commands.streams import hand_over, shortened, show, tell
 from flows.commands.summary import span
 from pgolf.errors import ConfigError, StoreError, StoreFull
 from pgolf.pipeline.chosen import CHEAP, DEAR, Chosen, choose, share_taken
+from pgolf.pipeline.place import Place
 from pgolf.pipeline.referring import Referring, ask_results, remember, ways_to_say
 from pgolf.pipeline.status import forget_the_gone
 from pgolf.pipeline.upkeep import Garbage, delete, garbage, measured, put_aside, refuse_while_building
@@ -24,7 +25,6 @@ from pgolf.store.shared import SharedStore
 from pgolf.tables.schema import STAGES
 from pgolf.tables.sheet import Sheet, SheetColumn
 from pgolf.tables.text import to_text
-from tasks.place import Place
 
 EXAMPLES = """examples:
   pgolf gc                                         what no result refers to (dry run)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, recipe_of
 from flows.commands.streams import hand_over, show, tell
-from flows.plan_notes import clock_notes, lease_notes
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import left_out, pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
+from pgolf.pipeline.plan_notes import clock_notes, lease_notes
 from pgolf.pipeline.preflight import refusals
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.grid_text import refuse_large_grid
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
 REFUSED = "✗"

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Sequence
 
-from flows.before_stages import run_ready
 from flows.commands.arguments import (
     add_json,
     add_max_points,
@@ -30,14 +29,15 @@ from flows.settings import (
 )
 from flows.shutdown import end_server_with_us, ended_by_sigterm
 from pgolf.errors import ConfigError
+from pgolf.pipeline.before_stages import run_ready
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.outcome import outcome_of
+from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.grid_text import refuse_large_grid
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Artifact
-from tasks.place import Place
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,9 +18,9 @@ from pgolf.machine.gpu_state import gpu_states
 from pgolf.machine.gpus import visible_gpus
 from pgolf.machine.hardware import core_count, cpu_name, gpu_names
 from pgolf.machine.torch_build import BuildLack, build_lacks, torch_build
-from pgolf.run import RunOptions
+from pgolf.pipeline.place import lease_dir
+from pgolf.run_options import RunOptions
 from pgolf.selftest.check import MARKS, Finding
-from tasks.place import lease_dir
 
 EXAMPLES = """examples:
   pgolf selftest                                   before the first run: 3 minutes on a GPU, 4 on eight, 1 on a CPU

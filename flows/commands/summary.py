@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
-from pgolf.run import Fact
+from pgolf.run_options import Fact
 from pgolf.store.artifact import Artifact
 
 Facts = Mapping[str, Fact]

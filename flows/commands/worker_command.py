@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.commands.streams import tell
 from flows.settings import apply_settings, refuse_unusable_settings, server_configured, use_passive_openmp
 from pgolf.errors import ConfigError
-from tasks.place import lease_dir
+from pgolf.pipeline.place import lease_dir
 
 HOME = "PGOLF_HOME"
 

@@ -22,10 +22,12 @@ def _verdict(gain: Gain) -> str:
 
 def _interval(gain: Gain) -> str:
     test = gain.over_seeds
+    gained = "gain, " if test.gain_nats < 0 else ""  # so that its signs are not taken for those of the amount
     if test.low_nats is not None and test.high_nats is not None:
-        return f" (95 % {_number(test.low_nats)} … {_number(test.high_nats)})"
+        return f" ({gained}95 % {_number(test.low_nats)} … {_number(test.high_nats)})"
     if gain.documents is not None:
-        return f" (95 % over documents {_number(gain.documents.low_nats)} … {_number(gain.documents.high_nats)})"
+        interval = f"{_number(gain.documents.low_nats)} … {_number(gain.documents.high_nats)}"
+        return f" ({gained}95 % over documents {interval})"
     return ""
 
 
@@ -43,7 +45,7 @@ def _probability(gain: Gain) -> str:
     claim = f"p(gain > {gain.rule.margin_nats:g}) = {gain.p_value:.2g}"
     if gain.arms > 1:
         claim += f" (Holm, {gain.arms} comparisons)"
-    if gain.passes:
+    if gain.passes or gain.over_seeds.gain_nats < 0:
         return f"{claim}, {n}"
     return f"{claim}, {n}: not shown at p < {gain.rule.p_below:g}{_more(gain)}"
 
@@ -51,7 +53,7 @@ def _probability(gain: Gain) -> str:
 def _more(gain: Gain) -> str:
     test = gain.over_seeds
     if test.gain_nats <= gain.rule.margin_nats:
-        if test.gain_nats <= 0 or gain.rule.margin_nats == 0:
+        if gain.rule.margin_nats == 0:
             return ""
         return f"; the gain is within the margin of {gain.rule.margin_nats:g}, which more seeds do not change"
     wanted = gain.seeds_wanted

@@ -82,14 +82,14 @@ def verdicts_sheet(gains: Sequence[Gain]) -> Sheet:
             notes.append(f"no paired test: {name} and {gain.base.name} have other seeds")
         if rule.per == "token" and gain.gain_bpb is not None:
             notes.append(
-                f"{name} is {gain.gain_nats_per_byte:.5f} nats per byte, {gain.gain_bpb:.5f} bits per byte below "
-                f"{gain.base.name}"
+                f"{name} is {abs(gain.gain_nats_per_byte or 0.0):.5f} nats per byte, {abs(gain.gain_bpb):.5f} bits per "
+                f"byte {'below' if gain.gain_bpb >= 0 else 'above'} {gain.base.name}"
             )
     headings = (
         SheetColumn("arm", "arm", shown=len(gains) > 1),
         SheetColumn("test", "test"),
         SheetColumn("gain_nats", f"gain (nats/{rule.per})", ".5f"),
-        SheetColumn("low_nats", "95 % from", ".5f"),
+        SheetColumn("low_nats", "95% from", ".5f"),
         SheetColumn("high_nats", "to", ".5f"),
         SheetColumn("t", "t", ".3f"),
         SheetColumn("df", "df", ".2f"),

@@ -27,7 +27,7 @@ from pgolf.corpus.shards import read_shard
 from pgolf.corpus.tokenizer import load_tokenizer
 from pgolf.corpus.vocabulary import check_vocabulary, vocabulary_digest
 from pgolf.errors import FetchError
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 
 _DIGEST_BLOCK_BYTES = 1 << 22
 

@@ -17,7 +17,7 @@ from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.corpus.tokenizer import load_tokenizer
 from pgolf.corpus.view import write_view
 from pgolf.corpus.vocabulary import vocabulary_digest
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 
 _COPY_BYTES = 1 << 27
 

@@ -41,7 +41,7 @@ from pgolf.corpus.tokenizer import (
 from pgolf.corpus.vocabulary import vocabulary_digest
 from pgolf.errors import ConfigError, DocumentError, TokenizerError
 from pgolf.machine.in_order import in_order
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 
 # Text per batch: enough documents to keep many threads busy; tens of megabytes including all copies.
 _BATCH_CHARACTERS = 8_000_000

@@ -31,7 +31,7 @@ from pgolf.eval.arrow_file import ArrowFile
 from pgolf.eval.blocks import write_blocks
 from pgolf.eval.trace import STREAM_KEY
 from pgolf.eval.windows import WindowPlan
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 
 COUNTS_FILE = "counts.arrow"
 CONFIG_KEY = b"pgolf.count_config"

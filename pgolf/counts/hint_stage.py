@@ -27,7 +27,7 @@ from pgolf.counts.runs import plan_of
 from pgolf.eval.blocks import write_blocks
 from pgolf.eval.hints import HINTS_FILE
 from pgolf.eval.trace import STREAM_KEY
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 
 CONFIG_KEY = b"pgolf.hint_config"
 

@@ -10,7 +10,7 @@ from pgolf.eval.scoring import Scoring, open_text
 from pgolf.ranks.enter import enter
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_progress
-from pgolf.run import Fact
+from pgolf.run_options import Fact
 
 
 def run(job: Job, ranks: Ranks, device: torch.device) -> None:

@@ -22,7 +22,7 @@ from pgolf.eval.scoring import Scoring, Text, cpu_threads, open_text
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.ranks.devices import usable_gpus
 from pgolf.ranks.group import Ranks
-from pgolf.run import Fact, Made, Progress, RunOptions
+from pgolf.run_options import Fact, Made, Progress, RunOptions
 
 
 def score_in_process(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:

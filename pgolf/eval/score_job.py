@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from pgolf.eval.config import ScoreConfig
 from pgolf.ranks.job import RankJob
-from pgolf.run import Fact
+from pgolf.run_options import Fact
 
 LEDGER_FILE = "score.json"
 

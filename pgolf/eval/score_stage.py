@@ -18,7 +18,7 @@ from pgolf.eval.scoring import cpu_threads, open_text
 from pgolf.machine.hardware import scoring_ranks
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
-from pgolf.run import Lease, Made, RunOptions
+from pgolf.run_options import Lease, Made, RunOptions
 
 LOG_FILE = "score.log"
 

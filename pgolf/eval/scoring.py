@@ -31,7 +31,7 @@ from pgolf.model.gpt import GPT
 from pgolf.model.untie import untie
 from pgolf.pack.load import load_packed
 from pgolf.ranks.group import Ranks
-from pgolf.run import Fact
+from pgolf.run_options import Fact
 
 # Minimum number of batches per chunk (if it has enough windows), so that up to as many ranks or threads find work.
 BATCHES_PER_CHUNK = 16

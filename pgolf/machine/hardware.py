@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pgolf.errors import ConfigError
 from pgolf.machine.gpus import visible_gpus
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 
 
 def host_name() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pgolf.errors import LeaseError
 from pgolf.machine.flock import flock
 from pgolf.machine.lock_file import holder_of, leave_word, try_lock
-from pgolf.run import Lease
+from pgolf.run_options import Lease
 
 _BEGINNING = "pgolf-"
 _MOST_SAID = 4

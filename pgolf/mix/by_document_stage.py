@@ -25,15 +25,13 @@ from pgolf.corpus.target_bytes import TargetBytes
 from pgolf.errors import ConfigError
 from pgolf.eval.document_starts import document_borders, document_shares
 from pgolf.mix.by_document_config import ByDocumentConfig
+from pgolf.mix.by_document_files import DOCUMENTS_FILE, LOSSES_FILE
 from pgolf.mix.cells import cells_of, members_of
 from pgolf.mix.grid import Grid, Unit
 from pgolf.mix.mix_inputs import MixInputs
 from pgolf.mix.mix_rows import Row, bayes_rows, settings_of
 from pgolf.mix.product import Cell
-from pgolf.run import Made, Progress, RunOptions
-
-DOCUMENTS_FILE = "documents.parquet"
-LOSSES_FILE = "losses.parquet"
+from pgolf.run_options import Made, Progress, RunOptions
 
 # Scorers times documents: 1 GB of sums.
 MOST_SUMS = 125_000_000
@@ -155,17 +153,3 @@ def _write(out: Path, scorers_json: list[str], sums: _Sums) -> None:
     losses = pa.FixedSizeListArray.from_arrays(pa.array(sums.loss_nats.ravel()), len(sums.targets))
     table = pa.table({"cell": pa.array(scorers_json, pa.string()), "document_nats": losses})
     pq.write_table(table, out / LOSSES_FILE, compression="zstd")
-
-
-def read_documents(folder: Path) -> tuple[Int64Array, Int64Array]:
-    """Targets and bytes of every document, [K] each."""
-    table = pq.read_table(folder / DOCUMENTS_FILE)
-    return table.column("targets").to_numpy(), table.column("bytes").to_numpy()
-
-
-def read_losses(folder: Path) -> dict[str, Float64Array]:
-    """The settings of every scorer, as JSON -> its loss in nats summed over each document, [K]."""
-    table = pq.read_table(folder / LOSSES_FILE)
-    losses = table.column("document_nats").combine_chunks()
-    by_scorer: Float64Array = losses.flatten().to_numpy().reshape(table.num_rows, -1)
-    return dict(zip(table.column("cell").to_pylist(), by_scorer))

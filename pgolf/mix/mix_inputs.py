@@ -22,11 +22,8 @@ from pgolf.eval.arrow_file import ArrowFile
 from pgolf.eval.hints import HINTS_FILE
 from pgolf.eval.trace import STREAM_KEY, Trace, count_records, iterate_trace, read_plan
 from pgolf.eval.windows import WindowPlan
+from pgolf.mix.files import COUNTS_ROLE, HINTS_ROLE, TRACE_FILE
 from pgolf.mix.grid import UNIT_RECORDS, Hints, Unit
-
-TRACE_FILE = "trace.arrow"
-COUNTS_ROLE = "counts."
-HINTS_ROLE = "hints"
 
 _TAKE_AGAIN = "take the hints again"
 _OTHERS = f"they are not those of hints; {_TAKE_AGAIN}"

@@ -21,7 +21,7 @@ from pgolf.mix.grid import MIXTURES, Mixed, Totals
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.hedge_pass import HedgeTotals
 from pgolf.mix.product import ONE_ORDER, Cell
-from pgolf.run import Fact
+from pgolf.run_options import Fact
 
 COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("estimator", pa.string()),

@@ -26,10 +26,11 @@ from pgolf.eval.batch_means import read_batch_means
 from pgolf.eval.trace import Trace, trace_is_causal
 from pgolf.mix.cells import cells_of, members_of
 from pgolf.mix.config import MixConfig
+from pgolf.mix.files import CELLS_FILE, COUNTS_ROLE
 from pgolf.mix.grid import UNIT_RECORDS, Grid, Unit
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.hedge_pass import Hedges
-from pgolf.mix.mix_inputs import COUNTS_ROLE, MixInputs
+from pgolf.mix.mix_inputs import MixInputs
 from pgolf.mix.mix_progress import MixProgress
 from pgolf.mix.mix_rows import (
     COLUMNS,
@@ -45,10 +46,9 @@ from pgolf.mix.mix_rows import (
     settings_of,
 )
 from pgolf.mix.product import Cell
-from pgolf.run import Fact, Made, Progress, RunOptions
+from pgolf.run_options import Fact, Made, Progress, RunOptions
 
 BATCHES_FILE = "batches.arrow"
-CELLS_FILE = "cells.parquet"
 
 _REPORT_EVERY_S = 0.5
 

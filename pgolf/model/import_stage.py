@@ -9,7 +9,7 @@ from pgolf.model.import_config import ImportConfig
 from pgolf.model.parameter_count import parameter_count
 from pgolf.model.published import from_published, read_published
 from pgolf.model.wrapper_names import without_wrappers
-from pgolf.run import Made, RunOptions
+from pgolf.run_options import Made, RunOptions
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 

@@ -28,7 +28,7 @@ from pgolf.pack.sdclip import clipped
 from pgolf.pack.trials import Trial, Trials
 from pgolf.pack.weights import Stored, restore, same_bits, to_arrays, weights_digest
 from pgolf.quant.threads import intra_op_threads
-from pgolf.run import Made, RunOptions
+from pgolf.run_options import Made, RunOptions
 
 # What a policy is: the packing it chooses, of a quantizer's plans that it has tried; None where none fits.
 POLICIES: Mapping[PolicyName, Callable[[Quantizer, Trials], Trial | None]] = {

@@ -11,7 +11,7 @@ from pgolf.pack.packing import PackedParts, Packing, packed_in_order
 from pgolf.pack.quantizer import Quantizer
 from pgolf.pack.rounding_plan import Plan
 from pgolf.pack.weights import Stored, to_content
-from pgolf.run import Fact, Progress, RunOptions
+from pgolf.run_options import Fact, Progress, RunOptions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pgolf.pipeline.graph import External, Link, Node, input_folders, key_of
 from pgolf.pipeline.listen import Both, Listener, Silence
 from pgolf.pipeline.status import StatusFile
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.content import Memo
 from pgolf.store.differences import differences

@@ -5,7 +5,7 @@ compared is what was scored, whatever the code has become since.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pgolf.compare.arms import Arm, Score, scorer_text
-from pgolf.compare.comparison import ByDocument
+from pgolf.compare.compared import Compared
+from pgolf.compare.comparison import ByDocument, check_comparable, compare_arms
 from pgolf.errors import ConfigError, PgolfError, ResultsError
 from pgolf.eval.bpb import bits_per_byte
 from pgolf.mix.by_document_config import ByDocumentConfig
-from pgolf.mix.by_document_stage import read_documents, read_losses
+from pgolf.mix.by_document_files import read_documents, read_losses
 from pgolf.mix.config import MixConfig
-from pgolf.mix.mix_inputs import COUNTS_ROLE, HINTS_ROLE
-from pgolf.mix.mix_stage import CELLS_FILE
+from pgolf.mix.files import CELLS_FILE, COUNTS_ROLE, HINTS_ROLE
 from pgolf.mix.single_scorer import needs_counts, needs_hints, single_scorer
 from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import Link, Node
 from pgolf.pipeline.listen import Listener
 from pgolf.recipes.recipe import BY_DOCUMENT, MIX
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
+from pgolf.stats.compare import GainRule
 from pgolf.store.artifact import Artifact, Damaged, Store
 from pgolf.store.content import Memo
 from pgolf.store.output_record import Parent
@@ -81,6 +82,37 @@ class _Mixed:
         except (OSError, pa.ArrowException) as error:
             raise ResultsError(f"{path} cannot be read: {error}") from None
         return rows
+
+
+def compare_runs(
+    arms: Sequence[Arm], rule: GainRule, shop: Workshop | str, *, select_on: float | None = None
+) -> Compared:
+    """Every arm against the last one, over seeds and over documents.
+
+    shop: where losses by document are made; or the reason why there are none. select_on: see `selected`. Raises
+    ConfigError for arms that are one run, and for a share that is none; ResultsError as `check_comparable` does.
+    """
+    if len({tuple(run.key for run in arm.runs) for arm in arms}) < len(arms):
+        raise ConfigError("two of the arms are one run; a run is not better than itself")
+    names = [arm.name for arm in arms]
+    arms = [replace(arm, name=arm.runs[0].key) if names.count(arm.name) > 1 else arm for arm in arms]
+    note = ""
+    if check_comparable(arms) == "byte" and rule.per == "token":
+        rule = replace(rule, per="byte")
+        note = "other tokens of one text: compared per byte, over the same bytes"
+    if select_on is not None:
+        if not 0 < select_on < 1:
+            raise ConfigError(f"--select-on {select_on:g} is no share; give one between 0 and 1, e.g. 0.5")
+        if isinstance(shop, str):
+            raise ConfigError(f"--select-on reads the outputs of the runs: {shop}")
+        found = [selected(arm, select_on, shop) for arm in arms]
+    elif isinstance(shop, str):
+        found = [(arm, ByDocument(why_not=shop)) for arm in arms]
+    else:
+        found = [(arm, by_document(arm, shop)) for arm in arms]
+    arms = [arm for arm, _ in found]
+    documents = {arm.name: of_arm for arm, of_arm in found}
+    return Compared(arms, compare_arms(arms[:-1], arms[-1], rule, documents), rule, note)
 
 
 def by_document(arm: Arm, shop: Workshop) -> ByDocument:

@@ -13,7 +13,7 @@ from pgolf.pipeline.graph import Node
 from pgolf.pipeline.placement import Hardware
 from pgolf.pipeline.work import Work
 from pgolf.recipes.recipe import TRAIN
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.differences import changed_fields
 from pgolf.store.output_record import Record
 

@@ -30,7 +30,7 @@ from pgolf.pack.config import CompressConfig
 from pgolf.pipeline.placement import Hardware
 from pgolf.recipes.overrides import validated
 from pgolf.recipes.recipe import FETCH, IMPORT, SHARDS, STAGES, TOKENIZE, TRAIN, Recipe
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
 from pgolf.submission.bundle import bundle

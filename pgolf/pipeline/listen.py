@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pgolf.errors import Stopped
 from pgolf.pipeline.graph import Node
-from pgolf.run import Progress
+from pgolf.run_options import Progress
 from pgolf.store.artifact import Artifact
 
 

@@ -11,7 +11,7 @@ from pgolf.machine.hardware import core_count, gpu_names
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.placement import Hardware
 from pgolf.recipes.recipe import TRAIN
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from pgolf.pipeline.graph import Node
 from pgolf.recipes.changed import changed_settings, default_name
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.report.folder import draw_run, figures_folder
-from pgolf.run import Fact
+from pgolf.run_options import Fact
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import combined
 from pgolf.store.output_record import Record

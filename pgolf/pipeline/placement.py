@@ -10,7 +10,7 @@ from pgolf.config import StageConfig
 from pgolf.eval.config import ScoreConfig
 from pgolf.identity.stage import Stage
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, on_gpu, ranks_for, scoring_ranks
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.output_record import Record
 from pgolf.train.config import TrainStageConfig
 

@@ -20,7 +20,7 @@ from pgolf.pipeline.graph import Link, Node, key_of, unread
 from pgolf.pipeline.makespan import makespan_s, pools_here, work_of
 from pgolf.pipeline.work import Work, work_of_node, work_of_record
 from pgolf.recipes.recipe import TRAIN
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, Store
 from pgolf.store.content import Memo
 from pgolf.store.differences import nearest

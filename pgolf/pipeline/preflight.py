@@ -22,7 +22,7 @@ from pgolf.pipeline.graph import External
 from pgolf.pipeline.plan import Step
 from pgolf.pipeline.writable import unwritable
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.train.config import TrainStageConfig
 from pgolf.train.expected_memory import expected_gpu_bytes

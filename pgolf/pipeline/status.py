@@ -23,7 +23,7 @@ from pgolf.model.flops import training_flops_per_token
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.pace import left_s
 from pgolf.pipeline.placement import Hardware
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.durable_folder import make_folder
 from pgolf.store.plain_file import read_plain

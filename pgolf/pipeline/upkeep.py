@@ -16,7 +16,7 @@ from pgolf.identity.fingerprint import canonical
 from pgolf.pipeline.graph import Node, key_of
 from pgolf.pipeline.placement import Hardware
 from pgolf.recipes.recipe import STAGES
-from pgolf.run import Made
+from pgolf.run_options import Made
 from pgolf.store.artifact import FAILED, PARTIAL, QUARANTINE, Artifact, Damaged, Store
 from pgolf.store.bin import new_batch_name
 from pgolf.store.content import Memo

@@ -7,7 +7,7 @@ from pgolf.quant.calibrate_job import LEDGER_FILE, Job, Ledger
 from pgolf.ranks.enter import enter
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_progress
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 
 
 def run(job: Job, _ranks: Ranks, _device: torch.device) -> None:

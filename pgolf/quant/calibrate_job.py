@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from pgolf.quant.config import CalibrateConfig
 from pgolf.ranks.job import RankJob
-from pgolf.run import Fact
+from pgolf.run_options import Fact
 
 LEDGER_FILE = "calibrate.json"
 LOG_FILE = "calibrate.log"
@@ -20,7 +20,7 @@ class Job(RankJob):
 
 
 class Ledger(BaseModel):
-    """What the calibration reports of itself, as `pgolf.run.Made` does."""
+    """What the calibration reports of itself, as `pgolf.run_options.Made` does."""
 
     phases_s: dict[str, float]
     facts: dict[str, Fact]

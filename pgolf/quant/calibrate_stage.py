@@ -12,7 +12,7 @@ from pgolf.quant.calibrate_job import LEDGER_FILE, LOG_FILE, Job, Ledger
 from pgolf.quant.config import CalibrateConfig
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
-from pgolf.run import Lease, Made, Progress, RunOptions
+from pgolf.run_options import Lease, Made, Progress, RunOptions
 
 
 def devices(_config: CalibrateConfig, run: RunOptions) -> tuple[tuple[str, ...], int]:

@@ -17,7 +17,7 @@ from pgolf.quant.hessian import InputHessians
 from pgolf.quant.sensitivity import Sensitivities
 from pgolf.quant.threads import intra_op_threads
 from pgolf.ranks.devices import usable_gpus
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 
 _REPORT_EVERY_S = 0.5
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from pgolf.errors import ConfigError
 from pgolf.machine.gpus import VisibleGpus, refuse_busy, visible_gpus
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 
 _LEASED = "gpu-"
 _UUID = "GPU-"

@@ -16,7 +16,7 @@ from pgolf.machine.launch import KILLED, run_ranks
 from pgolf.ranks.devices import uuid_of
 from pgolf.ranks.failure import FAILURE_FILE, Failure
 from pgolf.ranks.job import JOB_FILE, PROGRESS_MARK, RankJob
-from pgolf.run import Lease, RunOptions
+from pgolf.run_options import Lease, RunOptions
 
 _REPORT_EVERY_S = 0.25
 

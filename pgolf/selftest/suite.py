@@ -15,7 +15,7 @@ from pgolf.machine.hardware import ranks_for, refuse_uneven
 from pgolf.machine.lease import lease
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.selftest import __main__ as rank_program
 from pgolf.selftest.check import MARKS, Check, Finding, Numbers
 from pgolf.selftest.checks import all_checks

@@ -38,7 +38,7 @@ from pgolf.machine.beside import at_work
 from pgolf.machine.hardware import core_count, cpu_name, gpu_name, host_name
 from pgolf.machine.lack import full_disk, is_full, lack_of, no_space
 from pgolf.machine.lease import is_locked, lease
-from pgolf.run import Made, RunOptions
+from pgolf.run_options import Made, RunOptions
 from pgolf.store.bin import Bin
 from pgolf.store.content import Memo, combined, signature, signature_text
 from pgolf.store.durable import put, sync, write_synced

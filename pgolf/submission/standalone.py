@@ -39,7 +39,7 @@ from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
 from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_ranks
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 from pgolf.train.config import TrainStageConfig
 from pgolf.train.rank import run as train_rank
 from pgolf.train.train_job import Job

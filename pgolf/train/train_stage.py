@@ -17,7 +17,7 @@ from pgolf.identity.fingerprint import digest
 from pgolf.machine.hardware import cores_for_ranks, cpu_name, gpu_name, ranks_for, refuse_uneven
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
-from pgolf.run import Fact, Lease, Made, Progress, RunOptions
+from pgolf.run_options import Fact, Lease, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
 from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, usable_record
 from pgolf.train.config import TrainConfig, TrainStageConfig

@@ -28,7 +28,7 @@ from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
 from pgolf.recipes.catalog import recipe_named
-from pgolf.run import Made
+from pgolf.run_options import Made
 from pgolf.store import content
 from pgolf.tables.parquet import append
 from pgolf.tables.ranked import NEURAL

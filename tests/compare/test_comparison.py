@@ -80,7 +80,7 @@ def test_a_gain_that_is_not_shown_says_how_many_seeds_would():
 
 def test_who_is_behind_is_said_to_be():
     (gain,) = compared(arm("worse", BEFORE), arm("base", RECORD))
-    assert sentence(gain).startswith("worse is behind base by 0.0078 nats per token (95 % −0.0098 … −0.0058)")
+    assert sentence(gain).startswith("worse is behind base by 0.0078 nats per token (gain, 95 % −0.0098 … −0.0058)")
 
 
 def test_one_seed_is_no_statistics_and_says_so():

@@ -15,7 +15,7 @@ from pgolf.corpus.shards import read_shard, write_shard
 from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.corpus.shards_stage import make
 from pgolf.errors import DataError, PgolfError, ShardError, TokenizerError
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from tests.corpus.test_dataset import edit_manifest
 from tests.data_folder import write_data_folder
 

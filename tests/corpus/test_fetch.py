@@ -14,7 +14,7 @@ from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards import TokenStream, read_shard, write_shard
 from pgolf.errors import DataError, FetchError, ShardError, TokenizerError
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 from tests.corpus.hub_server import COMMIT, HubServer
 from tests.corpus.odd_tokenizers import processor_of
 

@@ -25,7 +25,7 @@ from pgolf.corpus.shards import read_shard, validation_tokens
 from pgolf.corpus.target_bytes import TargetBytes
 from pgolf.corpus.tokenize_stage import in_validation
 from pgolf.errors import ConfigError, DocumentError, PgolfError, TokenizerError
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 from tests.corpus.odd_tokenizers import DOCUMENTS, KINDS, PROSE, processor_of, trained, without_byte_pieces
 from tests.oracles.plain_tokenize import cut, streams_by_definition
 

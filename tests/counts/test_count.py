@@ -18,7 +18,7 @@ from pgolf.counts.hashed import HashedTable, multipliers
 from pgolf.counts.runs import plan_of
 from pgolf.errors import ConfigError, DataError
 from pgolf.eval import blocks
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from tests.oracles import plain_ngram as oracle
 
 VOCAB = 7  # matters to the sampled masses alone

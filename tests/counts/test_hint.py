@@ -16,7 +16,7 @@ from pgolf.counts.hint_config import HintConfig
 from pgolf.counts.hint_stage import columns_of, make
 from pgolf.counts.runs import plan_of
 from pgolf.eval import blocks
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from tests.oracles import plain_ngram as oracle
 
 BOS = 1

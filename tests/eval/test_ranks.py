@@ -21,7 +21,7 @@ from pgolf.model.checkpoint import save_checkpoint
 from pgolf.pack.compress_stage import make as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.ranks.group import Ranks
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from tests.arrow_files import rewrite, write_hints
 from tests.eval import rank_program
 from tests.eval.rank_program import CASES, STRIDE, WINDOW

@@ -27,7 +27,7 @@ from pgolf.pack.compress_stage import make as compress
 from pgolf.pack.config import CompressConfig
 from pgolf.pack.load import load_packed
 from pgolf.quant.threads import intra_op_threads
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from tests.eval.traces import stream_for, trace_of
 
 WINDOW, STRIDE = 24, 8

@@ -8,7 +8,7 @@ from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import Node, Sources, pipeline
 from pgolf.pipeline.outcome import outcome_of
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from tests.tiny import tiny_recipe

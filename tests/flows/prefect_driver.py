@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
     from flows.parameters import SECTIONS
     from flows.record import record
     from flows.sweep import sweep
-    from tasks.place import Place
+    from pgolf.pipeline.place import Place
 
     place = Place(
         store=folder / "store", results=folder / "results", documents=write_documents(folder).documents, device="cpu"

@@ -17,11 +17,11 @@ from flows.commands.plan_command import Totals, _sentences
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
+from pgolf.pipeline.place import Place
 from pgolf.pipeline.referring import note_results
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from tasks.place import Place
 from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.tiny import ALL_MIXERS, SEEDS, tiny_arguments, tiny_recipe, write_documents
 
@@ -31,7 +31,7 @@ import os, sys
 from pathlib import Path
 from pgolf.mix.config import MixConfig
 from pgolf.pipeline.graph import Node
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.recipes.recipe import MIX
 from pgolf.pipeline.status import StatusFile
 StatusFile(Path(sys.argv[1]), "mix-0123456789ab", RunOptions()).building(Node(name="m", stage=MIX, config=MixConfig()))

@@ -13,7 +13,7 @@ from pgolf.eval.trace import read_trace
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.tables.parquet import read
@@ -119,7 +119,7 @@ def test_a_scorer_chosen_on_one_part_is_reported_on_the_rest(made, capsys):
 def test_what_cannot_be_compared_is_refused_with_what_to_do(made, capsys):
     for words, said in (
         (["wide"], "takes two runs or more"),
-        (["wide", "wide"], "name one run twice"),
+        (["wide", "wide"], "two of the arms are one run"),
         (["wide", "narow"], "did you mean narrow"),
         (["wide", "narrow", "--select-on", "1.5"], "--select-on 1.5 is no share"),
         (["wide", "narrow", "--select-on", "0.0001"], "leaves no whole document on one side"),

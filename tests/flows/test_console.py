@@ -9,7 +9,7 @@ from flows.commands import console
 from pgolf.mix.config import MixConfig
 from pgolf.pipeline.graph import Node
 from pgolf.recipes.recipe import MIX
-from pgolf.run import Progress
+from pgolf.run_options import Progress
 
 NODE = Node(name="mix[7]", stage=MIX, config=MixConfig())
 

@@ -16,7 +16,6 @@ import pytest
 from flows import plan_notes
 from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
-from flows.plan_notes import clock_notes, lease_notes
 from flows.settings import Setting
 from pgolf.machine.lease import lease
 from pgolf.machine.torch_build import TorchBuild
@@ -36,8 +35,9 @@ from pgolf.pipeline.node_checks import (
     needs,
 )
 from pgolf.pipeline.plan import Step, make_plan
+from pgolf.pipeline.plan_notes import clock_notes, lease_notes
 from pgolf.recipes.catalog import recipe_named
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.content import Memo
 from tests.fake_driver import gpu

@@ -22,7 +22,7 @@ from pgolf.identity.stage import Stage
 from pgolf.machine.lease import lease
 from pgolf.pipeline.referring import note_results
 from pgolf.pipeline.upkeep import delete, garbage
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.output_record import Parent
 from pgolf.store.use import users
@@ -105,7 +105,7 @@ WAITING_RUN = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store, build_once
 from tests.toy_stage import TOY, ToyConfig, toy_key
 store = Store(Path(sys.argv[1]))

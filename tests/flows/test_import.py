@@ -17,7 +17,7 @@ from pgolf.pipeline.graph import Sources, pipeline
 from pgolf.pipeline.outcome import outcome_of
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import apply_overrides
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 

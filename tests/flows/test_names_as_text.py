@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.commands.cli import main
-from tasks.place import Place
+from pgolf.pipeline.place import Place
 
 NAME = os.fsdecode(b"caf\xe9")
 

@@ -14,7 +14,7 @@ import pytest
 
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from tests.flows.prefect_home import prefect_home
@@ -40,7 +40,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pgolf.counts.tally_config import TallyConfig
-from pgolf.run import Made, Progress, RunOptions
+from pgolf.run_options import Made, Progress, RunOptions
 
 
 def make(config: TallyConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
@@ -71,8 +71,8 @@ from flows.sweep import sweep
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import make_plan, refuse_all_but_evaluation
-from pgolf.run import RunOptions
-from tasks.place import Place
+from pgolf.run_options import RunOptions
+from pgolf.pipeline.place import Place
 from tests.tiny import tiny_recipe
 
 place = Place(store=Path(sys.argv[1]) / "store", documents=Path(sys.argv[1]) / "docs.jsonl", device="cpu")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store, build_once
 from tests.flows.prefect_home import prefect_home
 from tests.flows.test_import import write_published

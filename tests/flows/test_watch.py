@@ -18,7 +18,7 @@ from flows.commands.cli import main
 from flows.commands.watch_command import Snapshot, lines, screen, span
 from pgolf.machine.process import Process
 from pgolf.pipeline.status import Status, Training
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store, build_once
 from tests.toy_stage import TOY, ToyConfig, toy_key
 

@@ -11,7 +11,7 @@ import pytest
 
 from pgolf.machine.lease import lease
 from pgolf.ranks.devices import devices_for
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from tests.eventually import eventually
 
 HOLD = """
@@ -19,7 +19,7 @@ import subprocess, sys, time
 from pathlib import Path
 from pgolf.machine.lease import lease
 from pgolf.ranks.devices import devices_for
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 with lease(Path(sys.argv[1]), sys.argv[3].split(","), int(sys.argv[2]), log_line=lambda line: None) as held:
     if "child" in sys.argv:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=held.descriptors)

@@ -7,7 +7,7 @@ import pytest
 from pgolf.errors import LeaseError
 from pgolf.machine import lease_place
 from pgolf.machine.lease_place import CANDIDATES, apart, common_folder
-from tasks.place import lease_dir
+from pgolf.pipeline.place import lease_dir
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes folders that belong to root")
 

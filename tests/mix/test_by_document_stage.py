@@ -13,10 +13,10 @@ from pgolf.eval.windows import plan_windows
 from pgolf.mix import by_document_stage, mix_stage
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.by_document_config import ByDocumentConfig
-from pgolf.mix.by_document_stage import read_documents, read_losses
+from pgolf.mix.by_document_files import read_documents, read_losses
 from pgolf.mix.config import MixConfig
 from pgolf.mix.hedge_config import HedgeConfig
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from tests.data_folder import write_data_folder
 
 WINDOW, STRIDE = 64, 16

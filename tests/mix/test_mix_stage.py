@@ -26,7 +26,7 @@ from pgolf.mix.config import MixConfig
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.hedge_pass import Hedges
 from pgolf.mix.product import Product
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.scratch import save
 from tests.arrow_files import rewrite, stamp, write_hints
 from tests.data_folder import VOCAB_SIZE, write_data_folder

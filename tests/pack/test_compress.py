@@ -21,7 +21,7 @@ from pgolf.pack.load import load_packed
 from pgolf.pack.weights import same_bits, to_content
 from pgolf.quant.rounding import round_embedding, round_to_nearest
 from pgolf.quant.scheme import treatment
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state
 
 FACTS = {"seed": "7", "steps": "10", "stream_position": "99"}

@@ -17,7 +17,7 @@ from pgolf.quant import calibration as calibrate
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import Fact, RunOptions
+from pgolf.run_options import Fact, RunOptions
 from pgolf.train import train_stage as train
 from pgolf.train.config import TrainStageConfig
 

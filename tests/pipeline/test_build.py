@@ -12,7 +12,7 @@ from pgolf.errors import StoreError
 from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.listen import Silence
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from tests.tiny import tiny_recipe, write_documents

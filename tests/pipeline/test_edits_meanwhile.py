@@ -24,7 +24,7 @@ from pathlib import Path
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import Sources, pipeline
 from pgolf.pipeline.listen import Silence
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from tests.tiny import tiny_recipe

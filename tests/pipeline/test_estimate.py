@@ -15,7 +15,7 @@ from pgolf.pipeline.estimate import Estimate, estimate
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.work import work_of_node, work_of_record
 from pgolf.recipes.recipe import COMPRESS, COUNT, FETCH, MIX, SCORE, TOKENIZE, TRAIN
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.output_record import Parent, Record
 from pgolf.train.config import TrainConfig, TrainStageConfig
 from tests.tiny import tiny_recipe

@@ -27,7 +27,7 @@ from pgolf.pipeline.plan import make_plan
 from pgolf.pipeline.status import statuses
 from pgolf.pipeline.upkeep import adopt, garbage
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
 from pgolf.tables.gates import GATES, RULESET

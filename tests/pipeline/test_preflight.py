@@ -21,7 +21,7 @@ from pgolf.pipeline.preflight import check_run, refusals
 from pgolf.recipes.catalog import RECIPES, recipe_named
 from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.tables.file_names import FOLDERS, longest_name

@@ -15,7 +15,7 @@ from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import Sources, data_node, key_of
 from pgolf.pipeline.listen import Silence
 from pgolf.pipeline.revisions import pin
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
 from tests.corpus.hub_server import COMMIT, HubServer

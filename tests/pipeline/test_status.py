@@ -18,7 +18,7 @@ from pgolf.pipeline import status as status_module
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.status import RUNNING, Status, StatusFile, Training, forget_the_gone, statuses
 from pgolf.recipes.recipe import MIX, TRAIN
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 from pgolf.train.config import TrainConfig, TrainStageConfig
 
 NODE = Node(name="mix[7]", stage=MIX, config=MixConfig())
@@ -112,7 +112,7 @@ from pathlib import Path
 from pgolf.mix.config import MixConfig
 from pgolf.pipeline.graph import Node
 from pgolf.machine.process import Process
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.recipes.recipe import MIX
 from pgolf.pipeline.status import StatusFile
 for node in ("mix[7]", "mix[8]"):

@@ -13,7 +13,7 @@ from pgolf.model.checkpoint import save_checkpoint
 from pgolf.quant import calibrate_stage as stage
 from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
-from pgolf.run import Lease, Made, RunOptions
+from pgolf.run_options import Lease, Made, RunOptions
 from tests.data_folder import write_data_folder
 from tests.pack.network import SMALL, random_state
 

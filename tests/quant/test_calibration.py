@@ -15,7 +15,7 @@ from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
 from pgolf.model.tensor_file import load_tensors
 from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 from tests.data_folder import write_data_folder
 from tests.pack.network import SMALL, random_state
 
@@ -108,7 +108,7 @@ def test_the_same_inputs_give_the_same_bytes_in_another_process(inputs, tmp_path
     (tmp_path / "there").mkdir()
     code = (
         "import sys; from pathlib import Path; from pgolf.quant import calibration as calibrate;"
-        "from pgolf.run import RunOptions;"
+        "from pgolf.run_options import RunOptions;"
         "from pgolf.quant.config import CalibrateConfig;"
         "data, checkpoint, out, config = sys.argv[1:];"
         "inputs = {'data': Path(data), 'checkpoint': Path(checkpoint)};"

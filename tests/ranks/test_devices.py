@@ -9,7 +9,7 @@ from pgolf.errors import ConfigError, MachineError
 from pgolf.ranks import devices, run_job
 from pgolf.ranks.devices import devices_for, seconds_when_done, take_device, torch_index, usable_gpus
 from pgolf.ranks.job import RankJob
-from pgolf.run import Lease, RunOptions
+from pgolf.run_options import Lease, RunOptions
 from tests.fake_driver import gpu
 
 

@@ -14,7 +14,7 @@ from pgolf.machine.lease import Lease
 from pgolf.ranks import run_job
 from pgolf.ranks.failure import FAILURE_FILE, Failure, run_reporting_errors
 from pgolf.ranks.job import JOB_FILE, RankJob
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 
 SPEAKER = """
 from pathlib import Path

@@ -9,7 +9,7 @@ from pgolf.errors import LaunchError, RanksDiffer
 from pgolf.machine.lease import Lease
 from pgolf.ranks import roll_call, run_job
 from pgolf.ranks.job import RankJob
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 
 RANK = """
 import os, signal, sys, time

@@ -14,7 +14,7 @@ from flows.commands.cli import main
 from flows.commands.selftest_command import table
 from pgolf.errors import LaunchError
 from pgolf.ranks.group import Ranks
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.selftest import __main__ as rank_program
 from pgolf.selftest import suite
 from pgolf.selftest.check import Check, Finding, Verdict

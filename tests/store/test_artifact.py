@@ -20,7 +20,7 @@ from pgolf.errors import StoreError, StoreFull
 from pgolf.machine.beside import at_work
 from pgolf.machine.lease import lease
 from pgolf.pipeline.upkeep import garbage, refuse_while_building
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, Store, build_once, import_entry
 from pgolf.store.output_record import RECORD_FILE, read_record
 from pgolf.store.scratch import load
@@ -223,7 +223,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from pgolf.store.artifact import Store, build_once
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.scratch import load
 from tests.toy_stage import TOY, ToyConfig, toy_key
 build_once(Store(Path(sys.argv[1])), TOY, toy_key(ToyConfig(repeat=3), dawdle_s=float(sys.argv[2])),

@@ -14,7 +14,7 @@ from pgolf.model.checkpoint import load_checkpoint
 from pgolf.model.published import read_published
 from pgolf.pipeline.status import RUNNING, forget_the_gone, statuses
 from pgolf.pipeline.upkeep import delete, garbage
-from pgolf.run import Made, RunOptions
+from pgolf.run_options import Made, RunOptions
 from pgolf.store.artifact import Artifact, Damaged, Store, build_once
 from pgolf.store.output_record import RECORD_FILE, parse_record, read_record
 from tests.toy_stage import TOY, toy_key

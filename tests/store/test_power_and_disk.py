@@ -12,7 +12,7 @@ import pytest
 from pgolf.errors import PgolfError
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.status import StatusFile
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.content import Memo
 from pgolf.store.scratch import load

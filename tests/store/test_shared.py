@@ -14,7 +14,7 @@ import pytest
 
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.upkeep import delete, garbage, put_aside, verify
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, build_once
 from pgolf.store.output_record import RECORD_FILE
 from pgolf.store.remote import Changed, Remote, checked_url
@@ -164,7 +164,7 @@ from contextlib import suppress
 from pathlib import Path
 from pgolf.store.artifact import build_once
 from pgolf.store.remote import Remote
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.shared import SharedStore
 from tests.toy_stage import TOY, ToyConfig, toy_key
 store = SharedStore(Remote(sys.argv[1]), Path(sys.argv[2]), lease_s=2.0)

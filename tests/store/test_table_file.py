@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import flips
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store import table_file
 from pgolf.store.artifact import Artifact, Store, build_once
 from pgolf.store.content import Memo, sha256_file

@@ -17,7 +17,7 @@ from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import Sources, pipeline
 from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
 from pgolf.submission.bundle import bundle

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from pgolf.errors import PgolfError
-from pgolf.run import Progress, RunOptions
+from pgolf.run_options import Progress, RunOptions
 from pgolf.train.train_stage import make
 from tests.train.runs import with_train
 

@@ -13,7 +13,7 @@ from pgolf.errors import ConfigError, DataError, NonFiniteLoss, ShardError
 from pgolf.model.checkpoint import build_model, load_checkpoint
 from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
-from pgolf.run import Lease, RunOptions
+from pgolf.run_options import Lease, RunOptions
 from pgolf.train import rank, train_stage
 from pgolf.train.checkpoint_record import read_record
 from pgolf.train.rank import run

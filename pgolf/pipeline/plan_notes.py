@@ -3,14 +3,13 @@
 Loads no tables: a plan is to be there at once.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 
 from pgolf.machine.lease_place import SETTING, apart
 from pgolf.pipeline.clock_limit import over_the_clock
+from pgolf.pipeline.place import lease_dir, leases_are_set
 from pgolf.pipeline.plan import Step
 from pgolf.train.config import TrainStageConfig
-from tasks.place import lease_dir
 
 
 def clock_notes(steps: Sequence[Step]) -> list[str]:
@@ -26,7 +25,7 @@ def lease_notes(steps: Sequence[Step]) -> Iterator[str]:
     """
     todo = [step.node.config for step in steps if step.action != "reuse"]
     folder = lease_dir()
-    if todo and os.environ.get(SETTING):
+    if todo and leases_are_set():
         yield f"{SETTING} is set: devices are leased in {folder}, and only among jobs that have set it to the same"
     elif any(isinstance(config, TrainStageConfig) and config.train.clock_limit_s is not None for config in todo):
         yield from filter(None, [apart(folder)])

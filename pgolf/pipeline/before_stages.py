@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from flows.plan_notes import clock_notes, lease_notes
 from pgolf.errors import StoreError
 from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import Node, left_out, pipeline
+from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
+from pgolf.pipeline.plan_notes import clock_notes, lease_notes
 from pgolf.pipeline.preflight import check_run
 from pgolf.pipeline.referring import note_results
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from tasks.place import Place
 
 
 @dataclass(frozen=True, slots=True)

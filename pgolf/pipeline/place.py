@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pgolf.identity.fingerprint import digest
 from pgolf.machine.lease_place import SETTING, chosen_folder, common_folder
 from pgolf.pipeline.graph import Sources
-from pgolf.run import RunOptions
+from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.store.remote import Remote, checked_url, is_url
@@ -154,6 +154,11 @@ def _is_text(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def leases_are_set() -> bool:
+    """Whether PGOLF_LEASES names the folder in which devices are leased."""
+    return bool(os.environ.get(SETTING))
 
 
 def lease_dir() -> Path:

@@ -1,0 +1,205 @@
+"""The way in from Python and from a notebook: run a recipe, look at its scores, compare it with another run."""
+
+import html
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pgolf.compare.arms import HEADLINE, arm_of
+from pgolf.compare.compared import Compared
+from pgolf.errors import ConfigError
+from pgolf.pipeline.before_stages import run_ready
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.by_document import Workshop, compare_runs
+from pgolf.pipeline.graph import Node
+from pgolf.pipeline.listen import Ledger, Silence
+from pgolf.pipeline.outcome import Outcome, outcome_of
+from pgolf.pipeline.place import Place
+from pgolf.pipeline.plan import reasons_of
+from pgolf.recipes.asked import asked_recipe
+from pgolf.recipes.overrides import validated
+from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe_file import find_recipe
+from pgolf.run_options import Progress
+from pgolf.stats.compare import RECORD_RULE, GainRule
+from pgolf.store.artifact import Artifact
+from pgolf.tables.filters import Condition, fitting, parse_conditions
+from pgolf.tables.named_runs import runs_in
+from pgolf.tables.parquet import read
+from pgolf.tables.schema import SCORES, TABLES
+
+if TYPE_CHECKING:
+    import pandas
+
+_SAY_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose results are filed. In a notebook it shows its summary and its figures."""
+
+    outcome: Outcome
+    place: Place
+
+    @property
+    def key(self) -> str:
+        """Its run_key in the tables."""
+        return self.outcome.run_key
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.outcome.run.name
+
+    @property
+    def scores(self) -> "pandas.DataFrame":
+        """One row per seed and scorer, with the columns of the result tables."""
+        found: pandas.DataFrame = self.outcome.scores.to_pandas()
+        return found
+
+    @property
+    def figures(self) -> list[Path]:
+        """Its pictures, SVG files."""
+        folder = self.outcome.figures
+        return [] if folder is None else sorted(folder.glob("*.svg"))
+
+    def compare(
+        self,
+        *others: "FinishedRun | str",
+        scorer: str = HEADLINE,
+        rule: GainRule = RECORD_RULE,
+        select_on: float | None = None,
+    ) -> Compared:
+        """Whether this run is better than the last of `others`; those before it are further arms.
+
+        others: runs, or names and keys of runs in the same tables. scorer, rule, select_on: as for `pgolf compare`.
+        Raises ConfigError and ResultsError for what cannot be compared.
+        """
+        if not others:
+            raise ConfigError("compare with what? give a run, or the name of one in the same tables")
+        chosen: Sequence[Condition] | str = scorer if "=" not in scorer else parse_conditions(scorer.split())
+        arms = []
+        for other in (self, *others):
+            place = other.place if isinstance(other, FinishedRun) else self.place
+            asked = other.key if isinstance(other, FinishedRun) else other
+            arms.append(arm_of(asked, runs_in(place.results), read(place.results, SCORES), scorer=chosen))
+        store, memo = self.place.open_store(), self.place.memo()
+        options = self.place.run_options()
+        with store.using("pgolf compare", _unsaid):
+            shop = Workshop(store=store, memo=memo, run=options, listener=Silence(), results=self.place.results)
+            found = compare_runs(arms, rule, shop, select_on=select_on)
+            store.save_memo()
+            memo.save()
+        return found
+
+    def __str__(self) -> str:
+        return self.outcome.text(None)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary, and the figures in it, so that it needs no file beside it."""
+        drawn = "".join(f"<div>{_inline(path)}</div>" for path in self.figures)
+        return f"<pre>{html.escape(str(self))}</pre>{drawn}"
+
+
+def run(
+    recipe: str | Path | Recipe = "demo",
+    *,
+    seeds: Sequence[int] | None = None,
+    set: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    tags: Sequence[str] | None = None,
+    note: str | None = None,
+    store: str | Path = "artifacts",
+    results: str | Path = "results",
+    documents: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    data: str | Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    say: Callable[[str], None] = print,
+) -> FinishedRun:
+    """Run a recipe without Prefect, as `pgolf run --no-prefect` does; what did not change is reused.
+
+    recipe: a name, a recipe file, or a Recipe. set: dotted name of a setting -> value, as `--set`. say: is told what
+    happens, line by line. Files its rows under `results` and draws its figures. Raises ConfigError for what cannot be
+    run, and what a stage raises.
+    """
+    named = recipe if isinstance(recipe, Recipe) else find_recipe(str(recipe))
+    overrides = [f"{path}={_typed(value)}" for path, value in (set or {}).items()]
+    given = {"seeds": seeds, "run_name": name, "tags": tags, "notes": note}
+    asked = asked_recipe(named, overrides, given)
+    paths = {"results": results, "documents": documents, "tokenizer": tokenizer, "data": data}
+    absolute: dict[str, Any] = {key: Path(path).absolute() for key, path in paths.items() if path is not None}
+    location = store if "://" in str(store) else Path(store).absolute()
+    place: Place = validated(Place, {**absolute, "store": location, "device": device})
+    kept, memo = place.open_store(), place.memo()
+    with run_ready(asked, place, kept, memo, what=f"pgolf run {asked.name}", say=say, evaluation_only=False) as ready:
+        reasons = reasons_of(ready.steps)
+        for text in ready.notes:
+            say(text)
+        say(f"{asked.name}: {len(ready.steps) - len(reasons)} of {len(ready.steps)} stages reused")
+        ledger = Ledger(_Lines(say))
+        artifacts = build_all(ready.nodes, kept, memo, place.run_options(), ledger)
+        kept.save_memo()
+        memo.save()
+        outcome = outcome_of(ready.recipe, ready.nodes, artifacts, place.results, built=ledger.built, reasons=reasons)
+        outcome.file(place.results)
+        outcome.draw(place.results)
+    return FinishedRun(outcome, place)
+
+
+def load_results(
+    results: str | Path = "results", *, table: str = "scores", where: Sequence[str] = ()
+) -> "pandas.DataFrame":
+    """Rows of a result table. where: conditions on columns, as `pgolf results --where`: "seed=1,2", "bpb<2.1".
+
+    Raises ConfigError for a table that there is not, ResultsError for a condition that cannot hold.
+    """
+    if table not in TABLES:
+        raise ConfigError(f"there is no table {table!r}; the tables are {', '.join(TABLES)}")
+    conditions = parse_conditions(where)
+    if of_settings := [condition for condition in conditions if condition.is_of_setting]:
+        raise ConfigError(f"{of_settings[0]} is about a setting of a recipe; conditions here are on columns")
+    rows: pandas.DataFrame = fitting(read(Path(results), TABLES[table]), TABLES[table], conditions).to_pandas()
+    return rows
+
+
+class _Lines(Silence):
+    """Says in a line what is built, how far it is every few seconds, and what is done."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._said_s = say, time.monotonic()
+
+    def waiting(self, node: Node, what: str) -> None:
+        self._say(f"… {node.name}  {what}")
+
+    def building(self, node: Node) -> None:
+        self._say(f"▸ {node.name}")
+
+    def progress(self, node: Node, progress: Progress) -> None:
+        if progress.note:
+            self._say(f"  {node.name}  {progress.note}")
+        elif time.monotonic() - self._said_s >= _SAY_EVERY_S:
+            self._said_s = time.monotonic()
+            self._say(f"  {node.name}  {progress.done:,} of {progress.total:,} {progress.unit}")
+
+    def done(self, node: Node, artifact: Artifact, *, built: bool) -> None:
+        took = f"{artifact.record.wall_s:.1f} s" if built else "reused"
+        self._say(f"✓ {node.name}  {took}")
+
+
+def _typed(value: Any) -> str:
+    """A value as a person would type it behind --set."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _inline(path: Path) -> str:
+    """An SVG file without what only a file needs."""
+    text = path.read_text(encoding="utf-8")
+    return text[text.index("<svg") :]
+
+
+def _unsaid(_text: str) -> None:
+    """Nobody waits for this in a notebook."""
