@@ -5,10 +5,11 @@
 
 In a round both machines build the same outputs at the same time under faults, and then once more without. What must
 hold of it: an output that a call gives has the bytes of an undisturbed build; each call ends, in an output or an error
-of ours that names the store; no lock is held by two, unless the lease of the first had run out; nothing sound is put
-into quarantine; without faults each call gives an output, nothing is built twice over, and no lock stays behind for
-longer than a lease. The sweep fails request n of a build by one machine, for each n and each fault, once and so often
-that the client gives up. The exit code is 1 if anything else was found.
+of ours that names the store; no lock is held by two, unless the lease of the first had run out; no shared object is
+put into quarantine, and a copy of a machine's own only where it could not share it or lost its lease; without faults
+each call gives an output, and no lock that is left behind is renewed. The sweep fails request n of a build by one
+machine, for each n and each fault, once and so often that the client gives up. The exit code is 1 if anything else was
+found.
 """
 
 import argparse
@@ -48,6 +49,7 @@ class Found:
     faults: Counter[Fault] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     handovers: int = 0  # of locks whose lease had run out
+    left_held: int = 0  # locks that nobody renews
     longest_s: float = 0.0
     findings: list[str] = field(default_factory=list)
 
@@ -75,14 +77,19 @@ class Pair:
             proxy.settle()
             found.faults += proxy.faults - faults
         wrong += [text for report in disturbed for answer in report.answers for text in self._wrong(answer, url)]
-        wrong += self._overlaps(disturbed, found)
+        overtaken: set[str] = set()
+        wrong += self._overlaps(disturbed, overtaken)
         quiet = self._both(url, caches, (undisturbed, undisturbed), [max(seeds, key=len)] * 2, found)
         for answer in (answer for report in quiet for answer in report.answers):
             if answer.came_to not in ("built", "reused"):
                 wrong.append(f"without faults {answer.seed} came to {answer.came_to}: {answer.said[-1500:]}")
             wrong += self._wrong(answer, url)
-        wrong += self._overlaps(quiet, found)
-        wrong += self._left(url, caches)
+        wrong += self._overlaps(quiet, overtaken)
+        found.handovers += len(overtaken)
+        unshared = [{one.folder for one in report.answers if one.came_to == "told"} for report in disturbed]
+        wrong += self._left_in_service(url, found)
+        for cache, folders in zip(caches, unshared, strict=True):
+            wrong += _left_in_cache(cache, folders | overtaken)
         found.rounds += 1
         found.note(where, wrong)
 
@@ -126,8 +133,8 @@ class Pair:
         if answer.took_s > ENDS_WITHIN_S:
             yield f"a call took {answer.took_s:.0f} s"
 
-    def _overlaps(self, reports: Sequence[Report], found: Found) -> Iterator[str]:
-        """Two that held one lock at once, though the first had renewed it within the lease.
+    def _overlaps(self, reports: Sequence[Report], overtaken: set[str]) -> Iterator[str]:
+        """Two that held one lock at once, though the first had renewed it within the lease. overtaken: gets all others.
 
         Who takes a lock over has seen its object unchanged for a lease. A write of the first's that succeeded between
         the begin of that time and the first try of the second to take it is impossible.
@@ -136,14 +143,15 @@ class Pair:
         for folder in {one.folder for one in holdings}:
             for first, second in pairwise(one for one in holdings if one.folder == folder):
                 if second.from_s < first.until_s:
-                    found.handovers += 1
+                    overtaken.add(folder)
                     if _renewed_meanwhile(first, second):
                         yield f"two held {folder} at once: {first}, {second}"
 
-    def _left(self, url: str, caches: Sequence[Path]) -> Iterator[str]:
-        """What is wrong with the objects and folders that are left when all has ended well."""
+    def _left_in_service(self, url: str, found: Found) -> Iterator[str]:
+        """What is wrong with the objects that are left when all has ended well."""
         root = url.removeprefix("s3://")
         objects = {path.removeprefix(f"{root}/"): path for path in self._files.find(root)}
+        held = {}
         for name, path in objects.items():
             if name.startswith("records/"):
                 record = parse_record(self._files.cat_file(path))
@@ -152,11 +160,21 @@ class Pair:
                     yield f"{name} has not its files: {sizes}"
             elif name.startswith("quarantine/"):
                 yield f"{name} was not damaged"
-            elif name.startswith("locks/") and json.loads(self._files.cat_file(path)).get("turn") != -1:
-                yield f"{name} is left held"
-        for cache in caches:
-            yield from (f"{path} was not damaged" for path in (cache / "quarantine").glob("*"))
-            yield from (f"{path} is left" for glob in (".tmp-*", ".get-*", "partial/*") for path in cache.glob(glob))
+            elif name.startswith("locks/"):
+                content = self._files.cat_file(path)
+                held |= {} if json.loads(content).get("turn") == -1 else {path: content}
+        if held:
+            found.left_held += len(held)
+            time.sleep(LEASE_S)
+            yield from (f"{path} is renewed" for path in held if self._files.cat_file(path) != held[path])
+
+
+def _left_in_cache(cache: Path, unshared: set[str]) -> Iterator[str]:
+    """What is left in a cache when all has ended well. unshared: outputs that another may have shared first."""
+    for path in (cache / "quarantine").glob("*"):
+        if path.name.partition(".")[0] not in unshared:
+            yield f"{path} was not damaged"
+    yield from (f"{path} is left" for glob in (".tmp-*", ".get-*", "partial/*") for path in cache.glob(glob))
 
 
 def _renewed_meanwhile(first: Holding, second: Holding) -> bool:
@@ -224,6 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "faults": found.faults,
                 "calls": found.calls,
                 "locks taken over": found.handovers,
+                "locks left held, not renewed": found.left_held,
                 "longest call in s": round(found.longest_s, 1),
                 "findings": found.findings,
             },

@@ -47,6 +47,7 @@ class Answer:
     """
 
     seed: int
+    folder: str
     came_to: str
     said: str = ""
     files: dict[str, str] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class Machine:
         )
 
     def start(self, url: str, cache: Path, seeds: list[int], *, lease_s: float) -> None:
-        """Begin to build the outputs of the seeds, in this order, with a new client of the store."""
+        """Begin to build the outputs of the seeds, in this order, with a new view of the store."""
         assert self._process.stdin is not None
         print(json.dumps([url, str(cache), seeds, lease_s]), file=self._process.stdin, flush=True)
 
@@ -98,9 +99,10 @@ def main(host: str) -> None:
     socket.gethostname = lambda: host  # type: ignore[assignment]
     answers, sys.stdout = sys.stdout, sys.stderr
     _hurry()
+    client: list[Any] = []
     for line in sys.stdin:
         url, cache, seeds, lease_s = json.loads(line)
-        print(json.dumps(_build(url, Path(cache), seeds, lease_s)), file=answers, flush=True)
+        print(json.dumps(_build(url, Path(cache), seeds, lease_s, client)), file=answers, flush=True)
 
 
 def _hurry() -> None:
@@ -123,7 +125,7 @@ def _hurry() -> None:
     s3fs.core.asyncio = Hurried()
 
 
-def _build(url: str, cache: Path, seeds: list[int], lease_s: float) -> Any:
+def _build(url: str, cache: Path, seeds: list[int], lease_s: float, client: list[Any]) -> Any:
     from pgolf.errors import PgolfError
     from pgolf.run import RunOptions
     from pgolf.store.artifact import build_once
@@ -160,10 +162,14 @@ def _build(url: str, cache: Path, seeds: list[int], lease_s: float) -> Any:
                 holding.until_s = holding.until_s or time.monotonic()
 
     answers = []
-    store = RecordedStore(RecordedRemote(url), cache, lease_s=lease_s)
+    remote = RecordedRemote(url)
+    # One client and its connections for all commands: to make another takes longer than most of them.
+    client[:] = client or [remote._files]
+    remote._files = client[0]
+    store = RecordedStore(remote, cache, lease_s=lease_s)
     for seed in seeds:
         key = toy_key(ToyConfig(text=f"text {seed}", repeat=2), seed=seed, dawdle_s=0.02)
-        answer, began_s = Answer(seed, "bug"), time.monotonic()
+        answer, began_s = Answer(seed, key.folder, "bug"), time.monotonic()
         try:
             artifact, built = build_once(store, TOY, key, node="toy", inputs={}, parents={}, run=RunOptions())
             answer.came_to = "built" if built else "reused"

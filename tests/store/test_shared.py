@@ -18,7 +18,7 @@ from pgolf.run import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, build_once
 from pgolf.store.output_record import RECORD_FILE
 from pgolf.store.remote import Changed, Remote, checked_url
-from pgolf.store.remote_lock import is_held, remote_lock, still_held
+from pgolf.store.remote_lock import is_held, remote_lock
 from pgolf.store.shared import _PINNED, SharedStore
 from tests.eventually import eventually
 from tests.faulty_service import Fault, FaultyService, at
