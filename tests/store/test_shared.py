@@ -21,8 +21,9 @@ from pgolf.store.remote import Changed, Remote, checked_url
 from pgolf.store.remote_lock import is_held, remote_lock
 from pgolf.store.shared import _PINNED, SharedStore
 from tests.eventually import eventually
-from tests.faulty_service import Fault, FaultyService, at
+from tests.faulty_service import Fault, FaultyService, at, undisturbed
 from tests.object_service import BUCKET, CREDENTIALS, Service
+from tests.ports import free_port
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
@@ -364,30 +365,29 @@ def test_wrong_credentials_are_said_and_shown_to_nobody(tmp_path, monkeypatch):
         service.stop()
 
 
-def test_a_service_that_goes_down_before_the_upload_costs_nothing_that_was_made(url, tmp_path, monkeypatch):
-    own = Service(tmp_path / "log")
-    own.start()
-    own.files().mkdir(BUCKET)
-    try:
-        for name, value in own.environment.items():
-            monkeypatch.setenv(name, value)
+def test_a_service_that_goes_down_before_the_upload_costs_nothing_that_was_made(service, url, tmp_path, monkeypatch):
+    with FaultyService(service.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
 
         def down() -> list[str]:
-            own.stop()
+            proxy.follow(lambda _request: Fault.REQUEST_LOST)
             return []
 
-        with pytest.raises(StoreError, match=r"toy is finished and kept in .*, but could not be shared"):
+        with pytest.raises(StoreUnreachable, match=r"toy is finished and kept in .*, but could not be shared"):
             build(store_at(url, tmp_path / "cache"), changed_meanwhile=down)
-        with pytest.raises(StoreError, match="cannot read"):
+        with pytest.raises(StoreUnreachable, match="cannot read"):
             build(store_at(url, tmp_path / "other"))
-        own.start()
-        own.files().mkdir(BUCKET)
+        proxy.follow(undisturbed)
         _, built = build(store_at(url, tmp_path / "cache"))
         assert not built, "what was kept is shared now"
         _, built = build(store_at(url, tmp_path / "other"))
         assert not built
-    finally:
-        own.stop()
+
+
+def test_a_service_that_is_not_there_is_said(url, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(StoreUnreachable, match="cannot read"):
+        build(store_at(url, tmp_path))
 
 
 def test_the_cache_keeps_its_limit_and_drops_what_was_used_longest_ago_but_nothing_in_use_or_unshared(url, tmp_path):
@@ -627,6 +627,24 @@ def test_who_does_not_know_whether_others_have_begun_shares_and_deletes_nothing(
     there = objects(service, url)
     assert {f"{shared.path.name}/text.txt", f"records/{shared.path.name}.json"} <= there
     assert not any(name.startswith(key.folder) for name in there)
+
+
+class SilentAfterAFile(Silent):
+    """It falls silent with the first file that was uploaded, for longer than a lease."""
+
+    def upload(self, path: Path, name: str) -> None:
+        super().upload(path, name)
+        self.silent = True
+        time.sleep(0.5)
+
+
+def test_who_is_cut_off_between_two_files_shares_no_record(service, url, tmp_path):
+    store, key = SharedStore(SilentAfterAFile(url), tmp_path, lease_s=0.4), toy_key()
+    with pytest.raises(StoreUnreachable, match="is finished and kept"):
+        build(store, key)
+    there = objects(service, url)
+    assert f"{key.folder}/sub/log.txt" in there
+    assert not {f"{key.folder}/text.txt", f"records/{key.folder}.json"} & there
 
 
 class AnswersLostWhile(Remote):
