@@ -54,7 +54,7 @@ class Remote:
         """An object's content (at most max_bytes + 1 bytes) and ETag; None if it does not exist."""
         with self._translated_errors(f"read {name}"):
             try:
-                got = self._call("get_object", Key=self._key(name), Range=f"bytes=0-{max_bytes}")
+                return self._read(self._key(name), max_bytes)
             except FileNotFoundError as error:
                 self._refuse_missing_bucket(error)
                 return None
@@ -62,22 +62,20 @@ class Remote:
                 if _code(error) in ("InvalidRange", "416"):  # an empty object has no first byte
                     return b"", str(self._call("head_object", Key=self._key(name))["ETag"])
                 raise
-            return self._body(got), str(got["ETag"])
 
-    def write(self, name: str, content: bytes, *, instead_of: object) -> str:
+    def write(self, name: str, content: bytes, *, instead_of: object, within_s: float | None = None) -> str:
         """Write a small object conditionally; returns its ETag.
 
         instead_of: the ETag of the object to replace, or ABSENT. Raises Changed if something else is there.
+        within_s: wait for no longer than that; the object may be written nevertheless.
         """
         condition = {"IfNoneMatch": "*"} if instead_of is self.ABSENT else {"IfMatch": instead_of}
         with self._translated_errors(f"write {name}"):
             try:
-                put = self._call("put_object", Key=self._key(name), Body=content, **condition)
+                put = self._call("put_object", Key=self._key(name), Body=content, timeout=within_s, **condition)
             except OSError as error:
                 # 409: another conditional write is in progress. 404: the object to replace is gone.
-                if _code(error) in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
-                    raise Changed(name) from None
-                if "IfMatch" in condition and _code(error) in ("NoSuchKey", "404"):
+                if _is_of_condition(error) or ("IfMatch" in condition and _code(error) in ("NoSuchKey", "404")):
                     raise Changed(name) from None
                 raise
             return str(put["ETag"])
@@ -120,16 +118,37 @@ class Remote:
         with self._translated_errors(f"copy {name}"):
             self._files.cp_file(f"{self.bucket}/{self._key(name)}", f"{self.bucket}/{self._key(to)}")
 
-    def remove(self, name: str) -> None:
-        """Delete an object, if it exists."""
+    def remove(self, name: str, *, instead_of: str | None = None) -> None:
+        """Delete an object, if it exists.
+
+        instead_of: its ETag. Raises Changed if something else is there; a service may ignore this condition, or raise.
+        """
+        condition = {} if instead_of is None else {"IfMatch": instead_of}
         with self._translated_errors(f"remove {name}"):
-            self._call("delete_object", Key=self._key(name))
+            try:
+                self._call("delete_object", Key=self._key(name), **condition)
+            except FileNotFoundError as error:
+                self._refuse_missing_bucket(error)
+            except OSError as error:
+                if _is_of_condition(error):
+                    raise Changed(name) from None
+                raise
 
     def _key(self, name: str) -> str:
         return self._prefix + name
 
     def _call(self, method: str, **options: Any) -> Any:
         return self._files.call_s3(method, Bucket=self.bucket, **options)
+
+    def _read(self, key: str, max_bytes: int) -> tuple[bytes, str]:
+        for last in (False, False, True):
+            got = self._call("get_object", Key=key, Range=f"bytes=0-{max_bytes}")
+            try:
+                return self._body(got), str(got["ETag"])
+            except self._failures:  # the clients below try again what has no answer, but not what has half of one
+                if last:
+                    raise
+        raise AssertionError
 
     def _body(self, got: Any) -> bytes:
         from fsspec.asyn import sync
@@ -198,6 +217,10 @@ def checked_url(url: str) -> str:
     if not plain or any(part in ("", ".", "..") for part in path.split("/") if path):
         raise ConfigError(f"{url}: give the store as s3://bucket/prefix")
     return f"s3://{parts.netloc}/{path}".rstrip("/")
+
+
+def _is_of_condition(error: OSError) -> bool:
+    return _code(error) in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
 def _code(error: BaseException) -> str:

@@ -7,25 +7,114 @@ consistency.
 """
 
 import json
+import math
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from pgolf.errors import StoreError
 from pgolf.store.remote import Changed, Remote
 
 _MAX_BYTES = 4096
+_LEAST_ANSWER_S = 5.0
 
 
-@dataclass
 class Held:
-    """A lock we hold. lost: set when another process took it because we did not renew the lease in time."""
+    """A lock we hold, by a lease that a thread of its own renews.
 
-    lost: threading.Event = field(default_factory=threading.Event)
+    lost: set when another process was seen to have taken it. remove_at_end: remove the lock object at the end instead
+    of marking it free; for whoever published the guarded output, and for locks that only say that we are there.
+    """
+
+    def __init__(self, remote: Remote, name: str, holder: str, token: str, lease_s: float) -> None:
+        self.lost = threading.Event()
+        self.remove_at_end = False
+        self._remote, self._name, self._holder, self._token, self._lease_s = remote, name, holder, token, lease_s
+        self._turn, self._etag = 0, ""
+        self._renewed_s = -math.inf  # the begin of our last write that was answered
+        self._writing = threading.Lock()
+
+    def take(self, on_wait: Callable[[], None]) -> None:
+        """Wait for the lock, and write that it is ours."""
+        seen, since_s, waited = "", time.monotonic(), False
+        while True:
+            found = self._remote.read(self._name, max_bytes=_MAX_BYTES)
+            content, etag = found or (b"", "")
+            if etag != seen:
+                seen, since_s = etag, time.monotonic()
+            if found is None or _is_free(content) or time.monotonic() - since_s >= _lease_s(content, self._lease_s):
+                try:
+                    self._write(Remote.ABSENT if found is None else etag)
+                    return
+                except Changed:
+                    if self._is_answer_lost():
+                        return
+            elif not waited:
+                waited = True
+                on_wait()
+            time.sleep(min(self._lease_s / 8, 2.0))
+
+    def renew(self) -> None:
+        """Renew the lease; sets `lost` where another has taken it. Raises StoreError where the service does not say."""
+        with self._writing:
+            if self.lost.is_set():
+                return
+            self._turn += 1
+            for _attempt in range(2):
+                try:
+                    # A connection that has died must not cost the lease: what is not answered is tried again.
+                    self._write(self._etag, within_s=max(self._lease_s / 4, _LEAST_ANSWER_S))
+                    return
+                except Changed:
+                    if not self._is_answer_lost():
+                        self.lost.set()
+                        return
+
+    def is_ours(self) -> bool:
+        """Whether others have had no reason to take it by now; asks the service if it was last renewed a lease ago.
+
+        Raises StoreError where the service does not say.
+        """
+        if _now_s() - self._renewed_s >= self._lease_s:
+            self.renew()
+        return not self.lost.is_set()
+
+    def free(self) -> None:
+        """Let others have it. Where the service does not answer, they take it when the lease is over."""
+        with self._writing, suppress(StoreError):
+            for _attempt in range(2):
+                if self.lost.is_set():
+                    return
+                try:
+                    if self.remove_at_end:
+                        with suppress(StoreError):  # a service may not know of conditions here
+                            self._remote.remove(self._name, instead_of=self._etag)
+                            return
+                    self._remote.write(self._name, _body("", self._token, -1, 0.0), instead_of=self._etag)
+                    return
+                except Changed:
+                    if not self._is_answer_lost():
+                        return
+
+    def _write(self, instead_of: object, *, within_s: float | None = None) -> None:
+        began_s = _now_s()
+        content = _body(self._holder, self._token, self._turn, self._lease_s)
+        self._etag = self._remote.write(self._name, content, instead_of=instead_of, within_s=within_s)
+        self._renewed_s = began_s
+
+    def _is_answer_lost(self) -> bool:
+        """Whether the object that is there instead is one that we wrote. Raises StoreError where that is not said.
+
+        When it came there is not known, so that it counts as no renewal.
+        """
+        found = self._remote.read(self._name, max_bytes=_MAX_BYTES)
+        if found is None or _parsed(found[0]).get("token") != self._token:
+            return False
+        self._etag = found[1]
+        return True
 
 
 @contextmanager
@@ -34,39 +123,24 @@ def remote_lock(
 ) -> Iterator[Held]:
     """Hold the lock inside the block. holder: who we are, for humans to read. Raises StoreError.
 
-    At the end the lock object is marked free; whoever publishes the guarded output may delete it.
+    At the end the lock object is marked free, or removed.
     """
-    token = secrets.token_hex(8)
-    etag = _take(remote, name, holder, token, lease_s, on_wait)
-    held, ended = Held(), threading.Event()
-    latest = [etag]
+    held, ended = Held(remote, name, holder, secrets.token_hex(8), lease_s), threading.Event()
+    held.take(on_wait)
 
-    def renew() -> None:
-        turn = 0
-        while not ended.wait(lease_s / 4):
-            turn += 1
-            try:
-                latest[0] = remote.write(name, _body(holder, token, turn, lease_s), instead_of=latest[0])
-            except Changed:
-                # Our own write may have succeeded although its response was lost.
-                etag = _etag_if(remote, name, token)
-                if etag is None:
-                    held.lost.set()
-                    return
-                latest[0] = etag
-            except StoreError:
-                continue  # the service is unreachable; if it is back in time, the lease is still ours
+    def keep() -> None:
+        while not (ended.wait(lease_s / 4) or held.lost.is_set()):
+            with suppress(StoreError):  # the service is unreachable; if it is back in time, the lease is still ours
+                held.renew()
 
-    renewing = threading.Thread(target=renew, name=f"renew {name}", daemon=True)
+    renewing = threading.Thread(target=keep, name=f"renew {name}", daemon=True)
     renewing.start()
     try:
         yield held
     finally:
         ended.set()
         renewing.join()
-        if not held.lost.is_set():
-            with suppress(StoreError, Changed):
-                remote.write(name, _body("", token, -1, 0.0), instead_of=latest[0])
+        held.free()
 
 
 def is_held(remote: Remote, name: str) -> bool:
@@ -112,6 +186,22 @@ def living_holder(
     return None
 
 
+def still_held(remote: Remote, names: Sequence[str], *, lease_s: float) -> list[str]:
+    """Which of the locks are held by somebody who renews the lease; it takes up to a lease to know of one."""
+    watched, living = {name: _Watched(remote, name, lease_s) for name in names}, []
+    while watched:
+        for name, one in list(watched.items()):
+            held = one.is_held()
+            if held and not one.changed:
+                continue
+            if held:
+                living.append(name)
+            del watched[name]
+        if watched:
+            time.sleep(min(lease_s / 8, 2.0))
+    return living
+
+
 class _Watched:
     """A lock that another holds, looked at again and again. changed: its lease was renewed since the first look."""
 
@@ -133,25 +223,9 @@ class _Watched:
         return time.monotonic() - self._since_s < _lease_s(content, self._ours_s)
 
 
-def _take(remote: Remote, name: str, holder: str, token: str, lease_s: float, on_wait: Callable[[], None]) -> str:
-    seen, since_s, waited = "", time.monotonic(), False
-    while True:
-        found = remote.read(name, max_bytes=_MAX_BYTES)
-        content, etag = found or (b"", "")
-        if etag != seen:
-            seen, since_s = etag, time.monotonic()
-        if found is None or _is_free(content) or time.monotonic() - since_s >= _lease_s(content, lease_s):
-            try:
-                ours = _body(holder, token, 0, lease_s)
-                return remote.write(name, ours, instead_of=Remote.ABSENT if found is None else etag)
-            except Changed:
-                # Our own write may have succeeded although its response was lost and it was retried.
-                if (taken := _etag_if(remote, name, token)) is not None:
-                    return taken
-        elif not waited:
-            waited = True
-            on_wait()
-        time.sleep(min(lease_s / 8, 2.0))
+def _now_s() -> float:
+    """Of a clock that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _body(holder: str, token: str, turn: int, lease_s: float) -> bytes:
@@ -177,11 +251,3 @@ def _lease_s(content: bytes, ours_s: float) -> float:
     with suppress(ValueError, TypeError, OverflowError, RecursionError):
         return min(max(ours_s, float(_parsed(content).get("lease_s", ours_s))), 600.0)  # max returns ours for NaN
     return ours_s
-
-
-def _etag_if(remote: Remote, name: str, token: str) -> str | None:
-    with suppress(StoreError):
-        found = remote.read(name, max_bytes=_MAX_BYTES)
-        if found is not None and _parsed(found[0]).get("token") == token:
-            return found[1]
-    return None

@@ -39,11 +39,12 @@ from pgolf.store.output_record import FOLDER_PATTERN, MAX_RECORD_BYTES, RECORD_F
 from pgolf.store.record_index import RecordIndex
 from pgolf.store.remote import Changed, Remote
 from pgolf.store.remote_bin import RemoteBin
-from pgolf.store.remote_lock import Held, is_held, living_holder, remote_lock, wait_while_held
+from pgolf.store.remote_lock import Held, is_held, living_holder, remote_lock, still_held, wait_while_held
 from pgolf.store.use import LOCKS, User, once
 
 LEASE_S = 60.0
 COLLECTING = "collecting.json"
+_RECORD_ATTEMPTS = 8
 _MAX_NOTE_BYTES = 16 << 20
 # Outputs opened by this process: a shared lock on each, released by the kernel when the process ends.
 _PINNED: dict[Path, int] = {}
@@ -79,14 +80,13 @@ class SharedStore(Store):
                 self.remote, name, holder=str(User.here(what[:300])), lease_s=self._lease_s, on_wait=lambda: None
             )
             try:
-                held.enter_context(ours)
+                held.enter_context(ours).remove_at_end = True
             except StoreUnreachable:
                 raise
             except StoreError as error:  # credentials that may only read, which must do for what is only reused
                 on_wait(f"not protected from `pgolf gc` on other machines: {error}")
                 yield
                 return
-            held.callback(self._remove_quietly, name)
             # Ours is written before theirs is read, and theirs before ours: one of us sees the other.
             wait_while_held(
                 self.remote,
@@ -95,10 +95,6 @@ class SharedStore(Store):
                 on_wait=lambda who: on_wait(f"waiting until nothing is deleted from {self.remote.url} any more: {who}"),
             )
             yield
-
-    def _remove_quietly(self, name: str) -> None:
-        with suppress(StoreError):
-            self.remote.remove(name)
 
     @contextmanager
     def alone(self, what: str, on_wait: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
@@ -137,7 +133,7 @@ class SharedStore(Store):
         return RemoteBin(self.remote, self._refuse_lost_collection)
 
     def _refuse_lost_collection(self) -> None:
-        if self._collecting is not None and self._collecting.lost.is_set():
+        if self._collecting is not None and not self._collecting.is_ours():
             raise StoreError(
                 f"{self.remote.url} did not answer for so long that runs of others may have begun meanwhile; nothing "
                 "more was deleted; run again"
@@ -203,9 +199,9 @@ class SharedStore(Store):
         """
         folder = artifact.path.name
         held = self._leases.get(folder)
-        if held is not None and held.lost.is_set():
-            self._seen.pop(folder, None)  # the new holder may have shared its own
         try:
+            if held is not None and not held.is_ours():
+                self._seen.pop(folder, None)  # the new holder may have shared its own
             if self.is_shared(artifact):
                 return artifact
             there = self._remote_record(folder)
@@ -217,24 +213,33 @@ class SharedStore(Store):
                 self._refuse_lost_lease(folder)
                 self.remote.upload(artifact.path / name, f"{folder}/{name}")
             self._refuse_lost_lease(folder)
-            try:
-                content = (artifact.path / RECORD_FILE).read_bytes()
-                self.remote.write(self._record_name(folder), content, instead_of=Remote.ABSENT)
-            except Changed:
-                self._seen.pop(folder, None)
-                there = self._remote_record(folder)
-                if isinstance(there, Record) and there.checksum != artifact.record.checksum:
-                    return self._accept_remote(artifact, there)
+            if (there := self._share_record(artifact)) is not None:
+                return self._accept_remote(artifact, there)
         except StoreError as error:
             raise type(error)(
                 f"{artifact.record.node} is finished and kept in {artifact.path}, but could not be shared: {error}"
             ) from None
         self._seen[folder] = artifact.record
-        # Waiters check the record before the lock, so the lock is no longer needed.
+        if held is not None:
+            held.remove_at_end = True  # waiters check the record before the lock
         with suppress(StoreError):
-            self.remote.remove(self._lock_name(folder))
             self._evict()
         return artifact
+
+    def _share_record(self, artifact: Artifact) -> Record | None:
+        """Write the record; returns that of another process if that was first."""
+        folder, content = artifact.path.name, (artifact.path / RECORD_FILE).read_bytes()
+        for attempt in range(_RECORD_ATTEMPTS):
+            try:
+                self.remote.write(self._record_name(folder), content, instead_of=Remote.ABSENT)
+                return None
+            except Changed:
+                self._seen.pop(folder, None)
+                there = self._remote_record(folder)
+                if isinstance(there, Record):
+                    return None if there.checksum == artifact.record.checksum else there
+                time.sleep(0.05 * attempt)  # refused for the sake of a write that has not come to an end
+        raise StoreError(f"{self._record_name(folder)} is being written by others all the time; run again")
 
     def _accept_remote(self, ours: Artifact, theirs: Record) -> Artifact:
         super().quarantine(Damaged(ours.path, "another process shared its own first"))
@@ -242,7 +247,7 @@ class SharedStore(Store):
 
     def _refuse_lost_lease(self, folder: str) -> None:
         held = self._leases.get(folder)
-        if held is not None and held.lost.is_set():
+        if held is not None and not held.is_ours():
             raise StoreError("its lock was lost to another process while the service did not answer; run again")
 
     def records(self, stage: str | None = None) -> Iterator[Record]:
@@ -293,17 +298,18 @@ class SharedStore(Store):
         """Move a damaged output aside, locally and remotely; returns its path in the local folder."""
         folder = damaged.path.name
         if isinstance(self._seen.get(folder), Damaged):
+            self._refuse_lost_lease(folder)
             self._quarantine_remote(folder)
         if os.path.lexists(damaged.path):
             return super().quarantine(damaged)
         return damaged.path
 
     def held(self) -> Iterator[str]:
-        """Names of outputs being built, here or on other machines."""
+        """Names of outputs being built, here or on other machines; it takes a lease's time to know of a dead holder."""
         yield from super().held()
-        for name in self.remote.listing("locks/"):
-            if is_held(self.remote, f"locks/{name}"):
-                yield name.removesuffix(".json")
+        locks = [f"locks/{name}" for name in self.remote.listing("locks/")]
+        for name in still_held(self.remote, locks, lease_s=self._lease_s):
+            yield name.removeprefix("locks/").removesuffix(".json")
 
     def leftovers(self) -> Iterator[Path]:
         """As in `Store`, plus those of killed downloads."""

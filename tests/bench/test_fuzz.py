@@ -10,16 +10,13 @@ from pgolf.errors import PgolfError
 
 KEPT = Path(__file__).parent / "kept"
 COUNT = 2_000
-# Their readers take milliseconds; `python -m bench.fuzz` tries as many of them as of the others.
-FEWER = {"declaration": 500}
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutations_are_read_or_end_in_a_message(name):
-    count = FEWER.get(name, COUNT)
-    report = run(FORMATS[name], count, seed=1)
+    report = run(FORMATS[name], COUNT, seed=1)
     assert not report.failures, "\n\n".join(f"{one.number}: {one.kind}\n{one.detail}" for one in report.failures[:3])
-    assert report.mutations == report.read + report.messages == count
+    assert report.mutations == report.read + report.messages == COUNT
     assert report.most_bytes < LIMIT_BYTES
 
 

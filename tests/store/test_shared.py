@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pgolf.errors import ConfigError, StoreError
-from pgolf.pipeline.upkeep import delete, garbage, put_aside, verify
+from pgolf.errors import ConfigError, StoreError, StoreUnreachable
+from pgolf.pipeline.upkeep import delete, garbage, put_aside, refuse_while_building, verify
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Damaged, build_once
 from pgolf.store.output_record import RECORD_FILE
@@ -21,7 +21,9 @@ from pgolf.store.remote import Changed, Remote, checked_url
 from pgolf.store.remote_lock import is_held, remote_lock
 from pgolf.store.shared import _PINNED, SharedStore
 from tests.eventually import eventually
+from tests.faulty_service import Fault, FaultyService, at, undisturbed
 from tests.object_service import BUCKET, CREDENTIALS, Service
+from tests.ports import free_port
 from tests.toy_stage import TOY, ToyConfig, toy_key
 
 
@@ -306,11 +308,11 @@ class AnswerLost(Remote):
 
     lost = False
 
-    def write(self, name: str, content: bytes, *, instead_of: object) -> str:
-        etag = super().write(name, content, instead_of=instead_of)
+    def write(self, name: str, content: bytes, **how: object) -> str:
+        etag = super().write(name, content, **how)
         if not self.lost:
             self.lost = True
-            super().write(name, content, instead_of=instead_of)
+            super().write(name, content, **how)
         return etag
 
 
@@ -363,30 +365,29 @@ def test_wrong_credentials_are_said_and_shown_to_nobody(tmp_path, monkeypatch):
         service.stop()
 
 
-def test_a_service_that_goes_down_before_the_upload_costs_nothing_that_was_made(url, tmp_path, monkeypatch):
-    own = Service(tmp_path / "log")
-    own.start()
-    own.files().mkdir(BUCKET)
-    try:
-        for name, value in own.environment.items():
-            monkeypatch.setenv(name, value)
+def test_a_service_that_goes_down_before_the_upload_costs_nothing_that_was_made(service, url, tmp_path, monkeypatch):
+    with FaultyService(service.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
 
         def down() -> list[str]:
-            own.stop()
+            proxy.follow(lambda _request: Fault.REQUEST_LOST)
             return []
 
-        with pytest.raises(StoreError, match=r"toy is finished and kept in .*, but could not be shared"):
+        with pytest.raises(StoreUnreachable, match=r"toy is finished and kept in .*, but could not be shared"):
             build(store_at(url, tmp_path / "cache"), changed_meanwhile=down)
-        with pytest.raises(StoreError, match="cannot read"):
+        with pytest.raises(StoreUnreachable, match="cannot read"):
             build(store_at(url, tmp_path / "other"))
-        own.start()
-        own.files().mkdir(BUCKET)
+        proxy.follow(undisturbed)
         _, built = build(store_at(url, tmp_path / "cache"))
         assert not built, "what was kept is shared now"
         _, built = build(store_at(url, tmp_path / "other"))
         assert not built
-    finally:
-        own.stop()
+
+
+def test_a_service_that_is_not_there_is_said(url, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(StoreUnreachable, match="cannot read"):
+        build(store_at(url, tmp_path))
 
 
 def test_the_cache_keeps_its_limit_and_drops_what_was_used_longest_ago_but_nothing_in_use_or_unshared(url, tmp_path):
@@ -575,3 +576,178 @@ def test_notes_of_results_are_shared_and_the_last_writer_stays(url, tmp_path):
     assert dict(one.notes()) == {"a": b"2", "b": b"3"}
     one.drop_note("a")
     assert dict(two.notes()) == {"b": b"3"}
+
+
+class Silent(Remote):
+    """Writes of locks do not come to the service while it is silent."""
+
+    silent = False
+
+    def write(self, name: str, content: bytes, **how: object) -> str:
+        if self.silent and not name.startswith("records/"):
+            raise StoreUnreachable(f"{self.url}: no answer")
+        return super().write(name, content, **how)
+
+
+def test_a_lease_that_could_not_be_renewed_in_time_counts_as_ours_only_if_the_service_says_so(url):
+    remote = Silent(url)
+    with remote_lock(remote, "locks/a", holder="we", lease_s=0.4, on_wait=lambda: None) as held:
+        assert held.is_ours()
+        remote.silent = True
+        time.sleep(0.5)
+        with pytest.raises(StoreUnreachable):
+            held.is_ours()
+        remote.silent = False
+        assert held.is_ours(), "nobody has taken it"
+        remote.silent = True
+        with remote_lock(Remote(url), "locks/a", holder="others", lease_s=0.4, on_wait=lambda: None):
+            remote.silent = False
+            assert not held.is_ours()
+
+
+def test_who_does_not_know_whether_others_have_begun_shares_and_deletes_nothing(service, url, tmp_path):
+    shared, _ = build(store_at(url, tmp_path / "one"))
+    remote = Silent(url)
+    store = SharedStore(remote, tmp_path / "two", lease_s=0.4)
+    with store.alone("pgolf gc --delete"):
+        remote.silent = True
+        time.sleep(0.5)
+        with pytest.raises(StoreUnreachable):
+            store.remove(f"{shared.path.name}/")
+        remote.silent = False
+
+    def silent() -> list[str]:
+        remote.silent = True
+        time.sleep(0.5)
+        return []
+
+    key = toy_key(seed=7)
+    with pytest.raises(StoreUnreachable, match="is finished and kept"):
+        build(store, key, changed_meanwhile=silent)
+    there = objects(service, url)
+    assert {f"{shared.path.name}/text.txt", f"records/{shared.path.name}.json"} <= there
+    assert not any(name.startswith(key.folder) for name in there)
+
+
+class SilentAfterAFile(Silent):
+    """It falls silent with the first file that was uploaded, for longer than a lease."""
+
+    def upload(self, path: Path, name: str) -> None:
+        super().upload(path, name)
+        self.silent = True
+        time.sleep(0.5)
+
+
+def test_who_is_cut_off_between_two_files_shares_no_record(service, url, tmp_path):
+    store, key = SharedStore(SilentAfterAFile(url), tmp_path, lease_s=0.4), toy_key()
+    with pytest.raises(StoreUnreachable, match="is finished and kept"):
+        build(store, key)
+    there = objects(service, url)
+    assert f"{key.folder}/sub/log.txt" in there
+    assert not {f"{key.folder}/text.txt", f"records/{key.folder}.json"} & there
+
+
+class AnswersLostWhile(Remote):
+    """What is written arrives, and the answers do not; nothing can be read then."""
+
+    lost = False
+
+    def write(self, name: str, content: bytes, **how: object) -> str:
+        etag = super().write(name, content, **how)
+        if self.lost:
+            raise StoreUnreachable(f"{self.url}: no answer")
+        return etag
+
+    def read(self, name: str, *, max_bytes: int) -> tuple[bytes, str] | None:
+        if self.lost:
+            raise StoreUnreachable(f"{self.url}: no answer")
+        return super().read(name, max_bytes=max_bytes)
+
+
+def test_a_renewal_whose_answer_was_lost_costs_neither_the_lock_nor_its_end(url):
+    remote = AnswersLostWhile(url)
+    with remote_lock(remote, "locks/a", holder="we", lease_s=600.0, on_wait=lambda: None) as held:
+        remote.lost = True
+        for _ in range(2):  # the second finds another object, and cannot see whose
+            with pytest.raises(StoreUnreachable):
+                held.renew()
+        remote.lost = False
+        assert not held.lost.is_set()
+    assert not is_held(remote, "locks/a"), "it is free at once"
+
+
+class LateRemoval(Remote):
+    """Its removals are given up, and arrive later."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.late: list[tuple[str, dict[str, object]]] = []
+
+    def remove(self, name: str, **how: object) -> None:
+        self.late.append((name, how))
+        raise StoreUnreachable(f"{self.url}: no answer")
+
+
+def test_a_removal_of_a_lock_that_arrives_late_does_not_take_it_from_the_next_holder(url):
+    late = LateRemoval(url)
+    with remote_lock(late, "locks/a", holder="we", lease_s=600.0, on_wait=lambda: None) as held:
+        held.remove_at_end = True
+    with remote_lock(Remote(url), "locks/a", holder="next", lease_s=600.0, on_wait=lambda: None) as theirs:
+        for name, how in late.late:
+            with suppress(Changed):
+                Remote(url).remove(name, **how)
+        assert late.late
+        theirs.renew()
+        assert not theirs.lost.is_set()
+        assert is_held(Remote(url), "locks/a")
+
+
+class Conflicting(Remote):
+    """The first write of a record is refused for the sake of another, which then fails."""
+
+    refused = False
+
+    def write(self, name: str, content: bytes, **how: object) -> str:
+        if name.startswith("records/") and not self.refused:
+            self.refused = True
+            raise Changed(name)
+        return super().write(name, content, **how)
+
+
+def test_a_record_refused_for_the_sake_of_a_write_that_failed_is_written_again(service, url, tmp_path):
+    ours, _ = build(SharedStore(Conflicting(url), tmp_path / "one"))
+    assert f"records/{ours.path.name}.json" in objects(service, url)
+
+
+def test_an_answer_that_ends_halfway_is_asked_for_again(service, url, monkeypatch):
+    Remote(url).write("a", b"content", instead_of=Remote.ABSENT)
+    with FaultyService(service.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        remote = Remote(url)
+        proxy.follow(at(0, Fault.ANSWER_CUT, requests=2))
+        found = remote.read("a", max_bytes=100)
+        assert found is not None
+        assert found[0] == b"content"
+        assert proxy.faults[Fault.ANSWER_CUT] == 2
+        proxy.follow(at(0, Fault.ANSWER_CUT, requests=3))
+        with pytest.raises(StoreUnreachable, match="cannot read a"):
+            remote.read("a", max_bytes=100)
+
+
+def test_a_renewal_that_is_not_answered_is_sent_again(service, url, monkeypatch):
+    with FaultyService(service.port, late_s=60.0) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        with remote_lock(Remote(url), "locks/a", holder="we", lease_s=4.0, on_wait=lambda: None) as held:
+            proxy.follow(at(0, Fault.ANSWER_LATE))
+            eventually(lambda: len(proxy.requests) > 1, "it does not wait for the answer", within_s=40)
+            assert proxy.faults[Fault.ANSWER_LATE] == 1
+            assert not held.lost.is_set()
+
+
+def test_a_lock_that_a_dead_holder_left_does_not_keep_others_from_deleting(url, tmp_path):
+    remote = Remote(url)
+    remote.write("locks/toy-dead.json", b'{"turn": 3, "lease_s": 0.1}', instead_of=Remote.ABSENT)
+    store = store_at(url, tmp_path, lease_s=0.4)
+    with remote_lock(remote, "locks/toy-alive.json", holder="we", lease_s=0.4, on_wait=lambda: None):
+        assert list(store.held()) == ["toy-alive"]
+    refuse_while_building(store)
