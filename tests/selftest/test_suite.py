@@ -1,6 +1,7 @@
 """The whole: real ranks on a CPU, what the command prints, and what ends a check."""
 
 import json
+import os
 import textwrap
 import time
 from dataclasses import replace
@@ -135,6 +136,29 @@ def test_every_check_is_watched_while_it_runs_for_no_longer_than_is_left(monkeyp
     assert 900 < seconds <= 1000
     assert (exits, rest) == (True, ["measured", "over"])
     assert suite._measured(tmp_path, "two", 1)[0].numbers == {"n": 2}
+
+
+def test_on_cuda_the_first_product_of_the_first_check_finds_the_workspace_of_deterministic_ones(monkeypatch, tmp_path):
+    """torch keeps what it finds there at its first product: without, every deterministic check after it would fail."""
+    seen = []
+
+    def measured(_place):
+        seen.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        return {"n": 2}
+
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "as it was")
+    monkeypatch.setattr(rank_program, "choose_kernels", lambda _device: None)
+    monkeypatch.setattr(rank_program, "all_checks", lambda toy: [replace(check("one"), measure=measured)])
+    monkeypatch.setattr(rank_program, "print_progress", lambda _facts: None)
+    job = SelftestJob(
+        out=tmp_path, device="cuda", threads=1, checks=("one",), toy=False, ends_s=time.monotonic() + 1000
+    )
+    threads = torch.get_num_threads()
+    try:
+        rank_program.measure(job, Ranks(), torch.device("cuda"))
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [":4096:8"]
 
 
 def test_a_check_that_hangs_is_said_with_the_line_at_which_it_hung():
