@@ -84,10 +84,11 @@ def _of_devices(device: str) -> Iterator[Finding]:
         return
     names = [gpu.name for gpu in seen.gpus]
     proves = "torch finds the driver's GPUs, with NCCL and flash attention, and nobody else uses them"
-    lacks = build_lacks(torch_build(), len(names))
+    busy = [f"GPU {i}: process {', '.join(state.users)}" for i, state in enumerate(gpu_states()) if state.users]
     if seen.problem:
         lacks = [BuildLack("gpus", seen.problem, "do what it says")]
-    busy = [f"GPU {i}: process {', '.join(state.users)}" for i, state in enumerate(gpu_states()) if state.users]
+    else:
+        lacks = build_lacks(torch_build(tries=not busy), len(names))
     said = [lack.said for lack in lacks] + ([f"used by others: {'; '.join(busy)}"] if busy else [])
     remedies = [lack.remedy for lack in lacks] + (["wait for them, or end them"] if busy else [])
     yield Finding(

@@ -91,7 +91,9 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
         remedy = "on a GPU node: install the NVIDIA driver, so that `nvidia-smi` lists them; on a CPU nothing"
         yield Check("gpus", None, f"{seen.counted}; torch was not asked", remedy)
     else:
-        build = torch_build()
+        uses = [use_of(gpu.uuid) for gpu in seen.gpus]
+        # What runs on them is not disturbed, and may be timed.
+        build = torch_build(tries=not any(use.processes for use in uses if use))
         lacks = {lack.name: lack for lack in build_lacks(build, len(names))}
         torch = "torch cannot be imported" if build is None else f"torch {build.version}: {build.gpus}"
         said = f"driver: {len(names)} × {names[0]}; {torch}"
@@ -100,7 +102,8 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
                 yield Check(name, False, f"{said}; {lacks[name].said}", lacks[name].remedy)
             elif name == "gpus" or "gpus" not in lacks:
                 yield Check(name, True, fine)
-        uses = [use_of(gpu.uuid) for gpu in seen.gpus]
+        if "compiler" in lacks:
+            yield Check("compiler", False, lacks["compiler"].said, lacks["compiler"].remedy)
         if None in uses:
             yield Check("gpus idle", None, "the driver does not say who uses them")
         else:

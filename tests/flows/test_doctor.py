@@ -155,11 +155,13 @@ def test_gpus_that_cannot_be_used_as_they_are_and_a_driver_that_does_not_answer_
 def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp_path, monkeypatch, machine):
     def found(**changes) -> dict[str, Check]:
         build = TorchBuild(**{"version": "2.13.0", "cuda": "13.0", "gpus": 8, "nccl": True, "flash": True, **changes})
-        monkeypatch.setattr(node_checks, "torch_build", lambda: build)
+        monkeypatch.setattr(node_checks, "torch_build", lambda tries: tried.append(tries) or build)
         return {check.name: check for check in check_gpus(tmp_path)}
 
+    tried = []
     machine(8)
     fine = found()
+    assert "compiler" not in fine
     assert [fine[name].ok for name in ("gpus", "nccl", "flash attention", "gpus idle")] == [True] * 4
     lacking = found(nccl=False, flash=False)
     assert [lacking[name].ok for name in ("gpus", "nccl", "flash attention")] == [True, False, False]
@@ -167,6 +169,13 @@ def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp
     hidden = found(gpus=1)
     assert hidden["gpus"].ok is False
     assert "8 GPUs, torch 2.13.0 finds 1" in hidden["gpus"].said
+    failing = found(fails="GPU 3: RuntimeError: system not yet initialized", compiler_fails="torch.compile: no gcc")
+    assert (failing["gpus"].ok, failing["compiler"].ok) == (False, False)
+    assert "fabric manager" in failing["gpus"].remedy
+    assert tried == 4 * [True]
+    machine([gpu(number, users="1234:524288000" if number == 7 else "") for number in range(8)])
+    found()
+    assert tried[4:] == [False]  # what runs there may be timed
 
 
 def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):
