@@ -6,7 +6,7 @@ Source: CUDA C++ Programming Guide, "CUDA Environment Variables".
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgolf.errors import MachineError
 from pgolf.identity.environment import cuda_visibility
@@ -18,6 +18,7 @@ LEAST_MEMORY_BYTES = 12_000_000_000
 IDLE_SHARE = 0.9
 LEAST_CAPABILITY = (8, 0)
 _HIDES_ALL = ("", "-1", "NoDevFiles")  # the last is what Slurm writes
+_UUID = "GPU-"
 _SHOWN = 8
 
 
@@ -40,7 +41,17 @@ def visible_gpus() -> VisibleGpus:
         return VisibleGpus(gpus=(), counted="the NVIDIA driver does not answer", problem=found.problem)
     if not found.gpus:
         return VisibleGpus(gpus=(), counted=found.why_none)
-    return visible_of(found.gpus, *cuda_visibility())
+    setting, order = cuda_visibility()
+    seen = visible_of(found.gpus, setting, order)
+    by_uuid = setting is not None and setting.startswith(_UUID)
+    if not found.silent or by_uuid or _hides_all(setting):
+        return seen
+    # CUDA leaves a GPU out that fell off its bus, or starts on none at all; so nobody knows what a number means.
+    problem = (
+        f"the driver says that {'; '.join(found.silent)}; reset it (`nvidia-smi --gpu-reset`, or a reboot), or name "
+        f"others by UUID: CUDA_VISIBLE_DEVICES={','.join(gpu.uuid for gpu in found.gpus)}"
+    )
+    return replace(seen, problem=problem)
 
 
 def visible_of(gpus: Sequence[Gpu], setting: str | None, order: str | None) -> VisibleGpus:
@@ -54,11 +65,11 @@ def visible_of(gpus: Sequence[Gpu], setting: str | None, order: str | None) -> V
     if setting is None:
         return VisibleGpus(gpus=tuple(gpus), counted=listed, problem=_unfit(gpus))
     said = f"CUDA_VISIBLE_DEVICES={setting}"
-    if setting.strip() in _HIDES_ALL:
+    if _hides_all(setting):
         return VisibleGpus(gpus=(), counted=f"{listed}, {said} hides them all")
     shown, problem = _named(gpus, setting)
     kinds = {gpu.name for gpu in gpus}
-    if not problem and len(kinds) > 1 and order != "PCI_BUS_ID" and not setting.startswith("GPU-"):
+    if not problem and len(kinds) > 1 and order != "PCI_BUS_ID" and not setting.startswith(_UUID):
         problem = (
             f"the GPUs are of {len(kinds)} kinds ({', '.join(sorted(kinds))}), and CUDA numbers them by their speed "
             "unless CUDA_DEVICE_ORDER=PCI_BUS_ID is set; set it, or name them by UUID"
@@ -70,15 +81,19 @@ def visible_of(gpus: Sequence[Gpu], setting: str | None, order: str | None) -> V
     )
 
 
+def _hides_all(setting: str | None) -> bool:
+    return setting is not None and setting.strip() in _HIDES_ALL
+
+
 def _named(gpus: Sequence[Gpu], setting: str) -> tuple[tuple[Gpu, ...], str]:
     """The GPUs that a setting names before CUDA stops reading it, and why it does."""
     if setting.startswith("MIG-"):
         return (), "pgolf computes on whole GPUs, of MIG instances CUDA shows a process one; name GPUs instead"
-    by_uuid = setting.startswith("GPU-")
+    by_uuid = setting.startswith(_UUID)
     shown: list[Gpu] = []
     for entry in setting.split(","):
         fitting = [gpu for gpu in gpus if gpu.uuid.startswith(entry)] if by_uuid else _at(gpus, entry)
-        if len(fitting) != 1 or (by_uuid and not entry.startswith("GPU-")):
+        if len(fitting) != 1 or (by_uuid and not entry.startswith(_UUID)):
             there = ", ".join(gpu.uuid for gpu in gpus[:_SHOWN]) if by_uuid else _indices(len(gpus))
             what = "more than one GPU" if len(fitting) > 1 else "no GPU of this machine"
             return tuple(shown), (

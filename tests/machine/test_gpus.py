@@ -119,6 +119,41 @@ def test_a_gpu_that_cannot_do_the_work_is_a_problem_unless_it_is_hidden(machine,
     assert visible_gpus().problem == ""
 
 
+LOST, OF_OTHERS = "!15", "!4"
+
+
+def test_a_gpu_that_fell_off_its_bus_is_named_and_the_others_are_used_by_uuid(machine):
+    machine([gpu(0), LOST, gpu(2)])
+    problem = visible_gpus().problem
+    assert problem.startswith("the driver says that its GPU 1 does not answer: nvmlDeviceGetHandleByIndex_v2 says ")
+    assert problem.endswith("name others by UUID: CUDA_VISIBLE_DEVICES=GPU-0aaa-0,GPU-2aaa-2")
+    machine([gpu(0), LOST, gpu(2)], "1")
+    assert "its GPU 1 does not answer" in visible_gpus().problem
+    machine([LOST, gpu(0), gpu(2, free_bytes=BYTES // 2)], "GPU-2aaa-2,GPU-0")
+    assert ([one.uuid[:5] for one in visible_gpus().gpus], visible_gpus().problem) == (["GPU-2", "GPU-0"], "")
+    with pytest.raises(MachineError, match=r"GPU-2aaa-2 has 42.8 of 85.5 GB free"):
+        refuse_busy(["GPU-2aaa-2"])
+    machine([gpu(0), LOST], "")
+    assert visible_gpus().problem == ""
+    machine([LOST, LOST])
+    assert "lists GPUs, but its GPU 0 does not answer" in visible_gpus().problem
+
+
+def test_gpus_that_a_cgroup_gives_to_others_are_not_there(machine):
+    machine([OF_OTHERS, gpu(1), gpu(2), OF_OTHERS], "1")
+    found = visible_gpus()
+    assert ([one.uuid for one in found.gpus], found.problem) == (["GPU-2aaa-2"], "")
+    machine([OF_OTHERS, OF_OTHERS])
+    assert (visible_gpus().counted, visible_gpus().problem) == ("the NVIDIA driver lists no GPU", "")
+
+
+def test_a_gpu_whose_memory_the_driver_does_not_tell_is_used_all_the_same(machine):
+    machine([gpu(0, name="NVIDIA GB10", memory_bytes=None, capability="12.1")])
+    (found,) = visible_gpus().gpus
+    assert (found.memory_bytes, visible_gpus().problem) == (None, "")
+    refuse_busy([found.uuid])
+
+
 def test_a_driver_that_lists_none_and_one_that_does_not_answer_are_told_apart(machine):
     machine(0)
     assert (visible_gpus().counted, visible_gpus().problem) == ("the NVIDIA driver lists no GPU", "")
