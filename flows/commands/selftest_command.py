@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the findings, progress on stderr; returns 1 if a check failed."""
+    if (seconds := arguments.seconds) is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"--seconds takes a number above 0, got {seconds:g}")
     began_s = time.monotonic()
     findings = [*_of_devices(arguments.device), *_of_checks(arguments)]
     wall_s = time.monotonic() - began_s

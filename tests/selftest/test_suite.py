@@ -13,7 +13,7 @@ import torch
 from flows.commands import selftest_command
 from flows.commands.cli import main
 from flows.commands.selftest_command import table
-from pgolf.errors import LaunchError
+from pgolf.errors import LaunchError, MachineError
 from pgolf.ranks.group import Ranks
 from pgolf.run import RunOptions
 from pgolf.selftest import __main__ as rank_program
@@ -110,6 +110,45 @@ def test_the_job_after_a_rank_died_has_the_checks_that_were_left_and_no_more_tim
     assert [names for names, _ in jobs] == [("one", "two", "three"), ("three",)]
     assert jobs[0][1] == jobs[1][1]
     assert said[:3] == ["… one", "✓ one  1.0 s", "… two"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MachineError("GPU-0aaa-0 has 2.0 of 85.5 GB free; process 77 (80.0 GB) holds the rest; wait for it"),
+        LaunchError("torchrun for x ended with exit code 1; its last lines:\n  DistNetworkError: too many open files"),
+    ],
+)
+def test_ranks_that_cannot_even_begin_fail_every_check_once_and_for_their_own_reason(error, monkeypatch):
+    jobs = []
+
+    def run_job(_module, job, *_given, **_named):
+        jobs.append(job.checks)
+        raise error
+
+    monkeypatch.setattr(suite, "all_checks", lambda toy: tuple(CHECKS.values()))
+    monkeypatch.setattr(suite, "devices_for", lambda _run: ("cpu", ("cpu-0", "cpu-1")))
+    monkeypatch.setattr(suite, "run_job", run_job)
+    findings = list(suite.selftest(RunOptions()))
+    assert jobs == [("one", "two", "three")]
+    assert [(finding.name, finding.passed) for finding in findings] == [(name, False) for name in CHECKS]
+    for finding in findings:
+        assert finding.said == suite.in_short(error)
+        assert finding.means.startswith("nothing is known of it")
+        assert "what to do" not in finding.remedy
+
+
+def test_a_machine_that_lacks_something_in_a_check_is_not_taken_for_what_the_check_would_find(tmp_path):
+    error = MachineError("this machine has not enough memory: CUDA out of memory; end what else runs here")
+    (finding,), left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=False)
+    assert (finding.said, finding.means) == (str(error), "nothing is known of it")
+    assert left == ["two", "three"]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5", "nan", "inf"])
+def test_a_time_that_is_none_is_misuse(seconds, capsys):
+    assert main(["selftest", "--device", "cpu", "--seconds", seconds]) == 2
+    assert f"--seconds takes a number above 0, got {seconds}" in capsys.readouterr().err
 
 
 def test_every_check_is_watched_while_it_runs_for_no_longer_than_is_left(monkeypatch, tmp_path):
