@@ -90,7 +90,7 @@ def _of_devices(device: str) -> Iterator[Finding]:
     if seen.problem:
         lacks = [BuildLack("gpus", seen.problem, "do what it says")]
     else:
-        lacks = build_lacks(torch_build(tries=not busy), len(names))
+        lacks = build_lacks(torch_build(tries="nothing" if busy else "gpus"), len(names))
     said = [lack.said for lack in lacks] + ([f"used by others: {'; '.join(busy)}"] if busy else [])
     remedies = [lack.remedy for lack in lacks] + (["wait for them, or end them"] if busy else [])
     yield Finding(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pgolf.machine.cuda_errors import remedy_for
 
@@ -20,7 +21,8 @@ found = {
     "flash": torch.backends.cuda.is_flash_attention_available(),
 }
 print(json.dumps(found), flush=True)
-if sys.argv[1:] != ["try"] or not found["gpus"]:
+tries = sys.argv[1]
+if tries == "nothing":
     sys.exit()
 
 def attempt(what, work):
@@ -41,7 +43,8 @@ def compute(index):
 def compile():
     torch.compile(lambda x: (x + 1).sum())(torch.ones(2, device="cuda:0")).item()
 
-if all([attempt(f"GPU {index}", lambda: compute(index)) for index in range(found["gpus"])]):
+fine = [attempt(f"GPU {index}", lambda: compute(index)) for index in range(found["gpus"])]
+if tries == "compiler" and fine and all(fine):
     attempt("torch.compile", compile)
 """
 _LIMIT_S = 120.0
@@ -69,14 +72,14 @@ class TorchBuild:
     compiler_fails: str = ""
 
 
-def torch_build(*, tries: bool = False) -> TorchBuild | None:
+def torch_build(*, tries: Literal["nothing", "gpus", "compiler"] = "nothing") -> TorchBuild | None:
     """None if torch cannot be imported.
 
-    tries: also compute a number on every GPU and compile a function for one. Counting them takes the driver alone, and
-    shows neither that it is too old for this torch, nor GPUs that are broken or not yet initialized, nor a compiler
-    that lacks its own parts. Takes some seconds, and a little of each GPU.
+    tries: "gpus": also compute a number on every GPU; "compiler": then also compile a function for one, which takes
+    seconds. To count GPUs takes the driver alone, and shows neither that it is too old for this torch, nor GPUs that
+    are broken or not yet initialized, nor a compiler that lacks its own parts.
     """
-    command = [sys.executable, "-c", _ASK, *(["try"] if tries else [])]
+    command = [sys.executable, "-c", _ASK, tries]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=True).stdout
     except subprocess.TimeoutExpired as error:

@@ -93,7 +93,7 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
     else:
         uses = [use_of(gpu.uuid) for gpu in seen.gpus]
         # What runs on them is not disturbed, and may be timed.
-        build = torch_build(tries=not any(use.processes for use in uses if use))
+        build = torch_build(tries="nothing" if any(use.processes for use in uses if use) else "compiler")
         lacks = {lack.name: lack for lack in build_lacks(build, len(names))}
         torch = "torch cannot be imported" if build is None else f"torch {build.version}: {build.gpus}"
         said = f"driver: {len(names)} × {names[0]}; {torch}"

@@ -108,11 +108,13 @@ def test_what_only_a_number_computed_on_it_shows_of_a_gpu(happens, fails, compil
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("FAKE_TORCH", json.dumps(happens))
     monkeypatch.setattr(build_module, "_LIMIT_S", 1.0 if "hangs" in happens.values() else 60.0)
-    found = torch_build(tries=True)
+    found = torch_build(tries="compiler")
     assert found is not None
     assert (found.gpus, found.nccl, found.flash) == (2, True, True)
     assert found.fails.startswith(fails)
     assert (found.fails == "", found.compiler_fails) == (fails == "", compiler_fails)
+    if not compiler_fails:
+        assert torch_build(tries="gpus") == found
     asked = torch_build()
     assert (asked.fails, asked.compiler_fails) == ("", "")
 

@@ -264,10 +264,14 @@ def test_without_a_terminal_every_finding_is_one_line():
 
 def test_devices_that_torch_does_not_find_or_others_use_are_the_first_finding(monkeypatch, machine):
     machine([gpu(0, users=f"77:{512 << 20}"), gpu(1)])
-    monkeypatch.setattr(selftest_command, "torch_build", lambda tries: None)
+    tried = []
+    monkeypatch.setattr(selftest_command, "torch_build", lambda tries: tried.append(tries))
     (found,) = selftest_command._of_devices("auto")
     assert found.passed is False
     assert found.said == "torch cannot be imported; used by others: GPU 0: process 77 (512 MiB)"
     assert "wait for them, or end them" in found.remedy
     assert textwrap.shorten(found.means, 20)
     assert not list(selftest_command._of_devices("cpu"))
+    machine(2)
+    list(selftest_command._of_devices("auto"))
+    assert tried == ["nothing", "gpus"]
