@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pgolf.errors import ConfigError, MachineError, PgolfError, StoreFull
 from pgolf.machine.hardware import ranks_for, refuse_uneven
+from pgolf.machine.launch import KILLED
 from pgolf.machine.lease import lease
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
@@ -126,7 +127,7 @@ def _settled(
         measured = _measured(out, name, ranks)
         if measured is None:
             if is_over:
-                findings.append(_unfinished(checks[name]))
+                findings.append(_unfinished(checks[name], "" if error is None else in_short(error)))
             else:
                 findings.append(_failed(checks[name], error))
             return findings, list(waiting[place + 1 :])
@@ -157,12 +158,13 @@ def _in_short_line(finding: Finding) -> str:
     return f"{MARKS[finding.passed]} {finding.name}  {finding.wall_s or 0:.1f} s"
 
 
-def _unfinished(check: Check) -> Finding:
+def _unfinished(check: Check, where: str = "") -> Finding:
+    """where: the ranks were when they were ended."""
     return Finding(
         name=check.name,
         proves=check.proves,
         passed=False,
-        said="not finished: the time was over",
+        said="not finished: the time was over" + (f" ({where})" if where else ""),
         means="nothing is known of it",
         remedy="give it more time: `pgolf selftest --seconds 600`",
     )
@@ -170,7 +172,8 @@ def _unfinished(check: Check) -> Finding:
 
 def _failed(check: Check, error: PgolfError | None) -> Finding:
     """error: what ended the ranks during the check."""
-    lacks = isinstance(error, MachineError | StoreFull)  # which says nothing of what the check proves
+    # Who ends a rank by this signal, as the kernel does where memory is short, says nothing of what the check proves.
+    lacks = isinstance(error, MachineError | StoreFull) or f"{KILLED} SIGKILL" in str(error)
     return Finding(
         name=check.name,
         proves=check.proves,
@@ -178,7 +181,7 @@ def _failed(check: Check, error: PgolfError | None) -> Finding:
         said="ended without a result" if error is None else in_short(error),
         numbers=({"error": str(error)},),
         means="nothing is known of it" if lacks else check.means,
-        remedy="do what it says, then run this again" if lacks else check.remedy,
+        remedy="do what it says, or look for who ended it (`dmesg`), then run this again" if lacks else check.remedy,
     )
 
 

@@ -74,10 +74,10 @@ def test_a_rank_that_dies_fails_the_check_it_was_in_and_those_after_it_run_again
     for rank in range(2):
         measured("one", rank, 1)
     measured("two", 1, 1)  # rank 0 did not get there
-    error = LaunchError("rank 0 of 2 of x was killed by SIGKILL; its last lines:\n  [rank0]: ValueError: 3 is odd")
+    error = LaunchError("rank 0 of 2 of x ended with exit code 1; its last lines:\n  [rank0]: ValueError: 3 is odd")
     findings, left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=False)
     assert [(finding.name, finding.passed) for finding in findings] == [("one", True), ("two", False)]
-    assert findings[1].said == "rank 0 of 2 of x was killed by SIGKILL: ValueError: 3 is odd"
+    assert findings[1].said == "rank 0 of 2 of x ended with exit code 1: ValueError: 3 is odd"
     assert (findings[1].means, findings[1].remedy) == ("what it means", "what to do")
     assert left == ["three"]
     measured("two", 0, 7)
@@ -138,10 +138,26 @@ def test_ranks_that_cannot_even_begin_fail_every_check_once_and_for_their_own_re
         assert "what to do" not in finding.remedy
 
 
-def test_a_machine_that_lacks_something_in_a_check_is_not_taken_for_what_the_check_would_find(tmp_path):
-    error = MachineError("this machine has not enough memory: CUDA out of memory; end what else runs here")
+@pytest.mark.parametrize(
+    "error",
+    [
+        MachineError("this machine has not enough memory: CUDA out of memory; end what else runs here"),
+        LaunchError("rank 1 of 2 of x was killed by SIGKILL"),
+    ],
+)
+def test_a_machine_that_lacks_something_in_a_check_is_not_taken_for_what_the_check_would_find(error, tmp_path):
     (finding,), left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=False)
     assert (finding.said, finding.means) == (str(error), "nothing is known of it")
+    assert "what to do" not in finding.remedy
+    assert left == ["two", "three"]
+
+
+def test_where_the_ranks_were_is_said_of_the_check_in_which_the_time_was_over(tmp_path):
+    lines = '\n  Current thread 0x00007f30 (most recent call first):\n    File "/pgolf/ranks/group.py", line 44 in sum'
+    error = LaunchError("rank 0 of 2 of x ended with exit code 1; its last lines:" + lines)
+    (finding,), left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=True)
+    assert finding.said.startswith("not finished: the time was over (rank 0 of 2 of x ended")
+    assert 'it took too long at File "/pgolf/ranks/group.py", line 44' in finding.said
     assert left == ["two", "three"]
 
 
