@@ -103,10 +103,11 @@ class Machine:
     """Makes the driver of this process list GPUs: a number of H100, or each as `gpu` writes it, or "!9", an error."""
 
     def __init__(self, monkeypatch) -> None:
-        from pgolf.machine import driver
+        from pgolf.machine import driver, gpus
 
         self._patch, self._driver = monkeypatch, driver
         monkeypatch.setattr(driver, "LIBRARY", str(library()))
+        monkeypatch.setattr(gpus, "ENDING_S", 0.0)  # nobody ends here
         for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
             monkeypatch.delenv(name, raising=False)
 

@@ -5,17 +5,21 @@ Source: CUDA C++ Programming Guide, "CUDA Environment Variables".
 """
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pgolf.errors import MachineError
 from pgolf.identity.environment import cuda_visibility
-from pgolf.machine.driver import Gpu, listing, use_of
+from pgolf.machine.driver import Gpu, Use, listing, use_of
 
 # Scoring alone holds activations of 8 GiB by design (`pgolf.eval.forward`), beside logits, weights and CUDA itself.
 LEAST_MEMORY_BYTES = 12_000_000_000
 # What an idle GPU keeps for itself, and the CUDA contexts of processes of ours that wait for a lease, is below 10 %.
 IDLE_SHARE = 0.9
+# Within this the driver has given back the memory of processes that were killed, and of which nobody is told the end.
+ENDING_S = 10.0
+_LOOK_EVERY_S = 0.25
 LEAST_CAPABILITY = (8, 0)
 _HIDES_ALL = ("", "-1", "NoDevFiles")  # the last is what Slurm writes
 _UUID = "GPU-"
@@ -137,13 +141,15 @@ def _unfit(gpus: Sequence[Gpu]) -> str:
 
 
 def refuse_busy(uuids: Sequence[str]) -> None:
-    """Raise MachineError for a GPU that lacks memory because somebody else holds it.
+    """Raise MachineError for a GPU that lacks memory because somebody else holds it, for longer than ENDING_S.
 
-    Asked once a lease is held, so no other stage of ours is at work there.
+    Asked once a lease is held, so no other stage of ours is at work there; but one that was killed may not be gone yet.
     """
+    until_s = time.monotonic() + ENDING_S
     for uuid in uuids:
-        use = use_of(uuid)
-        if use is None or use.free_bytes >= max(LEAST_MEMORY_BYTES, IDLE_SHARE * use.memory_bytes):
+        while (use := _too_full(uuid)) is not None and time.monotonic() < until_s:
+            time.sleep(_LOOK_EVERY_S)
+        if use is None:
             continue
         others = [(pid, size) for pid, size in use.processes if pid != os.getpid()]
         users = ", ".join(f"process {pid}" + (f" ({size / 1e9:.1f} GB)" if size else "") for pid, size in others)
@@ -152,3 +158,10 @@ def refuse_busy(uuids: Sequence[str]) -> None:
             f"{users or 'a process that the driver does not name'} holds the rest; wait for it, end it if it is left "
             "over (`nvidia-smi`, `ps -fp PID`), or hide this GPU (CUDA_VISIBLE_DEVICES)"
         )
+
+
+def _too_full(uuid: str) -> Use | None:
+    """The use of a GPU that has too little memory free; None for others, and where nobody can say."""
+    use = use_of(uuid)
+    enough = use is None or use.free_bytes >= max(LEAST_MEMORY_BYTES, IDLE_SHARE * use.memory_bytes)
+    return None if enough else use

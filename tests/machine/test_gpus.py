@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgolf.errors import MachineError
-from pgolf.machine import driver
+from pgolf.machine import driver, gpus
 from pgolf.machine.driver import Gpu
 from pgolf.machine.gpus import refuse_busy, visible_gpus, visible_of
 from pgolf.machine.hardware import gpu_names
@@ -193,6 +193,18 @@ def test_a_gpu_whose_memory_somebody_holds_is_refused_and_who_it_is(machine):
         refuse_busy(["GPU-0aaa-0"])
     machine([gpu(0, free_bytes=int(0.95 * BYTES), users="1:500000000,2:500000000,3:500000000")])
     refuse_busy(["GPU-0aaa-0"])  # contexts of processes that wait
+
+
+def test_the_memory_of_a_process_that_is_ending_is_waited_for(machine, monkeypatch):
+    """A rank that was killed holds it for a moment longer than its stage lasts."""
+    busy = driver.Use(free_bytes=BYTES // 8, memory_bytes=BYTES, processes=((77, BYTES // 2),))
+    free = driver.Use(free_bytes=BYTES, memory_bytes=BYTES, processes=())
+    seen, slept_s = iter([busy, busy, free, busy, free]), []
+    monkeypatch.setattr(gpus, "use_of", lambda _uuid: next(seen))
+    monkeypatch.setattr(gpus, "ENDING_S", 1000.0)
+    monkeypatch.setattr(gpus.time, "sleep", slept_s.append)
+    refuse_busy(["GPU-0aaa-0", "GPU-1aaa-1"])
+    assert len(slept_s) == 3
 
 
 @as_a_user_does
