@@ -33,6 +33,7 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.output_record import Record
 
+SHARED_MEMORY_BYTES = 1_000_000_000
 FREE_TMP_BYTES = 1_000_000_000
 WRONG_CLOCK_S = 5.0
 SHARD_BYTES = 200_001_024  # a published shard: 100 M tokens of two bytes behind a header of 1,024
@@ -114,7 +115,22 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
                 f"used by process {'; '.join(users)}" if users else "no process uses them",
                 "wait for it, or end it if it is left over: `nvidia-smi`, `ps -fp PID`" if users else "",
             )
+        if len(names) > 1:
+            yield check_shared_memory()
     yield _check_leases(lease_dir)
+
+
+def check_shared_memory(folder: Path = Path("/dev/shm")) -> Check:
+    """Room for the segments by which NCCL's ranks of one machine find each other; containers are given 64 MB."""
+    try:
+        size = shutil.disk_usage(folder).total
+    except OSError as error:
+        return Check("shared memory", None, f"{folder}: {error.strerror}")
+    said = f"{_gb(size)} in {folder}"
+    if size >= SHARED_MEMORY_BYTES:
+        return Check("shared memory", True, said)
+    remedy = "if NCCL fails there (`pgolf selftest --only collectives`): `docker run --shm-size=1g`, or --ipc=host"
+    return Check("shared memory", None, f"{said}, which may be too little for NCCL", remedy)
 
 
 def _check_leases(lease_dir: Path) -> Check:

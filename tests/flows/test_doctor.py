@@ -138,7 +138,7 @@ def test_packages_that_are_not_as_pinned_are_named(tmp_path):
 def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, machine):
     """No GPU here: a library that answers as the driver's would stands in for it, torch is the real one."""
     machine([gpu(number, users="1234:524288000" if number == 63 else "") for number in range(64)])
-    seen, idle, _ = check_gpus(tmp_path)
+    seen, idle, *_ = check_gpus(tmp_path)
     assert seen.ok is False
     assert "driver: 64 × NVIDIA H100" in seen.said
     assert (idle.ok, "1234, 500 MiB" in idle.said) == (False, True)
@@ -176,6 +176,24 @@ def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp
     machine([gpu(number, users="1234:524288000" if number == 7 else "") for number in range(8)])
     found()
     assert tried[4:] == ["nothing"]  # what runs there may be timed
+
+
+def test_little_shared_memory_is_said_where_ranks_on_gpus_would_share_it(tmp_path, monkeypatch, machine):
+    class Container:
+        total = 67_108_864
+
+    monkeypatch.setattr(node_checks, "torch_build", lambda tries: None)
+    machine(1)
+    assert "shared memory" not in [check.name for check in check_gpus(tmp_path)]
+    machine(2)
+    monkeypatch.setattr(node_checks.shutil, "disk_usage", lambda _path: Container)
+    (found,) = (check for check in check_gpus(tmp_path) if check.name == "shared memory")
+    assert (found.ok, found.said) == (None, "0.1 GB in /dev/shm, which may be too little for NCCL")
+    assert "--shm-size" in found.remedy
+    monkeypatch.setattr(Container, "total", 2_000_000_000)
+    assert node_checks.check_shared_memory().ok
+    monkeypatch.undo()
+    assert node_checks.check_shared_memory(tmp_path / "none").ok is None
 
 
 def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):
