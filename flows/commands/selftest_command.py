@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 from flows.commands.arguments import add_json, terminal_width
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.machine.gpu_state import gpu_states
-from pgolf.machine.gpus import visible_gpus
+from pgolf.machine.gpus import may_be_tried, visible_gpus
 from pgolf.machine.hardware import core_count, cpu_name, gpu_names
 from pgolf.machine.torch_build import BuildLack, build_lacks, torch_build
 from pgolf.run import RunOptions
@@ -90,7 +90,8 @@ def _of_devices(device: str) -> Iterator[Finding]:
     if seen.problem:
         lacks = [BuildLack("gpus", seen.problem, "do what it says")]
     else:
-        lacks = build_lacks(torch_build(tries="nothing" if busy else "gpus"), len(names))
+        tries: Literal["gpus", "nothing"] = "gpus" if may_be_tried([gpu.uuid for gpu in seen.gpus]) else "nothing"
+        lacks = build_lacks(torch_build(tries=tries), len(names))
     said = [lack.said for lack in lacks] + ([f"used by others: {'; '.join(busy)}"] if busy else [])
     remedies = [lack.remedy for lack in lacks] + (["wait for them, or end them"] if busy else [])
     yield Finding(

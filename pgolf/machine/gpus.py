@@ -140,6 +140,14 @@ def _unfit(gpus: Sequence[Gpu]) -> str:
     return ""
 
 
+def may_be_tried(uuids: Sequence[str]) -> bool:
+    """Whether nobody is seen at work on any of these GPUs, who might be timed: by a process, or by memory alone where
+    the driver does not tell those of other containers.
+    """
+    uses = [use for uuid in uuids if (use := use_of(uuid)) is not None]
+    return not any(use.processes or use.free_bytes < IDLE_SHARE * use.memory_bytes for use in uses)
+
+
 def refuse_busy(uuids: Sequence[str]) -> None:
     """Raise MachineError for a GPU that lacks memory because somebody else holds it, for longer than ENDING_S.
 

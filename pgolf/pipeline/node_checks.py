@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pgolf.errors import PgolfError
 from pgolf.machine.driver import use_of
-from pgolf.machine.gpus import visible_gpus
+from pgolf.machine.gpus import may_be_tried, visible_gpus
 from pgolf.machine.lease import leased
 from pgolf.machine.lease_place import apart
 from pgolf.machine.torch_build import build_lacks, torch_build
@@ -93,8 +93,7 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
         yield Check("gpus", None, f"{seen.counted}; torch was not asked", remedy)
     else:
         uses = [use_of(gpu.uuid) for gpu in seen.gpus]
-        # What runs on them is not disturbed, and may be timed.
-        build = torch_build(tries="nothing" if any(use.processes for use in uses if use) else "compiler")
+        build = torch_build(tries="compiler" if may_be_tried([gpu.uuid for gpu in seen.gpus]) else "nothing")
         lacks = {lack.name: lack for lack in build_lacks(build, len(names))}
         torch = "torch cannot be imported" if build is None else f"torch {build.version}: {build.gpus}"
         said = f"driver: {len(names)} × {names[0]}; {torch}"

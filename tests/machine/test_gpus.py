@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pgolf.errors import MachineError
 from pgolf.machine import driver, gpus
 from pgolf.machine.driver import Gpu
-from pgolf.machine.gpus import refuse_busy, visible_gpus, visible_of
+from pgolf.machine.gpus import may_be_tried, refuse_busy, visible_gpus, visible_of
 from pgolf.machine.hardware import gpu_names
 from tests.fake_driver import BYTES, H100, gpu, library
 
@@ -193,6 +193,20 @@ def test_a_gpu_whose_memory_somebody_holds_is_refused_and_who_it_is(machine):
         refuse_busy(["GPU-0aaa-0"])
     machine([gpu(0, free_bytes=int(0.95 * BYTES), users="1:500000000,2:500000000,3:500000000")])
     refuse_busy(["GPU-0aaa-0"])  # contexts of processes that wait
+
+
+def test_gpus_are_tried_only_where_nobody_is_seen_at_work(machine):
+    uuids = ["GPU-0aaa-0", "GPU-1aaa-1"]
+    for other, may in (
+        (gpu(1), True),
+        (gpu(1, users="77:500000000"), False),
+        (gpu(1, free_bytes=BYTES // 2), False),  # of another container
+        (gpu(1, memory_bytes=None), True),
+    ):
+        machine([gpu(0), other])
+        assert may_be_tried(uuids) is may
+    machine([gpu(0), gpu(1, users="77:500000000")])
+    assert may_be_tried(uuids[:1])  # nobody asked for the other
 
 
 def test_the_memory_of_a_process_that_is_ending_is_waited_for(machine, monkeypatch):
