@@ -34,6 +34,7 @@ from pgolf.model.config import ModelConfig
 from pgolf.model.flops import attention_multiply_adds, matrix_multiply_adds
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
+from pgolf.model.kernels import choose_kernels
 from pgolf.quant.threads import intra_op_threads
 from pgolf.recipes.catalog import recipe_named
 
@@ -203,6 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = recipe_named(options.recipe)
     config = recipe.score.model_copy(update={"ttt": None, "batch_means": None})
     model = initial_model(recipe.model, 1).eval().to("cuda" if on_cuda else "cpu")
+    choose_kernels(model.tok_emb.weight.device)
     lines = (on_gpu if on_cuda else on_cpu)(model, config, options.repeats)
     title = f"scoring, {recipe.name}, window {config.window:,}, stride {config.stride}"
     about = (__doc__ or "") + ("" if on_cuda else _NO_GPU)

@@ -30,6 +30,7 @@ from pgolf.model.config import ModelConfig
 from pgolf.model.flops import training_flops_per_token
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
+from pgolf.model.kernels import choose_kernels
 from pgolf.ranks.group import Ranks
 from pgolf.recipes.catalog import recipe_named
 from pgolf.train.averaging import WeightAverage
@@ -76,6 +77,7 @@ def workload(model: ModelConfig, config: TrainConfig, device: torch.device, fold
     tokens = np.random.default_rng(1).integers(0, model.vocab_size, 2 * config.stream_tokens_per_step)
     write_shard(shard, tokens.astype(np.uint16))
     network = initial_model(model, 1).to(device)
+    choose_kernels(device)
     return Workload(
         network, config, network_loss(network, config, device), SpanReader(TokenStream([shard]), config), device
     )

@@ -1,7 +1,8 @@
 """A stand-in for the NVIDIA driver's library: a real shared library with NVML's functions, compiled for the tests.
 
 It lists what the variable FAKE_NVML says, read at every call: an error code of nvmlInit, or GPUs apart by `;`, each
-"uuid|name|bytes|free bytes|major.minor|mig|pid:bytes,…".
+"uuid|name|bytes|free bytes|major.minor|mig|pid:bytes,…", or "!15", the error code of one that does not answer. Bytes
+that are not said are not known.
 """
 
 import subprocess
@@ -38,15 +39,21 @@ struct Memory { unsigned long long total, free, used; };
 struct Process { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
 extern "C" {
 const char *nvmlErrorString(int code) { return code == 9 ? "Driver Not Loaded" : "Unknown Error"; }
-int nvmlInit_v2() { string text = said(); return text[0] == '!' ? atoi(text.c_str() + 1) : 0; }
+int nvmlInit_v2() {
+  string text = said(); bool is_code = text[0] == '!' && text.find(';') == string::npos;
+  return is_code ? atoi(text.c_str() + 1) : 0;
+}
 int nvmlShutdown() { return 0; }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = split(said(), ';').size(); return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) { *handle = (void *)(size_t)(index + 1); return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
+  *handle = (void *)(size_t)(index + 1); string first = gpu(*handle)[0];
+  return first[0] == '!' ? atoi(first.c_str() + 1) : 0;
+}
 int nvmlDeviceGetUUID(void *handle, char *out, unsigned size) { return put(gpu(handle)[0], out, size); }
 int nvmlDeviceGetName(void *handle, char *out, unsigned size) { return put(gpu(handle)[1], out, size); }
 int nvmlDeviceGetMemoryInfo(void *handle, Memory *memory) {
   memory->total = strtoull(gpu(handle)[2].c_str(), 0, 10); memory->free = strtoull(gpu(handle)[3].c_str(), 0, 10);
-  memory->used = memory->total - memory->free; return 0;
+  memory->used = memory->total - memory->free; return gpu(handle)[2].empty() ? 3 : 0;
 }
 int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
   sscanf(gpu(handle)[4].c_str(), "%d.%d", major, minor); return 0;
@@ -80,7 +87,7 @@ def gpu(
     number: int,
     *,
     name: str = H100,
-    memory_bytes: int = BYTES,
+    memory_bytes: int | None = BYTES,
     free_bytes: int | None = None,
     capability: str = "9.0",
     mig: str = "0",
@@ -88,17 +95,19 @@ def gpu(
 ) -> str:
     """One GPU, as the library reads it; its UUID begins with GPU-<number>."""
     free_bytes = memory_bytes if free_bytes is None else free_bytes
-    return f"GPU-{number}aaa-{number}|{name}|{memory_bytes}|{free_bytes}|{capability}|{mig}|{users}"
+    known = "|".join("" if of is None else str(of) for of in (memory_bytes, free_bytes))
+    return f"GPU-{number}aaa-{number}|{name}|{known}|{capability}|{mig}|{users}"
 
 
 class Machine:
     """Makes the driver of this process list GPUs: a number of H100, or each as `gpu` writes it, or "!9", an error."""
 
     def __init__(self, monkeypatch) -> None:
-        from pgolf.machine import driver
+        from pgolf.machine import driver, gpus
 
         self._patch, self._driver = monkeypatch, driver
         monkeypatch.setattr(driver, "LIBRARY", str(library()))
+        monkeypatch.setattr(gpus, "ENDING_S", 0.0)  # nobody ends here
         for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
             monkeypatch.delenv(name, raising=False)
 

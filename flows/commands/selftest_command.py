@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 from flows.commands.arguments import add_json, terminal_width
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.machine.gpu_state import gpu_states
-from pgolf.machine.gpus import visible_gpus
+from pgolf.machine.gpus import may_be_tried, visible_gpus
 from pgolf.machine.hardware import core_count, cpu_name, gpu_names
 from pgolf.machine.torch_build import BuildLack, build_lacks, torch_build
 from pgolf.pipeline.place import lease_dir
@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the findings, progress on stderr; returns 1 if a check failed."""
+    if (seconds := arguments.seconds) is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"--seconds takes a number above 0, got {seconds:g}")
     began_s = time.monotonic()
     findings = [*_of_devices(arguments.device), *_of_checks(arguments)]
     wall_s = time.monotonic() - began_s
@@ -84,10 +86,12 @@ def _of_devices(device: str) -> Iterator[Finding]:
         return
     names = [gpu.name for gpu in seen.gpus]
     proves = "torch finds the driver's GPUs, with NCCL and flash attention, and nobody else uses them"
-    lacks = build_lacks(torch_build(), len(names))
+    busy = [f"GPU {i}: process {', '.join(state.users)}" for i, state in enumerate(gpu_states()) if state.users]
     if seen.problem:
         lacks = [BuildLack("gpus", seen.problem, "do what it says")]
-    busy = [f"GPU {i}: process {', '.join(state.users)}" for i, state in enumerate(gpu_states()) if state.users]
+    else:
+        tries: Literal["gpus", "nothing"] = "gpus" if may_be_tried([gpu.uuid for gpu in seen.gpus]) else "nothing"
+        lacks = build_lacks(torch_build(tries=tries), len(names))
     said = [lack.said for lack in lacks] + ([f"used by others: {'; '.join(busy)}"] if busy else [])
     remedies = [lack.remedy for lack in lacks] + (["wait for them, or end them"] if busy else [])
     yield Finding(

@@ -8,7 +8,7 @@ Source: NVIDIA's NVML API reference, R550.
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +19,14 @@ PROC = Path("/proc/driver/nvidia/gpus")
 DEVICES = Path("/dev")
 
 _TEXT_BYTES = 96  # the longest name and UUID
+_NO_PERMISSION = 4
 _INSUFFICIENT_SIZE = 7
 _NO_MEMORY_KNOWN = (1 << 64) - 1  # of a process in another container, whose memory the driver does not tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A whole GPU. uuid: "GPU-…". What only NVML knows is None without it. mig: divided into instances."""
+    """A whole GPU. uuid: "GPU-…". What only NVML knows, and it does not tell, is None. mig: divided into instances."""
 
     uuid: str
     name: str
@@ -36,11 +37,15 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The driver's GPUs. why_none: where there are none. problem: what the driver said where it should have some."""
+    """The driver's GPUs. why_none: where there are none. problem: what the driver said where it should have some.
+
+    silent: of each GPU that does not answer, which it is and what the driver said (it fell off its bus, or is broken).
+    """
 
     gpus: tuple[Gpu, ...]
     why_none: str = ""
     problem: str = ""
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,11 @@ class Use:
 
 
 class _NvmlError(Exception):
-    pass
+    """code: what the library returned; 0 where it was not called."""
+
+    def __init__(self, said: str, code: int = 0) -> None:
+        super().__init__(said)
+        self.code = code
 
 
 class _Memory(ctypes.Structure):
@@ -72,25 +81,32 @@ class _Process(ctypes.Structure):
 @cache
 def listing() -> Listing:
     """The GPUs of this machine, asked once per process."""
+    gpus, silent = [], []
     try:
         with _nvml() as nvml:
-            gpus = tuple(nvml.gpu(handle) for handle in nvml.handles())
+            for index in range(nvml.count()):
+                try:
+                    gpus.append(nvml.gpu(nvml.handle(index)))
+                except _NvmlError as error:
+                    if error.code != _NO_PERMISSION:  # of another container, or another's by a cgroup
+                        silent.append(f"its GPU {index} does not answer: {error}")
     except OSError:  # no such library
         return _listed_by_the_kernel()
     except _NvmlError as error:
         return Listing((), problem=f"the NVIDIA driver does not answer: {error}; `dmesg` may say why")
-    return Listing(gpus, why_none="" if gpus else "the NVIDIA driver lists no GPU")
+    if silent and not gpus:
+        return Listing((), problem=f"the NVIDIA driver lists GPUs, but {'; '.join(silent)}; `dmesg` may say why")
+    return Listing(tuple(gpus), why_none="" if gpus else "the NVIDIA driver lists no GPU", silent=tuple(silent))
 
 
 def use_of(uuid: str) -> Use | None:
     """Memory and processes of a GPU at this moment; None where NVML cannot be asked."""
-    try:
-        with _nvml() as nvml:
-            for handle in nvml.handles():
+    with suppress(OSError, _NvmlError), _nvml() as nvml:
+        for index in range(nvml.count()):
+            with suppress(_NvmlError):  # another GPU may not answer
+                handle = nvml.handle(index)
                 if nvml.text("nvmlDeviceGetUUID", handle) == uuid:
                     return nvml.use(handle)
-    except (OSError, _NvmlError):
-        pass
     return None
 
 
@@ -137,16 +153,19 @@ class _Nvml:
         code = int(function(*arguments))
         if code not in accepted:
             said = (self._library.nvmlErrorString(code) or b"").decode(errors="replace")
-            raise _NvmlError(f"{name} says {said!r} ({code})")
+            raise _NvmlError(f"{name} says {said!r} ({code})", code)
         return code
 
-    def handles(self) -> Iterator[ctypes.c_void_p]:
+    def count(self) -> int:
+        """GPUs of the machine, with those that do not answer or are not for this process."""
         count = ctypes.c_uint()
         self.call("nvmlDeviceGetCount_v2", ctypes.byref(count))
-        for index in range(count.value):
-            handle = ctypes.c_void_p()
-            self.call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle))
-            yield handle
+        return count.value
+
+    def handle(self, index: int) -> ctypes.c_void_p:
+        handle = ctypes.c_void_p()
+        self.call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle))
+        return handle
 
     def gpu(self, handle: ctypes.c_void_p) -> Gpu:
         major, minor, now, later = ctypes.c_int(), ctypes.c_int(), ctypes.c_uint(), ctypes.c_uint()
@@ -155,10 +174,14 @@ class _Nvml:
             self.call("nvmlDeviceGetMigMode", handle, ctypes.byref(now), ctypes.byref(later))
         except _NvmlError:  # a GPU that cannot be divided
             now.value = 0
+        try:
+            memory_bytes = self._memory(handle).total
+        except _NvmlError:  # it has the host's (GB10), or is divided, and only root may know
+            memory_bytes = None
         return Gpu(
             uuid=self.text("nvmlDeviceGetUUID", handle),
             name=self.text("nvmlDeviceGetName", handle),
-            memory_bytes=self._memory(handle).total,
+            memory_bytes=memory_bytes,
             capability=(major.value, minor.value),
             mig=now.value == 1,
         )

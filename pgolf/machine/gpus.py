@@ -5,19 +5,24 @@ Source: CUDA C++ Programming Guide, "CUDA Environment Variables".
 """
 
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgolf.errors import MachineError
 from pgolf.identity.environment import cuda_visibility
-from pgolf.machine.driver import Gpu, listing, use_of
+from pgolf.machine.driver import Gpu, Use, listing, use_of
 
 # Scoring alone holds activations of 8 GiB by design (`pgolf.eval.forward`), beside logits, weights and CUDA itself.
 LEAST_MEMORY_BYTES = 12_000_000_000
 # What an idle GPU keeps for itself, and the CUDA contexts of processes of ours that wait for a lease, is below 10 %.
 IDLE_SHARE = 0.9
+# Within this the driver has given back the memory of processes that were killed, and of which nobody is told the end.
+ENDING_S = 10.0
+_LOOK_EVERY_S = 0.25
 LEAST_CAPABILITY = (8, 0)
 _HIDES_ALL = ("", "-1", "NoDevFiles")  # the last is what Slurm writes
+_UUID = "GPU-"
 _SHOWN = 8
 
 
@@ -40,7 +45,17 @@ def visible_gpus() -> VisibleGpus:
         return VisibleGpus(gpus=(), counted="the NVIDIA driver does not answer", problem=found.problem)
     if not found.gpus:
         return VisibleGpus(gpus=(), counted=found.why_none)
-    return visible_of(found.gpus, *cuda_visibility())
+    setting, order = cuda_visibility()
+    seen = visible_of(found.gpus, setting, order)
+    by_uuid = setting is not None and setting.startswith(_UUID)
+    if not found.silent or by_uuid or _hides_all(setting):
+        return seen
+    # CUDA leaves a GPU out that fell off its bus, or starts on none at all; so nobody knows what a number means.
+    problem = (
+        f"the driver says that {'; '.join(found.silent)}; reset it (`nvidia-smi --gpu-reset`, or a reboot), or name "
+        f"others by UUID: CUDA_VISIBLE_DEVICES={','.join(gpu.uuid for gpu in found.gpus)}"
+    )
+    return replace(seen, problem=problem)
 
 
 def visible_of(gpus: Sequence[Gpu], setting: str | None, order: str | None) -> VisibleGpus:
@@ -54,11 +69,11 @@ def visible_of(gpus: Sequence[Gpu], setting: str | None, order: str | None) -> V
     if setting is None:
         return VisibleGpus(gpus=tuple(gpus), counted=listed, problem=_unfit(gpus))
     said = f"CUDA_VISIBLE_DEVICES={setting}"
-    if setting.strip() in _HIDES_ALL:
+    if _hides_all(setting):
         return VisibleGpus(gpus=(), counted=f"{listed}, {said} hides them all")
     shown, problem = _named(gpus, setting)
     kinds = {gpu.name for gpu in gpus}
-    if not problem and len(kinds) > 1 and order != "PCI_BUS_ID" and not setting.startswith("GPU-"):
+    if not problem and len(kinds) > 1 and order != "PCI_BUS_ID" and not setting.startswith(_UUID):
         problem = (
             f"the GPUs are of {len(kinds)} kinds ({', '.join(sorted(kinds))}), and CUDA numbers them by their speed "
             "unless CUDA_DEVICE_ORDER=PCI_BUS_ID is set; set it, or name them by UUID"
@@ -70,15 +85,19 @@ def visible_of(gpus: Sequence[Gpu], setting: str | None, order: str | None) -> V
     )
 
 
+def _hides_all(setting: str | None) -> bool:
+    return setting is not None and setting.strip() in _HIDES_ALL
+
+
 def _named(gpus: Sequence[Gpu], setting: str) -> tuple[tuple[Gpu, ...], str]:
     """The GPUs that a setting names before CUDA stops reading it, and why it does."""
     if setting.startswith("MIG-"):
         return (), "pgolf computes on whole GPUs, of MIG instances CUDA shows a process one; name GPUs instead"
-    by_uuid = setting.startswith("GPU-")
+    by_uuid = setting.startswith(_UUID)
     shown: list[Gpu] = []
     for entry in setting.split(","):
         fitting = [gpu for gpu in gpus if gpu.uuid.startswith(entry)] if by_uuid else _at(gpus, entry)
-        if len(fitting) != 1 or (by_uuid and not entry.startswith("GPU-")):
+        if len(fitting) != 1 or (by_uuid and not entry.startswith(_UUID)):
             there = ", ".join(gpu.uuid for gpu in gpus[:_SHOWN]) if by_uuid else _indices(len(gpus))
             what = "more than one GPU" if len(fitting) > 1 else "no GPU of this machine"
             return tuple(shown), (
@@ -121,14 +140,24 @@ def _unfit(gpus: Sequence[Gpu]) -> str:
     return ""
 
 
-def refuse_busy(uuids: Sequence[str]) -> None:
-    """Raise MachineError for a GPU that lacks memory because somebody else holds it.
-
-    Asked once a lease is held, so no other stage of ours is at work there.
+def may_be_tried(uuids: Sequence[str]) -> bool:
+    """Whether nobody is seen at work on any of these GPUs, who might be timed: by a process, or by memory alone where
+    the driver does not tell those of other containers.
     """
+    uses = [use for uuid in uuids if (use := use_of(uuid)) is not None]
+    return not any(use.processes or use.free_bytes < IDLE_SHARE * use.memory_bytes for use in uses)
+
+
+def refuse_busy(uuids: Sequence[str]) -> None:
+    """Raise MachineError for a GPU that lacks memory because somebody else holds it, for longer than ENDING_S.
+
+    Asked once a lease is held, so no other stage of ours is at work there; but one that was killed may not be gone yet.
+    """
+    until_s = time.monotonic() + ENDING_S
     for uuid in uuids:
-        use = use_of(uuid)
-        if use is None or use.free_bytes >= max(LEAST_MEMORY_BYTES, IDLE_SHARE * use.memory_bytes):
+        while (use := _too_full(uuid)) is not None and time.monotonic() < until_s:
+            time.sleep(_LOOK_EVERY_S)
+        if use is None:
             continue
         others = [(pid, size) for pid, size in use.processes if pid != os.getpid()]
         users = ", ".join(f"process {pid}" + (f" ({size / 1e9:.1f} GB)" if size else "") for pid, size in others)
@@ -137,3 +166,10 @@ def refuse_busy(uuids: Sequence[str]) -> None:
             f"{users or 'a process that the driver does not name'} holds the rest; wait for it, end it if it is left "
             "over (`nvidia-smi`, `ps -fp PID`), or hide this GPU (CUDA_VISIBLE_DEVICES)"
         )
+
+
+def _too_full(uuid: str) -> Use | None:
+    """The use of a GPU that has too little memory free; None for others, and where nobody can say."""
+    use = use_of(uuid)
+    enough = use is None or use.free_bytes >= max(LEAST_MEMORY_BYTES, IDLE_SHARE * use.memory_bytes)
+    return None if enough else use

@@ -1,5 +1,7 @@
 """Dtypes of a forward pass, determined by the config and the device, not by the dtype of the weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -29,3 +31,14 @@ def precision_for(config: ModelConfig, device: torch.device) -> Precision:
 def stream_norm_eps(config: ModelConfig) -> float:
     """Epsilon of the block and final norms, equal on CPU and CUDA."""
     return config.norm_eps_bf16_input if config.residual_dtype == "bfloat16" else config.norm_eps
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Products of float32 numbers on CUDA with all their bits inside the block; TF32 keeps 10 of 23."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pgolf.errors import PgolfError
 from pgolf.machine.driver import use_of
-from pgolf.machine.gpus import visible_gpus
+from pgolf.machine.gpus import may_be_tried, visible_gpus
 from pgolf.machine.lease import leased
 from pgolf.machine.lease_place import apart
 from pgolf.machine.torch_build import build_lacks, torch_build
@@ -33,6 +33,7 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.output_record import Record
 
+SHARED_MEMORY_BYTES = 1_000_000_000
 FREE_TMP_BYTES = 1_000_000_000
 WRONG_CLOCK_S = 5.0
 SHARD_BYTES = 200_001_024  # a published shard: 100 M tokens of two bytes behind a header of 1,024
@@ -91,7 +92,8 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
         remedy = "on a GPU node: install the NVIDIA driver, so that `nvidia-smi` lists them; on a CPU nothing"
         yield Check("gpus", None, f"{seen.counted}; torch was not asked", remedy)
     else:
-        build = torch_build()
+        uses = [use_of(gpu.uuid) for gpu in seen.gpus]
+        build = torch_build(tries="compiler" if may_be_tried([gpu.uuid for gpu in seen.gpus]) else "nothing")
         lacks = {lack.name: lack for lack in build_lacks(build, len(names))}
         torch = "torch cannot be imported" if build is None else f"torch {build.version}: {build.gpus}"
         said = f"driver: {len(names)} × {names[0]}; {torch}"
@@ -100,7 +102,8 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
                 yield Check(name, False, f"{said}; {lacks[name].said}", lacks[name].remedy)
             elif name == "gpus" or "gpus" not in lacks:
                 yield Check(name, True, fine)
-        uses = [use_of(gpu.uuid) for gpu in seen.gpus]
+        if "compiler" in lacks:
+            yield Check("compiler", False, lacks["compiler"].said, lacks["compiler"].remedy)
         if None in uses:
             yield Check("gpus idle", None, "the driver does not say who uses them")
         else:
@@ -111,7 +114,22 @@ def check_gpus(lease_dir: Path) -> Iterator[Check]:
                 f"used by process {'; '.join(users)}" if users else "no process uses them",
                 "wait for it, or end it if it is left over: `nvidia-smi`, `ps -fp PID`" if users else "",
             )
+        if len(names) > 1:
+            yield check_shared_memory()
     yield _check_leases(lease_dir)
+
+
+def check_shared_memory(folder: Path = Path("/dev/shm")) -> Check:
+    """Room for the segments by which NCCL's ranks of one machine find each other; containers are given 64 MB."""
+    try:
+        size = shutil.disk_usage(folder).total
+    except OSError as error:
+        return Check("shared memory", None, f"{folder}: {error.strerror}")
+    said = f"{_gb(size)} in {folder}"
+    if size >= SHARED_MEMORY_BYTES:
+        return Check("shared memory", True, said)
+    remedy = "if NCCL fails there (`pgolf selftest --only collectives`): `docker run --shm-size=1g`, or --ipc=host"
+    return Check("shared memory", None, f"{said}, which may be too little for NCCL", remedy)
 
 
 def _check_leases(lease_dir: Path) -> Check:

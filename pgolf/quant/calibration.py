@@ -11,6 +11,7 @@ from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import training_stream
 from pgolf.errors import DataError
 from pgolf.model.checkpoint import Checkpoint, build_model, load_checkpoint
+from pgolf.model.precision import without_tf32
 from pgolf.model.tensor_file import save_tensors
 from pgolf.quant.config import CalibrateConfig
 from pgolf.quant.hessian import InputHessians
@@ -40,8 +41,9 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
     loaded = time.perf_counter()
     reported = loaded
     sensitivities = Sensitivities(network)
-    # One thread: the number of cores must not change the last bits of a sum; at small widths it is faster too.
-    with intra_op_threads(1):
+    # One thread: the number of cores must not change the last bits of a sum; at small widths it is faster too. No TF32:
+    # in a bundled script the training before it has allowed that, in the stage's own process nothing has.
+    with intra_op_threads(1), without_tf32():
         hessians = InputHessians(network, config.product)
         for done, tokens_BT in enumerate(calibration_batches(config, dataset, position), start=1):
             tokens_BT = tokens_BT.to(device)

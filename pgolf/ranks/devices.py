@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from pgolf.errors import ConfigError
+from pgolf.errors import ConfigError, MachineError
+from pgolf.machine.cuda_errors import remedy_for
 from pgolf.machine.gpus import VisibleGpus, refuse_busy, visible_gpus
 from pgolf.run_options import RunOptions
 
@@ -71,7 +72,7 @@ def take_device(device_type: Literal["cpu", "cuda"], rank: int, world_size: int)
     """The device of a rank of this machine's group, made the current one.
 
     Raises ConfigError if there are fewer GPUs than ranks, or if torch sees others than the driver, and MachineError if
-    somebody else is at work on this rank's.
+    somebody else is at work on this rank's, or CUDA refuses it.
     """
     if device_type == "cpu":
         return torch.device("cpu")
@@ -84,8 +85,13 @@ def take_device(device_type: Literal["cpu", "cuda"], rank: int, world_size: int)
     gpu = seen.gpus[rank]
     refuse_busy([gpu.uuid])
     device = torch.device("cuda", rank)
-    torch.cuda.set_device(device)
-    if (torch_has := _uuid_in_torch(rank)) != gpu.uuid:
+    try:
+        torch.cuda.set_device(device)
+        torch_has = _uuid_in_torch(rank)
+    except RuntimeError as error:  # the driver lists it all the same
+        said = str(error).partition("\n")[0]
+        raise MachineError(f"GPU {rank} ({gpu.uuid}) cannot be used: {said}; {remedy_for(said)}") from error
+    if torch_has != gpu.uuid:
         raise ConfigError(
             f"GPU {rank} is {gpu.uuid} by the driver and {torch_has} by torch; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
         )

@@ -139,7 +139,8 @@ def join_group(device_type: Literal["cpu", "cuda"], on_missing: Callable[[str], 
     if world_size == 1:
         return Ranks()
     roll = begin_roll_call(rank, world_size)
-    roll.watch(roll_call.COLLECTIVE_LIMIT_S, on_missing or _print_and_end)
+    if roll is not None:
+        roll.watch(roll_call.COLLECTIVE_LIMIT_S, on_missing or _print_and_end)
     return Ranks(rank, world_size, roll)
 
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 import torch.distributed as dist
@@ -45,8 +45,8 @@ class RollCall:
 
     def come(self) -> None:
         """This rank comes to its next collective."""
+        self.changed_s = time.monotonic()  # first: the watching thread may look in between
         self._seen[2 * self._rank] += 1
-        self.changed_s = time.monotonic()
 
     def missing(self) -> str:
         """The ranks that have not come to the collective that this one has, and where they were last; "" if none."""
@@ -72,23 +72,32 @@ class RollCall:
         threading.Thread(target=look, name="roll-call", daemon=True).start()
 
 
-def begin_roll_call(rank: int, world_size: int) -> RollCall:
-    """The roll call of the process group, which has just been joined; all ranks together."""
+def begin_roll_call(rank: int, world_size: int) -> RollCall | None:
+    """The roll call of the process group, which has just been joined; all ranks together.
+
+    None where a rank cannot have that memory (a sandbox without memfd, or without /proc of others): who hangs is then
+    not named, and gloo and NCCL give up by themselves.
+    """
     size_bytes = 2 * _WORD_BYTES * world_size
-    place = torch.zeros(2, dtype=torch.int64)
+    place = torch.full((2,), -1, dtype=torch.int64)
     if rank == 0:
-        own = os.memfd_create("pgolf-roll-call")
-        os.ftruncate(own, size_bytes)
-        place[:] = torch.tensor([os.getpid(), own])
+        with suppress(OSError):
+            own = os.memfd_create("pgolf-roll-call")
+            os.ftruncate(own, size_bytes)
+            place[:] = torch.tensor([os.getpid(), own])
     dist.broadcast(place, src=0)
     pid, descriptor = place.tolist()
-    opened = os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        memory = memoryview(mmap.mmap(opened, size_bytes)).cast("q")
-    finally:
-        os.close(opened)
-    dist.barrier()  # the others have opened it, so rank 0 may end whenever it likes
-    return RollCall(rank, world_size, memory)
+    memory = None
+    with suppress(OSError):
+        opened = os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            memory = memoryview(mmap.mmap(opened, size_bytes)).cast("q")
+        finally:
+            os.close(opened)
+    # Once all have come here they have opened it, so rank 0 may end whenever it likes.
+    by_all = torch.tensor(int(memory is not None))
+    dist.all_reduce(by_all, op=dist.ReduceOp.MIN)
+    return None if memory is None or not by_all else RollCall(rank, world_size, memory)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pgolf.model.attention import Attention
 from pgolf.model.config import ModelConfig
-from pgolf.model.precision import Precision, precision_for
+from pgolf.model.precision import Precision, precision_for, without_tf32
 from pgolf.model.rope import ntk_base, rotation_tables
 from pgolf.recipes.systems import pr715, pr792
 from pgolf.selftest.check import Check, Numbers, Place, Verdict, worst
@@ -110,13 +110,8 @@ def compared(
 @contextmanager
 def _exactly() -> Iterator[None]:
     """No fused kernel, and no TF32."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+    with without_tf32(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def judge(by_rank: Sequence[Numbers]) -> Verdict:

@@ -107,6 +107,7 @@ def check_of(recipe_of: Callable[[], Recipe], *, toy: bool) -> Check:
 
 _MEANS = "the compiled network is another one than the recipe's, or computes it wrongly"
 _REMEDY = (
-    "install the torch that constraints.txt pins; until then train uncompiled (--set train.compile=false), which is "
+    "if it did not compile, `pgolf doctor` says what the compiler lacks; if it differs, install the torch that "
+    "constraints.txt pins; until then train uncompiled (--set train.compile=false), which is "
     "slower: the published number of steps may not fit into 600 s"
 )

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pgolf.errors import ConfigError, PgolfError
+from pgolf.errors import ConfigError, MachineError, PgolfError, StoreFull
 from pgolf.machine.hardware import ranks_for, refuse_uneven
+from pgolf.machine.launch import KILLED
 from pgolf.machine.lease import lease
 from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
@@ -42,7 +43,8 @@ def selftest(
     """Yield a finding per check within `limit_s` seconds (None: those of LIMIT_S), those that cannot run here first.
 
     All checks run in one job of as many ranks as a training here has, two on a CPU. If a rank fails or hangs, that
-    check has failed, and those after it run in another job. Waits for devices that are leased in `run.lease_dir`.
+    check has failed, and those after it run in another job; if none begins, all have failed. Waits for devices that are
+    leased in `run.lease_dir`.
     only: names of the checks to run, all if empty. Raises ConfigError for a name that is none, or if the device that
     was asked for is not here or the ranks cannot share a step, LeaseError for lock files that cannot be used.
     """
@@ -85,7 +87,7 @@ def selftest(
             options = replace(
                 run, device=kind, processes=ranks, timeout_s=max(1.0, ends_s - time.monotonic()) + _START_S
             )
-            error = None
+            error, begun_before = None, len(heard)
             try:
                 run_job(
                     rank_program.__name__,
@@ -98,6 +100,10 @@ def selftest(
                 )
             except PgolfError as raised:
                 error = raised
+            if error is not None and len(heard) == begun_before and time.monotonic() < ends_s - 1:
+                # Ranks begin a check together. Where they begin none, no other job would fare better.
+                yield from (_not_begun(checks[name], error) for name in waiting)
+                return
             done, waiting = _settled(waiting, checks, out, ranks, error, is_over=time.monotonic() >= ends_s - 1)
             yield from done
     yield from (_unfinished(checks[name]) for name in waiting)
@@ -121,10 +127,9 @@ def _settled(
         measured = _measured(out, name, ranks)
         if measured is None:
             if is_over:
-                findings.append(_unfinished(checks[name]))
+                findings.append(_unfinished(checks[name], "" if error is None else in_short(error)))
             else:
-                said = "ended without a result" if error is None else in_short(error)
-                findings.append(_failed(checks[name], said, {"error": str(error)}))
+                findings.append(_failed(checks[name], error))
             return findings, list(waiting[place + 1 :])
         findings.append(judged(checks[name], measured))
     return findings, []
@@ -153,26 +158,42 @@ def _in_short_line(finding: Finding) -> str:
     return f"{MARKS[finding.passed]} {finding.name}  {finding.wall_s or 0:.1f} s"
 
 
-def _unfinished(check: Check) -> Finding:
+def _unfinished(check: Check, where: str = "") -> Finding:
+    """where: the ranks were when they were ended."""
     return Finding(
         name=check.name,
         proves=check.proves,
         passed=False,
-        said="not finished: the time was over",
+        said="not finished: the time was over" + (f" ({where})" if where else ""),
         means="nothing is known of it",
         remedy="give it more time: `pgolf selftest --seconds 600`",
     )
 
 
-def _failed(check: Check, said: str, numbers: dict[str, Any]) -> Finding:
+def _failed(check: Check, error: PgolfError | None) -> Finding:
+    """error: what ended the ranks during the check."""
+    # Who ends a rank by this signal, as the kernel does where memory is short, says nothing of what the check proves.
+    lacks = isinstance(error, MachineError | StoreFull) or f"{KILLED} SIGKILL" in str(error)
     return Finding(
         name=check.name,
         proves=check.proves,
         passed=False,
-        said=said,
-        numbers=(numbers,),
-        means=check.means,
-        remedy=check.remedy,
+        said="ended without a result" if error is None else in_short(error),
+        numbers=({"error": str(error)},),
+        means="nothing is known of it" if lacks else check.means,
+        remedy="do what it says, or look for who ended it (`dmesg`), then run this again" if lacks else check.remedy,
+    )
+
+
+def _not_begun(check: Check, error: PgolfError) -> Finding:
+    return Finding(
+        name=check.name,
+        proves=check.proves,
+        passed=False,
+        said=in_short(error),
+        numbers=({"error": str(error)},),
+        means="nothing is known of it: the ranks ended before the first check",
+        remedy="do what it says; `pgolf doctor` looks at devices, torch and folders",
     )
 
 

@@ -260,11 +260,14 @@ def test_the_training_benchmark_composes_a_step_from_its_rows_and_says_so(monkey
     monkeypatch.setattr(
         train_step, "recipe_named", lambda _name: recipe.model_copy(update={"model": TINY.model, "train": small})
     )
+    chosen = []
+    monkeypatch.setattr(train_step, "choose_kernels", chosen.append)
     threads = torch.get_num_threads()
     try:
         assert train_step.main(["--device", "cpu", "--repeats", "2", "--json"]) == 0
     finally:
         torch.set_num_threads(threads)
+    assert chosen == [torch.device("cpu")]  # a training's kernels, not those that torch would take
     report = Report.from_json(capsys.readouterr().out)
     assert report.command == "python -m bench train_step --device cpu --repeats 2 --json"
     assert "composed" in report.title
@@ -315,7 +318,10 @@ def test_the_scoring_benchmark_compares_with_all_logits_and_with_the_most_there_
     recipe = recipe_named("pr715")
     small = {"model": TINY.model, "score": ScoreConfig(window=32, stride=4)}
     monkeypatch.setattr(score, "recipe_named", lambda _name: recipe.model_copy(update=small))
+    chosen = []
+    monkeypatch.setattr(score, "choose_kernels", chosen.append)
     assert score.main(["--device", "cpu", "--repeats", "2", "--json"]) == 0
+    assert chosen == [torch.device("cpu")]
     report = Report.from_json(capsys.readouterr().out)
     lines = {line.name: line.spread for line in report.lines}
     assert "none was available" in report.about

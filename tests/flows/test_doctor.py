@@ -138,7 +138,7 @@ def test_packages_that_are_not_as_pinned_are_named(tmp_path):
 def test_a_gpu_that_torch_does_not_see_and_one_in_use_are_findings(tmp_path, machine):
     """No GPU here: a library that answers as the driver's would stands in for it, torch is the real one."""
     machine([gpu(number, users="1234:524288000" if number == 63 else "") for number in range(64)])
-    seen, idle, _ = check_gpus(tmp_path)
+    seen, idle, *_ = check_gpus(tmp_path)
     assert seen.ok is False
     assert "driver: 64 × NVIDIA H100" in seen.said
     assert (idle.ok, "1234, 500 MiB" in idle.said) == (False, True)
@@ -155,11 +155,13 @@ def test_gpus_that_cannot_be_used_as_they_are_and_a_driver_that_does_not_answer_
 def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp_path, monkeypatch, machine):
     def found(**changes) -> dict[str, Check]:
         build = TorchBuild(**{"version": "2.13.0", "cuda": "13.0", "gpus": 8, "nccl": True, "flash": True, **changes})
-        monkeypatch.setattr(node_checks, "torch_build", lambda: build)
+        monkeypatch.setattr(node_checks, "torch_build", lambda tries: tried.append(tries) or build)
         return {check.name: check for check in check_gpus(tmp_path)}
 
+    tried = []
     machine(8)
     fine = found()
+    assert "compiler" not in fine
     assert [fine[name].ok for name in ("gpus", "nccl", "flash attention", "gpus idle")] == [True] * 4
     lacking = found(nccl=False, flash=False)
     assert [lacking[name].ok for name in ("gpus", "nccl", "flash attention")] == [True, False, False]
@@ -167,6 +169,31 @@ def test_nccl_and_flash_attention_that_torch_lacks_are_findings_of_their_own(tmp
     hidden = found(gpus=1)
     assert hidden["gpus"].ok is False
     assert "8 GPUs, torch 2.13.0 finds 1" in hidden["gpus"].said
+    failing = found(fails="GPU 3: RuntimeError: system not yet initialized", compiler_fails="torch.compile: no gcc")
+    assert (failing["gpus"].ok, failing["compiler"].ok) == (False, False)
+    assert "fabric manager" in failing["gpus"].remedy
+    assert tried == 4 * ["compiler"]
+    machine([gpu(number, users="1234:524288000" if number == 7 else "") for number in range(8)])
+    found()
+    assert tried[4:] == ["nothing"]  # what runs there may be timed
+
+
+def test_little_shared_memory_is_said_where_ranks_on_gpus_would_share_it(tmp_path, monkeypatch, machine):
+    class Container:
+        total = 67_108_864
+
+    monkeypatch.setattr(node_checks, "torch_build", lambda tries: None)
+    machine(1)
+    assert "shared memory" not in [check.name for check in check_gpus(tmp_path)]
+    machine(2)
+    monkeypatch.setattr(node_checks.shutil, "disk_usage", lambda _path: Container)
+    (found,) = (check for check in check_gpus(tmp_path) if check.name == "shared memory")
+    assert (found.ok, found.said) == (None, "0.1 GB in /dev/shm, which may be too little for NCCL")
+    assert "--shm-size" in found.remedy
+    monkeypatch.setattr(Container, "total", 2_000_000_000)
+    assert node_checks.check_shared_memory().ok
+    monkeypatch.undo()
+    assert node_checks.check_shared_memory(tmp_path / "none").ok is None
 
 
 def test_a_store_is_tried_by_writing_and_locking_and_nothing_is_left(tmp_path, monkeypatch):

@@ -1,11 +1,13 @@
 """What the driver and torch say before anything is started, and what stands against it."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from pgolf.machine import torch_build as build_module
+from pgolf.machine.cuda_errors import remedy_for
 from pgolf.machine.gpu_state import GpuState, gpu_states, memory_lacks
 from pgolf.machine.torch_build import TorchBuild, build_lacks, torch_build
 from pgolf.recipes.systems import pr715, pr745, pr792
@@ -59,6 +61,78 @@ def test_a_torch_that_cannot_be_imported_is_a_finding(monkeypatch):
     assert lack.said == "torch cannot be imported"
 
 
+# Stands in for a torch on a machine with two GPUs; FAKE_TORCH says what happens to which.
+_FAKE_TORCH = """
+import json, os, time
+from types import SimpleNamespace
+__version__, version = "2.13.0", SimpleNamespace(cuda="13.0")
+cuda = SimpleNamespace(device_count=lambda: 2)
+backends = SimpleNamespace(cuda=SimpleNamespace(is_flash_attention_available=lambda: True))
+def happens(what):
+    said = json.loads(os.environ["FAKE_TORCH"]).get(what)
+    if said == "hangs":
+        time.sleep(60)
+    if said == "dies":
+        os._exit(139)
+    if said:
+        raise RuntimeError(said + "\\nand the rest of it")
+    return SimpleNamespace(sum=lambda: SimpleNamespace(item=lambda: 2), item=lambda: 2)
+def ones(size, device):
+    return happens(device)
+def compile(work):
+    return lambda _x: happens("compile")
+"""
+
+
+@pytest.mark.parametrize(
+    ("happens", "fails", "compiler_fails"),
+    [
+        ({}, "", ""),
+        (
+            {"cuda:1": "The NVIDIA driver on your system is too old (found version 12040)."},
+            "GPU 1: RuntimeError: The NVIDIA driver on your system is too old (found version 12040).",
+            "",
+        ),
+        ({"cuda:0": "a", "cuda:1": "b"}, "GPU 0: RuntimeError: a; GPU 1: RuntimeError: b", ""),
+        ({"cuda:0": "dies"}, "GPU 0: no answer within 60 s, or its process died", ""),
+        ({"cuda:1": "hangs"}, "GPU 1: no answer within 1 s, or its process died", ""),
+        ({"compile": "raised:\n No C compiler"}, "", "torch.compile: RuntimeError: raised: No C compiler"),
+    ],
+)
+def test_what_only_a_number_computed_on_it_shows_of_a_gpu(happens, fails, compiler_fails, tmp_path, monkeypatch):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text(_FAKE_TORCH)
+    (tmp_path / "torch/distributed.py").write_text(
+        "def is_available(): return True\nis_nccl_available = is_available\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FAKE_TORCH", json.dumps(happens))
+    monkeypatch.setattr(build_module, "_LIMIT_S", 1.0 if "hangs" in happens.values() else 60.0)
+    found = torch_build(tries="compiler")
+    assert found is not None
+    assert (found.gpus, found.nccl, found.flash) == (2, True, True)
+    assert found.fails.startswith(fails)
+    assert (found.fails == "", found.compiler_fails) == (fails == "", compiler_fails)
+    if not compiler_fails:
+        assert torch_build(tries="gpus") == found
+    asked = torch_build()
+    assert (asked.fails, asked.compiler_fails) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("The NVIDIA driver on your system is too old (found version 12040).", "update the driver, or install a torch"),
+        ("CUDA error: system not yet initialized", "start NVIDIA's fabric manager"),
+        ("CUDA error: no kernel image is available for execution on the device", "a torch that is built for this GPU"),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "if its compute mode is exclusive"),
+        ("CUDA error: uncorrectable ECC error encountered", "reset it"),
+    ],
+)
+def test_every_refusal_of_cuda_has_its_own_remedy(said, remedy):
+    assert remedy in remedy_for(said)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -67,6 +141,14 @@ def test_a_torch_that_cannot_be_imported_is_a_finding(monkeypatch):
         ({"cuda": None, "gpus": 0}, "torch 2.13.0 is built for CPUs, the driver lists 8 GPUs"),
         ({"nccl": False}, "torch 2.13.0 has no NCCL"),
         ({"flash": False}, "torch 2.13.0 has no flash attention"),
+        (
+            {"fails": "GPU 3: RuntimeError: system not yet initialized"},
+            "torch 2.13.0, built for CUDA 13.0, cannot compute: GPU 3: RuntimeError: system not yet initialized",
+        ),
+        (
+            {"compiler_fails": "torch.compile: RuntimeError: Failed to find C compiler"},
+            "torch 2.13.0 cannot compile for these GPUs: torch.compile: RuntimeError: Failed to find C compiler",
+        ),
     ],
 )
 def test_what_torch_lacks_is_said_with_a_remedy(changes, said):

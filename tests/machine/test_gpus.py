@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgolf.errors import MachineError
-from pgolf.machine import driver
+from pgolf.machine import driver, gpus
 from pgolf.machine.driver import Gpu
-from pgolf.machine.gpus import refuse_busy, visible_gpus, visible_of
+from pgolf.machine.gpus import may_be_tried, refuse_busy, visible_gpus, visible_of
 from pgolf.machine.hardware import gpu_names
 from tests.fake_driver import BYTES, H100, gpu, library
 
@@ -119,6 +119,41 @@ def test_a_gpu_that_cannot_do_the_work_is_a_problem_unless_it_is_hidden(machine,
     assert visible_gpus().problem == ""
 
 
+LOST, OF_OTHERS = "!15", "!4"
+
+
+def test_a_gpu_that_fell_off_its_bus_is_named_and_the_others_are_used_by_uuid(machine):
+    machine([gpu(0), LOST, gpu(2)])
+    problem = visible_gpus().problem
+    assert problem.startswith("the driver says that its GPU 1 does not answer: nvmlDeviceGetHandleByIndex_v2 says ")
+    assert problem.endswith("name others by UUID: CUDA_VISIBLE_DEVICES=GPU-0aaa-0,GPU-2aaa-2")
+    machine([gpu(0), LOST, gpu(2)], "1")
+    assert "its GPU 1 does not answer" in visible_gpus().problem
+    machine([LOST, gpu(0), gpu(2, free_bytes=BYTES // 2)], "GPU-2aaa-2,GPU-0")
+    assert ([one.uuid[:5] for one in visible_gpus().gpus], visible_gpus().problem) == (["GPU-2", "GPU-0"], "")
+    with pytest.raises(MachineError, match=r"GPU-2aaa-2 has 42.8 of 85.5 GB free"):
+        refuse_busy(["GPU-2aaa-2"])
+    machine([gpu(0), LOST], "")
+    assert visible_gpus().problem == ""
+    machine([LOST, LOST])
+    assert "lists GPUs, but its GPU 0 does not answer" in visible_gpus().problem
+
+
+def test_gpus_that_a_cgroup_gives_to_others_are_not_there(machine):
+    machine([OF_OTHERS, gpu(1), gpu(2), OF_OTHERS], "1")
+    found = visible_gpus()
+    assert ([one.uuid for one in found.gpus], found.problem) == (["GPU-2aaa-2"], "")
+    machine([OF_OTHERS, OF_OTHERS])
+    assert (visible_gpus().counted, visible_gpus().problem) == ("the NVIDIA driver lists no GPU", "")
+
+
+def test_a_gpu_whose_memory_the_driver_does_not_tell_is_used_all_the_same(machine):
+    machine([gpu(0, name="NVIDIA GB10", memory_bytes=None, capability="12.1")])
+    (found,) = visible_gpus().gpus
+    assert (found.memory_bytes, visible_gpus().problem) == (None, "")
+    refuse_busy([found.uuid])
+
+
 def test_a_driver_that_lists_none_and_one_that_does_not_answer_are_told_apart(machine):
     machine(0)
     assert (visible_gpus().counted, visible_gpus().problem) == ("the NVIDIA driver lists no GPU", "")
@@ -158,6 +193,32 @@ def test_a_gpu_whose_memory_somebody_holds_is_refused_and_who_it_is(machine):
         refuse_busy(["GPU-0aaa-0"])
     machine([gpu(0, free_bytes=int(0.95 * BYTES), users="1:500000000,2:500000000,3:500000000")])
     refuse_busy(["GPU-0aaa-0"])  # contexts of processes that wait
+
+
+def test_gpus_are_tried_only_where_nobody_is_seen_at_work(machine):
+    uuids = ["GPU-0aaa-0", "GPU-1aaa-1"]
+    for other, may in (
+        (gpu(1), True),
+        (gpu(1, users="77:500000000"), False),
+        (gpu(1, free_bytes=BYTES // 2), False),  # of another container
+        (gpu(1, memory_bytes=None), True),
+    ):
+        machine([gpu(0), other])
+        assert may_be_tried(uuids) is may
+    machine([gpu(0), gpu(1, users="77:500000000")])
+    assert may_be_tried(uuids[:1])  # nobody asked for the other
+
+
+def test_the_memory_of_a_process_that_is_ending_is_waited_for(machine, monkeypatch):
+    """A rank that was killed holds it for a moment longer than its stage lasts."""
+    busy = driver.Use(free_bytes=BYTES // 8, memory_bytes=BYTES, processes=((77, BYTES // 2),))
+    free = driver.Use(free_bytes=BYTES, memory_bytes=BYTES, processes=())
+    seen, slept_s = iter([busy, busy, free, busy, free]), []
+    monkeypatch.setattr(gpus, "use_of", lambda _uuid: next(seen))
+    monkeypatch.setattr(gpus, "ENDING_S", 1000.0)
+    monkeypatch.setattr(gpus.time, "sleep", slept_s.append)
+    refuse_busy(["GPU-0aaa-0", "GPU-1aaa-1"])
+    assert len(slept_s) == 3
 
 
 @as_a_user_does

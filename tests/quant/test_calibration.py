@@ -67,6 +67,25 @@ def test_the_product_asked_for_is_the_one_taken(inputs, tmp_path):
         assert float((coarse[name] - H_CC).abs().max()) < 2**-7 * float(H_CC.diagonal().max())
 
 
+def test_tf32_that_a_training_in_this_process_has_allowed_takes_no_part_in_the_products(inputs, tmp_path, monkeypatch):
+    """As in a bundled script, whose numbers are the stage's."""
+    allowed = []
+    product = calibrate.InputHessians._product
+    monkeypatch.setattr(
+        calibrate.InputHessians,
+        "_product",
+        lambda *given: allowed.append(torch.backends.cuda.matmul.allow_tf32) or product(*given),
+    )
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        run(inputs, tmp_path / "out")
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    assert set(allowed) == {False}
+
+
 def test_every_linear_map_gets_a_hessian_under_its_state_name(inputs, tmp_path):
     reports: list[Progress] = []
     made = run(inputs, tmp_path / "out", report=reports.append)

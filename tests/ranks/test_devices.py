@@ -89,6 +89,17 @@ def test_a_rank_refuses_a_gpu_that_torch_takes_for_another_and_one_that_is_in_us
     refused(r"GPU-1aaa-1 has 2.0 of .* process 77 \(80.0 GB\)", take_device, "cuda", 1, 2, kind=MachineError)
 
 
+def test_a_gpu_that_the_driver_lists_and_cuda_refuses_is_refused_with_what_to_do(machine, torch_sees, monkeypatch):
+    def refuses(_device):
+        raise RuntimeError("CUDA error: system not yet initialized\nCUDA kernel errors might be reported later")
+
+    machine(2)
+    torch_sees("0aaa-0", "1aaa-1")
+    monkeypatch.setattr(torch.cuda, "set_device", refuses)
+    says = r"GPU 1 \(GPU-1aaa-1\) cannot be used: CUDA error: system not yet initialized; start NVIDIA's fabric manager"
+    refused(says, take_device, "cuda", 1, 2, kind=MachineError)
+
+
 def test_seconds_are_read_once_the_device_is_done(monkeypatch):
     events = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: events.append(device))

@@ -3,6 +3,9 @@
 On CPUs, with gloo: a lost rank ends its collectives with an error of the others, a hanging one makes them wait.
 """
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from pgolf.errors import LaunchError, RanksDiffer
@@ -104,6 +107,45 @@ def test_what_gloo_says_of_a_rank_that_has_gone_becomes_an_error_with_the_step_a
         raise RuntimeError("[/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4242")
     with pytest.raises(RuntimeError, match="Invalid scalar type"), roll_call.naming_lost_ranks(roll, 1):
         raise RuntimeError("Invalid scalar type")
+
+
+def test_who_comes_late_after_long_work_of_its_own_is_not_taken_for_one_that_waits():
+    """The watching thread may look at any moment of its coming."""
+
+    class Memory(list):
+        def __setitem__(self, place, value):
+            waited_s.append(time.monotonic() - roll.changed_s)
+            super().__setitem__(place, value)
+
+    waited_s = []
+    roll = roll_call.RollCall(1, 2, Memory([0, 0, 0, 0]))
+    roll.changed_s -= 1e6
+    roll.come()
+    assert max(waited_s) < 1e5
+    assert roll.missing().startswith("rank 0 did not come")
+
+
+@pytest.mark.parametrize("lacks", ["memfd_create", "open", None])
+@pytest.mark.parametrize("others_have_it", [True, False])
+def test_where_a_rank_cannot_share_memory_all_go_on_without_the_roll_call(lacks, others_have_it, monkeypatch):
+    def refuses(*_given):
+        raise PermissionError
+
+    def all_reduce(mine, op):
+        mine.mul_(int(others_have_it))
+
+    if lacks:
+        monkeypatch.setattr(roll_call.os, lacks, refuses)
+    group = SimpleNamespace(
+        broadcast=lambda _tensor, src: None, all_reduce=all_reduce, ReduceOp=roll_call.dist.ReduceOp
+    )
+    monkeypatch.setattr(roll_call, "dist", group)
+    roll = roll_call.begin_roll_call(0, 2)
+    assert (roll is None) == (lacks is not None or not others_have_it)
+    monkeypatch.undo()
+    if roll is not None:
+        roll.come()
+        assert roll.missing().startswith("rank 1 did not come")
 
 
 def test_a_rank_that_hangs_is_named_by_those_that_wait_for_it(ranks):

@@ -1,6 +1,7 @@
 """The whole: real ranks on a CPU, what the command prints, and what ends a check."""
 
 import json
+import os
 import textwrap
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from flows.commands import selftest_command
 from flows.commands.cli import main
 from flows.commands.selftest_command import table
-from pgolf.errors import LaunchError
+from pgolf.errors import LaunchError, MachineError
 from pgolf.ranks.group import Ranks
 from pgolf.run_options import RunOptions
 from pgolf.selftest import __main__ as rank_program
@@ -73,10 +74,10 @@ def test_a_rank_that_dies_fails_the_check_it_was_in_and_those_after_it_run_again
     for rank in range(2):
         measured("one", rank, 1)
     measured("two", 1, 1)  # rank 0 did not get there
-    error = LaunchError("rank 0 of 2 of x was killed by SIGKILL; its last lines:\n  [rank0]: ValueError: 3 is odd")
+    error = LaunchError("rank 0 of 2 of x ended with exit code 1; its last lines:\n  [rank0]: ValueError: 3 is odd")
     findings, left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=False)
     assert [(finding.name, finding.passed) for finding in findings] == [("one", True), ("two", False)]
-    assert findings[1].said == "rank 0 of 2 of x was killed by SIGKILL: ValueError: 3 is odd"
+    assert findings[1].said == "rank 0 of 2 of x ended with exit code 1: ValueError: 3 is odd"
     assert (findings[1].means, findings[1].remedy) == ("what it means", "what to do")
     assert left == ["three"]
     measured("two", 0, 7)
@@ -111,6 +112,61 @@ def test_the_job_after_a_rank_died_has_the_checks_that_were_left_and_no_more_tim
     assert said[:3] == ["… one", "✓ one  1.0 s", "… two"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MachineError("GPU-0aaa-0 has 2.0 of 85.5 GB free; process 77 (80.0 GB) holds the rest; wait for it"),
+        LaunchError("torchrun for x ended with exit code 1; its last lines:\n  DistNetworkError: too many open files"),
+    ],
+)
+def test_ranks_that_cannot_even_begin_fail_every_check_once_and_for_their_own_reason(error, monkeypatch):
+    jobs = []
+
+    def run_job(_module, job, *_given, **_named):
+        jobs.append(job.checks)
+        raise error
+
+    monkeypatch.setattr(suite, "all_checks", lambda toy: tuple(CHECKS.values()))
+    monkeypatch.setattr(suite, "devices_for", lambda _run: ("cpu", ("cpu-0", "cpu-1")))
+    monkeypatch.setattr(suite, "run_job", run_job)
+    findings = list(suite.selftest(RunOptions()))
+    assert jobs == [("one", "two", "three")]
+    assert [(finding.name, finding.passed) for finding in findings] == [(name, False) for name in CHECKS]
+    for finding in findings:
+        assert finding.said == suite.in_short(error)
+        assert finding.means.startswith("nothing is known of it")
+        assert "what to do" not in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MachineError("this machine has not enough memory: CUDA out of memory; end what else runs here"),
+        LaunchError("rank 1 of 2 of x was killed by SIGKILL"),
+    ],
+)
+def test_a_machine_that_lacks_something_in_a_check_is_not_taken_for_what_the_check_would_find(error, tmp_path):
+    (finding,), left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=False)
+    assert (finding.said, finding.means) == (str(error), "nothing is known of it")
+    assert "what to do" not in finding.remedy
+    assert left == ["two", "three"]
+
+
+def test_where_the_ranks_were_is_said_of_the_check_in_which_the_time_was_over(tmp_path):
+    lines = '\n  Current thread 0x00007f30 (most recent call first):\n    File "/pgolf/ranks/group.py", line 44 in sum'
+    error = LaunchError("rank 0 of 2 of x ended with exit code 1; its last lines:" + lines)
+    (finding,), left = suite._settled([*CHECKS], CHECKS, tmp_path, 2, error, is_over=True)
+    assert finding.said.startswith("not finished: the time was over (rank 0 of 2 of x ended")
+    assert 'it took too long at File "/pgolf/ranks/group.py", line 44' in finding.said
+    assert left == ["two", "three"]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5", "nan", "inf"])
+def test_a_time_that_is_none_is_misuse(seconds, capsys):
+    assert main(["selftest", "--device", "cpu", "--seconds", seconds]) == 2
+    assert f"--seconds takes a number above 0, got {seconds}" in capsys.readouterr().err
+
+
 def test_every_check_is_watched_while_it_runs_for_no_longer_than_is_left(monkeypatch, tmp_path):
     watched = []
     calls = SimpleNamespace(
@@ -135,6 +191,29 @@ def test_every_check_is_watched_while_it_runs_for_no_longer_than_is_left(monkeyp
     assert 900 < seconds <= 1000
     assert (exits, rest) == (True, ["measured", "over"])
     assert suite._measured(tmp_path, "two", 1)[0].numbers == {"n": 2}
+
+
+def test_on_cuda_the_first_product_of_the_first_check_finds_the_workspace_of_deterministic_ones(monkeypatch, tmp_path):
+    """torch keeps what it finds there at its first product: without, every deterministic check after it would fail."""
+    seen = []
+
+    def measured(_place):
+        seen.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        return {"n": 2}
+
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "as it was")
+    monkeypatch.setattr(rank_program, "choose_kernels", lambda _device: None)
+    monkeypatch.setattr(rank_program, "all_checks", lambda toy: [replace(check("one"), measure=measured)])
+    monkeypatch.setattr(rank_program, "print_progress", lambda _facts: None)
+    job = SelftestJob(
+        out=tmp_path, device="cuda", threads=1, checks=("one",), toy=False, ends_s=time.monotonic() + 1000
+    )
+    threads = torch.get_num_threads()
+    try:
+        rank_program.measure(job, Ranks(), torch.device("cuda"))
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [":4096:8"]
 
 
 def test_a_check_that_hangs_is_said_with_the_line_at_which_it_hung():
@@ -201,10 +280,14 @@ def test_without_a_terminal_every_finding_is_one_line():
 
 def test_devices_that_torch_does_not_find_or_others_use_are_the_first_finding(monkeypatch, machine):
     machine([gpu(0, users=f"77:{512 << 20}"), gpu(1)])
-    monkeypatch.setattr(selftest_command, "torch_build", lambda: None)
+    tried = []
+    monkeypatch.setattr(selftest_command, "torch_build", lambda tries: tried.append(tries))
     (found,) = selftest_command._of_devices("auto")
     assert found.passed is False
     assert found.said == "torch cannot be imported; used by others: GPU 0: process 77 (512 MiB)"
     assert "wait for them, or end them" in found.remedy
     assert textwrap.shorten(found.means, 20)
     assert not list(selftest_command._of_devices("cpu"))
+    machine(2)
+    list(selftest_command._of_devices("auto"))
+    assert tried == ["nothing", "gpus"]
