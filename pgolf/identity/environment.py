@@ -45,6 +45,12 @@ def seen_by_ranks(environment: Mapping[str, str] | None = None) -> dict[str, str
     return {name: value for name, value in environment.items() if may_be_seen(name)}
 
 
+def compiled_folders() -> tuple[str, ...]:
+    """Where the user has libraries keep what they compile, each with a "/" at its end."""
+    named = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+    return tuple(os.path.join(os.path.abspath(folder), "") for name in named if (folder := os.environ.get(name)))
+
+
 def cuda_visibility() -> tuple[str | None, str | None]:
     """CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER of this process; None where not set."""
     return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER")

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from pgolf.errors import UndeclaredRead
-from pgolf.identity.environment import hide_where
+from pgolf.identity.environment import compiled_folders, hide_where
 from pgolf.identity.loopback import is_loopback
 from pgolf.identity.origins import distributions_of, is_installed, is_needed_by, is_of_interpreter, top_in_site
 from pgolf.identity.snapshot import CODE, IMPORTER, SnapshotImporter
@@ -289,7 +289,15 @@ def _is_systems(path: str) -> bool:
 
 def _is_compiled(path: str) -> bool:
     """Whether a file is what a library has compiled."""
+    if path.startswith(_named_for_compiled()):
+        return True
     return any(part in path for part in _COMPILED) or ("/__pycache__/" in path and path.endswith(_COMPILED_BY_PYTHON))
+
+
+@cache
+def _named_for_compiled() -> tuple[str, ...]:
+    """Asked once, before a stage could say otherwise."""
+    return compiled_folders()
 
 
 def _distributions_of_ours(modules: Collection[str] | None) -> Collection[str]:
@@ -453,6 +461,7 @@ def _hides() -> bool:
 @cache
 def _begin() -> None:
     """Once in a process: a hook cannot be taken away."""
+    _named_for_compiled()
     sys.addaudithook(_hook)
     threading.Thread.start = _start  # type: ignore[assignment, method-assign]
     hide_where(_hides)

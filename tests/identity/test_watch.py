@@ -433,6 +433,32 @@ def test_what_a_stage_made_stays_its_own_and_libraries_read_what_they_bring(inst
     assert run_each(installed, NAMED) == dict.fromkeys(NAMED, "'11'")
 
 
+def test_what_is_compiled_may_lie_where_the_user_says_by_a_variable_that_was_set_before_any_stage(tmp_path):
+    """As on nodes whose disk that stays is not /tmp: at the second run the compiler reads what the first one left."""
+    code = """
+import os, sys
+import numpy as np
+from pathlib import Path
+from pgolf.errors import UndeclaredRead
+from pgolf.identity.watch import Watch, watching
+here = Path(sys.argv[1])
+for name in ("cache", "other"):
+    (here / name).mkdir()
+    np.save(here / name / "kernel.npy", np.ones(2))
+for name in ("cache", "other"):
+    try:
+        with watching(Watch("toy", [])):
+            os.environ["TRITON_CACHE_DIR"] = str(here / "other")
+            print(name, np.load(here / name / "kernel.npy").sum())
+    except UndeclaredRead:
+        print(name, "refused")
+"""
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert told.stdout.splitlines() == ["cache 2.0", "other refused"], told.stderr
+
+
 def test_what_is_the_systems_and_what_others_left_in_its_folders():
     system = ("/usr/lib/x", "/usr/local/cuda-12/lib64/y", "/proc/meminfo", "/dev/nvidia0", "/etc/hosts", "/sys/devices")
     assert [path for path in system if not _is_systems(path)] == []
