@@ -28,11 +28,11 @@ def devices_for(run: RunOptions) -> tuple[Literal["cpu", "cuda"], tuple[str, ...
     if seen is None or (not seen.gpus and run.device == "auto"):
         return "cpu", tuple(f"cpu-{i}" for i in sorted(os.sched_getaffinity(0)))
     if not seen.gpus:
-        raise ConfigError(f"device cuda requested, but {seen.counted}; use device auto or cpu")
+        raise ConfigError(f"device cuda requested, but {seen.counted}; use --device auto or cpu")
     if run.processes > len(seen.gpus):
         raise ConfigError(
-            f"{run.processes} ranks requested, but {seen.counted}, and each rank needs its own; use at most "
-            f"{len(seen.gpus)} ranks"
+            f"{run.processes} ranks requested, but {seen.counted}, and each rank needs its own; use "
+            f"--processes {len(seen.gpus)} at most"
         )
     return "cuda", tuple(gpu.uuid.replace(_UUID, _LEASED, 1) for gpu in seen.gpus)
 

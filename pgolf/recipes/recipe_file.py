@@ -103,12 +103,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _settings(level: BaseModel, said: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     """Dotted names and values; a table that is a section of `level` changes the fields that it names."""
-    for name, value in said.items():
+    # Its kind says which fields a section has.
+    for name, value in sorted(said.items(), key=lambda item: item[0] != "kind"):
         field = type(level).model_fields.get(name)
         now = getattr(level, name, None)
-        if field is not None and now is None:
-            now = section_in(field.annotation, None, name)
-        if isinstance(now, BaseModel) and isinstance(value, dict) and value.get("kind") in (None, _kind(now)):
+        if (
+            field is not None
+            and isinstance(value, dict)
+            and (now is None or value.get("kind") not in (None, _kind(now)))
+        ):
+            now = section_in(field.annotation, None, name, value)
+        if isinstance(now, BaseModel) and isinstance(value, dict):
             yield from _settings(now, value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value if field is None else _meant(value, field.annotation)
