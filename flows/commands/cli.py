@@ -14,6 +14,7 @@ from typing import IO, NoReturn, Protocol, cast
 
 from flows.commands.streams import (
     close_outputs,
+    hand_over,
     open_missing,
     output_failed,
     shortened,
@@ -32,6 +33,7 @@ COMMANDS = {
     "watch": "show what is running on a store",
     "sweep": "evaluate another grid on finished artifacts; refuses to train",
     "results": "print the result tables",
+    "rm": "take a run out of the tables, or back into them",
     "rename": "give a run another name, tags or a note",
     "figures": "draw the pictures of finished runs again",
     "verify": "check every file of the store against its record",
@@ -96,12 +98,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_missing()
     show_plainly()
     folders: list[Path] = []
+    words = sys.argv[1:] if argv is None else argv
     try:
-        exit_code = _run(sys.argv[1:] if argv is None else argv, folders)
+        exit_code = _run(words, folders)
     except SystemExit as asked:  # argparse has said what is wrong, or printed the help
-        sys.exit(close_outputs(asked.code if isinstance(asked.code, int) else 0))
+        exit_code = asked.code if isinstance(asked.code, int) else 0
+        if isinstance(asked, _Misuse):
+            _report("Misuse", asked.said, exit_code, words)
+        sys.exit(close_outputs(exit_code))
     except PgolfError as error:
         tell(f"{type(error).__name__}: {error}")
+        _report(type(error).__name__, str(error), error.exit_code, words)
         lack = lack_of(error.__cause__, folders) if error.__cause__ is not None else None
         if lack is not None and lack not in str(error) and not isinstance(error, StoreFull | StoreUnreadable):
             tell(f"  {lack}")
@@ -119,11 +126,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             tell(f"MachineError: {lack}")
             exit_code = 2
         elif isinstance(error, OSError):
-            tell(_said(error, argv or sys.argv[1:], folders))
-            exit_code = 2
+            said, exit_code = _said(error, words, folders), 2
+            tell(said)
+            _report(type(error).__name__, said, exit_code, words)
         else:
             raise
     return close_outputs(exit_code)
+
+
+def _report(kind: str, said: str, exit_code: int, words: Sequence[str]) -> None:
+    """An error as JSON on standard output, for a program that was promised JSON there; the line on stderr stays."""
+    if "--json" not in words:
+        return
+    import json
+
+    try:
+        hand_over(json.dumps({"error": {"kind": kind, "message": said, "exit_code": exit_code}}, indent=2))
+    except OSError:  # nobody reads any more, which is said when the outputs are closed
+        return
 
 
 def _run(words: Sequence[str], folders: list[Path]) -> int:
@@ -153,11 +173,22 @@ def _said(error: OSError, words: Sequence[str], folders: Sequence[Path]) -> str:
     return f"{said}{error.strerror or error}, in `pgolf {words[0] if words else ''}`{f' with {where}' if where else ''}"
 
 
+class _Misuse(SystemExit):
+    """The end of a command whose arguments are none; `said` is why."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(2)
+        self.said = said
+
+
 class _Parser(argparse.ArgumentParser):
     """As argparse's, but an error of its output is not passed over, and what was typed is repeated in part only."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(shortened(message, PgolfError.most_characters))
+        said = shortened(message, PgolfError.most_characters)
+        self.print_usage(sys.stderr)
+        self._print_message(f"{self.prog}: error: {said}\n", sys.stderr)
+        raise _Misuse(said)
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         if message:

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.commands.arguments import add_json, add_store, store_place
+from flows.commands.arguments import add_json, add_store, store_place, store_there
 from flows.commands.console import PlainConsole
 from flows.commands.streams import hand_over, show
 from flows.commands.summary import short, span, summary
@@ -90,7 +90,9 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_store(parser)
-    parser.add_argument("--every", type=float, metavar="SECONDS", help="default 1 on a terminal, 10 elsewhere")
+    parser.add_argument(
+        "--every", type=float, metavar="SECONDS", help="how often to look (default: 1 on a terminal, 10 elsewhere)"
+    )
     parser.add_argument("--once", action="store_true", help="one snapshot, then end")
     add_json(parser)
 
@@ -101,7 +103,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if every_s is not None and not (math.isfinite(every_s) and every_s > 0):
         raise ConfigError(f"--every is {every_s}; give seconds above 0, such as 5")
     # Of an object store its cache is what this machine works in; others have theirs.
-    watcher = Watcher(store_place(arguments).store)
+    place = store_place(arguments)
+    store_there(arguments, place)
+    watcher = Watcher(place.store)
     console = PlainConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
     try:
         if arguments.once:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from pgolf.errors import ConfigError
 
@@ -74,6 +74,14 @@ def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
             raise ConfigError(f"{_shown(override)} is not NAME=VALUE; write e.g. --set train.steps=200")
         values.append((path.strip(), parse_value(text.strip())))
     return with_values(config, values)
+
+
+def override_section(name: str, section: Model, overrides: Sequence[str]) -> Model:
+    """One section with its overrides, by the names that they have in a recipe; there the section's may be left out."""
+    alone = create_model("Settings", **{name: (type(section), ...)})  # type: ignore[call-overload]
+    whole = [text if text.startswith(f"{name}.") else f"{name}.{text}" for text in overrides]
+    changed: Model = getattr(apply_overrides(alone(**{name: section}), whole), name)
+    return changed
 
 
 def with_values(config: Model, values: Iterable[tuple[str, Any]]) -> Model:

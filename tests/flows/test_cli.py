@@ -140,9 +140,9 @@ def test_the_help_names_every_command(capsys):
         (["plan", "demo", "--seeds", "1", "1"], "seeds repeat"),
         (["plan", "demo", "--documents", "nowhere", "--set", "tokenize.source=documents"], "no such file or folder"),
         (["plan", "demo", "--price-per-hour", "nan"], "--price-per-hour is nan"),
-        (["results", "--where", "seeed=1"], "no column 'seeed'; did you mean seed"),
+        (["results", "--results", ".", "--where", "seeed=1"], "no column 'seeed'; did you mean seed"),
         (["adopt", "demo", "trian", "--why", "x"], "no stage trian"),
-        (["figures", "demo"], "begins with 'demo'; `pgolf run RECIPE` makes some"),
+        (["figures", "demo", "--results", "."], "begins with 'demo'; `pgolf run RECIPE` makes some"),
     ],
 )
 def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tmp_path, monkeypatch):

@@ -88,7 +88,9 @@ def test_a_time_reads_as_a_person_says_it(seconds, text):
 
 
 def test_once_shows_what_finished_last_in_text_and_json(tmp_path, capsys, monkeypatch):
-    assert main(["watch", "--once", "--store", str(tmp_path / "none")]) == 0
+    assert main(["watch", "--once", "--store", str(tmp_path / "none")]) == 2
+    assert f"there is no store at {tmp_path / 'none'}" in capsys.readouterr().err
+    assert main(["watch", "--once", "--store", str(tmp_path)]) == 0
     assert "nothing is running\n" in capsys.readouterr().out
     build_once(Store(tmp_path), TOY, toy_key(), node="toy", inputs={}, parents={}, run=RunOptions())
     assert main(["watch", "--once", "--store", str(tmp_path)]) == 0

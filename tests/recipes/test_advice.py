@@ -10,6 +10,7 @@ import pytest
 
 import pgolf
 from flows.commands.cli import COMMANDS, command_named
+from pgolf.eval.config import ScoreConfig
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import field_paths, section_in
 from pgolf.recipes.recipe import Recipe
@@ -52,6 +53,9 @@ def settings() -> set[str]:
     names = set()
     for base in ("demo", "pr745"):
         recipe = recipe_named(base)
+        lora = section_in(ScoreConfig.model_fields["ttt"].annotation, None, "score.ttt", {"kind": "lora"})
+        assert lora is not None
+        names |= {f"score.ttt.{name}" for name in field_paths(lora)}
         for path, annotation in {
             "hint": Recipe.model_fields["hint"].annotation,
             "fetch": Recipe.model_fields["fetch"].annotation,
