@@ -7,7 +7,7 @@ Only the module of the command that is asked for is imported; those that run no 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import IO, NoReturn, Protocol, cast
@@ -49,6 +49,7 @@ COMMANDS = {
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",
     "selftest": "prove on this machine that its devices compute what they should, with numbers",
+    "completion": "write the script by which a shell completes these commands",
     "doctor": "check this node: server, versions, GPUs, store, space, data, clock",
 }
 
@@ -68,8 +69,11 @@ def command_named(name: str) -> Command:
     return cast("Command", import_module(f"flows.commands.{name}_command"))
 
 
-def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of these words: every command by name, and the arguments of the one that they ask for."""
+def parser(words: Iterable[str] = ()) -> argparse.ArgumentParser:
+    """The parser of these words: every command by name, and the arguments of the one that they ask for.
+
+    words: of a command line, or COMMANDS for the arguments of all.
+    """
     top = _Parser(
         prog="pgolf",
         description="Turns a language-model recipe into a result that can be trusted: cached stages, a byte budget, "
@@ -77,7 +81,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    asked = next((word for word in words if not word.startswith("-")), None)
+    asked = list(COMMANDS) if words is COMMANDS else [word for word in words if not word.startswith("-")][:1]
     for name, summary in COMMANDS.items():
         own = commands.add_parser(
             name,
@@ -85,7 +89,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             description=summary[0].upper() + summary[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name == asked:
+        if name in asked:
             command = command_named(name)
             own.epilog = command.EXAMPLES
             command.add_arguments(own)
