@@ -89,7 +89,7 @@ def _from_toml(path: Path, before: Sequence[Path]) -> Recipe:
         changed = with_values(recipe, _settings(recipe, said, ""))
         return validated(Recipe, changed.model_dump() | {"name": named})
     except ConfigError as error:
-        raise ConfigError(*(f"{path}: {line}" for line in str(error).splitlines())) from None
+        raise _of_file(path, error) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -172,7 +172,24 @@ def _from_program(path: Path) -> Recipe:
         sys.path.pop(0)
     if not isinstance(made, Recipe):
         raise ConfigError(f"{path}: {_FUNCTION}() returned a {type(made).__name__}; return a pgolf Recipe")
-    return made
+    try:
+        # Copies of a recipe with other values (`model_copy`) are not checked when they are made.
+        return validated(Recipe, _plain_data(made))
+    except ConfigError as error:
+        raise _of_file(path, error) from None
+
+
+def _plain_data(made: Recipe) -> dict[str, Any]:
+    try:
+        return made.model_dump(warnings=False)
+    except Exception as error:  # whatever stands in the place of its values
+        raise ConfigError(f"{_FUNCTION}() returned a Recipe with unreadable values ({error})") from error
+
+
+def _of_file(path: Path, error: ConfigError) -> ConfigError:
+    """The error with the file's name, once: a name may be long, and the lines many."""
+    first, *others = str(error).splitlines()
+    return ConfigError(f"{path}: {first}", *(f"  {line}" for line in others))
 
 
 def _line_in(path: Path, error: BaseException) -> int:
