@@ -995,8 +995,8 @@ def _prepare_program(folder: Path) -> None:
 
 
 def _program_samples(_folder: Path) -> list[bytes]:
-    said = {"name": "mine", "seeds": [1, 2], "tags": ["a"], "train": {"steps": 5}, "model": {"width": 160, "heads": 5}}
-    return [json_bytes(said), json_bytes({"name": "mine", **recipe_named("demo").model_dump(mode="json")})]
+    said = {"name": "mine", "seeds": [1, 2], "tags": ["a"], "train": {"steps": 5}, "model": {"width": 256}}
+    return [json_bytes(said), json_bytes(recipe_named("demo").model_dump(mode="json") | {"name": "mine"})]
 
 
 def _read_program(folder: Path, content: bytes) -> None:

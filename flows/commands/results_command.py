@@ -136,8 +136,10 @@ def _what_there_is(
     for condition in conditions:
         column = read(results, spec, columns=[condition.name])
         if fitting(column, spec, [condition]).num_rows == 0:
-            values = sorted({str(value) for value in column.column(0).to_pylist() if value is not None})
-            return f"{condition} fits none: there is {condition.name} {_some(values)}"
+            values = sorted({value for value in column.column(0).to_pylist() if isinstance(value, str | int | float)})
+            is_real = any(isinstance(value, float) for value in values)
+            there = f"{values[0]:g} to {values[-1]:g}" if is_real else _some([str(value) for value in values])
+            return f"{condition} fits none: there is {condition.name} {there}"
     tags = sorted({tag for run in runs for tag in run.tags})
     if missing := [tag for tag in arguments.tag if tag not in tags]:
         return f"no run has the tag {missing[0]}: there are {_some(tags)}"

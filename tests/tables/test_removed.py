@@ -3,6 +3,9 @@
 import pytest
 
 from pgolf.errors import ConfigError, ResultsError
+from pgolf.pipeline.declared import _scored
+from pgolf.pipeline.outcome import _first_score_utc
+from pgolf.recipes.catalog import recipe_named
 from pgolf.tables import removed
 from pgolf.tables.named_runs import Run, name_run, runs_in
 from pgolf.tables.parquet import append, read
@@ -42,10 +45,8 @@ def test_a_removed_run_leaves_every_table_but_the_declarations_and_comes_back_by
     gone = remove_run(results, run)
     assert named(results) == [KEYS[2], KEYS[1]], "one whose key begins alike stays"
     assert {path.parent.name for path in gone} == {"scores", "stages", "attempts", "runs", "figures"}
-    assert not [name for name in tree(results) if KEYS[0] in name and KEYS[2] not in name and not name.startswith(".")][
-        1:
-    ]
-    assert (results / "declarations" / f"{KEYS[0]}-x.parquet").exists()
+    left = [path for path in results.glob(f"*/{KEYS[0]}*") if KEYS[2] not in path.name]
+    assert left == [results / "declarations" / f"{KEYS[0]}-x.parquet"]
     assert [run.name for run in removed_runs(results)] == ["run 89ab"]
     assert take_back(results, "run 89ab").key == KEYS[0]
     assert tree(results) == before
@@ -74,8 +75,17 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next(results, monkeypat
     assert not [path for path in results.glob(f"*/{run.key}*") if KEYS[2] not in path.name and "decl" not in str(path)]
 
 
-def test_removed_scores_are_still_found_by_those_who_ask_for_all(results):
-    remove_run(results, runs_in(results)[0])
-    (folder,) = removed_results(results)
-    assert read(folder, SCORES).num_rows == 1
-    assert read(results, SCORES).num_rows == 2
+def test_scores_once_seen_stay_seen_by_what_judges_declarations(results):
+    recipe = recipe_named("demo")
+    text = {"val_sha256": None, "text_sha256": None}
+    for run in runs_in(results):
+        rows = {"val_sha256": score_row()["val_sha256"], "text_sha256": score_row()["text_sha256"]}
+        before = _scored(recipe, results), _first_score_utc(recipe, text | rows, ["2030-01-01T00:00:00+00:00"], results)
+        remove_run(results, run)
+        assert (
+            _scored(recipe, results),
+            _first_score_utc(recipe, text | rows, ["2030-01-01T00:00:00+00:00"], results),
+        ) == before
+        assert before[0]
+        assert before[1].year < 2030
+    assert read(results, SCORES).num_rows == 0
