@@ -853,7 +853,7 @@ mixer = ["fixed", "backoff"]
 alpha = "0:0.6:0.05"
 order = "2..5"
 [[bayes]]
-share_rate = 1e-4
+share = 1e-4
 [[bayes.member]]
 k = [1, 4, 16]
 [[hedge]]

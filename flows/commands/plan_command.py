@@ -25,7 +25,7 @@ REFUSED = "✗"
 
 EXAMPLES = """examples:
   pgolf plan demo                                  what would run, and why
-  pgolf plan demo --set compress.zstd_levels=19 --json
+  pgolf plan demo --set compress.zstd_levels=16 --json
   pgolf plan demo --price-per-hour 23.92
 """
 
