@@ -10,6 +10,7 @@ A program, `my.py`, has a function `recipe()` that returns one. Its code is in n
 """
 
 import difflib
+import os
 import re
 import sys
 import tomllib
@@ -31,6 +32,8 @@ ENDINGS = (".toml", ".py")
 NONE = "none"
 _MOST_FILE_BYTES = 1 << 20
 _MOST_BASES = 20
+# Characters of the lines of one error; the first is shown in any case.
+_MOST_SAID = 450
 _FUNCTION = "recipe"
 
 
@@ -43,7 +46,7 @@ def find_recipe(text: str) -> Recipe:
     """The recipe of a name, or of a file. Raises ConfigError with the nearest names, and for a file that is none."""
     if is_file_name(text):
         return recipe_from_file(Path(text))
-    beside = [f"{text}{ending}" for ending in ENDINGS if Path(f"{text}{ending}").is_file()]
+    beside = [name for ending in ENDINGS if os.path.isfile(name := f"{text}{ending}")]  # of no name an error
     if text not in RECIPES and beside:
         raise ConfigError(f"no recipe {text}; did you mean the file {beside[0]}?")
     return recipe_named(text)
@@ -64,7 +67,11 @@ def recipe_from_file(path: Path) -> Recipe:
 
 
 def _from_file(path: Path, before: Sequence[Path]) -> Recipe:
-    here = path.resolve()
+    try:
+        here = path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, links in a circle
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: the recipe cannot be looked up ({why}); name another file") from None
     if here in before:
         cycle = " → ".join(step.name for step in (*before[before.index(here) :], here))
         raise ConfigError(f"{path}: its bases go round in a circle ({cycle}); base one of them on a recipe of pgolf")
@@ -188,8 +195,12 @@ def _plain_data(made: Recipe) -> dict[str, Any]:
 
 def _of_file(path: Path, error: ConfigError) -> ConfigError:
     """The error with the file's name, once: a name may be long, and the lines many."""
-    first, *others = str(error).splitlines()
-    return ConfigError(f"{path}: {first}", *(f"  {line}" for line in others))
+    lines = str(error).splitlines()
+    shown = [f"{path}: {lines[0]}"]
+    while len(shown) < len(lines) and sum(map(len, shown)) + len(lines[len(shown)]) < _MOST_SAID:
+        shown.append(f"  {lines[len(shown)]}")
+    left = len(lines) - len(shown)
+    return ConfigError(*shown, *([f"  and {left} more lines"] if left else []))
 
 
 def _line_in(path: Path, error: BaseException) -> int:
