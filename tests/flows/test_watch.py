@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from flows.commands.cli import main
-from flows.commands.watch_command import Snapshot, lines, screen, span
+from flows.commands.watch_command import Snapshot, Watcher, lines, screen, span
 from pgolf.machine.process import Process
 from pgolf.pipeline.status import Status, Training
 from pgolf.run import RunOptions
@@ -85,6 +85,16 @@ def test_who_is_waited_for_who_has_fallen_silent_and_who_is_gone():
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
 def test_a_time_reads_as_a_person_says_it(seconds, text):
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_a_narrow_screen_shortens_facts_and_never_names_or_times(tmp_path, width):
+    build_once(Store(tmp_path), TOY, toy_key(), node="calibrate[1337]", inputs={}, parents={}, run=RunOptions())
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(screen(Watcher(tmp_path).look(), tmp_path))
+    (line,) = [line for line in console.export_text().splitlines() if "calibrate[1337]" in line]
+    assert len(line.rstrip()) <= width
+    assert line.rstrip().endswith("s ago")
 
 
 def test_once_shows_what_finished_last_in_text_and_json(tmp_path, capsys, monkeypatch):
