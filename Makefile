@@ -51,5 +51,7 @@ lock:
 		$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
 	touch $(READY)
 
+# What was paid for stays: artifacts and results. README.md, "Uninstall", names all places.
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	find pgolf flows tasks bench tests -name __pycache__ -type d -prune -exec rm -rf {} +

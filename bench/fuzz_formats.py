@@ -59,9 +59,11 @@ from pgolf.pipeline.place import Place
 from pgolf.pipeline.status import RUNNING, Status
 from pgolf.quant.rounding import Quantized
 from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.changed import default_name
 from pgolf.recipes.grid_text import MOST_POINTS, refuse_large_grid, with_grid
 from pgolf.recipes.overrides import apply_overrides, validated
 from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe_file import find_recipe
 from pgolf.store.output_record import RECORD_FILE, Record, read_record
 from pgolf.tables.columns import moments_of
 from pgolf.tables.parquet import append, read
@@ -851,7 +853,7 @@ mixer = ["fixed", "backoff"]
 alpha = "0:0.6:0.05"
 order = "2..5"
 [[bayes]]
-share_rate = 1e-4
+share = 1e-4
 [[bayes.member]]
 k = [1, 4, 16]
 [[hedge]]
@@ -930,6 +932,85 @@ def _read_recipe(_folder: Path, content: bytes) -> None:
     digest({name: getattr(recipe, name) for name in Recipe.model_fields})
 
 
+_RECIPE_FILE = b"""# a comment
+base = "demo"
+name = "mine"
+seeds = [1, 2, 3]
+notes = "what to remember"
+tags = ["one", "two"]
+estimators = ["exact"]
+[train]
+steps = 300
+clock_limit_s = "none"
+muon_lr = 2e-2
+[model]
+width = 160
+heads = 5
+kv_heads = 1
+[score.ttt]
+kind = "lora"
+rank = 8
+[hint]
+orders = "2..4"
+[count]
+orders = [2, 3, 4, 5]
+[mix]
+alphas = "0:0.6:0.05"
+[[mix.bayes]]
+share_rate = 1e-4
+[headline]
+order = 4
+"""
+_BASES = (b'base = "a.toml"\n', b'base = "b.toml"\n[train]\nsteps = 3\n', b'base = "../read/a.toml"\n', b"base = 7\n")
+_PROGRAM = """
+import json
+from pathlib import Path
+from pgolf.recipes.catalog import recipe_named
+
+def recipe():
+    said = json.loads((Path(__file__).parent / "said.json").read_bytes())
+    made = recipe_named("demo")
+    if not isinstance(said, dict):
+        return said
+    # Nothing is checked: what a program hands over may be anything.
+    sections = {name: getattr(made, name).model_copy(update=part) for name, part in said.items()
+                if isinstance(part, dict) and hasattr(getattr(made, name, None), "model_copy")}
+    return made.model_copy(update=said | sections)
+"""
+
+
+def _prepare_recipe_files(folder: Path) -> None:
+    """Another file to be based on, which is based on the one that is read: a circle."""
+    (folder / "b.toml").write_text('base = "a.toml"')
+
+
+def _read_recipe_file(folder: Path, content: bytes) -> None:
+    path = folder / "a.toml"
+    path.write_bytes(content)
+    _take(find_recipe(str(path)))
+
+
+def _prepare_program(folder: Path) -> None:
+    (folder / "a.py").write_text(_PROGRAM)
+
+
+def _program_samples(_folder: Path) -> list[bytes]:
+    said = {"name": "mine", "seeds": [1, 2], "tags": ["a"], "train": {"steps": 5}, "model": {"width": 256}}
+    return [json_bytes(said), json_bytes(recipe_named("demo").model_dump(mode="json") | {"name": "mine"})]
+
+
+def _read_program(folder: Path, content: bytes) -> None:
+    (folder / "said.json").write_bytes(content)
+    _take(find_recipe(str(folder / "a.py")))
+
+
+def _take(recipe: Recipe) -> None:
+    """What every command does with a recipe before it plans."""
+    _judge(recipe)
+    default_name(recipe)
+    recipe.model_dump_json()
+
+
 def _plain(*samples: bytes) -> Callable[[Path], Sequence[bytes]]:
     return lambda _folder: samples
 
@@ -977,6 +1058,16 @@ FORMATS: Mapping[str, Format] = {
         Format(name="declaration", samples=_declaration_samples, mutate=_declaration, read=_read_declaration),
         Format(name="grid", samples=_encoded(_GRIDS), mutate=_text, read=_read_grid),
         Format(name="grid-file", samples=_plain(_GRID_FILE), mutate=_text, read=_read_grid_file),
+        Format(
+            name="recipe-file",
+            samples=_plain(*[_RECIPE_FILE] * 8, *_BASES),
+            mutate=_text,
+            read=_read_recipe_file,
+            prepare=_prepare_recipe_files,
+        ),
+        Format(
+            name="recipe-program", samples=_program_samples, mutate=_json, read=_read_program, prepare=_prepare_program
+        ),
         Format(name="set", samples=_encoded(_SETS), mutate=_text, read=_read_set),
         Format(name="place", samples=_place_samples, mutate=_json, read=_read_place),
         Format(name="recipe", samples=_recipe_samples, mutate=_json, read=_read_recipe),

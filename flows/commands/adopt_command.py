@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of
+from flows.commands.arguments import add_json, add_places, add_recipe, place_of, recipe_of, store_there
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.graph import pipeline
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stages", nargs="+", metavar="STAGE", help="stages to re-key, in order, e.g. train calibrate")
     add_places(parser)
     parser.add_argument("--why", required=True, help="recorded with your name and the time")
-    parser.add_argument("--from", dest="source", metavar="FOLDER", help="the output to adopt; default the latest")
+    parser.add_argument("--from", dest="source", metavar="FOLDER", help="the output to adopt (default: the latest)")
     add_json(parser)
 
 
@@ -35,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"no stage {name}; stages are {', '.join(STAGES)}")
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
-    store, memo = place.open_store(), place.memo()
+    store, memo = store_there(arguments, place), place.memo()
     with store.using(f"pgolf adopt {recipe.name}", tell, make=False):
         pinned = pin(recipe.fetch, store, place.sources())
         pinned.refuse_unasked()

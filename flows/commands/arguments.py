@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pgolf.errors import ConfigError
+from flows.commands.streams import tell
+from pgolf.errors import ConfigError, ResultsError, StoreError
 from pgolf.pipeline.place import Place
 from pgolf.recipes.grid_text import MOST_POINTS
 from pgolf.recipes.recipe import Recipe
+from pgolf.store.artifact import Store
 from pgolf.store.remote import checked_url, is_url
 
+# Environment variables that choose the places of all commands.
+STORE_SETTING, RESULTS_SETTING = "PGOLF_STORE", "PGOLF_RESULTS"
 # Options that name a run -> fields of a recipe.
 _NAMING = {"name": "run_name", "tags": "tags", "note": "notes"}
 
@@ -32,7 +36,8 @@ def add_set(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change one field, e.g. train.steps=200, count.orders=2..5, mix.alphas=0:0.6:0.05; may be repeated",
+        help="change one field, e.g. train.steps=200, count.orders=2..5, mix.alphas=0:0.6:0.05; may be repeated "
+        "(`pgolf show RECIPE` lists them all)",
     )
 
 
@@ -42,7 +47,14 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         "recipe", metavar="RECIPE", help="a name from `pgolf recipes`, or a file such as my.toml (`pgolf new`)"
     )
     add_set(parser)
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="training runs, one per seed")
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        nargs="+",
+        action=_Joined,
+        metavar="SEED",
+        help="training runs, one per seed: 1 2 3, or 1,2,3, or 1..3 (default: the recipe's)",
+    )
     parser.add_argument(
         "--allow-over-budget",
         action="store_true",
@@ -88,9 +100,9 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         type=_location,
-        default=Path("artifacts"),
+        default=default_store(),
         metavar="DIR|URL",
-        help="where the outputs are: a folder, or s3://bucket/prefix",
+        help=f"where the outputs are: a folder, or s3://bucket/prefix (default: %(default)s{_set_by(STORE_SETTING)})",
     )
     parser.add_argument(
         "--cache",
@@ -106,8 +118,50 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 def add_results(parser: argparse.ArgumentParser) -> None:
     """--results DIR."""
     parser.add_argument(
-        "--results", type=given_path, default=Path("results"), metavar="DIR", help="folder of the tables"
+        "--results",
+        type=given_path,
+        default=default_results(),
+        metavar="DIR",
+        help=f"folder of the tables (default: %(default)s{_set_by(RESULTS_SETTING)})",
     )
+
+
+def default_store() -> Path | str:
+    """The store of those who name none: PGOLF_STORE, else ./artifacts."""
+    return _location(os.environ.get(STORE_SETTING) or "artifacts")
+
+
+def default_results() -> Path:
+    """The results of those who name none: PGOLF_RESULTS, else ./results."""
+    return Path(os.environ.get(RESULTS_SETTING) or "results")
+
+
+def _set_by(variable: str) -> str:
+    """For a help text: the environment variable that chooses a default, or has chosen it."""
+    return f" by {variable}" if os.environ.get(variable) else f"; {variable} sets another"
+
+
+class _Joined(argparse.Action):
+    """Keeps the lists that several words give as one."""
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, lists: Any, _option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, [item for each in lists for item in each])
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds of one word: 7, or 1,2,3, or 1..3."""
+    from pgolf.recipes.overrides import parse_value
+
+    try:
+        value = parse_value(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    seeds = value if isinstance(value, list) else [value]
+    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds) or not seeds:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number; write 1 2 3, or 1,2,3")
+    return seeds
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +179,12 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         help="shards that are on disk already, with their tokenizer, instead of fetching or tokenizing: one data set, "
         "by its manifest.json or in one folder",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the network runs (default: %(default)s)",
+    )
     parser.add_argument(
         "--processes",
         type=int,
@@ -199,6 +258,28 @@ def store_fields(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def store_there(arguments: argparse.Namespace, place: Place) -> Store:
+    """The store of a command that needs one to be there. Raises StoreError where there is none."""
+    store = place.open_store()
+    if place.remote is None and not store.root.is_dir():
+        raise StoreError(
+            f"there is no store at {arguments.store}; `pgolf run RECIPE` makes one, and --store or {STORE_SETTING} "
+            "name another"
+        )
+    return store
+
+
+def results_there(arguments: argparse.Namespace) -> Path:
+    """The folder of tables of a command that needs one to be there. Raises ResultsError where there is none."""
+    results: Path = arguments.results
+    if not results.is_dir():
+        raise ResultsError(
+            f"there are no results at {results}; `pgolf run RECIPE` writes some, and --results or {RESULTS_SETTING} "
+            "name others"
+        )
+    return results
+
+
 def size_bytes_of(text: str) -> int:
     """Bytes of a size such as 20GB or 500 MB, in powers of 1000. Raises ConfigError."""
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)B?\s*", text)
@@ -213,8 +294,23 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     from pgolf.recipes.recipe_file import find_recipe
 
     over_budget = ["compress.allow_over_budget=true"] if arguments.allow_over_budget else []
+    named = find_recipe(arguments.recipe)
     given = {"seeds": arguments.seeds} | {field: getattr(arguments, option, None) for option, field in _NAMING.items()}
-    return asked_recipe(find_recipe(arguments.recipe), [*arguments.overrides, *over_budget], given)
+    return asked_recipe(named, [*arguments.overrides, *over_budget], given, fit=lambda one: _fitted(one, arguments))
+
+
+def _fitted(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
+    """The recipe that reads the files which the arguments name; what that changes is told."""
+    files = {name: getattr(arguments, name, None) for name in ("documents", "tokenizer", "data")}
+    if not any(files.values()):
+        return recipe
+    from pgolf.recipes.own_files import fitted_to_files
+
+    by_hand = {override.partition("=")[0].strip() for override in arguments.overrides}
+    recipe, said = fitted_to_files(recipe, by_hand, **files)
+    for text in said:
+        tell(text)
+    return recipe
 
 
 def place_of(arguments: argparse.Namespace, recipe: Recipe) -> Place:
@@ -266,6 +362,16 @@ def steps_by_seed(texts: Sequence[str], recipe: Recipe) -> dict[int, int]:
     return {seed: int(value) for seed, value in given.items()}
 
 
+def add_wide(parser: argparse.ArgumentParser) -> None:
+    """--wide: tables as wide as they are."""
+    parser.add_argument("--wide", action="store_true", help="every column whole, however wide the terminal is")
+
+
+def table_width(arguments: argparse.Namespace) -> int | None:
+    """Columns that a table of this command may take; None for as many as it needs."""
+    return None if arguments.wide else terminal_width()
+
+
 def terminal_width() -> int | None:
-    """Columns that a table may take on standard output; None where no person reads it there."""
+    """Columns of the terminal that shows standard output; None where no person reads it there."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None

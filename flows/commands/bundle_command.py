@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe(parser)
     parser.add_argument(
-        "--out", type=given_path, default=Path("train_gpt.py"), metavar="FILE", help="default train_gpt.py"
+        "--out",
+        type=given_path,
+        default=Path("train_gpt.py"),
+        metavar="FILE",
+        help="what to write (default: %(default)s)",
     )
     add_json(parser)
 

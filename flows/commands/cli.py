@@ -7,13 +7,14 @@ Only the module of the command that is asked for is imported; those that run no 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import IO, NoReturn, Protocol, cast
 
 from flows.commands.streams import (
     close_outputs,
+    hand_over,
     open_missing,
     output_failed,
     shortened,
@@ -33,6 +34,7 @@ COMMANDS = {
     "sweep": "evaluate another grid on finished artifacts; refuses to train",
     "results": "print the result tables",
     "compare": "say whether one run is better than another, by how much and how sure that is",
+    "rm": "take a run out of the tables, or back into them",
     "rename": "give a run another name, tags or a note",
     "figures": "draw the pictures of finished runs again",
     "verify": "check every file of the store against its record",
@@ -48,6 +50,7 @@ COMMANDS = {
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",
     "selftest": "prove on this machine that its devices compute what they should, with numbers",
+    "completion": "write the script by which a shell completes these commands",
     "doctor": "check this node: server, versions, GPUs, store, space, data, clock",
 }
 
@@ -67,8 +70,11 @@ def command_named(name: str) -> Command:
     return cast("Command", import_module(f"flows.commands.{name}_command"))
 
 
-def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of these words: every command by name, and the arguments of the one that they ask for."""
+def parser(words: Iterable[str] = ()) -> argparse.ArgumentParser:
+    """The parser of these words: every command by name, and the arguments of the one that they ask for.
+
+    words: of a command line, or COMMANDS for the arguments of all.
+    """
     top = _Parser(
         prog="pgolf",
         description="Turns a language-model recipe into a result that can be trusted: cached stages, a byte budget, "
@@ -76,7 +82,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    asked = next((word for word in words if not word.startswith("-")), None)
+    asked = list(COMMANDS) if words is COMMANDS else [word for word in words if not word.startswith("-")][:1]
     for name, summary in COMMANDS.items():
         own = commands.add_parser(
             name,
@@ -84,7 +90,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             description=summary[0].upper() + summary[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name == asked:
+        if name in asked:
             command = command_named(name)
             own.epilog = command.EXAMPLES
             command.add_arguments(own)
@@ -97,12 +103,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_missing()
     show_plainly()
     folders: list[Path] = []
+    words = sys.argv[1:] if argv is None else argv
     try:
-        exit_code = _run(sys.argv[1:] if argv is None else argv, folders)
+        exit_code = _run(words, folders)
     except SystemExit as asked:  # argparse has said what is wrong, or printed the help
-        sys.exit(close_outputs(asked.code if isinstance(asked.code, int) else 0))
+        exit_code = asked.code if isinstance(asked.code, int) else 0
+        if isinstance(asked, _Misuse):
+            _report("Misuse", asked.said, exit_code, words)
+        sys.exit(close_outputs(exit_code))
     except PgolfError as error:
         tell(f"{type(error).__name__}: {error}")
+        _report(type(error).__name__, str(error), error.exit_code, words)
         lack = lack_of(error.__cause__, folders) if error.__cause__ is not None else None
         if lack is not None and lack not in str(error) and not isinstance(error, StoreFull | StoreUnreadable):
             tell(f"  {lack}")
@@ -120,11 +131,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             tell(f"MachineError: {lack}")
             exit_code = 2
         elif isinstance(error, OSError):
-            tell(_said(error, argv or sys.argv[1:], folders))
-            exit_code = 2
+            said, exit_code = _said(error, words, folders), 2
+            tell(said)
+            _report(type(error).__name__, said, exit_code, words)
         else:
             raise
     return close_outputs(exit_code)
+
+
+def _report(kind: str, said: str, exit_code: int, words: Sequence[str]) -> None:
+    """An error as JSON on standard output, for a program that was promised JSON there; the line on stderr stays."""
+    if "--json" not in words:
+        return
+    import json
+
+    try:
+        hand_over(json.dumps({"error": {"kind": kind, "message": said, "exit_code": exit_code}}, indent=2))
+    except OSError:  # nobody reads any more, which is said when the outputs are closed
+        return
 
 
 def _run(words: Sequence[str], folders: list[Path]) -> int:
@@ -154,11 +178,22 @@ def _said(error: OSError, words: Sequence[str], folders: Sequence[Path]) -> str:
     return f"{said}{error.strerror or error}, in `pgolf {words[0] if words else ''}`{f' with {where}' if where else ''}"
 
 
+class _Misuse(SystemExit):
+    """The end of a command whose arguments are none; `said` is why."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(2)
+        self.said = said
+
+
 class _Parser(argparse.ArgumentParser):
     """As argparse's, but an error of its output is not passed over, and what was typed is repeated in part only."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(shortened(message, PgolfError.most_characters))
+        said = shortened(message, PgolfError.most_characters)
+        self.print_usage(sys.stderr)
+        self._print_message(f"{self.prog}: error: {said}\n", sys.stderr)
+        raise _Misuse(said)
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         if message:

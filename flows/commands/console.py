@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 from rich.segment import Segment
 
 from flows.commands.streams import plain, shortened
-from flows.commands.summary import short, span, summary
+from flows.commands.summary import in_words, span, summary
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.pace import left_s
 from pgolf.run_options import Progress
@@ -23,6 +23,7 @@ from pgolf.store.artifact import Artifact
 
 LINE_EVERY_S = 10.0
 MOST_CHARACTERS = 2000
+_TOLD = ("elapsed_s",)
 
 
 class PlainConsole(RichConsole):
@@ -48,7 +49,7 @@ class Console:
         self._bars = Bars(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[facts]}"),
+            TextColumn("{task.fields[unit]} {task.completed:,.0f} of {task.total:,.0f}  {task.fields[facts]}"),
             TimeRemainingColumn(),
             console=self._rich,
             transient=True,
@@ -85,7 +86,8 @@ class Console:
 
     def progress(self, node: Node, progress: Progress) -> None:
         """Move the stage's bar, or say a line now and then."""
-        facts = "  ".join(f"{name} {short(value)}" for name, value in progress.facts.items())
+        # How long it has been at it is its line's own affair, and what is done the bar's.
+        facts = "  ".join(in_words(name, value) for name, value in progress.facts.items() if name not in _TOLD)
         if progress.note:
             self.say(f"  {node.name:<16} {progress.note}")
         if self._rich.is_terminal:
@@ -93,11 +95,9 @@ class Console:
                 if node.name not in self._tasks:
                     # What was done before, by a killed run, must not count for the speed.
                     self._tasks[node.name] = self._bars.add_task(
-                        node.name, total=progress.total, completed=progress.done, facts=""
+                        node.name, total=progress.total, completed=progress.done, unit=progress.unit, facts=""
                     )
-                self._bars.update(
-                    self._tasks[node.name], completed=progress.done, facts=f"{progress.unit} {facts}".strip()
-                )
+                self._bars.update(self._tasks[node.name], completed=progress.done, unit=progress.unit, facts=facts)
             return
         now = time.monotonic()
         with self._lock:
@@ -108,7 +108,9 @@ class Console:
         if due:
             rest_s = left_s(now - first_s, progress.done - first_done, progress.total - progress.done)
             left = f"{span(rest_s)} left  " if rest_s else ""
-            self.say(f"  {node.name:<16} {progress.unit} {progress.done:,}/{progress.total:,}  {left}{facts}".rstrip())
+            self.say(
+                f"  {node.name:<16} {progress.unit} {progress.done:,} of {progress.total:,}  {left}{facts}".rstrip()
+            )
 
     def line(self, node: Node, text: str) -> None:
         """Lines of child processes go to the log file and to Prefect, not to the terminal."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flows.commands.arguments import add_json, add_set, add_store, given_path, store_place
+from flows.commands.folding import folded
 from flows.commands.streams import hand_over, show
 from flows.settings import Setting, auth_string, prefect_home, refuse_unwritable_home, server, without_secrets
 from pgolf.errors import ConfigError, LeaseError, PgolfError
@@ -72,9 +73,10 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            show(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}")
+            set_in = " " * (width + 4)
+            show(folded(f"{MARKS[check.ok]} {check.name:<{width}}  {check.said}", indent=set_in))
             if check.remedy:
-                show(f"  {'':<{width}}  → {check.remedy}")
+                show(folded(f"{set_in}→ {check.remedy}", indent=f"{set_in}  "))
     return int(any(check.ok is False for check in checks))
 
 

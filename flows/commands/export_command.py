@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from flows.commands.arguments import add_json, add_places, add_recipe, given_path, place_of, recipe_of
+from flows.commands.arguments import add_json, add_places, add_recipe, given_path, place_of, recipe_of, store_there
 from flows.commands.streams import show
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
@@ -31,7 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     place = place_of(arguments, recipe)
     seed = recipe.seeds[0] if arguments.seed is None else arguments.seed
-    store, memo = place.open_store(), place.memo()
+    store, memo = store_there(arguments, place), place.memo()
     pinned = pin(recipe.fetch, store, place.sources())
     pinned.refuse_unasked()
     recipe = pinned.of(recipe)

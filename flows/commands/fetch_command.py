@@ -8,7 +8,7 @@ from flows.commands.streams import tell
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.pipeline.graph import Sources, data_node
 from pgolf.pipeline.revisions import pin
-from pgolf.recipes.overrides import apply_overrides
+from pgolf.recipes.overrides import override_section
 
 EXAMPLES = """examples:
   pgolf fetch --train-shards 80                    the published FineWeb shards and tokenizer
@@ -18,7 +18,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--train-shards", type=int, metavar="N", help="training shards to fetch (default 80)")
+    parser.add_argument("--train-shards", type=int, metavar="N", help="training shards to fetch (default: 80)")
     add_set(parser)
     add_store(parser)
     add_json(parser)
@@ -28,9 +28,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """Download what is not there yet."""
     given = {"train_shards": arguments.train_shards}
     overrides = [f"{name}={value}" for name, value in given.items() if value is not None] + arguments.overrides
-    config = apply_overrides(FetchConfig(), overrides)
+    config = override_section("fetch", FetchConfig(), overrides)
     pinned = pin(config, store_place(arguments).open_store())
     pinned.refuse_unasked()
     for text in pinned.notes():
         tell(text)
-    return build_output(data_node(pinned.config or config, Sources()), arguments)
+    build_output(data_node(pinned.config or config, Sources()), arguments)
+    return 0

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from flows.commands.arguments import add_json, add_results
+from flows.commands.arguments import add_json, add_results, results_there
 from flows.commands.streams import hand_over, show
 from pgolf.errors import ResultsError
 from pgolf.report.folder import draw_run
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Draw the pictures of the runs that begin so, from the tables alone. Raises ResultsError where there is none."""
-    known = sorted(set(read(arguments.results, SCORES, columns=["run_key"]).column("run_key").to_pylist()))
+    known = sorted(set(read(results_there(arguments), SCORES, columns=["run_key"]).column("run_key").to_pylist()))
     chosen: list[str] = []
     for wanted in arguments.runs:
         found = [key for key in known if key.startswith(wanted)]

@@ -9,10 +9,17 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from flows.commands.arguments import add_json, add_store, given_path, store_place, terminal_width
+from flows.commands.arguments import (
+    add_json,
+    add_store,
+    add_wide,
+    default_results,
+    given_path,
+    store_place,
+    table_width,
+)
 from flows.commands.streams import hand_over, shortened, show, tell
 from flows.commands.summary import span
 from pgolf.errors import ConfigError, StoreError, StoreFull
@@ -48,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="DIR",
         help="folder of tables that refer to the store, besides those it remembers; may be repeated "
-        "(default: results, where it is there)",
+        "(default: results or PGOLF_RESULTS, where it is there)",
     )
     parser.add_argument(
         "--forget",
@@ -82,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take back what is in the bin: all of it, one batch, or one folder",
     )
     parser.add_argument("--empty-bin", action="store_true", help="remove what is in the bin for good")
+    add_wide(parser)
     add_json(parser)
 
 
@@ -226,7 +234,7 @@ class _Collection:
                     f"{results} holds no result tables, so every output would count as unused; point --results at "
                     "them, or say --without-results"
                 )
-        default, forgotten = Path("results"), {way for path in arguments.forget for way in ways_to_say(path)}
+        default, forgotten = default_results(), {way for path in arguments.forget for way in ways_to_say(path)}
         given = [results for results in given if (results / STAGES.name).is_dir()]
         if arguments.results is None and (default / STAGES.name).is_dir() and default.resolve() not in forgotten:
             given = [default]
@@ -310,7 +318,7 @@ class _Collection:
                 )
             )
             return
-        width = terminal_width()
+        width = table_width(self._arguments)
         items = [(item, "deleted" if deleted else "would go") for item in found.goes]
         items += [(item, "stays") for item in found.stays]
         if items:

@@ -2,9 +2,16 @@
 
 import argparse
 import shlex
-from pathlib import Path
 
-from flows.commands.arguments import add_checkpoint_steps, add_json, add_set, add_store, given_path, steps_by_seed
+from flows.commands.arguments import (
+    add_checkpoint_steps,
+    add_json,
+    add_set,
+    add_store,
+    default_store,
+    given_path,
+    steps_by_seed,
+)
 from flows.commands.single_output import build_output
 from flows.commands.streams import tell
 from pgolf.pipeline.graph import Sources, import_node
@@ -40,9 +47,9 @@ def execute(arguments: argparse.Namespace) -> int:
         checkpoints={seed: arguments.file.absolute()},
         checkpoint_steps=steps_by_seed(arguments.checkpoint_steps, recipe),
     )
-    exit_code = build_output(import_node(recipe, seed, sources), arguments)
+    build_output(import_node(recipe, seed, sources), arguments)
     tell(f"go on with: pgolf {shlex.join(run_with(arguments, recipe.name, seed))}")
-    return exit_code
+    return 0
 
 
 def run_with(arguments: argparse.Namespace, recipe: str, seed: int) -> list[str]:
@@ -50,7 +57,7 @@ def run_with(arguments: argparse.Namespace, recipe: str, seed: int) -> list[str]
     again = ["run", recipe, "--seeds", str(seed), "--checkpoint", str(arguments.file)]
     again += [part for steps in arguments.checkpoint_steps for part in ("--checkpoint-steps", steps)]
     again += [part for override in arguments.overrides for part in ("--set", override)]
-    again += ["--store", str(arguments.store)] if arguments.store != Path("artifacts") else []
+    again += ["--store", str(arguments.store)] if arguments.store != default_store() else []
     for option, value in (("--cache", arguments.cache), ("--cache-limit", arguments.cache_limit)):
         again += [option, str(value)] if value is not None else []
     return again

@@ -40,6 +40,10 @@ def execute(arguments: argparse.Namespace) -> int:
     except FileExistsError:
         raise ConfigError(f"{file} is there already; choose another name, or remove it first") from None
     except OSError as error:
+        if not file.parent.is_dir():
+            raise ConfigError(
+                f"{file}: there is no folder {file.parent}; make it first (mkdir -p {file.parent})"
+            ) from None
         raise ConfigError(f"{file} cannot be written: {error.strerror}; name another folder") from None
     try:
         found = recipe_from_file(file)

@@ -3,14 +3,12 @@
 import argparse
 import json
 import math
-import shutil
-import sys
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.commands.arguments import add_json, add_max_points, add_places, add_recipe, place_of, recipe_of
+from flows.commands.folding import folded
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import left_out, pipeline
@@ -27,7 +25,7 @@ REFUSED = "✗"
 
 EXAMPLES = """examples:
   pgolf plan demo                                  what would run, and why
-  pgolf plan demo --set compress.zstd_levels=19 --json
+  pgolf plan demo --set compress.zstd_levels=16 --json
   pgolf plan demo --price-per-hour 23.92
 """
 
@@ -70,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         print_steps(steps, run, price)
         for reason in refused:
-            _print(f"{REFUSED} `pgolf run` would refuse here: {reason}")
+            show(folded(f"{REFUSED} `pgolf run` would refuse here: {reason}"))
     return 2 if refused else 0
 
 
@@ -143,17 +141,8 @@ def print_steps(steps: Sequence[Step], run: RunOptions, price_per_hour: float | 
         seconds = "" if step.action == "reuse" else "?" if step.expected_s is None else f"{step.expected_s:,.1f} s"
         text = step.artifact.path.name if step.artifact else "; ".join(step.reasons)
         note = f"  ({step.estimate.note})" if step.estimate.note else ""
-        _print(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}{note}")
-    _print("; ".join(_sentences(Totals.of(steps, run), price_per_hour)))
-
-
-def _print(line: str) -> None:
-    """One line; on a terminal that is narrower it goes on below, indented, and breaks between words."""
-    if sys.stdout.isatty():
-        columns = max(40, shutil.get_terminal_size().columns)
-        # Runs of spaces keep the columns together; only the width is at stake here.
-        line = textwrap.fill(line, columns, subsequent_indent="    ", break_on_hyphens=False, drop_whitespace=True)
-    show(line)
+        show(folded(f"{MARKS[step.action]} {step.action:<8} {step.node.name:<{width}}  {seconds:>9}  {text}{note}"))
+    show(folded("; ".join(_sentences(Totals.of(steps, run), price_per_hour))))
 
 
 def _sentences(totals: Totals, price_per_hour: float | None) -> list[str]:

@@ -11,8 +11,9 @@ from flows.commands.arguments import (
     add_naming,
     add_places,
     add_recipe,
+    add_wide,
     place_of,
-    terminal_width,
+    table_width,
 )
 from flows.commands.console import Console
 from flows.commands.streams import hand_over, show, tell
@@ -47,6 +48,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_places(parser)
     add_max_points(parser)
     parser.add_argument("--no-prefect", action="store_true", help="run the stages in this process, without Prefect")
+    add_wide(parser)
     add_json(parser)
 
 
@@ -94,7 +96,7 @@ def run_recipe(
             if arguments.json:
                 hand_over(json.dumps(outcome.data(), indent=2))
             else:
-                show(outcome.text(terminal_width()))
+                show(outcome.text(table_width(arguments)))
             _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()
 

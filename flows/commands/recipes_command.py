@@ -4,6 +4,7 @@ import argparse
 import json
 
 from flows.commands.arguments import add_json
+from flows.commands.folding import folded
 from flows.commands.streams import hand_over, show
 from pgolf.model.parameter_count import parameter_count
 from pgolf.recipes.catalog import RECIPES
@@ -27,7 +28,7 @@ def execute(arguments: argparse.Namespace) -> int:
     seeds_width = max(len(_seeds(recipe)) for recipe in listed)
     for recipe in listed:
         parameters = f"{parameter_count(recipe.model):,} parameters"
-        show(f"{recipe.name:<{width}}  {parameters:>21}  {_seeds(recipe):<{seeds_width}}  {recipe.description}")
+        show(folded(f"{recipe.name:<{width}}  {parameters:>21}  {_seeds(recipe):<{seeds_width}}  {recipe.description}"))
     return 0
 
 

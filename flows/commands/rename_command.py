@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 
-from flows.commands.arguments import add_results
+from flows.commands.arguments import add_results, results_there
 from flows.commands.streams import show
 from pgolf.errors import ConfigError
 from pgolf.recipes.recipe import MOST_NAME
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Note the name; rows and outputs stay as they are."""
-    run = run_named(arguments.run, runs_in(arguments.results))
+    run = run_named(arguments.run, runs_in(results_there(arguments)))
     for text in (arguments.name, *(arguments.tags or ())):
         if not text.isprintable() or text != text.strip() or not text or text[0] == "-" or len(text) > MOST_NAME:
             raise ConfigError(f"{text!r:.60} cannot be typed as a name: printable, no blanks around it, no - first")

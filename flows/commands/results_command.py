@@ -5,22 +5,28 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from flows.commands.arguments import add_json, add_results, terminal_width
+from flows.commands.arguments import add_json, add_results, add_wide, results_there, table_width
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.tables.filters import Condition, fitting, parse_conditions
+from pgolf.tables.fitting import NOT_LOOKED_FOR
 from pgolf.tables.labels import labelled
 from pgolf.tables.named_runs import Run, dotted_names, rows_of, run_named, runs_in, settings_that_differ
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import NEEDED, lists, same_text
-from pgolf.tables.schema import TABLES
+from pgolf.tables.schema import TABLES, TableSpec
 from pgolf.tables.sheet import Sheet, SheetColumn, sheet_of
 from pgolf.tables.text import to_csv, to_json, to_text
 from pgolf.tables.texts import by_text
+
+_MOST_LISTED = 8
+# On a narrow terminal settings leave after what nobody looks for, and before what was measured.
+_SETTINGS_SPARE = NOT_LOOKED_FOR - 1
 
 EXAMPLES = """examples:
   pgolf results                                    mean ± std per scorer: ranked, found by looking, legacy
@@ -36,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("runs", nargs="*", metavar="RUN", help="only these, by name or key (default: all)")
     add_results(parser)
-    parser.add_argument("--table", choices=tuple(TABLES), default="scores", help="which table")
+    parser.add_argument("--table", choices=tuple(TABLES), default="scores", help="which table (default: %(default)s)")
     parser.add_argument("--recipe", metavar="NAME", help="only this recipe")
     parser.add_argument("--seed", type=int, metavar="N", help="only this seed")
     parser.add_argument(
@@ -48,8 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="only runs with this tag")
     parser.add_argument("--rows", action="store_true", help="the stored rows instead of means over seeds")
-    parser.add_argument("--top", type=int, default=10, metavar="N", help="at most N scorers per list (default 10)")
+    parser.add_argument(
+        "--top", type=int, default=10, metavar="N", help="at most N scorers per list (default: %(default)s)"
+    )
     parser.add_argument("--csv", action="store_true", help="the stored rows, comma-separated, full precision")
+    add_wide(parser)
     add_json(parser)
 
 
@@ -57,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print the tables: ranking and legacy scores apart, or the stored rows."""
     if arguments.top < 1:
         raise ConfigError(f"--top {arguments.top} would show nothing; give 1 or more")
-    spec = TABLES[arguments.table]
+    spec, results = TABLES[arguments.table], results_there(arguments)
     conditions = parse_conditions(arguments.where)
     if arguments.recipe is not None:
         conditions.append(Condition("recipe", "=", (arguments.recipe,)))
@@ -67,16 +76,19 @@ def execute(arguments: argparse.Namespace) -> int:
     in_means = not arguments.csv and not arguments.rows and arguments.table == "scores"
     asked = [spec.column(condition.name).name for condition in of_columns]
     needed = list(dict.fromkeys((*NEEDED, "run_key", *asked)))
-    table = fitting(read(arguments.results, spec, columns=needed if in_means else None), spec, of_columns)
-    runs = runs_in(arguments.results)
+    table = fitting(read(results, spec, columns=needed if in_means else None), spec, of_columns)
+    runs = runs_in(results)
     chosen = _chosen(runs, arguments, [condition for condition in conditions if condition.is_of_setting])
     if len(chosen) < len(runs):
         table = rows_of(table, spec, chosen)
+    exit_code = 0
     if table.num_rows == 0:
-        that = " that match" if conditions or arguments.runs or arguments.tag else ""
-        tell(f"no rows{that} in {arguments.results / spec.name}; {_hint(arguments, runs)}")
-        if that and arguments.recipe is not None and arguments.recipe not in {run.recipe for run in runs}:
-            return 1
+        asked_for = bool(conditions or arguments.runs or arguments.tag)
+        exit_code = int(asked_for and bool(runs))
+        that = " that match" if asked_for else ""
+        tell(f"no rows{that} in {results / spec.name}; {_what_there_is(results, spec, of_columns, arguments, runs)}")
+        if not (arguments.csv or arguments.json):
+            return exit_code
     if arguments.csv:
         hand_over(to_csv(sheet_of(table, spec)))
     elif not in_means:
@@ -84,12 +96,12 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.json:
             hand_over(to_json(sheet))
         else:
-            show(to_text(sheet, terminal_width()), end="")
+            show(to_text(sheet, table_width(arguments)), end="")
     elif arguments.json:
         hand_over(json.dumps(_lists(labelled(table, runs), arguments.top), indent=2, ensure_ascii=False))
     else:
-        _print_means(labelled(table, runs), arguments.top)
-    return 0
+        _print_means(labelled(table, runs), arguments.top, table_width(arguments))
+    return exit_code
 
 
 def _chosen(runs: Sequence[Run], arguments: argparse.Namespace, conditions: Sequence[Condition]) -> list[Run]:
@@ -115,11 +127,29 @@ def _says(run: Run, condition: Condition) -> bool:
     return True
 
 
-def _hint(arguments: argparse.Namespace, runs: Sequence[Run]) -> str:
-    recipes = sorted({run.recipe for run in runs})
-    if arguments.recipe is not None and recipes and arguments.recipe not in recipes:
-        return f"there are rows of {', '.join(recipes)}"
-    return "`pgolf run RECIPE` writes some"
+def _what_there_is(
+    results: Path, spec: TableSpec, conditions: Sequence[Condition], arguments: argparse.Namespace, runs: Sequence[Run]
+) -> str:
+    """What to ask for instead: of the first filter that alone fits nothing, what there is."""
+    if not runs:
+        return "`pgolf run RECIPE` writes some"
+    for condition in conditions:
+        column = read(results, spec, columns=[condition.name])
+        if fitting(column, spec, [condition]).num_rows == 0:
+            values = sorted({value for value in column.column(0).to_pylist() if isinstance(value, str | int | float)})
+            is_real = any(isinstance(value, float) for value in values)
+            there = f"{values[0]:g} to {values[-1]:g}" if is_real else _some([str(value) for value in values])
+            return f"{condition} fits none: there is {condition.name} {there}"
+    tags = sorted({tag for run in runs for tag in run.tags})
+    if missing := [tag for tag in arguments.tag if tag not in tags]:
+        return f"no run has the tag {missing[0]}: there are {_some(tags)}"
+    return "each filter fits some, together they fit none"
+
+
+def _some(values: Sequence[str]) -> str:
+    shown = ", ".join(values[:_MOST_LISTED])
+    more = f" and {len(values) - _MOST_LISTED} more" if len(values) > _MOST_LISTED else ""
+    return f"{shown}{more}" if values else "none"
 
 
 def _with_settings(sheet: Sheet, runs: Sequence[Run]) -> Sheet:
@@ -130,7 +160,7 @@ def _with_settings(sheet: Sheet, runs: Sequence[Run]) -> Sheet:
     of_row = [_run_of(row[names.index("run_key")], runs) for row in sheet.rows]
     shown = list({run.key: run for run in of_row if run is not None}.values())
     paths = settings_that_differ(shown)
-    columns = tuple(SheetColumn(name, name) for name in ("run", *paths))
+    columns = (SheetColumn("run", "run"), *(SheetColumn(path, path, spare=_SETTINGS_SPARE) for path in paths))
     rows = tuple(
         (None if run is None else run.name, *(_shown(run, path) for path in paths), *row)
         for run, row in zip(of_row, sheet.rows)
@@ -168,8 +198,8 @@ def _rows(sheet: Sheet) -> list[Any]:
     return rows
 
 
-def _print_means(scores: pa.Table, top: int) -> None:
-    width, texts = terminal_width(), by_text(scores)
+def _print_means(scores: pa.Table, top: int, width: int | None) -> None:
+    texts = by_text(scores)
     blocks = []
     for text, of_text in texts:
         heading = Sheet(f"validation text: {text}", (), ())

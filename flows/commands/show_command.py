@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import sys
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from flows.commands.arguments import add_json, add_recipe, add_results, recipe_of
+from flows.commands.folding import folded
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
 from pgolf.pipeline.clock_limit import over_the_clock
@@ -55,7 +55,7 @@ def _of_run(arguments: argparse.Namespace) -> Recipe | None:
         raise ConfigError(f"{run.key} was filed by an earlier version, which kept no settings beside the tables")
     recipe = validated(Recipe, dict(run.config), f"the settings of {run.key}")
     said = [f"{run.name} ({run.key})", *([f"tags {' '.join(run.tags)}"] if run.tags else []), run.note]
-    print(f"# run {'; '.join(filter(None, said))}", file=sys.stderr)
+    tell(f"# run {'; '.join(filter(None, said))}")
     return apply_overrides(recipe, arguments.overrides)
 
 
@@ -64,9 +64,10 @@ def _print_fields(config: object, prefix: str) -> None:
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
-            show(f"\n# {prefix}{name}: {info.description or ''}".rstrip())
+            show("")
+            show(folded(f"# {prefix}{name}: {info.description or ''}".rstrip(), indent="#   "))
             _print_fields(value, f"{prefix}{name}.")
             continue
         # Tuples may hold configs of their own.
         shown = json.dumps(to_jsonable_python(value))
-        show(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip())
+        show(folded(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip()))

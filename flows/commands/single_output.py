@@ -9,10 +9,11 @@ from flows.commands.streams import hand_over, show
 from flows.commands.summary import summary
 from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import Node, left_out
+from pgolf.store.artifact import Artifact
 
 
-def build_output(node: Node, arguments: argparse.Namespace) -> int:
-    """Build the node, which reads no other, unless the store has its output; say where that is. Returns 0."""
+def build_output(node: Node, arguments: argparse.Namespace) -> Artifact:
+    """Build the node, which reads no other, unless the store has its output; say where that is."""
     place = store_place(arguments)
     store, memo = place.open_store(), place.memo()
     with Console(reasons={}) as console, store.using(f"pgolf {arguments.command}", console.say):
@@ -26,4 +27,4 @@ def build_output(node: Node, arguments: argparse.Namespace) -> int:
         hand_over(json.dumps({"folder": str(artifact.path), "built": built, "facts": facts}, indent=2))
     else:
         show(f"{artifact.path}  {summary(artifact)}")
-    return 0
+    return artifact

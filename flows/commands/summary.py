@@ -30,6 +30,27 @@ def short(value: Fact) -> str:
     return value
 
 
+def in_words(name: str, value: Fact) -> str:
+    """A live fact as a person says it, with its unit: `loss 3.2598 nats`, `1,139 tokens/s`, `GPU memory 31.2 GiB`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and name.endswith("_nats"):
+        return f"{_spoken(name, '_nats')} {value:.4f} nats"
+    if is_number and name.endswith("_per_s"):
+        return f"{short(value)} {_spoken(name, '_per_s')}/s"
+    if is_number and name.endswith("_bytes"):
+        assert isinstance(value, int | float)
+        size = f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.1f} MiB"
+        return f"{_spoken(name, '_bytes')} {size}"
+    if is_number and name.endswith("_s"):
+        assert isinstance(value, int | float)
+        return f"{_spoken(name, '_s')} {span(value)}"
+    return f"{_spoken(name, '')} {short(value)}"
+
+
+def _spoken(name: str, unit: str) -> str:
+    return name.removesuffix(unit).replace("_", " ").replace("gpu", "GPU")
+
+
 def span(seconds: float) -> str:
     """A time as a person says it: 42 s, 3 min 05 s, 2 h 10 min."""
     if not math.isfinite(seconds):

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from flows.commands.arguments import add_json, add_store, store_place
+from flows.commands.arguments import add_json, add_store, store_place, store_there
 from flows.commands.streams import hand_over, show
 from pgolf.pipeline.upkeep import verify
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check every file against its record; exit code 1 when something is damaged."""
-    checked = list(verify(store_place(arguments).open_store()))
+    checked = list(verify(store_there(arguments, store_place(arguments))))
     damaged = [item for item in checked if item.why is not None]
     if arguments.json:
         rows = [{"folder": item.folder, "size_bytes": item.size_bytes, "damage": item.why} for item in checked]

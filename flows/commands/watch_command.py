@@ -8,14 +8,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.commands.arguments import add_json, add_store, store_place
+from flows.commands.arguments import add_json, add_store, store_place, store_there
 from flows.commands.console import PlainConsole
 from flows.commands.streams import hand_over, show
 from flows.commands.summary import short, span, summary
@@ -90,7 +91,9 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_store(parser)
-    parser.add_argument("--every", type=float, metavar="SECONDS", help="default 1 on a terminal, 10 elsewhere")
+    parser.add_argument(
+        "--every", type=float, metavar="SECONDS", help="how often to look (default: 1 on a terminal, 10 elsewhere)"
+    )
     parser.add_argument("--once", action="store_true", help="one snapshot, then end")
     add_json(parser)
 
@@ -101,7 +104,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if every_s is not None and not (math.isfinite(every_s) and every_s > 0):
         raise ConfigError(f"--every is {every_s}; give seconds above 0, such as 5")
     # Of an object store its cache is what this machine works in; others have theirs.
-    watcher = Watcher(store_place(arguments).store)
+    place = store_place(arguments)
+    store_there(arguments, place)
+    watcher = Watcher(place.store)
     console = PlainConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
     try:
         if arguments.once:
@@ -199,7 +204,7 @@ def screen(snapshot: Snapshot, store: Path | str) -> RenderableType:
     if not (snapshot.building or snapshot.waiting or snapshot.gone):
         parts.append(Text("nothing is running", "dim"))
     if snapshot.finished:
-        parts += [Text("\nfinished last", "dim"), _finished(snapshot)]
+        parts += [Text("\nfinished last", "dim"), _Finished(snapshot)]
     return Group(*parts)
 
 
@@ -279,18 +284,24 @@ def _gone(status: Status, now_s: float) -> str:
     )
 
 
-def _finished(snapshot: Snapshot) -> Table:
-    rows = Table.grid(padding=(0, 2), pad_edge=False)
-    rows.add_column()
-    rows.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    rows.add_column(justify="right", no_wrap=True)
-    rows.add_column(justify="right", no_wrap=True, style="dim")
-    for at_s, artifact in snapshot.finished:
-        record = artifact.record
-        rows.add_row(
-            Text.assemble(("✓ ", "green"), record.node),
-            Text(summary(artifact)),
-            f"{record.wall_s:,.1f} s",
-            f"{span(snapshot.now_s - at_s)} ago",
-        )
-    return rows
+class _Finished:
+    """What finished last, a line each. Where it is narrow the facts are shortened, never the names and times."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._told = [
+            (f"✓ {record.node}", summary(artifact), f"{record.wall_s:,.1f} s", f"{span(snapshot.now_s - at_s)} ago")
+            for at_s, artifact in snapshot.finished
+            for record in [artifact.record]
+        ]
+
+    def __rich_console__(self, _console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        widths = [max(map(len, column)) for column in zip(*self._told)]
+        # Only an expanding table gives one column what the others leave.
+        rows = Table.grid(padding=(0, 2), pad_edge=False, expand=sum(widths) + 6 > options.max_width)
+        rows.add_column(no_wrap=True)
+        rows.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        rows.add_column(justify="right", no_wrap=True)
+        rows.add_column(justify="right", no_wrap=True, style="dim")
+        for node, facts, seconds, since in self._told:
+            rows.add_row(Text.assemble((node[:2], "green"), node[2:]), Text(facts), seconds, since)
+        yield rows

@@ -145,7 +145,7 @@ def make(
     if config.train_shards > stats["files_train"]:
         raise FetchError(
             f"{where}: {config.train_shards} train shards requested, {stats['files_train']} are published; "
-            f"set train_shards to at most {stats['files_train']}"
+            f"--set fetch.train_shards={stats['files_train']} is the most"
         )
 
     wanted: dict[ShardKind, int] = {

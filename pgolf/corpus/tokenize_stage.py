@@ -82,8 +82,8 @@ def make(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, run: Run
         processor = load_tokenizer(inputs["tokenizer"])
         if len(processor) != config.vocab_size:
             raise TokenizerError(
-                f"{inputs['tokenizer']}: {len(processor)} pieces, the config says vocab_size={config.vocab_size}; "
-                f"set vocab_size={len(processor)} or give another tokenizer"
+                f"{inputs['tokenizer']}: {len(processor)} pieces, tokenize.vocab_size is {config.vocab_size}; "
+                f"add --set tokenize.vocab_size={len(processor)}, or give another tokenizer"
             )
         model_path.write_bytes(inputs["tokenizer"].read_bytes())
     else:

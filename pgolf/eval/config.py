@@ -65,7 +65,8 @@ class ScoreConfig(StageConfig):
         ):
             raise ValueError(
                 f"ttt.chunk_tokens {self.ttt.chunk_tokens} and batch_means.chunk_tokens "
-                f"{self.batch_means.chunk_tokens} differ; batches lie within learned chunks: set both to one value"
+                f"{self.batch_means.chunk_tokens} differ; batches lie within learned chunks: set "
+                "score.ttt.chunk_tokens and score.batch_means.chunk_tokens to one value"
             )
         return self
 
@@ -76,12 +77,12 @@ class ScoreConfig(StageConfig):
         if self.tail == "repeat" or self.batch_means:
             raise ValueError(
                 "ttt.kind lora scores document by document, without sliding windows whose tail could repeat or whose "
-                "batches have means; set tail=once and batch_means=null"
+                "batches have means; add --set score.tail=once --set score.batch_means=null"
             )
         if self.ttt.chunk_targets > self.window:
             raise ValueError(
                 f"ttt.chunk_targets {self.ttt.chunk_targets} exceeds window {self.window}, the most that the network "
-                f"sees at once; set it to at most {self.window}"
+                f"sees at once; --set score.ttt.chunk_targets={self.window} is the most"
             )
         return self
 
@@ -90,6 +91,6 @@ class ScoreConfig(StageConfig):
         if self.stride > self.window:
             raise ValueError(
                 f"stride {self.stride} exceeds window {self.window}, so targets between windows would never be scored; "
-                f"set stride to at most {self.window}"
+                f"--set score.stride={self.window} is the most"
             )
         return self

@@ -48,8 +48,8 @@ def read_hints(path: Path, *, records: int, vocab_size: int, stream: str) -> Hin
     columns = file.columns()
     if len(columns[0]) != records:
         raise DataError(
-            f"{path} has hints for {len(columns[0]):,} records, this evaluation has {records:,}; set the same window, "
-            "stride and tail for score and hint"
+            f"{path} has hints for {len(columns[0]):,} records, this evaluation has {records:,}; give hint.window, "
+            "hint.stride and hint.tail the values of score.window, score.stride and score.tail"
         )
     tokens = np.stack(columns, axis=1)
     if tokens.size and not -1 <= tokens.min() <= tokens.max() < vocab_size:

@@ -74,7 +74,7 @@ def device_for(config: ScoreConfig, run: RunOptions) -> Literal["cpu", "cuda"]:
         other = "bfloat16" if run.device == "cuda" else "float32"
         raise ConfigError(
             f"precision {config.precision} is computed on {needed}, but device {run.device} was requested; "
-            f"set score.precision={other}, or use device auto"
+            f"add --set score.precision={other}, or use --device auto"
         )
     if needed == "cuda" and not (seen := usable_gpus()).gpus:
         raise ConfigError(

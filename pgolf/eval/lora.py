@@ -58,7 +58,7 @@ class DocumentPass:
             if not np.isfinite(columns).all():
                 raise NonFiniteLoss(
                     f"document {document:,} of the validation text (targets {self._borders[document] + 1:,} to "
-                    f"{self._borders[document + 1]:,}) has a loss that is NaN or infinite; lower ttt.lr (now "
+                    f"{self._borders[document + 1]:,}) has a loss that is NaN or infinite; lower score.ttt.lr (now "
                     f"{self._ttt.lr:g}), or check the checkpoint"
                 )
             yield Piece(int(self._borders[document]), columns)

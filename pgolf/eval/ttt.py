@@ -53,7 +53,7 @@ class Learner:
         if config.frozen_blocks >= blocks:
             raise ConfigError(
                 f"ttt.frozen_blocks {config.frozen_blocks} freezes all {blocks} blocks of the network; "
-                f"set it to at most {blocks - 1}"
+                f"--set score.ttt.frozen_blocks={blocks - 1} is the most"
             )
         self._model, self._tokens, self._config, self._threads = model, tokens, config, threads
         self._ranks = ranks
@@ -101,7 +101,7 @@ class Learner:
                 if not math.isfinite(norm):
                     raise NonFiniteLoss(
                         f"learning chunk {chunk:,} of the validation text gave a gradient of norm {norm}; "
-                        f"lower ttt.lr (now {self._config.lr:g})"
+                        f"lower score.ttt.lr (now {self._config.lr:g})"
                     )
                 self._optimizer.step()
         self._model.eval()

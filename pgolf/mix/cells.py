@@ -72,8 +72,8 @@ def _tables(product: Product, counted: Mapping[str, Sequence[int]]) -> list[str]
         return list(counted)
     if missing := [name for name in product.estimators if name not in counted]:
         raise ConfigError(
-            f"the grid mixes with {', '.join(missing)} counts, of which there are none; name them in the recipe's "
-            "estimators, or leave them out of the grid"
+            f"the grid mixes with {', '.join(missing)} counts, of which there are none; name them in "
+            "estimators (--set estimators=hashed,exact), or leave them out of the grid"
         )
     return list(product.estimators)
 

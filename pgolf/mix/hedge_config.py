@@ -56,7 +56,7 @@ class HedgeConfig(StageConfig):
     def _check(self) -> Self:
         if self.experts == "published" and self.trigram_least_total == 0:
             raise ConfigError(
-                "the published experts count an empty trigram row as one token: set trigram_least_total=1"
+                "the published experts count an empty trigram row as one token: give the hedge trigram_least_total=1"
             )
         return self
 
@@ -66,7 +66,7 @@ def refuse_large_tables(*, vocab_size: int, trigram_rows: int) -> None:
     size_bytes = 4 * (vocab_size + 1) * (vocab_size + trigram_rows)
     if size_bytes > LIMIT_BYTES:
         fitting = LIMIT_BYTES // (4 * (vocab_size + 1)) - vocab_size
-        advice = f"set trigram_rows to at most {fitting:,}" if fitting > 0 else "take a smaller vocabulary"
+        advice = f"give the hedge trigram_rows={fitting} at most" if fitting > 0 else "take a smaller vocabulary"
         raise ConfigError(
             f"bigrams and {trigram_rows:,} trigram rows over {vocab_size:,} tokens take {size_bytes:,} bytes, "
             f"the limit is {LIMIT_BYTES:,}; {advice}"

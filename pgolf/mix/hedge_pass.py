@@ -248,7 +248,7 @@ def _checked(means: BatchMeans | None, plan: WindowPlan, needed: BatchMeansConfi
     if means is None:
         raise ConfigError(
             "update_on=positions moves the weights by means over all positions, which the trace comes without; "
-            f"set score.batch_means={setting}, or update_on=scored"
+            f"add --set 'score.batch_means={setting}', or give the hedge update_on=scored"
         )
     read = np.concatenate([np.zeros(1, np.int64), np.cumsum(plan.end - plan.start)])
     expected = [
@@ -265,7 +265,8 @@ def _checked(means: BatchMeans | None, plan: WindowPlan, needed: BatchMeansConfi
         raise ConfigError(
             f"the trace has {len(found):,} batch means where chunks of {needed.chunk_tokens:,} tokens, {needed.ranks} "
             f"ranks and {needed.windows} windows make {len(expected):,}{where}; "
-            f"set score.batch_means={setting}, or chunk_tokens, ranks and batch_windows to what was scored"
+            f"add --set 'score.batch_means={setting}', or give the hedge the chunk_tokens, ranks and batch_windows of "
+            "what was scored"
         )
     return means
 

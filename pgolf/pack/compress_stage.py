@@ -136,17 +136,17 @@ def _advice(checkpoint: Checkpoint, quantizer: Quantizer) -> list[str]:
     advice = []
     if not quantizer.matrices:
         advice.append(
-            f"no matrix has more than CompressConfig.fp16_max_elements ({config.fp16_max_elements:,}) elements, so all "
-            "stay in float16: lower it"
+            f"no matrix has more than compress.fp16_max_elements ({config.fp16_max_elements:,}) elements, so all "
+            "stay in float16: lower compress.fp16_max_elements"
         )
     elif config.policy == "published":
         if config.downgrade_bits is None:
-            advice.append(f"set CompressConfig.downgrade_bits below {config.matrix_bits}")
+            advice.append(f"set compress.downgrade_bits below {config.matrix_bits}")
         elif config.downgrade_bits > 2:
-            advice.append(f"lower CompressConfig.downgrade_bits (now {config.downgrade_bits})")
-        advice.append("or set CompressConfig.policy to allocate, which goes down to three levels")
-    advice.append(f"train narrower or shallower (ModelConfig.width {network.width}, layers {network.layers})")
-    advice.append(f"or raise CompressConfig.budget_bytes ({config.budget_bytes:,}) if the rules allow it")
+            advice.append(f"lower compress.downgrade_bits (now {config.downgrade_bits})")
+        advice.append("or set compress.policy to allocate, which goes down to three levels")
+    advice.append(f"train narrower or shallower (model.width {network.width}, model.layers {network.layers})")
+    advice.append(f"or raise compress.budget_bytes ({config.budget_bytes:,}) if the rules allow it")
     advice.append("--allow-over-budget writes the smallest file all the same, marked as over budget")
     return advice
 
@@ -168,8 +168,8 @@ def _load_hessians(config: CompressConfig, inputs: Mapping[str, Path]) -> Mappin
         return {}
     if "hessians" not in inputs:
         raise ConfigError(
-            f"CompressConfig.method {config.method} under policy {config.policy} needs Hessians, and none were given; "
-            "add the calibrate stage, or use method rtn under policy published or sdclip"
+            f"compress.method {config.method} under policy {config.policy} needs Hessians, and none were given; "
+            "add the calibrate stage, or --set compress.method=rtn under compress.policy published or sdclip"
         )
     hessians, _facts = load_tensors(inputs["hessians"] / "hessians.safetensors")
     return hessians

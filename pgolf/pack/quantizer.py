@@ -202,8 +202,8 @@ class Quantizer:
             except SingularHessianError as error:
                 if self.config.singular_hessian == "error":
                     raise QuantizationError(
-                        f"{error}; raise CompressConfig.damping (now {self.config.damping}), calibrate on more tokens, "
-                        "or set singular_hessian to percentile"
+                        f"{error}; raise compress.damping (now {self.config.damping}), calibrate on more tokens, "
+                        "or add --set compress.singular_hessian=percentile"
                     ) from error
                 self.singular.add(name)
                 self._factors[name] = None

@@ -23,6 +23,7 @@ from pgolf.mix.product import ONE_ORDER, Cell
 from pgolf.recipes.recipe import Recipe
 from pgolf.tables.columns import moments_of
 from pgolf.tables.parquet import append, read
+from pgolf.tables.removed import removed_results
 from pgolf.tables.schema import DECLARATIONS, SCORES
 
 # Settings of counts and hints that are those of the evaluation and not of a mixture.
@@ -152,9 +153,12 @@ def _settings(cell: Cell) -> dict[str, Any]:
 
 
 def _scored(recipe: Recipe, results: Path) -> list[datetime]:
-    """When the scores in the tables were begun, whatever the text."""
-    table = read(results, SCORES, {"recipe": recipe.name}, columns=["started_utc"])
-    return [when for when in moments_of(table.column("started_utc")) if when is not None]
+    """When the scores in the tables were begun, or in those of removed runs, whatever the text."""
+    tables = [
+        read(one, SCORES, {"recipe": recipe.name}, columns=["started_utc"])
+        for one in (results, *removed_results(results))
+    ]
+    return [when for table in tables for when in moments_of(table.column("started_utc")) if when is not None]
 
 
 def _declarations(recipe: Recipe, results: Path) -> list[tuple[datetime, str]]:

@@ -21,6 +21,7 @@ from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.asked import asked_recipe
 from pgolf.recipes.overrides import validated
+from pgolf.recipes.own_files import fitted_to_files
 from pgolf.recipes.recipe import Recipe
 from pgolf.recipes.recipe_file import find_recipe
 from pgolf.run_options import Progress
@@ -129,9 +130,17 @@ def run(
     named = recipe if isinstance(recipe, Recipe) else find_recipe(str(recipe))
     overrides = [f"{path}={_typed(value)}" for path, value in (set or {}).items()]
     given = {"seeds": seeds, "run_name": name, "tags": tags, "notes": note}
-    asked = asked_recipe(named, overrides, given)
-    paths = {"results": results, "documents": documents, "tokenizer": tokenizer, "data": data}
-    absolute: dict[str, Any] = {key: Path(path).absolute() for key, path in paths.items() if path is not None}
+    files = {"documents": documents, "tokenizer": tokenizer, "data": data}
+    paths = {key: None if path is None else Path(path).absolute() for key, path in files.items()}
+
+    def fit(one: Recipe) -> Recipe:
+        fitted, said = fitted_to_files(one, {override.partition("=")[0] for override in overrides}, **paths)
+        for text in said:
+            say(text)
+        return fitted
+
+    asked = asked_recipe(named, overrides, given, fit=fit)
+    absolute: dict[str, Any] = paths | {"results": Path(results).absolute()}
     location = store if "://" in str(store) else Path(store).absolute()
     place: Place = validated(Place, {**absolute, "store": location, "device": device})
     kept, memo = place.open_store(), place.memo()

@@ -31,6 +31,7 @@ from pgolf.tables.gates import RULESET
 from pgolf.tables.named_runs import Run, name_run
 from pgolf.tables.parquet import append, append_table, read, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
+from pgolf.tables.removed import removed_results
 from pgolf.tables.schema import ATTEMPTS, SCORER, SCORES, STAGES
 from pgolf.tables.scorer_row import scorer_row
 from pgolf.tables.sheet import Sheet
@@ -348,7 +349,8 @@ def _first_score_utc(recipe: Recipe, text: Row, own: Sequence[str], results: Pat
     be of this one.
     """
     names = ["val_sha256", "text_sha256", "started_utc"]
-    table = read(results, SCORES, {"recipe": recipe.name}, columns=names)
+    tables = [read(one, SCORES, {"recipe": recipe.name}, columns=names) for one in (results, *removed_results(results))]
+    table = pa.concat_tables(tables)
     rows = zip(*(table.column(name).to_pylist() for name in names[:2]), moments_of(table.column("started_utc")))
     earlier = {
         moment

@@ -84,10 +84,10 @@ def _machine(todo: Sequence[Step], run: RunOptions) -> Iterator[str]:
         if stage.uses_gpu and run.device != "cpu":
             here = visible_gpus()
             if here.problem:
-                yield f"{name}: {here.problem}; or use device cpu"
+                yield f"{name}: {here.problem}; or use --device cpu"
                 return
             if run.device == "cuda" and not here.gpus:
-                yield f"{name}: device cuda asked for, but {here.counted}; use device auto or cpu"
+                yield f"{name}: device cuda asked for, but {here.counted}; use --device auto or cpu"
                 return
         if stage.name in seen:  # the same of every seed
             continue

@@ -29,11 +29,11 @@ def devices_for(run: RunOptions) -> tuple[Literal["cpu", "cuda"], tuple[str, ...
     if seen is None or (not seen.gpus and run.device == "auto"):
         return "cpu", tuple(f"cpu-{i}" for i in sorted(os.sched_getaffinity(0)))
     if not seen.gpus:
-        raise ConfigError(f"device cuda requested, but {seen.counted}; use device auto or cpu")
+        raise ConfigError(f"device cuda requested, but {seen.counted}; use --device auto or cpu")
     if run.processes > len(seen.gpus):
         raise ConfigError(
-            f"{run.processes} ranks requested, but {seen.counted}, and each rank needs its own; use at most "
-            f"{len(seen.gpus)} ranks"
+            f"{run.processes} ranks requested, but {seen.counted}, and each rank needs its own; use "
+            f"--processes {len(seen.gpus)} at most"
         )
     return "cuda", tuple(gpu.uuid.replace(_UUID, _LEASED, 1) for gpu in seen.gpus)
 
@@ -47,13 +47,13 @@ def usable_gpus() -> VisibleGpus:
     """The GPUs that this process may use, if any. Raises ConfigError if they are unfit, or torch is."""
     seen = visible_gpus()
     if seen.problem:
-        raise ConfigError(f"{seen.problem}; or use device cpu")
+        raise ConfigError(f"{seen.problem}; or use --device cpu")
     torch_sees = torch.cuda.device_count()
     if torch_sees != len(seen.gpus):
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
         raise ConfigError(
             f"{seen.counted}, but torch {torch.__version__}, {built}, sees {torch_sees}; install a torch build for "
-            "this driver's CUDA (`make setup`; `pgolf doctor` compares them), or use device cpu"
+            "this driver's CUDA (`make setup`; `pgolf doctor` compares them), or use --device cpu"
         )
     if seen.gpus:
         for there, name in (
@@ -63,7 +63,7 @@ def usable_gpus() -> VisibleGpus:
             if not there:
                 raise ConfigError(
                     f"torch {torch.__version__} is built without {name}, which every run on a GPU needs; install the "
-                    "official build (`make setup`), or use device cpu"
+                    "official build (`make setup`), or use --device cpu"
                 )
     return seen
 

@@ -1,6 +1,6 @@
 """A recipe as it was asked for: with overrides, seeds, a name, tags and a note."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pgolf.errors import ConfigError
@@ -9,9 +9,16 @@ from pgolf.recipes.overrides import apply_overrides, validated
 from pgolf.recipes.recipe import Recipe
 
 
-def asked_recipe(named: Recipe, overrides: Sequence[str], given: Mapping[str, Any]) -> Recipe:
+def asked_recipe(
+    named: Recipe,
+    overrides: Sequence[str],
+    given: Mapping[str, Any],
+    *,
+    fit: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+) -> Recipe:
     """The recipe that `named` becomes. given: seeds, run_name, tags and notes; None where nothing was said.
 
+    fit: makes the recipe read the files that were given (`pgolf.recipes.own_files`).
     A run that nobody names is called by what it changes. Raises ConfigError for an unknown field or a bad value.
     """
     for override in overrides:
@@ -19,7 +26,7 @@ def asked_recipe(named: Recipe, overrides: Sequence[str], given: Mapping[str, An
             raise ConfigError(
                 f"--set {override}: results are filed under the recipe's own name; choose --results instead"
             )
-    recipe = apply_overrides(named, overrides)
+    recipe = fit(apply_overrides(named, overrides))
     fields = {name: value for name, value in given.items() if value is not None}
     if "run_name" not in fields and (changed := differing_settings(recipe, named)) and not recipe.run_name:
         fields["run_name"] = name_of_changed(recipe, changed)

@@ -5,7 +5,7 @@
     alpha = "0:0.6:0.05"
     order = "2..9"
     [[bayes]]
-    share_rate = 1e-4
+    share = 1e-4
     [[bayes.member]]
     k = [1, 4, 16]
     [[hedge]]
@@ -40,6 +40,8 @@ _MOST_FILE_BYTES = 1 << 20
 SHORT = {"alpha": "alphas", "order": "orders"} | VALUES | {"mixer": "mixers", "estimator": "estimators"}
 # Names of a text that are no list of a product: settings of Bayes and fixed-share mixtures of the grid, and of counts.
 OTHERS = ("share", "chunk", "granularity")
+# The two that are settings of a mixture -> its fields; a file may say either.
+_BAYES = {"share": "share_rate", "chunk": "chunk_targets"}
 TABLES = ("product", "bayes", "hedge")
 
 
@@ -120,7 +122,10 @@ def _from_file(mix: MixConfig, path: Path) -> MixConfig:
         if (members := table.pop("member", None)) is not None:
             named = _tables(members, "bayes.member", where)
             table["members"] = [_product(mix, member, f"{where}: bayes.member") for member in named]
-        bayes.append(validated(BayesConfig, table, f"{where}: bayes"))
+        given = {_BAYES.get(name, name): value for name, value in table.items()}
+        if len(given) < len(table):
+            raise ConfigError(f"{where}: bayes names one value twice: {', '.join(table)}")
+        bayes.append(validated(BayesConfig, given, f"{where}: bayes"))
     hedges = [validated(HedgeConfig, table, f"{where}: hedge") for table in listed.get("hedge", [])]
     return _mix(mix, products or [Product(mixers=())], {"bayes": bayes, "hedges": hedges})
 

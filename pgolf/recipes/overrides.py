@@ -3,10 +3,10 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from pgolf.errors import ConfigError
 
@@ -76,6 +76,14 @@ def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
     return with_values(config, values)
 
 
+def override_section(name: str, section: Model, overrides: Sequence[str]) -> Model:
+    """One section with its overrides, by the names that they have in a recipe; there the section's may be left out."""
+    alone = create_model("Settings", **{name: (type(section), ...)})  # type: ignore[call-overload]
+    whole = [text if text.startswith(f"{name}.") else f"{name}.{text}" for text in overrides]
+    changed: Model = getattr(apply_overrides(alone(**{name: section}), whole), name)
+    return changed
+
+
 def with_values(config: Model, values: Iterable[tuple[str, Any]]) -> Model:
     """`config` with a value at each dotted name, checked as a whole. Raises ConfigError like `apply_overrides`."""
     data = config.model_dump()
@@ -93,8 +101,13 @@ def validated(model: type[Model], data: Any, where: str = "") -> Model:
         lines = []
         for problem in problems[:_MOST_PROBLEMS]:
             path = ".".join([where] * bool(where) + [_cut(str(part)) for part in problem["loc"]])
-            got = "" if problem["type"] == "missing" else f" (got {_shown(problem['input'])})"
-            lines.append(f"{path or model.__name__}: {problem['msg'].removeprefix('Value error, ')}{got}")
+            # A check of several fields has all of them as its input, and says in its message which it is about.
+            is_whole = problem["type"] == "missing" or (
+                problem["type"] == "value_error" and _has_fields(problem["input"])
+            )
+            got = "" if is_whole else f" (got {_shown(problem['input'])})"
+            said = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{path or model.__name__}: {said}{got}")
         if len(problems) > _MOST_PROBLEMS:
             lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
         raise ConfigError("\n".join(lines)) from None
@@ -106,6 +119,10 @@ def _causes(problems: Sequence[Any]) -> list[Any]:
     """The problems without those that follow from others: of members that do not fit pydantic also counts none."""
     wrong = {problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))}
     return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong]
+
+
+def _has_fields(value: Any) -> bool:
+    return isinstance(value, dict | BaseModel)
 
 
 def _shown(value: Any) -> str:
@@ -126,37 +143,58 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
         fields = type(level).model_fields if isinstance(level, BaseModel) else {}
         if name not in fields:
             raise ConfigError(_unknown(config, path, names[:depth], name, level))
+        now = getattr(level, name)
         if depth == len(names) - 1:
-            if isinstance(value, bool) and not isinstance(getattr(level, name), bool):
-                raise ConfigError(
-                    f"{path}={str(value).lower()}: {path} is {_shown(getattr(level, name))}, not yes or no"
-                )
-            if isinstance(getattr(level, name), tuple) and not isinstance(value, list | tuple):
+            if isinstance(value, bool) and not isinstance(now, bool):
+                raise ConfigError(f"{path}={str(value).lower()}: {path} is {_shown(now)}, not yes or no")
+            if isinstance(now, tuple) and not isinstance(value, list | tuple):
                 value = [value]
+            if name == "kind" and value != now:
+                data.clear()  # a section of another kind has other fields, and begins with their defaults
             data[name] = value
             return
-        level, below = getattr(level, name), data[name]
-        if level is None and (below is None or isinstance(below, dict)):
+        level, below = now, data[name]
+        if below is None or (isinstance(below, dict) and (level is None or below.get("kind") != _kind(level))):
             # A section that an override before this one has brought in, or that this one does.
-            level = section_in(fields[name].annotation, below, ".".join(names[: depth + 1]))
+            asked = {names[depth + 1]: value if depth + 2 == len(names) else {}}
+            level = section_in(fields[name].annotation, below, ".".join(names[: depth + 1]), asked)
             if level is not None and below is None:
-                below = data[name] = {}
+                kind = _kind(level)
+                below = data[name] = {} if kind is None else {"kind": kind}
         data = below
         if isinstance(level, BaseModel) and not isinstance(data, dict):
             raise ConfigError(f"{path}: {'.'.join(names[: depth + 1])} was set to {_shown(data)} before")
 
 
-def section_in(annotation: Any, data: dict[str, Any] | None, where: str) -> BaseModel | None:
-    """The data, or the defaults, as the one kind of section that a field may hold.
+def section_in(
+    annotation: Any, data: Mapping[str, Any] | None, where: str, asked: Mapping[str, Any] | None = None
+) -> BaseModel | None:
+    """The data, or the defaults, as the section that a field may hold.
 
-    None where there are several kinds or none, and where there are no data and not everything has a default.
+    asked: what is to be set in it. Of several kinds it is the one that `kind` names, or else the first that has these
+    fields. None where no kind does, and where there are no data and not everything has a default.
     """
-    kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    if len(kinds) != 1:
-        return None
-    if data is None and any(field.is_required() for field in kinds[0].model_fields.values()):
-        return None
-    return validated(kinds[0], data or {}, where)
+    said = {**(data or {}), **(asked or {})}
+    for section in _sections_in(annotation):
+        kind = section.model_fields.get("kind")
+        words = get_args(kind.annotation) if kind is not None else ()
+        if said.get("kind") in (*words, None) and (data is not None or said.keys() <= section.model_fields.keys()):
+            given = {**({"kind": words[0]} if words else {}), **(data or {})}
+            needed = {name for name, field in section.model_fields.items() if field.is_required()}
+            return validated(section, given, where) if data is not None or needed <= given.keys() else None
+    return None
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The classes of a union, in their order."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    parts = [] if get_origin(annotation) in (tuple, list, dict) else get_args(annotation)
+    return [found for part in parts for found in _sections_in(part)]
+
+
+def _kind(section: BaseModel) -> Any:
+    return getattr(section, "kind", None)
 
 
 def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: Any) -> str:
@@ -165,13 +203,23 @@ def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: 
         return f"{_cut(path)}: there is no {prefix} here; give it as a whole, as in --set '{prefix}={{\"{name}\": …}}'"
     if not isinstance(level, BaseModel):
         return f"{_cut(path)}: {prefix} is {_shown(level)} and has no fields"
-    known = list(type(level).model_fields)
-    close = [full for full in field_paths(config) if full.rsplit(".", 1)[-1] == name][:3]  # of another section
+    known, paths = list(type(level).model_fields), field_paths(config)
+    close = [full for full in paths if _last(full) == name][:3]  # of another section
+    if not close and before:
+        close = [f"{prefix}.{match}" for match in difflib.get_close_matches(name, known, n=3, cutoff=0.6)]
     if not close:
-        matches = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        close = [f"{prefix}.{match}".removeprefix(".") for match in matches]
+        names = dict.fromkeys(map(_last, paths))
+        # Of many names some are a little alike by chance.
+        matches = difflib.get_close_matches(name, names, n=3, cutoff=0.75) or difflib.get_close_matches(
+            name, names, n=1
+        )
+        close = [next(full for full in paths if _last(full) == match) for match in matches]
     hint = f"did you mean {' or '.join(close)}?" if close else f"known here: {', '.join(known)}"
     return f"no field {_cut(path)}; {hint}"
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def field_paths(config: BaseModel, prefix: str = "") -> list[str]:

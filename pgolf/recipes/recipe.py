@@ -221,7 +221,12 @@ class Recipe(StageConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.fetch is None) == (self.tokenize is None):
-            raise ValueError("a recipe has either fetch or tokenize; set the other one to null")
+            raise ValueError(
+                "a recipe has either fetch or tokenize, and this one has neither"
+                if self.fetch is None
+                else "a recipe has either fetch or tokenize, and this one has both: add --set fetch=null or "
+                "--set tokenize=null"
+            )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds repeat: {self.seeds}; every seed is one run")
         if len(set(self.estimators)) != len(self.estimators):
@@ -244,7 +249,7 @@ class Recipe(StageConfig):
         if isinstance(ttt, TttConfig) and ttt.frozen_blocks >= self.model.executed_layers:
             raise ValueError(
                 f"score.ttt.frozen_blocks {ttt.frozen_blocks} freezes all {self.model.executed_layers} "
-                f"blocks of the network; set it to at most {self.model.executed_layers - 1}"
+                f"blocks of the network; --set score.ttt.frozen_blocks={self.model.executed_layers - 1} is the most"
             )
         # Before any work: the mix stage would find it at the very end.
         check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
@@ -252,6 +257,7 @@ class Recipe(StageConfig):
             if hedge.batch_means not in (None, self.score.batch_means):
                 raise ValueError(
                     f"hedge {number} moves its weights by means over batches of {hedge.batch_means}, score keeps "
-                    f"{self.score.batch_means}; set score.batch_means={hedge.batch_means.model_dump_json()}"
+                    f"{self.score.batch_means}; add "
+                    f"--set 'score.batch_means={hedge.batch_means.model_dump_json()}'"
                 )
         return self

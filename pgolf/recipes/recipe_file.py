@@ -10,6 +10,7 @@ A program, `my.py`, has a function `recipe()` that returns one. Its code is in n
 """
 
 import difflib
+import os
 import re
 import sys
 import tomllib
@@ -31,6 +32,8 @@ ENDINGS = (".toml", ".py")
 NONE = "none"
 _MOST_FILE_BYTES = 1 << 20
 _MOST_BASES = 20
+# Characters of the lines of one error; the first is shown in any case.
+_MOST_SAID = 450
 _FUNCTION = "recipe"
 
 
@@ -43,7 +46,7 @@ def find_recipe(text: str) -> Recipe:
     """The recipe of a name, or of a file. Raises ConfigError with the nearest names, and for a file that is none."""
     if is_file_name(text):
         return recipe_from_file(Path(text))
-    beside = [f"{text}{ending}" for ending in ENDINGS if Path(f"{text}{ending}").is_file()]
+    beside = [name for ending in ENDINGS if os.path.isfile(name := f"{text}{ending}")]  # of no name an error
     if text not in RECIPES and beside:
         raise ConfigError(f"no recipe {text}; did you mean the file {beside[0]}?")
     return recipe_named(text)
@@ -64,7 +67,11 @@ def recipe_from_file(path: Path) -> Recipe:
 
 
 def _from_file(path: Path, before: Sequence[Path]) -> Recipe:
-    here = path.resolve()
+    try:
+        here = path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, links in a circle
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: the recipe cannot be looked up ({why}); name another file") from None
     if here in before:
         cycle = " → ".join(step.name for step in (*before[before.index(here) :], here))
         raise ConfigError(f"{path}: its bases go round in a circle ({cycle}); base one of them on a recipe of pgolf")
@@ -89,7 +96,7 @@ def _from_toml(path: Path, before: Sequence[Path]) -> Recipe:
         changed = with_values(recipe, _settings(recipe, said, ""))
         return validated(Recipe, changed.model_dump() | {"name": named})
     except ConfigError as error:
-        raise ConfigError(*(f"{path}: {line}" for line in str(error).splitlines())) from None
+        raise _of_file(path, error) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -103,12 +110,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _settings(level: BaseModel, said: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     """Dotted names and values; a table that is a section of `level` changes the fields that it names."""
-    for name, value in said.items():
+    # Its kind says which fields a section has.
+    for name, value in sorted(said.items(), key=lambda item: item[0] != "kind"):
         field = type(level).model_fields.get(name)
         now = getattr(level, name, None)
-        if field is not None and now is None:
-            now = section_in(field.annotation, None, name)
-        if isinstance(now, BaseModel) and isinstance(value, dict) and value.get("kind") in (None, _kind(now)):
+        if (
+            field is not None
+            and isinstance(value, dict)
+            and (now is None or value.get("kind") not in (None, _kind(now)))
+        ):
+            now = section_in(field.annotation, None, name, value)
+        if isinstance(now, BaseModel) and isinstance(value, dict):
             yield from _settings(now, value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value if field is None else _meant(value, field.annotation)
@@ -167,7 +179,28 @@ def _from_program(path: Path) -> Recipe:
         sys.path.pop(0)
     if not isinstance(made, Recipe):
         raise ConfigError(f"{path}: {_FUNCTION}() returned a {type(made).__name__}; return a pgolf Recipe")
-    return made
+    try:
+        # Copies of a recipe with other values (`model_copy`) are not checked when they are made.
+        return validated(Recipe, _plain_data(made))
+    except ConfigError as error:
+        raise _of_file(path, error) from None
+
+
+def _plain_data(made: Recipe) -> dict[str, Any]:
+    try:
+        return made.model_dump(warnings=False)
+    except Exception as error:  # whatever stands in the place of its values
+        raise ConfigError(f"{_FUNCTION}() returned a Recipe with unreadable values ({error})") from error
+
+
+def _of_file(path: Path, error: ConfigError) -> ConfigError:
+    """The error with the file's name, once: a name may be long, and the lines many."""
+    lines = str(error).splitlines()
+    shown = [f"{path}: {lines[0]}"]
+    while len(shown) < len(lines) and sum(map(len, shown)) + len(lines[len(shown)]) < _MOST_SAID:
+        shown.append(f"  {lines[len(shown)]}")
+    left = len(lines) - len(shown)
+    return ConfigError(*shown, *([f"  and {left} more lines"] if left else []))
 
 
 def _line_in(path: Path, error: BaseException) -> int:

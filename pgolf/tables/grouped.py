@@ -5,6 +5,7 @@ be looked at one by one.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,14 +103,17 @@ def filing(scores: pa.Table) -> Whole:
     return found
 
 
+def combinations(table: pa.Table, names: Sequence[str]) -> tuple[list[tuple[Any, ...]], Whole]:
+    """The combinations of values that occur in these columns, in no order, and the number of each row's."""
+    columns = [table.column(name) for name in names]
+    numbers = numbered([codes(column) for column in columns], table.num_rows)
+    first = places(np.unique(numbers, return_index=True)[1])
+    return list(zip(*(column.take(first).to_pylist() for column in columns))), numbers
+
+
 def configurations(scores: pa.Table) -> dict[str, int]:
     """Recipe -> how many recipe keys stand behind the name."""
-    columns = [scores.column(name) for name in ("recipe", "recipe_key")]
-    first = np.unique(numbered([codes(column) for column in columns], scores.num_rows), return_index=True)[1]
-    found: dict[str, int] = {}
-    for recipe in columns[0].take(places(first)).to_pylist():
-        found[recipe] = found.get(recipe, 0) + 1
-    return found
+    return dict(Counter(recipe for recipe, _ in combinations(scores, ("recipe", "recipe_key"))[0]))
 
 
 def places(rows: Whole) -> pa.Array:

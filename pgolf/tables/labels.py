@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from pgolf.tables.columns import to_column
+from pgolf.tables.grouped import combinations, places
 from pgolf.tables.named_runs import Run
 from pgolf.tables.schema import TEXT
 
@@ -15,8 +16,7 @@ def labelled(scores: pa.Table, runs: Iterable[Run]) -> pa.Table:
 
     A configuration whose runs have several names, or one that another's has too, keeps its recipe's.
     """
-    recipes, keys = (scores.column(name).to_pylist() for name in ("recipe", "recipe_key"))
-    configurations = dict.fromkeys(zip(recipes, keys))
+    configurations, numbers = combinations(scores, ("recipe", "recipe_key"))
     several = Counter(recipe for recipe, _ in configurations)
     names: dict[tuple[str, str | None], set[str]] = {}
     for run in runs:
@@ -27,5 +27,5 @@ def labelled(scores: pa.Table, runs: Iterable[Run]) -> pa.Table:
     label = {one: called[one] for one in called if several[one[0]] > 1 and taken[called[one]] == 1}
     if not label:
         return scores
-    shown = [label.get(one, one[0]) for one in zip(recipes, keys)]
-    return scores.set_column(scores.column_names.index("recipe"), scores.schema.field("recipe"), to_column(shown, TEXT))
+    shown = to_column([label.get(one, one[0]) for one in configurations], TEXT).take(places(numbers))
+    return scores.set_column(scores.column_names.index("recipe"), scores.schema.field("recipe"), shown)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pgolf.errors import ConfigError, ResultsError
 from pgolf.machine.hardware import host_name
 from pgolf.tables.columns import moments_of
-from pgolf.tables.grouped import mask
+from pgolf.tables.grouped import combinations, mask
 from pgolf.tables.parquet import append, read
 from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, STAGES, TableSpec
 
@@ -88,7 +88,7 @@ def runs_in(results: Path) -> list[Run]:
     for row in sorted(rows, key=lambda row: (row["named_utc"], row["run_key"])):
         named[row["run"]] = _run(row, results)
     scores = read(results, SCORES, columns=["run_key", "recipe", "recipe_key"])
-    keys = dict.fromkeys(zip(*(scores.column(name).to_pylist() for name in ("run_key", "recipe", "recipe_key"))))
+    keys, _ = combinations(scores, ("run_key", "recipe", "recipe_key"))
     found = {
         key: named.get(key) or Run(key=key, recipe=recipe, recipe_key=recipe_key, name=key)
         for key, recipe, recipe_key in keys

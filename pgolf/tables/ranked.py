@@ -9,6 +9,7 @@ raises ResultsError for more; `same_text` alone compares tokenizers, in bits per
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from pgolf.errors import ResultsError
 from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
 from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.tables.columns import moments_of
+from pgolf.tables.fitting import NOT_LOOKED_FOR
 from pgolf.tables.gates import DECLARED, GATES, RULESET, with_gates
 from pgolf.tables.grouped import Groups, configurations, filing, grouped, mask
 from pgolf.tables.schema import SCORER, SCORES
@@ -200,7 +202,7 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
         SheetColumn("seed", "seed"),
         SheetColumn("run_key", "run", shown=False),
         *_TEXT_COLUMNS,
-        *(SheetColumn(f"{heading}_bpb", f"{heading} (bpb)", ".4f") for heading in scorers),
+        *(SheetColumn(f"{_word(heading)}_bpb", f"{heading} (bpb)", ".4f") for heading in scorers),
         SheetColumn("total_bytes", "total (B)", ",d"),
         SheetColumn("fits_budget", "fits budget"),
     )
@@ -326,7 +328,7 @@ def _ranking(judged: "_Judged", top: int | None) -> Sheet:
         *columns,
         *_ABOUT,
         *_MEAN_COLUMNS,
-        SheetColumn("largest_total_bytes", "largest total (B)", ",d"),
+        SheetColumn("largest_total_bytes", "largest total (B)", ",d", spare=NOT_LOOKED_FOR),
     )
     notes = [
         *_left_out(groups, passing),
@@ -555,11 +557,11 @@ _ABOUT = (
     SheetColumn("declared_before_scoring", "declared before scoring", shown=False),
 )
 _MEAN_COLUMNS = (
-    SheetColumn("n", "n", "d"),
-    SheetColumn("mean_bpb", "mean (bpb)", ".4f"),
-    SheetColumn("std_bpb", "std (bpb)", ".4f"),
-    SheetColumn("mean_loss_nats", "mean (nats/token)", ".5f"),
-    SheetColumn("std_loss_nats", "std (nats/token)", ".5f"),
+    SheetColumn("n", "n", "d", spare=-1),
+    SheetColumn("mean_bpb", "mean (bpb)", ".4f", spare=-2),
+    SheetColumn("std_bpb", "std (bpb)", ".4f", spare=-1),
+    SheetColumn("mean_loss_nats", "mean (nats/token)", ".5f", spare=NOT_LOOKED_FOR),
+    SheetColumn("std_loss_nats", "std (nats/token)", ".5f", spare=NOT_LOOKED_FOR),
 )
 
 
@@ -665,6 +667,11 @@ def _scorer_columns(
     places = [place(name) for name in names]
     columns = tuple(SheetColumn(name, name.replace("_nats", " (nats)").replace("_", " ")) for name in names)
     return columns, lambda result: tuple(result.scorer[place] for place in places)
+
+
+def _word(heading: str) -> str:
+    """A heading as part of a column's name, which programs use as a key: honest_exact_backoff."""
+    return re.sub(r"[^A-Za-z0-9.]+", "_", heading).strip("_")
 
 
 def _single(results: Iterable[ScorerResult], heading: str, selector: Mapping[str, Any]) -> ScorerResult | None:

@@ -41,6 +41,7 @@ class TableSpec:
     """A table: its columns, those that may not be null, and those that together name a row within one run.
 
     earlier: column -> columns that are older, and whose null is an answer: a file that has the one has them too.
+    telling: the columns that a reader looks for, the dearest first; on a narrow terminal the others leave before them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class TableSpec:
     required: tuple[str, ...]
     identity: tuple[str, ...]
     earlier: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    telling: tuple[str, ...] = ()
 
     def needed_beside(self, present: Set[str]) -> list[str]:
         """The columns that a file with the columns `present` must have."""
@@ -201,6 +203,7 @@ SCORES = TableSpec(
     identity=("recipe", "recipe_key", "seed", *SCORER),
     # A training that does not stop by the clock says nothing of interruptions, and passes.
     earlier={"bytes_verified": ("interrupted",)},
+    telling=("bpb", "seed", "estimator", "mixer", "order", "alpha", "loss_nats", "recipe", "fits_budget"),
 )
 
 ATTEMPTS = TableSpec(
@@ -229,6 +232,7 @@ ATTEMPTS = TableSpec(
     ),
     required=("run_key", "recipe", "attempt", "total_bytes"),
     identity=("recipe", "seed", "compress_key", "attempt"),
+    telling=("total_bytes", "seed", "level", "fits_budget", "chosen", "codec", "rung", "recipe"),
 )
 
 STAGES = TableSpec(
@@ -262,6 +266,7 @@ STAGES = TableSpec(
     ),
     required=("run_key", "recipe", "stage", "node", "key", "built"),
     identity=("recipe", "node"),
+    telling=("node", "wall_s", "built", "size_bytes", "reason", "recipe"),
 )
 
 DECLARATIONS = TableSpec(
@@ -275,6 +280,7 @@ DECLARATIONS = TableSpec(
     ),
     required=("run_key", "recipe", "headline", "declared_utc"),
     identity=("recipe",),
+    telling=("headline", "declared_utc", "recipe"),
 )
 
 RUNS = TableSpec(
@@ -295,6 +301,7 @@ RUNS = TableSpec(
     ),
     required=("run_key", "run", "recipe", "name", "named_utc"),
     identity=("run",),
+    telling=("run", "name", "tags", "note", "named_utc", "recipe"),
 )
 
 TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES, DECLARATIONS, RUNS)}

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pgolf.tables.columns import moments_of
+from pgolf.tables.fitting import NOT_LOOKED_FOR
 from pgolf.tables.schema import MOMENT, TableSpec
 
 Value = str | int | float | bool | datetime | dict[str, float] | dict[str, str] | None
@@ -20,13 +21,15 @@ _SPECS = (("bpb", ".4f"), ("_nats", ".5f"), ("_s", ".1f"), ("bytes", ",d"), ("ta
 class SheetColumn:
     """`name` keys the value in CSV and JSON, unit included; `heading` is what a reader sees; `spec` formats numbers.
 
-    shown: false for what a title or note tells a reader, and only machines need in every row.
+    shown: false for what a title or note tells a reader, and only machines need in every row. spare: the higher, the
+    sooner it leaves where a terminal is narrow.
     """
 
     name: str
     heading: str
     spec: str = ""
     shown: bool = True
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,12 @@ def sheet_of(table: pa.Table, spec: TableSpec, *, title: str = "", columns: Sequ
     chosen = [spec.column(name) for name in columns]
     values = [_plain_values(table.column(column.name)) for column in chosen]
     headings = (
-        SheetColumn(column.name, f"{column.name} ({column.unit})" if column.unit else column.name, spec_of(column.name))
+        SheetColumn(
+            column.name,
+            f"{column.name} ({column.unit})" if column.unit else column.name,
+            spec_of(column.name),
+            spare=spec.telling.index(column.name) if column.name in spec.telling else NOT_LOOKED_FOR,
+        )
         for column in chosen
     )
     return Sheet(title or spec.name, tuple(headings), tuple(zip(*values)))

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pgolf.tables.fitting import GAP, MOST_CHARACTERS, shorter, shown_columns, taken
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
 MISSING = "–"
-_GAP = "  "
+_MOST_NAMED = 6
+_MOST_NOTED = 16
 # A narrower terminal gets lines that are too long for it.
 LEAST_WIDTH = 10
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -22,83 +24,68 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 def to_text(sheet: Sheet, width: int | None = None) -> str:
     """Title, headings, one line per row, notes. Numbers stand flush right, words flush left; no trailing blanks.
 
-    width: columns of the terminal. Where the table is wider its headings take several lines, and where that is not
-    enough its rows do; nothing is left out.
+    width: columns of the terminal. Where the table is wider its headings take several lines; where that is not enough
+    digests and long texts are shortened, and then columns are left out, which a note says.
     """
     width = None if width is None else max(width, LEAST_WIDTH)
     shown = [i for i, column in enumerate(sheet.columns) if column.shown]
     columns = [sheet.columns[i] for i in shown]
-    cells = [[_shown(row[i], sheet.columns[i]) for i in shown] for row in sheet.rows]
+    cells = [[_shown(row[i], sheet.columns[i]) for row in sheet.rows] for i in shown]
     right = [_is_numeric(sheet, i) for i in shown]
-    headings = [[column.heading for column in columns]]
-    widths = _widths([*headings, *cells])
-    if width is not None and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+    headings = [[column.heading] for column in columns]
+    notes = list(sheet.notes)
+    if width is not None and taken(_widths(headings, cells)) > width:
         headings = _stacked(columns)
-        widths = _widths([*headings, *cells])
-    lines = _laid_out(headings, cells, widths, right, _parts(widths, width))
+    if width is not None and taken(_widths(headings, cells)) > width:
+        cells = [[shorter(text, MOST_CHARACTERS) for text in of_column] for of_column in cells]
+        alike = [len(of_column) > 1 and len(set(of_column)) == 1 for of_column in cells]
+        kept, left = shown_columns(_widths(headings, cells), [c.spare for c in columns], alike, width)
+        if left:
+            notes.append(_left_out([columns[i] for i in left], [cells[i][0] if alike[i] else None for i in left]))
+        headings, cells, right = [headings[i] for i in kept], [cells[i] for i in kept], [right[i] for i in kept]
+    lines = _laid_out(headings, cells, right)
     if width is not None:
-        # A single value that is wider than the terminal.
-        lines = [piece for line in lines for piece in _cut(line, width)]
+        # A single value, or the words of a heading, that are wider than the terminal.
+        lines = [line if _width(line) <= width else shorter(line, width) for line in lines]
     title = _wrapped(sheet.title, width) if sheet.title else []
-    return "\n".join([*title, *lines, *(line for note in sheet.notes for line in _wrapped(note, width))]) + "\n"
+    return "\n".join([*title, *lines, *(line for note in notes for line in _wrapped(note, width))]) + "\n"
+
+
+def _left_out(columns: Sequence[SheetColumn], values: Sequence[str | None]) -> str:
+    """A note about columns that are not shown; those that are alike in every row with what they hold."""
+    said = [
+        column.heading if value is None or len(value) > _MOST_NOTED else f"{column.heading} {value}"
+        for column, value in zip(columns, values)
+    ]
+    more = f" and {len(said) - _MOST_NAMED} more" if len(said) > _MOST_NAMED else ""
+    return f"too narrow for {', '.join(said[:_MOST_NAMED])}{more}: --wide shows all"
 
 
 def _wrapped(text: str, width: int | None) -> list[str]:
     """Lines of at most `width` columns, all but the first set in; a word that is longer stays whole."""
     if width is None:
         return [text]
-    return textwrap.wrap(text, width, subsequent_indent=_GAP, break_long_words=False, break_on_hyphens=False) or [""]
+    return textwrap.wrap(text, width, subsequent_indent=GAP, break_long_words=False, break_on_hyphens=False) or [""]
 
 
-def _cut(line: str, width: int) -> list[str]:
-    """A line in pieces of at most `width` columns, all but the first set in."""
-    if _width(line) <= width:
-        return [line]
-    return textwrap.wrap(line, width, subsequent_indent=_GAP, drop_whitespace=False) or [""]
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(_width(cell) for cell in column) for column in zip(*rows)]
+def _widths(headings: Sequence[Sequence[str]], cells: Sequence[Sequence[str]]) -> list[int]:
+    """Of each column."""
+    return [max(map(_width, (*heading, *of_column)), default=0) for heading, of_column in zip(headings, cells)]
 
 
 def _stacked(columns: Sequence[SheetColumn]) -> list[list[str]]:
     """The headings with one word a line, their last words on the last line."""
     words = [column.heading.split() for column in columns]
     height = max((len(of_column) for of_column in words), default=0)
-    return [list(line) for line in zip(*([""] * (height - len(of_column)) + of_column for of_column in words))]
+    return [[""] * (height - len(of_column)) + of_column for of_column in words]
 
 
-def _parts(widths: Sequence[int], width: int | None) -> list[slice]:
-    """The columns that share a line: all of them, or as many as fit; further lines are set in."""
-    parts: list[slice] = []
-    first = used = 0
-    for column, own in enumerate(widths):
-        indent = len(_GAP) if parts else 0
-        if column > first and width is not None and indent + used + len(_GAP) + own > width:
-            parts.append(slice(first, column))
-            first, used = column, own
-        else:
-            used += own + (len(_GAP) if column > first else 0)
-    return [*parts, slice(first, len(widths))]
-
-
-def _laid_out(
-    headings: Sequence[Sequence[str]],
-    cells: Sequence[Sequence[str]],
-    widths: Sequence[int],
-    right: Sequence[bool],
-    parts: Sequence[slice],
-) -> list[str]:
-    """The lines of headings and rows."""
-    lines: list[str] = []
-    if not widths:
-        return lines
-    for block in (headings, *([row] for row in cells)):
-        for number, part in enumerate(parts):
-            # Of headings of several lines, a part may need fewer.
-            made = [line for row in block if (line := _line(row[part], widths[part], right[part]))]
-            lines += [f"{_GAP}{line}" if number else line for line in made]
-    return lines
+def _laid_out(headings: Sequence[Sequence[str]], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """The lines of headings and rows, from columns."""
+    widths = _widths(headings, cells)
+    rows = [*zip(*headings), *zip(*cells)]
+    lines = [_line(row, widths, right) for row in rows]
+    return lines[next((n for n, line in enumerate(lines) if line), 0) :]  # headings of fewer words than one left out
 
 
 def to_markdown(sheet: Sheet) -> str:
@@ -184,6 +171,8 @@ def _iso(value: Any) -> str:
 
 def _width(text: str) -> int:
     """Columns a terminal gives the text: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
@@ -194,7 +183,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
     for cell, width, flush in zip(cells, widths, right):
         blanks = " " * (width - _width(cell))
         padded.append(blanks + cell if flush else cell + blanks)
-    return _GAP.join(padded).rstrip()
+    return GAP.join(padded).rstrip()
 
 
 def _markdown_row(cells: list[str]) -> str:

@@ -49,6 +49,7 @@ class WeightAverage:
             raise TrainingError(
                 f"none of {steps_done} steps was a multiple of swa_every_steps {self.snapshots.every_steps} with its "
                 f"rates below swa_below_scale {self.snapshots.below_scale}, so there is no mean to export; "
-                "lower swa_every_steps, raise swa_below_scale, or export the exponential average (average ema)"
+                "lower train.swa_every_steps, raise train.swa_below_scale, or export the exponential average "
+                "(--set train.average=ema)"
             )
         return {name: average.to(self.dtypes[name]) for name, average in averages.items()}

@@ -139,12 +139,12 @@ class TrainConfig(StageConfig):
         if self.clock_limit_s is None:
             raise ValueError(
                 f"clock_reserve_s is {self.clock_reserve_s:g}, but clock_limit_s is null, so training stops by steps "
-                "alone; set clock_reserve_s=0 or a clock_limit_s"
+                "alone; add --set train.clock_reserve_s=0, or a train.clock_limit_s"
             )
         if self.clock_reserve_s >= self.clock_limit_s:
             raise ValueError(
                 f"clock_reserve_s {self.clock_reserve_s:g} leaves nothing of clock_limit_s {self.clock_limit_s:g} to "
-                f"train in; set a lower clock_reserve_s, such as {self.clock_limit_s / 20:g}"
+                f"train in; --set train.clock_reserve_s={self.clock_limit_s / 20:g} leaves some"
             )
         return self
 
@@ -159,7 +159,7 @@ class TrainConfig(StageConfig):
             raise ValueError(
                 f"average {self.average} would have no snapshot: of {self.steps} steps the last that is a multiple of "
                 f"swa_every_steps {self.swa_every_steps} is {last or 'none'}, at rates x{scale:.3f}, but "
-                f"swa_below_scale is {self.swa_below_scale}; lower swa_every_steps or raise swa_below_scale"
+                f"swa_below_scale is {self.swa_below_scale}; lower train.swa_every_steps or raise train.swa_below_scale"
             )
         return self
 

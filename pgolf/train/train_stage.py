@@ -96,7 +96,7 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
     if dataset.vocab_size > vocab_size:
         raise ConfigError(
             f"model.vocab_size is {vocab_size}, the tokenizer of {dataset.folder} has {dataset.vocab_size} pieces; "
-            f"set model.vocab_size to {dataset.vocab_size}"
+            f"add --set model.vocab_size={dataset.vocab_size}"
         )
     training_stream(dataset, vocab_size=vocab_size)  # raises unless there are valid train shards
     reach = config.train.steps * config.train.stream_tokens_per_step

@@ -342,7 +342,9 @@ def test_a_split_without_documents_is_an_error(tmp_path: Path, config: TokenizeC
 
 def test_a_given_tokenizer_must_have_the_vocabulary_the_config_names(tmp_path: Path, toy_tokenizer: Path) -> None:
     inputs = {"documents": write_jsonl(tmp_path / "a.jsonl", documents_of(20)), "tokenizer": toy_tokenizer}
-    with pytest.raises(TokenizerError, match=r"toy\.model: 340 pieces, the config says vocab_size=1024"):
+    with pytest.raises(
+        TokenizerError, match=r"toy\.model: 340 pieces, tokenize.vocab_size is 1024; add --set tokenize.vocab_size=340"
+    ):
         make(TokenizeConfig(tokenizer="given"), inputs, tmp_path / "out")
 
 

@@ -1,6 +1,7 @@
 """The command line: what it loads, what it prints where, and what it says to a mistake."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -127,7 +128,7 @@ def test_help_and_version_load_no_command():
 def test_the_help_names_every_command(capsys):
     parser().print_help()
     shown = capsys.readouterr().out
-    assert all(f"\n    {command} " in shown for command in COMMANDS)
+    assert all(f"\n    {command}" in shown for command in COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +141,9 @@ def test_the_help_names_every_command(capsys):
         (["plan", "demo", "--seeds", "1", "1"], "seeds repeat"),
         (["plan", "demo", "--documents", "nowhere", "--set", "tokenize.source=documents"], "no such file or folder"),
         (["plan", "demo", "--price-per-hour", "nan"], "--price-per-hour is nan"),
-        (["results", "--where", "seeed=1"], "no column 'seeed'; did you mean seed"),
+        (["results", "--results", ".", "--where", "seeed=1"], "no column 'seeed'; did you mean seed"),
         (["adopt", "demo", "trian", "--why", "x"], "no stage trian"),
-        (["figures", "demo"], "begins with 'demo'; `pgolf run RECIPE` makes some"),
+        (["figures", "demo", "--results", "."], "begins with 'demo'; `pgolf run RECIPE` makes some"),
     ],
 )
 def test_a_mistake_ends_with_2_and_one_clear_message(arguments, says, capsys, tmp_path, monkeypatch):
@@ -508,3 +509,90 @@ def test_a_sweep_reruns_the_mixtures_and_refuses_to_train(ran, capsys):
     assert main(["sweep", *wide_arguments(ran, "train.steps=9"), "--no-prefect"]) == 2
     told = capsys.readouterr().err
     assert "train[1]: train.steps 4 → 9" in told
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["results", "--table", table] for table in ("scores", "attempts", "stages", "declarations", "runs")),
+        *(["results"], ["results", "--rows"], ["gc", "--without-results", "--what", "all"], ["verify"], ["recipes"]),
+        *(["show", "demo"], ["plan"], ["watch", "--once"]),
+    ],
+    ids=" ".join,
+)
+def test_what_is_printed_fits_the_terminal(ran, words, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    places = {"results": ["--results"], "gc": ["--store"], "verify": ["--store"], "watch": ["--store"]}
+    words = ["plan", *wide_arguments(ran, "compress.zstd_levels=5")] if words == ["plan"] else words
+    words = [*words, *(part for option in places.get(words[0], []) for part in (option, str(ran / option[2:])))]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    too_long = [line for line in lines if len(line) > width]
+    # A single word, such as a path or the value of a setting, stays whole to be copied.
+    assert [line for line in too_long if len(line.split()) > 1] == []
+
+
+def test_wide_shows_what_does_not_fit(ran, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    words = ["results", "--table", "attempts", "--results", str(ran / "results")]
+    assert main(words) == 0
+    assert "--wide shows all" in in_one_line(capsys)
+    assert main([*words, "--wide"]) == 0
+    told = capsys.readouterr().out
+    assert "--wide" not in told
+    assert "checkpoint_sha256" in told
+
+
+def test_keys_of_json_have_no_blanks(ran, capsys):
+    def keys(value):
+        if isinstance(value, dict):
+            return {*value, *(key for part in value.values() for key in keys(part))}
+        return {key for part in value for key in keys(part)} if isinstance(value, list) else set()
+
+    assert main(["run", *wide_arguments(ran), "--json"]) == 0
+    found = keys(json.loads(capsys.readouterr().out))
+    assert "honest_exact_backoff_bpb" in found
+    assert [key for key in found if any(letter.isspace() or letter == ":" for letter in key)] == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "says"),
+    [
+        (["--recipe", "nope"], "recipe=nope fits none: there is recipe demo"),
+        (["--seed", "9"], "seed=9 fits none: there is seed 1, 2"),
+        (["--where", "estimator=foo"], "estimator=foo fits none: there is estimator exact, hashed, neural"),
+        (["--where", "bpb<0.1"], "bpb<0.1 fits none: there is bpb "),
+        (["--tag", "nope"], "no run has the tag nope: there are none"),
+        (["--seed", "1", "--where", "bpb<0.1", "--rows"], "bpb<0.1 fits none"),
+    ],
+)
+def test_filters_that_fit_nothing_say_what_there_is_and_end_with_1(ran, filters, says, capsys):
+    assert main(["results", "--results", str(ran / "results"), *filters]) == 1
+    told = capsys.readouterr()
+    assert says in told.err
+    assert told.out == ""
+    assert main(["results", "--results", str(ran / "results"), *filters, "--json"]) == 1
+    json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_removed_when_its_owner_agrees_and_comes_back(ran, tmp_path, capsys, monkeypatch):
+    shutil.copytree(ran / "results", tmp_path / "results")
+    where = ["--results", str(tmp_path / "results")]
+    keys = sorted(path.stem for path in (tmp_path / "results" / "scores").iterdir())
+    with monkeypatch.context() as patch:
+        answer = io.StringIO("n\n")
+        answer.isatty = lambda: True
+        patch.setattr("sys.stdin", answer)
+        assert main(["rm", *keys, *where]) == 1
+    assert f"({keys[0]})" in (told := capsys.readouterr().err) or f"remove {keys[0]}" in told
+    assert main(["results", *where]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["rm", *keys, "--yes", *where]) == 0
+    assert main(["results", *where]) == 0
+    assert "`pgolf run RECIPE` writes some" in capsys.readouterr().err
+    assert main(["rm", "--restore", *where]) == 0
+    assert sorted(line.split()[0] for line in capsys.readouterr().out.splitlines()) == keys
+    assert main(["rm", *keys, "--restore", "--json", *where]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["restored"]) == keys
+    assert main(["results", *keys, "--rows", *where]) == 0

@@ -240,7 +240,7 @@ def test_neither_do_lines_and_screens_that_rich_draws(terminal):
     assert ("\x1b[1m" in written.getvalue()) == terminal  # its own it still writes
 
 
-@pytest.mark.parametrize("words", [*COMMANDS, ["results", "--results", "none"], ["gc", "--empty-bin", "--store", "."]])
+@pytest.mark.parametrize("words", [*COMMANDS, ["results", "--results", "."], ["gc", "--empty-bin", "--store", "."]])
 def test_streams_that_the_shell_has_closed_lead_nowhere(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     for name in ("stdin", "stdout", "stderr"):

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from flows.commands.cli import main
-from flows.commands.watch_command import Snapshot, lines, screen, span
+from flows.commands.watch_command import Snapshot, Watcher, lines, screen, span
 from pgolf.machine.process import Process
 from pgolf.pipeline.status import Status, Training
 from pgolf.run_options import RunOptions
@@ -87,8 +87,20 @@ def test_a_time_reads_as_a_person_says_it(seconds, text):
     assert span(seconds) == text
 
 
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_a_narrow_screen_shortens_facts_and_never_names_or_times(tmp_path, width):
+    build_once(Store(tmp_path), TOY, toy_key(), node="calibrate[1337]", inputs={}, parents={}, run=RunOptions())
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(screen(Watcher(tmp_path).look(), tmp_path))
+    (line,) = [line for line in console.export_text().splitlines() if "calibrate[1337]" in line]
+    assert len(line.rstrip()) <= width
+    assert line.rstrip().endswith("s ago")
+
+
 def test_once_shows_what_finished_last_in_text_and_json(tmp_path, capsys, monkeypatch):
-    assert main(["watch", "--once", "--store", str(tmp_path / "none")]) == 0
+    assert main(["watch", "--once", "--store", str(tmp_path / "none")]) == 2
+    assert f"there is no store at {tmp_path / 'none'}" in capsys.readouterr().err
+    assert main(["watch", "--once", "--store", str(tmp_path)]) == 0
     assert "nothing is running\n" in capsys.readouterr().out
     build_once(Store(tmp_path), TOY, toy_key(), node="toy", inputs={}, parents={}, run=RunOptions())
     assert main(["watch", "--once", "--store", str(tmp_path)]) == 0

@@ -11,7 +11,7 @@ def test_only_proper_experts_without_a_leak_are_a_distribution():
     assert HedgeConfig().normalized
     assert not HedgeConfig(trigram_least_total=1).normalized
     assert not HedgeConfig(experts="published", trigram_least_total=1).normalized
-    with pytest.raises(ValueError, match="set trigram_least_total=1"):
+    with pytest.raises(ValueError, match="give the hedge trigram_least_total=1"):
         HedgeConfig(experts="published")
 
 
@@ -22,7 +22,7 @@ def test_a_recipe_whose_score_keeps_no_such_means_is_refused_before_any_work():
     for means in (None, {**hedge.batch_means.model_dump(), "ranks": 5}):
         fields = recipe.model_dump()
         fields["score"]["batch_means"] = means
-        with pytest.raises(ValueError, match=r'set score.batch_means=\{"chunk_tokens":2048,"ranks":8,"windows":4\}'):
+        with pytest.raises(ValueError, match=r'--set .score.batch_means=\{"chunk_tokens":2048,"ranks":8,"windows":4\}'):
             Recipe.model_validate(fields)
         fields["mix"]["hedges"] = [hedge.model_copy(update={"update_on": "scored"}).model_dump()]
         Recipe.model_validate(fields)

@@ -251,7 +251,7 @@ def test_hedges_are_rows_of_their_own_and_need_no_counts(inputs, out, val_tokens
 def test_a_hedge_on_positions_asks_for_batch_means_before_the_pass(inputs, out):
     grid = MixConfig(hedges=(HedgeConfig(**SMALL, update_on="positions"),))
     reports = []
-    with pytest.raises(ConfigError, match=r'set score.batch_means=\{"chunk_tokens":256,"ranks":8,"windows":4\}'):
+    with pytest.raises(ConfigError, match=r'--set .score.batch_means=\{"chunk_tokens":256,"ranks":8,"windows":4\}'):
         mix_stage.make(grid, inputs, out, RunOptions(report=reports.append))
     assert not reports
 

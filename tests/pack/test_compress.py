@@ -159,15 +159,15 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_advice_and_no_
     assert "over the budget of 5,000, at the smallest of 10 attempts (int5×24, zstd" in message
     assert "largest: tok_emb.weight" in message
     assert "code 1,000" in message
-    assert "lower CompressConfig.downgrade_bits (now 5)" in message
-    assert "ModelConfig.width 32" in message
+    assert "lower compress.downgrade_bits (now 5)" in message
+    assert "model.width 32" in message
     assert list((checkpoint.parent / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "attempts", "advice"),
     [
-        ({"downgrade_bits": None}, 2, "set CompressConfig.downgrade_bits below 6"),
+        ({"downgrade_bits": None}, 2, "set compress.downgrade_bits below 6"),
         ({"fp16_max_elements": 10**6}, 2, "all stay in float16: lower it"),
         ({"downgrade_bits": 2}, 10, "train narrower or shallower"),
     ],

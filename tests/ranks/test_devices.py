@@ -66,7 +66,7 @@ def test_gpus_that_torch_does_not_see_are_not_passed_over_for_the_processor(mach
 def test_a_setting_that_names_what_is_not_there_is_refused_and_not_run_on_what_is_left(machine, torch_sees):
     machine(2, "0,2")
     torch_sees("0aaa-0")
-    refused("CUDA_VISIBLE_DEVICES=0,2: '2' names no GPU .*; or use device cpu", devices_for, RunOptions())
+    refused("CUDA_VISIBLE_DEVICES=0,2: '2' names no GPU .*; or use --device cpu", devices_for, RunOptions())
     assert devices_for(RunOptions(device="cpu"))[0] == "cpu"
 
 

@@ -81,6 +81,15 @@ def test_a_file_is_products_and_mixtures(tmp_path):
     assert [cell.estimator for cell in cells(recipe)] == ["neural"]
 
 
+def test_a_mixture_s_settings_have_one_name_in_text_and_file(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text("[[bayes]]\nshare = 1e-4\nchunk = 64\n")
+    assert with_grid(DEMO, [], path)[0].mix.bayes == with_grid(DEMO, ["share=1e-4 chunk=64"], None)[0].mix.bayes
+    path.write_text("[[bayes]]\nshare = 1e-4\nshare_rate = 1e-4\n")
+    with pytest.raises(ConfigError, match="bayes names one value twice: share, share_rate"):
+        with_grid(DEMO, [], path)
+
+
 def test_orders_that_only_a_member_of_a_mixture_asks_for_are_counted(tmp_path):
     path = tmp_path / "grid.toml"
     path.write_text('[[bayes]]\n[[bayes.member]]\nk = 4\norder = "2..7"\nestimator = "exact"\n')

@@ -122,7 +122,7 @@ def test_what_was_not_interrupted_or_made_before_anything_could_be_is_ranked(row
 
 def test_a_scorer_that_a_recipe_lacks_is_missing_and_not_zero(rows):
     found = records(seeds_side_by_side(table_of(rows), {"neural": NEURAL, "order 9": {**EXACT, "order": 9}}))
-    assert [row["order 9_bpb"] for row in found] == [None] * 3
+    assert [row["order_9_bpb"] for row in found] == [None] * 3
 
 
 def test_settings_that_fit_several_scorers_are_refused(rows):

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgolf.errors import ResultsError
+from pgolf.tables.fitting import NOT_LOOKED_FOR, shown_columns, taken
 from pgolf.tables.parquet import rows_to_arrow
 from pgolf.tables.schema import SCORES, STAGES
 from pgolf.tables.sheet import Sheet, SheetColumn, sheet_of
@@ -123,27 +123,56 @@ def test_a_column_that_does_not_exist_is_refused():
         sheet_of(rows_to_arrow(SCORES, [score_row(run_key="r")]), SCORES, columns=["sed"])
 
 
+NARROW = Sheet(
+    "a title of several words " * 4,
+    (
+        SheetColumn("name", "name"),
+        SheetColumn("host", "host", spare=NOT_LOOKED_FOR),
+        SheetColumn("commit", "git commit", spare=NOT_LOOKED_FOR),
+        *(SheetColumn(f"c{i}", f"heading number {i} (bpb)", ".4f", spare=9 - i) for i in range(9)),
+    ),
+    tuple(
+        (f"run {row}", "node-1", "0123456789abcdef" * 2, *(row * 10 + i + 0.1234 for i in range(9))) for row in (1, 2)
+    ),
+    ("a note of several words " * 8,),
+)
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 110])
-def test_a_table_fits_the_terminal_and_loses_no_value(width):
-    columns = [SheetColumn(f"c{i}", f"heading number {i} (bpb)", ".4f") for i in range(9)]
-    rows = tuple(tuple(row * 10 + i + 0.1234 for i in range(9)) for row in range(3))
-    sheet = Sheet(
-        "a title of several words " * 4, (SheetColumn("name", "name"), *columns), tuple(("x", *r) for r in rows)
-    )
-    sheet = replace(sheet, notes=("a note of several words " * 8,))
-    lines = to_text(sheet, width).splitlines()
+def test_a_table_fits_the_terminal_and_says_what_it_leaves_out(width):
+    text = to_text(NARROW, width)
+    lines = text.splitlines()
     assert max(map(len, lines)) <= width
-    found = [word for line in lines for word in line.split()]
-    assert [f"{value:.4f}" for row in rows for value in row] == [word for word in found if word[-5:-4] == "."]
-    assert all(str(i) in found for i in range(9))
+    rows = [line.split() for line in lines if line.startswith("run ")]
+    assert len(rows) == 2, "no row takes two lines"
+    shown = [value for value in rows[0][2:] if value[-5:-4] == "."]
+    assert shown == [f"{10 + i + 0.1234:.4f}" for i in range(9)][9 - len(shown) :], "the dearest stay, each whole"
+    said = " ".join(text.split())
+    if width < 110:
+        assert said.endswith("--wide shows all")
+        assert "too narrow for host node-1, git commit" in said
 
 
-def test_a_value_wider_than_the_terminal_is_cut_into_lines():
-    text = "x" * 50
-    sheet = Sheet("", (SheetColumn("a", "a"), SheetColumn("b", "b")), (("short", text),))
+def test_columns_that_nobody_looks_for_leave_first_then_those_that_are_alike_then_the_spare_ones():
+    widths = [5, 5, 5, 5, 5]
+    spare, alike = [0, NOT_LOOKED_FOR, 0, 3, 1], [False, False, True, False, False]
+    order = [shown_columns(widths, spare, alike, taken(widths[:left]))[0] for left in (5, 4, 3, 2, 1, 0)]
+    assert order == [[0, 1, 2, 3, 4], [0, 2, 3, 4], [0, 3, 4], [0, 4], [0], [0]]
+
+
+def test_digests_and_long_texts_are_shortened_only_where_the_table_does_not_fit():
+    commit, long = "6207182c752784c92c52e539aec723a57052e193+", "published, downgraded layers: none"
+    sheet = Sheet("", (SheetColumn("git_commit", "git_commit"), SheetColumn("rung", "rung")), ((commit, long),))
+    assert to_text(sheet, 80).splitlines()[1] == f"{commit}  {long}"
+    assert to_text(sheet, 40).splitlines()[1] == "6207182c+   published, downgraded l…"
+    assert commit in to_text(sheet)
+
+
+def test_a_value_wider_than_the_terminal_is_cut_with_a_mark():
+    sheet = Sheet("", (SheetColumn("a", "a"), SheetColumn("b", "b")), (("x y z " * 9, "x" * 50),))
     lines = to_text(sheet, 20).splitlines()
     assert max(map(len, lines)) <= 20
-    assert "".join(line.strip() for line in lines).endswith(text)
+    assert lines[1] == "x y z x y z x y z x…"
 
 
 def test_a_table_that_fits_stays_as_it_is():

@@ -84,6 +84,6 @@ def test_a_run_by_steps_without_a_snapshot_is_refused_before_it_starts(fields, s
         TrainConfig(**fields)
         return
     with pytest.raises(
-        ValidationError, match=r"would have no snapshot: of 100 steps .* lower swa_every_steps or raise"
+        ValidationError, match=r"would have no snapshot: of 100 steps .* lower train.swa_every_steps or raise"
     ):
         TrainConfig(**fields)

@@ -222,7 +222,7 @@ def test_on_cuda_what_is_to_be_deterministic_gives_cublas_its_workspace_by_itsel
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none(data, tmp_path):
-    with pytest.raises(ConfigError, match=r"requested, but there is no NVIDIA driver here .*; use device auto"):
+    with pytest.raises(ConfigError, match=r"requested, but there is no NVIDIA driver here .*; use --device auto"):
         made_by(TINY, data, tmp_path / "out", RunOptions(device="cuda"))
 
 
