@@ -33,6 +33,7 @@ COMMANDS = {
     "sweep": "evaluate another grid on finished artifacts; refuses to train",
     "results": "print the result tables",
     "rename": "give a run another name, tags or a note",
+    "report": "write a page of runs: results, curves, bytes, time, text, provenance",
     "figures": "draw the pictures of finished runs again",
     "verify": "check every file of the store against its record",
     "gc": "list or delete what no result refers to",

@@ -1,0 +1,58 @@
+"""Tables of a page: rows of cells that scroll inside their own box where they are wider than the screen."""
+
+from collections.abc import Sequence
+
+from pgolf.report.markup import Markup, tag
+
+Cell = object
+
+
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, label: str, caption: str = "", sums: int = 0
+) -> Markup:
+    """A table whose first column names its rows. label: for whoever cannot see it. sums: so many last rows sum it up.
+
+    A number's text stands flush right where all of its column do: columns whose first cell is a `num`.
+    """
+    numeric = [bool(rows) and isinstance(rows[0][k], Num) for k in range(len(headings))]
+    head = tag("tr", *(tag("th", text, scope="col", class_="num" if numeric[k] else None)
+                       for k, text in enumerate(headings)))  # fmt: skip
+    body = [
+        tag("tr", *(_cell(cell, k, numeric[k]) for k, cell in enumerate(row)),
+            class_="sum" if number >= len(rows) - sums else None)
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+    inside = tag("table", tag("caption", caption) if caption else None, tag("thead", head), tag("tbody", body))
+    return tag("div", inside, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+class Num(str):
+    """The text of a number."""
+
+    __slots__ = ()
+
+
+def verdict(passed: bool | None) -> Markup:
+    """A gate's verdict, told by word and not by colour alone."""
+    if passed is None:
+        return tag("span", "not judged", class_="soft")
+    return tag("span", "✓ passed" if passed else "✗ failed", class_="yes" if passed else "no")
+
+
+def yes_no(value: bool | None) -> Markup:
+    """A flag that had better be true."""
+    if value is None:
+        return tag("span", "–", class_="soft")
+    return tag("span", "yes" if value else "no", class_="yes" if value else "no")
+
+
+def fold(summary: str, *content: object) -> Markup:
+    """Content that is unfolded on demand, and on paper is not there."""
+    return tag("details", tag("summary", summary), *content)
+
+
+def _cell(cell: Cell, column: int, is_number: bool) -> Markup:
+    if column == 0:
+        return tag("th", cell, scope="row", class_="num" if is_number else None)
+    long = isinstance(cell, str) and not isinstance(cell, Num | Markup) and len(cell) > 40
+    return tag("td", cell, class_="num" if is_number else "wrap" if long else None)

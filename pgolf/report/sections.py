@@ -1,0 +1,464 @@
+"""The sections of a run's page, each a function of the run's tables; one without anything to show is left out."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pgolf.report.amounts import span, spread
+from pgolf.report.families import pictures_of
+from pgolf.report.gantt import gantt, working_s
+from pgolf.report.grid_maps import grid_figures
+from pgolf.report.loss_curves import Training, loss_curves
+from pgolf.report.markup import Markup, join, tag
+from pgolf.report.page_tables import Num, fold, table, verdict, yes_no
+from pgolf.report.parts_charts import by_kind, by_place
+from pgolf.report.run_tables import NETWORK, RunTables, kind_of, scorer_label
+from pgolf.report.sentences import failed_gates
+from pgolf.report.size_charts import Share, attempts_chart, budget_bar
+from pgolf.stats.seeds import SeedSummary, summarize
+from pgolf.tables.detail_tables import LOSSES, SAMPLES, TENSORS
+from pgolf.tables.gates import GATES
+from pgolf.tables.named_runs import settings_that_differ
+from pgolf.tables.ranked import ScorerResult
+
+_GROUPS_SHOWN = 7
+_HEAT_NATS = 8.0  # a token of this loss or more has the strongest colour
+_HEAT_STEPS = 9
+# A page stays readable, and below 5 MB, whatever a grid varies.
+_MOST_FIGURES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """name: its anchor. title: empty for what stands above the contents."""
+
+    name: str
+    title: str
+    content: tuple[Markup, ...]
+
+
+def sections_of(run: RunTables, price_per_hour: float | None) -> list[Section]:
+    """Every section that has something to show, in order."""
+    found = [
+        Section("summary", "", _summary(run)),
+        Section("seeds", "Seed by seed", _seeds(run)),
+        Section("gates", "Gates and verdicts", _gates(run)),
+        Section("training", "Training", _training(run)),
+        Section("where", "Where the bits go", _where(run)),
+        Section("bytes", "Where the bytes go", _bytes(run)),
+        Section("grid", "The grid of mixtures", _grid(run)),
+        Section("time", "Time" if price_per_hour is None else "Time and money", _time(run, price_per_hour)),
+        Section("text", "Text, token by token", _text(run)),
+        Section("provenance", "Provenance, and how to reproduce it", _provenance(run)),
+    ]
+    return [section for section in found if section.content]
+
+
+def comparison(runs: Sequence[RunTables]) -> list[Section]:
+    """What stands above the sections of several runs."""
+    differing = settings_that_differ([run.run for run in runs])
+    rows = []
+    for run in runs:
+        label, result = run.headline
+        network = run.shown.get(NETWORK)
+        rows.append(
+            [
+                run.run.name, Num(len(run.seeds)), label, Num(spread(result.summary("bpb"))),
+                Num(spread(None if network is None else network.summary("bpb"))),
+                Num(_most_bytes(run)), _all_passed(run), *(_setting(run, path) for path in differing),
+            ]
+        )  # fmt: skip
+    headings = ["run", "seeds", "headline", "bits per byte", "network alone", "largest (B)", "gates", *differing]
+    content = [
+        table(headings, rows, label="the runs side by side", caption="mean ± standard deviation over seeds"),
+        _charts(*_curves([(number, run, run.run.name) for number, run in enumerate(runs)])),
+    ]
+    return [Section("runs", "The runs side by side", tuple(filter(None, content)))]
+
+
+def _summary(run: RunTables) -> tuple[Markup, ...]:
+    label, result = run.headline
+    network = run.shown.get(NETWORK)
+    lowest = run.lowest_honest
+    rows = list(run.by_seed.values())
+    cards = [_card("headline, declared" if result.gate("declared") and label != NETWORK else "headline",
+                   _bpb(result), f"{label}; {_n(result)}")]  # fmt: skip
+    if network is not None and network is not result:
+        cards.append(_card("network alone", _bpb(network), _n(network)))
+    if lowest is not None and lowest is not result and lowest is not network:
+        cards.append(_card("lowest honest cell", _bpb(lowest), f"{scorer_label(lowest)}; found by looking, no result"))
+    total, budget = _largest(rows, "total_bytes"), _largest(rows, "budget_bytes")
+    if total is not None:
+        left = (
+            "" if budget is None else f"{abs(budget - total):,} {'left' if total <= budget else 'OVER'} of {budget:,}"
+        )
+        cards.append(_card("largest artifact with code", f"{total:,.0f} B", left))
+    for column, title in (("train_clock_s", "training clock"), ("eval_clock_s", "evaluation clock")):
+        longest = _largest(rows, column)
+        if longest is not None:
+            within = all(row[f"within_{column.removesuffix('_s')}"] is not False for row in rows)
+            cards.append(_card(f"{title}, longest", span(longest), "within the limit" if within else "OVER the limit"))
+    failed = failed_gates(run)
+    cards.append(_card("gates", _all_passed(run), ", ".join(failed)))
+    facts = run.facts
+    about = " · ".join(
+        part for part in (
+            f"seed{'s' if facts.n > 1 else ''} {', '.join(map(str, run.seeds))}",
+            "" if facts.targets is None else f"{facts.targets:,} targets",
+            "" if facts.bytes is None else f"{facts.bytes:,} bytes",
+            facts.device, facts.dates, run.facts_said("host"),
+        ) if part
+    )  # fmt: skip
+    said = [tag("p", about, class_="soft")]
+    if run.run.note:
+        said.append(tag("p", run.run.note))
+    if run.run.tags:
+        said.append(tag("p", "tags: ", ", ".join(run.run.tags), class_="soft"))
+    said += [tag("div", tag("p", text, class_="note"), class_="missing") for text in run.missing]
+    return (tag("dl", *cards, class_="cards"), *said)
+
+
+def _card(title: str, value: object, small: str = "") -> Markup:
+    return tag("div", tag("dt", title), tag("dd", value, tag("small", small) if small else None), class_="card")
+
+
+def _seeds(run: RunTables) -> tuple[Markup, ...]:
+    shown = run.shown
+    headings = ["seed", *(f"{label} (bpb)" for label in shown), "total (B)", "fits", "training clock (s)",
+                "evaluation clock (s)"]  # fmt: skip
+    rows: list[list[object]] = []
+    for seed, row in run.by_seed.items():
+        scores = [result.by_seed.get(seed, {}).get("bpb") for result in shown.values()]
+        rows.append(
+            [
+                Num(seed), *(Num("–" if bpb is None else f"{bpb:.4f}") for bpb in scores),
+                Num(_whole(row["total_bytes"])), yes_no(row["fits_budget"]),
+                Num(_seconds(row["train_clock_s"])), Num(_seconds(row["eval_clock_s"])),
+            ]
+        )  # fmt: skip
+    n = len(run.seeds)
+    over = [Num(spread(result.summary("bpb"))) for result in shown.values()]
+    clocks = [_over_seeds(run, name) for name in ("train_clock_s", "eval_clock_s")]
+    rows.append([f"mean ± std (n = {n})" if n > 1 else "mean (n = 1)", *over, Num(_most_bytes(run)), "",
+                 *(Num(spread(clock, ".1f")) for clock in clocks)])  # fmt: skip
+    note = (
+        "standard deviation with n − 1 below the sum; of bytes the largest counts"
+        if n > 1
+        else "one seed: there is no standard deviation, and nothing can be tested"
+    )
+    return (table(headings, rows, label="results by seed", caption=note, sums=1),)
+
+
+def _gates(run: RunTables) -> tuple[Markup, ...]:
+    names = list(GATES)
+    headings = ["scorer", *(GATES[name].passed for name in names), "mean mass", "verdict"]
+    rows = []
+    for label, result in run.shown.items():
+        verdicts = [result.gate(name) for name in names]
+        mass = result.summary("mass_mean")
+        ranked = (
+            "ranked" if all(verdicts) else "legacy: no code length" if kind_of(result) == "legacy" else "not ranked"
+        )
+        masses = Num("–" if mass is None else f"{mass.mean:.4g}")
+        rows.append([label, *(verdict(one) for one in verdicts), masses, ranked])
+    clocks = [
+        [f"seed {seed}", verdict(row["within_train_clock"]), verdict(row["within_eval_clock"]),
+         verdict(row["fits_budget"])]
+        for seed, row in run.by_seed.items()
+    ]  # fmt: skip
+    rules = run.facts_said("ruleset")
+    return (
+        table(headings, rows, label="gates of each scorer",
+              caption=f"a scorer is ranked only if every seed passes every gate; rule set {rules or 'not recorded'}"),
+        table(["seed", "training clock", "evaluation clock", "budget"], clocks, label="limits of each seed",
+              caption="the clocks of the challenge; they are told, and no gate of the ranking"),
+    )  # fmt: skip
+
+
+def _training(run: RunTables) -> tuple[Markup, ...]:
+    figures = _curves([(0, run, "")])
+    return (_charts(*figures),) if figures else ()
+
+
+def _curves(of: Sequence[tuple[int, RunTables, str]]) -> list[Markup]:
+    """Loss curves. of: colour, run and label; without a label every seed has its own."""
+    trainings, has_clock = [], True
+    for colour, run, label in of:
+        by_seed: dict[Any, list[dict[str, Any]]] = {}
+        for row in run.detail(LOSSES.name):
+            by_seed.setdefault(row["seed"], []).append(row)
+        for number, (seed, rows) in enumerate(by_seed.items()):
+            columns = [np.array([row[name] for row in rows], np.float64) for name in ("step", "clock_s", "loss_nats")]
+            has_clock &= bool(np.isfinite(columns[1]).all())
+            trainings.append(Training(label or f"seed {seed}", colour if label else number, *columns))
+    if not trainings:
+        return []
+    return [loss_curves(trainings, by=by) for by in ("step", *(["clock"] if has_clock else []))]
+
+
+def _where(run: RunTables) -> tuple[Markup, ...]:
+    parts = run.parts()
+    figures = []
+    if "position" in parts:
+        figures.append(by_place("By position in the window", "tokens of context in the window", parts["position"],
+            "where windows overlap only the last stride of each is scored, so nearly all targets have a long context; "
+            "parts of less than 0.1 % of the targets do not set the scale"))  # fmt: skip
+    if "offset" in parts:
+        figures.append(by_place("By place in the document", "tokens since the document began", parts["offset"],
+            "early tokens have to be predicted before the document has shown what it is about"))  # fmt: skip
+    if "length" in parts:
+        figures.append(by_place("By length of the document", "tokens of the document", parts["length"],
+            "all targets of documents of such a length"))  # fmt: skip
+    if "kind" in parts:
+        figures.append(by_kind("By kind of token", parts["kind"],
+            "how much of the code length each kind takes; kinds are told by the tokenizer's pieces"))  # fmt: skip
+    if not figures:
+        return ()
+    note = "The network alone, as packed: every scored target of the validation text, mean over seeds."
+    return (tag("p", note, class_="soft"), _charts(*figures))
+
+
+def _bytes(run: RunTables) -> tuple[Markup, ...]:
+    figures, folded = [], []
+    sized = [(seed, row) for seed, row in run.by_seed.items() if row["total_bytes"] is not None]
+    if sized:
+        seed, row = max(sized, key=lambda item: int(item[1]["total_bytes"]))
+        tensors = [tensor for tensor in run.detail(TENSORS.name) if tensor["seed"] == seed]
+        shares = _shares(tensors, row["code_bytes"], row["artifact_bytes"])
+        if shares:
+            which = f"Bytes of seed {seed}, the largest" if len(sized) > 1 else f"Bytes of seed {seed}"
+            figures.append(budget_bar(shares, row["budget_bytes"], which))
+        if tensors:
+            folded.append(_tensor_table(tensors))
+    if run.attempts:
+        figures.append(attempts_chart(run.attempts, run.network_bpb(), "Packings tried"))
+        folded.append(_attempt_table(run))
+    return (_charts(*figures), *folded) if figures else ()
+
+
+def _shares(tensors: Sequence[dict[str, Any]], code_bytes: int | None, artifact_bytes: int | None) -> list[Share]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor["group"] or tensor["tensor"], []).append(tensor)
+    found = []
+    for name, members in groups.items():
+        size = sum(member["packed_bytes"] for member in members)
+        elements = sum(member["elements"] or 0 for member in members)
+        bits = f", {8 * size / elements:.2f} bits each" if elements else ""
+        found.append(Share(name, size, f"{elements:,} numbers{bits}" if elements else "what describes the tensors"))
+    found.sort(key=lambda share: -share.size_bytes)
+    if not found and artifact_bytes is not None:
+        found = [Share("packed model", artifact_bytes, "all tensors")]
+    rest = found[_GROUPS_SHOWN - 1 :]
+    if len(rest) > 1:
+        found = [*found[: _GROUPS_SHOWN - 1],
+                 Share("all others", sum(share.size_bytes for share in rest), f"{len(rest)} groups")]  # fmt: skip
+    code = [] if code_bytes is None else [Share("code", code_bytes, "the script, as submitted")]
+    return [*code, *found] if found else []
+
+
+def _tensor_table(tensors: Sequence[dict[str, Any]]) -> Markup:
+    rows = [
+        [t["tensor"], t["stored"], Num(_whole(t["elements"])), Num(_whole(t["plain_bytes"])),
+         Num(_whole(t["packed_bytes"])),
+         Num("–" if not t["elements"] else f"{8 * t['packed_bytes'] / t['elements']:.2f}")]
+        for t in sorted(tensors, key=lambda t: -t["packed_bytes"])
+    ]  # fmt: skip
+    codec = tensors[0]["codec"]
+    rows.append(["all", "", Num(_whole(sum(t["elements"] or 0 for t in tensors))),
+                 Num(_whole(sum(t["plain_bytes"] or 0 for t in tensors))),
+                 Num(_whole(sum(t["packed_bytes"] for t in tensors))), ""])  # fmt: skip
+    caption = (
+        f"codec {codec}. Tensors share compressed streams: a stream's bytes are dealt out by the entropy of what lies "
+        "in it. Of codes the bits of the largest are told."
+    )
+    headings = ["tensor", "stored as", "numbers", "before compression (B)", "packed (B)", "bits each"]
+    return fold(f"all {len(tensors)} tensors", table(headings, rows, label="bytes by tensor", caption=caption, sums=1))
+
+
+def _attempt_table(run: RunTables) -> Markup:
+    bpb = run.network_bpb()
+    rows = [
+        [f"{row['seed']} / {row['attempt'] + 1}", row["rung"],
+         f"{row['codec']} {row['level'] or ''}".strip(), Num(_whole(row["artifact_bytes"])),
+         Num(_whole(row["total_bytes"])), yes_no(row["fits_budget"]), "chosen" if row["chosen"] else "",
+         Num(f"{bpb[row['seed']]:.4f}" if row["chosen"] and row["seed"] in bpb else "–")]
+        for row in run.attempts
+    ]  # fmt: skip
+    headings = ["seed / attempt", "rung", "codec", "packed (B)", "with code (B)", "fits", "", "network (bpb)"]
+    label = f"all {len(rows)} packings"
+    return fold(label, table(headings, rows, label="packings tried", caption="– : its loss was not measured"))
+
+
+def _grid(run: RunTables) -> tuple[Markup, ...]:
+    figures = grid_figures(pictures_of(run.results), run.facts)
+    if not figures:
+        return ()
+    cells = len([result for result in run.results if scorer_label(result) != NETWORK])
+    intro = (
+        f"{cells:,} mixtures of the network and n-gram counts, every one for every seed. Honest ones are distributions "
+        "over the whole vocabulary; legacy ones are not, and stand beside the total mass that they hand out."
+    )
+    cut = []
+    if len(figures) > _MOST_FIGURES:
+        cut = [tag("p", f"The first {_MOST_FIGURES} of {len(figures)} figures; `pgolf results` has every cell.",
+                   class_="soft")]  # fmt: skip
+    return (tag("p", intro, class_="soft"), _charts(*figures[:_MOST_FIGURES]), *cut)
+
+
+def _time(run: RunTables, price_per_hour: float | None) -> tuple[Markup, ...]:
+    stages = run.stage_times()
+    if not stages:
+        return ()
+    ordered = sorted(stages, key=lambda stage: (stage.started_s, stage.node))
+    known = [stage for stage in ordered if stage.wall_s is not None]
+    built = [stage for stage in known if stage.built]
+
+    def money(seconds: float | None) -> list[Num]:
+        if price_per_hour is None:
+            return []
+        return [Num("–" if seconds is None else f"{seconds / 3600 * price_per_hour:,.2f}")]
+
+    rows: list[list[object]] = [
+        [stage.node, "built" if stage.built else "reused",
+         Num("–" if stage.wall_s is None else f"{stage.wall_s:,.1f}"), *money(stage.wall_s)]
+        for stage in ordered
+    ]  # fmt: skip
+    for words, some in (("machine time, built by this run", built), ("machine time, all", known)):
+        rows.append([words, f"{len(some)} stages", Num(f"{working_s(some):,.1f}"), *money(working_s(some))])
+    headings = ["stage", "", "seconds", *(["cost"] if price_per_hour is not None else [])]
+    caption = "machine time counts stages side by side once"
+    if price_per_hour is not None:
+        caption += f"; at {price_per_hour:g} per hour of the machine"
+    return (
+        tag("div", gantt(stages), table(headings, rows, label="time by stage", caption=caption, sums=2),
+            class_="charts"),
+    )  # fmt: skip
+
+
+def _text(run: RunTables) -> tuple[Markup, ...]:
+    samples: dict[int, dict[int, list[dict[str, Any]]]] = {}
+    for row in run.detail(SAMPLES.name):
+        samples.setdefault(row["sample"], {}).setdefault(row["target"], []).append(row)
+    if not samples:
+        return ()
+    n = max(len(rows) for targets in samples.values() for rows in targets.values())
+    scale = [tag("i", class_=f"l{k}") for k in range(1, _HEAT_STEPS + 1)]
+    intro = tag(
+        "p",
+        f"The beginnings of {len(samples)} validation documents, spread evenly and chosen by nothing else, as the "
+        f"tokenizer normalizes them. The stronger the colour, the more the token cost: 0 ",
+        tag("span", *scale, class_="scale"),
+        f" {_HEAT_NATS:g} nats or more{f', mean over {n} seeds' if n > 1 else ''}; point at a token for its loss.",
+        class_="soft",
+    )
+    return (intro, *(_sample(sample, samples[sample]) for sample in sorted(samples)))
+
+
+def _sample(number: int, targets: dict[int, list[dict[str, Any]]]) -> Markup:
+    losses = {target: summarize(row["loss_nats"] for row in rows) for target, rows in sorted(targets.items())}
+    first = next(iter(targets.values()))[0]
+    tokens = [_token(targets[target][0], loss.mean) for target, loss in losses.items()]
+    mean = summarize(loss.mean for loss in losses.values()).mean
+    said = f"document {first['document'] + 1:,}: {len(tokens)} tokens, {mean:.2f} nats per token"
+    return tag("section", tag("h3", said), tag("div", *tokens, class_="text"), aria_label=f"excerpt {number + 1}")
+
+
+def _token(row: dict[str, Any], loss_nats: float) -> Markup:
+    step = min(_HEAT_STEPS, round(_HEAT_STEPS * loss_nats / _HEAT_NATS))
+    shown = row["text"] if row["special"] is None else join(row["text"], tag("b", row["special"]))
+    return tag("i", shown, class_=f"l{step}" if step else None, title=f"{loss_nats:.2f}")
+
+
+def _provenance(run: RunTables) -> tuple[Markup, ...]:
+    text = run.text
+    facts = {
+        "run": run.run.key,
+        "recipe": f"{run.run.recipe}{f', from {run.run.base}' if run.run.base not in (None, run.run.recipe) else ''}",
+        "recipe key": run.run.recipe_key,
+        "commit": run.facts_said("git_commit"),
+        "torch": run.facts_said("torch_version"),
+        "device": run.facts.device,
+        "machine": run.facts_said("host"),
+        "dates": run.facts.dates,
+        "rule set": run.facts_said("ruleset"),
+        "text": None if text is None else str(text),
+    }
+    rows: list[list[object]] = [[name, value or "not recorded"] for name, value in facts.items()]
+    rows += [[f"weights of seed {seed}", row["checkpoint_sha256"] or "not recorded"]
+             for seed, row in run.by_seed.items()]  # fmt: skip
+    content = [table(["", ""], rows, label="provenance"), tag("pre", "\n".join(_commands(run)))]
+    if run.run.config:
+        settings = json.dumps(dict(run.run.config), indent=1, sort_keys=True)
+        content.append(fold("every setting", tag("pre", settings)))
+    return tuple(content)
+
+
+def _commands(run: RunTables) -> list[str]:
+    commits = [commit for commit in run.facts_said("git_commit").split(", ") if commit]
+    lines = [f"git checkout {commit.rstrip('+')}" for commit in commits[:1]]
+    if any(commit.endswith("+") for commit in commits):
+        lines[0] += "   # with changes that were not committed"
+    if run.run.base:
+        changes = [f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items()]
+        lines.append(f"pgolf run {shlex.quote(run.run.base)}{''.join(changes)} --seeds {' '.join(map(str, run.seeds))}")
+    else:
+        lines.append("# its recipe was nobody's base; all its settings stand below")
+    lines.append(f"pgolf report {shlex.quote(run.run.key)}")
+    return lines
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _setting(run: RunTables, path: str) -> str:
+    try:
+        return _value(run.run.setting(path))
+    except KeyError:
+        return "–"
+
+
+def _charts(*figures: Markup) -> Markup:
+    return tag("div", *figures, class_="charts") if figures else Markup("")
+
+
+def _bpb(result: ScorerResult) -> str:
+    return spread(result.summary("bpb"))
+
+
+def _n(result: ScorerResult) -> str:
+    n = len(result.by_seed)
+    return f"bits per byte, n = {n}" if n > 1 else "bits per byte, one seed"
+
+
+def _all_passed(run: RunTables) -> Markup:
+    failed = failed_gates(run)
+    is_judged = not any(text.startswith("not judged") for text in failed)
+    return verdict(True) if not failed else verdict(False if is_judged else None)
+
+
+def _largest(rows: Sequence[Any], column: str) -> float | None:
+    return max((row[column] for row in rows if row[column] is not None), default=None)
+
+
+def _most_bytes(run: RunTables) -> str:
+    most = _largest(list(run.by_seed.values()), "total_bytes")
+    return "–" if most is None else f"{most:,.0f}"
+
+
+def _over_seeds(run: RunTables, column: str) -> SeedSummary | None:
+    values = [row[column] for row in run.by_seed.values()]
+    return summarize(values) if values and None not in values else None
+
+
+def _whole(value: Any) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _seconds(value: Any) -> str:
+    return "–" if value is None else f"{value:,.1f}"

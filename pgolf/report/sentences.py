@@ -1,0 +1,48 @@
+"""The first sentence of a report: what came out, in numbers."""
+
+from collections.abc import Sequence
+
+from pgolf.report.amounts import spread
+from pgolf.report.run_tables import RunTables
+from pgolf.tables.gates import GATES
+
+
+def sentence_of(runs: Sequence[RunTables]) -> str:
+    """One run: its headline, its bytes and its gates. Several: the headline of each, best last named first."""
+    if len(runs) == 1:
+        return _of_one(runs[0])
+    said = [f"{run.run.name} {_result(run)}" for run in sorted(runs, key=_bpb)]
+    return f"{'; '.join(said)}. No test has been made of the differences."
+
+
+def failed_gates(run: RunTables) -> list[str]:
+    """What the headline fails, or is not judged by, in words."""
+    result = run.headline[1]
+    return [gate.failed for name, gate in GATES.items() if result.gate(name) is False] + [
+        f"not judged: {gate.passed}" for name, gate in GATES.items() if result.gate(name) is None
+    ]
+
+
+def _of_one(run: RunTables) -> str:
+    sizes = [row["total_bytes"] for row in run.by_seed.values() if row["total_bytes"] is not None]
+    budgets = {row["budget_bytes"] for row in run.by_seed.values() if row["budget_bytes"] is not None}
+    size = (
+        f"at most {max(sizes):,} bytes" if len(sizes) > 1 else f"{max(sizes):,} bytes" if sizes else "size not recorded"
+    )
+    budget = f" of {max(budgets):,}" if len(budgets) == 1 else ""
+    failed = failed_gates(run)
+    gates = "every gate passed" if not failed else "; ".join(failed)
+    return f"{run.run.name}: {_result(run)}, {size}{budget}, {gates}."
+
+
+def _result(run: RunTables) -> str:
+    label, result = run.headline
+    summary = result.summary("bpb")
+    n = len(result.by_seed)
+    seeds = f"n = {n}" if n > 1 else "one seed, so no standard deviation"
+    return f"{spread(summary)} bits per byte ({label}; {seeds})"
+
+
+def _bpb(run: RunTables) -> float:
+    summary = run.headline[1].summary("bpb")
+    return float("inf") if summary is None else summary.mean
