@@ -62,8 +62,9 @@ class Sums:
             if targets:
                 low, high = int(self._edges[number]), int(self._edges[number + 1]) - 1
                 label = labels[number] if labels else f"{low:,}" if low == high else f"{low:,}–{high:,}"
-                values = (None, None) if labels else (low, high)
-                yield Part(self.by, number, label, *values, int(targets), int(size), float(loss), float(entropy))
+                values: tuple[int | None, int | None] = (None, None) if labels else (low, high)
+                sums = int(targets), int(size), float(loss), float(entropy)
+                yield Part(self.by, number, label, values[0], values[1], *sums)
 
 
 def break_down(trace_path: Path, dataset: Dataset) -> list[Part]:

@@ -6,6 +6,7 @@ What is there already is read; what is missing is computed from the outputs that
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,8 @@ def _rows(spec: TableSpec, output: Output, data: Output | None, results: Path, s
     if not rows:
         return f"{what}{output.folder} holds none"
     table = rows_to_arrow(spec, rows)
-    try:
+    with suppress(ResultsError):  # of a folder that may only be read; it is computed again the next time
         append_table(results, spec, output.folder, table)
-    except ResultsError as error:
-        if not results.is_dir():
-            raise
-        # Tables that may only be read; it is computed again the next time.
-        _unused = error
     return table
 
 

@@ -1,14 +1,16 @@
 """When each stage of a run was made, and how long it took: what this run built filled, what it reused hollow."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgolf.report.amounts import span
-from pgolf.report.markup import Markup
+from pgolf.report.markup import Markup, void
 from pgolf.report.plot import Plot, Scale, fitting
 
-# Idle stretches longer than this share of the working time, or this many seconds, are cut out.
-_IDLE_SHARE, _IDLE_S = 0.03, 5.0
+# Idle stretches longer than this share of the working time, and than so many seconds, are drawn as that share of it.
+_IDLE_SHARE, _IDLE_S, _DRAWN_SHARE = 0.1, 5.0, 0.04
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _STAGES = ("fetch", "tokenize", "shards", "train", "import", "calibrate", "compress", "score", "count", "hint", "mix")
 
 
@@ -33,7 +35,7 @@ def gantt(stages: Sequence[StageTime]) -> Markup:
     ordered = sorted(stages, key=lambda stage: (stage.started_s, stage.node))
     busy = _busy(ordered)
     total = sum(end - start for start, end in busy) or 1.0
-    idle = min(max(_IDLE_S, _IDLE_SHARE * total), total)
+    idle, short = max(_IDLE_S, _IDLE_SHARE * total), _DRAWN_SHARE * total
     starts: list[tuple[float, float, float]] = []  # a stretch of time, and where it is drawn, in seconds
     cuts: list[tuple[float, float]] = []
     drawn = 0.0
@@ -41,8 +43,8 @@ def gantt(stages: Sequence[StageTime]) -> Markup:
         if number:
             pause = start - busy[number - 1][1]
             if pause > idle:
-                cuts.append((drawn + idle / 2, pause))
-            drawn += min(pause, idle)
+                cuts.append((drawn + short / 2, pause))
+            drawn += short if pause > idle else pause
         starts.append((start, end, drawn))
         drawn += end - start
     row = 15.0
@@ -52,19 +54,22 @@ def gantt(stages: Sequence[StageTime]) -> Markup:
     plot = Plot(
         "Stages over time",
         f"{len(ordered)} stages, {built} built by this run and {len(ordered) - built} reused; longest: {described}.",
-        height=24 + row * len(ordered) + 34,
+        height=24 + row * len(ordered) + 42,
         left=104,
         right=46,
-        top=8,
+        top=16 if cuts else 8,
     )
     x = Scale(0.0, drawn or 1.0, plot.left, plot.right)
-    plot.x_axis(x, "time of making", show=span, most=4)
+    for seconds in _times(drawn):
+        plot.add(void("line", class_="grid", x1=x(seconds), x2=x(seconds), y1=plot.top, y2=plot.bottom))
+        plot.text(x(seconds), plot.bottom + 13, span(seconds), anchor="middle")
+    plot.text((plot.left + plot.right) / 2, plot.bottom + 28, "time of making", anchor="middle", class_="axis")
     for at, pause in cuts:
         plot.line([(x(at), plot.top), (x(at), plot.bottom)], "gap")
-        plot.text(x(at), plot.top - 1, f"{span(pause)} later", anchor="middle")
+        plot.text(x(at), plot.top - 5, f"{span(pause)} later", anchor="middle")
     for number, stage in enumerate(ordered):
         y = plot.top + 4 + row * number
-        plot.text(plot.left - 6, y + 9, fitting(stage.node, 98), anchor="end", class_="strong")
+        plot.text(plot.left - 6, y + 9, fitting(stage.node, 98), anchor="end", class_="name")
         begin = next(
             (at + stage.started_s - start for start, end, at in starts if start <= stage.started_s <= end), 0.0
         )
@@ -75,7 +80,15 @@ def gantt(stages: Sequence[StageTime]) -> Markup:
         plot.rect(x(begin), y, max(2.0, length), row - 5, f"{'bar' if stage.built else 'hollow'} {colour}", said=words)
         plot.text(x(begin) + max(2.0, length) + 4, y + 9, "?" if stage.wall_s is None else span(stage.wall_s))
     legend = [("c4", "built by this run"), ("ring c4", "reused: made by an earlier one")]
-    return plot.figure("pauses between runs are cut out" if cuts else None, legend)
+    return plot.figure("idle pauses are cut out" if cuts else None, legend)
+
+
+def _times(longest_s: float) -> list[float]:
+    """Round times up to the longest."""
+    step_s = next(
+        (step for step in _STEPS_S if longest_s / step <= 5), _STEPS_S[-1] * math.ceil(longest_s / 5 / _STEPS_S[-1])
+    )
+    return [step_s * k for k in range(int(longest_s / step_s) + 1)]
 
 
 def _busy(stages: Sequence[StageTime]) -> list[tuple[float, float]]:

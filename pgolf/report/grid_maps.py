@@ -1,7 +1,7 @@
 """The grid of mixtures: honest scores as distances from the network alone, legacy ones in grey beside their total mass.
 
-Same pictures as `pgolf.report.figures` draws for print (`pgolf.report.families`), as small SVG for a page. A map of many
-cells is one image of a pixel each, not a box of markup each.
+The pictures that `pgolf.report.figures` draws for print (`pgolf.report.families`), as small SVG for a page. A map of
+many cells is one image of a pixel each, not a box of markup each.
 """
 
 import base64
@@ -31,20 +31,26 @@ _PALE, _GREY = (242, 242, 242), (90, 90, 90)
 _LITTLE, _MUCH = (255, 247, 214), (120, 28, 109)
 
 
-def grid_figures(pictures: Sequence[Picture], facts: RunFacts) -> list[Markup]:
-    """Every picture's figures, in order."""
-    return [figure for picture in pictures for figure in _figures(picture, facts)]
+def grid_figures(pictures: Sequence[Picture], facts: RunFacts) -> list[list[Markup]]:
+    """The figures of every picture; what belongs together stands together."""
+    curves = [_curves(picture, facts) for picture in pictures if picture.y is None]
+    maps = [_maps(picture, picture.y, facts) for picture in pictures if picture.y is not None]
+    return [group for group in (*maps, curves) if group]
 
 
-def _figures(picture: Picture, facts: RunFacts) -> list[Markup]:
-    if picture.y is None:
-        return [_curves(picture, facts)]
+def _maps(picture: Picture, y: Axis, facts: RunFacts) -> list[Markup]:
     found = []
     for panel in picture.panels:
-        found.append(_score_map(picture, picture.y, panel, facts))
-        if panel.kind == "legacy":
-            found.append(_mass_map(picture, picture.y, panel))
+        if not _means(panel, "bpb"):
+            continue
+        found.append(_score_map(picture, y, panel, facts))
+        if panel.kind == "legacy" and _means(panel, "mass_mean"):
+            found.append(_mass_map(picture, y, panel))
     return found
+
+
+def _distance(gain: float) -> str:
+    return f"{abs(gain):.4f} {'below' if gain >= 0 else 'above'}"
 
 
 def _score_map(picture: Picture, y: Axis, panel: Panel, facts: RunFacts) -> Markup:
@@ -61,10 +67,11 @@ def _score_map(picture: Picture, y: Axis, panel: Panel, facts: RunFacts) -> Mark
             return _between(_EVEN, _BETTER if share > 0 else _WORSE, abs(share))
 
         title = f"Honest: {_title(picture, panel)}"
-        than = "" if network is None else f", {network - best:+.4f} against the network alone ({network:.4f})"
+        than = "" if network is None else f", {_distance(network - best)} the network alone"
         caption = (
-            f"lowest mean {spread(panel.points[place].summary('bpb'))} bits per byte at {where}{than}. Found by looking: "
-            "to choose it now is to tune on the validation text. Blue: better than the network alone, brown: worse."
+            f"lowest mean {spread(panel.points[place].summary('bpb'))} bits per byte at {where}{than}. Found by "
+            "looking: to choose it now is to tune on the validation text. Blue is better than the network alone, brown "
+            "worse."
         )
     else:
         low, high = min(means.values()), max(means.values())
@@ -79,8 +86,6 @@ def _score_map(picture: Picture, y: Axis, panel: Panel, facts: RunFacts) -> Mark
 
 def _mass_map(picture: Picture, y: Axis, panel: Panel) -> Markup:
     means = _means(panel, "mass_mean")
-    if not means:
-        return Markup("")
     high = max(*means.values(), 1.0)
 
     def colour(value: float) -> Rgb:

@@ -57,7 +57,9 @@ def loss_curves(trainings: Sequence[Training], *, by: str) -> Markup:
         plot.line([(x(at), y(min(v, top))) for at, v in zip(each.at, each.mean)], series_class(training.colour))
     steps = max(len(each.step) for each in trainings)
     how = (
-        "every step"
+        "the steps that were logged"
+        if any(each.step[-1] > len(each.step) for each in trainings)
+        else "every step"
         if steps <= STRETCHES
         else f"means of {STRETCHES} stretches of the steps; the band reaches from the least to the greatest of each"
     )

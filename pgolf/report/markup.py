@@ -1,6 +1,9 @@
 """HTML and SVG as text in which nothing that is data can become markup: every child and attribute is escaped."""
 
+import re
 from html import escape
+
+_UNSHOWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Markup(str):
@@ -38,7 +41,13 @@ def _child(child: object) -> str:
         return child
     if isinstance(child, list | tuple):
         return join(*child)
-    return escape(number(child) if isinstance(child, float) else str(child), quote=False)
+    return escape(_text(child), quote=False)
+
+
+def _text(value: object) -> str:
+    """A value as text that a page may hold: no control characters, and no halves of surrogate pairs."""
+    text = number(value) if isinstance(value, float) else str(value)
+    return text if text.isprintable() else _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _attributes(attributes: dict[str, object]) -> str:
@@ -47,6 +56,5 @@ def _attributes(attributes: dict[str, object]) -> str:
         if value is None or value is False:
             continue
         name = name.rstrip("_").replace("_", "-")
-        text = number(value) if isinstance(value, float) else str(value)
-        written.append(f" {name}" if value is True else f' {name}="{escape(text)}"')
+        written.append(f" {name}" if value is True else f' {name}="{escape(_text(value))}"')
     return "".join(written)

@@ -19,9 +19,8 @@ def page(runs: Sequence[RunTables], *, sentence: str | None = None, price_per_ho
     names = " · ".join(run.run.name for run in runs)
     lead = sentence or sentence_of(runs)
     body = [
-        tag("p", "pgolf report", class_="kicker"),
-        tag("h1", names),
-        tag("p", lead, class_="lead"),
+        tag("p", f"pgolf report · {' · '.join(run.run.key for run in runs)}", class_="kicker"),
+        tag("h1", lead),
     ]
     if len(runs) == 1:
         body += _one(runs[0], price_per_hour, prefix="")
@@ -29,7 +28,11 @@ def page(runs: Sequence[RunTables], *, sentence: str | None = None, price_per_ho
         body += [_section(part) for part in comparison(runs)]
         for number, run in enumerate(runs, 1):
             body.append(
-                tag("article", tag("h1", f"{number}. {run.run.name}"), *_one(run, price_per_hour, prefix=f"r{number}-"))
+                tag(
+                    "article",
+                    tag("h2", f"{number}. {run.run.name}", class_="run"),
+                    *_one(run, price_per_hour, prefix=f"r{number}-"),
+                )
             )
     head = join(
         void("meta", charset="utf-8"),

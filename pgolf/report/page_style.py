@@ -35,27 +35,29 @@ STYLE = f"""
 html{{-webkit-text-size-adjust:100%;scroll-behavior:smooth}}
 body{{margin:0 auto;max-width:1160px;padding:1.5rem 1rem 4rem;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;overflow-wrap:anywhere}}
-h1{{font-size:1.1rem;line-height:1.3;margin:.2rem 0 .6rem;font-weight:600}}
+h1{{font-size:1.5rem;line-height:1.35;font-weight:650;margin:.4rem 0 1.1rem;max-width:54rem;letter-spacing:-.012em}}
 h2{{font-size:1.3rem;margin:3rem 0 .4rem;padding-top:1.2rem;border-top:1px solid var(--line);line-height:1.3}}
 h3{{font-size:.95rem;margin:0 0 .35rem;font-weight:600}}
 p{{margin:.4rem 0 .8rem;max-width:46rem}}
-.kicker{{color:var(--soft);font-size:.8rem;letter-spacing:.06em;text-transform:uppercase;margin:0}}
-.lead{{font-size:1.45rem;line-height:1.35;font-weight:600;margin:.3rem 0 1rem;max-width:52rem;letter-spacing:-.01em}}
+.kicker{{color:var(--soft);font-size:.8rem;letter-spacing:.02em;margin:0}}
+h2.run{{font-size:1.6rem;margin-top:4rem;border-top:3px solid var(--ink)}}
 .soft,figcaption,.note{{color:var(--soft);font-size:.85rem;line-height:1.45}}
 figcaption{{margin-top:.3rem}}
-.cards{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(11rem,100%),1fr));gap:.7rem;margin:1rem 0}}
-.card{{background:var(--panel);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem}}
+.cards{{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.6rem,1fr));gap:.6rem;margin:1rem 0}}
+.card{{background:var(--panel);border:1px solid var(--line);border-radius:.6rem;padding:.6rem .75rem}}
 .card dt{{color:var(--soft);font-size:.78rem}}
-.card dd{{margin:.1rem 0 0;font-size:1.15rem;font-weight:600;line-height:1.3}}
+.card dd{{margin:.1rem 0 0;font-size:1rem;font-weight:600;line-height:1.3}}
+.card dd b{{font-weight:inherit;white-space:nowrap}}
 .card dd small{{display:block;font-weight:400;font-size:.78rem;color:var(--soft)}}
 nav{{font-size:.88rem;display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:1rem 0 0}}
 a{{color:var(--cold)}}
 .charts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1.8rem 1.6rem;
 margin:1rem 0;align-items:start}}
+.charts.wide{{grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr))}}
 figure{{margin:0;max-width:34rem;min-width:0}}
 svg{{display:block;width:100%;height:auto;overflow:visible}}
-svg text{{font-size:10.5px;fill:var(--soft);font-family:inherit}}
-svg text.axis{{fill:var(--soft);font-size:10.5px}}
+svg text{{font-size:11px;fill:var(--soft);font-family:inherit}}
+svg text.name{{fill:var(--ink)}}
 svg text.strong{{fill:var(--ink);font-weight:600}}
 .grid{{stroke:var(--line);stroke-width:.7}}
 {_series()}
@@ -65,7 +67,7 @@ svg text.strong{{fill:var(--ink);font-weight:600}}
 .mark{{fill:var(--c)}}
 .open{{fill:var(--paper);stroke:var(--c);stroke-width:1.5}}
 .whisker{{stroke:var(--c);stroke-width:1.4}}
-.share{{fill:var(--c8);opacity:.22}}
+.share{{fill:var(--c8);opacity:.2}}
 .bar{{fill:var(--c)}}
 .hollow{{fill:none;stroke:var(--c);stroke-width:1.2;stroke-dasharray:3 2}}
 .limit{{stroke:var(--bad);stroke-width:1.4;stroke-dasharray:5 3}}
@@ -75,10 +77,11 @@ svg text.bad{{fill:var(--bad)}}
 .key.ring{{background:none;border:1.5px dashed var(--c)}}
 .legend{{list-style:none;margin:0 0 .3rem;padding:0;display:flex;flex-wrap:wrap;gap:.1rem .9rem;font-size:.8rem;
 color:var(--soft)}}
-.scroll{{overflow-x:auto;margin:.6rem 0 1rem;border:1px solid var(--line);border-radius:.5rem;max-width:100%}}
+.scroll{{overflow-x:auto;margin:.6rem 0 .4rem;border:1px solid var(--line);border-radius:.5rem;max-width:100%}}
 .scroll:focus-visible{{outline:2px solid var(--cold)}}
 table{{border-collapse:collapse;font-size:.86rem;width:100%;overflow-wrap:normal}}
-caption{{text-align:left;padding:.5rem .7rem;color:var(--soft);font-size:.82rem;caption-side:bottom}}
+.table{{min-width:0}}
+.table .note{{margin:0 0 1.2rem}}
 th,td{{padding:.35rem .7rem;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}}
 tbody tr:last-child>*{{border-bottom:0}}
 thead th{{background:var(--panel);font-weight:600;vertical-align:bottom;white-space:normal;min-width:4.5rem}}
@@ -89,7 +92,8 @@ tr.sum>*{{font-weight:600;background:var(--panel)}}
 .yes{{color:var(--good)}}
 .no{{color:var(--bad);font-weight:600}}
 .text{{font:15px/1.9 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--panel);
-border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem;margin:.6rem 0;white-space:pre-wrap;max-width:none}}
+border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem;margin:.6rem 0;white-space:pre-wrap;
+unicode-bidi:isolate}}
 .text i{{font-style:normal;border-radius:.2em;padding:.12em 0}}
 .text b{{font-weight:400;color:var(--soft);font-size:.8em;border:1px solid var(--line);border-radius:.3em;
 padding:0 .3em}}

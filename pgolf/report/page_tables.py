@@ -14,7 +14,7 @@ def table(
 
     A number's text stands flush right where all of its column do: columns whose first cell is a `num`.
     """
-    numeric = [bool(rows) and isinstance(rows[0][k], Num) for k in range(len(headings))]
+    numeric = [k > 0 and bool(rows) and isinstance(rows[0][k], Num) for k in range(len(headings))]
     head = tag("tr", *(tag("th", text, scope="col", class_="num" if numeric[k] else None)
                        for k, text in enumerate(headings)))  # fmt: skip
     body = [
@@ -22,8 +22,9 @@ def table(
             class_="sum" if number >= len(rows) - sums else None)
         for number, row in enumerate(rows)
     ]  # fmt: skip
-    inside = tag("table", tag("caption", caption) if caption else None, tag("thead", head), tag("tbody", body))
-    return tag("div", inside, class_="scroll", tabindex=0, role="region", aria_label=label)
+    inside = tag("table", tag("thead", head) if any(headings) else None, tag("tbody", body))
+    box = tag("div", inside, class_="scroll", tabindex=0, role="region", aria_label=label)
+    return tag("div", box, tag("p", caption, class_="note") if caption else None, class_="table")
 
 
 class Num(str):
@@ -53,6 +54,6 @@ def fold(summary: str, *content: object) -> Markup:
 
 def _cell(cell: Cell, column: int, is_number: bool) -> Markup:
     if column == 0:
-        return tag("th", cell, scope="row", class_="num" if is_number else None)
+        return tag("th", cell, scope="row")
     long = isinstance(cell, str) and not isinstance(cell, Num | Markup) and len(cell) > 40
     return tag("td", cell, class_="num" if is_number else "wrap" if long else None)

@@ -8,7 +8,8 @@ from pgolf.report.markup import Markup, join, tag, void
 from pgolf.report.plot import Plot, Scale, around
 from pgolf.stats.seeds import SeedSummary
 
-_LEAST_SHARE = 0.001
+# A part of less of the targets is too noisy to set the scale.
+_LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def by_place(title: str, axis: str, parts: Sequence[PartResult], caption: str) -
     plot.y_axis(y, "bits per byte")
     step = (plot.right - plot.left) / len(shown)
     most = max(part.target_share for part in shown)
-    share = Scale(0.0, most, 0.0, (plot.bottom - plot.top) * 0.9)
+    share = Scale(0.0, most, 0.0, (plot.bottom - plot.top) * 0.4)
     every = max(1, -(-len(shown) // 16))
     for number, part in enumerate(shown):
         at = plot.left + (number + 0.5) * step
@@ -60,7 +61,9 @@ def by_place(title: str, axis: str, parts: Sequence[PartResult], caption: str) -
             plot.add(void("line", class_="whisker c1", x1=at, x2=at, y1=ends[0], y2=ends[1]))
         plot.dot(at, y(inside), "mark c1" if inside == _mean(part) else "open c1", said=said)
     plot.text((plot.left + plot.right) / 2, plot.height - 4, axis, anchor="middle", class_="axis")
-    legend = [("c1", "bits per byte, ± std over seeds"), ("c8", f"share of the targets (highest {most:.0%})")]
+    legend = [("c1", "bits per byte, ± std over seeds"), ("c8", f"share of the targets, at most {most:.0%}")]
+    if len(sizable) < len(shown):
+        legend.append(("ring c1", "beyond the scale"))
     return plot.figure(caption, legend, _numbers(parts, axis))
 
 
@@ -70,10 +73,10 @@ def by_kind(title: str, parts: Sequence[PartResult], caption: str) -> Markup:
     row = 27.0
     said = "; ".join(f"{part.label} {part.bits_share:.0%}" for part in ordered)
     plot = Plot(title, f"Share of all bits: {said}.", height=18 + row * len(ordered), left=4, bottom=4, top=16, right=4)
-    x = Scale(0.0, max(part.bits_share for part in ordered), 0.0, plot.right - plot.left - 150)
+    x = Scale(0.0, max(part.bits_share for part in ordered), 0.0, plot.right - plot.left - 168)
     for number, part in enumerate(ordered):
         y = plot.top + row * number
-        plot.text(plot.left, y + 2, part.label, class_="strong")
+        plot.text(plot.left, y + 2, part.label, class_="name")
         width = x(part.bits_share)
         plot.rect(plot.left, y + 6, width, 11, "bar c1")
         bpb = "no bytes" if part.bpb is None else f"{part.bpb.mean:.3f} bpb"

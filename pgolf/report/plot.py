@@ -12,7 +12,7 @@ from pgolf.report.markup import Markup, join, number, tag, void
 
 WIDTH = 400.0
 _LETTER = 5.6  # mean width of a letter of a label
-SERIES = 8  # colours there are
+SERIES = 7  # colours there are
 
 Point = tuple[float, float]
 

@@ -21,6 +21,8 @@ from pgolf.tables.texts import Text, text_of
 
 Row = Mapping[str, Any]
 NETWORK = "network alone"
+# So many declared mixtures have a column; a recipe declares one per estimator and mixture over all.
+MOST_DECLARED = 12
 _LN2 = math.log(2.0)
 _SETTINGS = ("order", "alpha", "concentration", "tilt_nats", "tilt_confidence", "share_rate", "members")
 
@@ -61,15 +63,15 @@ class RunTables:
         return tuple(dict.fromkeys(self.scores.column("seed").to_pylist()))
 
     @cached_property
+    def declared(self) -> list[ScorerResult]:
+        """Every declared mixture, in the order of the rows."""
+        return [result for result in self.results if result.gate("declared") and not result.matches(NEURAL)]
+
+    @cached_property
     def shown(self) -> dict[str, ScorerResult]:
-        """Label -> scorer: the network alone, and every declared mixture."""
-        found: dict[str, ScorerResult] = {}
-        for result in self.results:
-            if result.matches(NEURAL):
-                found[NETWORK] = result
-            elif result.gate("declared"):
-                found[scorer_label(result)] = result
-        return found
+        """Label -> scorer: the network alone, and the first MOST_DECLARED declared mixtures."""
+        network = [result for result in self.results if result.matches(NEURAL)]
+        return {scorer_label(result): result for result in (*network, *self.declared[:MOST_DECLARED])}
 
     @cached_property
     def headline(self) -> tuple[str, ScorerResult]:

@@ -16,9 +16,9 @@ from pgolf.report.loss_curves import Training, loss_curves
 from pgolf.report.markup import Markup, join, tag
 from pgolf.report.page_tables import Num, fold, table, verdict, yes_no
 from pgolf.report.parts_charts import by_kind, by_place
-from pgolf.report.run_tables import NETWORK, RunTables, kind_of, scorer_label
+from pgolf.report.run_tables import MOST_DECLARED, NETWORK, RunTables, kind_of, scorer_label
 from pgolf.report.sentences import failed_gates
-from pgolf.report.size_charts import Share, attempts_chart, budget_bar
+from pgolf.report.size_charts import REST, Share, attempts_chart, budget_bar
 from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.tables.detail_tables import LOSSES, SAMPLES, TENSORS
 from pgolf.tables.gates import GATES
@@ -29,7 +29,7 @@ _GROUPS_SHOWN = 7
 _HEAT_NATS = 8.0  # a token of this loss or more has the strongest colour
 _HEAT_STEPS = 9
 # A page stays readable, and below 5 MB, whatever a grid varies.
-_MOST_FIGURES = 24
+_MOST_GROUPS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,9 @@ def _summary(run: RunTables) -> tuple[Markup, ...]:
 
 
 def _card(title: str, value: object, small: str = "") -> Markup:
-    return tag("div", tag("dt", title), tag("dd", value, tag("small", small) if small else None), class_="card")
+    return tag(
+        "div", tag("dt", title), tag("dd", tag("b", value), tag("small", small) if small else None), class_="card"
+    )
 
 
 def _seeds(run: RunTables) -> tuple[Markup, ...]:
@@ -150,6 +152,8 @@ def _seeds(run: RunTables) -> tuple[Markup, ...]:
         if n > 1
         else "one seed: there is no standard deviation, and nothing can be tested"
     )
+    if (more := len(run.declared) - MOST_DECLARED) > 0:
+        note += f"; {more:,} more declared mixtures are not shown, `pgolf results` has them"
     return (table(headings, rows, label="results by seed", caption=note, sums=1),)
 
 
@@ -206,7 +210,7 @@ def _where(run: RunTables) -> tuple[Markup, ...]:
     if "position" in parts:
         figures.append(by_place("By position in the window", "tokens of context in the window", parts["position"],
             "where windows overlap only the last stride of each is scored, so nearly all targets have a long context; "
-            "parts of less than 0.1 % of the targets do not set the scale"))  # fmt: skip
+            "parts of less than 1 % of the targets do not set the scale"))  # fmt: skip
     if "offset" in parts:
         figures.append(by_place("By place in the document", "tokens since the document began", parts["offset"],
             "early tokens have to be predicted before the document has shown what it is about"))  # fmt: skip
@@ -219,7 +223,7 @@ def _where(run: RunTables) -> tuple[Markup, ...]:
     if not figures:
         return ()
     note = "The network alone, as packed: every scored target of the validation text, mean over seeds."
-    return (tag("p", note, class_="soft"), _charts(*figures))
+    return (tag("p", note, class_="soft"), _charts(*figures, wide=True))
 
 
 def _bytes(run: RunTables) -> tuple[Markup, ...]:
@@ -256,7 +260,7 @@ def _shares(tensors: Sequence[dict[str, Any]], code_bytes: int | None, artifact_
     rest = found[_GROUPS_SHOWN - 1 :]
     if len(rest) > 1:
         found = [*found[: _GROUPS_SHOWN - 1],
-                 Share("all others", sum(share.size_bytes for share in rest), f"{len(rest)} groups")]  # fmt: skip
+                 Share(REST, sum(share.size_bytes for share in rest), f"{len(rest)} groups")]  # fmt: skip
     code = [] if code_bytes is None else [Share("code", code_bytes, "the script, as submitted")]
     return [*code, *found] if found else []
 
@@ -295,19 +299,20 @@ def _attempt_table(run: RunTables) -> Markup:
 
 
 def _grid(run: RunTables) -> tuple[Markup, ...]:
-    figures = grid_figures(pictures_of(run.results), run.facts)
-    if not figures:
+    groups = grid_figures(pictures_of(run.results), run.facts)
+    if not groups:
         return ()
     cells = len([result for result in run.results if scorer_label(result) != NETWORK])
     intro = (
         f"{cells:,} mixtures of the network and n-gram counts, every one for every seed. Honest ones are distributions "
         "over the whole vocabulary; legacy ones are not, and stand beside the total mass that they hand out."
     )
-    cut = []
-    if len(figures) > _MOST_FIGURES:
-        cut = [tag("p", f"The first {_MOST_FIGURES} of {len(figures)} figures; `pgolf results` has every cell.",
-                   class_="soft")]  # fmt: skip
-    return (tag("p", intro, class_="soft"), _charts(*figures[:_MOST_FIGURES]), *cut)
+    cut = f"The first {_MOST_GROUPS} of {len(groups)} pictures; `pgolf results` has every cell."
+    return (
+        tag("p", intro, class_="soft"),
+        *(_charts(*group) for group in groups[:_MOST_GROUPS]),
+        *([tag("p", cut, class_="soft")] if len(groups) > _MOST_GROUPS else []),
+    )
 
 
 def _time(run: RunTables, price_per_hour: float | None) -> tuple[Markup, ...]:
@@ -328,10 +333,10 @@ def _time(run: RunTables, price_per_hour: float | None) -> tuple[Markup, ...]:
          Num("–" if stage.wall_s is None else f"{stage.wall_s:,.1f}"), *money(stage.wall_s)]
         for stage in ordered
     ]  # fmt: skip
-    for words, some in (("machine time, built by this run", built), ("machine time, all", known)):
+    for words, some in (("built by this run", built), ("all", known)):
         rows.append([words, f"{len(some)} stages", Num(f"{working_s(some):,.1f}"), *money(working_s(some))])
     headings = ["stage", "", "seconds", *(["cost"] if price_per_hour is not None else [])]
-    caption = "machine time counts stages side by side once"
+    caption = "the sums are time of the machine: what ran side by side counts once"
     if price_per_hour is not None:
         caption += f"; at {price_per_hour:g} per hour of the machine"
     return (
@@ -406,8 +411,10 @@ def _commands(run: RunTables) -> list[str]:
     if run.run.base:
         changes = [f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items()]
         lines.append(f"pgolf run {shlex.quote(run.run.base)}{''.join(changes)} --seeds {' '.join(map(str, run.seeds))}")
+    elif run.run.config:
+        lines.append("# its recipe is a file of somebody's own; all its settings stand below")
     else:
-        lines.append("# its recipe was nobody's base; all its settings stand below")
+        lines.append("# an earlier version filed it, which kept no settings beside the tables")
     lines.append(f"pgolf report {shlex.quote(run.run.key)}")
     return lines
 
@@ -423,8 +430,9 @@ def _setting(run: RunTables, path: str) -> str:
         return "–"
 
 
-def _charts(*figures: Markup) -> Markup:
-    return tag("div", *figures, class_="charts") if figures else Markup("")
+def _charts(*figures: Markup, wide: bool = False) -> Markup:
+    """Figures side by side, as many as fit; wide: at most two."""
+    return tag("div", *figures, class_=f"charts{' wide' if wide else ''}") if figures else Markup("")
 
 
 def _bpb(result: ScorerResult) -> str:

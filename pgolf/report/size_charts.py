@@ -7,6 +7,9 @@ from typing import Any
 from pgolf.report.markup import Markup
 from pgolf.report.plot import Plot, Scale, around, fitting, series_class
 
+# What the smallest groups are called together.
+REST = "all others"
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -35,7 +38,7 @@ def budget_bar(shares: Sequence[Share], budget_bytes: int | None, title: str) ->
     plot.text(plot.left, plot.top - 3, f"{total:,} bytes", class_="strong")
     for number, share in enumerate(shares):
         said = f"{share.label}: {share.size_bytes:,} bytes, {share.size_bytes / total:.1%}"
-        plot.rect(x(at), plot.top + 2, x(at + share.size_bytes) - x(at), 18, f"bar {series_class(number)}", said=said)
+        plot.rect(x(at), plot.top + 2, x(at + share.size_bytes) - x(at), 18, f"bar {_colour(number, share)}", said=said)
         at += share.size_bytes
     if budget_bytes is not None:
         over = total > budget_bytes
@@ -51,11 +54,15 @@ def budget_bar(shares: Sequence[Share], budget_bytes: int | None, title: str) ->
     length = Scale(0.0, most, 0.0, plot.right - plot.left - 150)
     for number, share in enumerate(shares):
         y = plot.top + 42 + row * number
-        plot.text(plot.left, y, fitting(f"{share.label} · {share.said}", 390), class_="strong")
-        plot.rect(plot.left, y + 4, length(share.size_bytes), 8, f"bar {series_class(number)}")
+        plot.text(plot.left, y, fitting(f"{share.label} · {share.said}", 390), class_="name")
+        plot.rect(plot.left, y + 4, length(share.size_bytes), 8, f"bar {_colour(number, share)}")
         text = f"{share.size_bytes:,} B · {share.size_bytes / total:.1%}"
         plot.text(plot.left + length(share.size_bytes) + 5, y + 12, text)
     return plot.figure()
+
+
+def _colour(number: int, share: Share) -> str:
+    return "c8" if share.label == REST else series_class(number)
 
 
 def attempts_chart(attempts: Sequence[Mapping[str, Any]], bpb_of: Mapping[int | None, float], title: str) -> Markup:
@@ -81,7 +88,7 @@ def attempts_chart(attempts: Sequence[Mapping[str, Any]], bpb_of: Mapping[int | 
     plot.text((plot.left + plot.right) / 2, plot.bottom + 28, "attempt", anchor="middle", class_="axis")
     if budget is not None:
         plot.line([(plot.left, y(budget)), (plot.right, y(budget))], "limit")
-        plot.text(plot.right, y(budget) - 4, f"budget {budget:,}", anchor="end", class_="bad")
+        plot.text(plot.left + 4, y(budget) - 4, f"budget {budget:,}", class_="bad")
     for number, seed in enumerate(seeds):
         mine = sorted((row for row in attempts if row["seed"] == seed), key=lambda row: int(row["attempt"]))
         shift = (number - (len(seeds) - 1) / 2) * min(5.0, 40.0 / len(seeds))

@@ -46,7 +46,8 @@ def own_cores(config: TrainStageConfig, run: RunOptions) -> tuple[int, ...]:
 def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
     """Train `config.model` on the data folder inputs["data"].
 
-    Writes checkpoint.safetensors, losses.parquet (`pgolf.train.loss_table`), train.json and train.log. The checkpoint holds the averaged weights and the facts stream_position, seed and steps. If the run stops by steps,
+    Writes checkpoint.safetensors, losses.parquet (`pgolf.train.loss_table`), train.json and train.log. The checkpoint
+    holds the averaged weights and the facts stream_position, seed and steps. If the run stops by steps,
     equal config, data, seed and number of ranks and threads give equal bytes, however often it was killed and resumed
     from a checkpoint in `run.scratch`; a resumed run that stops by the clock is marked `interrupted`. On an error
     train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and other errors
