@@ -53,7 +53,7 @@ nav{{font-size:.88rem;display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:1rem 0 0
 a{{color:var(--cold)}}
 .charts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1.8rem 1.6rem;
 margin:1rem 0;align-items:start}}
-.charts.wide{{grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr))}}
+@media (min-width:44rem){{.charts.wide{{grid-template-columns:repeat(2,minmax(0,1fr))}}}}
 figure{{margin:0;max-width:34rem;min-width:0}}
 svg{{display:block;width:100%;height:auto;overflow:visible}}
 svg text{{font-size:11px;fill:var(--soft);font-family:inherit}}
@@ -112,7 +112,8 @@ figure,tr,.card,.text{{break-inside:avoid}}
 .scroll{{overflow:visible;border:0}}
 table{{font-size:7.5pt}}
 th,td{{padding:.2rem .35rem;white-space:normal}}
-.charts{{grid-template-columns:1fr 1fr}}
+.charts,.charts.wide{{grid-template-columns:1fr 1fr}}
+details:not([open]){{display:none}}
 *{{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 }}
 """
