@@ -56,7 +56,7 @@ def gantt(stages: Sequence[StageTime]) -> Markup:
         f"{len(ordered)} stages, {built} built by this run and {len(ordered) - built} reused; longest: {described}.",
         height=24 + row * len(ordered) + 42,
         left=104,
-        right=46,
+        right=58,
         top=16 if cuts else 8,
     )
     x = Scale(0.0, drawn or 1.0, plot.left, plot.right)

@@ -168,7 +168,7 @@ def _curves(picture: Picture, facts: RunFacts) -> Markup:
         f"{picture.mixer} over {words(picture.x.name)}",
         f"{len(lines)} families of mixtures over {len(picture.x.values)} values of {words(picture.x.name)}, means from "
         f"{min(all_values):.4f} to {max(all_values):.4f} bits per byte.",
-        top=20,
+        top=24,
     )
     y = plot.y(*around([*all_values, *([] if network is None else [network])]))
     x = plot.x(-0.4, len(picture.x.values) - 0.6)

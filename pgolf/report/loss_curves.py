@@ -41,7 +41,7 @@ def loss_curves(trainings: Sequence[Training], *, by: str) -> Markup:
     stretches = [_stretches(each, each.step if by == "step" else each.clock_s) for each in trainings]
     last = [f"{each.label} from {each.loss_nats[0]:.2f} to {each.loss_nats[-1]:.2f}" for each in trainings]
     what = "step" if by == "step" else "training clock"
-    plot = Plot(f"Training loss by {what}", f"Mean loss in nats per token falls: {'; '.join(last)}.", top=20)
+    plot = Plot(f"Training loss by {what}", f"Mean loss in nats per token falls: {'; '.join(last)}.", top=24)
     x = plot.x(min(0.0, *(each.at[0] for each in stretches)), max(each.at[-1] for each in stretches))
     settled = [each.least[len(each.least) // 20 :].min() for each in stretches]
     y = plot.y(*around([*settled, *(_start(each) for each in stretches)]))

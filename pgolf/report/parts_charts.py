@@ -36,7 +36,7 @@ def by_place(title: str, axis: str, parts: Sequence[PartResult], caption: str) -
         f"{_mean(worst):.3f} at {worst.label}.",
         height=250,
         bottom=62,
-        top=20,
+        top=24,
     )
     y = plot.y(*around([v for part in sizable for v in _reach(part)], room=0.12))
     plot.y_axis(y, "bits per byte")

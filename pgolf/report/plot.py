@@ -101,7 +101,7 @@ class Plot:
             self.add(void("line", class_="grid", x1=self.left, x2=self.right, y1=y, y2=y))
             self.text(self.left - 5, y + 3.5, show(value), anchor="end")
         if label:
-            self.text(2, self.top - 7, label, class_="axis")
+            self.text(2, self.top - 11, label, class_="axis")
 
     def x(self, low: float, high: float, *, log: bool = False) -> Scale:
         """A scale over the width."""

@@ -18,7 +18,7 @@ from pgolf.report.page_tables import Num, fold, table, verdict, yes_no
 from pgolf.report.parts_charts import by_kind, by_place
 from pgolf.report.run_tables import MOST_DECLARED, NETWORK, RunTables, kind_of, scorer_label
 from pgolf.report.sentences import failed_gates
-from pgolf.report.size_charts import REST, Share, attempts_chart, budget_bar
+from pgolf.report.size_charts import REST, Share, Sized, attempts_chart, budget_bar, size_and_loss
 from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.tables.detail_tables import LOSSES, SAMPLES, TENSORS
 from pgolf.tables.gates import GATES
@@ -75,7 +75,10 @@ def comparison(runs: Sequence[RunTables]) -> list[Section]:
     headings = ["run", "seeds", "headline", "bits per byte", "network alone", "largest (B)", "gates", *differing]
     content = [
         table(headings, rows, label="the runs side by side", caption="mean ± standard deviation over seeds"),
-        _charts(*_curves([(number, run, run.run.name) for number, run in enumerate(runs)])),
+        _charts(
+            *_curves([(number, run, run.run.name) for number, run in enumerate(runs)]),
+            *_size_and_loss([(number, run, run.run.name) for number, run in enumerate(runs)]),
+        ),
     ]
     return [Section("runs", "The runs side by side", tuple(filter(None, content)))]
 
@@ -240,8 +243,24 @@ def _bytes(run: RunTables) -> tuple[Markup, ...]:
             folded.append(_tensor_table(tensors))
     if run.attempts:
         figures.append(attempts_chart(run.attempts, run.network_bpb(), "Packings tried"))
+        figures += _size_and_loss([(None, run, "")])
         folded.append(_attempt_table(run))
     return (_charts(*figures), *folded) if figures else ()
+
+
+def _size_and_loss(of: Sequence[tuple[int | None, RunTables, str]]) -> list[Markup]:
+    """Size against loss. of: colour, run and label; without a colour every seed has its own."""
+    packings = []
+    for colour, run, label in of:
+        bpb = run.network_bpb()
+        for row in run.attempts:
+            number = run.seeds.index(row["seed"]) if colour is None and row["seed"] in run.seeds else colour or 0
+            loss = bpb.get(row["seed"]) if row["chosen"] else None
+            packings.append(Sized(label or f"seed {row['seed']}", number, row["total_bytes"], loss))
+    if not any(packing.bpb is not None for packing in packings):
+        return []
+    budgets = {row["budget_bytes"] for _, run, _ in of for row in run.attempts}
+    return [size_and_loss(packings, budgets.pop() if len(budgets) == 1 else None, "Size against loss")]
 
 
 def _shares(tensors: Sequence[dict[str, Any]], code_bytes: int | None, artifact_bytes: int | None) -> list[Share]:

@@ -75,7 +75,7 @@ def attempts_chart(attempts: Sequence[Mapping[str, Any]], bpb_of: Mapping[int | 
     chosen = [row for row in attempts if row["chosen"]]
     said = "; ".join(f"seed {row['seed']} chose attempt {row['attempt']} of {row['total_bytes']:,}" for row in chosen)
     plot = Plot(
-        title, f"{len(attempts)} packings tried for {len(seeds)} seeds; {said or 'none chosen'}.", top=20, left=58
+        title, f"{len(attempts)} packings tried for {len(seeds)} seeds; {said or 'none chosen'}.", top=24, left=58
     )
     sizes = [row["total_bytes"] for row in attempts] + ([budget] if budget is not None else [])
     y = plot.y(*around(sizes, room=0.12))
@@ -108,3 +108,38 @@ def attempts_chart(attempts: Sequence[Mapping[str, Any]], bpb_of: Mapping[int | 
     ]
     return plot.figure("filled: the packing that became the artifact; its loss is in the legend, that of the others "
                        "was not measured", legend)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """One packing. bpb: bits per byte of the network as packed; None where nobody measured it."""
+
+    label: str
+    colour: int
+    total_bytes: int
+    bpb: float | None
+
+
+def size_and_loss(packings: Sequence[Sized], budget_bytes: int | None, title: str) -> Markup:
+    """Size against loss: a dot per packing that was scored, a tick at the bottom for every other."""
+    scored = [(packing, packing.bpb) for packing in packings if packing.bpb is not None]
+    said = "; ".join(f"{packing.label} {packing.total_bytes:,} bytes at {bpb:.4f}" for packing, bpb in scored[:6])
+    plot = Plot(title, f"{len(scored)} of {len(packings)} packings were scored: {said}.", top=24, left=50, right=20)
+    sizes = [packing.total_bytes for packing in packings] + ([] if budget_bytes is None else [budget_bytes])
+    x = plot.x(*around(sizes, room=0.1))
+    y = plot.y(*around([bpb for _, bpb in scored], room=0.25))
+    plot.x_axis(x, "bytes, code included", most=4)
+    plot.y_axis(y, "network, bits per byte")
+    if budget_bytes is not None:
+        plot.line([(x(budget_bytes), plot.top), (x(budget_bytes), plot.bottom)], "limit")
+        plot.text(x(budget_bytes) - 4, plot.top + 8, "budget", anchor="end", class_="bad")
+    for packing in packings:
+        if packing.bpb is None:
+            at, colour = x(packing.total_bytes), series_class(packing.colour)
+            plot.line([(at, plot.bottom), (at, plot.bottom - 9)], f"thin {colour}")
+    for packing, bpb in scored:
+        words = f"{packing.label}: {packing.total_bytes:,} bytes, {bpb:.4f} bits per byte"
+        plot.dot(x(packing.total_bytes), y(bpb), f"mark {series_class(packing.colour)}", radius=4.0, said=words)
+    legend = {packing.label: series_class(packing.colour) for packing, _ in scored}
+    caption = "ticks at the bottom: packings that were tried and not scored" if len(scored) < len(packings) else None
+    return plot.figure(caption, [(colour, label) for label, colour in legend.items()])

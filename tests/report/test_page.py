@@ -17,7 +17,7 @@ from tests.report.pages import bare, score_rows, tables
 FIGURES = [
     "Training loss by step", "Training loss by training clock", "By position in the window", "By place in the document",
     "By length of the document", "By kind of token", "Bytes of seed 3, the largest", "Packings tried",
-    "Honest: exact fixed", "Legacy, not a result: hashed fixed", "Total mass: hashed fixed", "Stages over time",
+    "Size against loss", "Honest: exact fixed", "Legacy, not a result: hashed fixed", "Total mass: hashed fixed", "Stages over time",
 ]  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_of_a_run_without_outputs_the_scores_are_shown_and_the_rest_is_missed_al
     assert "Training" not in outline.headings["h2"]
     assert "Time" not in outline.headings["h2"]
     assert "Seed by seed" in outline.headings["h2"]
-    assert [title for title, _ in outline.alternatives] == [FIGURES[6], *FIGURES[8:11]]
+    assert [title for title, _ in outline.alternatives] == [FIGURES[6], *FIGURES[9:12]]
     assert "an earlier version filed it, which kept no settings" in outline.text
 
 
