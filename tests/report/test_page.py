@@ -17,7 +17,8 @@ from tests.report.pages import bare, score_rows, tables
 FIGURES = [
     "Training loss by step", "Training loss by training clock", "By position in the window", "By place in the document",
     "By length of the document", "By kind of token", "Bytes of seed 3, the largest", "Packings tried",
-    "Size against loss", "Honest: exact fixed", "Legacy, not a result: hashed fixed", "Total mass: hashed fixed", "Stages over time",
+    "Size against loss", "Honest: exact fixed", "Legacy, not a result: hashed fixed", "Total mass: hashed fixed",
+    "Stages over time",
 ]  # fmt: skip
 
 
