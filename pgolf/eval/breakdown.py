@@ -4,7 +4,7 @@ Read once, block by block: besides the tokens it holds one block of the trace an
 Shapes: T targets of a block, K documents, P parts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def _with_context(path: Path, plan: WindowPlan) -> Iterator[tuple[Trace, Int64Ar
         first = last
 
 
-def _bytes_of(dataset: Dataset, tokens: Tokens):  # type: ignore[no-untyped-def]
+def _bytes_of(dataset: Dataset, tokens: Tokens) -> Callable[[Int64Array], npt.NDArray[np.float64]]:
     """A function: targets [T], not empty -> bytes of text behind each, float64 [T]; as `pgolf.corpus.target_bytes`."""
     counted = validation_bytes(dataset)
     if counted is not None:

@@ -1,7 +1,5 @@
 """The sections of a run's page, each a function of the run's tables; one without anything to show is left out."""
 
-import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +11,20 @@ from pgolf.report.families import pictures_of
 from pgolf.report.gantt import gantt, working_s
 from pgolf.report.grid_maps import grid_figures
 from pgolf.report.loss_curves import Training, loss_curves
-from pgolf.report.markup import Markup, join, tag
-from pgolf.report.page_tables import Num, fold, table, verdict, yes_no
+from pgolf.report.markup import Markup, tag
+from pgolf.report.page_parts import Num, charts, table, verdict, whole, yes_no
 from pgolf.report.parts_charts import by_kind, by_place
+from pgolf.report.provenance_section import provenance_section, setting_text
 from pgolf.report.run_tables import MOST_DECLARED, NETWORK, RunTables, kind_of, scorer_label
 from pgolf.report.sentences import failed_gates
-from pgolf.report.size_charts import REST, Share, Sized, attempts_chart, budget_bar, size_and_loss
+from pgolf.report.size_section import size_and_loss_of, size_section
+from pgolf.report.text_section import text_section
 from pgolf.stats.seeds import SeedSummary, summarize
-from pgolf.tables.detail_tables import LOSSES, SAMPLES, TENSORS
+from pgolf.tables.detail_tables import LOSSES
 from pgolf.tables.gates import GATES
 from pgolf.tables.named_runs import settings_that_differ
 from pgolf.tables.ranked import ScorerResult
 
-_GROUPS_SHOWN = 7
-_HEAT_NATS = 8.0  # a token of this loss or more has the strongest colour
-_HEAT_STEPS = 9
 # A page stays readable, and below 5 MB, whatever a grid varies.
 _MOST_GROUPS = 12
 
@@ -49,11 +46,11 @@ def sections_of(run: RunTables, price_per_hour: float | None) -> list[Section]:
         Section("gates", "Gates and verdicts", _gates(run)),
         Section("training", "Training", _training(run)),
         Section("where", "Where the bits go", _where(run)),
-        Section("bytes", "Where the bytes go", _bytes(run)),
+        Section("bytes", "Where the bytes go", size_section(run)),
         Section("grid", "The grid of mixtures", _grid(run)),
         Section("time", "Time" if price_per_hour is None else "Time and money", _time(run, price_per_hour)),
-        Section("text", "Text, token by token", _text(run)),
-        Section("provenance", "Provenance, and how to reproduce it", _provenance(run)),
+        Section("text", "Text, token by token", text_section(run)),
+        Section("provenance", "Provenance, and how to reproduce it", provenance_section(run)),
     ]
     return [section for section in found if section.content]
 
@@ -69,15 +66,15 @@ def comparison(runs: Sequence[RunTables]) -> list[Section]:
             [
                 run.run.name, Num(len(run.seeds)), label, Num(spread(result.summary("bpb"))),
                 Num(spread(None if network is None else network.summary("bpb"))),
-                Num(_most_bytes(run)), _all_passed(run), *(_setting(run, path) for path in differing),
+                Num(_most_bytes(run)), _all_passed(run), *(setting_text(run, path) for path in differing),
             ]
         )  # fmt: skip
     headings = ["run", "seeds", "headline", "bits per byte", "network alone", "largest (B)", "gates", *differing]
     content = [
         table(headings, rows, label="the runs side by side", caption="mean ± standard deviation over seeds"),
-        _charts(
+        charts(
             *_curves([(number, run, run.run.name) for number, run in enumerate(runs)]),
-            *_size_and_loss([(number, run, run.run.name) for number, run in enumerate(runs)]),
+            *size_and_loss_of([(number, run, run.run.name) for number, run in enumerate(runs)]),
         ),
     ]
     return [Section("runs", "The runs side by side", tuple(filter(None, content)))]
@@ -141,7 +138,7 @@ def _seeds(run: RunTables) -> tuple[Markup, ...]:
         rows.append(
             [
                 Num(seed), *(Num("–" if bpb is None else f"{bpb:.4f}") for bpb in scores),
-                Num(_whole(row["total_bytes"])), yes_no(row["fits_budget"]),
+                Num(whole(row["total_bytes"])), yes_no(row["fits_budget"]),
                 Num(_seconds(row["train_clock_s"])), Num(_seconds(row["eval_clock_s"])),
             ]
         )  # fmt: skip
@@ -188,7 +185,7 @@ def _gates(run: RunTables) -> tuple[Markup, ...]:
 
 def _training(run: RunTables) -> tuple[Markup, ...]:
     figures = _curves([(0, run, "")])
-    return (_charts(*figures),) if figures else ()
+    return (charts(*figures),) if figures else ()
 
 
 def _curves(of: Sequence[tuple[int, RunTables, str]]) -> list[Markup]:
@@ -226,95 +223,7 @@ def _where(run: RunTables) -> tuple[Markup, ...]:
     if not figures:
         return ()
     note = "The network alone, as packed: every scored target of the validation text, mean over seeds."
-    return (tag("p", note, class_="soft"), _charts(*figures, wide=True))
-
-
-def _bytes(run: RunTables) -> tuple[Markup, ...]:
-    figures, folded = [], []
-    sized = [(seed, row) for seed, row in run.by_seed.items() if row["total_bytes"] is not None]
-    if sized:
-        seed, row = max(sized, key=lambda item: int(item[1]["total_bytes"]))
-        tensors = [tensor for tensor in run.detail(TENSORS.name) if tensor["seed"] == seed]
-        shares = _shares(tensors, row["code_bytes"], row["artifact_bytes"])
-        if shares:
-            which = f"Bytes of seed {seed}, the largest" if len(sized) > 1 else f"Bytes of seed {seed}"
-            figures.append(budget_bar(shares, row["budget_bytes"], which))
-        if tensors:
-            folded.append(_tensor_table(tensors))
-    if run.attempts:
-        figures.append(attempts_chart(run.attempts, run.network_bpb(), "Packings tried"))
-        figures += _size_and_loss([(None, run, "")])
-        folded.append(_attempt_table(run))
-    return (_charts(*figures), *folded) if figures else ()
-
-
-def _size_and_loss(of: Sequence[tuple[int | None, RunTables, str]]) -> list[Markup]:
-    """Size against loss. of: colour, run and label; without a colour every seed has its own."""
-    packings = []
-    for colour, run, label in of:
-        bpb = run.network_bpb()
-        for row in run.attempts:
-            number = run.seeds.index(row["seed"]) if colour is None and row["seed"] in run.seeds else colour or 0
-            loss = bpb.get(row["seed"]) if row["chosen"] else None
-            packings.append(Sized(label or f"seed {row['seed']}", number, row["total_bytes"], loss))
-    if not any(packing.bpb is not None for packing in packings):
-        return []
-    budgets = {row["budget_bytes"] for _, run, _ in of for row in run.attempts}
-    return [size_and_loss(packings, budgets.pop() if len(budgets) == 1 else None, "Size against loss")]
-
-
-def _shares(tensors: Sequence[dict[str, Any]], code_bytes: int | None, artifact_bytes: int | None) -> list[Share]:
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for tensor in tensors:
-        groups.setdefault(tensor["group"] or tensor["tensor"], []).append(tensor)
-    found = []
-    for name, members in groups.items():
-        size = sum(member["packed_bytes"] for member in members)
-        elements = sum(member["elements"] or 0 for member in members)
-        bits = f", {8 * size / elements:.2f} bits each" if elements else ""
-        found.append(Share(name, size, f"{elements:,} numbers{bits}" if elements else "what describes the tensors"))
-    found.sort(key=lambda share: -share.size_bytes)
-    if not found and artifact_bytes is not None:
-        found = [Share("packed model", artifact_bytes, "all tensors")]
-    rest = found[_GROUPS_SHOWN - 1 :]
-    if len(rest) > 1:
-        found = [*found[: _GROUPS_SHOWN - 1],
-                 Share(REST, sum(share.size_bytes for share in rest), f"{len(rest)} groups")]  # fmt: skip
-    code = [] if code_bytes is None else [Share("code", code_bytes, "the script, as submitted")]
-    return [*code, *found] if found else []
-
-
-def _tensor_table(tensors: Sequence[dict[str, Any]]) -> Markup:
-    rows = [
-        [t["tensor"], t["stored"], Num(_whole(t["elements"])), Num(_whole(t["plain_bytes"])),
-         Num(_whole(t["packed_bytes"])),
-         Num("–" if not t["elements"] else f"{8 * t['packed_bytes'] / t['elements']:.2f}")]
-        for t in sorted(tensors, key=lambda t: -t["packed_bytes"])
-    ]  # fmt: skip
-    codec = tensors[0]["codec"]
-    rows.append(["all", "", Num(_whole(sum(t["elements"] or 0 for t in tensors))),
-                 Num(_whole(sum(t["plain_bytes"] or 0 for t in tensors))),
-                 Num(_whole(sum(t["packed_bytes"] for t in tensors))), ""])  # fmt: skip
-    caption = (
-        f"codec {codec}. Tensors share compressed streams: a stream's bytes are dealt out by the entropy of what lies "
-        "in it. Of codes the bits of the largest are told."
-    )
-    headings = ["tensor", "stored as", "numbers", "before compression (B)", "packed (B)", "bits each"]
-    return fold(f"all {len(tensors)} tensors", table(headings, rows, label="bytes by tensor", caption=caption, sums=1))
-
-
-def _attempt_table(run: RunTables) -> Markup:
-    bpb = run.network_bpb()
-    rows = [
-        [f"{row['seed']} / {row['attempt'] + 1}", row["rung"],
-         f"{row['codec']} {row['level'] or ''}".strip(), Num(_whole(row["artifact_bytes"])),
-         Num(_whole(row["total_bytes"])), yes_no(row["fits_budget"]), "chosen" if row["chosen"] else "",
-         Num(f"{bpb[row['seed']]:.4f}" if row["chosen"] and row["seed"] in bpb else "–")]
-        for row in run.attempts
-    ]  # fmt: skip
-    headings = ["seed / attempt", "rung", "codec", "packed (B)", "with code (B)", "fits", "", "network (bpb)"]
-    label = f"all {len(rows)} packings"
-    return fold(label, table(headings, rows, label="packings tried", caption="– : its loss was not measured"))
+    return (tag("p", note, class_="soft"), charts(*figures, wide=True))
 
 
 def _grid(run: RunTables) -> tuple[Markup, ...]:
@@ -329,7 +238,7 @@ def _grid(run: RunTables) -> tuple[Markup, ...]:
     cut = f"The first {_MOST_GROUPS} of {len(groups)} pictures; `pgolf results` has every cell."
     return (
         tag("p", intro, class_="soft"),
-        *(_charts(*group) for group in groups[:_MOST_GROUPS]),
+        *(charts(*group) for group in groups[:_MOST_GROUPS]),
         *([tag("p", cut, class_="soft")] if len(groups) > _MOST_GROUPS else []),
     )
 
@@ -364,96 +273,6 @@ def _time(run: RunTables, price_per_hour: float | None) -> tuple[Markup, ...]:
     )  # fmt: skip
 
 
-def _text(run: RunTables) -> tuple[Markup, ...]:
-    samples: dict[int, dict[int, list[dict[str, Any]]]] = {}
-    for row in run.detail(SAMPLES.name):
-        samples.setdefault(row["sample"], {}).setdefault(row["target"], []).append(row)
-    if not samples:
-        return ()
-    n = max(len(rows) for targets in samples.values() for rows in targets.values())
-    scale = [tag("i", class_=f"l{k}") for k in range(1, _HEAT_STEPS + 1)]
-    intro = tag(
-        "p",
-        f"The beginnings of {len(samples)} validation documents, spread evenly and chosen by nothing else, as the "
-        f"tokenizer normalizes them. The stronger the colour, the more the token cost: 0 ",
-        tag("span", *scale, class_="scale"),
-        f" {_HEAT_NATS:g} nats or more{f', mean over {n} seeds' if n > 1 else ''}; point at a token for its loss.",
-        class_="soft",
-    )
-    return (intro, *(_sample(sample, samples[sample]) for sample in sorted(samples)))
-
-
-def _sample(number: int, targets: dict[int, list[dict[str, Any]]]) -> Markup:
-    losses = {target: summarize(row["loss_nats"] for row in rows) for target, rows in sorted(targets.items())}
-    first = next(iter(targets.values()))[0]
-    tokens = [_token(targets[target][0], loss.mean) for target, loss in losses.items()]
-    mean = summarize(loss.mean for loss in losses.values()).mean
-    said = f"document {first['document'] + 1:,}: {len(tokens)} tokens, {mean:.2f} nats per token"
-    return tag("section", tag("h3", said), tag("div", *tokens, class_="text"), aria_label=f"excerpt {number + 1}")
-
-
-def _token(row: dict[str, Any], loss_nats: float) -> Markup:
-    step = min(_HEAT_STEPS, round(_HEAT_STEPS * loss_nats / _HEAT_NATS))
-    shown = row["text"] if row["special"] is None else join(row["text"], tag("b", row["special"]))
-    return tag("i", shown, class_=f"l{step}" if step else None, title=f"{loss_nats:.2f}")
-
-
-def _provenance(run: RunTables) -> tuple[Markup, ...]:
-    text = run.text
-    facts = {
-        "run": run.run.key,
-        "recipe": f"{run.run.recipe}{f', from {run.run.base}' if run.run.base not in (None, run.run.recipe) else ''}",
-        "recipe key": run.run.recipe_key,
-        "commit": run.facts_said("git_commit"),
-        "torch": run.facts_said("torch_version"),
-        "device": run.facts.device,
-        "machine": run.facts_said("host"),
-        "dates": run.facts.dates,
-        "rule set": run.facts_said("ruleset"),
-        "text": None if text is None else str(text),
-    }
-    rows: list[list[object]] = [[name, value or "not recorded"] for name, value in facts.items()]
-    rows += [[f"weights of seed {seed}", row["checkpoint_sha256"] or "not recorded"]
-             for seed, row in run.by_seed.items()]  # fmt: skip
-    content = [table(["", ""], rows, label="provenance"), tag("pre", "\n".join(_commands(run)))]
-    if run.run.config:
-        settings = json.dumps(dict(run.run.config), indent=1, sort_keys=True)
-        content.append(fold("every setting", tag("pre", settings)))
-    return tuple(content)
-
-
-def _commands(run: RunTables) -> list[str]:
-    commits = [commit for commit in run.facts_said("git_commit").split(", ") if commit]
-    lines = [f"git checkout {commit.rstrip('+')}" for commit in commits[:1]]
-    if any(commit.endswith("+") for commit in commits):
-        lines[0] += "   # with changes that were not committed"
-    if run.run.base:
-        changes = [f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items()]
-        lines.append(f"pgolf run {shlex.quote(run.run.base)}{''.join(changes)} --seeds {' '.join(map(str, run.seeds))}")
-    elif run.run.config:
-        lines.append("# its recipe is a file of somebody's own; all its settings stand below")
-    else:
-        lines.append("# an earlier version filed it, which kept no settings beside the tables")
-    lines.append(f"pgolf report {shlex.quote(run.run.key)}")
-    return lines
-
-
-def _value(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _setting(run: RunTables, path: str) -> str:
-    try:
-        return _value(run.run.setting(path))
-    except KeyError:
-        return "–"
-
-
-def _charts(*figures: Markup, wide: bool = False) -> Markup:
-    """Figures side by side, as many as fit; wide: at most two."""
-    return tag("div", *figures, class_=f"charts{' wide' if wide else ''}") if figures else Markup("")
-
-
 def _bpb(result: ScorerResult) -> str:
     return spread(result.summary("bpb"))
 
@@ -481,10 +300,6 @@ def _most_bytes(run: RunTables) -> str:
 def _over_seeds(run: RunTables, column: str) -> SeedSummary | None:
     values = [row[column] for row in run.by_seed.values()]
     return summarize(values) if values and None not in values else None
-
-
-def _whole(value: Any) -> str:
-    return "–" if value is None else f"{value:,}"
 
 
 def _seconds(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""Tables of a page: rows of cells that scroll inside their own box where they are wider than the screen."""
+"""Parts that sections of a page are made of: tables, verdicts, rows of figures.
+
+A table that is wider than the screen scrolls inside its own box.
+"""
 
 from collections.abc import Sequence
 
@@ -57,3 +60,13 @@ def _cell(cell: Cell, column: int, is_number: bool) -> Markup:
         return tag("th", cell, scope="row")
     long = isinstance(cell, str) and not isinstance(cell, Num | Markup) and len(cell) > 40
     return tag("td", cell, class_="num" if is_number else "wrap" if long else None)
+
+
+def charts(*figures: Markup, wide: bool = False) -> Markup:
+    """Figures side by side, as many as fit; wide: at most two."""
+    return tag("div", *figures, class_=f"charts{' wide' if wide else ''}") if figures else Markup("")
+
+
+def whole(value: int | None) -> str:
+    """A whole number with separators; a dash where there is none."""
+    return "–" if value is None else f"{value:,}"
