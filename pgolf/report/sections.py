@@ -16,7 +16,7 @@ from pgolf.report.page_parts import Num, charts, table, verdict, whole, yes_no
 from pgolf.report.parts_charts import by_kind, by_place
 from pgolf.report.provenance_section import provenance_section, setting_text
 from pgolf.report.run_tables import MOST_DECLARED, NETWORK, RunTables, kind_of, scorer_label
-from pgolf.report.sentences import failed_gates
+from pgolf.report.sentences import NOT_JUDGED, failed_gates, texts_differ
 from pgolf.report.size_section import size_and_loss_of, size_section
 from pgolf.report.text_section import text_section
 from pgolf.stats.seeds import SeedSummary, summarize
@@ -70,7 +70,9 @@ def comparison(runs: Sequence[RunTables]) -> list[Section]:
             ]
         )  # fmt: skip
     headings = ["run", "seeds", "headline", "bits per byte", "network alone", "largest (B)", "gates", *differing]
+    differ = texts_differ(runs)
     content = [
+        tag("div", tag("p", differ, class_="note"), class_="missing") if differ else Markup(""),
         table(headings, rows, label="the runs side by side", caption="mean ± standard deviation over seeds"),
         charts(
             *_curves([(number, run, run.run.name) for number, run in enumerate(runs)]),
@@ -284,8 +286,8 @@ def _n(result: ScorerResult) -> str:
 
 def _all_passed(run: RunTables) -> Markup:
     failed = failed_gates(run)
-    is_judged = not any(text.startswith("not judged") for text in failed)
-    return verdict(True) if not failed else verdict(False if is_judged else None)
+    unjudged = all(text.startswith(NOT_JUDGED) for text in failed)
+    return verdict(True) if not failed else verdict(None if unjudged else False)
 
 
 def _largest(rows: Sequence[Any], column: str) -> float | None:

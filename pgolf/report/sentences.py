@@ -8,18 +8,33 @@ from pgolf.tables.gates import GATES
 
 
 def sentence_of(runs: Sequence[RunTables]) -> str:
-    """One run: its headline, its bytes and its gates. Several: the headline of each, best last named first."""
+    """One run: its headline, its bytes and its gates. Several: the headline of each, the lowest first."""
     if len(runs) == 1:
         return _of_one(runs[0])
     said = [f"{run.run.name} {_result(run)}" for run in sorted(runs, key=_bpb)]
-    return f"{'; '.join(said)}. No test has been made of the differences."
+    return f"{'; '.join(said)}. {texts_differ(runs) or 'No test has been made of the differences.'}"
+
+
+def texts_differ(runs: Sequence[RunTables]) -> str:
+    """What has to be said of runs that were scored on several texts, or tokenizations of one; else nothing."""
+    texts = [run.text for run in runs]
+    if all(text == texts[0] and text is not None and text.is_known for text in texts):
+        return ""
+    raw = {(text.raw_sha256, text.bytes) if text is not None and text.raw_sha256 else None for text in texts}
+    if len(raw) == 1 and None not in raw:
+        return "They are of one text in several tokenizations: only bits per byte compare, and no loss per token."
+    return "They are not known to be of one text, so their scores cannot be compared."
+
+
+# How what no gate has looked at is said.
+NOT_JUDGED = "not judged"
 
 
 def failed_gates(run: RunTables) -> list[str]:
     """What the headline fails, or is not judged by, in words."""
     result = run.headline[1]
     return [gate.failed for name, gate in GATES.items() if result.gate(name) is False] + [
-        f"not judged: {gate.passed}" for name, gate in GATES.items() if result.gate(name) is None
+        f"{NOT_JUDGED}: {gate.passed}" for name, gate in GATES.items() if result.gate(name) is None
     ]
 
 

@@ -103,6 +103,8 @@ def test_a_gate_that_fails_or_was_never_judged_is_told():
     over = tables(fits_budget=False, total_bytes=100_001)
     assert sentence_of([over]).endswith("100,001 bytes of 100,000, not within budget.")
     assert "✗ failed" in page([over])
+    both = tables(fits_budget=False, bytes_verified=None, causal=None)
+    assert '<dt>gates</dt><dd><b><span class="no">✗ failed</span></b>' in page([both])
     unjudged = tables(fits_budget=None, total_bytes=None)
     assert sentence_of([unjudged]).endswith("size not recorded of 100,000, not judged: within budget.")
 
@@ -187,6 +189,21 @@ def test_several_runs_stand_side_by_side_under_one_sentence():
     assert "train.steps" in outline.text
     anchors = re.findall(r' id="([^"]+)"', page([one, other]))
     assert len(anchors) == len(set(anchors))
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"val_sha256": "9" * 64}, "one text in several tokenizations: only bits per byte compare"),
+        ({"text_sha256": "9" * 64}, "not known to be of one text, so their scores cannot be compared"),
+        ({"text_sha256": None, "val_sha256": None}, "not known to be of one text"),
+    ],
+)
+def test_runs_on_different_texts_are_not_compared_in_silence(columns, said):
+    other = tables(key="demo-ba9876543210", recipe_key="b" * 64, **columns)
+    outline = Outline(page([tables(), other]))
+    assert said in outline.headings["h1"][0]
+    assert outline.text.count(said) == 2
 
 
 def test_a_page_of_three_seeds_and_ten_thousand_cells_is_small():
