@@ -18,7 +18,8 @@ def sentence_of(runs: Sequence[RunTables]) -> str:
 def texts_differ(runs: Sequence[RunTables]) -> str:
     """What has to be said of runs that were scored on several texts, or tokenizations of one; else nothing."""
     texts = [run.text for run in runs]
-    if all(text == texts[0] and text is not None and text.is_known for text in texts):
+    counted = {(text.tokenization, text.bytes) if text is not None and text.is_known else None for text in texts}
+    if len(counted) == 1 and None not in counted:
         return ""
     raw = {(text.raw_sha256, text.bytes) if text is not None and text.raw_sha256 else None for text in texts}
     if len(raw) == 1 and None not in raw:

@@ -199,6 +199,11 @@ def test_several_runs_stand_side_by_side_under_one_sentence():
         ({"text_sha256": None, "val_sha256": None}, "not known to be of one text"),
     ],
 )
+def test_one_text_under_two_names_is_one_text():
+    other = tables(key="demo-ba9876543210", recipe_key="b" * 64, data_name="called otherwise")
+    assert "No test has been made of the differences." in page([tables(), other])
+
+
 def test_runs_on_different_texts_are_not_compared_in_silence(columns, said):
     other = tables(key="demo-ba9876543210", recipe_key="b" * 64, **columns)
     outline = Outline(page([tables(), other]))
