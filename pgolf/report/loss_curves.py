@@ -11,6 +11,8 @@ from pgolf.report.plot import Plot, around, plain, series_class
 
 # Means of so many stretches of steps are drawn; a line of every step would be a band of noise and megabytes.
 STRETCHES = 160
+# More bands than these are one grey area.
+_MOST_BANDS = 4
 
 Numbers = npt.NDArray[np.float64]
 
@@ -49,12 +51,17 @@ def loss_curves(trainings: Sequence[Training], *, by: str) -> Markup:
     plot.y_axis(y, "nats per token", show=plain)
     top, bottom = y.high, y.low
     for training, each in zip(trainings, stretches):
-        lower = [(x(at), y(min(max(v, bottom), top))) for at, v in zip(each.at, each.least)]
-        upper = [(x(at), y(min(max(v, bottom), top))) for at, v in zip(each.at, each.greatest)]
-        if len(trainings) <= 4:
+        inside = each.mean <= top
+        lower, upper = (
+            [(x(at), y(min(max(v, bottom), top))) for at, v in zip(each.at[inside], edge[inside])]
+            for edge in (each.least, each.greatest)
+        )
+        if len(trainings) <= _MOST_BANDS:
             plot.band(lower, upper, series_class(training.colour))
     for training, each in zip(trainings, stretches):
-        plot.line([(x(at), y(min(v, top))) for at, v in zip(each.at, each.mean)], series_class(training.colour))
+        inside = each.mean <= top
+        line = [(x(at), y(v)) for at, v in zip(each.at[inside], each.mean[inside])]
+        plot.line(line, series_class(training.colour))
     steps = max(len(each.step) for each in trainings)
     how = (
         "the steps that were logged"
@@ -63,7 +70,9 @@ def loss_curves(trainings: Sequence[Training], *, by: str) -> Markup:
         if steps <= STRETCHES
         else f"means of {STRETCHES} stretches of the steps; the band reaches from the least to the greatest of each"
     )
-    return plot.figure(f"{how}; the loss of a step is that of its own batch, before the step", _legend(trainings))
+    above = "; the first steps lie above" if any(each.mean.max() > top for each in stretches) else ""
+    said = f"{how}; the loss of a step is that of its own batch, before the step{above}"
+    return plot.figure(said, _legend(trainings))
 
 
 def _legend(trainings: Sequence[Training]) -> list[tuple[str, str]]:

@@ -19,7 +19,8 @@ def texts_differ(runs: Sequence[RunTables]) -> str:
     """What has to be said of runs that were scored on several texts, or tokenizations of one; else nothing."""
     texts = [run.text for run in runs]
     counted = {(text.tokenization, text.bytes) if text is not None and text.is_known else None for text in texts}
-    if len(counted) == 1 and None not in counted:
+    raw_texts = {text.raw_sha256 for text in texts if text is not None and text.raw_sha256}
+    if len(counted) == 1 and None not in counted and len(raw_texts) < 2:
         return ""
     raw = {(text.raw_sha256, text.bytes) if text is not None and text.raw_sha256 else None for text in texts}
     if len(raw) == 1 and None not in raw:

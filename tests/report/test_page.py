@@ -191,6 +191,34 @@ def test_several_runs_stand_side_by_side_under_one_sentence():
     assert len(anchors) == len(set(anchors))
 
 
+def test_a_run_with_one_of_everything_has_a_page():
+    """One step, one packing, one part of each kind, one token, one stage that took no time."""
+    run = tables(seeds=(5,))
+    details = {name: table.slice(0, 1) for name, table in run.details.items()}
+    stages = [{**run.stages[1], "wall_s": 0.0}]
+    found = page(
+        [replace(run, details=details, stages=stages, made=[], attempts=run.attempts[-1:])], price_per_hour=0.0
+    )
+    outline = Outline(found)
+    assert outline.open == []
+    assert not re.search(r"\bnan\b|\binf\b", found)
+    assert "Training loss by step" in [title for title, _ in outline.alternatives]
+
+
+def test_losses_of_a_loss_that_falls_far_start_where_the_axis_does():
+    run = tables(seeds=(5,))
+    (curve,) = re.findall(r"<svg[^>]*><title>Training loss by step.*?</svg>", page([run]))
+    (path,) = re.findall(r'class="line c1" d="M([^"]+)"', curve)
+    heights = [float(point.split(",")[1]) for point in path.split("L")]
+    assert min(heights) > 24.0  # none is pressed against the top
+    assert "the first steps lie above" in page([run])
+
+
+def test_one_text_under_two_names_is_one_text():
+    other = tables(key="demo-ba9876543210", recipe_key="b" * 64, data_name="called otherwise")
+    assert "No test has been made of the differences." in page([tables(), other])
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
@@ -199,11 +227,6 @@ def test_several_runs_stand_side_by_side_under_one_sentence():
         ({"text_sha256": None, "val_sha256": None}, "not known to be of one text"),
     ],
 )
-def test_one_text_under_two_names_is_one_text():
-    other = tables(key="demo-ba9876543210", recipe_key="b" * 64, data_name="called otherwise")
-    assert "No test has been made of the differences." in page([tables(), other])
-
-
 def test_runs_on_different_texts_are_not_compared_in_silence(columns, said):
     other = tables(key="demo-ba9876543210", recipe_key="b" * 64, **columns)
     outline = Outline(page([tables(), other]))
