@@ -37,7 +37,9 @@ def provenance_section(run: RunTables) -> tuple[Markup, ...]:
 def _commands(run: RunTables) -> list[str]:
     commits = [commit for commit in run.facts_said("git_commit").split(", ") if commit]
     lines = [f"git checkout {commit.rstrip('+')}" for commit in commits[:1]]
-    if any(commit.endswith("+") for commit in commits):
+    if not commits:
+        lines.append("# the commit of its code was not recorded")
+    elif any(commit.endswith("+") for commit in commits):
         lines[0] += "   # with changes that were not committed"
     if run.run.base:
         changes = [f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items()]

@@ -214,6 +214,19 @@ def test_losses_of_a_loss_that_falls_far_start_where_the_axis_does():
     assert "the first steps lie above" in page([run])
 
 
+def test_the_commands_make_the_run_again():
+    def commands(**columns):
+        found = page([tables(**columns)])
+        return re.search(r"<pre>(.*?)</pre>", found, re.DOTALL)[1].splitlines()
+
+    commit = "c0ffee" * 6 + "abcd"
+    again = ["pgolf run demo --set train.steps=40 --seeds 1 2 3", "pgolf report demo-0123456789ab"]
+    assert commands() == [f"git checkout {commit}", *again]
+    assert commands(git_commit=None) == ["# the commit of its code was not recorded", *again]
+    changed = commands(git_commit=f"{commit}+")
+    assert changed == [f"git checkout {commit}   # with changes that were not committed", *again]
+
+
 def test_one_text_under_two_names_is_one_text():
     other = tables(key="demo-ba9876543210", recipe_key="b" * 64, data_name="called otherwise")
     assert "No test has been made of the differences." in page([tables(), other])
