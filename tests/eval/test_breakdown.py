@@ -136,3 +136,12 @@ def test_an_excerpt_reads_as_the_text_that_was_tokenized(tmp_path, toy_data, toy
     found = excerpts(tmp_path / "trace.arrow", open_dataset(toy_data(tokens)), most=1, most_tokens=len(ids))
     assert "".join(token.text for token in found) == read_model(toy_tokenizer).decode(ids)
     assert "日本" in "".join(token.text for token in found)
+
+
+def test_a_character_that_another_token_interrupts_is_seen_to_be_cut(tmp_path, toy_data, toy_tokenizer):
+    processor = read_model(toy_tokenizer)
+    letter = processor.piece_to_id("x")
+    tokens = np.array([BOS, processor.piece_to_id("<0xE6>"), letter, *[letter] * (WINDOW - 2)], np.uint16)
+    traced(tmp_path / "trace.arrow", tokens)
+    found = excerpts(tmp_path / "trace.arrow", open_dataset(toy_data(tokens)), most=1, most_tokens=3)
+    assert [token.text for token in found] == ["", "\N{REPLACEMENT CHARACTER}x", "x"]
