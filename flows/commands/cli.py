@@ -36,6 +36,7 @@ COMMANDS = {
     "compare": "say whether one run is better than another, by how much and how sure that is",
     "rm": "take a run out of the tables, or back into them",
     "rename": "give a run another name, tags or a note",
+    "report": "write a page of runs: results, curves, bytes, time, text, provenance",
     "figures": "draw the pictures of finished runs again",
     "verify": "check every file of the store against its record",
     "gc": "list or delete what no result refers to",

@@ -36,6 +36,7 @@ from pgolf.pipeline.listen import Ledger
 from pgolf.pipeline.outcome import outcome_of
 from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import reasons_of
+from pgolf.pipeline.run_report import write_report
 from pgolf.recipes.grid_text import refuse_large_grid
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Artifact
@@ -97,6 +98,8 @@ def run_recipe(
                 hand_over(json.dumps(outcome.data(), indent=2))
             else:
                 show(outcome.text(table_width(arguments)))
+            report = write_report([outcome.run_key], place.results, store)
+            (tell if arguments.json else show)(f"report  {arguments.results / report.relative_to(place.results)}")
             _say_share(console, ledger.building_s(), time.perf_counter() - started, in_prefect)
     return outcome.exit_code()
 

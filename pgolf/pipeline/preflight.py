@@ -29,7 +29,7 @@ from pgolf.train.expected_memory import expected_gpu_bytes
 
 # Folders that the store makes in itself, beside its outputs.
 _IN_STORE = (".locks", ".running", "partial", "referring")
-_IN_RESULTS = (*FOLDERS, "figures")
+_IN_RESULTS = (*FOLDERS, "figures", "reports")
 
 
 def check_run(

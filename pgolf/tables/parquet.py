@@ -131,6 +131,12 @@ def read(
     return select(table, spec, where or {}).select(wanted)
 
 
+def read_run(results: Path, spec: TableSpec, run_key: str) -> pa.Table | None:
+    """The rows of one run's file, as `read` gives them; None where there is none. Raises ResultsError."""
+    path = _file_of(results, spec, run_key)
+    return _read_file(path, spec, spec.arrow) if path.exists() else None
+
+
 def _gathered(folder: Path, spec: TableSpec, files: Sequence[Path], schema: pa.Schema) -> dict[str, pa.Table]:
     """File name -> its rows, of the files that one gathering file holds as they are now.
 

@@ -29,7 +29,7 @@ from pgolf.train.checkpoint_record import (
     read_record,
 )
 from pgolf.train.state import TrainingState, resumed_at
-from pgolf.train.train_job import CheckpointPlace, LoggedLoss, Reached
+from pgolf.train.train_job import CheckpointPlace, Reached, StepLoss
 
 _SIZE_BYTES, _SHA256_BYTES = 8, 32
 
@@ -41,7 +41,7 @@ class Checkpoints:
         self.place = place
         self.ranks = ranks
         self.start: CheckpointRecord | None = read_record(place.folder) if place.resumes else None
-        self.losses: list[LoggedLoss] = [] if self.start is None else list(self.start.losses)
+        self.losses: list[StepLoss] = [] if self.start is None else list(self.start.losses)
         self._every_s = place.every_s or math.inf
         self._kept_s = 0.0 if self.start is None else self.start.elapsed_s
         self._host: dict[str, Tensor] = {}

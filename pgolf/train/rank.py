@@ -20,7 +20,7 @@ from pgolf.train.loop import StepReport, prime, train
 from pgolf.train.network_loss import network_loss
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, resumed_at
-from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, LoggedLoss, Reached
+from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, Reached, StepLoss
 
 
 def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = None) -> None:
@@ -120,9 +120,9 @@ class _Phases:
 
 
 class _StepLog:
-    """Prints the first, every n-th and the last step, for the log and the progress bar, and keeps their losses."""
+    """Keeps the loss of every step, and prints the first, every n-th and the last, for the log and the progress bar."""
 
-    def __init__(self, config: TrainConfig, every_steps: int, losses: list[LoggedLoss], start: Reached | None) -> None:
+    def __init__(self, config: TrainConfig, every_steps: int, losses: list[StepLoss], start: Reached | None) -> None:
         self.config = config
         self.every_steps = max(1, every_steps)
         self.losses = losses
@@ -132,13 +132,13 @@ class _StepLog:
 
     def take(self, report: StepReport) -> None:
         step, total = report.steps_done, self.config.steps
+        self.losses.append((report.loss_nats, round(report.elapsed_s, 3)))
         if not (step == 1 or step % self.every_steps == 0 or report.is_last):
             return
         since_s = max(report.elapsed_s - self.printed_s, 1e-9)
         step_s = since_s / (step - self.printed_steps)
         tokens_per_s = self.config.tokens_per_step / step_s
         self.printed_steps, self.printed_s = step, report.elapsed_s
-        self.losses.append(LoggedLoss(step=step, loss_nats=report.loss_nats, elapsed_s=round(report.elapsed_s, 3)))
         print_line(
             f"step {step}/{total}  loss {report.loss_nats:.4f} nats  grad norm {report.gradient_norm:.3f}  "
             f"rates x{report.rate_scale:.3f}  {report.elapsed_s:.1f} s  {1e3 * step_s:.0f} ms/step  "

@@ -7,7 +7,7 @@ from torch import Tensor
 from pgolf.model.gpt import GPT
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.train_job import LoggedLoss, Reached
+from pgolf.train.train_job import Reached, StepLoss
 
 
 class TrainingState:
@@ -38,11 +38,11 @@ class TrainingState:
 class Keeper(Protocol):
     """Saves checkpoints of an unfinished training, and resumes from the last one.
 
-    losses: the losses logged so far; the logger appends to it. is_told_to_end: this rank's process was asked to end.
+    losses: of the steps so far; the logger appends to it. is_told_to_end: this rank's process was asked to end.
     All ranks call the same methods in the same order.
     """
 
-    losses: list[LoggedLoss]
+    losses: list[StepLoss]
     is_told_to_end: bool
 
     @property

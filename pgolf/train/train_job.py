@@ -36,25 +36,21 @@ class Job(RankJob):
     checkpoints: CheckpointPlace | None = None
 
 
-class LoggedLoss(BaseModel):
-    """The mean loss of one step's targets, before that step."""
-
-    step: int
-    loss_nats: float
-    elapsed_s: float
+# Of one step: the mean loss of its targets, in nats, before that step; and the training clock after it, in seconds.
+StepLoss = tuple[float, float]
 
 
 class Reached(BaseModel):
     """Progress of an unfinished training. rounding: whether late QAT is on. snapshots: number taken for SWA.
 
-    resumed_at: steps at which it was resumed after a kill.
+    losses: of every step so far. resumed_at: steps at which it was resumed after a kill.
     """
 
     steps: int
     elapsed_s: float
     rounding: bool
     snapshots: int
-    losses: list[LoggedLoss]
+    losses: list[StepLoss]
     resumed_at: list[int]
 
 
@@ -64,6 +60,7 @@ class Ledger(BaseModel):
     train_clock_s: the slowest rank's seconds from before the first step until the device had finished the last,
     including time before kills; rates and stop follow this clock. resumed_at: steps at which it was resumed after a
     kill. interrupted: the run stops by the clock and was resumed, so it does not count as a run within that clock.
+    losses: of every step.
     """
 
     seed: int
@@ -78,4 +75,4 @@ class Ledger(BaseModel):
     train_clock_s: float
     resumed_at: list[int]
     interrupted: bool
-    losses: list[LoggedLoss]
+    losses: list[StepLoss]

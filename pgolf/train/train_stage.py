@@ -21,6 +21,7 @@ from pgolf.run_options import Fact, Lease, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
 from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, usable_record
 from pgolf.train.config import TrainConfig, TrainStageConfig
+from pgolf.train.loss_table import LOSSES_FILE, write_losses
 from pgolf.train.train_job import LEDGER_FILE, LOG_FILE, CheckpointPlace, Job, Ledger, Reached
 
 
@@ -43,9 +44,10 @@ def own_cores(config: TrainStageConfig, run: RunOptions) -> tuple[int, ...]:
 
 
 def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions, *, seed: int) -> Made:
-    """Train `config.model` on the data folder inputs["data"] and write checkpoint.safetensors, train.json, train.log.
+    """Train `config.model` on the data folder inputs["data"].
 
-    The checkpoint holds the averaged weights and the facts stream_position, seed and steps. If the run stops by steps,
+    Writes checkpoint.safetensors, losses.parquet (`pgolf.train.loss_table`), train.json and train.log. The checkpoint
+    holds the averaged weights and the facts stream_position, seed and steps. If the run stops by steps,
     equal config, data, seed and number of ranks and threads give equal bytes, however often it was killed and resumed
     from a checkpoint in `run.scratch`; a resumed run that stops by the clock is marked `interrupted`. On an error
     train.log stays in `out`. Raises ConfigError or DataError before anything is started, NonFiniteLoss and other errors
@@ -73,6 +75,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
     job = job.model_copy(update={"checkpoints": _checkpoints(job, run, dataset)})
     ledger = _run_job(job, run, run.lease or Lease(names[: run.processes]))
     ranks_s = time.perf_counter() - checked_s
+    write_losses(out / LOSSES_FILE, ledger.losses, tokens_per_step=config.train.tokens_per_step)
     phases_s = {"check": checked_s - began_s, **ledger.phases_s}
     phases_s["launch"] = ranks_s - sum(ledger.phases_s.values())
     return Made(
@@ -80,7 +83,7 @@ def make(config: TrainStageConfig, inputs: Mapping[str, Path], out: Path, run: R
         facts={
             "steps": ledger.steps,
             "tokens": ledger.tokens,
-            "train_loss_nats": round(ledger.losses[-1].loss_nats, 4),
+            "train_loss_nats": round(ledger.losses[-1][0], 4),
             "train_clock_s": ledger.train_clock_s,
             "device": ledger.device,
             "processes": ledger.processes,

@@ -449,6 +449,63 @@ def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_al
     assert f"begins with 'nope'; there are {key}" in capsys.readouterr().err
 
 
+def test_a_run_ends_with_its_report_and_its_tables_outlive_what_it_was_made_from(ran, tmp_path, capsys):
+    assert main(["run", *wide_arguments(ran)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    written = Path(last.removeprefix("report  "))
+    assert written.parent == ran / "results" / "reports"
+    whole = written.read_text()
+    for heading in ("Training", "Where the bits go", "Where the bytes go", "Time", "Text, token by token"):
+        assert f">{heading}</h2>" in whole
+    assert "class_=" not in whole
+    assert 'class="missing"' not in whole
+    assert whole.count("every step") == 2
+    shutil.copytree(ran / "results", tmp_path / "results")
+    arguments = ["report", written.stem, "--results", str(tmp_path / "results")]
+    gone = ["--store", str(tmp_path / "gone")]
+    assert main([*arguments, *gone, "--out", str(tmp_path / "again.html"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"report": str(tmp_path / "again.html"), "size_bytes": len(whole.encode())}
+    assert (tmp_path / "again.html").read_text() == whole
+    for name in ("losses", "breakdowns", "samples", "tensors"):
+        shutil.rmtree(tmp_path / "results" / name)
+    assert main([*arguments, *gone]) == 0
+    page = (tmp_path / "results" / "reports" / written.name).read_text()
+    assert "no losses by step: there is no store to look for train-" in page
+    assert ">Training</h2>" not in page
+
+
+def test_a_report_of_damaged_outputs_says_which_and_shows_the_rest(ran, tmp_path, capsys):
+    shutil.copytree(ran / "store", tmp_path / "store")
+    for name in ("scores", "stages", "attempts", "runs"):
+        shutil.copytree(ran / "results" / name, tmp_path / "results" / name)
+    trace = next((tmp_path / "store").glob("score-*/trace.arrow"))
+    trace.chmod(0o644)
+    trace.write_bytes(trace.read_bytes()[:-1])
+    shutil.rmtree(next((tmp_path / "store").glob("train-*")))
+    places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
+    assert main(["report", "demo", *places, "--price-per-hour", "20"]) == 0
+    page = Path(capsys.readouterr().out.strip().removeprefix("report  ")).read_text()
+    assert f"no samples of text: {trace.parent.name}: file trace.arrow has" in page
+    assert "no losses by step: train-" in page
+    assert ">Training</h2>" in page  # of the other seed
+    assert "Time and money" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["demo", "--price-per-hour", "nan"], "--price-per-hour is nan; give a price such as 23.92"),
+        (["demmo"], "no run demmo; there are "),
+        (["demo", "--out", "{folder}"], "could not be written to"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_in_words(ran, tmp_path, capsys, words, said):
+    words = [word.format(folder=tmp_path) for word in words]
+    assert main(["report", *words, "--results", str(ran / "results"), "--store", str(ran / "store")]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_verify_names_the_damaged_file_and_ends_with_1(ran, tmp_path, capsys):
     shutil.copytree(ran / "store", tmp_path / "store")
     assert main(["verify", "--store", str(tmp_path / "store")]) == 0

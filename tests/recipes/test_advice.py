@@ -17,7 +17,16 @@ from pgolf.recipes.recipe import Recipe
 
 ROOT = Path(pgolf.__file__).parents[1]
 # What other programs take.
-FOREIGN = {"--host", "--standalone", "--nproc-per-node", "--version", "--porcelain", "--untracked-files"}
+FOREIGN = {
+    "--host",
+    "--standalone",
+    "--nproc-per-node",
+    "--version",
+    "--porcelain",
+    "--untracked-files",
+    "--gpu-reset",
+    "--shm-size",
+}
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -94,7 +103,7 @@ def test_options_that_messages_name_exist(said):
     ours = {
         (where, option)
         for where, text in said
-        if not where.startswith(("pgolf/submission", "pgolf/machine/launch", "tasks/"))
+        if not where.startswith(("pgolf/submission", "pgolf/machine/launch", "pgolf/report/page_style", "tasks/"))
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+\b(?!_)", text)
     }
     assert len(ours) > 100

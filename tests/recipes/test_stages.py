@@ -3,8 +3,10 @@
 import pytest
 
 from pgolf.config import StageConfig
+from pgolf.identity.closure import import_closure, stage_code
+from pgolf.pipeline.graph import Node, _tools
 from pgolf.recipes.catalog import RECIPES
-from pgolf.recipes.recipe import IMPORT, SHARDS, STAGES, Recipe
+from pgolf.recipes.recipe import IMPORT, SHARDS, STAGES, TRAIN, Recipe
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
@@ -28,3 +30,16 @@ def test_every_stage_has_a_config_in_a_recipe_or_is_left_out_of_it(name):
 
 def test_every_stage_but_those_that_take_in_files_has_the_section_of_its_name():
     assert STAGES.keys() - Recipe.model_fields.keys() == {SHARDS.name, IMPORT.name}
+
+
+def test_another_pyarrow_trains_nothing_anew_and_another_torch_does():
+    """It writes the losses alone, and they are no output that anything with a key reads."""
+    node = Node(name="train[1]", stage=TRAIN, config=RECIPES["demo"]().config_of(TRAIN), seed=1)
+    reached = stage_code(TRAIN.entry).distributions
+    assert "pyarrow" in reached
+    tools = _tools(node, reached)
+    assert _tools(node, {**reached, "pyarrow": "1.2.3"}) == tools
+    assert _tools(node, {**reached, "torch": "1.2.3"}) != tools
+    assert "losses.parquet" not in {pattern for patterns in TRAIN.outputs.values() for pattern in patterns}
+    behind = [stage.entry for stage in STAGES.values() if stage is not TRAIN]
+    assert not any("pgolf.train.loss_table" in import_closure(entry) for entry in behind)

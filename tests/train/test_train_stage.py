@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from pgolf.ranks.group import Ranks
 from pgolf.run_options import Lease, RunOptions
 from pgolf.train import rank, train_stage
 from pgolf.train.checkpoint_record import read_record
+from pgolf.train.loss_table import LOSSES_FILE
 from pgolf.train.rank import run
 from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE, Job, Ledger
 from pgolf.train.train_stage import devices, make, own_cores
@@ -47,7 +49,7 @@ def alone(data, tmp_path_factory):
 
 
 def losses(out):
-    return [logged.loss_nats for logged in Ledger.model_validate_json((out / LEDGER_FILE).read_bytes()).losses]
+    return [loss_nats for loss_nats, _ in Ledger.model_validate_json((out / LEDGER_FILE).read_bytes()).losses]
 
 
 def made_by(config, data, out, options=CPU, seed=7):
@@ -60,7 +62,9 @@ def test_one_rank_under_torchrun_gives_the_bytes_of_the_same_run_without(data, a
     reports, lines = [], []
     options = RunOptions(device="cpu", threads=1, log_every_steps=2, report=reports.append)
     made = made_by(SMOOTH, data, tmp_path / "out", options)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [CHECKPOINT_FILE, LEDGER_FILE, LOG_FILE]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [CHECKPOINT_FILE, LOSSES_FILE, LEDGER_FILE, LOG_FILE]
+    )
     assert (tmp_path / "out" / CHECKPOINT_FILE).read_bytes() == (alone / CHECKPOINT_FILE).read_bytes()
 
     checkpoint = load_checkpoint(tmp_path / "out" / CHECKPOINT_FILE)
@@ -74,6 +78,10 @@ def test_one_rank_under_torchrun_gives_the_bytes_of_the_same_run_without(data, a
     assert {"check", "launch", "init", "train", "save"} == set(made.phases_s)
     assert (reports[-1].stage, reports[-1].done, reports[-1].total, reports[-1].unit) == ("train", 6, 6, "step")
     assert reports[-1].facts["loss_nats"] == pytest.approx(losses(tmp_path / "out")[-1])
+    table = pq.read_table(tmp_path / "out" / LOSSES_FILE).to_pydict()
+    assert (table["step"], table["tokens"]) == ([1, 2, 3, 4, 5, 6], [256, 512, 768, 1024, 1280, 1536])
+    assert table["loss_nats"] == losses(tmp_path / "out") == losses(alone)
+    assert table["clock_s"] == sorted(table["clock_s"])
     assert "@progress" not in (tmp_path / "out" / LOG_FILE).read_text()
     assert lines == []
 
@@ -132,7 +140,7 @@ def test_the_training_clock_is_the_one_that_stops_the_run_and_counts_steps_alone
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
     ledger = Ledger.model_validate_json((tmp_path / LEDGER_FILE).read_bytes())
-    assert ledger.losses[-1].elapsed_s == round(ledger.train_clock_s, 3)
+    assert ledger.losses[-1][1] == round(ledger.train_clock_s, 3)
     assert ledger.train_clock_s < ledger.phases_s["train"] - 0.29
 
 
@@ -261,6 +269,6 @@ def test_a_folder_without_data_is_refused(tmp_path):
 
 def test_the_ledger_holds_the_clock_and_the_losses(alone):
     ledger = json.loads((alone / LEDGER_FILE).read_text())
-    assert [logged["step"] for logged in ledger["losses"]] == [1, 2, 4, 6]
+    assert len(ledger["losses"]) == 6  # of every step, whatever is logged
     assert ledger["phases_s"].keys() == {"init", "train", "save"}
     assert (ledger["tokens"], ledger["stream_position"], ledger["processes"]) == (6 * 256, 6 * 8 * 33, 1)

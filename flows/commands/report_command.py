@@ -1,0 +1,48 @@
+"""`pgolf report`: one page that tells what came out of some runs."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+from flows.commands.arguments import add_json, add_results, add_store, given_path, store_place
+from flows.commands.streams import hand_over, show
+from pgolf.errors import ConfigError
+from pgolf.pipeline.run_report import write_report
+from pgolf.store.artifact import Store
+
+EXAMPLES = """examples:
+  pgolf report demo                                the page of one run, to results/reports/
+  pgolf report demo no-gate --out ablation.html    two runs side by side
+  pgolf report pr792 --price-per-hour 23.92        with what its stages cost
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or their keys or a beginning of those")
+    parser.add_argument("--out", type=given_path, metavar="FILE", help="default: RESULTS/reports/<run key>.html")
+    parser.add_argument("--price-per-hour", type=float, metavar="MONEY", help="price of the machine, to show the cost")
+    add_store(parser)
+    add_results(parser)
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Write the page and say where it is."""
+    price = arguments.price_per_hour
+    if price is not None and not (math.isfinite(price) and price >= 0):
+        raise ConfigError(f"--price-per-hour is {price}; give a price such as 23.92")
+    path = write_report(arguments.runs, arguments.results, _store(arguments), out=arguments.out, price_per_hour=price)
+    if arguments.json:
+        hand_over(json.dumps({"report": str(path), "size_bytes": path.stat().st_size}, indent=2))
+    else:
+        show(f"report  {path}")
+    return 0
+
+
+def _store(arguments: argparse.Namespace) -> Store | None:
+    """The store, unless there is none: then the page is made of the tables alone."""
+    if isinstance(arguments.store, Path) and not arguments.store.is_dir():
+        return None
+    return store_place(arguments, results=arguments.results.absolute()).open_store()

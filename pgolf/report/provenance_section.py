@@ -1,0 +1,64 @@
+"""The section that tells what a run was made of, and how to make it again."""
+
+import json
+import shlex
+from typing import Any
+
+from pgolf.report.markup import Markup, tag
+from pgolf.report.page_parts import fold, table
+from pgolf.report.run_tables import RunTables
+
+
+def provenance_section(run: RunTables) -> tuple[Markup, ...]:
+    """Its content."""
+    text = run.text
+    facts = {
+        "run": run.run.key,
+        "recipe": f"{run.run.recipe}{f', from {run.run.base}' if run.run.base not in (None, run.run.recipe) else ''}",
+        "recipe key": run.run.recipe_key,
+        "commit": run.facts_said("git_commit"),
+        "torch": run.facts_said("torch_version"),
+        "device": run.facts.device,
+        "machine": run.facts_said("host"),
+        "dates": run.facts.dates,
+        "rule set": run.facts_said("ruleset"),
+        "text": None if text is None else str(text),
+    }
+    rows: list[list[object]] = [[name, value or "not recorded"] for name, value in facts.items()]
+    rows += [[f"weights of seed {seed}", row["checkpoint_sha256"] or "not recorded"]
+             for seed, row in run.by_seed.items()]  # fmt: skip
+    content = [table(["", ""], rows, label="provenance"), tag("pre", "\n".join(_commands(run)))]
+    if run.run.config:
+        settings = json.dumps(dict(run.run.config), indent=1, sort_keys=True)
+        content.append(fold("every setting", tag("pre", settings)))
+    return tuple(content)
+
+
+def _commands(run: RunTables) -> list[str]:
+    commits = [commit for commit in run.facts_said("git_commit").split(", ") if commit]
+    lines = [f"git checkout {commit.rstrip('+')}" for commit in commits[:1]]
+    if not commits:
+        lines.append("# the commit of its code was not recorded")
+    elif any(commit.endswith("+") for commit in commits):
+        lines[0] += "   # with changes that were not committed"
+    if run.run.base:
+        changes = [f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items()]
+        lines.append(f"pgolf run {shlex.quote(run.run.base)}{''.join(changes)} --seeds {' '.join(map(str, run.seeds))}")
+    elif run.run.config:
+        lines.append("# its recipe is a file of somebody's own; all its settings stand below")
+    else:
+        lines.append("# an earlier version filed it, which kept no settings beside the tables")
+    lines.append(f"pgolf report {shlex.quote(run.run.key)}")
+    return lines
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def setting_text(run: RunTables, path: str) -> str:
+    """The value of a setting by its dotted name; a dash where the run has none."""
+    try:
+        return _value(run.run.setting(path))
+    except KeyError:
+        return "–"
