@@ -26,6 +26,7 @@ FOREIGN = {
     "--untracked-files",
     "--gpu-reset",
     "--shm-size",
+    "--ipc",
 }
 
 
