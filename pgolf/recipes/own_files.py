@@ -60,7 +60,7 @@ def _pieces_of(model: Path) -> int | None:
     """Size of a tokenizer's vocabulary; None where it cannot be read, which the stage that reads it says."""
     from pgolf.corpus.tokenizer import load_tokenizer
 
-    with suppress(PgolfError):
+    with suppress(PgolfError, OSError):
         return len(load_tokenizer(model)) if model.is_file() else None
     return None
 

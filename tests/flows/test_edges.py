@@ -41,6 +41,8 @@ def test_what_tokenize_makes_is_the_data_of_the_next_run_without_any_set(here, c
     assert f"go on with: pgolf run RECIPE --data artifacts/{made.name}" in capsys.readouterr().err
     assert recipe("--data", f"artifacts/{made.name}").model.vocab_size == 600, "the demo's 512 are too few"
     assert "model.vocab_size is 600 instead of 512" in capsys.readouterr().err
+    by_hand = ["--set", "model.vocab_size=520"]
+    assert recipe("--data", f"artifacts/{made.name}", *by_hand).model.vocab_size == 520, "set by hand it stays"
     assert action_of_data(capsys, "--data", f"artifacts/{made.name}") == "run"
 
 

@@ -168,7 +168,7 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_advice_and_no_
     ("changes", "attempts", "advice"),
     [
         ({"downgrade_bits": None}, 2, "set compress.downgrade_bits below 6"),
-        ({"fp16_max_elements": 10**6}, 2, "all stay in float16: lower it"),
+        ({"fp16_max_elements": 10**6}, 2, "all stay in float16: lower compress.fp16_max_elements"),
         ({"downgrade_bits": 2}, 10, "train narrower or shallower"),
     ],
 )
