@@ -5,15 +5,16 @@ drawn, the code and the library that draw; what its caption says of the run it w
 is copied as it is, and names the first run with these numbers.
 """
 
+import hashlib
 import json
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pgolf.identity.fingerprint import digest
-from pgolf.identity.snapshot import CODE
 from pgolf.report.families import Sketch
 from pgolf.report.run_facts import RunFacts
 
@@ -21,6 +22,8 @@ KEYS = ".drawn.json"  # drawing -> key, in each run's folder
 ENDINGS = ("svg", "png")
 # Of so many folders, the latest, it is asked whether they hold a drawing.
 _MOST_FOLDERS = 50
+# The modules that decide what a drawing looks like.
+_DRAW = ("drawn_before", "families", "figures", "run_facts")
 # Of a point's rows, what is drawn of them.
 _DRAWN_COLUMNS = ("bpb", "mass_mean")
 
@@ -42,7 +45,8 @@ def key_of(sketch: Sketch, facts: RunFacts) -> str:
     ]
     axes = [None if axis is None else [axis.name, _plain(axis.values)] for axis in (picture.x, picture.y)]
     settings = [_plain(picture.fixed), _plain(picture.chosen), picture.drawn, picture.combinations]
-    return digest([sketch.name, sketch.form, picture.mixer, axes, panels, settings, about, _drawn_by()])
+    text = json.dumps([sketch.name, sketch.form, picture.mixer, axes, panels, settings, about, _drawn_by()])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def drawn_before(figures: Path, recipe: str, keys: Mapping[str, str]) -> dict[str, Path]:
@@ -84,9 +88,11 @@ def _drawn(row: Mapping[str, Any]) -> list[Any]:
     return [_plain(row.get(name)) for name in _DRAWN_COLUMNS]
 
 
-def _drawn_by() -> list[str]:
-    code = [file.text.decode() for name, file in sorted(CODE.files.items()) if name.startswith("pgolf.report")]
-    return [digest(code), metadata.version("matplotlib"), metadata.version("numpy")]
+@cache
+def _drawn_by() -> tuple[str, ...]:
+    texts = [pkgutil.get_data("pgolf.report", f"{name}.py") or b"" for name in _DRAW]
+    code = hashlib.sha256(b"\0".join(texts)).hexdigest()
+    return code, metadata.version("matplotlib"), metadata.version("numpy")
 
 
 def _plain(value: Any) -> Any:

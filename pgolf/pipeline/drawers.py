@@ -20,6 +20,7 @@ from typing import NoReturn, Self
 
 from pgolf.machine.parent_death import die_with_parent
 from pgolf.report.families import Sketch
+from pgolf.report.folder import write_drawings
 from pgolf.report.run_facts import RunFacts
 
 _GET_READY = b"get ready"
@@ -42,7 +43,7 @@ class Drawers:
         above = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _run(above, ours, theirs)
+            _run(above, theirs)
         theirs.close()
         return cls(pid, ours)
 
@@ -80,11 +81,14 @@ class Drawers:
         return answer is None
 
 
-def _run(above: int, ours: socket.socket, requests: socket.socket) -> NoReturn:
+def _run(above: int, requests: socket.socket) -> NoReturn:
     """What the fork does until the process above is gone."""
     try:
         die_with_parent(above)
-        ours.close()
+        for name in os.listdir("/proc/self/fd"):  # a lock that is held here would outlive its holder
+            if int(name) > 2 and int(name) != requests.fileno():
+                with suppress(OSError):
+                    os.close(int(name))
         # Ctrl-C and SIGTERM on a terminal's group are the business of the process above.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -137,15 +141,6 @@ def _draw_share(above: int, share: Sequence[Sketch], facts: RunFacts, folder: Pa
     with os.fdopen(answer, "wb") as told:
         told.write(pickle.dumps(error))
     os._exit(0)
-
-
-def write_drawings(sketches: Sequence[Sketch], facts: RunFacts, folder: Path) -> None:
-    """Draw one after the other, into a folder. Raises OSError as writing there does."""
-    from pgolf.report import figures
-
-    for sketch in sketches:
-        for ending, data in figures.draw(sketch, facts).files.items():
-            (folder / f"{sketch.name}.{ending}").write_bytes(data)
 
 
 def _send(to: socket.socket, message: bytes) -> None:
