@@ -94,6 +94,7 @@ def own_server() -> Iterator[OwnServer]:
             yield server
     finally:
         os.environ.pop(API_URL, None)
+        _send_what_waits()
         server.end()
 
 
@@ -106,6 +107,16 @@ def _known_to_prefect(url: str) -> Iterator[None]:
 
     with temporary_settings({PREFECT_API_URL: url}):
         yield
+
+
+def _send_what_waits() -> None:
+    """Have Prefect send the events and log lines of this process that it has in its queues, and begin new ones later.
+
+    At the end of the process, when it would do so itself, there is no server any more.
+    """
+    for module, queue in (("prefect.events.worker", "EventsWorker"), ("prefect.logging.handlers", "APILogWorker")):
+        if module in sys.modules:
+            getattr(sys.modules[module], queue).drain_all(timeout=_END_WITHIN_S)
 
 
 def _started() -> OwnServer:

@@ -50,20 +50,25 @@ def ended_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def ended_by_ctrl_c(
-    *, quiet: Callable[[], None], kept: Callable[[float], Sequence[str]], report: Callable[[], None]
+    *,
+    quiet: Callable[[], None],
+    kept: Callable[[float], Sequence[str]],
+    report: Callable[[], None],
+    clear_up: Callable[[], None],
 ) -> Iterator[None]:
     """Within the block, Ctrl-C ends this process with exit code 130 and one line; a second one at once.
 
     Where ranks work there is a line more, and `LAST_CHECKPOINT_WITHIN_S` at most for their last checkpoint.
 
     quiet: leaves the terminal to the line. kept: what was kept since a moment (seconds since 1970), for the line.
-    report: tells others that the run has ended, within `REPORT_WITHIN_S`; what it raises is not shown.
+    report: tells others that the run has ended, within `REPORT_WITHIN_S`. clear_up: comes last. What they raise is not
+    shown.
     """
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, _exit_at_once)
         # The main thread may hold any lock: it waits here, and whatever needs one has a time limit.
-        closing = threading.Thread(target=_close, args=(quiet, kept, report), daemon=True)
+        closing = threading.Thread(target=_close, args=(quiet, kept, report, clear_up), daemon=True)
         closing.start()
         while True:
             closing.join(0.1)  # a wait without an end would not hear the second Ctrl-C
@@ -79,7 +84,12 @@ def _exit_at_once(_signal: int, _frame: FrameType | None) -> None:
     os._exit(128 + signal.SIGINT)  # ranks, server and all that draws die with us
 
 
-def _close(quiet: Callable[[], None], kept: Callable[[float], Sequence[str]], report: Callable[[], None]) -> None:
+def _close(
+    quiet: Callable[[], None],
+    kept: Callable[[float], Sequence[str]],
+    report: Callable[[], None],
+    clear_up: Callable[[], None],
+) -> None:
     began_s, began = time.time(), time.perf_counter()
     try:
         _within(QUIET_WITHIN_S, quiet)
@@ -102,6 +112,7 @@ def _close(quiet: Callable[[], None], kept: Callable[[float], Sequence[str]], re
             _within(QUIET_WITHIN_S, lambda: found.extend(kept(began_s)))
             took = f" {', '.join(found) or 'there was nothing to write'} after {time.perf_counter() - began:.1f} s;"
         reporting.join(max(0.0, REPORT_WITHIN_S - (time.perf_counter() - began)))
+        _within(QUIET_WITHIN_S, clear_up)
         _say(terminal, f"interrupted;{took} finished stages are kept and will be reused")
         for pid in children(os.getpid()):
             terminate(pid)

@@ -161,12 +161,14 @@ def _run_in_prefect(
     def report() -> None:
         if dead_runs := sys.modules.get("flows.dead_runs"):
             dead_runs.cancel_own_run()
-        forget_own(place.store)
 
     with ExitStack() as stack:
         stack.enter_context(
             ended_by_ctrl_c(
-                quiet=console.close, kept=lambda since_s: kept_since(place.store / PARTIAL, since_s), report=report
+                quiet=console.close,
+                kept=lambda since_s: kept_since(place.store / PARTIAL, since_s),
+                report=report,
+                clear_up=lambda: forget_own(place.store),
             )
         )
         server = None if server_configured() else stack.enter_context(own_server())
