@@ -11,9 +11,12 @@ import time
 
 from flows.shutdown import ended_by_ctrl_c
 
-TORCHRUN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-)
+TORCHRUN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(600)
+"""
 
 
 def main() -> None:
@@ -28,7 +31,7 @@ def main() -> None:
         pid = 0
         if sys.argv[1:] == ["ranks"]:
             words = [sys.executable, "-c", TORCHRUN, "pgolf.machine.launch"]
-            child = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
+            child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
             assert child.stdout is not None
             child.stdout.readline()
             pid = child.pid
