@@ -21,7 +21,7 @@ DRAWERS: ContextVar[Drawers | None] = ContextVar("DRAWERS", default=None)
 MADE: ContextVar[Callable[[tuple[Outcome, Pages]], None]] = ContextVar("MADE", default=lambda _made: None)
 
 
-@task(name="report", retry_condition_fn=may_pass)
+@task(name="report", task_run_name="report", retry_condition_fn=may_pass)
 def report_results(
     recipe: Recipe,
     nodes: Sequence[Node],
@@ -38,7 +38,7 @@ def report_results(
     return outcome
 
 
-@task(name="pictures and pages", retry_condition_fn=may_pass)
+@task(name="pictures and pages", task_run_name="pictures and pages", retry_condition_fn=may_pass)
 def show_results(outcome: Outcome, place: Place) -> Pages:
     """Draw the filed rows, and show the pictures as a markdown artifact."""
     pages = make_pages(outcome, place.results, DRAWERS.get())

@@ -11,7 +11,9 @@ import pickle
 import signal
 import socket
 import struct
+import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -36,12 +38,17 @@ class Drawers:
 
     @classmethod
     def forked(cls) -> "Drawers | None":
-        """None in a process that has threads: it may not be forked."""
-        if len(os.listdir("/proc/self/task")) > 1:
+        """None in a process that has threads: it may not be forked.
+
+        Those of numpy and Arrow, which wait for work and hold no lock of Python's, do not count.
+        """
+        if threading.active_count() > 1:
             return None
         ours, theirs = socket.socketpair()
         above = os.getpid()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, of any thread
+            pid = os.fork()
         if pid == 0:
             _run(above, theirs)
         theirs.close()

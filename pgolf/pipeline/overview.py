@@ -51,11 +51,11 @@ def overview_of(outcome: Outcome) -> Overview:
         rows.append(
             {
                 "scorer": label,
-                "settings": _settings(result),
-                **{f"seed {seed} (bpb)": _number(of_seed.get(seed)) for seed in seeds},
                 "mean ± std (bpb)": "" if summary is None else _spread(summary),
                 "n": str(len(result.by_seed)),
                 "standing": standing,
+                "settings": _settings(result),  # from here on a page may have to be scrolled
+                **{f"seed {seed} (bpb)": _number(of_seed.get(seed)) for seed in seeds},
             }
         )
     return Overview(tuple(rows), tuple(sentences))
