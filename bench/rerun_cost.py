@@ -12,7 +12,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,16 +63,15 @@ def timed(command: Sequence[str], *, interrupt_at: str | None = None) -> Timed:
         text=True, start_new_session=True,
     )  # fmt: skip
     lines: list[tuple[float, str]] = []
-    signalled = threading.Event()
     signalled_s = started_s
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.append((time.perf_counter() - started_s, line.rstrip("\n")))
-        if interrupt_at and not signalled.is_set() and re.search(interrupt_at, line):
-            signalled.set()
-            signalled_s = time.perf_counter()
-            os.killpg(process.pid, signal.SIGINT)
-    exit_code = process.wait()
+    with process:
+        for line in process.stdout:
+            lines.append((time.perf_counter() - started_s, line.rstrip("\n")))
+            if interrupt_at and signalled_s == started_s and re.search(interrupt_at, line):
+                signalled_s = time.perf_counter()
+                os.killpg(process.pid, signal.SIGINT)
+    exit_code = process.returncode
     ended_s, after = time.perf_counter(), os.times()
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
     return Timed(ended_s - signalled_s, cpu_s, exit_code, tuple(lines))
