@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from types import FrameType
 
@@ -67,8 +68,10 @@ def ended_by_ctrl_c(
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, _exit_at_once)
-        # The main thread may hold any lock: it waits here, and whatever needs one has a time limit.
-        closing = threading.Thread(target=_close, args=(quiet, kept, report, clear_up), daemon=True)
+        # The main thread may hold any lock: it waits here, and whatever needs one has a time limit. The request is made
+        # in its context: Prefect's settings may be of that alone.
+        inside = copy_context()
+        closing = threading.Thread(target=_close, args=(quiet, kept, lambda: inside.run(report), clear_up), daemon=True)
         closing.start()
         while True:
             closing.join(0.1)  # a wait without an end would not hear the second Ctrl-C

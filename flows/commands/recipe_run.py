@@ -22,6 +22,7 @@ from flows.own_server import own_server
 from flows.settings import (
     apply_settings,
     refuse_unusable_settings,
+    refuse_unwritable_home,
     server_configured,
     use_passive_openmp,
     without_secrets,
@@ -156,7 +157,7 @@ def _run_in_prefect(
     if why := place.unfit_for_prefect():
         raise ConfigError(why)
     apply_settings(quiet=True)
-    refuse_unusable_settings()
+    refuse_unwritable_home()
 
     def report() -> None:
         if dead_runs := sys.modules.get("flows.dead_runs"):
@@ -171,7 +172,9 @@ def _run_in_prefect(
                 clear_up=lambda: forget_own(place.store),
             )
         )
+        # Before Prefect is imported: its settings, as all threads see them, are those of then.
         server = None if server_configured() else stack.enter_context(own_server())
+        refuse_unusable_settings()
         from flows.dead_runs import watch_heartbeats  # while the server starts
         from flows.parameters import ASKED, flow_parameters
         from flows.prefect_server import configured_server

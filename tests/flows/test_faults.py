@@ -298,7 +298,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the
         assert not list((tmp_path / "store" / RUNNING).iterdir())
         with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
             assert database.execute("select name, state_type from flow_run").fetchall() == [
-                ("demo with 31 settings changed · seeds 1, 2", "CANCELLED")
+                ("demo with 33 settings changed · seeds 1, 2", "CANCELLED")
             ]
     if told != signal.SIGKILL:  # Prefect has recorded the crash
         kept = [read_record(path) for path in (tmp_path / "store" / PARTIAL).glob("train-*")]
