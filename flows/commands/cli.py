@@ -5,6 +5,7 @@ Only the module of the command that is asked for is imported; those that run no 
 """
 
 import argparse
+import atexit
 import gc
 import os
 import sys
@@ -98,6 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     # Looking for cycles among what is imported takes a tenth of a plan, and finds none.
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
+    # And at the end of the process half a second, once torch or Prefect is among it.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     open_missing()
     show_plainly()
     folders: list[Path] = []
