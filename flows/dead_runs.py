@@ -8,7 +8,7 @@ finished flow run are set to Crashed, too.
 import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,7 +31,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from pgolf.machine.parent_death import die_with_parent
 from pgolf.machine.process import Process
@@ -44,6 +44,8 @@ SILENCE_S = 90
 SETTLE_AFTER_S = 8
 # A worker labels a run as its own right after taking it.
 CLAIM_WITHIN_S = 60
+# The flow run that this process has begun last.
+OWN_RUN: list[UUID] = []
 _UNFINISHED = [state for state in StateType if state not in TERMINAL_STATES]
 _WORKER_NAME = re.compile(r"pgolf (?P<host>\S+) boot (?P<boot>\S+) pids (?P<pids>\d+) pid (?P<pid>\d+) at (?P<at>\d+)")
 
@@ -152,8 +154,9 @@ def end_with_worker() -> None:
         die_with_parent(worker.pid, signal.SIGTERM)
 
 
-def note_process() -> None:
-    """Called by a flow at its start: label its run with this process, and set final states of dead runs.
+def note_process(tags: Sequence[str]) -> None:
+    """Called by a flow at its start: label its run with this process, add tags to it (and the host's name), and set
+    final states of dead runs.
 
     A failure is only logged, since no output depends on it.
     """
@@ -161,11 +164,26 @@ def note_process() -> None:
     if context is None or context.flow_run is None:  # called as a plain function
         return
     try:
+        OWN_RUN[:] = [context.flow_run.id]
         with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(context.flow_run.id, {**labels_of(Process.here())})
+            here = Process.here()
+            client.update_flow_run_labels(context.flow_run.id, {**labels_of(here)})
+            client.update_flow_run(context.flow_run.id, tags=sorted({*context.flow_run.tags, *tags, here.host}))
             settle(client)
     except httpx.HTTPError as error:
         get_run_logger().warning("the server does not answer (%s): a kill of this run may leave it Running", error)
+
+
+def cancel_own_run() -> None:
+    """Set the flow run of this process to Cancelled, and its open tasks to Crashed; nothing where there is none yet.
+
+    Raises httpx errors if the server does not answer.
+    """
+    if OWN_RUN:
+        with get_client(sync_client=True) as client:
+            message = "interrupted by Ctrl-C; finished stages are kept, run it again to resume"
+            client.set_flow_run_state(OWN_RUN[0], Cancelled(message=message), force=True)
+            settle(client, after_s=0.0)
 
 
 def watch_heartbeats(client: SyncPrefectClient) -> None:

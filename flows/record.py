@@ -8,17 +8,18 @@ from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
 from flows.dead_runs import end_with_worker, note_process
-from flows.parameters import asked_for, with_recipe_parameters
+from flows.parameters import asked_for, run_name, with_recipe_parameters
 from flows.shutdown import end_within
 from pgolf.pipeline.before_stages import run_ready
 from pgolf.pipeline.graph import Node
-from pgolf.pipeline.listen import Ledger
+from pgolf.pipeline.listen import Both, Ledger
 from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.recipe import IMPORT, Recipe
+from tasks.artifacts import StagesDone
 from tasks.cache import Ref
-from tasks.listening import LISTENER
-from tasks.report import report_results
+from tasks.listening import FILED, LISTENER
+from tasks.report import report_results, show_results
 from tasks.stage_tasks import TASKS
 
 # Less than the 30 s after which a Prefect worker kills what it has cancelled.
@@ -26,10 +27,10 @@ STOP_GRACE_S = 20.0
 
 
 # A flow cannot tell what may pass, and would run all again: the user's retries are those of its tasks.
-@flow(name="record", flow_run_name="{recipe}", retries=0)
-@with_recipe_parameters
+@flow(name="record", flow_run_name=run_name, retries=0)
+@with_recipe_parameters(evaluation_only=False)
 def record(**given: Any) -> dict[str, Ref]:
-    """Run a named recipe; a section that is given replaces the recipe's own as a whole.
+    """Run a recipe; a section that is given replaces the recipe's own as a whole.
 
     Returns a reference per stage output. Raises ConfigError for a grid of more than max_points points.
     """
@@ -43,18 +44,19 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
     evaluation_only: raises ConfigError, before any work, when more than that would have to run.
     """
     end_with_worker()
-    note_process()
+    kind = "sweep" if evaluation_only else "record"
+    note_process([recipe.name, kind, *recipe.tags])
     with run_ready(
         recipe,
         place,
         place.open_store(),
         place.memo(),
-        what=f"flow {'sweep' if evaluation_only else 'record'} {recipe.name}",
+        what=f"flow {kind} {recipe.name}",
         say=get_run_logger().info,
         evaluation_only=evaluation_only,
     ) as ready:
         recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
-        ledger = Ledger(LISTENER.get())
+        ledger = Ledger(Both(LISTENER.get(), StagesDone(nodes)))
         token = LISTENER.set(ledger)
         try:
             refs = {name: future.result() for name, future in submit(nodes, place).items()}
@@ -69,7 +71,10 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
         for node in nodes:
             if node.name not in ledger.heard:
                 ledger.done(node, refs[node.name].artifact(), built=False)
-        report_results(quote(recipe), quote(nodes), refs, quote(place), quote(ledger.built), quote(reasons_of(steps)))
+        reasons = quote(reasons_of(steps))
+        outcome = report_results(quote(recipe), quote(nodes), refs, quote(place), quote(ledger.built), reasons)
+        FILED.get()(outcome)
+        show_results(quote(outcome), quote(place))
     return refs
 
 
@@ -81,7 +86,8 @@ def submit(nodes: Sequence[Node], place: Place) -> Mapping[str, PrefectFuture[An
     futures: dict[str, PrefectFuture[Any]] = {}
     imports = [node.name for node in nodes if node.stage is IMPORT]
     for node in nodes:
-        task = TASKS[node.stage.name].with_options(task_run_name=node.name)
+        # Its name is shown from the start, with a number behind it; its run's name once it begins.
+        task = TASKS[node.stage.name].with_options(name=node.name, task_run_name=node.name)
         parents = {name: futures[name] for name in node.parents}
         before = [] if node.name in imports else [futures[name] for name in imports]
         # Quoted: Prefect need not search configs for futures.

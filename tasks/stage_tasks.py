@@ -13,7 +13,7 @@ from tasks.listening import TaskListener
 
 def _task_of(stage: Stage) -> Task[..., Ref]:
     def build(node: Node, parents: dict[str, Ref], place: Place) -> Ref:
-        # A training shows its step and loss in an artifact, e.g. "train-1337".
+        # A training shows its step and loss in an artifact, e.g. "train-1337-0c5d1f5e".
         progress_key = f"{stage.name}-{node.seed}" if stage is TRAIN else None
         store, memo = place.open_store(), place.memo()
         artifacts = {name: ref.artifact() for name, ref in parents.items()}

@@ -68,6 +68,10 @@ class Console:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
         self._bars.stop()
 
     def say(self, text: str) -> None:

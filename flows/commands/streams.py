@@ -71,9 +71,9 @@ def open_missing() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def show(text: str, *, end: str = "\n") -> None:
-    """Lines on standard output, for a person."""
-    print(plain(text), end=end)
+def show(text: str, *, end: str = "\n", flush: bool = False) -> None:
+    """Lines on standard output, for a person. flush: now, for something slow follows."""
+    print(plain(text), end=end, flush=flush)
 
 
 def hand_over(text: str) -> None:

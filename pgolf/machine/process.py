@@ -1,6 +1,7 @@
 """A unique process identity (safe against pid reuse), and whether that process is dead."""
 
 import os
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,12 @@ class Process:
         if self.boot != _boot():
             return True
         return self.pids == _pid_namespace() and _start(self.pid) != self.at
+
+
+def age_s() -> float:
+    """Seconds since this process was started."""
+    ticks = int(_start(os.getpid()) or 0)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 @cache

@@ -17,6 +17,7 @@ from pgolf.pipeline.by_document import Workshop, compare_runs
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.listen import Ledger, Silence
 from pgolf.pipeline.outcome import Outcome, outcome_of
+from pgolf.pipeline.pages import Pages, make_pages
 from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.asked import asked_recipe
@@ -44,6 +45,7 @@ class FinishedRun:
 
     outcome: Outcome
     place: Place
+    pages: Pages
 
     @property
     def key(self) -> str:
@@ -64,8 +66,13 @@ class FinishedRun:
     @property
     def figures(self) -> list[Path]:
         """Its pictures, SVG files."""
-        folder = self.outcome.figures
+        folder = self.pages.figures
         return [] if folder is None else sorted(folder.glob("*.svg"))
+
+    @property
+    def report(self) -> Path | None:
+        """The page of the run, an HTML file that needs nothing beside it."""
+        return self.pages.report
 
     def compare(
         self,
@@ -155,8 +162,8 @@ def run(
         memo.save()
         outcome = outcome_of(ready.recipe, ready.nodes, artifacts, place.results, built=ledger.built, reasons=reasons)
         outcome.file(place.results)
-        outcome.draw(place.results)
-    return FinishedRun(outcome, place)
+        pages = make_pages(outcome, place.results, kept)
+    return FinishedRun(outcome, place, pages)
 
 
 def load_results(

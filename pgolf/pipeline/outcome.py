@@ -21,7 +21,7 @@ from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer
 from pgolf.pipeline.graph import Node
 from pgolf.recipes.changed import changed_settings, default_name
 from pgolf.recipes.recipe import SCORE, Recipe
-from pgolf.report.folder import draw_run, figures_folder
+from pgolf.report.folder import figures_folder
 from pgolf.run_options import Fact
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import combined
@@ -96,13 +96,6 @@ class Outcome:
             note=recipe.notes,
         )
 
-    def draw(self, results: Path) -> None:
-        """Draw the grid's pictures under `results`, unless they are there or nothing varies.
-
-        Raises ResultsError when they cannot be written.
-        """
-        draw_run(results, self.scores)
-
     @property
     def figures(self) -> Path | None:
         """The folder of the run's pictures, if there is one."""
@@ -127,12 +120,6 @@ class Outcome:
                 return settings | {"cell": row["cell"]}
         return settings
 
-    def headline(self) -> tuple[list[Row], tuple[str, ...]]:
-        """The per-seed headline as plain rows, and what has to be said of them, for Prefect's table artifact."""
-        sheet = self.sheets()[0]
-        shown = [(place, column.name) for place, column in enumerate(sheet.columns) if column.shown]
-        return [{name: row[place] for place, name in shown} for row in sheet.rows], sheet.notes
-
     def exit_code(self) -> int:
         """0 when every seed's artifact fits the budget, 1 when one does not."""
         return 0 if all(self.scores.column("fits_budget").to_pylist()) else 1
@@ -141,7 +128,8 @@ class Outcome:
         """What a person reads at the end of a run. width: columns of the terminal."""
         tables = "\n".join(to_text(sheet, width) for sheet in self.sheets())
         total = len(self.built) + len(self.reused)
-        note = "" if self._has_headline() else f"\n{self._headline_missing()}\n"
+        missing = self.headline_missing()
+        note = "" if missing is None else f"\n{missing}\n"
         return (
             f"\n{tables}{note}\n{self._over_budget()}{self._over_clock()}{self._interrupted()}"
             f"{self._unverified_bytes()}{self._declared_late()}"
@@ -149,7 +137,6 @@ class Outcome:
             f"reused: {_by_stage(self.reused)}\n"
             f"run: {self.run.name} ({self.run_key})\n"
             f"table: {self.scores_path} ({self.scores.num_rows:,} rows; `pgolf results` prints it)"
-            f"{'' if self.figures is None else f'{chr(10)}figures: {self.figures}'}"
         )
 
     def _over_budget(self) -> str:
@@ -210,7 +197,10 @@ class Outcome:
         }
         return found >= set(self.recipe.estimators)
 
-    def _headline_missing(self) -> str:
+    def headline_missing(self) -> str | None:
+        """A sentence where the declared headline is no cell of the grid."""
+        if self._has_headline():
+            return None
         declared = self.recipe.headline
         weight = "" if declared.mixer == "adaptive" else f" alpha {declared.alpha}"
         return (

@@ -27,6 +27,7 @@ from pgolf.run_options import Progress, RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.durable_folder import make_folder
 from pgolf.store.plain_file import read_plain
+from pgolf.train.checkpoint_record import RECORD_FILE, read_record
 from pgolf.train.config import TrainStageConfig
 
 RUNNING = ".running"
@@ -238,6 +239,27 @@ def forget_the_gone(root: Path) -> int:
                 path.unlink(missing_ok=True)
                 removed += 1
     return removed
+
+
+def forget_own(root: Path) -> None:
+    """Remove what this process says to run; called by one that ends before its stages can."""
+    here = Process.here()
+    for path in _files(root / RUNNING, ""):
+        status = _read(path)
+        if status is not None and status.process == here:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def kept_since(partial: Path, since_s: float) -> list[str]:
+    """What the trainings of a store have kept since a moment (seconds since 1970): "a checkpoint at step 1,200"."""
+    found = []
+    for record_file in sorted(partial.glob(f"*/{RECORD_FILE}")):
+        with suppress(OSError):
+            record = read_record(record_file.parent) if record_file.stat().st_mtime >= since_s else None
+            if record is not None:
+                found.append(f"a checkpoint at step {record.steps:,}")
+    return found
 
 
 def _training(node: Node, run: RunOptions) -> Training | None:

@@ -16,6 +16,7 @@ from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Value
 
 Kind = Literal["honest", "not causal", "legacy"]
+Form = Literal["map", "curves"]
 
 # Maximum number of pictures per mixer; if there are more combinations, evenly spread ones are drawn.
 MAX_PICTURES = 4
@@ -62,6 +63,27 @@ class Picture:
     chosen: Mapping[str, Value]
     drawn: int
     combinations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """One drawing that is to be made: its name as a file, without suffix, and what it shows in which form."""
+
+    name: str
+    form: Form
+    picture: Picture
+
+
+def sketches_of(pictures: Sequence[Picture]) -> list[Sketch]:
+    """Of every picture curves, and a map as well if it has two axes."""
+    seen: dict[str, int] = {}
+    sketches = []
+    for picture in pictures:
+        seen[picture.mixer] = seen.get(picture.mixer, 0) + 1
+        number = f"-{seen[picture.mixer]}" if picture.drawn > 1 else ""
+        forms: tuple[Form, ...] = ("curves",) if picture.y is None else ("map", "curves")
+        sketches += [Sketch(f"{picture.mixer}{number}-{form}", form, picture) for form in forms]
+    return sketches
 
 
 def words(name: str) -> str:

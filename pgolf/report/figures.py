@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pgolf.report.families import Axis, Kind, Panel, Picture, evenly, words
+from pgolf.report.families import Axis, Kind, Panel, Picture, Sketch, evenly, words
 from pgolf.report.run_facts import RunFacts
 from pgolf.stats.seeds import SeedSummary
 from pgolf.tables.ranked import ScorerResult
@@ -71,16 +71,9 @@ class Drawing:
     files: dict[str, bytes]
 
 
-def draw(pictures: Sequence[Picture], facts: RunFacts) -> Iterator[Drawing]:
-    """Yield every picture: curves, and a map as well if it has two axes."""
-    seen: dict[str, int] = {}
-    for picture in pictures:
-        seen[picture.mixer] = seen.get(picture.mixer, 0) + 1
-        number = f"-{seen[picture.mixer]}" if picture.drawn > 1 else ""
-        for kind, paint in (("map", paint_map), ("curves", paint_curves)):
-            if kind == "map" and picture.y is None:
-                continue
-            yield Drawing(f"{picture.mixer}{number}-{kind}", _render(picture, facts, paint))
+def draw(sketch: Sketch, facts: RunFacts) -> Drawing:
+    """The drawing of a sketch."""
+    return Drawing(sketch.name, _render(sketch.picture, facts, {"map": paint_map, "curves": paint_curves}[sketch.form]))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pgolf.identity.closure import Module, is_bare_string, syntax_tree, walk_clo
 from pgolf.identity.parse_cache import ParseCache, beside
 from pgolf.mix.config import MixConfig
 from pgolf.recipes.recipe import Recipe
+from pgolf.submission.kept_text import kept
 
 # What the script can do: its own commands, and every stage they run. Stages that make data stay at home.
 ENTRIES = ("pgolf.submission.standalone",)
@@ -92,6 +93,10 @@ def _packed_modules(root: Path | None) -> str:
 
 @lru_cache(maxsize=16)
 def _packed(text: str) -> str:
+    return kept(text, _pack)
+
+
+def _pack(text: str) -> str:
     # Of what Python itself can decode: on this source 4 kB less than xz, whatever its settings.
     return base64.b85encode(bz2.compress(text.encode("utf-8"))).decode("ascii")
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
 from bench import checkpoint_cost as checkpoint
-from bench import codecs, scale, start, train_step, watch_cost
+from bench import codecs, rerun_cost, scale, start, train_step, watch_cost
 from bench import compress_speed as compress
 from bench import count_speed as counts
 from bench import grid_speed as grid
@@ -347,3 +347,56 @@ def test_one_benchmark_by_name_gets_its_own_options(monkeypatch):
     )
     assert bench.main(["train_step", "--recipe", "pr745", "--no-compile"]) == 2
     assert commands == [[sys.executable, "-m", "bench.train_step", "--recipe", "pr745", "--no-compile"]]
+
+
+@pytest.fixture
+def fake_pgolf(monkeypatch, tmp_path):
+    """Commands that print what `pgolf` does, and that Ctrl-C ends with the exit code given."""
+
+    def install(exit_code):
+        program = tmp_path / "pgolf.py"
+        program.write_text(
+            "import signal, sys, time\n"
+            f"signal.signal(signal.SIGINT, lambda *_: sys.exit({exit_code}))\n"
+            "said = ['15 of 18 stages reused', '▸ mix[1]', '✓ mix[1]  57 cells  0.1 s', 'validation bits']\n"
+            "said.append('table: x')\n"
+            'if sys.argv[1] == \'plan\': said = [\'{"steps": [{"node": "data", "action": "reuse"}]}\']\n'
+            "for line in said:\n"
+            "    print(line, flush=True)\n"
+            "    time.sleep(0.02)\n"
+            "if sys.argv[-1] == 'wait': time.sleep(60)\n"
+        )
+        timed = rerun_cost.timed
+        monkeypatch.setattr(rerun_cost, "PGOLF", (sys.executable, str(program)))
+        monkeypatch.setattr(start, "PGOLF", (sys.executable, str(program)))
+        monkeypatch.setattr(rerun_cost, "NOTHING", "import time; time.sleep(0.1)")
+        monkeypatch.setattr(
+            rerun_cost,
+            "timed",
+            lambda command, interrupt_at=None: timed(
+                [*command, "wait"] if interrupt_at else command, interrupt_at=interrupt_at
+            ),
+        )
+
+    return install
+
+
+def test_the_rerun_benchmark_times_result_end_and_ctrl_c_of_whole_commands(fake_pgolf, capsys):
+    fake_pgolf(130)
+    assert rerun_cost.main(["--repeats", "1", "--json"]) == 0
+    report = Report.from_json(capsys.readouterr().out)
+    found = {line.name: (line.unit, line.target, line.spread.median) for line in report.lines}
+    for how, limit in (("with Prefect's own server", "<= 10"), ("without Prefect", "<= 4")):
+        assert found[f"rerun {how}: whole command"][:2] == ("s", limit)
+        assert found[f"rerun {how} / empty flow"][0] == "times"
+        result_s = found[f"rerun {how}: from the last mix to the result"][2]
+        assert 0.0 < result_s < found[f"rerun {how}: whole command"][2]
+    assert [name for name in found if name.startswith("Ctrl-C")] == [
+        f"Ctrl-C while {moment}: to the end" for moment in ("the server starts", "it mixes", "it draws")
+    ]
+
+
+def test_the_rerun_benchmark_takes_no_other_end_for_one_by_ctrl_c(fake_pgolf):
+    fake_pgolf(1)
+    with pytest.raises(RuntimeError, match="Ctrl-C while the server starts ended with 1, not 130"):
+        rerun_cost.main(["--repeats", "1"])

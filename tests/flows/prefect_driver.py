@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -46,13 +47,20 @@ def refused(folder: Path) -> dict[str, tuple[int, str]]:
     return told
 
 
+def names_while_waiting(database: Path) -> list[str]:
+    """What tasks were called when they became Pending, which is what pages show until they begin."""
+    asked = "select resource from events where event = 'prefect.task-run.Pending'"
+    with contextlib.closing(sqlite3.connect(database)) as events:
+        return [json.loads(resource)["prefect.resource.name"] for [resource] in events.execute(asked)]
+
+
 def main(folder: Path) -> None:
     """Run all of it and print the report."""
     os.environ["PREFECT_HOME"] = str(folder / "prefect")
     apply_settings(quiet=True)
     from prefect.client.orchestration import get_client
 
-    from flows.parameters import SECTIONS
+    from flows.parameters import ASKED, flow_parameters
     from flows.record import record
     from flows.sweep import sweep
     from pgolf.pipeline.place import Place
@@ -61,20 +69,19 @@ def main(folder: Path) -> None:
         store=folder / "store", results=folder / "results", documents=write_documents(folder).documents, device="cpu"
     )
 
-    def run(flow: Any, *overrides: str) -> dict[str, Any]:
+    def run(flow: Any, *overrides: str, where: Place = place) -> dict[str, Any]:
         recipe = tiny_recipe(*MAPS, *overrides)
-        return flow(recipe="demo", place=place, **{name: getattr(recipe, name) for name in SECTIONS})
+        token = ASKED.set(recipe)
+        try:
+            return flow(**flow_parameters(flow, recipe, where, 10_000))
+        finally:
+            ASKED.reset(token)
 
     first = run(record)
     damage(first["score[1]"].artifact().path / "trace.arrow")
-    run(record, "mix.alphas=0.1,0.4")
-    run(sweep, "mix.alphas=0.1,0.4")
-    elsewhere = place.model_copy(update={"store": folder / "other store"})
-    record(
-        recipe="demo",
-        place=elsewhere,
-        **{name: getattr(tiny_recipe(*MAPS, "seeds=1"), name) for name in SECTIONS},
-    )
+    run(record, "mix.alphas=0.1,0.4", "run_name=other weights", 'tags=["try"]')
+    run(sweep, "mix.alphas=0.1,0.4", "headline.alpha=0.3")
+    run(record, "seeds=1", where=place.model_copy(update={"store": folder / "other store"}))
     time.sleep(3)  # the recorder writes in batches
     with get_client(sync_client=True) as client:
         flow_runs = sorted(client.read_flow_runs(), key=lambda flow_run: flow_run.start_time)
@@ -90,7 +97,13 @@ def main(folder: Path) -> None:
             "runs": sorted(path.stem for path in (folder / "results" / "scores").iterdir()),
             "flows": [flow_run.state_name for flow_run in flow_runs],
             "states": states,
-            "artifacts": sorted({(item.type, item.key) for item in client.read_artifacts(limit=200)}),
+            "waiting": names_while_waiting(folder / "prefect" / "prefect.db"),
+            "names": [flow_run.name for flow_run in flow_runs],
+            "tags": [flow_run.tags for flow_run in flow_runs],
+            "artifacts": [
+                (names[item.flow_run_id], str(item.flow_run_id)[:8], item.type, item.key, item.data, item.description)
+                for item in client.read_artifacts(limit=200)
+            ],
             "log": [line.message for line in client.read_logs(limit=200) if "step" in line.message],
         }
     report["refused"] = refused(folder)

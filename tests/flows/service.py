@@ -235,11 +235,21 @@ class Work:
         write_documents(self.folder)
 
     def parameters(self, *overrides: str) -> dict[str, Any]:
-        """Of the deployments: each section of the recipe, and the place."""
-        sections = tiny_recipe(*self.overrides, *overrides).model_dump(mode="json", exclude={"name", "description"})
+        """Of the deployment `record`: each section of the recipe, and the place."""
+        about = {"name", "description", "base"}
+        sections = tiny_recipe(*self.overrides, *overrides).model_dump(mode="json", exclude=about)
         place = {"store": "store", "results": "results", "documents": "docs.jsonl"}
         paths = {name: str(self.folder / path) for name, path in place.items()}
         return {"recipe": "demo", **sections, "place": {**paths, "device": "cpu", "processes": self.processes}}
+
+    def sweep_parameters(self, **sections: Any) -> dict[str, Any]:
+        """Of the deployment `sweep`, which has none for data and weights: the recipe is a file."""
+        file = self.folder / "tiny.py"
+        file.write_text(
+            "from tests.tiny import tiny_recipe\n"
+            f"recipe = lambda: tiny_recipe(*{self.overrides!r}).model_copy(update={{'name': 'tiny'}})\n"
+        )
+        return {"recipe_file": str(file), **sections, "place": self.parameters()["place"]}
 
     def arguments(self, *overrides: str) -> list[str]:
         """Of `pgolf run`."""

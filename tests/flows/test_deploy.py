@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pgolf.recipes.catalog import RECIPES
 from tests.eventually import eventually
 from tests.flows.service import BIN, ROOT, START_S, Service, Work, assert_gone, served
 from tests.ports import free_port
@@ -61,7 +62,8 @@ def with_tiny_recipe(command: str, work: Work) -> list[str]:
     if "--param" not in words:
         return words
     given = dict(word.split("=", 1) for before, word in pairwise(words) if before == "--param")
-    rest = {name: value for name, value in work.parameters().items() if name not in given}
+    known = work.sweep_parameters() if "sweep/sweep" in words else work.parameters()
+    rest = {name: value for name, value in known.items() if name not in given}
     return [*words, *(part for name, value in rest.items() for part in ("--param", f"{name}={json.dumps(value)}"))]
 
 
@@ -93,7 +95,7 @@ def test_every_documented_command_works_and_the_documented_sweep_runs_mix_alone(
 def test_an_evaluation_only_rerun_through_the_api_runs_mix_alone_by_its_states_and_by_the_store(documented, work):
     service, _ = documented
     before = {path.name: path.stat().st_ino for path in (work.folder / "store").glob("*-*")}
-    run_id = service.run_flow("sweep", work.parameters("mix.alphas=0.25,0.35"))
+    run_id = service.run_flow("sweep", work.sweep_parameters(mix={"mixers": ["backoff"], "alphas": [0.25, 0.35]}))
     assert service.final(run_id)["state_name"] == "Completed"
     states = service.states(run_id)
     assert {name for name in REUSED | EVALUATED if states[name] == "Completed"} == EVALUATED
@@ -110,7 +112,9 @@ def test_the_form_has_names_descriptions_choices_and_minima_and_the_server_refus
         silent = [name for name, found in schema["properties"].items() if not found.get("description")]
         assert not silent
         sections = {name: found for name, found in schema["definitions"].items() if "properties" in found}
-        assert {"TrainConfig", "MixConfig", "CompressConfig", "Place"} <= sections.keys()
+        assert {"ScoreConfig", "MixConfig", "CountConfig", "Place"} <= sections.keys()
+        assert ({"TrainConfig", "CompressConfig"} <= sections.keys()) == (flow == "record")
+        assert schema["properties"]["recipe"]["enum"] == sorted(RECIPES)
         without = [
             f"{section}.{name}"
             for section, found in sections.items()
@@ -120,12 +124,22 @@ def test_the_form_has_names_descriptions_choices_and_minima_and_the_server_refus
         assert not without
         assert sections["Place"]["properties"]["device"]["enum"] == ["auto", "cpu", "cuda"]
         assert sections["Place"]["properties"]["processes"]["minimum"] == 0
-        assert sections["TrainConfig"]["additionalProperties"] is False
+        assert sections["MixConfig"]["additionalProperties"] is False
     deployment = service.api.get("/deployments/name/record/record").json()["id"]
-    for wrong, why in (({"mix": {"alphaz": [0.1]}}, "'alphaz' was unexpected"), ({"place": {"processes": -1}}, "-1")):
+    for wrong, why in (
+        ({"mix": {"alphaz": [0.1]}}, "'alphaz' was unexpected"),
+        ({"place": {"processes": -1}}, "-1"),
+        ({"recipe": "demoo"}, "'demoo' is not one of ['demo', "),
+    ):
         answer = service.api.post(f"/deployments/{deployment}/create_flow_run", json={"parameters": wrong})
         assert answer.status_code == 409
         assert why in answer.text
+    typo = ["prefect", "deployment", "run", "record/record", "--param", "recipe=demo", "--param", "sedes=[1]"]
+    refused = subprocess.run(
+        [str(BIN / typo[0]), *typo[1:]], cwd=ROOT, env=service.env(), capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "sedes" in refused.stdout
     assert len(runs_of(service)) == 3
 
 
@@ -214,7 +228,7 @@ def test_with_postgresql_and_a_password_strangers_are_refused_and_a_sweep_runs_m
         assert "Traceback" not in worker.stderr
         service.start_worker()
         service.deploy()
-        run_id = service.run_flow("sweep", work.parameters("mix.alphas=0.45,0.55"))
+        run_id = service.run_flow("sweep", work.sweep_parameters(mix={"mixers": ["backoff"], "alphas": [0.45, 0.55]}))
         assert service.final(run_id)["state_name"] == "Completed"
         states = service.states(run_id)
         assert {states[name] for name in EVALUATED} == {"Completed"}

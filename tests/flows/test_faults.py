@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pgolf.pipeline.plan import make_plan
-from pgolf.pipeline.status import statuses
+from pgolf.pipeline.status import RUNNING, statuses
 from pgolf.pipeline.upkeep import garbage
 from pgolf.store.artifact import PARTIAL, Store
 from pgolf.store.content import Memo
@@ -246,16 +246,19 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_pa
 
 @pytest.mark.parametrize(
     ("told", "how"),
-    [(signal.SIGTERM, ["--no-prefect"]), (signal.SIGTERM, []), (signal.SIGKILL, [])],
-    ids=["asked, plain", "asked", "killed"],
+    [(signal.SIGTERM, ["--no-prefect"]), (signal.SIGTERM, []), (signal.SIGKILL, []), (signal.SIGINT, [])],
+    ids=["asked, plain", "asked", "killed", "Ctrl-C"],
 )
 def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the_next_settles_its_states(
     tmp_path, prefect_database, told, how
 ):
-    """By the clock where it is asked, long before its first regular checkpoint; by steps where it is killed."""
+    """By the clock where it is asked, long before its first regular checkpoint; by steps where it is killed.
+
+    Ctrl-C goes to the whole process group, as from a terminal.
+    """
     write_documents(tmp_path)
     home = prefect_home(tmp_path, prefect_database)
-    clock = ["train.clock_limit_s=600"] if told == signal.SIGTERM else []
+    clock = ["train.clock_limit_s=600"] if told != signal.SIGKILL else []
     run = subprocess.Popen(
         [
             sys.executable,
@@ -277,11 +280,27 @@ def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the
         "a rank has reported a step",
     )
     below = descendants(run.pid)
-    run.send_signal(told)
+    if told == signal.SIGINT:
+        os.killpg(run.pid, told)
+    else:
+        run.send_signal(told)
     assert run.wait(timeout=60) in (-told, 128 + told)
     eventually(lambda: not any(map(is_running, below)), f"gone: {below}", within_s=30)
+    said = run.stderr.read()
     run.stderr.close()
-    if told == signal.SIGTERM:  # Prefect itself has recorded the crash
+    if told == signal.SIGINT:
+        lines = said[said.index("interrupted;") :].splitlines()
+        assert lines[0] == "interrupted; ranks write what they have, 10 s at most (Ctrl-C again: end at once)"
+        kept = r"a checkpoint at step [\d,]+(, a checkpoint at step [\d,]+)?"  # of each training that had begun
+        last = rf"interrupted; {kept} after \d+\.\d s; finished stages are kept and will be reused"
+        assert re.fullmatch(last, lines[1])
+        assert len(lines) == 2
+        assert not list((tmp_path / "store" / RUNNING).iterdir())
+        with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
+            assert database.execute("select name, state_type from flow_run").fetchall() == [
+                ("demo with 33 settings changed · seeds 1, 2", "CANCELLED")
+            ]
+    if told != signal.SIGKILL:  # Prefect has recorded the crash
         kept = [read_record(path) for path in (tmp_path / "store" / PARTIAL).glob("train-*")]
         assert any(record is not None and record.steps > 0 for record in kept)
         return

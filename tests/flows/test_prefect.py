@@ -1,6 +1,8 @@
 """The flow under a real Prefect server: what its UI shows of a run, of a changed grid and of a damaged artifact."""
 
 import json
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -58,16 +60,76 @@ def test_another_store_is_filled_by_itself_whatever_prefect_remembers_of_the_fir
     assert report["elsewhere"] == 8
 
 
-def test_training_keeps_a_progress_artifact_and_its_lines_reach_the_log_and_the_end_is_a_table(report):
-    kinds = {tuple(item) for item in report["artifacts"]}
-    assert {("progress", f"train-{seed}") for seed in SEEDS} <= kinds
-    assert ("table", "pgolf-demo") in kinds
+def artifacts(report, kind):
+    return [tuple(item) for item in report["artifacts"] if item[2] == kind]
+
+
+def test_runs_are_called_by_recipe_name_and_seeds_and_tagged_by_recipe_host_and_kind(report):
+    host = socket.gethostname()
+    assert [name.partition(" · ")[2] for name in report["names"]] == ["seeds 1, 2"] * 3 + ["seed 1"]
+    assert report["names"][1] == "demo other weights · seeds 1, 2"
+    assert all(name.startswith("demo ") for name in report["names"])
+    kinds = ["record", "record", "sweep", "record"]
+    assert [set(tags) for tags in report["tags"]] == [
+        {"demo", host, kind, *(["try"] if number == 1 else [])} for number, kind in enumerate(kinds)
+    ]
+
+
+def test_training_and_every_run_keep_progress_artifacts_of_their_own_and_its_lines_reach_the_log(report):
+    found = {(number, key): (data, said) for number, _, _, key, data, said in artifacts(report, "progress")}
+    runs = {number: run for number, run, *_ in report["artifacts"]}
+    trained = {(0, f"train-{seed}-{runs[0]}") for seed in SEEDS} | {(3, f"train-1-{runs[3]}")}
+    assert found.keys() == trained | {(number, f"run-{runs[number]}") for number in range(4)}
+    assert {data for data, _ in found.values()} == {100.0}
+    assert found[1, f"run-{runs[1]}"][1].startswith("13 of 13 stages, last ")
     assert any("loss" in line for line in report["log"])
+
+
+def test_the_table_names_what_is_declared_the_best_honest_cell_and_a_headline_that_is_no_cell(report):
+    tables = {number: (key, json.loads(data), said) for number, _, _, key, data, said in artifacts(report, "table")}
+    assert {key for key, _, _ in tables.values()} == {"pgolf-demo"}
+    _, rows, said = tables[1]
+    spread = re.compile(r"\d\.\d{4} ± \d\.\d{4}")
+    assert all(spread.fullmatch(row["mean ± std (bpb)"]) and row["n"] == "2" for row in rows)
+    standing = {row["scorer"]: row["standing"] for row in rows}
+    assert standing["network"] == "no choice"
+    assert standing["honest: exact backoff"] == "declared"
+    assert standing["legacy: hashed backoff"] == "no code length"
+    assert standing["best honest cell"] == "declared, too"
+    best = min(float(row["mean ± std (bpb)"][:6]) for row in rows if row["standing"] in ("declared", "no choice"))
+    [cell] = [row for row in rows if row["scorer"] == "best honest cell"]
+    assert float(cell["mean ± std (bpb)"][:6]) <= best
+    assert "it was found by looking" not in said
+    assert "is no cell of this grid" not in said
+    _, rows, said = tables[2]  # the same grid with another headline
+    assert [row["standing"] for row in rows] == ["no choice", "found by looking: not a result"]
+    assert "best honest cell: exact backoff, order 3, alpha 0.4" in said
+    assert "it was found by looking" in said
+    assert "the recipe's headline, backoff order 3 alpha 0.3, is no cell of this grid" in said
+
+
+def test_a_markdown_artifact_holds_the_pictures_and_says_where_the_report_is(report):
+    pages = {number: (key, text) for number, _, _, key, text, _ in artifacts(report, "markdown")}
+    assert pages.keys() == {0, 1, 2, 3}
+    key, text = pages[1]
+    assert key == "pgolf-demo-figures"
+    assert text.startswith("# other weights\n")
+    assert "no report" in text
+    row = r"\| honest: exact backoff \| [\d.]+ ± [\d.]+ \| 2 \| declared \| exact backoff, order 3, alpha 0.4"
+    assert re.search(row, text)
+    assert re.findall(r"!\[(\S+)\]\(data:image/png;base64,[A-Za-z0-9+/=]{1000,}\)", text) == [
+        "backoff-curves",
+        "backoff-map",
+    ]
+
+
+def test_a_task_is_called_by_stage_and_seed_while_it_waits_too(report):
+    assert {name.rpartition("-")[0] for name in report["waiting"]} >= set(STAGES)
 
 
 def test_the_flow_files_the_pictures_of_every_run_beside_its_rows(report):
     assert report["figures"] == dict.fromkeys(report["runs"], 2)
-    assert len(report["runs"]) == 3
+    assert len(report["runs"]) == 4
 
 
 def test_the_users_own_retries_in_prefect_do_not_pack_a_hopeless_budget_again(report):

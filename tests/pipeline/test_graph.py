@@ -317,7 +317,7 @@ def test_rows_on_data_whose_bytes_nobody_verified_say_so(ran, tmp_path, facts, s
     found = outcome_of(recipe, pipeline(recipe, ran.sources), artifacts, tmp_path)
     assert not any(found.scores.column("bytes_verified").to_pylist())
     assert says in found.text()
-    assert [note for note in found.headline()[1] if "not ranked, nobody has verified" in note]
+    assert [note for note in found.sheets()[0].notes if "not ranked, nobody has verified" in note]
     assert says.removeprefix("bytes not verified: ").removesuffix("; all") == found.data()["bytes_unverified"]
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pgolf.report.families import pictures_of
+from pgolf.report.families import pictures_of, sketches_of
 from pgolf.report.figures import MAX_LINES, Board, draw, notes_of, paint_curves, paint_map
 from pgolf.report.run_facts import facts_of
 from pgolf.tables.ranked import scorer_results
@@ -28,7 +28,8 @@ def painted(rows, paint, legend_in=0.0):
 def drawings_of(rows):
     table = table_of(rows)
     results = scorer_results(table)
-    return {drawing.name: drawing for drawing in draw(pictures_of(results), facts_of(table, results))}
+    facts = facts_of(table, results)
+    return {sketch.name: draw(sketch, facts) for sketch in sketches_of(pictures_of(results))}
 
 
 def caption_of(rows):

@@ -42,7 +42,7 @@ OF_A_FLOW_RUN = (
     *("prefect.runner._flow_run_executor", "prefect.runner._workspace_resolver", "prefect.task_engine"),
 )
 # Programs that start no others of ours.
-LEAVES = ("prefect", "uvicorn")
+LEAVES = ("prefect", "uvicorn", "flows.own_server")
 # Programs that make ready and then exec what they were asked to run.
 EXEC_ANOTHER = ("prefect.runner._workspace_supervisor",)
 
