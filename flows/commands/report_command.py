@@ -3,17 +3,24 @@
 import argparse
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 
 from flows.commands.arguments import add_json, add_results, add_store, given_path, store_place
 from flows.commands.streams import hand_over, show
-from pgolf.errors import ConfigError
+from pgolf.compare.arms import arm_of
+from pgolf.errors import ConfigError, PgolfError
+from pgolf.pipeline.by_document import compare_runs
 from pgolf.pipeline.run_report import write_report
+from pgolf.stats.compare import RECORD_RULE
 from pgolf.store.artifact import Store
+from pgolf.tables.named_runs import runs_in
+from pgolf.tables.parquet import read
+from pgolf.tables.schema import SCORES
 
 EXAMPLES = """examples:
   pgolf report demo                                the page of one run, to results/reports/
-  pgolf report demo no-gate --out ablation.html    two runs side by side
+  pgolf report demo no-gate --out ablation.html    two runs side by side, and which is better
   pgolf report pr792 --price-per-hour 23.92        with what its stages cost
 """
 
@@ -33,12 +40,31 @@ def execute(arguments: argparse.Namespace) -> int:
     price = arguments.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise ConfigError(f"--price-per-hour is {price}; give a price such as 23.92")
-    path = write_report(arguments.runs, arguments.results, _store(arguments), out=arguments.out, price_per_hour=price)
+    path = write_report(
+        arguments.runs,
+        arguments.results,
+        _store(arguments),
+        out=arguments.out,
+        price_per_hour=price,
+        sentence=_sentence(arguments),
+    )
     if arguments.json:
         hand_over(json.dumps({"report": str(path), "size_bytes": path.stat().st_size}, indent=2))
     else:
         show(f"report  {path}")
     return 0
+
+
+def _sentence(arguments: argparse.Namespace) -> str | None:
+    """What `pgolf compare` would say of several runs, the last one being the base; None where it would refuse them."""
+    if len(arguments.runs) < 2:
+        return None
+    scores, runs = read(arguments.results, SCORES), runs_in(arguments.results)
+    with suppress(PgolfError):
+        arms = [arm_of(asked, runs, scores) for asked in arguments.runs]
+        found = compare_runs(arms, RECORD_RULE, "left to `pgolf compare`")
+        return " ".join(f"{sentence}." for sentence in found.sentences)
+    return None
 
 
 def _store(arguments: argparse.Namespace) -> Store | None:

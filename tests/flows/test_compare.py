@@ -1,5 +1,6 @@
 """`pgolf compare`: two runs that a store holds, and what becomes of the comparison when its outputs are gone."""
 
+import html
 import json
 import math
 import shutil
@@ -55,7 +56,8 @@ def test_the_answer_comes_first_then_tables_then_a_figure(made, capsys, monkeypa
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[0].startswith("wide ")
-    assert " nats per token (95 % " in lines[0]
+    assert " nats per token (" in lines[0]
+    assert "95 % " in lines[0]
     assert ", n = 2" in lines[0]
     places = [out.index(part) for part in ("settings that differ", "loss in nats per token", "tests", "●", "gain in")]
     assert places == sorted(places)
@@ -162,3 +164,12 @@ def test_per_byte_and_the_chronological_rule_are_options(made, capsys):
     assert (found["rule"]["margin_nats"], found["rule"]["p_below"]) == (0.0, 0.25)
     assert found["gains"][0]["gain_nats"] == pytest.approx(token["gains"][0]["gain_nats_per_byte"], rel=1e-9)
     assert compared(made, capsys, "wide", "narrow", "--margin", "0.001")["rule"]["margin_nats"] == 0.001
+
+
+def test_a_report_of_two_runs_begins_with_the_answer(made, capsys, tmp_path):
+    out = tmp_path / "both.html"
+    places = ["--store", str(made / "store"), "--results", str(made / "results")]
+    assert main(["report", "wide", "narrow", "--out", str(out), *places]) == 0
+    capsys.readouterr()
+    sentence = compared(made, capsys, "wide", "narrow", "--no-documents")["gains"][0]["sentence"]
+    assert html.escape(sentence) in out.read_text()
