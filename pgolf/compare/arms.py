@@ -162,8 +162,10 @@ def _scorer_of(
                 return declared[0], []
             return network, [f"its headline ({legacy}) is no code length: the network alone is compared"]
         honest.sort(key=lambda result: (*_ORDER, _estimator(result)).index(_estimator(result)))
-        others = ", ".join(map(scorer_text, honest[1:]))
-        return honest[0], [f"also declared: {others} (--scorer compares another)"] if others else []
+        notes = [] if honest[0].standing == "before scoring" else [_chosen_late(honest[0])]
+        if others := ", ".join(map(scorer_text, honest[1:])):
+            notes.append(f"also declared: {others} (--scorer compares another)")
+        return honest[0], notes
     assert not isinstance(scorer, str)
     found = [result for result in results if all(_fits(result, condition) for condition in scorer)]
     if len(found) == 1:
@@ -177,7 +179,10 @@ def _scorer_of(
 
 
 def _chosen_late(result: ScorerResult) -> str:
-    return f"{scorer_text(result)} was not declared before its scores were there: p holds for scorers named before"
+    return (
+        f"{scorer_text(result)} was not declared before scores of this text were there, which may have been seen: p "
+        "holds for scorers named before"
+    )
 
 
 def _fits(result: ScorerResult, condition: Condition) -> bool:

@@ -72,6 +72,12 @@ def test_the_declared_scorer_is_compared_and_not_the_best(tables):
     arm = tables.arm("demo-1")
     assert arm.scorer == "exact dirichlet order 5 concentration 4"
     assert arm.by_seed[1].loss_nats == 2.0
+    assert arm.notes == ()
+
+
+def test_a_headline_that_came_after_the_scores_is_said_to_have(tables):
+    tables.add("demo-111111111111", [{"declared": None}, EXACT | {"declared_before_scoring": False}])
+    assert "was not declared before scores of this text were there" in tables.arm("demo-1").notes[0]
 
 
 def test_a_headline_that_is_no_code_length_leaves_the_network_and_says_so(tables):
@@ -96,7 +102,7 @@ def test_a_scorer_is_named_by_its_settings(tables):
     tables.add("demo-111111111111", [{}, EXACT, EXACT | {"concentration": 1.0} | late, EXACT | {"order": 3} | late])
     found = tables.arm("demo-1", scorer=parse_conditions(["order=5", "concentration<2"]))
     assert found.scorer == "exact dirichlet order 5 concentration 1"
-    assert "was not declared before its scores were there" in found.notes[0]
+    assert "was not declared before scores of this text were there" in found.notes[0]
     with pytest.raises(ConfigError, match=r"2 scorers are order=5: .*; name one by more settings"):
         tables.arm("demo-1", scorer=parse_conditions(["order=5"]))
     with pytest.raises(ConfigError, match="no scorer is order=4; there are network; exact"):
