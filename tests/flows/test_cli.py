@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from flows.commands import cli
 from flows.commands.cli import COMMANDS, command_named, main, parser
 from flows.commands.plan_command import Totals, _sentences
+from pgolf.errors import ResultsError
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
@@ -447,6 +449,27 @@ def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_al
     assert {path.name: path.read_bytes() for path in Path(folder).iterdir()} == drawn
     assert main(["figures", "nope", "--results", str(tmp_path)]) == 2
     assert f"begins with 'nope'; there are {key}" in capsys.readouterr().err
+
+
+def test_the_result_is_filed_and_shown_before_anything_is_drawn_and_drawing_has_its_share(
+    ran, tmp_path, capsys, monkeypatch
+):
+    arguments = wide_arguments(ran)
+    arguments[arguments.index("--results") + 1] = str(tmp_path)
+
+    def fail(*_arguments, **_options):
+        raise ResultsError("no room for pictures")
+
+    monkeypatch.setattr("pgolf.pipeline.pages.draw_run", fail)
+    assert main(["run", *arguments]) == 2
+    told = capsys.readouterr()
+    assert "no room for pictures" in told.err
+    table = re.search(r"^table: (\S+) ", told.out, re.MULTILINE)
+    assert Path(table[1]).is_file()
+    monkeypatch.setattr("pgolf.pipeline.pages.draw_run", lambda *_arguments, **_options: None)
+    assert main(["run", *arguments]) == 0
+    shares = r"\d+\.\d s in all: stages 0\.0 s \(0 %\), drawing \d+\.\d s \(\d+ %\), start-up and tables \d+\.\d s"
+    assert re.search(shares, capsys.readouterr().err)
 
 
 def test_verify_names_the_damaged_file_and_ends_with_1(ran, tmp_path, capsys):
