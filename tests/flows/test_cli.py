@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from flows.commands import cli
 from flows.commands.cli import COMMANDS, command_named, main, parser
 from flows.commands.plan_command import Totals, _sentences
+from pgolf.errors import ResultsError
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
@@ -453,7 +455,7 @@ def test_a_run_draws_its_grid_once_and_figures_draws_it_again_from_the_tables_al
 def test_a_run_ends_with_its_report_and_its_tables_outlive_what_it_was_made_from(ran, tmp_path, capsys):
     assert main(["run", *wide_arguments(ran)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    written = Path(last.removeprefix("report  "))
+    written = Path(last.removeprefix("report: "))
     assert written.parent == ran / "results" / "reports"
     whole = written.read_text()
     for heading in ("Training", "Where the bits go", "Where the bytes go", "Time", "Text, token by token"):
@@ -505,6 +507,27 @@ def test_a_report_that_cannot_be_is_refused_in_words(ran, tmp_path, capsys, word
     words = [word.format(folder=tmp_path) for word in words]
     assert main(["report", *words, "--results", str(ran / "results"), "--store", str(ran / "store")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_result_is_filed_and_shown_before_anything_is_drawn_and_drawing_has_its_share(
+    ran, tmp_path, capsys, monkeypatch
+):
+    arguments = wide_arguments(ran)
+    arguments[arguments.index("--results") + 1] = str(tmp_path)
+
+    def fail(*_arguments, **_options):
+        raise ResultsError("no room for pictures")
+
+    monkeypatch.setattr("pgolf.pipeline.pages.draw_run", fail)
+    assert main(["run", *arguments]) == 2
+    told = capsys.readouterr()
+    assert "no room for pictures" in told.err
+    table = re.search(r"^table: (\S+) ", told.out, re.MULTILINE)
+    assert Path(table[1]).is_file()
+    monkeypatch.setattr("pgolf.pipeline.pages.draw_run", lambda *_arguments, **_options: None)
+    assert main(["run", *arguments]) == 0
+    shares = r"\d+\.\d s in all: stages 0\.0 s \(0 %\), drawing \d+\.\d s \(\d+ %\), start-up and tables \d+\.\d s"
+    assert re.search(shares, capsys.readouterr().err)
 
 
 def test_verify_names_the_damaged_file_and_ends_with_1(ran, tmp_path, capsys):
