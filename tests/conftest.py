@@ -23,6 +23,8 @@ gc.set_threshold(100_000)
 use_passive_openmp()
 # A server without Prefect's own kinds of blocks is up a second of CPU earlier; with them: tests.flows.test_deploy.
 os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
+# pytest-xdist sets it, and tables are as wide as it says.
+os.environ.pop("COLUMNS", None)
 # Devices of the tests' own: they neither wait for what else runs here, nor does that wait for them.
 if "PGOLF_LEASES" not in os.environ:
     os.environ["PGOLF_LEASES"] = tempfile.mkdtemp(prefix="pgolf-test-leases-")

@@ -10,6 +10,7 @@ A program, `my.py`, has a function `recipe()` that returns one. Its code is in n
 """
 
 import difflib
+import json
 import os
 import re
 import sys
@@ -188,7 +189,9 @@ def _from_program(path: Path) -> Recipe:
 
 def _plain_data(made: Recipe) -> dict[str, Any]:
     try:
-        return made.model_dump(warnings=False)
+        # By way of JSON, which every run is filed as.
+        found: dict[str, Any] = json.loads(made.model_dump_json(warnings=False))
+        return found
     except Exception as error:  # whatever stands in the place of its values
         raise ConfigError(f"{_FUNCTION}() returned a Recipe with unreadable values ({error})") from error
 

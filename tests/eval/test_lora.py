@@ -193,7 +193,7 @@ def test_every_target_belongs_to_one_document():
 
 
 def test_an_adapter_that_diverges_says_where_and_what_to_do(toy_network):
-    with pytest.raises(NonFiniteLoss, match=r"document 0 .*targets 1 to 31\) .* lower ttt\.lr \(now 1e\+30\)"):
+    with pytest.raises(NonFiniteLoss, match=r"document 0 .*targets 1 to 31\) .* lower score\.ttt\.lr \(now 1e\+30\)"):
         scored(toy_network, tokens_of(), lr=1e30)
 
 

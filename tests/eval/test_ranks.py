@@ -191,6 +191,6 @@ def test_hints_without_columns_and_files_that_are_none_are_refused(tmp_path, toy
 
 def test_what_a_rank_can_explain_is_what_the_stage_raises(tmp_path, inputs):
     ttt = {**CASES["score first, batch means"]["ttt"], "lr": 1e38}
-    with pytest.raises(NonFiniteLoss, match=r"learning chunk 1 .* lower ttt\.lr \(now 1e\+38\)"):
+    with pytest.raises(NonFiniteLoss, match=r"learning chunk 1 .* lower score\.ttt\.lr \(now 1e\+38\)"):
         score(tmp_path, {"ttt": ttt, "tail": "repeat"}, inputs, processes=2)
     assert [path.name for path in next(tmp_path.glob("out*")).iterdir() if path.suffix == ".json"] == []

@@ -303,14 +303,16 @@ def test_small_parts_learn_the_same(float_network, monkeypatch):
 
 
 def test_freezing_every_block_is_refused_in_numbers(toy_network):
-    with pytest.raises(ConfigError, match=r"ttt\.frozen_blocks 2 freezes all 2 blocks .* at most 1"):
+    with pytest.raises(
+        ConfigError, match=r"ttt\.frozen_blocks 2 freezes all 2 blocks .*--set score\.ttt\.frozen_blocks=1 is the most"
+    ):
         adapted(toy_network, random_tokens(2 * CHUNK + 1), frozen_blocks=2, **SGD)
     with pytest.raises(ConfigError, match=r"frozen_blocks 13 freezes all 13 blocks"):
         apply_overrides(recipe_named("pr745"), ["score.ttt.frozen_blocks=13"])
 
 
 def test_learning_that_diverges_says_where_and_what_to_do(toy_network):
-    with pytest.raises(NonFiniteLoss, match=r"learning chunk 1 .* lower ttt\.lr \(now 1e\+38\)"):
+    with pytest.raises(NonFiniteLoss, match=r"learning chunk 1 .* lower score\.ttt\.lr \(now 1e\+38\)"):
         adapted(toy_network, random_tokens(4 * CHUNK + 1), **{**SGD, "lr": 1e38})
 
 

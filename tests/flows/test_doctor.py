@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import plan_notes
 from flows.commands.cli import main
 from flows.commands.doctor_command import check_server
 from flows.settings import Setting
 from pgolf.machine.lease import lease
 from pgolf.machine.torch_build import TorchBuild
-from pgolf.pipeline import node_checks
+from pgolf.pipeline import node_checks, plan_notes
 from pgolf.pipeline.estimate import Estimate
 from pgolf.pipeline.graph import Node, Sources, pipeline
 from pgolf.pipeline.node_checks import (

@@ -100,7 +100,7 @@ def test_log_weights_drift_in_single_precision_and_are_not_normalised():
 
 
 def test_tables_too_large_to_hold_are_refused_in_numbers():
-    with pytest.raises(ConfigError, match=r"33,554,432 trigram rows over 1,024 tokens take .* set trigram_rows to at"):
+    with pytest.raises(ConfigError, match=r"33,554,432 trigram rows over 1,024 .* give the hedge trigram_rows=\d+ at"):
         HedgeTables(vocab_size=1024, trigram_rows=1 << 25)
 
 

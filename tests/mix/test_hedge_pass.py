@@ -176,7 +176,7 @@ def test_batch_means_that_are_missing_or_of_other_batches_are_refused_in_numbers
     fields = {"window": WINDOW, "stride": STRIDE, "tail": "once"}
     plan = plan_windows(TARGETS, **fields)
     tokens = np.array(x, np.uint16)
-    setting = r'set score.batch_means=\{"chunk_tokens":48,"ranks":3,"windows":2\}'
+    setting = r'--set .score.batch_means=\{"chunk_tokens":48,"ranks":3,"windows":2\}'
     with pytest.raises(ConfigError, match=setting):
         Hedges([config], plan, tokens, vocab_size=VOCAB)
     _, batches, _ = oracle.run(x, logits, config.model_dump() | {"ranks": 2}, vocab=VOCAB, **fields)

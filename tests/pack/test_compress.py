@@ -335,7 +335,7 @@ def test_where_all_tensors_stay_in_float16_every_policy_packs_what_the_published
     assert made.facts["fits"]
     assert (out / "model.pgolf").read_bytes() == (published / "model.pgolf").read_bytes()
     tight = plain.model_copy(update={"policy": policy, "budget_bytes": 2_000})
-    with pytest.raises(BudgetExceeded, match=r"no matrix has more than CompressConfig\.fp16_max_elements"):
+    with pytest.raises(BudgetExceeded, match=r"no matrix has more than compress\.fp16_max_elements"):
         run(checkpoint, tight, inputs=inputs, name="tight")
 
 
@@ -361,7 +361,7 @@ def test_a_singular_hessian_is_an_error_or_where_asked_for_a_recorded_percentile
     folder.mkdir()
     save_tensors(folder / "hessians.safetensors", {**hessians, name: -hessians[name]}, {})
     config = CONFIG.model_copy(update={"method": "gptq"})
-    with pytest.raises(QuantizationError, match=r"fc\.weight: the damped Hessian .* CompressConfig\.damping"):
+    with pytest.raises(QuantizationError, match=r"fc\.weight: the damped Hessian .* compress\.damping"):
         run(checkpoint, config, inputs={"hessians": folder})
     made, out = run(
         checkpoint,

@@ -244,7 +244,7 @@ def test_a_token_id_beyond_the_vocabulary_is_refused_naming_shard_and_place(tmp_
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
     data = write_data(tmp_path / "data", [learnable_tokens(2000)], vocab_size=64)
-    with pytest.raises(ConfigError, match=r"model.vocab_size is 32, .* has 64 pieces; set model.vocab_size to 64"):
+    with pytest.raises(ConfigError, match=r"model.vocab_size is 32, .* has 64 pieces; add --set model.vocab_size=64"):
         made_by(TINY, data, tmp_path / "out")
 
 
