@@ -114,7 +114,7 @@ def test_a_markdown_artifact_holds_the_pictures_and_says_where_the_report_is(rep
     key, text = pages[1]
     assert key == "pgolf-demo-figures"
     assert text.startswith("# other weights\n")
-    assert "no report" in text
+    assert re.search(r"report: \[\S+/results/reports/demo-[0-9a-f]{12}\.html\]\(file:///\S+\)", text)
     row = r"\| honest: exact backoff \| [\d.]+ ± [\d.]+ \| 2 \| declared \| exact backoff, order 3, alpha 0.4"
     assert re.search(row, text)
     assert re.findall(r"!\[(\S+)\]\(data:image/png;base64,[A-Za-z0-9+/=]{1000,}\)", text) == [
