@@ -1,15 +1,12 @@
 """Bundles a recipe and all the code that it needs into one self-contained script.
 
 Its bytes are what the code takes of the budget. The modules travel without comments, docstrings and the descriptions
-of config fields, as one bzip2 stream in base85 behind a few lines that import from it; what runs is
+of config fields, as one compressed stream (`pgolf.submission.script`) that unpacks and imports itself; what runs is
 `pgolf.submission.standalone`.
 """
 
 import ast
-import base64
-import bz2
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from pgolf.identity.closure import Module, is_bare_string, syntax_tree, walk_clo
 from pgolf.identity.parse_cache import ParseCache, beside
 from pgolf.mix.config import MixConfig
 from pgolf.recipes.recipe import Recipe
+from pgolf.submission.script import script_of
 
 # What the script can do: its own commands, and every stage they run. Stages that make data stay at home.
 ENTRIES = ("pgolf.submission.standalone",)
@@ -33,19 +31,21 @@ _KEPT = ParseCache(beside(__name__, "bare"), (__name__, "pgolf.identity.closure"
 _BODIES = ("body", "orelse", "finalbody")
 
 # An importer of modules that are text. `get_source` lets tracebacks and compilers show lines.
-_SCRIPT = """\
-import base64,bz2,importlib.abc,importlib.util,json,sys
-R={settings}
-M=json.loads(bz2.decompress(base64.b85decode("{modules}")))
+_PROGRAM = """\
+import importlib.abc,importlib.util,json,sys
+M=json.loads({modules})
 class I(importlib.abc.MetaPathFinder,importlib.abc.InspectLoader):
  def find_spec(s,n,p,t=None):
-  if n in M:return importlib.util.spec_from_loader(n,s,origin=f"{{__file__}}:{{n}}",is_package=M[n][0])
+  if n in M:return importlib.util.spec_from_loader(n,s,origin=f"{{P}}:{{n}}",is_package=M[n][0])
  def is_package(s,n):return M[n][0]
  def get_source(s,n):return M[n][1]
 sys.meta_path.insert(0,I())
-if __name__=="__main__":
+def start(a,p):
+ global P
+ P=p
+ del sys.modules["pgolf"]
  from pgolf.submission.standalone import main
- sys.exit(main(sys.argv[1:],json.loads(R),__file__))
+ return main(a,json.loads(R),p)
 """
 
 
@@ -57,7 +57,7 @@ def bundle(recipe: Recipe, *, root: Path | None = None) -> bytes:
     """
     settings = repr(json.dumps(_settings(recipe), separators=(",", ":")))
     padded = settings.ljust(-(-len(settings) // SETTINGS_BYTES) * SETTINGS_BYTES)
-    return _SCRIPT.format(settings=padded, modules=_packed_modules(root)).encode("utf-8")
+    return script_of(_program(root), f"m.R={padded}".encode())
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
@@ -82,18 +82,13 @@ def _headline(recipe: Recipe) -> MixConfig:
     return MixConfig.model_validate(dict(mix) | chosen)
 
 
-def _packed_modules(root: Path | None) -> str:
+def _program(root: Path | None) -> str:
     found = sorted(
         (module.name, (module.path.name == "__init__.py", _bare_code(module)))
         for module in walk_closure(*ENTRIES, root=root)
     )
-    return _packed(json.dumps({"pgolf": (True, "")} | dict(found), ensure_ascii=False, separators=(",", ":")))
-
-
-@lru_cache(maxsize=16)
-def _packed(text: str) -> str:
-    # Of what Python itself can decode: on this source 4 kB less than xz, whatever its settings.
-    return base64.b85encode(bz2.compress(text.encode("utf-8"))).decode("ascii")
+    text = json.dumps({"pgolf": (True, "")} | dict(found), ensure_ascii=False, separators=(",", ":"))
+    return _PROGRAM.format(modules=repr(text))
 
 
 def _bare_code(module: Module) -> str:
