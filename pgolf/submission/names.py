@@ -1,0 +1,188 @@
+"""Shorter names that mean the same: of locals, of what the program defines, and of its own attributes.
+
+Locals are named scope by scope; everything else by one table for the whole program, which gives different names different
+short ones, so that no two things that were told apart become one. A name that anything of others may know keeps its
+spelling: what a library has as an attribute (`pgolf.submission.reserved_names`), what stands as a string, what a
+checkpoint or a file names, and parameters that code of others fills by keyword.
+"""
+
+import ast
+import builtins
+import itertools
+import keyword
+import re
+import string
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from pgolf.submission.scopes import Occurrence, Scope, occurrences
+
+_LETTERS = string.ascii_lowercase + string.ascii_uppercase
+_KEPT = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
+_WORD = re.compile(r"[A-Za-z_]\w*")
+
+
+def short_names() -> Iterator[str]:
+    """a, b, …, Z, a0, …: every name that is neither a keyword nor a builtin."""
+    rest = _LETTERS + string.digits + "_"
+    for length in itertools.count(1):
+        for first in _LETTERS:
+            for others in itertools.product(rest, repeat=length - 1):
+                name = first + "".join(others)
+                if name not in _KEPT:
+                    yield name
+
+
+def _words(tree: ast.Module) -> set[str]:
+    """Every word of a string: names that are looked up by text."""
+    return {
+        word
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for word in _WORD.findall(node.value)
+    }
+
+
+def _of_torch_modules(tree: ast.Module) -> set[str]:
+    """Attributes of torch's modules are the names of their tensors in files."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(_last(base) == "Module" for base in node.bases):
+            found |= {
+                one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
+            }
+    return found
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _defined_attributes(tree: ast.Module) -> set[str]:
+    """What the program's classes define: methods, fields, and what is set on an object."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for one in node.body:
+                if isinstance(one, ast.FunctionDef):
+                    found.add(one.name)
+                elif isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
+                    found.add(one.target.id)
+                elif isinstance(one, ast.Assign):
+                    found |= {target.id for target in one.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+    return {name for name in found if not (name.startswith("__") and name.endswith("__"))}
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _keywords(tree: ast.Module) -> set[str]:
+    return {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg}
+
+
+def _all_attributes(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.keyword) and node.arg:
+            yield node.arg
+        elif isinstance(node, ast.MatchClass):
+            yield from node.kwd_attrs
+
+
+def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
+    """Rename in the whole tree but for the function `entry`.
+
+    reserved: names that may not be changed as attributes, fields, or parameters filled by keyword.
+    """
+    places = occurrences(tree)
+    keywords = _keywords(tree)
+    by_keyword = {
+        (id(place.scope), place.name) for place in places if isinstance(place.node, ast.arg) and place.name in keywords
+    }
+    defined = _defined_attributes(tree) | {name for _scope, name in by_keyword}
+    changeable = defined - (_KEPT | reserved | _words(tree) | _of_torch_modules(tree))
+    changeable = {name for name in changeable if not _is_special(name)}
+    kinds = [_kind(place, by_keyword, entry) for place in places]
+    counts: Counter[tuple[str, str]] = Counter()
+    for (kind, name), place in zip(kinds, places, strict=True):
+        if kind == "global" or (kind == "attribute" and name in changeable):
+            counts[kind, name] += 1
+        assert place.name == name
+    counts.update(("attribute", name) for name in _all_attributes(tree) if name in changeable)
+    taken = {name for (kind, name) in kinds if kind in ("fixed", "attribute")} | set(_all_attributes(tree))
+    # One letter is for locals.
+    pool = (name for name in short_names() if len(name) > 1 and name not in taken)
+    table = {one: next(pool) for one, _count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
+    local = _local_names(places, kinds, table)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            node.attr = table.get(("attribute", node.attr), node.attr)
+        elif isinstance(node, ast.keyword) and node.arg:
+            node.arg = table.get(("attribute", node.arg), node.arg)
+        elif isinstance(node, ast.MatchClass):
+            node.kwd_attrs = [table.get(("attribute", name), name) for name in node.kwd_attrs]
+    for place, kind, name in zip(places, kinds, local, strict=True):
+        new = table.get(kind, name)
+        if new == kind[1]:
+            continue
+        if isinstance(place.node, ast.alias):
+            place.node.asname = new
+        else:
+            place.rename(new)
+
+
+def _kind(place: Occurrence, by_keyword: set[tuple[int, str]], entry: str) -> tuple[str, str]:
+    """What a name at a place is: global, attribute (of a class, or a parameter filled by keyword), local, or fixed."""
+    binder = place.scope.binder(place.name)
+    if binder is None:
+        return "fixed", place.name
+    if binder.is_module:
+        return ("fixed" if place.name == entry else "global"), place.name
+    if binder.is_class or (id(binder), place.name) in by_keyword:
+        return "attribute", place.name
+    return "local", place.name
+
+
+def _local_names(
+    places: list[Occurrence], kinds: list[tuple[str, str]], table: Mapping[tuple[str, str], str]
+) -> list[str]:
+    """For each place the name it gets as a local: the first that nothing seen from its scope has."""
+    own: dict[int, list[int]] = {}
+    scopes: dict[int, Scope] = {}
+    seen_in: dict[int, set[int]] = {}  # scope -> places inside it, at any depth, whose name is bound outside of it
+    binders = [place.scope.binder(place.name) for place in places]
+    for number, (place, binder) in enumerate(zip(places, binders, strict=True)):
+        if binder is not None and kinds[number][0] in ("local", "attribute") and not binder.is_class:
+            own.setdefault(id(binder), []).append(number)
+            scopes[id(binder)] = binder
+        scope: Scope | None = place.scope
+        while scope is not None and scope is not binder:
+            seen_in.setdefault(id(scope), set()).add(number)
+            scope = scope.parent
+    names = [table.get(kind, kind[1]) for kind in kinds]
+    for scope in sorted(scopes.values(), key=_depth):
+        numbers = own[id(scope)]
+        mine = [number for number in numbers if kinds[number][0] == "local"]
+        # A name that an import binds is spelled by the module it comes from; `as` could change it, and seldom pays.
+        mine = [number for number in mine if kinds[number][1] not in _imported(places, numbers)]
+        taken = {names[number] for number in seen_in.get(id(scope), ())}
+        taken |= {names[number] for number in set(numbers) - set(mine)}
+        pool = (name for name in short_names() if name not in taken)
+        counts = Counter(kinds[number][1] for number in mine)
+        first = {name: rank for rank, name in enumerate(dict.fromkeys(kinds[number][1] for number in mine))}
+        chosen = {name: next(pool) for name in sorted(counts, key=lambda name: first[name])}
+        for number in mine:
+            names[number] = chosen[kinds[number][1]]
+    return names
+
+
+def _imported(places: list[Occurrence], numbers: list[int]) -> set[str]:
+    return {places[number].name for number in numbers if isinstance(places[number].node, ast.alias)}
+
+
+def _depth(scope: Scope) -> int:
+    return 0 if scope.parent is None else 1 + _depth(scope.parent)
