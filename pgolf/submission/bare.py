@@ -3,6 +3,7 @@
 import ast
 
 from pgolf.identity.closure import is_bare_string
+from pgolf.submission.walk import walk
 
 _BODIES = ("body", "orelse", "finalbody")
 _PLACEHOLDER = "int"
@@ -63,7 +64,7 @@ class _Bare(ast.NodeTransformer):
             self.generic_visit(assignment)
             return assignment
         kind = assignment.annotation
-        is_class_variable = "ClassVar" in {node.id for node in ast.walk(kind) if isinstance(node, ast.Name)}
+        is_class_variable = "ClassVar" in {node.id for node in walk(kind) if isinstance(node, ast.Name)}
         if assignment.value is not None:
             assignment.value = self.visit(assignment.value)
         if self.declares == "fields" and not is_class_variable:
@@ -93,8 +94,8 @@ def called(call: ast.Call) -> str:
 
 def _declares(cls: ast.ClassDef) -> str:
     """What annotations in the class's body are: "fields", what pydantic reads, or nothing."""
-    names = {node.id for one in cls.decorator_list for node in ast.walk(one) if isinstance(node, ast.Name)}
-    bases = {node.id for base in cls.bases for node in ast.walk(base) if isinstance(node, ast.Name)}
+    names = {node.id for one in cls.decorator_list for node in walk(one) if isinstance(node, ast.Name)}
+    bases = {node.id for base in cls.bases for node in walk(base) if isinstance(node, ast.Name)}
     if "dataclass" in names or "NamedTuple" in bases:
         return "fields"
     is_model = any(base == "BaseModel" or base.endswith(("Config", "Product", "Job")) for base in bases)

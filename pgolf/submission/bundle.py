@@ -1,72 +1,105 @@
-"""Bundles a recipe and all the code that it needs into one self-contained script.
+"""Bundles a recipe and the code that it uses into one self-contained script.
 
-Its bytes are what the code takes of the budget. The modules travel without comments, docstrings and the descriptions
-of config fields, as one compressed stream (`pgolf.submission.script`) that unpacks and imports itself; what runs is
-`pgolf.submission.standalone`.
+Its bytes are what the code takes of the budget, so it holds what training and evaluation of this recipe can reach, with
+its settings as constants (`pgolf.submission.program`), and no more. What runs is `pgolf.submission.standalone`.
 """
 
 import ast
-import json
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pgolf.identity.closure import Module, is_bare_string, syntax_tree, walk_closure
-from pgolf.identity.parse_cache import ParseCache, beside
+from pgolf.identity.closure import syntax_tree, walk_closure
 from pgolf.mix.config import MixConfig
-from pgolf.recipes.recipe import Recipe
-from pgolf.submission.script import script_of
+from pgolf.quant.config import CalibrateConfig
+from pgolf.recipes.recipe import CALIBRATE, Recipe
+from pgolf.submission.layout import places, source_of
+from pgolf.submission.messages import Message
+from pgolf.submission.names import shorten
+from pgolf.submission.program import ENTRY, EVALUATION, STAND_INS, Made, make
+from pgolf.submission.reserved_names import RESERVED
+from pgolf.submission.script import START, script_of
+from pgolf.submission.settings import Settings
+from pgolf.train.config import TrainStageConfig
 
 # What the script can do: its own commands, and every stage they run. Stages that make data stay at home.
-ENTRIES = ("pgolf.submission.standalone",)
+ENTRIES = (ENTRY[0],)
 
-# Sections of a recipe that decide what the script does; the others say where data comes from and what is shown.
-SECTIONS = ("model", "train", "calibrate", "compress", "score", "count")
+# Settings of the evaluation take a whole number of these, filled up with spaces: code_bytes is part of what compress is
+# made from, and another stride or n-gram order must not pack the model again.
+SETTINGS_BYTES = 512
 
-# Settings take a whole number of these, filled up with spaces: code_bytes is part of what compress is made from, and
-# another stride or n-gram order must not pack the model again.
-SETTINGS_BYTES = 2048
-
-_BARE_CODE: dict[bytes, str] = {}
-_KEPT = ParseCache(beside(__name__, "bare"), (__name__, "pgolf.identity.closure"))
-_BODIES = ("body", "orelse", "finalbody")
-
-# An importer of modules that are text. `get_source` lets tracebacks and compilers show lines.
-_PROGRAM = """\
-import importlib.abc,importlib.util,json,sys
-M=json.loads({modules})
-class I(importlib.abc.MetaPathFinder,importlib.abc.InspectLoader):
- def find_spec(s,n,p,t=None):
-  if n in M:return importlib.util.spec_from_loader(n,s,origin=f"{{P}}:{{n}}",is_package=M[n][0])
- def is_package(s,n):return M[n][0]
- def get_source(s,n):return M[n][1]
-sys.meta_path.insert(0,I())
-def start(a,p):
- global P
- P=p
- del sys.modules["pgolf"]
- from pgolf.submission.standalone import main
- return main(a,json.loads(R),p)
-"""
+_START = "def {start}(arguments,path):return {main}(arguments,{settings},path)"
 
 
 def bundle(recipe: Recipe, *, root: Path | None = None) -> bytes:
-    """The script, UTF-8. root: the folder that holds the packages (default: the code that runs).
+    """The script. root: the folder that holds the packages (default: the code that runs).
 
     The same recipe and code give the same bytes; comments, layout and names of folders do not enter. Of the grid of
-    mixtures it evaluates the headline alone. Raises ConfigError like `import_closure`.
+    mixtures it evaluates the headline alone. Raises ConfigError like `import_closure`, and for code that cannot be
+    followed by its names.
     """
-    settings = repr(json.dumps(_settings(recipe), separators=(",", ":")))
-    padded = settings.ljust(-(-len(settings) // SETTINGS_BYTES) * SETTINGS_BYTES)
-    return script_of(_program(root), f"m.R={padded}".encode())
+    return built(recipe, root=root).script
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    sections: dict[str, Any] = {
-        name: getattr(recipe, name).model_dump(mode="json", exclude_defaults=True) for name in SECTIONS
-    }
-    hint = recipe.hint.model_dump(mode="json", exclude_defaults=True) if recipe.hint else None
-    mix = _headline(recipe).model_dump(mode="json", exclude_defaults=True)
-    return sections | {"estimators": recipe.estimators, "hint": hint, "mix": mix}
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the program, and where it is from."""
+
+    module: str
+    function: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A script, and what stays at home: line of the program -> source, number -> message."""
+
+    script: bytes
+    lines: dict[int, Line]
+    messages: list[Message]
+
+
+def built(recipe: Recipe, *, root: Path | None = None) -> Built:
+    """The script of a recipe with the map of its lines. Raises ConfigError as `bundle`."""
+    made = _made(recipe, root)
+    tree = _tree(made)
+    shorten(tree, START, RESERVED | made.spelled)
+    ast.fix_missing_locations(tree)
+    text = source_of(tree)
+    return Built(script_of(text), {}, made.messages)
+
+
+def _made(recipe: Recipe, root: Path | None) -> Made:
+    entries = ENTRIES if root is not None else (*ENTRIES, STAND_INS)
+    modules = [
+        (module.name, module.tree or syntax_tree(module.text), module.path.name == "__init__.py")
+        for module in walk_closure(*entries, root=root)
+    ]
+    return make(modules, settings_of(recipe) if root is None else None)
+
+
+def _tree(made: Made) -> ast.Module:
+    start = ast.parse(_START.format(start=START, main=made.main, settings="SETTINGS")).body
+    settings = made.settings or ast.Constant(None)
+    assign = ast.Assign([ast.Name("SETTINGS", ast.Store())], settings)
+    return ast.Module([*made.imports, *(one.node for one in made.definitions), assign, *start], [])
+
+
+def settings_of(recipe: Recipe) -> Settings:
+    """What the recipe's script is told. Of the grid of mixtures it evaluates the headline alone."""
+    calibrate = recipe.config_of(CALIBRATE)
+    assert calibrate is None or isinstance(calibrate, CalibrateConfig)
+    return Settings(
+        training=TrainStageConfig(model=recipe.model, train=recipe.train),
+        calibrate=calibrate,
+        compress=recipe.compress,
+        score=recipe.score,
+        hint=recipe.hint,
+        counts=tuple(recipe.count.of(estimator) for estimator in recipe.estimators),
+        mix=_headline(recipe),
+    )
 
 
 def _headline(recipe: Recipe) -> MixConfig:
@@ -82,80 +115,4 @@ def _headline(recipe: Recipe) -> MixConfig:
     return MixConfig.model_validate(dict(mix) | chosen)
 
 
-def _program(root: Path | None) -> str:
-    found = sorted(
-        (module.name, (module.path.name == "__init__.py", _bare_code(module)))
-        for module in walk_closure(*ENTRIES, root=root)
-    )
-    text = json.dumps({"pgolf": (True, "")} | dict(found), ensure_ascii=False, separators=(",", ":"))
-    return _PROGRAM.format(modules=repr(text))
-
-
-def _bare_code(module: Module) -> str:
-    """A module as a machine needs it."""
-    if module.text not in _BARE_CODE:
-        bare = _KEPT.get(module.name, module.text)
-        if bare is None:
-            # Parsing again is only needed where the stages' keys were asked for first.
-            bare = ast.unparse(_ForMachines().visit(module.tree or syntax_tree(module.text)))
-            _KEPT.put(module.name, module.text, bare)
-        _BARE_CODE[module.text] = bare
-    return _BARE_CODE[module.text]
-
-
-class _ForMachines(ast.NodeTransformer):
-    """Drops what people read and type checkers check, and what needs files: docstrings, descriptions of fields,
-    annotations of functions, caches of compiled loops. Annotations of classes stay: they declare the fields of configs
-    and records.
-    """
-
-    def __init__(self) -> None:
-        self.in_function = False
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        for field in _BODIES:
-            body = getattr(node, field, None)
-            if isinstance(body, list):
-                kept = [statement for statement in body if not is_bare_string(statement)]
-                if len(kept) < len(body):
-                    setattr(node, field, kept or ([] if isinstance(node, ast.Module) else [ast.Pass()]))
-        return super().generic_visit(node)
-
-    def visit_FunctionDef(self, function: ast.FunctionDef) -> ast.FunctionDef:
-        outer, self.in_function = self.in_function, True
-        self.generic_visit(function)
-        self.in_function = outer
-        function.returns = None
-        return function
-
-    def visit_ClassDef(self, cls: ast.ClassDef) -> ast.ClassDef:
-        outer, self.in_function = self.in_function, False
-        self.generic_visit(cls)
-        self.in_function = outer
-        return cls
-
-    def visit_arg(self, argument: ast.arg) -> ast.arg:
-        argument.annotation = None
-        return argument
-
-    def visit_AnnAssign(self, assignment: ast.AnnAssign) -> ast.stmt:
-        self.generic_visit(assignment)
-        if not self.in_function:
-            return assignment
-        if assignment.value is None:
-            return ast.Pass()
-        return ast.Assign(targets=[assignment.target], value=assignment.value, lineno=assignment.lineno)
-
-    def visit_Call(self, call: ast.Call) -> ast.Call:
-        self.generic_visit(call)
-        dropped = {"Field": "description", "njit": "cache"}.get(_called(call), "")
-        call.keywords = [keyword for keyword in call.keywords if keyword.arg != dropped]
-        return call
-
-
-def _called(call: ast.Call) -> str:
-    """The last name of what is called: Field, or njit of numba.njit."""
-    match call.func:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-    return ""
+assert EVALUATION and lru_cache and places

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pgolf.errors import ConfigError
 from pgolf.submission.scopes import Occurrence, occurrences
+from pgolf.submission.walk import walk
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__"}
 
@@ -52,11 +53,16 @@ class _Own:
     name: str
 
 
+_StandIns = Mapping[tuple[str, str], tuple[str, str]]
+
+
 class _Module:
     """A module's tree and what its top-level names are."""
 
-    def __init__(self, name: str, tree: ast.Module, is_package: bool, known: frozenset[str]) -> None:
-        self.name, self.tree, self.known = name, tree, known
+    def __init__(
+        self, name: str, tree: ast.Module, is_package: bool, known: frozenset[str], stand_ins: _StandIns
+    ) -> None:
+        self.name, self.tree, self.known, self.stand_ins = name, tree, known, stand_ins
         self.package = name if is_package else name.rpartition(".")[0]
         self.places = occurrences(tree)
         self.local = {place.name for place in self.places if place.binds and not place.scope.is_module}
@@ -70,7 +76,7 @@ class _Module:
                     self.needs += [target.module, f"{target.module}.{target.name}"]
         for place in self.places:
             if isinstance(place.node, ast.alias) and not place.scope.is_module:
-                for statement in ast.walk(place.scope.node):
+                for statement in walk(place.scope.node):
                     if isinstance(statement, ast.ImportFrom) and place.node in statement.names:
                         for name, target in self._targets(statement):
                             if isinstance(target, _Own):
@@ -88,7 +94,9 @@ class _Module:
             base = statement.module or ""
             for alias in statement.names:
                 whole = f"{base}.{alias.name}"
-                if whole in self.known:
+                if (stand_in := self.stand_ins.get((base, alias.name))) is not None:
+                    yield alias.asname or alias.name, _Own(*stand_in)
+                elif whole in self.known:
                     yield alias.asname or alias.name, _Own(whole, "")
                 elif base in self.known:
                     yield alias.asname or alias.name, _Own(base, alias.name)
@@ -96,14 +104,23 @@ class _Module:
                     yield alias.asname or alias.name, External(base, alias.name)
 
 
-def flatten(modules: Sequence[tuple[str, ast.Module, bool]], entry: str) -> Program:
+def flatten(
+    modules: Sequence[tuple[str, ast.Module, bool]],
+    entry: str,
+    stand_ins: _StandIns,
+) -> Program:
     """The modules (name, tree, whether it is a package) as one. Their trees are changed.
 
+    stand_ins: (module, name) of an import -> (module, name) of ours that is taken in its place.
     Raises ConfigError for a name that nothing defines, and for a module that is used otherwise than by its names.
     """
     known = frozenset(name for name, _tree, _is_package in modules)
-    found = {name: _Module(name, tree, is_package, known) for name, tree, is_package in modules}
-    order = _in_order(found, entry)
+    found = {name: _Module(name, tree, is_package, known, stand_ins) for name, tree, is_package in modules}
+    replaced = {original: stand_in for original, stand_in in stand_ins.items() if original[0] in found}
+    for module, name in replaced:
+        tree = found[module].tree
+        tree.body = [one for one in tree.body if name not in _defined(one)]
+    order = _in_order(found, [*(module for module, _name in stand_ins.values()), entry])
     taken = set(_BUILTINS) | {name for module in order for name in module.local}
     own: dict[tuple[str, str], str] = {}
     for module in order:
@@ -112,6 +129,7 @@ def flatten(modules: Sequence[tuple[str, ast.Module, bool]], entry: str) -> Prog
                 for name in _defined(statement):
                     if (module.name, name) not in own:
                         own[module.name, name] = _free(name, module.name.rpartition(".")[2], taken)
+    own |= {original: own[stand_in] for original, stand_in in replaced.items()}
     outside: dict[External, str] = {}
     for module in order:
         for name, target in module.imported.items():
@@ -126,8 +144,8 @@ def flatten(modules: Sequence[tuple[str, ast.Module, bool]], entry: str) -> Prog
     return Program(definitions, {name: target for target, name in outside.items()}, own)
 
 
-def _in_order(found: Mapping[str, _Module], entry: str) -> list[_Module]:
-    """As Python would run them from the entry on: what a module imports at its top level comes before it."""
+def _in_order(found: Mapping[str, _Module], first: Sequence[str]) -> list[_Module]:
+    """As Python would run them from the first ones on: what a module imports at its top level comes before it."""
     order: dict[str, _Module] = {}
     begun: set[str] = set()
 
@@ -138,8 +156,7 @@ def _in_order(found: Mapping[str, _Module], entry: str) -> list[_Module]:
                 take(needed)
             order[name] = found[name]
 
-    take(entry)
-    for name in found:
+    for name in (*first, *found):
         take(name)
     return list(order.values())
 
@@ -148,7 +165,7 @@ def _defined(statement: ast.stmt) -> list[str]:
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
     names = [
-        node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
+        node.id for node in walk(statement) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
     ]
     return list(dict.fromkeys(names))
 

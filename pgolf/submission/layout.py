@@ -5,6 +5,8 @@ import io
 import tokenize
 from itertools import pairwise
 
+from pgolf.submission.walk import walk
+
 _JOINS = {tokenize.NAME, tokenize.NUMBER, tokenize.STRING}
 
 
@@ -58,7 +60,7 @@ def places(text: str, tree: ast.Module) -> list[tuple[int, ast.stmt]]:
 
 
 def _statements(tree: ast.AST) -> list[ast.stmt]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    return [node for node in walk(tree) if isinstance(node, ast.stmt)]
 
 
 assert pairwise

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from pgolf.submission.scopes import Occurrence, Scope, occurrences
+from pgolf.submission.walk import walk
 
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
 _KEPT = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
@@ -37,7 +38,7 @@ def _words(tree: ast.Module) -> set[str]:
     """Every word of a string: names that are looked up by text."""
     return {
         word
-        for node in ast.walk(tree)
+        for node in walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for word in _WORD.findall(node.value)
     }
@@ -46,10 +47,10 @@ def _words(tree: ast.Module) -> set[str]:
 def _of_torch_modules(tree: ast.Module) -> set[str]:
     """Attributes of torch's modules are the names of their tensors in files."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.ClassDef) and any(_last(base) == "Module" for base in node.bases):
             found |= {
-                one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
+                one.attr for one in walk(node) if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
             }
     return found
 
@@ -61,7 +62,7 @@ def _last(node: ast.expr) -> str:
 def _defined_attributes(tree: ast.Module) -> set[str]:
     """What the program's classes define: methods, fields, and what is set on an object."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.ClassDef):
             for one in node.body:
                 if isinstance(one, ast.FunctionDef):
@@ -80,11 +81,13 @@ def _is_special(name: str) -> bool:
 
 
 def _keywords(tree: ast.Module) -> set[str]:
-    return {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg}
+    """Parameters that calls may fill by keyword: where a call hands on a mapping, every word of a string is one."""
+    given = [node.arg for node in walk(tree) if isinstance(node, ast.keyword)]
+    return {name for name in given if name} | (_words(tree) if None in given else set())
 
 
 def _all_attributes(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Attribute):
             yield node.attr
         elif isinstance(node, ast.keyword) and node.arg:
@@ -118,7 +121,7 @@ def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
     pool = (name for name in short_names() if len(name) > 1 and name not in taken)
     table = {one: next(pool) for one, _count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
     local = _local_names(places, kinds, table)
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Attribute):
             node.attr = table.get(("attribute", node.attr), node.attr)
         elif isinstance(node, ast.keyword) and node.arg:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator
 
 from pgolf.errors import ConfigError
 from pgolf.submission.flat import Definition, Program
+from pgolf.submission.walk import walk
 
 # Bases of others, with the methods that they call; a new one is looked up in its documentation and added.
 CALLED_BY_BASES = {
     "ABC": (),
     "Exception": (),
+    "Generic": (),
     "ValueError": (),
     "NamedTuple": (),
     "Protocol": (),
@@ -34,12 +36,12 @@ _PURE = frozenset(
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
-def reachable(program: Program, entry: str) -> list[Definition]:
-    """The definitions that the function `entry` reaches, in their order; classes are left with the methods reached.
+def reachable(program: Program, entries: Iterable[str]) -> list[Definition]:
+    """The definitions that the entries reach, in their order; classes are left with the methods reached.
 
     Raises ConfigError for a base class of others of which it is not known what it calls.
     """
-    return _Walk(program).run(entry)
+    return _Walk(program).run(entries)
 
 
 class _Walk:
@@ -60,11 +62,12 @@ class _Walk:
         self.kept_methods: set[int] = set()
         self.modules: set[str] = set()
 
-    def run(self, entry: str) -> list[Definition]:
-        self._reach(entry)
+    def run(self, entries: Iterable[str]) -> list[Definition]:
+        for entry in sorted(entries):
+            self._reach(entry)
         while self.waiting:
             node = self.waiting.pop()
-            for name, is_attribute in _mentioned(node):
+            for name, is_attribute in mentioned(node):
                 if is_attribute:
                     self._use(name)
                 else:
@@ -139,7 +142,7 @@ class _Walk:
             return True
         return any(
             isinstance(part, ast.Call) and (name := _last(part.func)) not in _PURE and name not in self.classes
-            for part in ast.walk(node)
+            for part in walk(node)
         )
 
 
@@ -152,7 +155,7 @@ def _is_special(statement: ast.stmt) -> bool:
     assert isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
     if statement.name.startswith("__") and statement.name.endswith("__"):
         return True
-    names = {node.id for one in statement.decorator_list for node in ast.walk(one) if isinstance(node, ast.Name)}
+    names = {node.id for one in statement.decorator_list for node in walk(one) if isinstance(node, ast.Name)}
     return bool(names & {"model_validator", "field_validator"})
 
 
@@ -160,9 +163,9 @@ def _last(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
-def _mentioned(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+def mentioned(tree: ast.AST) -> Iterator[tuple[str, bool]]:
     """Every name in a tree, and whether it is one of an attribute: keywords and words of strings count as such too."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Name):
             yield node.id, False
         elif isinstance(node, ast.Attribute):
@@ -177,7 +180,7 @@ def _mentioned(tree: ast.AST) -> Iterator[tuple[str, bool]]:
 
 def imports_of(program: Program, definitions: Iterable[Definition]) -> list[ast.stmt]:
     """Import statements for what the definitions use of others, in an order of their own."""
-    used = {node.id for one in definitions for node in ast.walk(one.node) if isinstance(node, ast.Name)}
+    used = {node.id for one in definitions for node in walk(one.node) if isinstance(node, ast.Name)}
     wanted = sorted((target.module, target.name, name) for name, target in program.imports.items() if name in used)
     statements: list[ast.stmt] = []
     whole = [ast.alias(module, name if name != module else None) for module, attribute, name in wanted if not attribute]

@@ -7,6 +7,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pgolf.submission.walk import children
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -156,7 +158,7 @@ def _visit(node: ast.AST, scope: Scope, found: list[Occurrence], *, is_scope: bo
         _add(found, Occurrence(node, "name", scope, True))
     if isinstance(node, ast.MatchMapping) and node.rest is not None:
         _add(found, Occurrence(node, "rest", scope, True))
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         _visit(child, scope, found)
 
 

@@ -1,0 +1,209 @@
+"""The program of a recipe's script: its modules as one, with its settings in it, and nothing that these rule out.
+
+Steps, each in its own module: `bare`, `flat`, `records`, `constants` and `reachable` in turn until nothing changes,
+`messages`, `names`, `layout`.
+"""
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from pgolf.submission import stand_ins
+from pgolf.submission.bare import bare
+from pgolf.submission.constants import fold
+from pgolf.submission.flat import Definition, Program, flatten
+from pgolf.submission.kinds import kind_of, kinds_of, local_kinds, note_kinds
+from pgolf.submission.known import configs, known
+from pgolf.submission.messages import Message, numbered
+from pgolf.submission.reachable import imports_of, mentioned, reachable
+from pgolf.submission.records import make_records
+from pgolf.submission.walk import children, walk
+
+ENTRY = ("pgolf.submission.standalone", "main")
+STAND_INS = stand_ins.__name__
+# Of the settings those that the compress stage's key does not hold.
+EVALUATION = frozenset({"score", "hint", "counts", "mix"})
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is left. main: the entry's name. settings: an expression that makes them.
+
+    spelled: fields whose names the program writes or reads somewhere.
+    """
+
+    definitions: list[Definition]
+    imports: list[ast.stmt]
+    main: str
+    settings: ast.expr | None
+    messages: list[Message]
+    spelled: frozenset[str]
+
+
+def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: BaseModel | None) -> Made:
+    """The program of modules (name, tree, is a package), whose trees are changed. settings: None for none at all."""
+    for _name, tree, _is_package in modules:
+        note_kinds(tree)
+        bare(tree)
+    there = {name for name, _tree, _is_package in modules}
+    replaced = {
+        original: (STAND_INS, name) for original, name in stand_ins.STANDS_FOR.items() if STAND_INS in there
+    }
+    program = flatten(modules, ENTRY[0], replaced)
+    main = program.own[ENTRY]
+    records: frozenset[str] = frozenset()
+    if STAND_INS in there:
+        base = program.own[STAND_INS, "BaseModel"]
+        records = make_records((one.node for one in program.definitions), base)
+    wanted = frozenset({main})
+    own = frozenset() if settings is None else frozenset(type(one).__name__ for one in configs(settings))
+    definitions = reachable(program, wanted | own)
+    expression = None
+    if settings is not None:
+        definitions = _specialised(program, definitions, settings, wanted | own)
+        expression = _prune_fields(definitions, settings, records)
+        definitions = reachable(_with(program, definitions), wanted | _names(expression))
+    errors = frozenset(one.node.name for one in definitions if isinstance(one.node, ast.ClassDef) and _is_error(one))
+    messages = numbered([(one.module, one.node) for one in definitions], errors)
+    definitions = reachable(_with(program, definitions), wanted | _names(expression))
+    spelled = _fields(definitions, _dumped(definitions, records))
+    return Made(definitions, imports_of(program, definitions), main, expression, messages, spelled)
+
+
+def _with(program: Program, definitions: list[Definition]) -> Program:
+    return Program(definitions, program.imports, program.own)
+
+
+def _names(expression: ast.expr | None) -> frozenset[str]:
+    return frozenset(one.id for one in walk(expression or ast.Constant(0)) if isinstance(one, ast.Name))
+
+
+def _is_error(definition: Definition) -> bool:
+    return any(isinstance(base, ast.Name) and base.id.endswith(("Error", "Exception")) for base in definition.node.bases) or (  # type: ignore[attr-defined]
+        definition.module == "pgolf.errors"
+    )
+
+
+def _specialised(
+    program: Program, definitions: list[Definition], settings: BaseModel, wanted: frozenset[str]
+) -> list[Definition]:
+    """Constants and reachability in turn until nothing changes."""
+    named: dict[str, list[str]] = {}
+    for (_module, name), own in program.own.items():
+        named.setdefault(name, []).append(own)
+    certain = {name: several[0] for name, several in named.items() if len(several) == 1}
+    before = -1
+    first = True
+    while True:
+        statements = [one.node for one in definitions]
+        if first:
+            kinds = kinds_of(statements, certain)
+            first = False
+        size = sum(1 for one in statements for _node in walk(one))
+        if size == before:
+            return definitions
+        before = size
+        fixed = {certain[cls]: own for cls, own in known(settings, EVALUATION, _changed(statements)).items()}
+        for cls, own in fixed.items():
+            noted = kinds.attributes.setdefault(cls, {})
+            for name, value in own.items():
+                if getattr(value, "cls", None):
+                    noted[name] = certain[value.cls]  # type: ignore[union-attr, index]
+        for one in definitions:
+            fold(one.node, fixed, kinds)
+        definitions = reachable(_with(program, definitions), wanted)
+
+
+def _changed(statements: Iterable[ast.stmt]) -> frozenset[str]:
+    """Fields that copies of configs are given other values of."""
+    found: set[str] = set()
+    for statement in statements:
+        for node in walk(statement):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "model_copy":
+                for keyword in node.keywords:
+                    assert isinstance(keyword.value, ast.Dict)
+                    found |= {one.value for one in keyword.value.keys if isinstance(one, ast.Constant)}
+    return frozenset(found)
+
+
+_DUMPS = frozenset({"model_dump", "model_dump_json", "model_validate", "model_validate_json", "model_fields"})
+
+
+def _prune_fields(definitions: list[Definition], settings: BaseModel, records: frozenset[str]) -> ast.expr:
+    """Drop fields of configs that nothing reads; returns the expression that makes the settings."""
+    attributes = {name for one in definitions for name, is_attribute in mentioned(one.node) if is_attribute}
+    whole = _dumped(definitions, records)
+    kept: dict[str, set[str]] = {}
+    for one in definitions:
+        if isinstance(one.node, ast.ClassDef) and one.node.name in records:
+            one.node.body = [
+                statement
+                for statement in one.node.body
+                if not isinstance(statement, ast.AnnAssign)
+                or one.node.name in whole
+                or (isinstance(statement.target, ast.Name) and statement.target.id in attributes)
+            ] or [ast.Pass()]
+            kept[one.node.name] = {
+                statement.target.id
+                for statement in one.node.body
+                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+            }
+
+    def expression(value: Any) -> ast.expr:
+        if isinstance(value, tuple):
+            return ast.Tuple([expression(one) for one in value], ast.Load())
+        if not isinstance(value, BaseModel):
+            return ast.parse(repr(value), mode="eval").body
+        fields = {name for cls in type(value).__mro__ for name in kept.get(cls.__name__, ())}
+        given = [
+            ast.keyword(name, expression(getattr(value, name)))
+            for name, field in type(value).model_fields.items()
+            if name in fields and (field.is_required() or getattr(value, name) != field.default)
+        ]
+        return ast.Call(ast.Name(type(value).__name__, ast.Load()), [], given)
+
+    return expression(settings)
+
+
+def _fields(definitions: list[Definition], classes: set[str]) -> frozenset[str]:
+    return frozenset(
+        one.target.id
+        for definition in definitions
+        if isinstance(definition.node, ast.ClassDef) and definition.node.name in classes
+        for one in definition.node.body
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+    )
+
+
+def _dumped(definitions: list[Definition], records: frozenset[str]) -> set[str]:
+    """Classes whose fields are read as a whole, so that they have their names, with what they derive from."""
+    statements = [one.node for one in definitions]
+    classes = {one.name for one in statements if isinstance(one, ast.ClassDef)}
+    kinds = kinds_of(statements, {name: name for name in classes})
+    found: set[str] = set()
+
+    def look(node: ast.AST, local: dict[str, str], cls: str | None) -> None:
+        if isinstance(node, ast.ClassDef):
+            cls = node.name
+        elif isinstance(node, ast.FunctionDef | ast.Lambda):
+            around = dict(local)
+            if cls is not None and node.args.args:
+                around[node.args.args[0].arg] = cls
+            local, cls = local_kinds(node, around, kinds), None
+        elif isinstance(node, ast.Attribute) and node.attr in _DUMPS:
+            kind = node.value.id if getattr(node.value, "id", "") in records else kind_of(node.value, local, kinds)
+            found.update(records if kind is None else kinds.family(kind))
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("asdict", "fields", "fields_dataclasses"):
+            of = node.args[0]
+            kind = of.id if getattr(of, "id", "") in classes else kind_of(of, local, kinds)
+            found.update(classes if kind is None else kinds.family(kind))
+        for child in children(node):
+            look(child, local, cls)
+
+    for one in definitions:
+        if one.module != STAND_INS:
+            look(one.node, {}, None)
+    return found
