@@ -2,7 +2,7 @@
 
 import ast
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pgolf.submission.kinds import Kinds, kind_of, local_kinds
@@ -24,16 +24,32 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _UNKNOWN: Any = object()
 
 
-def fold(statement: ast.stmt, known: Known, kinds: Kinds) -> ast.stmt:
-    """The top-level statement with what is known in place of the accesses; changed in place."""
-    made = _Fold(known, kinds).visit(statement)
+def fold(
+    statement: ast.stmt,
+    known: Known,
+    kinds: Kinds,
+    arguments: Mapping[str, Mapping[str, ast.Constant]],
+    results: Mapping[str, ast.Constant],
+) -> ast.stmt:
+    """The top-level statement with what is known in place of the accesses; changed in place.
+
+    arguments, results: of `pgolf.submission.calls`.
+    """
+    made = _Fold(known, kinds, arguments, results).visit(statement)
     assert made is statement
     return statement
 
 
 class _Fold(ast.NodeTransformer):
-    def __init__(self, known: Known, kinds: Kinds) -> None:
-        self.known, self.kinds = known, kinds
+    def __init__(
+        self,
+        known: Known,
+        kinds: Kinds,
+        arguments: Mapping[str, Mapping[str, ast.Constant]],
+        results: Mapping[str, ast.Constant],
+    ) -> None:
+        self.known, self.kinds, self.arguments, self.results = known, kinds, arguments, results
+        self.depth = 0
         self.local: dict[str, str] = {}
         self.constants: dict[str, ast.expr] = {}
         self.once: frozenset[str] = frozenset()
@@ -43,7 +59,9 @@ class _Fold(ast.NodeTransformer):
 
     def visit_ClassDef(self, cls: ast.ClassDef) -> ast.ClassDef:
         outer, self.cls = self.cls, cls.name
+        self.depth += 1
         self.generic_visit(cls)
+        self.depth -= 1
         self.cls = outer
         return cls
 
@@ -71,14 +89,20 @@ class _Fold(ast.NodeTransformer):
         self.constants = {
             name: value for name, value in self.constants.items() if name not in arguments and name not in bound
         }
+        if self.depth == 0 and isinstance(function, ast.FunctionDef):
+            self.constants |= self.arguments.get(function.name, {})
+        self.depth += 1
         self.once = frozenset(name for name, times in bound.items() if times == 1 and name not in arguments)
         if isinstance(function, ast.Lambda):
             function.body = self.visit(function.body)
         else:
             function.body = self._block(function.body) or [ast.Pass()]
             if generates and not _yields(function):
+                if not isinstance(function.body[-1], _ENDS):
+                    function.body.append(ast.copy_location(ast.Return(), function))
                 function.body.append(ast.copy_location(ast.Expr(ast.Yield()), function))
         self.local, self.constants, self.once, self.cls = saved
+        self.depth -= 1
 
     # Statements.
 
@@ -135,6 +159,14 @@ class _Fold(ast.NodeTransformer):
         if not node.body:
             node.test, node.body, node.orelse = ast.UnaryOp(ast.Not(), node.test), node.orelse, []
         return node
+
+    def visit_For(self, node: ast.For) -> ast.AST | None:
+        self.generic_visit(node)
+        return None if self._value(node.iter) == () and not node.orelse else node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        self.generic_visit(node)
+        return None if isinstance(node.value, ast.Constant) else node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         self.generic_visit(node)
@@ -209,7 +241,14 @@ class _Fold(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and isinstance(node.args[1], ast.Name):
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if isinstance(node.func, ast.Attribute) and _is_path(node.func.value):
+            name = f".{node.func.attr}"
+        if name in self.results and _is_plain(node):
+            return ast.copy_location(ast.Constant(self.results[name].value), node)
+        if name == "zip" and any(self._value(one) == () for one in node.args):
+            return ast.copy_location(ast.Tuple([], ast.Load()), node)
+        if name == "isinstance" and isinstance(node.args[1], ast.Name):
             value = self._value(node.args[0])
             asked = node.args[1].id
             if value is None and asked in self.kinds.attributes:
@@ -247,6 +286,9 @@ class _Fold(ast.NodeTransformer):
         self.constants = {name: value for name, value in self.constants.items() if name not in names}
         self.generic_visit(node)
         self.local, self.constants = saved
+        if self._value(node.generators[0].iter) == ():
+            empty = {ast.ListComp: "[]", ast.SetComp: "set()", ast.DictComp: "{}", ast.GeneratorExp: "()"}
+            return ast.copy_location(ast.parse(empty[type(node)], mode="eval").body, node)
         return node  # type: ignore[no-any-return]
 
     # What is known.
@@ -272,6 +314,12 @@ class _Fold(ast.NodeTransformer):
         if isinstance(value, There):
             return True
         return None if value is _UNKNOWN else bool(value)
+
+
+def _is_plain(call: ast.Call) -> bool:
+    """Whether evaluating a call's arguments does nothing but look up."""
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return all(isinstance(one, ast.Constant) or _is_path(one) for one in values)
 
 
 def _yields(function: ast.AST) -> bool:

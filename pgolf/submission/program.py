@@ -11,19 +11,22 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pgolf.submission import stand_ins
 from pgolf.submission.bare import bare
+from pgolf.submission.calls import fixed_arguments, fixed_results
 from pgolf.submission.constants import fold
+from pgolf.submission.cuts import cut
 from pgolf.submission.flat import Definition, Program, flatten
 from pgolf.submission.kinds import kind_of, kinds_of, local_kinds, note_kinds
 from pgolf.submission.known import configs, known
 from pgolf.submission.messages import Message, numbered
 from pgolf.submission.reachable import imports_of, mentioned, reachable
 from pgolf.submission.records import make_records
+from pgolf.submission.reserved_names import RESERVED
+from pgolf.submission.settings import Settings
+from pgolf.submission.stands_for import STAND_INS, STANDS_FOR
 from pgolf.submission.walk import children, walk
 
 ENTRY = ("pgolf.submission.standalone", "main")
-STAND_INS = stand_ins.__name__
 # Of the settings those that the compress stage's key does not hold.
 EVALUATION = frozenset({"score", "hint", "counts", "mix"})
 
@@ -43,14 +46,14 @@ class Made:
     spelled: frozenset[str]
 
 
-def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: BaseModel | None) -> Made:
+def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: Settings | None) -> Made:
     """The program of modules (name, tree, is a package), whose trees are changed. settings: None for none at all."""
     for _name, tree, _is_package in modules:
         note_kinds(tree)
         bare(tree)
     there = {name for name, _tree, _is_package in modules}
     replaced = {
-        original: (STAND_INS, name) for original, name in stand_ins.STANDS_FOR.items() if STAND_INS in there
+        original: (STAND_INS, name) for original, name in STANDS_FOR.items() if STAND_INS in there
     }
     program = flatten(modules, ENTRY[0], replaced)
     main = program.own[ENTRY]
@@ -58,6 +61,8 @@ def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: BaseModel | 
     if STAND_INS in there:
         base = program.own[STAND_INS, "BaseModel"]
         records = make_records((one.node for one in program.definitions), base)
+    if settings is not None:
+        cut(program, settings)
     wanted = frozenset({main})
     own = frozenset() if settings is None else frozenset(type(one).__name__ for one in configs(settings))
     definitions = reachable(program, wanted | own)
@@ -96,12 +101,9 @@ def _specialised(
         named.setdefault(name, []).append(own)
     certain = {name: several[0] for name, several in named.items() if len(several) == 1}
     before = -1
-    first = True
+    kinds = kinds_of([one.node for one in definitions], certain)
     while True:
         statements = [one.node for one in definitions]
-        if first:
-            kinds = kinds_of(statements, certain)
-            first = False
         size = sum(1 for one in statements for _node in walk(one))
         if size == before:
             return definitions
@@ -112,8 +114,10 @@ def _specialised(
             for name, value in own.items():
                 if getattr(value, "cls", None):
                     noted[name] = certain[value.cls]  # type: ignore[union-attr, index]
+        arguments = fixed_arguments(statements)
+        results = fixed_results(statements, RESERVED)
         for one in definitions:
-            fold(one.node, fixed, kinds)
+            fold(one.node, fixed, kinds, arguments, results)
         definitions = reachable(_with(program, definitions), wanted)
 
 

@@ -1,18 +1,14 @@
-"""What a bundled script has in place of pydantic and of the errors' own looks: it reads settings that were checked.
+"""What a bundled script has in place of pydantic, of the errors' own looks, and of what knows the machine.
 
-`STANDS_FOR` names what each is in place of. They do for the program's own calls what the real ones do, and no more.
+`pgolf.submission.stands_for` says what each is in place of. They do for the program's own calls what the real ones do.
 """
 
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
-STANDS_FOR = {
-    ("pydantic", "BaseModel"): "BaseModel",
-    ("pydantic", "ValidationError"): "ValidationError",
-    ("pgolf.config", "complaint"): "complaint",
-    ("pgolf.errors", "PgolfError"): "PgolfError",
-}
+import torch
 
 
 class PgolfError(Exception):
@@ -73,3 +69,23 @@ class BaseModel:
     def model_validate_json(cls, text: str | bytes) -> "BaseModel":
         """From JSON. Raises ValidationError."""
         return cls.model_validate(json.loads(text))
+
+
+def usable_gpus() -> Any:
+    """The GPUs that torch sees."""
+    seen = torch.cuda.device_count()
+    return SimpleNamespace(gpus=range(seen), counted=seen)
+
+
+def take_device(device_type: str, rank: int, _world_size: int) -> torch.device:
+    """The device of a rank, made the current one."""
+    if device_type == "cpu":
+        return torch.device("cpu")
+    device = torch.device("cuda", rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def over_budget(_checkpoint: Any, _quantizer: Any, _code_bytes: int, trials: Any) -> str:
+    """The size of the smallest model that was packed."""
+    return str(trials.smallest.total_bytes)
