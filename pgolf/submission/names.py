@@ -15,6 +15,7 @@ import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from pgolf.submission.keywords import keywords_of
 from pgolf.submission.scopes import Occurrence, Scope, occurrences
 from pgolf.submission.walk import walk
 
@@ -73,17 +74,33 @@ def _defined_attributes(tree: ast.Module) -> set[str]:
                     found |= {target.id for target in one.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             found.add(node.attr)
-    return {name for name in found if not (name.startswith("__") and name.endswith("__"))}
+    return {name for name in found if not (name.startswith("__") and name.endswith("__"))} - _of_others(tree)
+
+
+def _of_others(tree: ast.Module) -> set[str]:
+    """Attributes of what comes from an import, and what is set on objects from outside their own methods."""
+    imported = {
+        alias.asname or alias.name
+        for one in walk(tree)
+        if isinstance(one, ast.Import | ast.ImportFrom)
+        for alias in one.names
+    }
+    found: set[str] = set()
+    for node in walk(tree):
+        if isinstance(node, ast.Attribute):
+            root: ast.AST = node
+            while isinstance(root, ast.Attribute | ast.Call | ast.Subscript):
+                root = root.func if isinstance(root, ast.Call) else root.value
+            is_own = isinstance(root, ast.Name) and root.id == "self"
+            if (isinstance(root, ast.Name) and root.id in imported) or (
+                isinstance(node.ctx, ast.Store | ast.Del) and not (is_own and node.value is root)
+            ):
+                found.add(node.attr)
+    return found
 
 
 def _is_special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def _keywords(tree: ast.Module) -> set[str]:
-    """Parameters that calls may fill by keyword: where a call hands on a mapping, every word of a string is one."""
-    given = [node.arg for node in walk(tree) if isinstance(node, ast.keyword)]
-    return {name for name in given if name} | (_words(tree) if None in given else set())
 
 
 def _all_attributes(tree: ast.Module) -> Iterator[str]:
@@ -102,21 +119,23 @@ def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
     reserved: names that may not be changed as attributes, fields, or parameters filled by keyword.
     """
     places = occurrences(tree)
-    keywords = _keywords(tree)
-    by_keyword = {
-        (id(place.scope), place.name) for place in places if isinstance(place.node, ast.arg) and place.name in keywords
-    }
-    defined = _defined_attributes(tree) | {name for _scope, name in by_keyword}
-    changeable = defined - (_KEPT | reserved | _words(tree) | _of_torch_modules(tree))
+    keywords = keywords_of(tree, places, reserved)
+    by_keyword: dict[tuple[int, str], str] = {}
+    for place in places:
+        if isinstance(place.node, ast.arg) and place.name in keywords.fixed:
+            by_keyword[id(place.scope), place.name] = "fixed"
+        elif isinstance(place.node, ast.arg) and place.name in keywords.parameters:
+            by_keyword[id(place.scope), place.name] = "parameter"
+    changeable = _defined_attributes(tree) - (_KEPT | reserved | _words(tree) | _of_torch_modules(tree))
     changeable = {name for name in changeable if not _is_special(name)}
     kinds = [_kind(place, by_keyword, entry) for place in places]
     counts: Counter[tuple[str, str]] = Counter()
     for (kind, name), place in zip(kinds, places, strict=True):
-        if kind == "global" or (kind == "attribute" and name in changeable):
+        if kind in ("global", "parameter") or (kind == "attribute" and name in changeable):
             counts[kind, name] += 1
         assert place.name == name
     counts.update(("attribute", name) for name in _all_attributes(tree) if name in changeable)
-    taken = {name for (kind, name) in kinds if kind in ("fixed", "attribute")} | set(_all_attributes(tree))
+    taken = {name for (kind, name) in kinds if kind in ("fixed", "attribute", "parameter")} | set(_all_attributes(tree))
     # One letter is for locals.
     pool = (name for name in short_names() if len(name) > 1 and name not in taken)
     table = {one: next(pool) for one, _count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
@@ -124,8 +143,8 @@ def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
     for node in walk(tree):
         if isinstance(node, ast.Attribute):
             node.attr = table.get(("attribute", node.attr), node.attr)
-        elif isinstance(node, ast.keyword) and node.arg:
-            node.arg = table.get(("attribute", node.arg), node.arg)
+        elif isinstance(node, ast.keyword) and node.arg and id(node) in keywords.kinds:
+            node.arg = table.get((keywords.kinds[id(node)], node.arg), node.arg)
         elif isinstance(node, ast.MatchClass):
             node.kwd_attrs = [table.get(("attribute", name), name) for name in node.kwd_attrs]
     for place, kind, name in zip(places, kinds, local, strict=True):
@@ -138,16 +157,16 @@ def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
             place.rename(new)
 
 
-def _kind(place: Occurrence, by_keyword: set[tuple[int, str]], entry: str) -> tuple[str, str]:
-    """What a name at a place is: global, attribute (of a class, or a parameter filled by keyword), local, or fixed."""
+def _kind(place: Occurrence, by_keyword: Mapping[tuple[int, str], str], entry: str) -> tuple[str, str]:
+    """What a name at a place is: global, attribute of a class, parameter filled by keyword, local, or fixed."""
     binder = place.scope.binder(place.name)
     if binder is None:
         return "fixed", place.name
     if binder.is_module:
         return ("fixed" if place.name == entry else "global"), place.name
-    if binder.is_class or (id(binder), place.name) in by_keyword:
+    if binder.is_class:
         return "attribute", place.name
-    return "local", place.name
+    return by_keyword.get((id(binder), place.name), "local"), place.name
 
 
 def _local_names(
@@ -159,7 +178,7 @@ def _local_names(
     seen_in: dict[int, set[int]] = {}  # scope -> places inside it, at any depth, whose name is bound outside of it
     binders = [place.scope.binder(place.name) for place in places]
     for number, (place, binder) in enumerate(zip(places, binders, strict=True)):
-        if binder is not None and kinds[number][0] in ("local", "attribute") and not binder.is_class:
+        if binder is not None and not (binder.is_class or binder.is_module):
             own.setdefault(id(binder), []).append(number)
             scopes[id(binder)] = binder
         scope: Scope | None = place.scope
@@ -171,7 +190,8 @@ def _local_names(
         numbers = own[id(scope)]
         mine = [number for number in numbers if kinds[number][0] == "local"]
         # A name that an import binds is spelled by the module it comes from; `as` could change it, and seldom pays.
-        mine = [number for number in mine if kinds[number][1] not in _imported(places, numbers)]
+        imported = _imported(places, numbers)
+        mine = [number for number in mine if kinds[number][1] not in imported]
         taken = {names[number] for number in seen_in.get(id(scope), ())}
         taken |= {names[number] for number in set(numbers) - set(mine)}
         pool = (name for name in short_names() if name not in taken)
