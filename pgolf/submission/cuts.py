@@ -12,8 +12,11 @@ from pgolf.submission.walk import walk
 def cut(program: Program, settings: Settings) -> None:
     """Change the definitions. Raises ConfigError for a name in the lists that the code no longer has."""
     for module, name, is_ruled_out in RULED_OUT:
-        function = _function(program, module, name)
-        if is_ruled_out(settings):
+        if not is_ruled_out(settings):
+            _node(program, module, name)
+        elif isinstance(function := _node(program, module, name), ast.ClassDef):
+            function.body = [ast.Pass()]
+        else:
             function.body = [ast.copy_location(ast.Raise(ast.Name("AssertionError", ast.Load())), function)]
     for module, name, result, is_fixed in FIXED:
         function = _function(program, module, name)
@@ -23,6 +26,9 @@ def cut(program: Program, settings: Settings) -> None:
         function = _function(program, module, name)
         if isinstance(function.body[-1], ast.Return):
             function.body.pop()
+    for definition in program.definitions:
+        if definition.module == "pgolf.submission.standalone":
+            _NoHelp().visit(definition.node)
     for (module, name), choose in CHOSEN.items():
         _choose(_definition(program, module, name), choose(settings))
     for definition in program.definitions:
@@ -39,7 +45,13 @@ def _definition(program: Program, module: str, name: str) -> Definition:
 
 
 def _function(program: Program, module: str, name: str) -> ast.FunctionDef:
-    """A function, or `Class.method`."""
+    node = _node(program, module, name)
+    assert isinstance(node, ast.FunctionDef)
+    return node
+
+
+def _node(program: Program, module: str, name: str) -> ast.FunctionDef | ast.ClassDef:
+    """A function, a class, or `Class.method`."""
     first, _, method = name.partition(".")
     node: ast.AST = _definition(program, module, first).node
     if method:
@@ -48,7 +60,7 @@ def _function(program: Program, module: str, name: str) -> ast.FunctionDef:
         if not found:
             raise ConfigError(f"{module} has no {name} any more; change the lists of pgolf.submission.stands_for")
         node = found[0]
-    assert isinstance(node, ast.FunctionDef)
+    assert isinstance(node, ast.FunctionDef | ast.ClassDef)
     return node
 
 
@@ -66,6 +78,15 @@ def _choose(definition: Definition, chosen: set[str]) -> None:
     else:
         assert isinstance(table, ast.Tuple)
         table.elts = [one for one in table.elts if isinstance(one, ast.Name) and one.id in chosen]
+
+
+class _NoHelp(ast.NodeTransformer):
+    """Drops what a parser of arguments only shows."""
+
+    def visit_Call(self, call: ast.Call) -> ast.AST:
+        self.generic_visit(call)
+        call.keywords = [one for one in call.keywords if one.arg not in ("help", "metavar", "description")]
+        return call
 
 
 class _NoChecks(ast.NodeTransformer):

@@ -20,15 +20,16 @@ from pgolf.submission.scopes import Occurrence, Scope, occurrences
 from pgolf.submission.walk import walk
 
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
+_SMALL, _LARGE_FIRST = string.ascii_lowercase, string.ascii_uppercase + string.ascii_lowercase
 _KEPT = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
-def short_names() -> Iterator[str]:
-    """a, b, …, Z, a0, …: every name that is neither a keyword nor a builtin."""
+def short_names(letters: str) -> Iterator[str]:
+    """Every name that begins with one of the letters and is neither a keyword nor a builtin, short ones first."""
     rest = _LETTERS + string.digits + "_"
     for length in itertools.count(1):
-        for first in _LETTERS:
+        for first in letters:
             for others in itertools.product(rest, repeat=length - 1):
                 name = first + "".join(others)
                 if name not in _KEPT:
@@ -136,8 +137,8 @@ def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
         assert place.name == name
     counts.update(("attribute", name) for name in _all_attributes(tree) if name in changeable)
     taken = {name for (kind, name) in kinds if kind in ("fixed", "attribute", "parameter")} | set(_all_attributes(tree))
-    # One letter is for locals.
-    pool = (name for name in short_names() if len(name) > 1 and name not in taken)
+    # Small letters alone are for locals.
+    pool = (name for name in short_names(_LARGE_FIRST) if name not in taken and name not in _SMALL)
     table = {one: next(pool) for one, _count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
     local = _local_names(places, kinds, table)
     for node in walk(tree):
@@ -194,7 +195,7 @@ def _local_names(
         mine = [number for number in mine if kinds[number][1] not in imported]
         taken = {names[number] for number in seen_in.get(id(scope), ())}
         taken |= {names[number] for number in set(numbers) - set(mine)}
-        pool = (name for name in short_names() if name not in taken)
+        pool = (name for name in short_names(_SMALL) if name not in taken)
         counts = Counter(kinds[number][1] for number in mine)
         first = {name: rank for rank, name in enumerate(dict.fromkeys(kinds[number][1] for number in mine))}
         chosen = {name: next(pool) for name in sorted(counts, key=lambda name: first[name])}

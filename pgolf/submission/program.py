@@ -15,6 +15,7 @@ from pgolf.submission.bare import bare
 from pgolf.submission.calls import fixed_arguments, fixed_results
 from pgolf.submission.constants import fold
 from pgolf.submission.cuts import cut
+from pgolf.submission.dead import drop_dead_locals
 from pgolf.submission.flat import Definition, Program, flatten
 from pgolf.submission.kinds import kind_of, kinds_of, local_kinds, note_kinds
 from pgolf.submission.known import configs, known
@@ -118,6 +119,7 @@ def _specialised(
         results = fixed_results(statements, RESERVED)
         for one in definitions:
             fold(one.node, fixed, kinds, arguments, results)
+            drop_dead_locals(one.node)
         definitions = reachable(_with(program, definitions), wanted)
 
 

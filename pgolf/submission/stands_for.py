@@ -38,6 +38,10 @@ def _no_hints(settings: Settings) -> bool:
     return settings.hint is None
 
 
+def _no_bayes(settings: Settings) -> bool:
+    return not settings.mix.bayes
+
+
 def _mixers(settings: Settings) -> set[str]:
     products = (*settings.mix.every_product,)
     return {mixer for product in products for mixer in product.mixers} if settings.counts or settings.hint else set()
@@ -56,7 +60,9 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.eval.hints", "read_hints", _no_hints),
     ("pgolf.eval.hints", "hint_orders", _no_hints),
     ("pgolf.mix.grid", "_Work._add_left_out", lambda settings: not _mixers(settings)),
-    ("pgolf.mix.mixture", "Mixture.tiles", lambda settings: not settings.mix.bayes),
+    ("pgolf.mix.grid", "_slice", _no_bayes),
+    ("pgolf.mix.grid", "Grid.mixed", _no_bayes),
+    ("pgolf.mix.bayes", "Sharing", _no_bayes),
 )
 
 
@@ -85,6 +91,9 @@ CHOSEN: Mapping[tuple[str, str], Callable[[Settings], set[Any]]] = {
 FIXED: tuple[tuple[str, str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.mix_progress", "MixProgress.load", "0, {}", _always),
     ("pgolf.mix.mix_progress", "MixProgress.keep", "None", _always),
+    ("pgolf.identity.fingerprint", "digest", "None", _always),
+    ("pgolf.ranks.job", "print_progress", "None", _always),
+    ("pgolf.train.rank", "_write_ledger", "None", _always),
     ("pgolf.mix.mix_inputs", "MixInputs._check_finite", "None", _always),
     ("pgolf.mix.mix_inputs", "MixInputs._check_records", "None", _always),
     ("pgolf.mix.mix_inputs", "MixInputs._checked_stream", "None", _always),
