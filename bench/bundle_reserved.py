@@ -12,15 +12,17 @@ from pgolf.identity.closure import syntax_tree, walk_closure
 from pgolf.submission.stands_for import STAND_INS
 
 # Modules whose objects the code handles.
-MODULES = """argparse ast bz2 collections collections.abc concurrent.futures contextlib copy ctypes dataclasses datetime
-enum errno functools hashlib heapq importlib io itertools json logging lzma math mmap operator os os.path pathlib
+_MODULES = """
+argparse ast bz2 collections collections.abc concurrent.futures contextlib copy ctypes dataclasses datetime enum
+errno functools hashlib heapq importlib io itertools json logging lzma math mmap operator os os.path pathlib
 platform queue random re shutil signal socket stat string struct subprocess sys tempfile textwrap threading time
-traceback types typing unicodedata warnings weakref zipfile
-numpy numpy.lib.stride_tricks numpy.random numpy.linalg numpy.typing pyarrow pyarrow.ipc pyarrow.parquet pyarrow.compute
-torch torch.nn torch.nn.functional torch.nn.init torch.nn.parameter torch.optim torch.distributed torch.cuda
-torch.backends torch.backends.cuda torch.backends.cudnn torch.backends.mha torch.version torch.random torch.storage
-torch.autograd torch.utils torch.nn.attention torch.linalg
-numba sentencepiece safetensors safetensors.torch zstandard brotli""".split()
+traceback types typing unicodedata warnings weakref zipfile numpy numpy.lib.stride_tricks numpy.random numpy.linalg
+numpy.typing pyarrow pyarrow.ipc pyarrow.parquet pyarrow.compute torch torch.nn torch.nn.functional torch.nn.init
+torch.nn.parameter torch.optim torch.distributed torch.cuda torch.backends torch.backends.cuda torch.backends.cudnn
+torch.backends.mha torch.version torch.random torch.storage torch.autograd torch.utils torch.nn.attention
+torch.linalg numba sentencepiece safetensors safetensors.torch zstandard brotli
+"""
+MODULES = _MODULES.split()
 
 
 def library_names() -> set[str]:
@@ -43,7 +45,9 @@ def own_names() -> set[str]:
     found: set[str] = set()
     for module in walk_closure("pgolf.submission.standalone", STAND_INS):
         for node in ast.walk(syntax_tree(module.text)):
-            found |= {value for field in ("attr", "arg", "name", "id") if isinstance(value := getattr(node, field, 0), str)}
+            found |= {
+                value for field in ("attr", "arg", "name", "id") if isinstance(value := getattr(node, field, 0), str)
+            }
     return found
 
 
@@ -58,8 +62,10 @@ def main() -> None:
     path = Path(__file__).parents[1] / "pgolf/submission/reserved_names.py"
     path.write_text(
         '"""Names of ours that a library has too: as attributes they keep their spelling in a script.\n\n'
-        "Written by `python -m bench.bundle_reserved`, so that a plan, which needs the list, loads none of the libraries; "
-        'a\ntest holds that it is complete.\n"""\n\n_NAMES = """\n' + names + '\n"""\n\nRESERVED = frozenset(_NAMES.split())\n'
+        "Written by `python -m bench.bundle_reserved`, so that a plan, which needs the list, loads no library; "
+        'a\ntest holds that it is complete.\n"""\n\n_NAMES = """\n'
+        + names
+        + '\n"""\n\nRESERVED = frozenset(_NAMES.split())\n'
     )
 
 

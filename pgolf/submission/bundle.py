@@ -5,32 +5,31 @@ its settings as constants (`pgolf.submission.program`), and no more. What runs i
 """
 
 import ast
-from dataclasses import dataclass
-from functools import lru_cache
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pgolf.identity.closure import syntax_tree, walk_closure
+from pgolf.identity.closure import Module, syntax_tree, walk_closure
 from pgolf.mix.config import MixConfig
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipes.recipe import CALIBRATE, Recipe
-from pgolf.submission.layout import places, source_of
-from pgolf.submission.messages import Message
+from pgolf.submission.built import Built, keep, kept, key_of
+from pgolf.submission.known import switches
+from pgolf.submission.layout import source_of
+from pgolf.submission.line_map import lines_of
 from pgolf.submission.names import shorten
-from pgolf.submission.program import ENTRY, EVALUATION, STAND_INS, Made, make
+from pgolf.submission.program import ENTRY, Made, make
 from pgolf.submission.reserved_names import RESERVED
-from pgolf.submission.script import START, script_of
+from pgolf.submission.script import GIVEN, START, script_of
 from pgolf.submission.settings import Settings
+from pgolf.submission.stands_for import STAND_INS
 from pgolf.train.config import TrainStageConfig
 
 # What the script can do: its own commands, and every stage they run. Stages that make data stay at home.
 ENTRIES = (ENTRY[0],)
 
-# Settings of the evaluation take a whole number of these, filled up with spaces: code_bytes is part of what compress is
-# made from, and another stride or n-gram order must not pack the model again.
-SETTINGS_BYTES = 512
-
-_START = "def {start}(arguments,path):return {main}(arguments,{settings},path)"
+_START = "def {start}(arguments,path):return {main}(arguments,eval({given}),path)"
 
 
 def bundle(recipe: Recipe, *, root: Path | None = None) -> bytes:
@@ -43,48 +42,50 @@ def bundle(recipe: Recipe, *, root: Path | None = None) -> bytes:
     return built(recipe, root=root).script
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the program, and where it is from."""
-
-    module: str
-    function: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A script, and what stays at home: line of the program -> source, number -> message."""
-
-    script: bytes
-    lines: dict[int, Line]
-    messages: list[Message]
-
-
 def built(recipe: Recipe, *, root: Path | None = None) -> Built:
-    """The script of a recipe with the map of its lines. Raises ConfigError as `bundle`."""
-    made = _made(recipe, root)
-    tree = _tree(made)
-    shorten(tree, START, RESERVED | made.spelled)
-    ast.fix_missing_locations(tree)
-    text = source_of(tree)
-    return Built(script_of(text), {}, made.messages)
-
-
-def _made(recipe: Recipe, root: Path | None) -> Made:
+    """The script of a recipe, and what stays at home. Raises ConfigError as `bundle`."""
+    settings = None if root is not None else settings_of(recipe)
     entries = ENTRIES if root is not None else (*ENTRIES, STAND_INS)
-    modules = [
-        (module.name, module.tree or syntax_tree(module.text), module.path.name == "__init__.py")
-        for module in walk_closure(*entries, root=root)
+    modules = [*walk_closure(*entries, root=root)]
+    if settings is None:
+        return _built(modules, None)
+    key = key_of([module.text for module in modules], json.dumps(switches(settings)))
+    found = kept(key)
+    if found is None:
+        found = _built(modules, settings)
+        keep(key, found)
+    return found.with_settings(settings)
+
+
+def _built(modules: Sequence[Module], settings: Settings | None) -> Built:
+    """A script that waits for its settings."""
+    made = program_of_modules(modules, settings)
+    tree = tree_of(made)
+    table = shorten(tree, frozenset({START}) | made.errors, RESERVED | made.spelled)
+    text = source_of(tree)
+    names = {name: table.get(("global", name), name) for name in made.fields}
+    names |= {name: table.get(("attribute", name), name) for own in made.fields.values() for name in own}
+    return Built(
+        script=script_of(text),
+        lines=lines_of(text, tree, made.definitions),
+        messages=tuple(made.messages),
+        fields={cls: sorted(own) for cls, own in made.fields.items()},
+        names=names,
+    )
+
+
+def program_of_modules(modules: Sequence[Module], settings: Settings | None) -> Made:
+    """The program of a closure's modules, whose trees are changed."""
+    parsed = [
+        (module.name, module.tree or syntax_tree(module.text), module.path.name == "__init__.py") for module in modules
     ]
-    return make(modules, settings_of(recipe) if root is None else None)
+    return make(parsed, settings)
 
 
-def _tree(made: Made) -> ast.Module:
-    start = ast.parse(_START.format(start=START, main=made.main, settings="SETTINGS")).body
-    settings = made.settings or ast.Constant(None)
-    assign = ast.Assign([ast.Name("SETTINGS", ast.Store())], settings)
-    return ast.Module([*made.imports, *(one.node for one in made.definitions), assign, *start], [])
+def tree_of(made: Made) -> ast.Module:
+    """The program, which evaluates the text of its settings when it starts."""
+    start = ast.parse(_START.format(start=START, main=made.main, given=GIVEN)).body
+    return ast.Module([*made.imports, *(one.node for one in made.definitions), *start], [])
 
 
 def settings_of(recipe: Recipe) -> Settings:
@@ -113,6 +114,3 @@ def _headline(recipe: Recipe) -> MixConfig:
     for name in ("min_counts", "entropy_bases", "entropy_ranges", "entropy_slopes", "entropy_thresholds"):
         chosen[name] = getattr(mix, name)[:1]
     return MixConfig.model_validate(dict(mix) | chosen)
-
-
-assert EVALUATION and lru_cache and places

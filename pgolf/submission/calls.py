@@ -24,9 +24,7 @@ def fixed_arguments(statements: Sequence[ast.stmt]) -> dict[str, dict[str, ast.C
             continue
         positional = [one.arg for one in arguments.args]
         defaults = dict(zip(positional[::-1], arguments.defaults[::-1], strict=False))
-        keyword_only = {
-            one.arg: value for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        }
+        keyword_only = {one.arg: value for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
         defaults |= {one: value for one, value in keyword_only.items() if value is not None}
         own: dict[str, ast.Constant] = {}
         rebound = {
@@ -71,9 +69,7 @@ def _only_called(statements: Sequence[ast.stmt]) -> dict[str, tuple[ast.Function
         name: (function, calls[name])
         for name, function in functions.items()
         if mentions[name] == len(calls[name])
-        and not any(
-            isinstance(one, ast.Starred) for call in calls[name] for one in call.args
-        )
+        and not any(isinstance(one, ast.Starred) for call in calls[name] for one in call.args)
         and not any(keyword.arg is None for call in calls[name] for keyword in call.keywords)
     }
 
@@ -93,9 +89,7 @@ def _take_out(function: ast.FunctionDef, calls: Iterable[ast.Call], positional: 
         call.keywords = [one for one in call.keywords if one.arg not in names]
     first_default = len(arguments.args) - len(arguments.defaults)
     arguments.defaults = [
-        value
-        for place, value in enumerate(arguments.defaults, first_default)
-        if arguments.args[place].arg not in names
+        value for place, value in enumerate(arguments.defaults, first_default) if arguments.args[place].arg not in names
     ]
     arguments.args = [one for one in arguments.args if one.arg not in names]
     kept = [
@@ -121,12 +115,14 @@ def fixed_results(statements: Sequence[ast.stmt], shared: Iterable[str]) -> dict
             for method in statement.body:
                 if isinstance(method, ast.FunctionDef):
                     methods.setdefault(method.name, []).append(method)
-    stored = {node.attr for one in statements for node in walk(one) if isinstance(node, ast.Attribute) and _stores(node)}
+    stored = {
+        node.attr for one in statements for node in walk(one) if isinstance(node, ast.Attribute) and _stores(node)
+    }
     for name, several in methods.items():
         value = _only_returns(several[0])
-        if len(several) == 1 and value is not None and not several[0].decorator_list:
-            if name not in shared and name not in stored and not name.startswith("__"):
-                found[f".{name}"] = value
+        is_ours = name not in shared and name not in stored and not name.startswith("__")
+        if len(several) == 1 and is_ours and value is not None and not several[0].decorator_list:
+            found[f".{name}"] = value
     return found
 
 

@@ -35,8 +35,7 @@ def fold(
 
     arguments, results: of `pgolf.submission.calls`.
     """
-    made = _Fold(known, kinds, arguments, results).visit(statement)
-    assert made is statement
+    _Fold(known, kinds, arguments, results).visit(statement)
     return statement
 
 
@@ -171,9 +170,9 @@ class _Fold(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         self.generic_visit(node)
         target = node.targets[0]
-        if len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in self.once:
-            if isinstance(node.value, ast.Constant) and not isinstance(node.value.value, bytes):
-                self.constants[target.id] = node.value
+        is_once = len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in self.once
+        if is_once and isinstance(node.value, ast.Constant) and not isinstance(node.value.value, bytes):
+            self.constants[target.id] = node.value  # type: ignore[attr-defined]
         return node
 
     # Expressions.
@@ -382,4 +381,3 @@ def _bindings(function: ast.AST) -> dict[str, int]:
         if not isinstance(node, ast.Lambda):
             waiting.extend(children(node))
     return found
-

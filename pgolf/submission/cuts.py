@@ -100,7 +100,9 @@ class _NoChecks(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         self.generic_visit(node)
-        only_raises = isinstance(node.body[-1], ast.Raise) and all(isinstance(one, ast.Assign) for one in node.body[:-1])
+        only_raises = isinstance(node.body[-1], ast.Raise) and all(
+            isinstance(one, ast.Assign) for one in node.body[:-1]
+        )
         binds = any(isinstance(one, ast.NamedExpr) for one in walk(node.test))
         if only_raises and not node.orelse and not binds and not _is_control(node.body[-1]):
             return None

@@ -76,9 +76,9 @@ class _Module:
                     self.needs += [target.module, f"{target.module}.{target.name}"]
         for place in self.places:
             if isinstance(place.node, ast.alias) and not place.scope.is_module:
-                for statement in walk(place.scope.node):
-                    if isinstance(statement, ast.ImportFrom) and place.node in statement.names:
-                        for name, target in self._targets(statement):
+                for inner in walk(place.scope.node):
+                    if isinstance(inner, ast.ImportFrom) and place.node in inner.names:
+                        for name, target in self._targets(inner):
                             if isinstance(target, _Own):
                                 self.lazy[id(place.scope), name] = target
 
@@ -117,9 +117,9 @@ def flatten(
     known = frozenset(name for name, _tree, _is_package in modules)
     found = {name: _Module(name, tree, is_package, known, stand_ins) for name, tree, is_package in modules}
     replaced = {original: stand_in for original, stand_in in stand_ins.items() if original[0] in found}
-    for module, name in replaced:
-        tree = found[module].tree
-        tree.body = [one for one in tree.body if name not in _defined(one)]
+    for where, replaced_name in replaced:
+        tree = found[where].tree
+        tree.body = [one for one in tree.body if replaced_name not in _defined(one)]
     order = _in_order(found, [*(module for module, _name in stand_ins.values()), entry])
     taken = set(_BUILTINS) | {name for module in order for name in module.local}
     own: dict[tuple[str, str], str] = {}
@@ -164,9 +164,7 @@ def _in_order(found: Mapping[str, _Module], first: Sequence[str]) -> list[_Modul
 def _defined(statement: ast.stmt) -> list[str]:
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
-    names = [
-        node.id for node in walk(statement) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    ]
+    names = [node.id for node in walk(statement) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)]
     return list(dict.fromkeys(names))
 
 

@@ -46,9 +46,7 @@ class _Look:
         }
         # What names in functions are is known from their scopes; here only whether they are global.
         self.globals = {
-            id(place.node)
-            for place in places
-            if (binder := place.scope.binder(place.name)) is None or binder.is_module
+            id(place.node) for place in places if (binder := place.scope.binder(place.name)) is None or binder.is_module
         }
         self.fields = {
             one.target.id

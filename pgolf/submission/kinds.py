@@ -39,16 +39,16 @@ def _named(annotation: ast.expr | None) -> str | None:
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
         sides = [one for one in (annotation.left, annotation.right) if not _is_none(one)]
         return _named(sides[0]) if len(sides) == 1 else None
-    if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
-        if annotation.value.id in _LISTS:
-            inside = annotation.slice
-            if isinstance(inside, ast.Tuple):
-                if len(inside.elts) != 2 or not (isinstance(inside.elts[1], ast.Constant)):
-                    return None
-                inside = inside.elts[0]
-            item = _named(inside)
-            return None if item is None else f"[{item}]"
-    return None
+    is_list = isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name)
+    if not is_list or annotation.value.id not in _LISTS:  # type: ignore[union-attr]
+        return None
+    inside = annotation.slice  # type: ignore[union-attr]
+    if isinstance(inside, ast.Tuple):
+        if len(inside.elts) != 2 or not isinstance(inside.elts[1], ast.Constant):
+            return None
+        inside = inside.elts[0]
+    item = _named(inside)
+    return None if item is None else f"[{item}]"
 
 
 def _is_none(node: ast.expr) -> bool:
@@ -59,7 +59,7 @@ def _is_none(node: ast.expr) -> bool:
 class Kinds:
     """What is known of a program's classes and functions.
 
-    attributes: class -> attribute -> kind. returns: function, or (class, method) -> kind. bases: class -> bases of ours.
+    attributes: class -> attribute -> kind. returns: function, or (class, method) -> kind. bases: class -> its bases.
     """
 
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)

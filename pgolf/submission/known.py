@@ -1,10 +1,10 @@
-"""What a recipe's settings fix: of each class of configs the fields, and properties, that have one value in all of them.
+"""What a recipe's settings fix: of each class of configs the fields and properties that have one value in all.
 
-Of the evaluation's configs only switches are taken: what is on or off, there or not there, or one of several words.
-Its numbers stay settings, so that a sweep over them changes no byte of the code, and no model is packed again for it.
+Only switches are taken: what is on or off, there or not there, or one of several words. Numbers stay settings, so that
+a sweep over them changes no byte of the code: no model is packed again for it, and no script made anew.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,42 +28,43 @@ class There:
 Known = Mapping[str, Mapping[str, Value | There]]
 
 
-def known(settings: BaseModel, evaluation: Set[str], changing: Set[str]) -> Known:
-    """Class -> field or property -> its value. Classes are known by name, those they derive from included.
+def known(settings: BaseModel, changing: Set[str]) -> Known:
+    """Class -> field -> its value. Classes are known by name, those they derive from included.
 
-    evaluation: the settings' fields that hold configs of the evaluation. changing: fields that the program changes in
-    copies; neither they nor properties of classes that have such a field are known.
+    changing: fields that the program changes in copies, which are not known.
     """
-    instances: dict[str, list[tuple[BaseModel, bool]]] = {}
-    for one, evaluates in _all(settings, evaluation):
+    instances: dict[str, list[BaseModel]] = {}
+    for one in configs(settings):
         for cls in type(one).__mro__:
             if issubclass(cls, BaseModel) and cls is not BaseModel:
-                instances.setdefault(cls.__name__, []).append((one, evaluates))
+                instances.setdefault(cls.__name__, []).append(one)
     found: dict[str, dict[str, Value | There]] = {}
     for name, several in instances.items():
         own = found[name] = {}
-        fields = set.intersection(*(set(type(one).model_fields) for one, _evaluates in several))
-        evaluates = any(one for _config, one in several)
+        fields = set.intersection(*(set(type(one).model_fields) for one in several))
         for field in sorted(fields - changing):
-            value = _common([getattr(one, field) for one, _evaluates in several], evaluates)
+            value = _common([getattr(one, field) for one in several])
             if value is not _UNKNOWN:
                 own[field] = value
-        if not evaluates and not fields & changing:
-            for field in _properties(several[0][0]):
-                value = _common([getattr(one, field, _UNKNOWN) for one, _evaluates in several], evaluates)
-                if value is not _UNKNOWN and not isinstance(value, There | tuple):
-                    own[field] = value
     return found
 
 
+def switches(settings: Any) -> Any:
+    """What of the settings decides the program, as plain data: everything but numbers, and of these that there are."""
+    if isinstance(settings, BaseModel):
+        fields = {name: switches(getattr(settings, name)) for name in type(settings).model_fields}
+        return {"": type(settings).__name__} | fields
+    if isinstance(settings, tuple):
+        return (
+            [switches(one) for one in settings]
+            if any(isinstance(one, BaseModel | str) for one in settings)
+            else bool(settings)
+        )
+    is_number = isinstance(settings, int | float) and not isinstance(settings, bool)
+    return 0 if is_number else settings
+
+
 _UNKNOWN: Any = object()
-
-
-def _all(settings: BaseModel, evaluation: Set[str]) -> Iterator[tuple[BaseModel, bool]]:
-    yield settings, False
-    for field in type(settings).model_fields:
-        for one in configs(getattr(settings, field)):
-            yield one, field in evaluation
 
 
 def configs(value: Any) -> Iterator[BaseModel]:
@@ -77,21 +78,11 @@ def configs(value: Any) -> Iterator[BaseModel]:
             yield from configs(one)
 
 
-def _properties(config: BaseModel) -> Iterable[str]:
-    classes = [cls for cls in type(config).__mro__ if cls not in BaseModel.__mro__]
-    return [name for cls in classes for name, own in vars(cls).items() if isinstance(own, property)]
-
-
-def _common(values: list[Any], evaluates: bool) -> Any:
-    """The value that all have, as far as it may be known; `_UNKNOWN` if they differ."""
+def _common(values: list[Any]) -> Any:
+    """The switch that all have; `_UNKNOWN` for numbers, and if they differ."""
     if all(isinstance(one, BaseModel) for one in values):
         return There(frozenset(type(one).__name__ for one in values))
     first = values[0]
     if any(type(one) is not type(first) or one != first for one in values):
         return _UNKNOWN
-    if first is None or isinstance(first, bool | str) or first == ():
-        return first
-    is_plain = isinstance(first, int | float) or (
-        isinstance(first, tuple) and all(isinstance(one, int | float | str) for one in first)
-    )
-    return first if is_plain and not evaluates else _UNKNOWN
+    return first if first is None or isinstance(first, bool | str) or first == () else _UNKNOWN

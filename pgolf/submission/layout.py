@@ -3,7 +3,6 @@
 import ast
 import io
 import tokenize
-from itertools import pairwise
 
 from pgolf.submission.walk import walk
 
@@ -11,7 +10,7 @@ _JOINS = {tokenize.NAME, tokenize.NUMBER, tokenize.STRING}
 
 
 def source_of(tree: ast.Module) -> str:
-    """Source that parses to the tree. The check that it does is `is_of`."""
+    """Source that parses to the tree."""
     text = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
     lines: list[str] = []
     depth = 0
@@ -41,17 +40,6 @@ def _needs_blank(before: tokenize.TokenInfo, token: tokenize.TokenInfo) -> bool:
     return before.type != tokenize.STRING or token.type == tokenize.NUMBER
 
 
-def is_of(text: str, tree: ast.Module) -> bool:
-    """Whether the text parses to the tree."""
-    made = compile(text, "the program", "exec", ast.PyCF_ONLY_AST | ast.PyCF_TYPE_COMMENTS * 0)
-    return same(made, tree)
-
-
-def same(one: ast.AST, other: ast.AST) -> bool:
-    """Whether two trees are alike but for where they stand in a text."""
-    return ast.dump(one) == ast.dump(other)
-
-
 def places(text: str, tree: ast.Module) -> list[tuple[int, ast.stmt]]:
     """Every statement of the tree with the line of the text on which it begins. The text is `source_of` the tree."""
     made = compile(text, "the program", "exec", ast.PyCF_ONLY_AST)
@@ -61,6 +49,3 @@ def places(text: str, tree: ast.Module) -> list[tuple[int, ast.stmt]]:
 
 def _statements(tree: ast.AST) -> list[ast.stmt]:
     return [node for node in walk(tree) if isinstance(node, ast.stmt)]
-
-
-assert pairwise

@@ -79,7 +79,8 @@ def _parts(text: ast.expr) -> tuple[str, list[ast.expr]] | None:
         return text.value.replace("{", "{{").replace("}", "}}"), []
     if not isinstance(text, ast.JoinedStr):
         return None
-    template, values = "", []
+    template = ""
+    values: list[ast.expr] = []
     for piece in text.values:
         if isinstance(piece, ast.Constant):
             template += str(piece.value).replace("{", "{{").replace("}", "}}")

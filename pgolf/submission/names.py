@@ -1,7 +1,8 @@
 """Shorter names that mean the same: of locals, of what the program defines, and of its own attributes.
 
-Locals are named scope by scope; everything else by one table for the whole program, which gives different names different
-short ones, so that no two things that were told apart become one. A name that anything of others may know keeps its
+Locals are named scope by scope; everything else by one table for the whole program, which gives different names
+different short ones,
+so that no two things that were told apart become one. A name that anything of others may know keeps its
 spelling: what a library has as an attribute (`pgolf.submission.reserved_names`), what stands as a string, what a
 checkpoint or a file names, and parameters that code of others fills by keyword.
 """
@@ -22,6 +23,8 @@ from pgolf.submission.walk import walk
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
 _SMALL, _LARGE_FIRST = string.ascii_lowercase, string.ascii_uppercase + string.ascii_lowercase
 _KEPT = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
+# ("global" | "attribute" | "parameter", name) -> short name.
+Table = Mapping[tuple[str, str], str]
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -114,8 +117,8 @@ def _all_attributes(tree: ast.Module) -> Iterator[str]:
             yield from node.kwd_attrs
 
 
-def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
-    """Rename in the whole tree but for the function `entry`.
+def shorten(tree: ast.Module, shown: frozenset[str], reserved: frozenset[str]) -> Table:
+    """Rename in the whole tree but for the global names that are `shown`; returns what all but locals are called now.
 
     reserved: names that may not be changed as attributes, fields, or parameters filled by keyword.
     """
@@ -129,17 +132,18 @@ def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
             by_keyword[id(place.scope), place.name] = "parameter"
     changeable = _defined_attributes(tree) - (_KEPT | reserved | _words(tree) | _of_torch_modules(tree))
     changeable = {name for name in changeable if not _is_special(name)}
-    kinds = [_kind(place, by_keyword, entry) for place in places]
+    kinds = [_kind(place, by_keyword, shown) for place in places]
     counts: Counter[tuple[str, str]] = Counter()
     for (kind, name), place in zip(kinds, places, strict=True):
         if kind in ("global", "parameter") or (kind == "attribute" and name in changeable):
             counts[kind, name] += 1
         assert place.name == name
     counts.update(("attribute", name) for name in _all_attributes(tree) if name in changeable)
-    taken = {name for (kind, name) in kinds if kind in ("fixed", "attribute", "parameter")} | set(_all_attributes(tree))
+    taken = {name for kind, name in kinds if kind in ("fixed", "attribute", "parameter")} | set(_all_attributes(tree))
     # Small letters alone are for locals.
     pool = (name for name in short_names(_LARGE_FIRST) if name not in taken and name not in _SMALL)
-    table = {one: next(pool) for one, _count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
+    often = sorted(counts, key=lambda one: (-counts[one], one))
+    table = {one: next(pool) for one in often}
     local = _local_names(places, kinds, table)
     for node in walk(tree):
         if isinstance(node, ast.Attribute):
@@ -147,24 +151,25 @@ def shorten(tree: ast.Module, entry: str, reserved: frozenset[str]) -> None:
         elif isinstance(node, ast.keyword) and node.arg and id(node) in keywords.kinds:
             node.arg = table.get((keywords.kinds[id(node)], node.arg), node.arg)
         elif isinstance(node, ast.MatchClass):
-            node.kwd_attrs = [table.get(("attribute", name), name) for name in node.kwd_attrs]
-    for place, kind, name in zip(places, kinds, local, strict=True):
-        new = table.get(kind, name)
-        if new == kind[1]:
+            node.kwd_attrs = [table.get(("attribute", word), word) for word in node.kwd_attrs]
+    for place, what, own in zip(places, kinds, local, strict=True):
+        new = table.get(what, own)
+        if new == what[1]:
             continue
         if isinstance(place.node, ast.alias):
             place.node.asname = new
         else:
             place.rename(new)
+    return table
 
 
-def _kind(place: Occurrence, by_keyword: Mapping[tuple[int, str], str], entry: str) -> tuple[str, str]:
+def _kind(place: Occurrence, by_keyword: Mapping[tuple[int, str], str], shown: frozenset[str]) -> tuple[str, str]:
     """What a name at a place is: global, attribute of a class, parameter filled by keyword, local, or fixed."""
     binder = place.scope.binder(place.name)
     if binder is None:
         return "fixed", place.name
     if binder.is_module:
-        return ("fixed" if place.name == entry else "global"), place.name
+        return ("fixed" if place.name in shown else "global"), place.name
     if binder.is_class:
         return "attribute", place.name
     return by_keyword.get((id(binder), place.name), "local"), place.name

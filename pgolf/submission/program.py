@@ -5,9 +5,8 @@ Steps, each in its own module: `bare`, `flat`, `records`, `constants` and `reach
 """
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -16,35 +15,35 @@ from pgolf.submission.calls import fixed_arguments, fixed_results
 from pgolf.submission.constants import fold
 from pgolf.submission.cuts import cut
 from pgolf.submission.dead import drop_dead_locals
-from pgolf.submission.flat import Definition, Program, flatten
+from pgolf.submission.flat import Definition, External, Program, flatten
 from pgolf.submission.kinds import kind_of, kinds_of, local_kinds, note_kinds
-from pgolf.submission.known import configs, known
+from pgolf.submission.known import There, configs, known
 from pgolf.submission.messages import Message, numbered
 from pgolf.submission.reachable import imports_of, mentioned, reachable
 from pgolf.submission.records import make_records
 from pgolf.submission.reserved_names import RESERVED
 from pgolf.submission.settings import Settings
+from pgolf.submission.settings_text import classes_written
 from pgolf.submission.stands_for import STAND_INS, STANDS_FOR
 from pgolf.submission.walk import children, walk
 
 ENTRY = ("pgolf.submission.standalone", "main")
-# Of the settings those that the compress stage's key does not hold.
-EVALUATION = frozenset({"score", "hint", "counts", "mix"})
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What is left. main: the entry's name. settings: an expression that makes them.
+    """What is left. main: the entry's name. fields: class of configs -> those that are read.
 
-    spelled: fields whose names the program writes or reads somewhere.
+    spelled: fields whose names the program writes or reads somewhere. errors: exceptions, whose names are printed.
     """
 
     definitions: list[Definition]
     imports: list[ast.stmt]
     main: str
-    settings: ast.expr | None
+    fields: dict[str, set[str]]
     messages: list[Message]
     spelled: frozenset[str]
+    errors: frozenset[str]
 
 
 def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: Settings | None) -> Made:
@@ -53,9 +52,7 @@ def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: Settings | N
         note_kinds(tree)
         bare(tree)
     there = {name for name, _tree, _is_package in modules}
-    replaced = {
-        original: (STAND_INS, name) for original, name in STANDS_FOR.items() if STAND_INS in there
-    }
+    replaced = {original: (STAND_INS, name) for original, name in STANDS_FOR.items() if STAND_INS in there}
     program = flatten(modules, ENTRY[0], replaced)
     main = program.own[ENTRY]
     records: frozenset[str] = frozenset()
@@ -67,30 +64,29 @@ def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: Settings | N
     wanted = frozenset({main})
     own = frozenset() if settings is None else frozenset(type(one).__name__ for one in configs(settings))
     definitions = reachable(program, wanted | own)
-    expression = None
+    fields: dict[str, set[str]] = {}
     if settings is not None:
         definitions = _specialised(program, definitions, settings, wanted | own)
-        expression = _prune_fields(definitions, settings, records)
-        definitions = reachable(_with(program, definitions), wanted | _names(expression))
+        fields = _prune_fields(definitions, records, program.imports)
+        # Of the settings' classes those that the text of the settings names.
+        wanted |= set(classes_written(settings, fields))
+        definitions = reachable(_with(program, definitions), wanted)
     errors = frozenset(one.node.name for one in definitions if isinstance(one.node, ast.ClassDef) and _is_error(one))
     messages = numbered([(one.module, one.node) for one in definitions], errors)
-    definitions = reachable(_with(program, definitions), wanted | _names(expression))
-    spelled = _fields(definitions, _dumped(definitions, records))
-    return Made(definitions, imports_of(program, definitions), main, expression, messages, spelled)
+    definitions = reachable(_with(program, definitions), wanted)
+    spelled = _fields(definitions, _dumped(definitions, records, program.imports))
+    shown = frozenset(one.names[0] for one in definitions if one.module == "pgolf.errors")
+    return Made(definitions, imports_of(program, definitions), main, fields, messages, spelled, shown)
 
 
 def _with(program: Program, definitions: list[Definition]) -> Program:
     return Program(definitions, program.imports, program.own)
 
 
-def _names(expression: ast.expr | None) -> frozenset[str]:
-    return frozenset(one.id for one in walk(expression or ast.Constant(0)) if isinstance(one, ast.Name))
-
-
 def _is_error(definition: Definition) -> bool:
-    return any(isinstance(base, ast.Name) and base.id.endswith(("Error", "Exception")) for base in definition.node.bases) or (  # type: ignore[attr-defined]
-        definition.module == "pgolf.errors"
-    )
+    bases = definition.node.bases if isinstance(definition.node, ast.ClassDef) else ()
+    names = [base.id for base in bases if isinstance(base, ast.Name)]
+    return definition.module == "pgolf.errors" or any(name.endswith(("Error", "Exception")) for name in names)
 
 
 def _specialised(
@@ -109,12 +105,12 @@ def _specialised(
         if size == before:
             return definitions
         before = size
-        fixed = {certain[cls]: own for cls, own in known(settings, EVALUATION, _changed(statements)).items()}
-        for cls, own in fixed.items():
+        fixed = {certain[cls]: own for cls, own in known(settings, _changed(statements)).items()}
+        for cls, values in fixed.items():
             noted = kinds.attributes.setdefault(cls, {})
-            for name, value in own.items():
-                if getattr(value, "cls", None):
-                    noted[name] = certain[value.cls]  # type: ignore[union-attr, index]
+            for name, value in values.items():
+                if isinstance(value, There) and value.cls is not None:
+                    noted[name] = certain[value.cls]
         arguments = fixed_arguments(statements)
         results = fixed_results(statements, RESERVED)
         for one in definitions:
@@ -131,17 +127,20 @@ def _changed(statements: Iterable[ast.stmt]) -> frozenset[str]:
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "model_copy":
                 for keyword in node.keywords:
                     assert isinstance(keyword.value, ast.Dict)
-                    found |= {one.value for one in keyword.value.keys if isinstance(one, ast.Constant)}
+                    found |= {str(one.value) for one in keyword.value.keys if isinstance(one, ast.Constant)}
     return frozenset(found)
 
 
+_NAMES_FIELDS = (External("dataclasses", "asdict"), External("dataclasses", "fields"))
 _DUMPS = frozenset({"model_dump", "model_dump_json", "model_validate", "model_validate_json", "model_fields"})
 
 
-def _prune_fields(definitions: list[Definition], settings: BaseModel, records: frozenset[str]) -> ast.expr:
-    """Drop fields of configs that nothing reads; returns the expression that makes the settings."""
+def _prune_fields(
+    definitions: list[Definition], records: frozenset[str], imports: Mapping[str, External]
+) -> dict[str, set[str]]:
+    """Drop fields of configs that nothing reads; returns class -> fields that are left."""
     attributes = {name for one in definitions for name, is_attribute in mentioned(one.node) if is_attribute}
-    whole = _dumped(definitions, records)
+    whole = _dumped(definitions, records, imports)
     kept: dict[str, set[str]] = {}
     for one in definitions:
         if isinstance(one.node, ast.ClassDef) and one.node.name in records:
@@ -158,20 +157,7 @@ def _prune_fields(definitions: list[Definition], settings: BaseModel, records: f
                 if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
             }
 
-    def expression(value: Any) -> ast.expr:
-        if isinstance(value, tuple):
-            return ast.Tuple([expression(one) for one in value], ast.Load())
-        if not isinstance(value, BaseModel):
-            return ast.parse(repr(value), mode="eval").body
-        fields = {name for cls in type(value).__mro__ for name in kept.get(cls.__name__, ())}
-        given = [
-            ast.keyword(name, expression(getattr(value, name)))
-            for name, field in type(value).model_fields.items()
-            if name in fields and (field.is_required() or getattr(value, name) != field.default)
-        ]
-        return ast.Call(ast.Name(type(value).__name__, ast.Load()), [], given)
-
-    return expression(settings)
+    return kept
 
 
 def _fields(definitions: list[Definition], classes: set[str]) -> frozenset[str]:
@@ -184,7 +170,7 @@ def _fields(definitions: list[Definition], classes: set[str]) -> frozenset[str]:
     )
 
 
-def _dumped(definitions: list[Definition], records: frozenset[str]) -> set[str]:
+def _dumped(definitions: list[Definition], records: frozenset[str], imports: Mapping[str, External]) -> set[str]:
     """Classes whose fields are read as a whole, so that they have their names, with what they derive from."""
     statements = [one.node for one in definitions]
     classes = {one.name for one in statements if isinstance(one, ast.ClassDef)}
@@ -200,11 +186,12 @@ def _dumped(definitions: list[Definition], records: frozenset[str]) -> set[str]:
                 around[node.args.args[0].arg] = cls
             local, cls = local_kinds(node, around, kinds), None
         elif isinstance(node, ast.Attribute) and node.attr in _DUMPS:
-            kind = node.value.id if getattr(node.value, "id", "") in records else kind_of(node.value, local, kinds)
+            name = getattr(node.value, "id", "")
+            kind = name if name in records else kind_of(node.value, local, kinds)
             found.update(records if kind is None else kinds.family(kind))
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("asdict", "fields", "fields_dataclasses"):
-            of = node.args[0]
-            kind = of.id if getattr(of, "id", "") in classes else kind_of(of, local, kinds)
+        elif isinstance(node, ast.Call) and imports.get(getattr(node.func, "id", "")) in _NAMES_FIELDS:
+            name = getattr(node.args[0], "id", "")
+            kind = name if name in classes else kind_of(node.args[0], local, kinds)
             found.update(classes if kind is None else kinds.family(kind))
         for child in children(node):
             look(child, local, cls)

@@ -1,7 +1,7 @@
 """What a program can reach from one of its functions, by names alone, so that nothing that is used can be missed.
 
 A top-level definition is reached where its name stands in what is reached; a method of a class that is reached, where
-its name stands anywhere in what is reached, as an attribute, a keyword or a string. Methods that Python or the libraries
+its name stands anywhere in what is reached, as an attribute, a keyword or a string. Methods that Python or libraries
 call stay with their class. Statements that do more than define stay with their module.
 """
 
@@ -99,7 +99,7 @@ class _Walk:
         self.waiting += [*node.bases, *node.keywords, *node.decorator_list]
         called = self._called_by_bases(node, definition.module)
         for statement in node.body:
-            if not _is_method(statement):
+            if not isinstance(statement, ast.FunctionDef):
                 self.waiting.append(statement)
             elif statement.name in self.attributes or statement.name in called or _is_special(statement):
                 self._keep_method(statement)

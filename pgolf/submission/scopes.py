@@ -115,8 +115,8 @@ def _visit(node: ast.AST, scope: Scope, found: list[Occurrence], *, is_scope: bo
                 _add(found, Occurrence(argument, "arg", inner, True))
                 if argument.annotation is not None:
                     _visit(argument.annotation, scope, found)
-            for one in node.body if isinstance(node.body, list) else [node.body]:
-                _visit(one, inner, found)
+            for inside in node.body if isinstance(node.body, list) else [node.body]:
+                _visit(inside, inner, found)
             return
         if isinstance(node, ast.ClassDef):
             _add(found, Occurrence(node, "name", scope, True))

@@ -7,7 +7,6 @@ byte is a character, so that only the few that Python reads otherwise take two. 
 import bz2
 import lzma
 import re
-from functools import lru_cache
 
 from pgolf.errors import ConfigError
 
@@ -19,26 +18,37 @@ _SCRIPT = b"""\
 # coding:latin-1
 import sys,types,%s as z
 m=sys.modules["pgolf"]=types.ModuleType("pgolf")
-%s
+m.R=None
 exec(compile(z.decompress('''%s'''.encode("l1")%s),__file__+":code","exec"),m.__dict__)
 if __name__=="__main__":sys.exit(m.start(sys.argv[1:],__file__))
 """
 
-# Names that the line before the last calls, and that the program therefore defines.
-START = "start"
+# What the last line calls, and the program therefore defines; and what the program finds there as its settings' text.
+START, GIVEN = "start", "R"
+
+_NO_SETTINGS = b"m.R=None\n"
+# Settings take a whole number of these, filled up with spaces: code_bytes is part of what compress is made from, and
+# another stride, learning rate or n-gram order must not pack a model again.
+SETTINGS_BYTES = 512
 
 
-@lru_cache(maxsize=16)
-def script_of(program: str, settings: bytes = b"") -> bytes:
+def script_of(program: str) -> bytes:
     """The script. program: Python source that defines `start(arguments, path of the script) -> exit code`.
 
-    settings: a line of ASCII source that runs before the program, in the same namespace, and is not compressed.
+    Settings come in by `with_settings`.
     """
     text = program.encode("utf-8")
     raw = ",3,None,[{'id':33,'dict_size':1<<20}]"
     packed = [(b"bz2", bz2.compress(text), b""), *((b"lzma", one, raw.encode()) for one in _lzma(text))]
-    scripts = [_SCRIPT % (module, settings, _escaped(stream), options) for module, stream, options in packed]
+    scripts = [_SCRIPT % (module, _escaped(stream), options) for module, stream, options in packed]
     return min(scripts, key=len)
+
+
+def with_settings(script: bytes, settings: str) -> bytes:
+    """The script with the text of its settings. They are not compressed, so that numbers change no byte elsewhere."""
+    line = f"m.R={settings!r}"
+    padded = line.ljust(-(-len(line) // SETTINGS_BYTES) * SETTINGS_BYTES)
+    return script.replace(_NO_SETTINGS, padded.encode() + b"\n", 1)
 
 
 def program_of(script: bytes, name: str = "the script") -> str:

@@ -56,7 +56,7 @@ class BaseModel:
 
     def model_copy(self, *, update: Mapping[str, Any]) -> "BaseModel":
         """With other values of some fields."""
-        return type(self)(**self.__dict__ | update)
+        return type(self)(**{**self.__dict__, **update})
 
     @classmethod
     def model_validate(cls, fields: Any, *, strict: bool = True) -> "BaseModel":

@@ -26,10 +26,11 @@ from pgolf.corpus.data_files import find_data
 from pgolf.corpus.view import link, write_view
 from pgolf.counts import count_stage as count
 from pgolf.counts import hint_stage as hint
-from pgolf.errors import PgolfError
+from pgolf.errors import ConfigError, PgolfError
 from pgolf.eval.in_process import device_for, score_on_joined_ranks
 from pgolf.mix import mix_stage
 from pgolf.pack import compress_stage as compress
+from pgolf.pack.load import load_packed
 from pgolf.quant import calibration as calibrate
 from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_ranks
@@ -107,6 +108,8 @@ def _evaluate(recipe: Settings, options: argparse.Namespace, data: Path) -> None
     """Print a line of JSON per scorer: the network alone, then its headline mixtures."""
     run = RunOptions(device=options.device, threads=options.threads)
     config = recipe.score
+    if load_packed(options.artifact).config != recipe.model:
+        raise ConfigError(f"{options.artifact} holds another network than this script's recipe; give its own model")
     ranks, device = _joined(device_for(config, run))
     if ranks.rank == 0:
         run = replace(run, report=_Shown().take)

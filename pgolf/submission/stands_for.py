@@ -51,7 +51,7 @@ def _without(*mixers: str) -> Callable[[Settings], bool]:
     return lambda settings: not _mixers(settings) & set(mixers)
 
 
-# Functions that settings rule out, in a way that no constant shows: which files lie in a folder, which cells a grid has.
+# Functions that settings rule out, in a way that no constant shows: which files lie in a folder, which cells there are.
 RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.counts.count_stage", "open_counts", _no_counts),
     ("pgolf.counts.mass", "read_mass", _no_counts),
@@ -76,8 +76,8 @@ def _mixtures(settings: Settings) -> set[str]:
     return {name for name, own in kinds.items() if own & mixers}
 
 
-# (module, name) of a table -> the keys, or for a tuple the names, that settings choose of it. A model is packed and read
-# by one codec; what has no matrices to quantize takes the published policy.
+# (module, name) of a table -> the keys, or for a tuple the names, that settings choose of it. A model is packed and
+# read by one codec; what has no matrices to quantize takes the published policy.
 CHOSEN: Mapping[tuple[str, str], Callable[[Settings], set[Any]]] = {
     ("pgolf.pack.codec", "CODECS"): _codec,
     ("pgolf.pack.compress_stage", "POLICIES"): lambda settings: {settings.compress.policy, "published"},

@@ -4,7 +4,9 @@ import ast
 from collections.abc import Iterator
 
 # Fields without nodes, and nodes without anything in them.
-_PLAIN = frozenset({"ctx", "id", "attr", "arg", "name", "kind", "type_comment", "lineno", "level", "module", "op", "ops"})
+_PLAIN = frozenset(
+    {"ctx", "id", "attr", "arg", "name", "kind", "type_comment", "lineno", "level", "module", "op", "ops"}
+)
 _FIELDS: dict[type, tuple[str, ...]] = {}
 
 
