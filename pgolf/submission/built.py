@@ -1,6 +1,6 @@
 """A script with what stays at home, kept for the next process: making it takes seconds, and a plan needs its size.
 
-One file a program in `__pycache__`, named by all that decides it: code, switches of the settings, what makes it, Python.
+One file a program in `__pycache__`, named by all that decides it: code, switches of settings, what makes it, Python.
 """
 
 import contextlib
@@ -84,10 +84,10 @@ def kept(key: str) -> Built | None:
     return _IN_PROCESS[key]
 
 
-def keep(key: str, built: Built) -> None:
+def keep(key: str, built: Built, *, on_disk: bool) -> None:
     """Keep a script. Where it cannot be written, nothing is kept but in this process."""
     _IN_PROCESS[key] = built
-    if sys.dont_write_bytecode:
+    if sys.dont_write_bytecode or not on_disk:
         return
     path = _path(key)
     spelling = json.dumps([built.fields, built.names])

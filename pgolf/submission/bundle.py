@@ -5,8 +5,11 @@ its settings as constants (`pgolf.submission.program`), and no more. What runs i
 """
 
 import ast
+import gc
 import json
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,18 @@ from pgolf.submission.known import switches
 from pgolf.submission.layout import source_of
 from pgolf.submission.line_map import lines_of
 from pgolf.submission.names import shorten
-from pgolf.submission.program import ENTRY, Made, make
+from pgolf.submission.program import ENTRY, Made, join, make
 from pgolf.submission.reserved_names import RESERVED
 from pgolf.submission.script import GIVEN, START, script_of
-from pgolf.submission.settings import Settings
+from pgolf.submission.script_settings import Settings
 from pgolf.submission.stands_for import STAND_INS
 from pgolf.train.config import TrainStageConfig
 
 # What the script can do: its own commands, and every stage they run. Stages that make data stay at home.
 ENTRIES = (ENTRY[0],)
+
+# The modules as one, by what decides them; the last ones only.
+_JOINED: dict[str, bytes] = {}
 
 _START = "def {start}(arguments,path):return {main}(arguments,eval({given}),path)"
 
@@ -47,14 +53,25 @@ def built(recipe: Recipe, *, root: Path | None = None) -> Built:
     settings = None if root is not None else settings_of(recipe)
     entries = ENTRIES if root is not None else (*ENTRIES, STAND_INS)
     modules = [*walk_closure(*entries, root=root)]
-    if settings is None:
-        return _built(modules, None)
     key = key_of([module.text for module in modules], json.dumps(switches(settings)))
     found = kept(key)
     if found is None:
-        found = _built(modules, settings)
-        keep(key, found)
-    return found.with_settings(settings)
+        with _no_collection():
+            found = _built(modules, settings)
+        keep(key, found, on_disk=root is None)
+    return found if settings is None else found.with_settings(settings)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look at a million nodes again and again: a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _built(modules: Sequence[Module], settings: Settings | None) -> Built:
@@ -76,10 +93,17 @@ def _built(modules: Sequence[Module], settings: Settings | None) -> Built:
 
 def program_of_modules(modules: Sequence[Module], settings: Settings | None) -> Made:
     """The program of a closure's modules, whose trees are changed."""
-    parsed = [
-        (module.name, module.tree or syntax_tree(module.text), module.path.name == "__init__.py") for module in modules
-    ]
-    return make(parsed, settings)
+    key = key_of([module.text for module in modules], "")
+    joined = _JOINED.get(key)
+    if joined is None:
+        parsed = [
+            (module.name, module.tree or syntax_tree(module.text), module.path.name == "__init__.py")
+            for module in modules
+        ]
+        # As bytes: what is made of it changes it, and reading them back is a fifth of the work.
+        _JOINED.clear()
+        joined = _JOINED[key] = pickle.dumps(join(parsed), protocol=pickle.HIGHEST_PROTOCOL)
+    return make(pickle.loads(joined), settings)
 
 
 def tree_of(made: Made) -> ast.Module:

@@ -4,7 +4,7 @@ import ast
 
 from pgolf.errors import ConfigError
 from pgolf.submission.flat import Definition, Program
-from pgolf.submission.settings import Settings
+from pgolf.submission.script_settings import Settings
 from pgolf.submission.stands_for import ACCOUNTS, CHECKS_ITS_OWN, CHOSEN, FIXED, RULED_OUT
 from pgolf.submission.walk import walk
 

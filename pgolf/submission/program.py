@@ -22,7 +22,7 @@ from pgolf.submission.messages import Message, numbered
 from pgolf.submission.reachable import imports_of, mentioned, reachable
 from pgolf.submission.records import make_records
 from pgolf.submission.reserved_names import RESERVED
-from pgolf.submission.settings import Settings
+from pgolf.submission.script_settings import Settings
 from pgolf.submission.settings_text import classes_written
 from pgolf.submission.stands_for import STAND_INS, STANDS_FOR
 from pgolf.submission.walk import children, walk
@@ -46,8 +46,17 @@ class Made:
     errors: frozenset[str]
 
 
-def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: Settings | None) -> Made:
-    """The program of modules (name, tree, is a package), whose trees are changed. settings: None for none at all."""
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """All modules as one, before any settings. records: names of the classes of configs."""
+
+    program: Program
+    main: str
+    records: frozenset[str]
+
+
+def join(modules: Sequence[tuple[str, ast.Module, bool]]) -> Joined:
+    """Modules (name, tree, is a package) as one. Their trees are changed."""
     for _name, tree, _is_package in modules:
         note_kinds(tree)
         bare(tree)
@@ -59,6 +68,12 @@ def make(modules: Sequence[tuple[str, ast.Module, bool]], settings: Settings | N
     if STAND_INS in there:
         base = program.own[STAND_INS, "BaseModel"]
         records = make_records((one.node for one in program.definitions), base)
+    return Joined(program, main, records)
+
+
+def make(joined: Joined, settings: Settings | None) -> Made:
+    """The program of settings, from modules whose trees are changed. settings: None for none at all."""
+    program, main, records = joined.program, joined.main, joined.records
     if settings is not None:
         cut(program, settings)
     wanted = frozenset({main})
@@ -97,14 +112,12 @@ def _specialised(
     for (_module, name), own in program.own.items():
         named.setdefault(name, []).append(own)
     certain = {name: several[0] for name, several in named.items() if len(several) == 1}
-    before = -1
     kinds = kinds_of([one.node for one in definitions], certain)
-    while True:
+    waiting = {id(one) for one in definitions}
+    seen: dict[int, tuple[int, frozenset[str]]] = {}
+    told: set[str] = set()
+    while waiting:
         statements = [one.node for one in definitions]
-        size = sum(1 for one in statements for _node in walk(one))
-        if size == before:
-            return definitions
-        before = size
         fixed = {certain[cls]: own for cls, own in known(settings, _changed(statements)).items()}
         for cls, values in fixed.items():
             noted = kinds.attributes.setdefault(cls, {})
@@ -113,10 +126,32 @@ def _specialised(
                     noted[name] = certain[value.cls]
         arguments = fixed_arguments(statements)
         results = fixed_results(statements, RESERVED)
+        new = {name.removeprefix(".") for name in results if name not in told} | set(arguments)
+        told |= set(results)
+        changed = set()
         for one in definitions:
-            fold(one.node, fixed, kinds, arguments, results)
-            drop_dead_locals(one.node)
-        definitions = reachable(_with(program, definitions), wanted)
+            if id(one) not in seen:
+                seen[id(one)] = _summary(one.node)
+            if id(one) in waiting or new & seen[id(one)][1]:
+                before = seen[id(one)]
+                fold(one.node, fixed, kinds, arguments, results)
+                drop_dead_locals(one.node)
+                seen[id(one)] = _summary(one.node)
+                if seen[id(one)] != before:
+                    changed.add(id(one))
+        waiting = changed
+        if changed:
+            definitions = reachable(_with(program, definitions), wanted)
+    return definitions
+
+
+def _summary(statement: ast.stmt) -> tuple[int, frozenset[str]]:
+    """How many nodes a statement has, and which names stand in it."""
+    nodes = list(walk(statement))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    return len(nodes), frozenset(names)
 
 
 def _changed(statements: Iterable[ast.stmt]) -> frozenset[str]:

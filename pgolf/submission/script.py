@@ -18,7 +18,7 @@ _SCRIPT = b"""\
 # coding:latin-1
 import sys,types,%s as z
 m=sys.modules["pgolf"]=types.ModuleType("pgolf")
-m.R=None
+m.R="None"
 exec(compile(z.decompress('''%s'''.encode("l1")%s),__file__+":code","exec"),m.__dict__)
 if __name__=="__main__":sys.exit(m.start(sys.argv[1:],__file__))
 """
@@ -26,7 +26,7 @@ if __name__=="__main__":sys.exit(m.start(sys.argv[1:],__file__))
 # What the last line calls, and the program therefore defines; and what the program finds there as its settings' text.
 START, GIVEN = "start", "R"
 
-_NO_SETTINGS = b"m.R=None\n"
+_NO_SETTINGS = b'm.R="None"\n'
 # Settings take a whole number of these, filled up with spaces: code_bytes is part of what compress is made from, and
 # another stride, learning rate or n-gram order must not pack a model again.
 SETTINGS_BYTES = 512

@@ -35,7 +35,7 @@ from pgolf.quant import calibration as calibrate
 from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.run import Progress, RunOptions
-from pgolf.submission.settings import Settings
+from pgolf.submission.script_settings import Settings
 from pgolf.train.rank import run as train_rank
 from pgolf.train.train_job import Job
 

@@ -7,7 +7,7 @@ loud; that the results are the pipeline's shows `tests/submission`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pgolf.submission.settings import Settings
+from pgolf.submission.script_settings import Settings
 
 STAND_INS = "pgolf.submission.stand_ins"
 
