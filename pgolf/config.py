@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 # What every reader of a number, in files and in other languages, holds.
 _MOST_BITS = 63
@@ -22,6 +22,13 @@ class StageConfig(BaseModel):
         for name in type(self).model_fields:
             _refuse_larger(getattr(self, name), name)
         return self
+
+
+def complaint(error: ValidationError) -> str:
+    """The first thing that is wrong with what was read as a config, and how much there is in all."""
+    first, count = error.errors(include_url=False)[0], error.error_count()
+    where = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+    return f"{where}{first['msg'].removeprefix('Value error, ')}" + (f" ({count} such fields)" if count > 1 else "")
 
 
 def _refuse_larger(value: Any, name: str) -> None:

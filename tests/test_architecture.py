@@ -62,8 +62,9 @@ TORCH_FREE_PARTS = (
     *("pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows"),
     *(f"pgolf.{name}" for name in GROUND),
 )
-# `python -m pgolf.machine.launch` becomes torchrun; pgolf.submission.standalone is what a bundled script runs.
-TORCH_AT_THE_TOP = ("pgolf.machine.launch", "pgolf.submission.standalone")
+# `python -m pgolf.machine.launch` becomes torchrun; pgolf.submission.standalone is what a bundled script runs,
+# with stand_ins.
+TORCH_AT_THE_TOP = ("pgolf.machine.launch", "pgolf.submission.stand_ins", "pgolf.submission.standalone")
 
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
 # that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.

@@ -8,10 +8,13 @@ from pathlib import Path
 from flows.commands.arguments import add_json, add_recipe, given_path, recipe_of
 from flows.commands.streams import hand_over, show
 from pgolf.errors import ConfigError
-from pgolf.submission.bundle import bundle
+from pgolf.submission.bundle import built
+from pgolf.submission.explain import map_path, write_map
+from pgolf.submission.sizes import sizes, text_of
 
 EXAMPLES = """examples:
   pgolf bundle pr792 --out train_gpt.py                the code whose bytes count, in one file
+  pgolf bundle pr745 --sizes                           what takes the bytes
   python train_gpt.py eval --data DIR                  beside model.pgolf: the scores of the pipeline, to the last digit
   torchrun --nproc-per-node 8 train_gpt.py train --data DIR --seed 42
 """
@@ -27,19 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what to write (default: %(default)s)",
     )
+    parser.add_argument("--sizes", action="store_true", help="print what takes the bytes instead of writing the file")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Write the script, whole or not at all, and say how many bytes of the budget it takes."""
     recipe = recipe_of(arguments)
-    script = bundle(recipe)
-    out = arguments.out
+    made = built(recipe)
+    script, out = made.script, arguments.out
+    if arguments.sizes:
+        show(text_of(sizes(recipe)))
+        return 0
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: no folder {out.parent}")
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     unfinished.write_bytes(script)
     os.replace(unfinished, out)
+    write_map(made, map_path(out))
     budget = recipe.compress.budget_bytes
     if arguments.json:
         hand_over(json.dumps({"path": str(out), "code_bytes": len(script), "budget_bytes": budget}))

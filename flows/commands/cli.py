@@ -51,6 +51,7 @@ COMMANDS = {
     "fetch": "download the published token shards and tokenizer",
     "tokenize": "turn documents into token shards",
     "bundle": "write a recipe's self-contained train_gpt.py",
+    "explain": "say what a line or an error of a bundled script means",
     "export": "write the files of a finished seed and count them on disk",
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from pgolf.config import StageConfig
+from pgolf.config import StageConfig, complaint
 from pgolf.errors import ConfigError, DataError
 
 MAX_ORDER = 17  # PR #511's longest context has 16 tokens
@@ -71,11 +71,8 @@ class VisibleConfig(StageConfig):
         try:
             return cls.model_validate_json(metadata)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
             raise DataError(
-                f"{path} says how {how} in words that this version cannot read: {field}"
-                f"{first['msg'].removeprefix('Value error, ')}; {remedy}"
+                f"{path} says how {how} in words that this version cannot read: {complaint(error)}; {remedy}"
             ) from None
 
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from pgolf.config import complaint
 from pgolf.errors import DataError
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
@@ -48,8 +49,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config = ModelConfig.model_validate_json(config_json)
     except ValidationError as error:
         raise DataError(
-            f"{path}: its model_config has {error.error_count()} fields this version does not accept "
-            f"({_first_complaint(error)}); train again with this version"
+            f"{path}: its model_config is none that this version accepts ({complaint(error)}); "
+            "train again with this version"
         ) from error
     return Checkpoint(config=config, state=state, facts=metadata)
 
@@ -81,9 +82,3 @@ def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _first_complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])

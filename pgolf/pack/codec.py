@@ -7,7 +7,7 @@ a reader loads what its file uses, and `pgolf plan` none of it.
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from pgolf.pack import general
 from pgolf.pack.general import Compressor
@@ -51,20 +51,19 @@ class StreamCodec:
         return b"".join([*pieces, flush()])
 
 
-class ContentCoder(Protocol):
-    """What a ContentCodec's module does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentCoder:
+    """What a ContentCodec does.
 
-    def encode(self, decoded: bytes, *, stop: threading.Event | None = None) -> bytes:
-        """The body of serialized content. Same content, same bytes; empty when stopped."""
+    encode(decoded, stop=None): the body of serialized content. Same content, same bytes; empty when stopped.
+    claimed_bytes(decoded, body): what the body of this content is said to decode to.
+    decode(body, decoded_bytes, check): the content of a body that decodes to exactly so many bytes, checked before
+    anything of that size is made. Raises ValueError for any other body, and what `check` raises.
+    """
 
-    def claimed_bytes(self, decoded: bytes, body: bytes) -> int:
-        """What the body of this content is said to decode to."""
-
-    def decode(self, body: bytes, decoded_bytes: int, check: "Check") -> "Content":
-        """The content of a body that decodes to exactly so many bytes, checked before anything of that size is made.
-
-        Raises ValueError for any other body, and what `check` raises.
-        """
+    encode: Callable[..., bytes]
+    claimed_bytes: Callable[[bytes, bytes], int]
+    decode: Callable[[bytes, int, "Check"], "Content"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +80,9 @@ Codec = StreamCodec | ContentCodec
 
 
 def _rans() -> ContentCoder:
-    from pgolf.pack import rans
+    from pgolf.pack.rans import claimed_bytes, decode, encode
 
-    return rans
+    return ContentCoder(encode=encode, claimed_bytes=claimed_bytes, decode=decode)
 
 
 CODECS: Mapping[CodecName, Codec] = {

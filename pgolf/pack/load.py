@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pgolf.config import complaint
 from pgolf.errors import ArtifactError
 from pgolf.model.checkpoint import Checkpoint
 from pgolf.model.config import ModelConfig
@@ -60,6 +61,6 @@ def _config(meta: Mapping[str, Any], where: str) -> ModelConfig:
         return ModelConfig.model_validate(meta.get("model_config"), strict=False)
     except ValidationError as error:
         raise ArtifactError(
-            f"{where}: its model_config has {error.error_count()} fields this version does not accept "
-            f"({error.errors()[0]['msg']}); pack the checkpoint again with this version"
+            f"{where}: its model_config is none that this version accepts ({complaint(error)}); "
+            "pack the checkpoint again with this version"
         ) from error

@@ -1,73 +1,130 @@
-"""Bundles a recipe and all the code that it needs into one self-contained script.
+"""Bundles a recipe and the code that it uses into one self-contained script.
 
-Its bytes are what the code takes of the budget. The modules travel without comments, docstrings and the descriptions
-of config fields, as one bzip2 stream in base85 behind a few lines that import from it; what runs is
-`pgolf.submission.standalone`.
+Its bytes are what the code takes of the budget, so it holds what training and evaluation of this recipe can reach, with
+its settings as constants (`pgolf.submission.program`), and no more. What runs is `pgolf.submission.standalone`.
 """
 
 import ast
-import base64
-import bz2
+import gc
 import json
-from functools import lru_cache
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgolf.identity.closure import Module, is_bare_string, syntax_tree, walk_closure
-from pgolf.identity.parse_cache import ParseCache, beside
+from pgolf.identity.closure import Module, syntax_tree, walk_closure
 from pgolf.mix.config import MixConfig
-from pgolf.recipes.recipe import Recipe
-from pgolf.submission.kept_text import kept
+from pgolf.quant.config import CalibrateConfig
+from pgolf.recipes.recipe import CALIBRATE, Recipe
+from pgolf.submission.built import Built, keep, kept, key_of
+from pgolf.submission.known import switches
+from pgolf.submission.layout import source_of
+from pgolf.submission.line_map import lines_of
+from pgolf.submission.names import shorten
+from pgolf.submission.program import ENTRY, Made, join, make
+from pgolf.submission.reserved_names import RESERVED
+from pgolf.submission.script import GIVEN, START, script_of
+from pgolf.submission.script_settings import Settings
+from pgolf.submission.stands_for import STAND_INS
+from pgolf.train.config import TrainStageConfig
 
 # What the script can do: its own commands, and every stage they run. Stages that make data stay at home.
-ENTRIES = ("pgolf.submission.standalone",)
+ENTRIES = (ENTRY[0],)
 
-# Sections of a recipe that decide what the script does; the others say where data comes from and what is shown.
-SECTIONS = ("model", "train", "calibrate", "compress", "score", "count")
+# The modules as one, by what decides them; the last ones only.
+_JOINED: dict[str, bytes] = {}
 
-# Settings take a whole number of these, filled up with spaces: code_bytes is part of what compress is made from, and
-# another stride or n-gram order must not pack the model again.
-SETTINGS_BYTES = 2048
-
-_BARE_CODE: dict[bytes, str] = {}
-_KEPT = ParseCache(beside(__name__, "bare"), (__name__, "pgolf.identity.closure"))
-_BODIES = ("body", "orelse", "finalbody")
-
-# An importer of modules that are text. `get_source` lets tracebacks and compilers show lines.
-_SCRIPT = """\
-import base64,bz2,importlib.abc,importlib.util,json,sys
-R={settings}
-M=json.loads(bz2.decompress(base64.b85decode("{modules}")))
-class I(importlib.abc.MetaPathFinder,importlib.abc.InspectLoader):
- def find_spec(s,n,p,t=None):
-  if n in M:return importlib.util.spec_from_loader(n,s,origin=f"{{__file__}}:{{n}}",is_package=M[n][0])
- def is_package(s,n):return M[n][0]
- def get_source(s,n):return M[n][1]
-sys.meta_path.insert(0,I())
-if __name__=="__main__":
- from pgolf.submission.standalone import main
- sys.exit(main(sys.argv[1:],json.loads(R),__file__))
-"""
+_START = "def {start}(arguments,path):return {main}(arguments,eval({given}),path)"
 
 
 def bundle(recipe: Recipe, *, root: Path | None = None) -> bytes:
-    """The script, UTF-8. root: the folder that holds the packages (default: the code that runs).
+    """The script. root: the folder that holds the packages (default: the code that runs).
 
     The same recipe and code give the same bytes; comments, layout and names of folders do not enter. Of the grid of
-    mixtures it evaluates the headline alone. Raises ConfigError like `import_closure`.
+    mixtures it evaluates the headline alone. Raises ConfigError like `import_closure`, and for code that cannot be
+    followed by its names.
     """
-    settings = repr(json.dumps(_settings(recipe), separators=(",", ":")))
-    padded = settings.ljust(-(-len(settings) // SETTINGS_BYTES) * SETTINGS_BYTES)
-    return _SCRIPT.format(settings=padded, modules=_packed_modules(root)).encode("utf-8")
+    return built(recipe, root=root).script
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    sections: dict[str, Any] = {
-        name: getattr(recipe, name).model_dump(mode="json", exclude_defaults=True) for name in SECTIONS
-    }
-    hint = recipe.hint.model_dump(mode="json", exclude_defaults=True) if recipe.hint else None
-    mix = _headline(recipe).model_dump(mode="json", exclude_defaults=True)
-    return sections | {"estimators": recipe.estimators, "hint": hint, "mix": mix}
+def built(recipe: Recipe, *, root: Path | None = None) -> Built:
+    """The script of a recipe, and what stays at home. Raises ConfigError as `bundle`."""
+    settings = None if root is not None else settings_of(recipe)
+    entries = ENTRIES if root is not None else (*ENTRIES, STAND_INS)
+    modules = [*walk_closure(*entries, root=root)]
+    key = key_of([module.text for module in modules], json.dumps(switches(settings)))
+    found = kept(key)
+    if found is None:
+        with _no_collection():
+            found = _built(modules, settings)
+        keep(key, found, on_disk=root is None)
+    return found if settings is None else found.with_settings(settings)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look at a million nodes again and again: a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _built(modules: Sequence[Module], settings: Settings | None) -> Built:
+    """A script that waits for its settings."""
+    made = program_of_modules(modules, settings)
+    tree = tree_of(made)
+    table = shorten(tree, frozenset({START}) | made.errors, RESERVED | made.spelled)
+    text = source_of(tree)
+    names = {name: table.get(("global", name), name) for name in made.fields}
+    names |= {name: table.get(("attribute", name), name) for own in made.fields.values() for name in own}
+    return Built(
+        script=script_of(text),
+        lines=lines_of(text, tree, made.definitions),
+        messages=tuple(made.messages),
+        fields={cls: sorted(own) for cls, own in made.fields.items()},
+        names=names,
+    )
+
+
+def program_of_modules(modules: Sequence[Module], settings: Settings | None) -> Made:
+    """The program of a closure's modules, whose trees are changed."""
+    key = key_of([module.text for module in modules], "")
+    joined = _JOINED.get(key)
+    if joined is None:
+        parsed = [
+            (module.name, module.tree or syntax_tree(module.text), module.path.name == "__init__.py")
+            for module in modules
+        ]
+        # As bytes: what is made of it changes it, and reading them back is a fifth of the work.
+        _JOINED.clear()
+        joined = _JOINED[key] = pickle.dumps(join(parsed), protocol=pickle.HIGHEST_PROTOCOL)
+    return make(pickle.loads(joined), settings)
+
+
+def tree_of(made: Made) -> ast.Module:
+    """The program, which evaluates the text of its settings when it starts."""
+    start = ast.parse(_START.format(start=START, main=made.main, given=GIVEN)).body
+    return ast.Module([*made.imports, *(one.node for one in made.definitions), *start], [])
+
+
+def settings_of(recipe: Recipe) -> Settings:
+    """What the recipe's script is told. Of the grid of mixtures it evaluates the headline alone."""
+    calibrate = recipe.config_of(CALIBRATE)
+    assert calibrate is None or isinstance(calibrate, CalibrateConfig)
+    return Settings(
+        training=TrainStageConfig(model=recipe.model, train=recipe.train),
+        calibrate=calibrate,
+        compress=recipe.compress,
+        score=recipe.score,
+        hint=recipe.hint,
+        counts=tuple(recipe.count.of(estimator) for estimator in recipe.estimators),
+        mix=_headline(recipe),
+    )
 
 
 def _headline(recipe: Recipe) -> MixConfig:
@@ -81,91 +138,3 @@ def _headline(recipe: Recipe) -> MixConfig:
     for name in ("min_counts", "entropy_bases", "entropy_ranges", "entropy_slopes", "entropy_thresholds"):
         chosen[name] = getattr(mix, name)[:1]
     return MixConfig.model_validate(dict(mix) | chosen)
-
-
-def _packed_modules(root: Path | None) -> str:
-    found = sorted(
-        (module.name, (module.path.name == "__init__.py", _bare_code(module)))
-        for module in walk_closure(*ENTRIES, root=root)
-    )
-    return _packed(json.dumps({"pgolf": (True, "")} | dict(found), ensure_ascii=False, separators=(",", ":")))
-
-
-@lru_cache(maxsize=16)
-def _packed(text: str) -> str:
-    return kept(text, _pack)
-
-
-def _pack(text: str) -> str:
-    # Of what Python itself can decode: on this source 4 kB less than xz, whatever its settings.
-    return base64.b85encode(bz2.compress(text.encode("utf-8"))).decode("ascii")
-
-
-def _bare_code(module: Module) -> str:
-    """A module as a machine needs it."""
-    if module.text not in _BARE_CODE:
-        bare = _KEPT.get(module.name, module.text)
-        if bare is None:
-            # Parsing again is only needed where the stages' keys were asked for first.
-            bare = ast.unparse(_ForMachines().visit(module.tree or syntax_tree(module.text)))
-            _KEPT.put(module.name, module.text, bare)
-        _BARE_CODE[module.text] = bare
-    return _BARE_CODE[module.text]
-
-
-class _ForMachines(ast.NodeTransformer):
-    """Drops what people read and type checkers check, and what needs files: docstrings, descriptions of fields,
-    annotations of functions, caches of compiled loops. Annotations of classes stay: they declare the fields of configs
-    and records.
-    """
-
-    def __init__(self) -> None:
-        self.in_function = False
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        for field in _BODIES:
-            body = getattr(node, field, None)
-            if isinstance(body, list):
-                kept = [statement for statement in body if not is_bare_string(statement)]
-                if len(kept) < len(body):
-                    setattr(node, field, kept or ([] if isinstance(node, ast.Module) else [ast.Pass()]))
-        return super().generic_visit(node)
-
-    def visit_FunctionDef(self, function: ast.FunctionDef) -> ast.FunctionDef:
-        outer, self.in_function = self.in_function, True
-        self.generic_visit(function)
-        self.in_function = outer
-        function.returns = None
-        return function
-
-    def visit_ClassDef(self, cls: ast.ClassDef) -> ast.ClassDef:
-        outer, self.in_function = self.in_function, False
-        self.generic_visit(cls)
-        self.in_function = outer
-        return cls
-
-    def visit_arg(self, argument: ast.arg) -> ast.arg:
-        argument.annotation = None
-        return argument
-
-    def visit_AnnAssign(self, assignment: ast.AnnAssign) -> ast.stmt:
-        self.generic_visit(assignment)
-        if not self.in_function:
-            return assignment
-        if assignment.value is None:
-            return ast.Pass()
-        return ast.Assign(targets=[assignment.target], value=assignment.value, lineno=assignment.lineno)
-
-    def visit_Call(self, call: ast.Call) -> ast.Call:
-        self.generic_visit(call)
-        dropped = {"Field": "description", "njit": "cache"}.get(_called(call), "")
-        call.keywords = [keyword for keyword in call.keywords if keyword.arg != dropped]
-        return call
-
-
-def _called(call: ast.Call) -> str:
-    """The last name of what is called: Field, or njit of numba.njit."""
-    match call.func:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-    return ""

@@ -9,7 +9,8 @@ from pathlib import Path
 from pgolf.errors import ConfigError
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Artifact
-from pgolf.submission.bundle import bundle
+from pgolf.submission.bundle import built
+from pgolf.submission.explain import write_map
 
 SCRIPT, MODEL = "train_gpt.py", "model.pgolf"
 
@@ -37,6 +38,7 @@ class Exported:
 def export(recipe: Recipe, compressed: Artifact, out: Path) -> Exported:
     """Write the recipe's script and a seed's packed model into the new folder `out`, both or neither.
 
+    Beside the folder lies OUT.map.json, for `pgolf explain`.
     Raises ConfigError if `out` exists or its parent does not.
     """
     if out.exists():
@@ -46,10 +48,12 @@ def export(recipe: Recipe, compressed: Artifact, out: Path) -> Exported:
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary) / out.name
         folder.mkdir()
-        (folder / SCRIPT).write_bytes(bundle(recipe))
+        made = built(recipe)
+        (folder / SCRIPT).write_bytes(made.script)
         shutil.copyfile(compressed.path / MODEL, folder / MODEL)
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         os.rename(folder, out)
+        write_map(made, out.with_name(f"{out.name}.map.json"))
     assert sizes.keys() == {SCRIPT, MODEL}
     return Exported(
         folder=out,

@@ -12,11 +12,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow.parquet as pq
 import torch
@@ -26,29 +26,24 @@ from pgolf.corpus.data_files import find_data
 from pgolf.corpus.view import link, write_view
 from pgolf.counts import count_stage as count
 from pgolf.counts import hint_stage as hint
-from pgolf.counts.config import CountConfig
-from pgolf.counts.hint_config import HintConfig
-from pgolf.errors import PgolfError
-from pgolf.eval.config import ScoreConfig
+from pgolf.errors import ConfigError, PgolfError
 from pgolf.eval.in_process import device_for, score_on_joined_ranks
 from pgolf.mix import mix_stage
-from pgolf.mix.config import MixConfig
 from pgolf.pack import compress_stage as compress
-from pgolf.pack.config import CompressConfig
+from pgolf.pack.load import load_packed
 from pgolf.quant import calibration as calibrate
-from pgolf.quant.config import CalibrateConfig
 from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_ranks
 from pgolf.run_options import Progress, RunOptions
-from pgolf.train.config import TrainStageConfig
+from pgolf.submission.script_settings import Settings
 from pgolf.train.rank import run as train_rank
 from pgolf.train.train_job import Job
 
 _SHOW_EVERY_S = 10.0
 
 
-def main(arguments: Sequence[str], recipe: Mapping[str, Any], script: str) -> int:
-    """Run one command; returns the exit code. recipe: its sections as plain data. script: the file that counts."""
+def main(arguments: Sequence[str], recipe: Settings, script: str) -> int:
+    """Run one command; returns the exit code. script: the file that counts."""
     exit_code = _run(_parser().parse_args(arguments), recipe, script)
     if dist.is_torchelastic_launched():
         sys.stdout.flush()
@@ -57,7 +52,7 @@ def main(arguments: Sequence[str], recipe: Mapping[str, Any], script: str) -> in
     return exit_code
 
 
-def _run(options: argparse.Namespace, recipe: Mapping[str, Any], script: str) -> int:
+def _run(options: argparse.Namespace, recipe: Settings, script: str) -> int:
     try:
         with _data_folder(options) as data:
             if options.command == "eval":
@@ -109,10 +104,12 @@ def _data_folder(options: argparse.Namespace) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path) -> None:
+def _evaluate(recipe: Settings, options: argparse.Namespace, data: Path) -> None:
     """Print a line of JSON per scorer: the network alone, then its headline mixtures."""
     run = RunOptions(device=options.device, threads=options.threads)
-    config = ScoreConfig.model_validate_json(json.dumps(recipe["score"]))
+    config = recipe.score
+    if load_packed(options.artifact).config != recipe.model:
+        raise ConfigError(f"{options.artifact} holds another network than this script's recipe; give its own model")
     ranks, device = _joined(device_for(config, run))
     if ranks.rank == 0:
         run = replace(run, report=_Shown().take)
@@ -120,14 +117,13 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
         # All ranks write to the first one's folder, which it removes when it is done with everything.
         parent = Path(ranks.text_of_first(temporary))
         folder = {name: parent / name for name in ("model", "trace", "hashed", "exact", "hints", "cells")}
-        hinted = {} if recipe["hint"] is None else {"hints": folder["hints"]}
+        hinted = {} if recipe.hint is None else {"hints": folder["hints"]}
         if ranks.rank == 0:
             for path in folder.values():
                 path.mkdir()
             (folder["model"] / "model.pgolf").symlink_to(options.artifact.absolute())
-            if hinted:
-                hints = HintConfig.model_validate_json(json.dumps(recipe["hint"]))
-                hint.make(hints, {"data": data}, folder["hints"], run)
+            if recipe.hint is not None:
+                hint.make(recipe.hint, {"data": data}, folder["hints"], run)
         ranks.wait_for_all()
         scored = {"model": folder["model"], "data": data, **hinted}
         score_on_joined_ranks(config, scored, folder["trace"], run, ranks, device)
@@ -135,18 +131,17 @@ def _evaluate(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path
         if ranks.rank > 0:
             return
         mixed = {"trace": folder["trace"], "data": data, **hinted}
-        for estimator in recipe["estimators"]:
-            counting = CountConfig.model_validate_json(json.dumps(recipe["count"])).of(estimator)
-            count.make(counting, {"data": data}, folder[estimator], run)
-            mixed[f"counts.{estimator}"] = folder[estimator]
-        mix_stage.make(MixConfig.model_validate_json(json.dumps(recipe["mix"])), mixed, folder["cells"], run)
+        for counting in recipe.counts:
+            count.make(counting, {"data": data}, folder[counting.estimator], run)
+            mixed[f"counts.{counting.estimator}"] = folder[counting.estimator]
+        mix_stage.make(recipe.mix, mixed, folder["cells"], run)
         for cell in pq.ParquetFile(folder["cells"] / "cells.parquet").read().to_pylist():
             scorer = json.loads(cell["cell"])
             told = ("loss_nats", "bpb", "targets", "bytes", "normalized", "causal", "mass_mean")
             print(json.dumps({"scorer": scorer} | {name: cell[name] for name in told}))
 
 
-def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *, code_bytes: int) -> None:
+def _train(recipe: Settings, options: argparse.Namespace, data: Path, *, code_bytes: int) -> None:
     """Train as one of torchrun's ranks, or alone; rank 0 then packs and moves the model into its place."""
     on_gpu = options.device == "cuda" or (options.device == "auto" and bool(usable_gpus().gpus))
     device_type: Literal["cpu", "cuda"] = "cuda" if on_gpu else "cpu"
@@ -155,7 +150,7 @@ def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *
     with tempfile.TemporaryDirectory(prefix="pgolf-", dir=options.artifact.absolute().parent) as temporary:
         out = Path(temporary)
         job = Job(
-            config=TrainStageConfig.model_validate_json(json.dumps({n: recipe[n] for n in ("model", "train")})),
+            config=recipe.training,
             seed=options.seed,
             data=data,
             out=out,
@@ -167,12 +162,11 @@ def _train(recipe: Mapping[str, Any], options: argparse.Namespace, data: Path, *
         _leave()
         if ranks.rank > 0:
             return
-        config = CompressConfig.model_validate_json(json.dumps(recipe["compress"]))
         inputs = {"checkpoint": out, "data": data}
-        if config.needs_hessians:
-            calibrate.make(CalibrateConfig.model_validate_json(json.dumps(recipe["calibrate"])), inputs, out, run)
+        if recipe.calibrate is not None:
+            calibrate.make(recipe.calibrate, inputs, out, run)
             inputs["hessians"] = out
-        made = compress.make(config, inputs, out, run, code_bytes=code_bytes)
+        made = compress.make(recipe.compress, inputs, out, run, code_bytes=code_bytes)
         os.replace(out / "model.pgolf", options.artifact)
         print(json.dumps({"artifact": str(options.artifact), **made.facts}))
 

@@ -16,7 +16,7 @@ from pgolf.model.kernels import choose_kernels
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_line, print_progress
 from pgolf.train.config import TrainConfig
-from pgolf.train.loop import StepReport, prime, train
+from pgolf.train.loop import StepReport, Trained, prime, train
 from pgolf.train.network_loss import network_loss
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, resumed_at
@@ -63,10 +63,23 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
     facts = {"stream_position": str(stream_position), "seed": str(job.seed), "steps": str(trained.steps)}
     save_checkpoint(job.out / CHECKPOINT_FILE, job.config.model, trained.state, facts)
     phases.end("save")
+    _write_ledger(job, ranks, device, trained, phases, losses, start)
+
+
+def _write_ledger(
+    job: Job,
+    ranks: Ranks,
+    device: torch.device,
+    trained: Trained,
+    phases: "_Phases",
+    losses: list[tuple[float, float]],
+    start: Reached | None,
+) -> None:
+    config = job.config.train
     ledger = Ledger(
         seed=job.seed,
         steps=trained.steps,
-        stream_position=stream_position,
+        stream_position=trained.steps * config.stream_tokens_per_step,
         tokens=trained.steps * config.tokens_per_step,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         processes=ranks.world_size,

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pgolf.identity.closure import code_digests, import_closure
+from pgolf.pack.container import pack, serialize, unpack
+from pgolf.pack.named_arrays import Content
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import Sources, pipeline
 from pgolf.recipes.overrides import apply_overrides
@@ -20,7 +22,8 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
-from pgolf.submission.bundle import bundle
+from pgolf.submission.bundle import built, bundle
+from pgolf.submission.explain import Explained, map_path, write_map
 from tests.identity.test_closure import write_package
 from tests.tiny import tiny_recipe, write_documents
 
@@ -105,7 +108,9 @@ def put_alone(folder: Path, recipe: Recipe, artifacts: dict[str, Artifact]) -> P
     for path in (*data.glob("datasets/*/*.bin"), *data.glob("tokenizers/*.model")):
         shutil.copy(path, folder / path.name)
     shutil.copy(artifacts[f"compress[{SEED}]"].path / "model.pgolf", folder / "model.pgolf")
-    (folder / "train_gpt.py").write_bytes(bundle(recipe))
+    made = built(recipe)
+    (folder / "train_gpt.py").write_bytes(made.script)
+    write_map(made, map_path(folder / "train_gpt.py"))
     return folder
 
 
@@ -157,7 +162,9 @@ def test_two_ranks_alone_in_a_folder_give_the_pipelines_numbers_to_the_last_digi
     overrides, scorers = EVALUATIONS[evaluation]
     recipe = apply_overrides(recipe, overrides)
     made = build_all(pipeline(recipe, sources), store, memo, RunOptions(device="cpu"))
-    assert made[f"compress[{SEED}]"].path == artifacts[f"compress[{SEED}]"].path
+    # Its code takes other bytes, but the weights that are packed are the same.
+    weights = [one[f"compress[{SEED}]"].outputs["weights"] for one in (made, artifacts)]
+    assert weights[0] == weights[1]
     folder = put_alone(tmp_path, recipe, made)
     _remove("*_train_*.bin", folder)  # only training needs them
     watcher, watched = tmp_path / "watcher.py", tmp_path / "watched"
@@ -203,6 +210,14 @@ def _put_another_beside(folder: Path) -> None:
         shutil.copy(path, folder / "other" / path.name)
 
 
+def _put_another_model(folder: Path) -> None:
+    """Of tensors of the same shapes, so that nothing but its config says that it is another."""
+    content = unpack((folder / "model.pgolf").read_bytes(), where="the model")
+    config = content.meta["model_config"] | {"rope_base": 500.0}
+    other = Content(content.meta | {"model_config": config}, content.arrays)
+    (folder / "model.pgolf").write_bytes(pack(serialize(other), 1))
+
+
 def _remove(pattern: str, folder: Path) -> None:
     for path in folder.glob(pattern):
         path.unlink()
@@ -213,6 +228,7 @@ WRONG = [
     ("eval", partial(_remove, "*.model"), "0 tokenizers (*.model) under"),
     ("eval", lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
     ("eval", _put_another_beside, "2 data sets"),
+    ("eval", _put_another_model, "another network than this script's recipe"),
     ("eval", partial(_remove, "*val*.bin"), "no validation shard, fineweb_val_000000.bin"),
     ("train", partial(_remove, "*_train_*.bin"), "holds no train shards, only 1 validation shards"),
 ]
@@ -230,8 +246,9 @@ def test_one_process_gives_the_same_numbers_and_says_what_is_missing_without_a_t
     assert len(told) == 1 + len(WRONG), ran.stderr
     assert told[0][0] == 0, told[0][2]
     assert _scores(told[0][1]) == _cells(artifacts, 4)
+    explained = Explained(alone / "train_gpt.py")
     for (code, out, errors), (_command, _spoil, says) in zip(told[1:], WRONG, strict=True):
-        assert says in errors
+        assert says in explained.output(errors), errors
         assert "Traceback" not in errors
         assert (code, out) == (2, "")
 
@@ -251,7 +268,13 @@ def test_the_script_and_the_stages_keys_parse_a_module_once(recipe, tmp_path, mo
     # A number no other test writes: texts that were seen before are not parsed at all.
     write_package(tmp_path, MODULES | {"pgolf.model.gpt": "def run():\n    return 715_638\n"})
     parse, parsed = ast.parse, []
-    monkeypatch.setattr(ast, "parse", lambda source: parsed.append(source) or parse(source))
+
+    def counted(source, *more, **options):
+        if isinstance(source, bytes):  # what the bundle writes itself it parses as text
+            parsed.append(source)
+        return parse(source, *more, **options)
+
+    monkeypatch.setattr(ast, "parse", counted)
     script = bundle(recipe, root=tmp_path)
     assert len(parsed) == len(import_closure("pgolf.submission.standalone", root=tmp_path)) == 4
     code_digests("pgolf.submission.standalone", root=tmp_path)
@@ -282,7 +305,7 @@ def test_the_same_recipe_gives_the_same_bytes_and_another_one_other_bytes(recipe
     # A grid is no part of a submission, and other settings of the same evaluation take no more room.
     grids = [tiny_recipe(f"seeds={SEED}", f"mix.alphas={alphas}") for alphas in ("0.4", "0.1,0.2,0.4")]
     assert bundle(grids[0]) == bundle(grids[1])
-    assert len(bundle(recipe)) == len(bundle(tiny_recipe(f"seeds={SEED}", "score.stride=16", "count.stride=16")))
+    assert len(bundle(grids[0])) == len(bundle(tiny_recipe(f"seeds={SEED}", "score.stride=16", "count.stride=16")))
     # Seeds, names and where the text comes from are not part of what it does.
     assert bundle(recipe) == bundle(recipe.model_copy(update={"seeds": (5,), "name": "other", "description": "x"}))
 

@@ -1,0 +1,140 @@
+"""What all calls of a function have in common goes into the function: arguments that never differ, results that cannot.
+
+Only of functions that are named nowhere but where they are called, so that every call is known.
+"""
+
+import ast
+from collections.abc import Iterable, Sequence
+
+from pgolf.submission.walk import walk
+
+_MISSING = object()
+
+
+def fixed_arguments(statements: Sequence[ast.stmt]) -> dict[str, dict[str, ast.Constant]]:
+    """Function -> parameter -> the constant that every call passes. These are taken out of the calls and signatures.
+
+    The caller puts them in place of the parameters.
+    """
+    functions = _only_called(statements)
+    found: dict[str, dict[str, ast.Constant]] = {}
+    for name, (function, calls) in functions.items():
+        arguments = function.args
+        if arguments.vararg or arguments.kwarg or arguments.posonlyargs or not calls:
+            continue
+        positional = [one.arg for one in arguments.args]
+        defaults = dict(zip(positional[::-1], arguments.defaults[::-1], strict=False))
+        keyword_only = {one.arg: value for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
+        defaults |= {one: value for one, value in keyword_only.items() if value is not None}
+        own: dict[str, ast.Constant] = {}
+        rebound = {
+            one.id for one in walk(function) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)
+        } | {one.arg for inner in walk(function) if inner is not arguments for one in _inner_arguments(inner)}
+        for parameter in (*positional, *keyword_only):
+            given = [_given(call, parameter, positional) or defaults.get(parameter) for call in calls]
+            first = given[0]
+            if (
+                isinstance(first, ast.Constant)
+                and parameter not in rebound
+                and all(
+                    isinstance(one, ast.Constant) and type(one.value) is type(first.value) and one.value == first.value
+                    for one in given
+                )
+            ):
+                own[parameter] = first
+        if own:
+            found[name] = own
+            _take_out(function, calls, positional, set(own))
+    return found
+
+
+def _inner_arguments(node: ast.AST) -> list[ast.arg]:
+    if not isinstance(node, ast.arguments):
+        return []
+    return [*node.args, *node.kwonlyargs, *(one for one in (node.vararg, node.kwarg) if one is not None)]
+
+
+def _only_called(statements: Sequence[ast.stmt]) -> dict[str, tuple[ast.FunctionDef, list[ast.Call]]]:
+    """Functions without decorators that every mention calls, plainly, with those calls."""
+    functions = {one.name: one for one in statements if isinstance(one, ast.FunctionDef) and not one.decorator_list}
+    calls: dict[str, list[ast.Call]] = {name: [] for name in functions}
+    mentions: dict[str, int] = dict.fromkeys(functions, 0)
+    for statement in statements:
+        for node in walk(statement):
+            if isinstance(node, ast.Name) and node.id in mentions:
+                mentions[node.id] += 1
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in calls:
+                calls[node.func.id].append(node)
+    return {
+        name: (function, calls[name])
+        for name, function in functions.items()
+        if mentions[name] == len(calls[name])
+        and not any(isinstance(one, ast.Starred) for call in calls[name] for one in call.args)
+        and not any(keyword.arg is None for call in calls[name] for keyword in call.keywords)
+    }
+
+
+def _given(call: ast.Call, parameter: str, positional: Sequence[str]) -> ast.expr | None:
+    for keyword in call.keywords:
+        if keyword.arg == parameter:
+            return keyword.value
+    place = positional.index(parameter) if parameter in positional else len(call.args)
+    return call.args[place] if place < len(call.args) else None
+
+
+def _take_out(function: ast.FunctionDef, calls: Iterable[ast.Call], positional: list[str], names: set[str]) -> None:
+    arguments = function.args
+    for call in calls:
+        call.args = [one for place, one in enumerate(call.args) if positional[place] not in names]
+        call.keywords = [one for one in call.keywords if one.arg not in names]
+    first_default = len(arguments.args) - len(arguments.defaults)
+    arguments.defaults = [
+        value for place, value in enumerate(arguments.defaults, first_default) if arguments.args[place].arg not in names
+    ]
+    arguments.args = [one for one in arguments.args if one.arg not in names]
+    kept = [
+        (one, value)
+        for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if one.arg not in names
+    ]
+    arguments.kwonlyargs, arguments.kw_defaults = [one for one, _value in kept], [value for _one, value in kept]
+
+
+def fixed_results(statements: Sequence[ast.stmt], shared: Iterable[str]) -> dict[str, ast.Constant]:
+    """Functions, and methods whose name no other class or library has, that do nothing but return one constant.
+
+    shared: names of methods that libraries have too.
+    """
+    found: dict[str, ast.Constant] = {}
+    methods: dict[str, list[ast.FunctionDef]] = {}
+    for statement in statements:
+        if isinstance(statement, ast.FunctionDef) and not statement.decorator_list:
+            if (value := _only_returns(statement)) is not None:
+                found[statement.name] = value
+        elif isinstance(statement, ast.ClassDef):
+            for method in statement.body:
+                if isinstance(method, ast.FunctionDef):
+                    methods.setdefault(method.name, []).append(method)
+    stored = {
+        node.attr for one in statements for node in walk(one) if isinstance(node, ast.Attribute) and _stores(node)
+    }
+    for name, several in methods.items():
+        value = _only_returns(several[0])
+        is_ours = name not in shared and name not in stored and not name.startswith("__")
+        if len(several) == 1 and is_ours and value is not None and not several[0].decorator_list:
+            found[f".{name}"] = value
+    return found
+
+
+def _stores(node: ast.Attribute) -> bool:
+    return not isinstance(node.ctx, ast.Load)
+
+
+def _only_returns(function: ast.FunctionDef) -> ast.Constant | None:
+    if len(function.body) != 1 or not isinstance(function.body[0], ast.Return):
+        return None
+    value = function.body[0].value
+    return value if isinstance(value, ast.Constant) else None
+
+
+assert _MISSING

@@ -1,0 +1,137 @@
+"""What a bundled script takes other things for, and what its settings say it never comes to.
+
+Each entry says why. What is left out here raises AssertionError where it is reached after all, so that a mistake is
+loud; that the results are the pipeline's shows `tests/submission`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pgolf.submission.script_settings import Settings
+
+STAND_INS = "pgolf.submission.stand_ins"
+
+# (module, name) -> name in `stand_ins`.
+STANDS_FOR = {
+    # Settings were checked where the script was made.
+    ("pydantic", "BaseModel"): "BaseModel",
+    ("pydantic", "ValidationError"): "ValidationError",
+    ("pgolf.config", "complaint"): "complaint",
+    # Messages are numbers and values (`messages`).
+    ("pgolf.errors", "PgolfError"): "PgolfError",
+    ("pgolf.pack.compress_stage", "_over_budget"): "over_budget",
+    # A machine is looked at before a run is started there (`pgolf doctor`); torch takes the GPUs that it sees.
+    ("pgolf.ranks.devices", "usable_gpus"): "usable_gpus",
+    ("pgolf.ranks.devices", "take_device"): "take_device",
+}
+
+
+def _always(_settings: Settings) -> bool:
+    return True
+
+
+def _no_counts(settings: Settings) -> bool:
+    return not settings.counts
+
+
+def _no_hints(settings: Settings) -> bool:
+    return settings.hint is None
+
+
+def _no_bayes(settings: Settings) -> bool:
+    return not settings.mix.bayes
+
+
+def _mixers(settings: Settings) -> set[str]:
+    products = (*settings.mix.every_product,)
+    return {mixer for product in products for mixer in product.mixers} if settings.counts or settings.hint else set()
+
+
+def _without(*mixers: str) -> Callable[[Settings], bool]:
+    return lambda settings: not _mixers(settings) & set(mixers)
+
+
+# Functions that settings rule out, in a way that no constant shows: which files lie in a folder, which cells there are.
+RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
+    ("pgolf.counts.count_stage", "open_counts", _no_counts),
+    ("pgolf.counts.mass", "read_mass", _no_counts),
+    ("pgolf.mix.mix_inputs", "MixInputs._plan_of_counts", _no_counts),
+    ("pgolf.mix.cells", "_combinations", lambda settings: not _mixers(settings)),
+    ("pgolf.eval.hints", "read_hints", _no_hints),
+    ("pgolf.eval.hints", "hint_orders", _no_hints),
+    ("pgolf.mix.grid", "_Work._add_left_out", lambda settings: not _mixers(settings)),
+    ("pgolf.mix.grid", "_slice", _no_bayes),
+    ("pgolf.mix.grid", "Grid.mixed", _no_bayes),
+    ("pgolf.mix.bayes", "Sharing", _no_bayes),
+)
+
+
+def _codec(settings: Settings) -> set[str]:
+    return {settings.compress.codec}
+
+
+def _mixtures(settings: Settings) -> set[str]:
+    mixers = _mixers(settings)
+    kinds = {"Interpolation": {"fixed", "backoff", "adaptive"}, "Dirichlet": {"dirichlet"}, "Tilt": {"tilt"}}
+    return {name for name, own in kinds.items() if own & mixers}
+
+
+# (module, name) of a table -> the keys, or for a tuple the names, that settings choose of it. A model is packed and
+# read by one codec; what has no matrices to quantize takes the published policy.
+CHOSEN: Mapping[tuple[str, str], Callable[[Settings], set[Any]]] = {
+    ("pgolf.pack.codec", "CODECS"): _codec,
+    ("pgolf.pack.compress_stage", "POLICIES"): lambda settings: {settings.compress.policy, "published"},
+    ("pgolf.mix.grid", "MIXTURES"): _mixtures,
+    ("pgolf.mix.product", "USES"): _mixers,
+    ("pgolf.counts.hashed", "PRIMES"): lambda settings: {one.primes for one in settings.counts},
+}
+
+# Functions that have but one result in a script, and that: nothing is resumed there, and what one stage has written
+# fits the next.
+FIXED: tuple[tuple[str, str, str, Callable[[Settings], bool]], ...] = (
+    ("pgolf.mix.mix_progress", "MixProgress.load", "0, {}", _always),
+    ("pgolf.mix.mix_progress", "MixProgress.keep", "None", _always),
+    ("pgolf.identity.fingerprint", "digest", "None", _always),
+    ("pgolf.ranks.job", "print_progress", "None", _always),
+    ("pgolf.train.rank", "_write_ledger", "None", _always),
+    ("pgolf.mix.mix_inputs", "MixInputs._check_finite", "None", _always),
+    ("pgolf.mix.mix_inputs", "MixInputs._check_records", "None", _always),
+    ("pgolf.mix.mix_inputs", "MixInputs._checked_stream", "None", _always),
+    ("pgolf.eval.trace", "_check_finite", "None", _always),
+    ("pgolf.eval.arrow_file", "ArrowFile.require", "None", _always),
+    ("pgolf.counts.count_stage", "_require_columns", "None", _always),
+    ("pgolf.model.misfits", "misfits", "None", _always),
+    ("pgolf.mix.mix_rows", "EntropyAt.add", "None", _no_counts),
+    ("pgolf.mix.mix_inputs", "MixInputs._hints_of", "None", _no_hints),
+    ("pgolf.eval.scoring", "hints_of", "None", _no_hints),
+)
+
+# Modules that check what the pipeline's stages have written for one another. In a script the stages run one after the
+# other, in one folder that nobody else writes to.
+CHECKS_ITS_OWN = (
+    "pgolf.counts.config",
+    "pgolf.counts.count_stage",
+    "pgolf.counts.mass",
+    "pgolf.eval.arrow_file",
+    "pgolf.eval.batch_means",
+    "pgolf.eval.hints",
+    "pgolf.eval.pieces",
+    "pgolf.eval.trace",
+    "pgolf.mix.cells",
+    "pgolf.mix.hedge_pass",
+    "pgolf.mix.hedge_config",
+    "pgolf.mix.mix_inputs",
+    "pgolf.mix.mix_progress",
+    "pgolf.model.tensor_file",
+    "pgolf.pack.compress_stage",
+    "pgolf.quant.calibration",
+)
+
+# Functions whose result the script has no use for: accounts of what was done.
+ACCOUNTS = (
+    ("pgolf.counts.count_stage", "make"),
+    ("pgolf.counts.hint_stage", "make"),
+    ("pgolf.mix.mix_stage", "make"),
+    ("pgolf.quant.calibration", "make"),
+    ("pgolf.eval.in_process", "write_outputs"),
+)

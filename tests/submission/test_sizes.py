@@ -1,0 +1,32 @@
+"""What the scripts of the recipes take of the budget, and of what."""
+
+import json
+
+import pytest
+
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
+from pgolf.submission.bundle import bundle
+from pgolf.submission.script import program_of
+
+
+# The two that take most of their limits; the others are smaller by what they leave out.
+@pytest.mark.parametrize(("name", "limit_bytes"), [("pr792", 40_000), ("pr761", 48_000)])
+def test_a_published_systems_script_keeps_to_its_size(name, limit_bytes):
+    assert len(bundle(recipe_named(name))) <= limit_bytes
+
+
+def test_numbers_of_settings_change_no_byte_of_the_program_and_no_size():
+    recipe = recipe_named("pr792")
+    numbers = ["train.muon_lr=0.03", "score.stride=32", "count.stride=32", "mix.orders=[4]", "headline.order=4"]
+    other = apply_overrides(recipe, numbers)
+    assert bundle(other) != bundle(recipe)
+    assert program_of(bundle(other)) == program_of(bundle(recipe))
+    assert len(bundle(other)) == len(bundle(recipe))
+
+
+def test_the_script_is_ascii_but_for_its_program_and_names_no_path():
+    script = bundle(recipe_named("pr792"))
+    head = script[: script.index(b"exec(")]
+    assert head.isascii()
+    assert b"/" not in json.dumps(head.decode()).encode().replace(b"\\", b"")
