@@ -40,7 +40,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
     network = build_model(checkpoint.config, checkpoint.state, device)
     loaded = time.perf_counter()
     reported = loaded
-    sensitivities = Sensitivities(network)
+    sensitivities = Sensitivities(network) if config.sensitivities else None
     # One thread: the number of cores must not change the last bits of a sum; at small widths it is faster too. No TF32:
     # in a bundled script the training before it has allowed that, in the stage's own process nothing has.
     with intra_op_threads(1), without_tf32():
@@ -49,7 +49,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
             tokens_BT = tokens_BT.to(device)
             with torch.inference_mode(), hessians:
                 network.hidden(tokens_BT)
-            if config.sensitivities:
+            if sensitivities is not None:
                 with sensitivities:
                     sensitivities.add(tokens_BT)
             now = time.perf_counter()
@@ -58,7 +58,7 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
                 run.report(Progress(stage="calibrate", done=done, total=config.batches, unit="batches"))
         means = dict(hessians.mean(config.batches))
         count = len(means)
-        if config.sensitivities:
+        if sensitivities is not None:
             means |= sensitivities.factors(config.batches)
     measured = time.perf_counter()
     facts = {"batches": str(config.batches), "tokens": str(config.tokens), "stream_position": str(position)}

@@ -55,6 +55,9 @@ def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
+_Pair = tuple[ast.expr, ast.expr | None]
+
+
 @dataclass(slots=True)
 class Kinds:
     """What is known of a program's classes and functions.
@@ -136,18 +139,33 @@ def kinds_of(statements: list[ast.stmt], names: Mapping[str, str]) -> Kinds:
                 local = local_kinds(method, {method.args.args[0].arg: cls.name}, kinds)
                 for node in walk(method):
                     if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr | ast.For):
-                        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                        for target in targets:
+                        for target, value in _pairs(node):
                             for one in walk(target):
                                 if isinstance(one, ast.Attribute) and _is_self(one.value):
-                                    value = getattr(node, "value", None) if one is target else None
-                                    kind = None if value is None else kind_of(value, local, kinds)
+                                    is_whole = one is target and value is not None
+                                    kind = kind_of(value, local, kinds) if is_whole and value is not None else None
                                     found.setdefault(one.attr, set()).add(kind)
         for name, several in found.items():
             one_kind = next(iter(several))
             if len(several) == 1 and one_kind is not None and name not in stored_elsewhere:
                 kinds.attributes[cls.name].setdefault(name, one_kind)
     return kinds
+
+
+def _pairs(node: ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr | ast.For) -> list[_Pair]:
+    """What an assignment binds, each with its value where that is certain: `a, b = x, y` binds two."""
+    if not isinstance(node, ast.Assign):
+        value = None if isinstance(node, ast.AugAssign | ast.For) else node.value
+        return [(node.target, value)]
+    found: list[_Pair] = []
+    for target in node.targets:
+        names, value = target, node.value
+        if isinstance(names, ast.Tuple) and isinstance(value, ast.Tuple) and len(names.elts) == len(value.elts):
+            is_starred = any(isinstance(one, ast.Starred) for one in (*names.elts, *value.elts))
+            found += [(one, None if is_starred else other) for one, other in zip(names.elts, value.elts, strict=True)]
+        else:
+            found.append((target, None if isinstance(names, ast.Tuple | ast.List) else value))
+    return found
 
 
 def _is_self(node: ast.expr) -> bool:
@@ -200,9 +218,9 @@ def _take_bindings(statement: ast.stmt, seen: dict[str, str], unknown: set[str],
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             continue
         if isinstance(node, ast.Assign):
-            for target in node.targets:
+            for target, value in _pairs(node):
                 if isinstance(target, ast.Name):
-                    bound.setdefault(target.id, set()).add(kind_of(node.value, seen, kinds))
+                    bound.setdefault(target.id, set()).add(None if value is None else kind_of(value, seen, kinds))
                 else:
                     _unknown(target, bound)
         elif isinstance(node, ast.NamedExpr):

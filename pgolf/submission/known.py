@@ -1,7 +1,7 @@
 """What a recipe's settings fix: of each class of configs the fields and properties that have one value in all.
 
-Only switches are taken: what is on or off, there or not there, or one of several words. Numbers stay settings, so that
-a sweep over them changes no byte of the code: no model is packed again for it, and no script made anew.
+Only switches are taken: what is on or off (0 is off), there or not, or one of several words. Numbers stay settings, so
+that a sweep over them changes no byte of the code: no model is packed again for it, and no program made anew.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -50,7 +50,7 @@ def known(settings: BaseModel, changing: Set[str]) -> Known:
 
 
 def switches(settings: Any) -> Any:
-    """What of the settings decides the program, as plain data: everything but numbers, and of these that there are."""
+    """What of the settings decides the program, as plain data: of numbers only whether they are 0."""
     if isinstance(settings, BaseModel):
         fields = {name: switches(getattr(settings, name)) for name in type(settings).model_fields}
         return {"": type(settings).__name__} | fields
@@ -61,7 +61,7 @@ def switches(settings: Any) -> Any:
             else bool(settings)
         )
     is_number = isinstance(settings, int | float) and not isinstance(settings, bool)
-    return 0 if is_number else settings
+    return [bool(settings)] if is_number else settings
 
 
 _UNKNOWN: Any = object()
@@ -85,4 +85,5 @@ def _common(values: list[Any]) -> Any:
     first = values[0]
     if any(type(one) is not type(first) or one != first for one in values):
         return _UNKNOWN
-    return first if first is None or isinstance(first, bool | str) or first == () else _UNKNOWN
+    is_switch = first is None or isinstance(first, bool | str) or first in ((), 0)
+    return first if is_switch else _UNKNOWN

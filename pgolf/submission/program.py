@@ -60,6 +60,9 @@ def join(modules: Sequence[tuple[str, ast.Module, bool]]) -> Joined:
     for _name, tree, _is_package in modules:
         note_kinds(tree)
         bare(tree)
+        for node in walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                node.original = node.name  # type: ignore[union-attr]
     there = {name for name, _tree, _is_package in modules}
     replaced = {original: (STAND_INS, name) for original, name in STANDS_FOR.items() if STAND_INS in there}
     program = flatten(modules, ENTRY[0], replaced)

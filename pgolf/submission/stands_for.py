@@ -42,6 +42,10 @@ def _no_bayes(settings: Settings) -> bool:
     return not settings.mix.bayes
 
 
+def _no_sensitivities(settings: Settings) -> bool:
+    return settings.calibrate is None or not settings.calibrate.sensitivities
+
+
 def _mixers(settings: Settings) -> set[str]:
     products = (*settings.mix.every_product,)
     return {mixer for product in products for mixer in product.mixers} if settings.counts or settings.hint else set()
@@ -63,6 +67,9 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.grid", "_slice", _no_bayes),
     ("pgolf.mix.grid", "Grid.mixed", _no_bayes),
     ("pgolf.mix.bayes", "Sharing", _no_bayes),
+    ("pgolf.mix.mix_inputs", "_HintFile", _no_hints),
+    ("pgolf.train.bank_muon", "BankMuon", lambda settings: settings.training.train.muon_layout != "banks"),
+    ("pgolf.pack.quantizer", "Quantizer._to_known_scales", lambda settings: settings.compress.policy == "published"),
 )
 
 
@@ -104,6 +111,7 @@ FIXED: tuple[tuple[str, str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.mix_rows", "EntropyAt.add", "None", _no_counts),
     ("pgolf.mix.mix_inputs", "MixInputs._hints_of", "None", _no_hints),
     ("pgolf.eval.scoring", "hints_of", "None", _no_hints),
+    ("pgolf.pack.quantizer", "Quantizer.predicted_loss", "None", _no_sensitivities),
 )
 
 # Modules that check what the pipeline's stages have written for one another. In a script the stages run one after the

@@ -153,7 +153,7 @@ def test_the_compression_benchmark_times_the_whole_ladder_and_what_it_replaces()
 
 def test_the_start_benchmark_prints_the_ratios_of_whole_processes(monkeypatch, capsys):
     # A finished store takes half a minute to make; tests/flows holds what plan and run do over one.
-    plan = json.dumps({"steps": [{"node": "data", "action": "reuse"}]})
+    plan = json.dumps({"steps": [{"node": "data", "action": "reuse", "folder": "tokenize-0123456789ab"}]})
     monkeypatch.setattr(start, "PGOLF", (sys.executable, "-c", f"print({plan!r})"))
     assert start.main(["--repeats", "1", "--json", "--", "demo", "--seeds", "1"]) == 0
     report = Report.from_json(capsys.readouterr().out)
@@ -360,7 +360,7 @@ def fake_pgolf(monkeypatch, tmp_path):
             f"signal.signal(signal.SIGINT, lambda *_: sys.exit({exit_code}))\n"
             "said = ['15 of 18 stages reused', '▸ mix[1]', '✓ mix[1]  57 cells  0.1 s', 'validation bits']\n"
             "said.append('table: x')\n"
-            'if sys.argv[1] == \'plan\': said = [\'{"steps": [{"node": "data", "action": "reuse"}]}\']\n'
+            'if sys.argv[1] == \'plan\': said = [\'{"steps": [{"node": "data", "action": "reuse", "folder": "tokenize-0123456789ab"}]}\']\n'
             "for line in said:\n"
             "    print(line, flush=True)\n"
             "    time.sleep(0.02)\n"

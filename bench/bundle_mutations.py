@@ -1,0 +1,127 @@
+"""Which functions of a recipe's script could be dropped unnoticed: none but those named here, with reasons.
+
+`python -m bench.bundle_mutations pr792-tiny demo`: trains and evaluates by the script under a profiler. A function that
+ran cannot be dropped: its body would be an error. What did not run is in SURVIVORS, for a circumstance that these runs
+do not have, or it is code that the bundle should leave out. Compiled loops are seen where numba compiles them.
+"""
+
+import argparse
+import ast
+import contextlib
+import io
+import json
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import pipeline
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.recipe import Recipe
+from pgolf.run_options import RunOptions
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
+from pgolf.submission.built import Built
+from pgolf.submission.bundle import built
+from pgolf.submission.script import program_of
+
+# Functions (module.function, with * for any) that runs on one CPU process do not reach, and in what circumstance they
+# would. This table is checked: what is in neither it nor a run fails the tool.
+SURVIVORS: dict[str, str] = {}
+
+
+def functions_of(script: Built) -> dict[str, set[int]]:
+    """Every function of the program, as module.function -> lines on which it may begin."""
+    found: dict[str, set[int]] = {}
+    tree = ast.parse(program_of(script.script))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.lineno in script.lines:
+            source = script.lines[node.lineno]
+            lines = {node.lineno, *(one.lineno for one in node.decorator_list)}
+            found.setdefault(f"{source.module}.{source.function}", set()).update(lines)
+    return found
+
+
+def compiled_by_numba(script: Built) -> set[str]:
+    """Functions that never run as Python."""
+    tree = ast.parse(program_of(script.script))
+    return {
+        f"{source.module}.{source.function}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and any("njit" in ast.unparse(one) for one in node.decorator_list)
+        for source in [script.lines[node.lineno]]
+    }
+
+
+@contextlib.contextmanager
+def calls_seen(found: set[int]) -> Iterator[None]:
+    """Notes the first line of every function of a script that is called inside, in any thread."""
+
+    def hook(frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.endswith(":code"):
+            found.add(frame.f_code.co_firstlineno)
+
+    threading.setprofile(hook)
+    sys.setprofile(hook)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+
+def lines_run(recipe: Recipe, script: Built, folder: Path) -> set[int]:
+    """First lines of the functions that training and evaluation by the script have called."""
+    nodes = [node for node in pipeline(recipe) if node.name == "data"]
+    data = build_all(nodes, Store(folder / "store"), Memo(folder / "memo"), RunOptions(device="cpu"))["data"].path
+    folder = folder / "alone"
+    folder.mkdir()
+    for path in (*data.glob("datasets/*/*.bin"), *data.glob("tokenizers/*.model")):
+        shutil.copy(path, folder / path.name)
+    path = folder / "train_gpt.py"
+    path.write_bytes(script.script)
+    found: set[int] = set()
+    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "pgolf"}
+    for command in ("train", "eval"):
+        arguments = [command, "--data", str(folder), "--artifact", str(folder / "model.pgolf"), "--threads", "2"]
+        namespace: dict[str, Any] = {"__name__": "script", "__file__": str(path)}
+        with calls_seen(found), contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(script.script, str(path), "exec"), namespace)
+            assert namespace["m"].start(arguments, str(path)) == 0
+        sys.modules |= ours
+    return found
+
+
+def not_run(recipe: Recipe) -> list[str]:
+    """Functions of the recipe's script that could be dropped without a run noticing, by name."""
+    script = built(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        lines = lines_run(recipe, script, Path(folder))
+    compiled = compiled_by_numba(script)
+    return sorted(name for name, own in functions_of(script).items() if not own & lines and name not in compiled)
+
+
+def reason_for(function: str) -> str | None:
+    """In what circumstance a function runs, if not in these runs."""
+    return next((reason for pattern, reason in SURVIVORS.items() if fnmatch(function, pattern)), None)
+
+
+def main() -> int:
+    """Print what did not run, as JSON: function -> reason, null where there is none."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="+")
+    found: dict[str, str | None] = {}
+    for name in parser.parse_args().recipes:
+        found |= {function: reason_for(function) for function in not_run(recipe_named(name))}
+    print(json.dumps(found, indent=1))
+    return 1 if None in found.values() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
