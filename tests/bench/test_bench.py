@@ -360,7 +360,8 @@ def fake_pgolf(monkeypatch, tmp_path):
             f"signal.signal(signal.SIGINT, lambda *_: sys.exit({exit_code}))\n"
             "said = ['15 of 18 stages reused', '▸ mix[1]', '✓ mix[1]  57 cells  0.1 s', 'validation bits']\n"
             "said.append('table: x')\n"
-            'if sys.argv[1] == \'plan\': said = [\'{"steps": [{"node": "data", "action": "reuse", "folder": "tokenize-0"}]}\']\n'
+            'step = \'{"node": "data", "action": "reuse", "folder": "tokenize-0"}\'\n'
+            "if sys.argv[1] == 'plan': said = ['{\"steps\": [' + step + ']}']\n"
             "for line in said:\n"
             "    print(line, flush=True)\n"
             "    time.sleep(0.02)\n"
