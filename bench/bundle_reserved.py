@@ -32,7 +32,7 @@ def library_names() -> set[str]:
         module = importlib.import_module(name)
         found |= set(dir(module))
         for value in vars(module).values():
-            if isinstance(value, type):
+            if issubclass(type(value), type):  # `isinstance` asks torch's deprecated names, which then warn
                 annotations = vars(value).get("__annotations__")
                 found |= set(dir(value)) | (set(annotations) if isinstance(annotations, dict) else set())
     for made in (ast.parse(""), Path(), memoryview(b""), slice(0), range(0), iter(()), frozenset(), 1j, OSError()):

@@ -1,6 +1,6 @@
 """Names of ours that a library has too: as attributes they keep their spelling in a script.
 
-Written by `python -m bench.bundle_reserved`, so that a plan, which needs the list, loads none of the libraries; a
+Written by `python -m bench.bundle_reserved`, so that a plan, which needs the list, loads no library; a
 test holds that it is complete.
 """
 
