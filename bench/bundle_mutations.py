@@ -1,4 +1,4 @@
-"""Which functions of a recipe's script could be dropped unnoticed: none but those named here, with reasons.
+"""Which functions of a recipe's script could be dropped without a run noticing: those named here, with reasons.
 
 `python -m bench.bundle_mutations pr792-tiny demo`: trains and evaluates by the script under a profiler. A function that
 ran cannot be dropped: its body would be an error. What did not run is in SURVIVORS, for a circumstance that these runs
@@ -33,7 +33,47 @@ from pgolf.submission.script import program_of
 
 # Functions (module.function, with * for any) that runs on one CPU process do not reach, and in what circumstance they
 # would. This table is checked: what is in neither it nor a run fails the tool.
-SURVIVORS: dict[str, str] = {}
+_RANKS = "several ranks under torchrun; tests/submission runs two"
+_CUDA = "on CUDA"
+_DATA = "data of another kind: no byte shards, no manifest, or a folder that is refused"
+_TINY = "probabilities below the least double"
+_STRUCTURE = "named by code that a switch leaves, and costs a few bytes: abstract methods, a table's other entries"
+_POLICY = "reached by name only: another policy or method of quantization"
+SURVIVORS: dict[str, str] = {
+    "pgolf.ranks.*": _RANKS,
+    "pgolf.submission.standalone._leave": _RANKS,
+    "pgolf.eval.forward._Slot.*": _CUDA,
+    "pgolf.eval.forward._pipelined_copies": _CUDA,
+    "pgolf.identity.environment.fix_cublas_workspace": _CUDA,
+    "pgolf.model.kernels._last_queries_by_flash": _CUDA,
+    "pgolf.corpus.byte_lengths.*": _DATA,
+    "pgolf.corpus.data_files.*": _DATA,
+    "pgolf.corpus.model_proto.*": _DATA,
+    "pgolf.mix.mixture.*": _TINY,
+    "pgolf.mix.interpolation.Interpolation.tiles": _TINY,
+    "pgolf.mix.grid._Work._add_left_out": _TINY,
+    "pgolf.mix.grid._slice_records": _TINY,
+    "pgolf.mix.grid._slice": "Bayes mixtures; ruled out, and raises",
+    "pgolf.mix.bayes.padded": "Bayes mixtures",
+    "pgolf.mix.grid.Grid.restore": "a resumed mix",
+    "pgolf.mix.interpolation._constant": _STRUCTURE,
+    "pgolf.mix.cells._hinted": "mixers that need hints",
+    "pgolf.counts.hint_stage.columns_of": "hints",
+    "pgolf.eval.hints.hint_orders": "hints; ruled out, and raises",
+    "pgolf.eval.scoring.Scoring.facts": "one process without ranks to join",
+    "pgolf.eval.scoring._Meter.*": "a network that learns the text before it scores it",
+    "pgolf.eval.windows.WindowPlan.windows": _STRUCTURE,
+    "pgolf.model.fake_quant.fake_quantized": "late quantization-aware training",
+    "pgolf.pack.named_arrays.*": "the codec rans",
+    "pgolf.pack.packing.PackedParts.forget_oldest": "more packed parts than are remembered",
+    "pgolf.pack.quantizer.*": _POLICY,
+    "pgolf.quant.*": _POLICY,
+    "pgolf.run.ignore_progress": "nobody to report to",
+    "pgolf.submission.stand_ins.complaint": "a packed model with fields of another version",
+    "pgolf.submission.stand_ins.over_budget": "a model over the budget",
+    "pgolf.train.schedule.rate_scale_by_clock": "training by the clock",
+    "pgolf.train.state.TrainingState.snapshots": "averaging by snapshots",
+}
 
 
 def functions_of(script: Built) -> dict[str, set[int]]:

@@ -7,6 +7,7 @@ import ast
 import importlib
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 from pgolf.identity.closure import syntax_tree, walk_closure
 from pgolf.submission.stands_for import STAND_INS
@@ -30,9 +31,10 @@ def library_names() -> set[str]:
     found: set[str] = set(dir(int)) | set(dir(str)) | set(dir(bytes)) | set(dir(dict)) | set(dir(BaseException))
     for name in MODULES:
         module = importlib.import_module(name)
-        found |= set(dir(module))
+        # Which other modules are loaded is chance; a name that is reached through an import is known as such anyway.
+        found |= {one for one in dir(module) if one in MODULES or type(vars(module).get(one)) is not ModuleType}
         for value in vars(module).values():
-            if isinstance(value, type):
+            if issubclass(type(value), type):  # `isinstance` asks torch's deprecated names, which then warn
                 annotations = vars(value).get("__annotations__")
                 found |= set(dir(value)) | (set(annotations) if isinstance(annotations, dict) else set())
     for made in (ast.parse(""), Path(), memoryview(b""), slice(0), range(0), iter(()), frozenset(), 1j, OSError()):

@@ -158,7 +158,7 @@ def main() -> int:
             if (outputs(one.folder), one.scores()) != expected:
                 wrong.append("the rerun's bytes or scores are others")
             faults += [f"after kill {number - 1}: {text}" for text in wrong]
-            print(f"{number} kills, {len(faults)} faults: {dict(counts)}", file=sys.stderr, flush=True)
+            print(f"{number} kills, {len(faults)} faults: {dict(counts)}", *faults[-1:], file=sys.stderr, flush=True)
     print(json.dumps({"kills": dict(counts), "faults": faults}, indent=1))
     return 1 if faults else 0
 

@@ -74,15 +74,14 @@ class _Fold(ast.NodeTransformer):
 
     def _in_function(self, function: ast.FunctionDef | ast.Lambda) -> None:
         around = dict(self.local)
-        if self.cls is not None and function.args.args and isinstance(function, ast.FunctionDef):
-            around[function.args.args[0].arg] = self.cls
+        cls = self.cls if isinstance(function, ast.FunctionDef) else None
         saved = self.local, self.constants, self.once, self.cls
         generates = _yields(function)
         if isinstance(function, ast.FunctionDef):
             function.decorator_list = [self.visit(one) for one in function.decorator_list]
         function.args = self.visit(function.args)
         self.cls = None
-        self.local = local_kinds(function, around, self.kinds)
+        self.local = local_kinds(function, around, self.kinds, cls)
         arguments = {one.arg for one in walk(function.args) if isinstance(one, ast.arg)}
         bound = _bindings(function)
         self.constants = {

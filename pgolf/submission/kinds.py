@@ -136,7 +136,7 @@ def kinds_of(statements: list[ast.stmt], names: Mapping[str, str]) -> Kinds:
         found: dict[str, set[str | None]] = {}
         for method in cls.body:
             if isinstance(method, ast.FunctionDef) and method.args.args:
-                local = local_kinds(method, {method.args.args[0].arg: cls.name}, kinds)
+                local = local_kinds(method, {}, kinds, cls.name)
                 for node in walk(method):
                     if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr | ast.For):
                         for target, value in _pairs(node):
@@ -191,21 +191,23 @@ def kind_of(node: ast.expr, local: Mapping[str, str], kinds: Kinds) -> str | Non
     return None
 
 
-def local_kinds(function: ast.AST, around: Mapping[str, str], kinds: Kinds) -> dict[str, str]:
-    """Kinds of the names that a function sees: those around it, its arguments, and what it binds to one kind only."""
+def local_kinds(function: ast.AST, around: Mapping[str, str], kinds: Kinds, cls: str | None = None) -> dict[str, str]:
+    """Kinds of the names that a function sees: those around it, its arguments, and what it binds to one kind only.
+
+    cls: the class of which it is a method, and its first argument.
+    """
     assert isinstance(function, _FUNCTIONS)
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    seen = dict(around)
-    for other in (*every, *(one for one in (arguments.vararg, arguments.kwarg) if one is not None)):
-        if other.arg not in around or getattr(other, "kind", None):
-            seen.pop(other.arg, None)
-    for argument in every:
-        if getattr(argument, "kind", None):
-            seen[argument.arg] = argument.kind  # type: ignore[attr-defined]
-    unknown = {argument.arg for argument in every if not getattr(argument, "kind", None) and argument.arg not in seen}
-    for own in function.body if isinstance(function.body, list) else ():
-        _take_bindings(own, seen, unknown, kinds)
+    several = [one for one in (arguments.vararg, arguments.kwarg) if one is not None]
+    own = {one.arg: getattr(one, "kind", None) for one in every} | {one.arg: None for one in several}
+    if cls is not None and every:
+        own[every[0].arg] = cls
+    seen = {name: kind for name, kind in around.items() if name not in own}
+    seen |= {name: kind for name, kind in own.items() if kind}
+    unknown = {name for name, kind in own.items() if not kind}
+    for statement in function.body if isinstance(function.body, list) else ():
+        _take_bindings(statement, seen, unknown, kinds)
     return seen
 
 

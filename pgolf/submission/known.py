@@ -13,6 +13,10 @@ from pydantic import BaseModel
 Value = None | bool | int | float | str | tuple[Any, ...]
 
 
+# How many windows a batch has, None for as many as fit: a number of the evaluation, whether it is given or not.
+NO_SWITCHES = frozenset({"batch_windows"})
+
+
 @dataclass(frozen=True, slots=True)
 class There:
     """An object that is not None, of one of these classes. cls: the one, if it is the same in all settings."""
@@ -42,7 +46,7 @@ def known(settings: BaseModel, changing: Set[str]) -> Known:
     for name, several in instances.items():
         own = found[name] = {}
         fields = set.intersection(*(set(type(one).model_fields) for one in several))
-        for field in sorted(fields - changing):
+        for field in sorted(fields - changing - NO_SWITCHES):
             value = _common([getattr(one, field) for one in several])
             if value is not _UNKNOWN:
                 own[field] = value
@@ -52,7 +56,9 @@ def known(settings: BaseModel, changing: Set[str]) -> Known:
 def switches(settings: Any) -> Any:
     """What of the settings decides the program, as plain data: of numbers only whether they are 0."""
     if isinstance(settings, BaseModel):
-        fields = {name: switches(getattr(settings, name)) for name in type(settings).model_fields}
+        fields = {
+            name: switches(getattr(settings, name)) for name in type(settings).model_fields if name not in NO_SWITCHES
+        }
         return {"": type(settings).__name__} | fields
     if isinstance(settings, tuple):
         return (

@@ -219,10 +219,7 @@ def _dumped(definitions: list[Definition], records: frozenset[str], imports: Map
         if isinstance(node, ast.ClassDef):
             cls = node.name
         elif isinstance(node, ast.FunctionDef | ast.Lambda):
-            around = dict(local)
-            if cls is not None and node.args.args:
-                around[node.args.args[0].arg] = cls
-            local, cls = local_kinds(node, around, kinds), None
+            local, cls = local_kinds(node, local, kinds, cls), None
         elif isinstance(node, ast.Attribute) and node.attr in _DUMPS:
             name = getattr(node.value, "id", "")
             kind = name if name in records else kind_of(node.value, local, kinds)

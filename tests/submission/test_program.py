@@ -1,0 +1,147 @@
+"""The steps that make a program small, each on a few lines."""
+
+import ast
+import itertools
+
+import pytest
+
+from bench.bundle_reserved import reserved
+from pgolf.errors import ConfigError
+from pgolf.submission.calls import fixed_arguments
+from pgolf.submission.constants import fold
+from pgolf.submission.dead import drop_dead_locals
+from pgolf.submission.flat import flatten
+from pgolf.submission.kinds import kinds_of, note_kinds
+from pgolf.submission.layout import source_of
+from pgolf.submission.names import shorten
+from pgolf.submission.reachable import reachable
+from pgolf.submission.reserved_names import RESERVED
+
+CONFIG = "class Config:\n    def __init__(self, **given):\n        self.__dict__.update(given)\n"
+
+
+def folded(source: str, **known: object) -> str:
+    """The statements after what a Config is known to have, put in and cleared."""
+    tree = ast.parse(CONFIG + source)
+    note_kinds(tree)
+    kinds = kinds_of(tree.body, {"Config": "Config"})
+    for statement in tree.body[1:]:
+        fold(statement, {"Config": known}, kinds, {}, {})
+        drop_dead_locals(statement)
+    return ast.unparse(tree.body[1:])
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("if config.a:\n  return 1\n return 2", "return 2"),
+        ("x = 1 if config.a is None else 2\n return x", "return 1"),
+        ("return not config.a and config.b == 'gptq' or f()", "return True"),
+        ("other = config\n return other.b", "return 'gptq'"),
+        ("config = f()\n return config.a", "config = f()\n    return config.a"),
+        ("for x in config.c:\n  f(x)\n return [x for x in config.c]", "return []"),
+        ("return lambda config: config.a", "return lambda config: config.a"),
+        ("if config.a is None:\n  return\n yield 1", "return\n    yield"),
+    ],
+)
+def test_what_is_known_is_put_in_and_what_it_rules_out_goes(body, left):
+    text = folded(f"def run(config: Config):\n {body}\n", a=None, b="gptq", c=())
+    assert text.partition("\n")[2].strip() == left
+
+
+def test_an_expression_without_a_certain_class_is_left_alone():
+    for parameter in ("config", "config: 'Config | Other'", "config: Other"):
+        assert "config.a" in folded(f"def run({parameter}):\n return config.a\n", a=None)
+
+
+def test_folding_gives_the_values_that_the_program_gives():
+    source = (
+        "def run(config: Config, x):\n"
+        " found = []\n"
+        " if config.a and x or not config.b:\n  found.append(config.b)\n"
+        " elif config.a is None:\n  found.append(1)\n"
+        " else:\n  return (config.a if x else config.b), found\n"
+        " return found, config.a == config.b, config.b in (None, 'x')\n"
+    )
+    for a, b, x in itertools.product((None, "", "x", True, False), (None, "", "x", True, False), (0, 1)):
+        results = []
+        for text in (CONFIG + source, CONFIG + folded(source, a=a, b=b)):
+            namespace: dict[str, object] = {}
+            exec(text, namespace)
+            results.append(namespace["run"](namespace["Config"](a=a, b=b), x))
+        assert results[0] == results[1], (a, b, x)
+
+
+def test_an_argument_that_never_differs_goes_from_calls_and_signature():
+    tree = ast.parse("def f(a, b=2, *, c):\n return a\nf(1, c=None)\nf(2, 2, c=None)\ng = [f]\n")
+    assert fixed_arguments(tree.body) == {}  # handed on: not every call is known
+    tree.body.pop()
+    assert {name: value.value for name, value in fixed_arguments(tree.body)["f"].items()} == {"b": 2, "c": None}
+    assert ast.unparse(tree) == "def f(a):\n    return a\nf(1)\nf(2)"
+
+
+MODULES = {
+    "pgolf.a": "from pgolf import b\nfrom pgolf.c import run as go\ndef main():\n run = b.run\n return run(), go()\n",
+    "pgolf.b": "import json\ndef run():\n from pgolf.c import lazy\n return json.dumps(lazy())\n",
+    "pgolf.c": (
+        "SIZE = 3\ndef run():\n return One().used()\ndef lazy():\n return SIZE\ndef dead():\n return run()\n"
+        "class One:\n def used(self):\n  return SIZE\n def unused(self):\n  return 4\n"
+    ),
+}
+
+
+def joined(modules: dict[str, str]) -> str:
+    program = flatten([(name, ast.parse(text), False) for name, text in modules.items()], "pgolf.a", {})
+    left = reachable(program, {program.own["pgolf.a", "main"]})
+    return "\n".join(ast.unparse(one.node) for one in left)
+
+
+def test_modules_become_one_and_only_what_is_reached_stays():
+    text = joined(MODULES)
+    namespace: dict[str, object] = {"json": __import__("json")}
+    exec(text, namespace)
+    assert namespace["main"]() == ("3", 3)
+    assert "dead" not in text
+    assert "unused" not in text
+    assert "import" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def main():\n return missing\n", "nothing defines missing"),
+        ("from pgolf import b\ndef main():\n return b\n", "a module is handed on whole"),
+        ("from library import Base\nclass Own(Base):\n pass\ndef main():\n return Own()\n", "CALLED_BY_BASES"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(text, says):
+    with pytest.raises(ConfigError, match=says):
+        joined(MODULES | {"pgolf.a": text})
+
+
+def test_shorter_names_mean_the_same():
+    source = (
+        "import json\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Point:\n first: int\n count: int = 2\n"
+        " def moved(self, *, distance):\n  return Point(first=self.first + distance, count=self.count)\n"
+        "def outer(value, *, factor=1):\n"
+        " total = 0\n"
+        " def inner(value):\n  nonlocal total\n  total += value * factor\n  return [value for value in range(total)]\n"
+        " return inner(value), total, {'factor': factor}, 'abc'.count('b')\n"
+        "def start(number):\n"
+        " return outer(number, factor=3), Point(number).moved(distance=2).first, json.dumps([number])\n"
+    )
+    tree = ast.parse(source)
+    shorten(tree, frozenset({"start"}), frozenset({"count"}))
+    text = source_of(tree)
+    namespaces: list[dict[str, object]] = [{"__name__": "x"}, {"__name__": "x"}]
+    for namespace, one in zip(namespaces, (source, text), strict=True):
+        exec(one, namespace)
+    assert namespaces[0]["start"](2) == namespaces[1]["start"](2)
+    assert not any(name in text for name in ("outer", "inner", "distance", "total", "moved", "Point"))
+    assert ".count(" in text
+
+
+def test_every_name_of_ours_that_a_library_has_too_is_reserved():
+    missing = set(reserved()) - RESERVED
+    assert not missing, f"{sorted(missing)}: run `python -m bench.bundle_reserved`"
