@@ -15,11 +15,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
 from flows.settings import SETTINGS, STARTUP, prefect_home
+from flows.shutdown import give_up
 from pgolf.errors import ConfigError
 from pgolf.machine.parent_death import die_with_parent
 
@@ -39,6 +41,7 @@ class OwnServer:
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, said: IO[bytes]) -> None:
         self._process, self._port, self._said = process, port, said
+        self._ends = False
         self.url = f"http://127.0.0.1:{port}/api"
 
     def wait(self) -> None:
@@ -62,9 +65,18 @@ class OwnServer:
                 f"Prefect's own server, with its database in {prefect_home()}, ended at its start: {self._last_words()}"
                 "; correct that, or add --no-prefect"
             )
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        """End the run where its server ends before it: Prefect would ask for minutes whether it is back."""
+        code = self._process.wait()
+        if not self._ends:
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+            give_up(f"Prefect's own server {how}, and the run with it; run it again, or add --no-prefect")
 
     def end(self) -> None:
         """Have it write what it still holds, and end."""
+        self._ends = True
         self._process.terminate()
         try:
             self._process.wait(_END_WITHIN_S)

@@ -83,6 +83,21 @@ def ended_by_ctrl_c(
         signal.signal(signal.SIGINT, before)
 
 
+def give_up(why: str) -> None:
+    """End this process and its children with exit code 1 and one line, as after SIGTERM: ranks write what they have.
+
+    For what no part of a run can go on without, from whatever thread sees it gone.
+    """
+    deadline = time.monotonic() + LAST_CHECKPOINT_WITHIN_S
+    while _end_trainings() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    with suppress(OSError):
+        print(f"{why}; finished stages are kept and will be reused", file=sys.stderr, flush=True)
+    for pid in children(os.getpid()):
+        terminate(pid)
+    os._exit(1)
+
+
 def _exit_at_once(_signal: int, _frame: FrameType | None) -> None:
     os._exit(128 + signal.SIGINT)  # ranks, server and all that draws die with us
 
