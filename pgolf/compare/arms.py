@@ -107,7 +107,7 @@ def arm_of(asked: str, runs: Sequence[Run], scores: pa.Table, *, scorer: Sequenc
     by_seed = {seed: Score(row["loss_nats"], row["bpb"]) for seed, row in result.by_seed.items()}
     names = [run.name if asked == run.key or run.key.startswith(asked) else asked for run in chosen]
     name = names[0] if len(chosen) == 1 else asked
-    notes += _cautions(result)
+    notes += cautions(result)
     return Arm(
         name=name,
         runs=chosen,
@@ -198,7 +198,7 @@ def _estimator(result: ScorerResult) -> str:
     return str(result.scorer[SCORER.index("estimator")])
 
 
-def _cautions(result: ScorerResult) -> list[str]:
+def cautions(result: ScorerResult) -> list[str]:
     """Gates that it fails, though its losses are code lengths."""
     others = [gate for gate in GATES if gate not in (*_HONEST, DECLARED)]
     failed = [GATES[gate].failed for gate in others if result.gate(gate) is False]

@@ -61,6 +61,12 @@ class Gain:
     arms: int = 1
 
     @property
+    def shared_networks(self) -> int:
+        """Trained networks that are in both arms, where not all of them are: these seeds are not independent."""
+        both = set(self.candidate.networks.values()) & set(self.base.networks.values()) - {None}
+        return 0 if self.same_networks else len(both)
+
+    @property
     def over_seeds(self) -> Comparison:
         """The test that answers: of pairs where both arms score the same networks, else Welch's."""
         return self.paired if self.same_networks and self.paired is not None else self.welch
@@ -133,7 +139,8 @@ def compare_arms(
     """
     gains = [_gain(candidate, base, rule, documents) for candidate in candidates]
     adjusted = holm([gain.over_seeds.p for gain in gains])
-    return [replace(gain, p_value=p, arms=len(gains)) for gain, p in zip(gains, adjusted)]
+    tested = sum(p is not None for p in adjusted)
+    return [replace(gain, p_value=p, arms=max(1, tested)) for gain, p in zip(gains, adjusted)]
 
 
 def _gain(candidate: Arm, base: Arm, rule: GainRule, documents: Mapping[str, ByDocument]) -> Gain:

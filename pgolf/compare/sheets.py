@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pgolf.compare.arms import Arm
 from pgolf.compare.comparison import Gain, Per, losses
 from pgolf.stats.seeds import summarize
-from pgolf.tables.named_runs import settings_that_differ
+from pgolf.tables.named_runs import Run, dotted_names
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
 # So many settings tell what an arm is; with more the arms are simply others.
@@ -16,7 +16,7 @@ _SETTINGS_SHOWN = 30
 def settings_sheet(arms: Sequence[Arm]) -> Sheet:
     """One row per setting in which the arms' recipes differ, one column per arm."""
     runs = [arm.runs[0] for arm in arms]
-    paths = settings_that_differ(runs)
+    paths = _settings_that_differ(runs)
     rows: list[tuple[Value, ...]] = []
     for path in paths[:_SETTINGS_SHOWN]:
         rows.append((path, *(_setting(arm, path) for arm in arms)))
@@ -30,6 +30,22 @@ def settings_sheet(arms: Sequence[Arm]) -> Sheet:
         notes.append(f"and {len(paths) - _SETTINGS_SHOWN} settings more; --json has all")
     headings = (SheetColumn("setting", "setting"), *(SheetColumn(f"arm_{k}", arm.name) for k, arm in enumerate(arms)))
     return Sheet("settings that differ", headings, tuple(rows), tuple(notes))
+
+
+def _settings_that_differ(runs: Sequence[Run]) -> list[str]:
+    """Dotted names of all settings in which the recipes differ, those that any of them has changed first."""
+    said = [run for run in runs if run.config]
+    paths = dict.fromkeys(path for run in said for path in (*run.changed, *dotted_names(run.config)))
+    left_out = {"name", "description", "base", "seeds", "run_name", "tags", "notes"}
+
+    def value(run: Run, path: str) -> str:
+        try:
+            return json.dumps(run.setting(path), sort_keys=True)
+        except KeyError:
+            return ""
+
+    known = [path for path in paths if path.partition(".")[0] not in left_out]
+    return [path for path in known if len({value(run, path) for run in said}) > 1]
 
 
 def _setting(arm: Arm, path: str) -> Value:
@@ -78,6 +94,11 @@ def verdicts_sheet(gains: Sequence[Gain]) -> Sheet:
             rows.append((name, f"{found.documents:,} documents", *interval, None, None, found.p, None))
         else:
             notes.append(f"no test over documents: {gain.no_documents}")
+        if gain.shared_networks:
+            notes.append(
+                f"{gain.shared_networks} of the trained networks are in {name} and in {gain.base.name}: Welch's test "
+                "takes seeds for independent, and these are not"
+            )
         if gain.paired is None:
             notes.append(f"no paired test: {name} and {gain.base.name} have other seeds")
         if rule.per == "token" and gain.gain_bpb is not None:

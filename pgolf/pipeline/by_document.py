@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pgolf.compare.arms import Arm, Score, scorer_text
+from pgolf.compare.arms import Arm, Score, cautions, scorer_text
 from pgolf.compare.compared import Compared
 from pgolf.compare.comparison import ByDocument, check_comparable, compare_arms
 from pgolf.errors import ConfigError, PgolfError, ResultsError
@@ -92,8 +92,9 @@ def compare_runs(
     shop: where losses by document are made; or the reason why there are none. select_on: see `selected`. Raises
     ConfigError for arms that are one run, and for a share that is none; ResultsError as `check_comparable` does.
     """
-    if len({tuple(run.key for run in arm.runs) for arm in arms}) < len(arms):
-        raise ConfigError("two of the arms are one run; a run is not better than itself")
+    keys = [run.key for arm in arms for run in arm.runs]
+    if shared := next((key for key in keys if keys.count(key) > 1), None):
+        raise ConfigError(f"{shared} is in two of the arms; a run is not better than itself")
     names = [arm.name for arm in arms]
     arms = [replace(arm, name=arm.runs[0].key) if names.count(arm.name) > 1 else arm for arm in arms]
     note = ""
@@ -106,6 +107,7 @@ def compare_runs(
         if isinstance(shop, str):
             raise ConfigError(f"--select-on reads the outputs of the runs: {shop}")
         found = [selected(arm, select_on, shop) for arm in arms]
+        _refuse_other_rests(found)
     elif isinstance(shop, str):
         found = [(arm, ByDocument(why_not=shop)) for arm in arms]
     else:
@@ -149,7 +151,21 @@ def selected(arm: Arm, fraction: float, shop: Workshop) -> tuple[Arm, ByDocument
     documents = ByDocument(
         loss_nats=np.mean([*by_seed.values()], axis=0)[rest], targets=targets[rest], bytes=sizes[rest]
     )
-    return replace(arm, by_seed=scores, notes=(note,)), documents
+    return replace(arm, by_seed=scores, notes=(note, *cautions(chosen))), documents
+
+
+def _refuse_other_rests(found: Sequence[tuple[Arm, ByDocument]]) -> None:
+    """Raise ResultsError where the arms were cut at different documents, as other tokenizations may be."""
+    rests = {}
+    for arm, documents in found:
+        assert documents.bytes is not None
+        rests[arm.name] = (len(documents.bytes), int(documents.bytes.sum()))
+    if len(set(rests.values())) > 1:
+        said = ", ".join(f"{name} {count:,} documents of {size:,} bytes" for name, (count, size) in rests.items())
+        raise ResultsError(
+            f"--select-on cuts the text at different documents for arms of other tokens: {said}; choose another share, "
+            "or compare without it"
+        )
 
 
 def _chosen(arm: Arm, fraction: float, shop: Workshop) -> tuple[ScorerResult, int, list[float]]:

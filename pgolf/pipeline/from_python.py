@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pgolf.compare.arms import HEADLINE, arm_of
+from pgolf.compare.arms import HEADLINE, NETWORK, arm_of
 from pgolf.compare.compared import Compared
 from pgolf.errors import ConfigError
 from pgolf.pipeline.before_stages import run_ready
@@ -88,7 +88,8 @@ class FinishedRun:
         """
         if not others:
             raise ConfigError("compare with what? give a run, or the name of one in the same tables")
-        chosen: Sequence[Condition] | str = scorer if "=" not in scorer else parse_conditions(scorer.split())
+        is_named = scorer in (HEADLINE, NETWORK)
+        chosen: Sequence[Condition] | str = scorer if is_named else parse_conditions(scorer.split())
         arms = []
         for other in (self, *others):
             place = other.place if isinstance(other, FinishedRun) else self.place

@@ -28,7 +28,7 @@ from pgolf.store.content import combined
 from pgolf.store.output_record import Record
 from pgolf.tables.columns import moments_of
 from pgolf.tables.gates import RULESET
-from pgolf.tables.named_runs import Run, name_run
+from pgolf.tables.named_runs import Run, name_run, with_given_name
 from pgolf.tables.parquet import append, append_table, read, rows_to_arrow
 from pgolf.tables.ranked import NEURAL, means, seeds_side_by_side
 from pgolf.tables.removed import removed_results
@@ -78,7 +78,7 @@ class Outcome:
         if self.built or new or not any((results / STAGES.name).glob(f"{self.run_key}-*.parquet")):
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
             append(results, STAGES, f"{self.run_key}-{stamp}", self.stages)
-        name_run(results, self.run)
+        name_run(results, with_given_name(results, self.run))
 
     @property
     def run(self) -> Run:

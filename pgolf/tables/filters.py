@@ -113,15 +113,23 @@ def fitting(table: pa.Table, spec: TableSpec, conditions: Iterable[Condition]) -
         if condition.operator == "=":
             where.setdefault(column.name, []).extend(values)
             continue
-        mask = pc.invert(pc.is_in(table.column(column.name), value_set=to_column(values, column.type)))
-        if condition.operator != "!=":
-            if values == [None] or column.type.equals(SECONDS_BY_PHASE):
-                raise ResultsError(f"filter {condition}: nothing is more or less than that")
-            (limit,) = to_column(values, column.type)
-            compare = _COMPARE[condition.operator]
-            mask = pc.fill_null(compare(table.column(column.name), limit), False)
+        if condition.operator != "!=" and (values == [None] or column.type.equals(SECONDS_BY_PHASE)):
+            raise ResultsError(f"filter {condition}: nothing is more or less than that")
+        mask = _judged(table, condition, column.name, values, column.type)
         table = table.filter(mask)
     return select(table, spec, where)
+
+
+def _judged(table: pa.Table, condition: Condition, name: str, values: list[Any], kind: pa.DataType) -> Any:
+    """Which rows are others than the values, or more or less than the one."""
+    try:
+        wanted = to_column(values, kind)
+        if condition.operator == "!=":
+            return pc.invert(pc.is_in(table.column(name), value_set=wanted))
+        (limit,) = wanted
+        return pc.fill_null(_COMPARE[condition.operator](table.column(name), limit), False)
+    except (pa.ArrowException, ValueError) as error:
+        raise ResultsError(f"filter {condition}: column {name} holds {kind}, and {error}") from error
 
 
 def _plain(text: str) -> Any:

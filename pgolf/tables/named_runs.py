@@ -5,7 +5,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,19 @@ def name_run(results: Path, run: Run) -> None:
         "host": host_name(),
     }
     append(results, RUNS, f"{run.key}-{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}", [row])
+
+
+def with_given_name(results: Path, run: Run) -> Run:
+    """The run as it is called already, where a repeated run brings back what it was called before that.
+
+    A name that was given up stays given up; tags and a note stay where none are brought. Raises ResultsError.
+    """
+    known = {one.key: one for one in runs_in(results)}.get(run.key)
+    if known is None or known.named_utc is None:
+        return run
+    earlier = set(read(results, RUNS, {"run": run.key}, columns=["name"]).column("name").to_pylist())
+    name = known.name if run.name in earlier else run.name
+    return replace(run, name=name, tags=run.tags or known.tags, note=run.note or known.note)
 
 
 def runs_in(results: Path) -> list[Run]:

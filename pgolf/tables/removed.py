@@ -44,12 +44,28 @@ def take_back(results: Path, text: str) -> Run:
     """
     of_run = {run.key: (run, folder) for folder in reversed(removed_results(results)) for run in runs_in(folder)}
     run, folder = of_run[run_named(text, [run for run, _ in of_run.values()]).key]
-    for path in reversed(_files_of(folder, run.key)):
-        _move(path, results / path.relative_to(folder))
-    for left in sorted(folder.rglob("*"), reverse=True):
-        left.rmdir()
-    folder.rmdir()
+    # Whoever was killed while removing it has left a part of it in a folder of its own.
+    parts = [part for part in removed_results(results) if part == folder or _is_rest(part, run.key)]
+    for part in parts:
+        for path in _files_of(part, run.key):
+            if os.path.lexists(newer := results / path.relative_to(part)):
+                raise ResultsError(
+                    f"{newer} is there already, from a later run: `pgolf rm {run.key}` first, or leave the old one "
+                    "removed"
+                )
+    for part in parts:
+        for path in reversed(_files_of(part, run.key)):
+            _move(path, results / path.relative_to(part))
+        for left in sorted(part.rglob("*"), reverse=True):
+            left.rmdir()
+        part.rmdir()
     return run
+
+
+def _is_rest(folder: Path, key: str) -> bool:
+    """Whether a folder holds a run's other files, and not its scores: then it is no removed run by itself."""
+    files = _files_of(folder, key)
+    return bool(files) and not any(path.parent.name == SCORES.name for path in files)
 
 
 def _files_of(results: Path, key: str) -> list[Path]:

@@ -12,6 +12,7 @@ from pgolf.compare.forest import forest
 from pgolf.compare.sentence import sentence
 from pgolf.compare.sheets import seeds_sheet, settings_sheet, verdicts_sheet
 from pgolf.errors import ResultsError
+from pgolf.pipeline.by_document import _refuse_other_rests
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE
 from pgolf.tables.named_runs import Run
 from pgolf.tables.ranked import ScorerResult
@@ -207,3 +208,34 @@ def test_the_figure_fits_the_terminal_and_places_marks_in_order(width):
 
 def test_without_an_interval_there_is_no_figure():
     assert forest(compared(arm("a", {1: 1.1}), arm("b", {1: 1.2})), 80) == []
+
+
+def test_holm_counts_the_comparisons_that_have_a_p():
+    gains = compared(arm("one", {1: 1.1}), arm("a", RECORD), arm("z", BEFORE))
+    assert [gain.p_value for gain in gains] == [None, gains[1].over_seeds.p]
+    assert "Holm" not in sentence(gains[1])
+
+
+def test_trainings_that_both_arms_have_are_told():
+    ours, theirs = {1: "a", 2: "b", 3: "c"}, {1: "a", 2: "b", 4: "d"}
+    base = arm("z", {1: 1.2, 2: 1.21, 4: 1.22}, networks=theirs)
+    (gain,) = compared(arm("a", RECORD, networks=ours), base)
+    assert gain.shared_networks == 2
+    assert any("2 of the trained networks are in a and in z" in note for note in verdicts_sheet([gain]).notes)
+    (apart,) = compared(arm("a", RECORD, networks=ours), arm("z", BEFORE, networks={1: "x", 2: "y", 3: None}))
+    assert apart.shared_networks == 0
+
+
+def test_settings_differ_whether_or_not_anybody_changed_them_of_a_base():
+    a = arm("a", RECORD, config={"train": {"muon_lr": 0.09}, "name": "a"})
+    b = arm("b", BEFORE, config={"train": {"muon_lr": 0.04}, "name": "b"})
+    a, b = (replace(one, runs=(replace(one.runs[0], changed={}),)) for one in (a, b))
+    assert [row[:3] for row in settings_sheet([a, b]).rows] == [("train.muon_lr", 0.09, 0.04)]
+
+
+def test_rests_of_other_documents_are_refused():
+    sizes = np.arange(1, 41)
+    whole, part = documents(0.0, sizes), documents(0.0, sizes[1:])
+    _refuse_other_rests([(arm("a", RECORD), whole), (arm("b", BEFORE), whole)])
+    with pytest.raises(ResultsError, match="a 40 documents of 1,640 bytes, b 39 documents of 1,638 bytes"):
+        _refuse_other_rests([(arm("a", RECORD), whole), (arm("b", BEFORE), part)])

@@ -121,7 +121,7 @@ def test_a_scorer_chosen_on_one_part_is_reported_on_the_rest(made, capsys):
 def test_what_cannot_be_compared_is_refused_with_what_to_do(made, capsys):
     for words, said in (
         (["wide"], "takes two runs or more"),
-        (["wide", "wide"], "two of the arms are one run"),
+        (["wide", "wide"], "is in two of the arms"),
         (["wide", "narow"], "did you mean narrow"),
         (["wide", "narrow", "--select-on", "1.5"], "--select-on 1.5 is no share"),
         (["wide", "narrow", "--select-on", "0.0001"], "leaves no whole document on one side"),

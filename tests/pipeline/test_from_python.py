@@ -73,7 +73,7 @@ def test_a_run_is_compared_with_runs_and_with_names(ran):
     assert by_run.gains[0].documents is not None
     with pytest.raises(ConfigError, match="compare with what"):
         mixed.compare()
-    with pytest.raises(ConfigError, match="two of the arms are one run"):
+    with pytest.raises(ConfigError, match="is in two of the arms"):
         mixed.compare(mixed)
 
 

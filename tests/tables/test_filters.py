@@ -83,6 +83,9 @@ def test_a_condition_on_a_setting_is_told_by_its_dot():
         ("seed<one", "column seed holds int64"),
         ("seed<1,2", "column seed holds int64"),
         ("alpha<null", "nothing is more or less"),
+        ("alpha<inf", "filter alpha<inf: column alpha holds double"),
+        ("alpha>=nan", "filter alpha>=nan: column alpha holds double"),
+        ("started_utc>2001-01-01", "filter started_utc>2001-01-01: column started_utc holds timestamp"),
         ("normalized=perhaps", "column normalized holds bool"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from pgolf.errors import ConfigError, ResultsError
 from pgolf.tables.labels import labelled
-from pgolf.tables.named_runs import Run, name_run, run_named, runs_in, settings_that_differ
+from pgolf.tables.named_runs import Run, name_run, run_named, runs_in, settings_that_differ, with_given_name
 from pgolf.tables.parquet import append, read
 from pgolf.tables.schema import RUNS, SCORES
 from tests.score_rows import score_row
@@ -100,3 +100,13 @@ def test_settings_that_are_no_json_name_their_file(results):
     append(results, RUNS, f"{A.key}-later", [row])
     with pytest.raises(ResultsError, match=r"runs: what demo-0123456789ab-later says of its settings is no JSON"):
         runs_in(results)
+
+
+def test_a_repeated_run_does_not_bring_back_a_name_that_was_given_up(results):
+    name_run(results, replace(A, name="heavier", tags=("idea",), note="see the tutorial"))
+    again = with_given_name(results, A)  # called by what it changes, as the first time
+    assert (again.name, again.tags, again.note) == ("heavier", ("idea",), "see the tutorial")
+    other = with_given_name(results, replace(A, name="third", tags=("new",)))
+    assert (other.name, other.tags, other.note) == ("third", ("new",), "see the tutorial")
+    unknown = replace(A, key="demo-000000000000")
+    assert with_given_name(results, unknown) == unknown

@@ -89,3 +89,35 @@ def test_scores_once_seen_stay_seen_by_what_judges_declarations(results):
         assert before[0]
         assert before[1].year < 2030
     assert read(results, SCORES).num_rows == 0
+
+
+def test_what_was_removed_in_two_parts_comes_back_whole(results, monkeypatch):
+    before = tree(results)
+    run = runs_in(results)[0]
+    move, left = removed._move, [3]
+
+    def cut_short(path, to):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        move(path, to)
+
+    monkeypatch.setattr(removed, "_move", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        remove_run(results, run)
+    monkeypatch.undo()
+    remove_run(results, run)
+    assert len(removed_results(results)) == 2
+    take_back(results, run.key)
+    assert tree(results) == before
+    assert removed_results(results) == []
+
+
+def test_a_later_run_of_that_key_is_not_overwritten(results):
+    run = runs_in(results)[0]
+    remove_run(results, run)
+    append(results, SCORES, run.key, [score_row(recipe="demo", seed=7)])
+    now = tree(results)
+    with pytest.raises(ResultsError, match="is there already, from a later run: `pgolf rm demo-0123456789ab` first"):
+        take_back(results, run.key)
+    assert tree(results) == now
