@@ -37,9 +37,7 @@ def ended_by_sigterm() -> Iterator[None]:
     """
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        deadline = time.monotonic() + LAST_CHECKPOINT_WITHIN_S
-        while _end_trainings() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        _wait_for_checkpoints()
         _exit_now()
 
     before = signal.signal(signal.SIGTERM, end)
@@ -88,14 +86,8 @@ def give_up(why: str) -> None:
 
     For what no part of a run can go on without, from whatever thread sees it gone.
     """
-    deadline = time.monotonic() + LAST_CHECKPOINT_WITHIN_S
-    while _end_trainings() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    with suppress(OSError):
-        print(f"{why}; finished stages are kept and will be reused", file=sys.stderr, flush=True)
-    for pid in children(os.getpid()):
-        terminate(pid)
-    os._exit(1)
+    _wait_for_checkpoints()
+    _exit_now(why, 1)
 
 
 def _exit_at_once(_signal: int, _frame: FrameType | None) -> None:
@@ -189,9 +181,16 @@ def _end_trainings() -> bool:
     return bool(running)
 
 
-def _exit_now() -> None:
+def _wait_for_checkpoints() -> None:
+    """End every training, and give its ranks the time for a last checkpoint."""
+    deadline = time.monotonic() + LAST_CHECKPOINT_WITHIN_S
+    while _end_trainings() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _exit_now(why: str = "terminated", exit_code: int = 128 + signal.SIGTERM) -> None:
     with suppress(OSError):  # the worker that read our stderr may have died
-        print("terminated; finished stages are kept and will be reused", file=sys.stderr, flush=True)
+        print(f"{why}; finished stages are kept and will be reused", file=sys.stderr, flush=True)
     for pid in children(os.getpid()):
         terminate(pid)
-    os._exit(128 + signal.SIGTERM)
+    os._exit(exit_code)

@@ -47,7 +47,7 @@ class Compared:
             "note": self.note or None,
             "text": self.arms[-1].text.facts,
             "arms": [_arm(arm) for arm in self.arms],
-            "settings": json.loads(to_json(settings_sheet(self.arms))),
+            "settings": json.loads(to_json(settings_sheet(self.arms, most=None))),
             "gains": [_gain(gain) for gain in self.gains],
         }
 

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from pgolf.compare.arms import Arm
 from pgolf.compare.comparison import Gain, Per, losses
 from pgolf.stats.seeds import summarize
-from pgolf.tables.named_runs import Run, dotted_names
+from pgolf.tables.named_runs import settings_that_differ
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
 
 # So many settings tell what an arm is; with more the arms are simply others.
 _SETTINGS_SHOWN = 30
 
 
-def settings_sheet(arms: Sequence[Arm]) -> Sheet:
-    """One row per setting in which the arms' recipes differ, one column per arm."""
+def settings_sheet(arms: Sequence[Arm], most: int | None = _SETTINGS_SHOWN) -> Sheet:
+    """One row per setting in which the arms' recipes differ, one column per arm. most: rows; None for all."""
     runs = [arm.runs[0] for arm in arms]
-    paths = _settings_that_differ(runs)
+    paths = settings_that_differ(runs)
     rows: list[tuple[Value, ...]] = []
-    for path in paths[:_SETTINGS_SHOWN]:
+    shown = paths[:most]
+    for path in shown:
         rows.append((path, *(_setting(arm, path) for arm in arms)))
     scorers = [arm.scorer for arm in arms]
     if len(set(scorers)) > 1 or not paths:
@@ -26,26 +27,10 @@ def settings_sheet(arms: Sequence[Arm]) -> Sheet:
     notes = [f"{arm.name}: {note}" for arm in arms for note in arm.notes]
     if unsaid := [arm.name for arm in arms if not arm.runs[0].config]:
         notes.append(f"an earlier version filed {', '.join(unsaid)} and did not say its settings")
-    if len(paths) > _SETTINGS_SHOWN:
-        notes.append(f"and {len(paths) - _SETTINGS_SHOWN} settings more; --json has all")
+    if len(paths) > len(shown):
+        notes.append(f"and {len(paths) - len(shown)} settings more; --json has all")
     headings = (SheetColumn("setting", "setting"), *(SheetColumn(f"arm_{k}", arm.name) for k, arm in enumerate(arms)))
     return Sheet("settings that differ", headings, tuple(rows), tuple(notes))
-
-
-def _settings_that_differ(runs: Sequence[Run]) -> list[str]:
-    """Dotted names of all settings in which the recipes differ, those that any of them has changed first."""
-    said = [run for run in runs if run.config]
-    paths = dict.fromkeys(path for run in said for path in (*run.changed, *dotted_names(run.config)))
-    left_out = {"name", "description", "base", "seeds", "run_name", "tags", "notes"}
-
-    def value(run: Run, path: str) -> str:
-        try:
-            return json.dumps(run.setting(path), sort_keys=True)
-        except KeyError:
-            return ""
-
-    known = [path for path in paths if path.partition(".")[0] not in left_out]
-    return [path for path in known if len({value(run, path) for run in said}) > 1]
 
 
 def _setting(arm: Arm, path: str) -> Value:

@@ -200,18 +200,19 @@ def _documents(arm: Arm, shop: Workshop) -> tuple[dict[int, Float64Array], Int64
     by_seed = {}
     for seed in arm.seeds:
         mixed = _mixed_of(arm, seed, shop)
-        row = next((row for row in mixed.cells() if scorer_of(row) == arm.result.scorer), None)
+        cells = mixed.cells()
+        row = next((row for row in cells if scorer_of(row) == arm.result.scorer), None)
         if row is None:
             raise Gone(f"the mix of seed {seed} has no scorer {scorer_text(arm.result)}; run it again")
-        folder = _made(mixed, ByDocumentConfig(mix=single_scorer(mixed.config, _place(row, mixed), row)), seed, shop)
+        folder = _made(mixed, ByDocumentConfig(mix=single_scorer(mixed.config, _place(row, cells), row)), seed, shop)
         targets, sizes = read_documents(folder)
         by_seed[seed] = read_losses(folder)[row["cell"]]
     return by_seed, targets, sizes
 
 
-def _place(row: Mapping[str, Any], mixed: _Mixed) -> int:
+def _place(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> int:
     """The place of a row among those of its estimator, which for Bayes mixtures is their place in the config."""
-    return [own["cell"] for own in mixed.cells() if own["estimator"] == row["estimator"]].index(row["cell"])
+    return [own["cell"] for own in cells if own["estimator"] == row["estimator"]].index(row["cell"])
 
 
 def _bpb(loss_nats: Float64Array, sizes: Int64Array) -> float | None:

@@ -8,7 +8,7 @@ p small. With margin 0 this is the t that published records state.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pgolf.errors import DataError
 from pgolf.stats.seeds import SeedSummary, summarize
@@ -47,6 +47,9 @@ CHRONOLOGICAL_RULE = GainRule(
 )
 
 
+_UNDEFINED: Mapping[str, Any] = {"t": None, "df": None, "p": None}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Result of a test. gain_nats: base mean - candidate mean, positive if the candidate is better.
@@ -83,28 +86,15 @@ def compare_welch(
     """
     candidate, base = summarize(candidate_nats), summarize(base_nats)
     gain_nats = base.mean - candidate.mean
-    t = df = p = low = high = None
+    student = _UNDEFINED
     if candidate.std is not None and base.std is not None:
         candidate_var, base_var = candidate.std**2 / candidate.n, base.std**2 / base.n
         if (variance := candidate_var + base_var) > 0:
-            t = (rule.margin_nats - gain_nats) / math.sqrt(variance)
             # Ratios, not fourth powers: those underflow for seeds that agree to 80 digits or more.
             share = candidate_var / variance
             df = 1 / (share**2 / (candidate.n - 1) + (1 - share) ** 2 / (base.n - 1))
-            p = _student_cdf(t, df)
-            low, high = _interval(gain_nats, math.sqrt(variance), df)
-    return Comparison(
-        test="welch",
-        candidate=candidate,
-        base=base,
-        gain_nats=gain_nats,
-        rule=rule,
-        t=t,
-        df=df,
-        p=p,
-        low_nats=low,
-        high_nats=high,
-    )
+            student = _student(gain_nats, math.sqrt(variance), df, rule)
+    return Comparison(test="welch", candidate=candidate, base=base, gain_nats=gain_nats, rule=rule, **student)
 
 
 def compare_paired(
@@ -125,25 +115,11 @@ def compare_paired(
     seeds = sorted(candidate_nats)
     candidate, base = summarize(candidate_nats.values()), summarize(base_nats.values())
     gains = summarize(base_nats[seed] - candidate_nats[seed] for seed in seeds)
-    t = df = p = low = high = None
+    student = _UNDEFINED
     if gains.std is not None and gains.std > 0:
-        error_nats = gains.std / math.sqrt(gains.n)
-        t = (rule.margin_nats - gains.mean) / error_nats
-        df = float(gains.n - 1)
-        p = _student_cdf(t, df)
-        low, high = _interval(gains.mean, error_nats, df)
+        student = _student(gains.mean, gains.std / math.sqrt(gains.n), float(gains.n - 1), rule)
     return Comparison(
-        test="paired",
-        candidate=candidate,
-        base=base,
-        gain_nats=gains.mean,
-        rule=rule,
-        t=t,
-        df=df,
-        p=p,
-        low_nats=low,
-        high_nats=high,
-        gains=gains,
+        test="paired", candidate=candidate, base=base, gain_nats=gains.mean, rule=rule, gains=gains, **student
     )
 
 
@@ -151,12 +127,14 @@ def _listed(seeds: list[int]) -> str:
     return ", ".join(str(seed) for seed in seeds)
 
 
-def _interval(gain_nats: float, error_nats: float, df: float) -> tuple[float, float]:
-    """The two-sided 95 % interval of Student's t."""
+def _student(gain_nats: float, error_nats: float, df: float, rule: GainRule) -> Mapping[str, float]:
+    """t, df and the one-sided p that the gain exceeds the margin, and the two-sided 95 % interval of the gain."""
     from scipy.special import stdtrit
 
+    t = (rule.margin_nats - gain_nats) / error_nats
     half_nats = float(stdtrit(df, 0.975)) * error_nats
-    return gain_nats - half_nats, gain_nats + half_nats
+    interval = {"low_nats": gain_nats - half_nats, "high_nats": gain_nats + half_nats}
+    return {"t": t, "df": df, "p": _student_cdf(t, df), **interval}
 
 
 def _student_cdf(t: float, df: float) -> float:

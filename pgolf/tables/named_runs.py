@@ -21,6 +21,8 @@ from pgolf.tables.parquet import append, read
 from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, STAGES, TableSpec
 
 _LISTED = 8
+# What a recipe says of itself and of its runs; seeds are told row by row.
+_NO_SETTINGS = frozenset({"name", "description", "base", "seeds", "run_name", "tags", "notes"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +171,15 @@ def rows_of(table: pa.Table, spec: TableSpec, runs: Sequence[Run]) -> pa.Table:
 
 
 def settings_that_differ(runs: Sequence[Run]) -> list[str]:
-    """Dotted names of the settings in which these runs differ, among those that any of them changes."""
-    paths = dict.fromkeys(path for run in runs for path in run.changed)
-    return [path for path in paths if len({_json(_setting(run, path)) for run in runs}) > 1]
+    """Dotted names of all settings in which these runs differ, those that any of them changes first.
+
+    Runs that do not say their settings are left out, and so is what a recipe says of itself.
+    """
+    said = [run for run in runs if run.config]
+    paths = dict.fromkeys(path for run in said for path in run.changed)
+    paths |= dict.fromkeys(path for run in said for path in dotted_names(run.config))
+    known = [path for path in paths if path.partition(".")[0] not in _NO_SETTINGS]
+    return [path for path in known if len({_json(_setting(run, path)) for run in said}) > 1]
 
 
 def dotted_names(config: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pgolf.compare.arms import Arm, Score
+from pgolf.compare.compared import Compared
 from pgolf.compare.comparison import ByDocument, check_comparable, compare_arms
 from pgolf.compare.forest import forest
 from pgolf.compare.sentence import sentence
@@ -239,3 +240,13 @@ def test_rests_of_other_documents_are_refused():
     _refuse_other_rests([(arm("a", RECORD), whole), (arm("b", BEFORE), whole)])
     with pytest.raises(ResultsError, match="a 40 documents of 1,640 bytes, b 39 documents of 1,638 bytes"):
         _refuse_other_rests([(arm("a", RECORD), whole), (arm("b", BEFORE), part)])
+
+
+def test_many_settings_are_counted_and_data_has_all():
+    many = {f"s{k}": k for k in range(50)}
+    a = arm("a", RECORD, config={"model": many})
+    b = arm("b", BEFORE, config={"model": {name: value + 1 for name, value in many.items()}})
+    shown = settings_sheet([a, b])
+    assert len(shown.rows) == 30
+    assert "and 20 settings more; --json has all" in shown.notes
+    assert len(Compared([a, b], compared(a, b), RECORD_RULE).data()["settings"]) == 50

@@ -110,3 +110,9 @@ def test_a_repeated_run_does_not_bring_back_a_name_that_was_given_up(results):
     assert (other.name, other.tags, other.note) == ("third", ("new",), "see the tutorial")
     unknown = replace(A, key="demo-000000000000")
     assert with_given_name(results, unknown) == unknown
+
+
+def test_settings_differ_though_nobody_changed_them_and_silent_runs_say_nothing():
+    one, other = (replace(A, changed={}, config={"model": {"width": w}, "seeds": [w]}) for w in (128, 256))
+    assert settings_that_differ([one, other]) == ["model.width"]
+    assert settings_that_differ([one, replace(other, config={})]) == []
