@@ -179,7 +179,9 @@ def settings_that_differ(runs: Sequence[Run]) -> list[str]:
     paths = dict.fromkeys(path for run in said for path in run.changed)
     paths |= dict.fromkeys(path for run in said for path in dotted_names(run.config))
     known = [path for path in paths if path.partition(".")[0] not in _NO_SETTINGS]
-    return [path for path in known if len({_json(_setting(run, path)) for run in said}) > 1]
+    found = [path for path in known if len({_json(_setting(run, path)) for run in said}) > 1]
+    # A section that one of them has not is one setting.
+    return [path for path in found if not any(path.startswith(f"{section}.") for section in found)]
 
 
 def dotted_names(config: Mapping[str, Any], prefix: str = "") -> list[str]:

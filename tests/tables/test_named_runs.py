@@ -116,3 +116,5 @@ def test_settings_differ_though_nobody_changed_them_and_silent_runs_say_nothing(
     one, other = (replace(A, changed={}, config={"model": {"width": w}, "seeds": [w]}) for w in (128, 256))
     assert settings_that_differ([one, other]) == ["model.width"]
     assert settings_that_differ([one, replace(other, config={})]) == []
+    without, hinted = (replace(A, changed={}, config={"hint": hint}) for hint in (None, {"orders": [3], "window": 64}))
+    assert settings_that_differ([without, hinted]) == ["hint"]
