@@ -8,6 +8,7 @@ server answers, and no port is taken twice.
 `python -m flows.own_server PID DESCRIPTOR` is that process: PID is ours, DESCRIPTOR the socket.
 """
 
+import gc
 import http.client
 import os
 import signal
@@ -121,6 +122,15 @@ def _known_to_prefect(url: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """For a run on its own server, which nobody watches: Prefect would end it only once a heart has waited a second."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
 def _send_what_waits() -> None:
     """Have Prefect send the events and log lines of this process that it has in its queues, and begin new ones later.
 
@@ -150,9 +160,14 @@ def _started() -> OwnServer:
 
 def _serve(parent_pid: int, descriptor: int) -> None:
     die_with_parent(parent_pid, signal.SIGTERM)
+    gc.disable()  # what is imported stays: to look for garbage among it takes a tenth of the start
     import uvicorn
+    from prefect.server.api.server import create_app
 
-    config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
+    app = create_app()
+    gc.freeze()
+    gc.enable()
+    config = uvicorn.Config(app, log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 

@@ -18,7 +18,7 @@ from flows.commands.arguments import (
 )
 from flows.commands.console import Console
 from flows.commands.streams import hand_over, show, tell
-from flows.own_server import own_server
+from flows.own_server import own_server, without_heartbeats
 from flows.settings import (
     apply_settings,
     refuse_unusable_settings,
@@ -43,7 +43,7 @@ from pgolf.pipeline.plan import Step, reasons_of
 from pgolf.pipeline.status import forget_own, kept_since
 from pgolf.recipes.grid_text import refuse_large_grid
 from pgolf.recipes.recipe import MIX, Recipe
-from pgolf.store.artifact import PARTIAL
+from pgolf.store.artifact import PARTIAL, import_entry
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,6 +191,9 @@ def _run_in_prefect(
         ):  # fmt: skip
             stack.callback(variable.reset, variable.set(value))
         if server is not None:
+            stack.enter_context(without_heartbeats())
+            if drawers is not None:
+                _get_ready_to_mix(drawers)
             server.wait()
         else:
             with configured_server() as client:
@@ -206,6 +209,15 @@ def _run_in_prefect(
                 f"{without_secrets(str(error))}; start that server, or unset {configured.source}"
             ) from None
     return made[0]
+
+
+def _get_ready_to_mix(drawers: Drawers) -> None:
+    """Import, while a server starts on another core, what the first task and a mixture would import."""
+    drawers.get_ready()
+    import prefect.flow_engine
+    import prefect.task_engine  # noqa: F401
+
+    import_entry(MIX.entry)
 
 
 def _shares(wall_s: float, stages_s: float, drawing_s: float, *, in_prefect: bool) -> str:

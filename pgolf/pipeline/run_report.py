@@ -50,7 +50,6 @@ def write_report(
 
 def _tables(runs: Sequence[Run], results: Path, store: Store | None) -> list[RunTables]:
     stages = _rows(read(results, STAGES, columns=_STAGE_COLUMNS))
-    attempts = read(results, ATTEMPTS)
     found = []
     for run in runs:
         mine = [row for row in stages if row["run_key"].rpartition("-")[0] == run.key or row["run_key"] == run.key]
@@ -63,8 +62,8 @@ def _tables(runs: Sequence[Run], results: Path, store: Store | None) -> list[Run
         found.append(
             RunTables(
                 run=run,
-                scores=read(results, SCORES, {"run_key": run.key}),
-                attempts=_rows(rows_of(attempts, ATTEMPTS, [run])),
+                scores=read(results, SCORES, {"run_key": run.key}, run_keys=run.key),
+                attempts=_rows(rows_of(read(results, ATTEMPTS, run_keys=run.key), ATTEMPTS, [run])),
                 stages=mine,
                 made=[row for row in stages if row["key"] in keys and row["built"]],
                 details=details.tables,

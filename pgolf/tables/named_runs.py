@@ -16,8 +16,8 @@ import pyarrow as pa
 from pgolf.errors import ConfigError, ResultsError
 from pgolf.machine.hardware import host_name
 from pgolf.tables.columns import moments_of
-from pgolf.tables.grouped import combinations, mask
-from pgolf.tables.parquet import append, read
+from pgolf.tables.grouped import mask
+from pgolf.tables.parquet import append, files_of, read
 from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, STAGES, TableSpec
 
 _LISTED = 8
@@ -57,7 +57,7 @@ def _none(path: str) -> Any:
 
 def name_run(results: Path, run: Run) -> None:
     """Note what a run is called, unless that is what the tables say already. Raises ResultsError."""
-    known = {one.key: one for one in runs_in(results)}.get(run.key)
+    known = _named(results, run.key).get(run.key)
     now = datetime.now(UTC)
     if known is not None and known.named_utc is not None:
         told = (known.name, known.tags, known.note, known.config, known.changed)
@@ -85,30 +85,35 @@ def with_given_name(results: Path, run: Run) -> Run:
 
     A name that was given up stays given up; tags and a note stay where none are brought. Raises ResultsError.
     """
-    known = {one.key: one for one in runs_in(results)}.get(run.key)
-    if known is None or known.named_utc is None:
+    known = _named(results, run.key).get(run.key)
+    if known is None:
         return run
-    earlier = set(read(results, RUNS, {"run": run.key}, columns=["name"]).column("name").to_pylist())
+    earlier = set(read(results, RUNS, {"run": run.key}, columns=["name"], run_keys=run.key).column("name").to_pylist())
     name = known.name if run.name in earlier else run.name
     return replace(run, name=name, tags=run.tags or known.tags, note=run.note or known.note)
 
 
 def runs_in(results: Path) -> list[Run]:
     """Every run of the scores' table, named or not, in the order of their keys. Raises ResultsError."""
-    table = read(results, RUNS)
+    named = _named(results)
+    keys = [path.stem for path in files_of(results, SCORES)]
+    return [named.get(key) or _unnamed(results, key) for key in keys]
+
+
+def _named(results: Path, beginning: str = "") -> dict[str, Run]:
+    """Key -> run as it was named last, of those whose key begins so."""
+    table = read(results, RUNS, run_keys=beginning)
     columns = {name: table.column(name).to_pylist() for name in RUNS.arrow.names if name != "named_utc"}
     columns["named_utc"] = moments_of(table.column("named_utc"))
     rows = [dict(zip(columns, values)) for values in zip(*columns.values())]
-    named: dict[str, Run] = {}
-    for row in sorted(rows, key=lambda row: (row["named_utc"], row["run_key"])):
-        named[row["run"]] = _run(row, results)
-    scores = read(results, SCORES, columns=["run_key", "recipe", "recipe_key"])
-    keys, _ = combinations(scores, ("run_key", "recipe", "recipe_key"))
-    found = {
-        key: named.get(key) or Run(key=key, recipe=recipe, recipe_key=recipe_key, name=key)
-        for key, recipe, recipe_key in keys
-    }
-    return [found[key] for key in sorted(found)]
+    return {row["run"]: _run(row, results) for row in sorted(rows, key=lambda row: (row["named_utc"], row["run_key"]))}
+
+
+def _unnamed(results: Path, key: str) -> Run:
+    """A run of an earlier version, as its scores tell it."""
+    table = read(results, SCORES, {"run_key": key}, columns=["recipe", "recipe_key"], run_keys=key)
+    [row, *_] = table.slice(0, 1).to_pylist() or [{"recipe": key, "recipe_key": None}]
+    return Run(key=key, recipe=row["recipe"], recipe_key=row["recipe_key"], name=key)
 
 
 def _run(row: Mapping[str, Any], results: Path) -> Run:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pgolf.errors import ResultsError
@@ -92,6 +93,16 @@ def test_many_files_are_read_as_one_until_one_of_them_changes(tmp_path, monkeypa
     append(tmp_path, SCORES, "run-6", rows)
     assert read(tmp_path, SCORES).num_rows == first.num_rows + len(rows)
     assert opened == ["run-6.parquet"]
+    for run in range(7, 10):  # too many for the gathering: it is made anew, of what it has and of what it lacks
+        append(tmp_path, SCORES, f"run-{run}", rows)
+    opened.clear()
+    assert read(tmp_path, SCORES).num_rows == first.num_rows + 4 * len(rows)
+    assert sorted(opened) == ["run-6.parquet", "run-7.parquet", "run-8.parquet", "run-9.parquet"]
+    opened.clear()
+    assert read(tmp_path, SCORES, run_keys="run-1") == first.filter(pc.equal(first["run_key"], "run-1"))
+    assert opened == ["run-1.parquet"]
+    for run in range(7, 10):
+        (tmp_path / "scores" / f"run-{run}.parquet").unlink()
     (tmp_path / "scores" / "run-2.parquet").unlink()
     assert "run-2" not in read(tmp_path, SCORES).column("run_key").to_pylist()
     damaged = tmp_path / "scores" / "run-3.parquet"
