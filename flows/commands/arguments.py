@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.commands.streams import tell
-from pgolf.errors import ConfigError, ResultsError, StoreError
+from pgolf.errors import ConfigError, StoreError
 from pgolf.pipeline.place import Place
 from pgolf.recipes.grid_text import MOST_POINTS
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.remote import checked_url, is_url
+from pgolf.tables.results_folder import refuse_missing
 
 # Environment variables that choose the places of all commands.
 STORE_SETTING, RESULTS_SETTING = "PGOLF_STORE", "PGOLF_RESULTS"
@@ -272,11 +273,7 @@ def store_there(arguments: argparse.Namespace, place: Place) -> Store:
 def results_there(arguments: argparse.Namespace) -> Path:
     """The folder of tables of a command that needs one to be there. Raises ResultsError where there is none."""
     results: Path = arguments.results
-    if not results.is_dir():
-        raise ResultsError(
-            f"there are no results at {results}; `pgolf run RECIPE` writes some, and --results or {RESULTS_SETTING} "
-            "name others"
-        )
+    refuse_missing(results, f"name others with --results or {RESULTS_SETTING}")
     return results
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from flows.commands.arguments import add_json, add_results, add_store, store_place, terminal_width
+from flows.commands.arguments import add_json, add_results, add_store, results_there, store_place, terminal_width
 from flows.commands.console import Console
 from flows.commands.streams import hand_over, show
 from pgolf.compare.arms import HEADLINE, NETWORK, arm_of
@@ -68,7 +68,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) < 2:
         raise ConfigError("a comparison takes two runs or more: pgolf compare RUN BASE")
     columns = list(dict.fromkeys((*NEEDED, "checkpoint_sha256", "trace_key")))
-    scores, runs = read(arguments.results, SCORES, columns=columns), runs_in(arguments.results)
+    results = results_there(arguments)
+    scores, runs = read(results, SCORES, columns=columns), runs_in(results)
     arms = [arm_of(asked, runs, scores, scorer=_scorer(arguments.scorer)) for asked in arguments.runs]
     with ExitStack() as stack:
         found = compare_runs(arms, rule, _workshop(arguments, stack), select_on=arguments.select_on)

@@ -26,10 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Note the name; rows and outputs stay as they are."""
-    run = run_named(arguments.run, runs_in(results_there(arguments)))
+    runs = runs_in(results_there(arguments))
+    run = run_named(arguments.run, runs)
     for text in (arguments.name, *(arguments.tags or ())):
         if not text.isprintable() or text != text.strip() or not text or text[0] == "-" or len(text) > MOST_NAME:
             raise ConfigError(f"{text!r:.60} cannot be typed as a name: printable, no blanks around it, no - first")
+    if other := next((one for one in runs if one.key == arguments.name != run.key), None):
+        raise ConfigError(
+            f"{arguments.name} is the key of another run ({other.name}), which goes by it; take another name"
+        )
     given = {"tags": None if arguments.tags is None else tuple(arguments.tags), "note": arguments.note}
     changes = {name: value for name, value in given.items() if value is not None}
     name_run(arguments.results, replace(run, name=arguments.name, **changes))

@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-from flows.commands.arguments import add_json, add_results, add_store, given_path, store_place
+from flows.commands.arguments import add_json, add_results, add_store, given_path, results_there, store_place
 from flows.commands.streams import hand_over, show
 from pgolf.compare.arms import arm_of
 from pgolf.errors import ConfigError, PgolfError
@@ -42,7 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--price-per-hour is {price}; give a price such as 23.92")
     path = write_report(
         arguments.runs,
-        arguments.results,
+        results_there(arguments),
         _store(arguments),
         out=arguments.out,
         price_per_hour=price,

@@ -16,6 +16,7 @@ from pgolf.tables.gates import DECLARED, GATES
 from pgolf.tables.named_runs import Run, rows_of, run_named
 from pgolf.tables.ranked import ScorerResult, scorer_results
 from pgolf.tables.schema import SCORER, SCORES
+from pgolf.tables.scorer_names import settings_of, told_apart
 from pgolf.tables.texts import Text, text_of
 
 HEADLINE, NETWORK = "headline", "network"
@@ -163,15 +164,16 @@ def _scorer_of(
             return network, [f"its headline ({legacy}) is no code length: the network alone is compared"]
         honest.sort(key=lambda result: (*_ORDER, _estimator(result)).index(_estimator(result)))
         notes = [] if honest[0].standing == "before scoring" else [_chosen_late(honest[0])]
-        if others := ", ".join(map(scorer_text, honest[1:])):
+        if others := ", ".join(told_apart(honest, scorer_text)[1:]):
             notes.append(f"also declared: {others} (--scorer compares another)")
         return honest[0], notes
     assert not isinstance(scorer, str)
+    _refuse_unknown(results, scorer)
     found = [result for result in results if all(_fits(result, condition) for condition in scorer)]
     if len(found) == 1:
         return found[0], [] if found[0].standing in ("no choice", "before scoring") else [_chosen_late(found[0])]
     said = " ".join(map(str, scorer))
-    there = list(dict.fromkeys(map(scorer_text, found or results)))
+    there = told_apart(found or results, scorer_text)
     shown = "; ".join(there[:6]) + (f" and {len(there) - 6} more" if len(there) > 6 else "")
     if found:
         raise ConfigError(f"{asked}: {len(found)} scorers are {said}: {shown}; name one by more settings")
@@ -186,12 +188,17 @@ def _chosen_late(result: ScorerResult) -> str:
 
 
 def _fits(result: ScorerResult, condition: Condition) -> bool:
-    settings = dict(zip(SCORER, result.scorer))
-    if condition.name not in settings:
-        near = difflib.get_close_matches(condition.name, settings, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"these are {', '.join(settings)}"
-        raise ConfigError(f"--scorer {condition}: a scorer has no setting {condition.name}; {hint}")
-    return condition.holds(settings[condition.name])
+    return condition.holds(settings_of(result).get(condition.name))
+
+
+def _refuse_unknown(results: Sequence[ScorerResult], conditions: Sequence[Condition]) -> None:
+    """A setting that no scorer has."""
+    known = list(dict.fromkeys((*SCORER, *(name for result in results for name in settings_of(result)))))
+    for condition in conditions:
+        if condition.name not in known:
+            near = difflib.get_close_matches(condition.name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"these are {', '.join(known)}"
+            raise ConfigError(f"--scorer {condition}: a scorer has no setting {condition.name}; {hint}")
 
 
 def _estimator(result: ScorerResult) -> str:

@@ -11,7 +11,7 @@ from pgolf.compare.forest import forest
 from pgolf.compare.sentence import sentence
 from pgolf.compare.sheets import seeds_sheet, settings_sheet, verdicts_sheet
 from pgolf.stats.compare import GainRule
-from pgolf.tables.text import to_json, to_text
+from pgolf.tables.text import to_json, to_text, wrapped
 
 _WIDTH = 80
 
@@ -34,7 +34,8 @@ class Compared:
         """The sentences, then the tables, then a figure of characters. width: columns of the terminal."""
         sheets = settings_sheet(self.arms), seeds_sheet(self.arms, self.rule.per), verdicts_sheet(self.gains)
         notes = [self.note] if self.note else []
-        parts = ["\n".join([*self.sentences, f"on {self.arms[-1].text}", *notes]) + "\n"]
+        said = (*self.sentences, f"on {self.arms[-1].text}", *notes)
+        parts = ["\n".join(part for line in said for part in wrapped(line, width)) + "\n"]
         parts += [to_text(sheet, width) for sheet in sheets]
         if lines := forest(self.gains, width or _WIDTH):
             parts.append("\n".join(lines) + "\n")

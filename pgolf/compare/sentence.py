@@ -25,7 +25,7 @@ def _interval(gain: Gain) -> str:
     gained = "gain, " if test.gain_nats < 0 else ""  # so that its signs are not taken for those of the amount
     if test.low_nats is not None and test.high_nats is not None:
         return f" ({gained}95 % {_number(test.low_nats)} … {_number(test.high_nats)})"
-    if gain.documents is not None:
+    if gain.documents is not None and gain.documents.low_nats < gain.documents.high_nats:
         interval = f"{_number(gain.documents.low_nats)} … {_number(gain.documents.high_nats)}"
         return f" ({gained}95 % over documents {interval})"
     return ""

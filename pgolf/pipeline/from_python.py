@@ -31,6 +31,7 @@ from pgolf.store.artifact import Artifact
 from pgolf.tables.filters import Condition, fitting, parse_conditions
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import read
+from pgolf.tables.results_folder import refuse_missing
 from pgolf.tables.schema import SCORES, TABLES
 
 if TYPE_CHECKING:
@@ -172,11 +173,13 @@ def load_results(
 ) -> "pandas.DataFrame":
     """Rows of a result table. where: conditions on columns, as `pgolf results --where`: "seed=1,2", "bpb<2.1".
 
-    Raises ConfigError for a table that there is not, ResultsError for a condition that cannot hold.
+    Raises ConfigError for a table that there is not, ResultsError for a folder that there is not and a condition that
+    cannot hold.
     """
     if table not in TABLES:
         raise ConfigError(f"there is no table {table!r}; the tables are {', '.join(TABLES)}")
     conditions = parse_conditions(where)
+    refuse_missing(Path(results))
     if of_settings := [condition for condition in conditions if condition.is_of_setting]:
         raise ConfigError(f"{of_settings[0]} is about a setting of a recipe; conditions here are on columns")
     rows: pandas.DataFrame = fitting(read(Path(results), TABLES[table]), TABLES[table], conditions).to_pandas()

@@ -16,7 +16,9 @@ import re
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
@@ -36,6 +38,8 @@ _MOST_BASES = 20
 # Characters of the lines of one error; the first is shown in any case.
 _MOST_SAID = 450
 _FUNCTION = "recipe"
+# The files that are being read, each asked for by the one before: as its base, or by a program.
+_UNDER_WAY: ContextVar[tuple[Path, ...]] = ContextVar("_UNDER_WAY", default=())
 
 
 def is_file_name(text: str) -> bool:
@@ -59,7 +63,7 @@ def recipe_from_file(path: Path) -> Recipe:
     Raises ConfigError for a file that cannot be read or is no recipe, and for one that goes by a name of the catalog
     and is another.
     """
-    found = _from_file(path, ())
+    found = _from_file(path)
     if found.name in RECIPES and found != RECIPES[found.name]():
         raise ConfigError(
             f'{path}: {found.name} is the name of a recipe of pgolf, and this is another; add name = "my-{found.name}"'
@@ -67,7 +71,8 @@ def recipe_from_file(path: Path) -> Recipe:
     return found
 
 
-def _from_file(path: Path, before: Sequence[Path]) -> Recipe:
+def _from_file(path: Path) -> Recipe:
+    before = _UNDER_WAY.get()
     try:
         here = path.resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, links in a circle
@@ -78,21 +83,25 @@ def _from_file(path: Path, before: Sequence[Path]) -> Recipe:
         raise ConfigError(f"{path}: its bases go round in a circle ({cycle}); base one of them on a recipe of pgolf")
     if len(before) >= _MOST_BASES:
         raise ConfigError(f"{path}: more than {_MOST_BASES} files stand on one another; base it on one further down")
-    if path.suffix == ".toml":
-        return _from_toml(path, (*before, here))
-    if path.suffix == ".py":
-        return _from_program(path)
+    under_way = _UNDER_WAY.set((*before, here))
+    try:
+        if path.suffix == ".toml":
+            return _from_toml(path)
+        if path.suffix == ".py":
+            return _from_program(path)
+    finally:
+        _UNDER_WAY.reset(under_way)
     raise ConfigError(f"{path} is no recipe; its name must end in {' or '.join(ENDINGS)}")
 
 
-def _from_toml(path: Path, before: Sequence[Path]) -> Recipe:
+def _from_toml(path: Path) -> Recipe:
     said = _read_toml(path)
     base = said.pop("base", None)
     if not isinstance(base, str):
         what = "has no base" if base is None else f"base is {base!r:.60}"
         raise ConfigError(f'{path}: {what}; begin with base = "NAME", one of {", ".join(RECIPES)}, or another file')
     try:
-        recipe = _from_file(path.parent / base, before) if is_file_name(base) else recipe_named(base)
+        recipe = _from_file(path.parent / base) if is_file_name(base) else recipe_named(base)
         named = said.pop("name", None) or _name_of(path)
         changed = with_values(recipe, _settings(recipe, said, ""))
         return validated(Recipe, changed.model_dump() | {"name": named})
@@ -164,14 +173,16 @@ def _from_program(path: Path) -> Recipe:
         raise ConfigError(f"{path}: the recipe cannot be read ({error.strerror}); name another file") from None
     sys.path.insert(0, str(path.parent.resolve()))  # as Python does for a script
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+        with redirect_stdout(sys.stderr):  # a command's own output is for those who asked for it
+            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
         function = getattr(module, _FUNCTION, None)
         if not callable(function):
             defined = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
             near = difflib.get_close_matches(_FUNCTION, defined, n=1)
             hint = f"; did you mean {near[0]}()?" if near else ""
             raise ConfigError(f"{path}: no function {_FUNCTION}() that returns a Recipe{hint}")
-        made = function()
+        with redirect_stdout(sys.stderr):
+            made = function()
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:

@@ -17,6 +17,7 @@ from pgolf.tables.detail_tables import BREAKDOWNS
 from pgolf.tables.named_runs import Run
 from pgolf.tables.ranked import NEURAL, ScorerResult, scorer_results
 from pgolf.tables.schema import SCORER
+from pgolf.tables.scorer_names import told_apart
 from pgolf.tables.texts import Text, text_of
 
 Row = Mapping[str, Any]
@@ -71,7 +72,8 @@ class RunTables:
     def shown(self) -> dict[str, ScorerResult]:
         """Label -> scorer: the network alone, and the first MOST_DECLARED declared mixtures."""
         network = [result for result in self.results if result.matches(NEURAL)]
-        return {scorer_label(result): result for result in (*network, *self.declared[:MOST_DECLARED])}
+        shown = (*network, *self.declared[:MOST_DECLARED])
+        return dict(zip(told_apart(shown, scorer_label), shown))
 
     @cached_property
     def headline(self) -> tuple[str, ScorerResult]:

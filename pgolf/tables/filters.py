@@ -68,11 +68,17 @@ class Condition:
         return "." in self.name
 
     def holds(self, value: Any) -> bool:
-        """Whether a setting's value fits. Raises ResultsError for values that have no order."""
+        """Whether a setting's value fits; null is neither more nor less than any. Raises ResultsError where the two
+        have no order.
+        """
         wanted = [_plain(text) for text in self.texts]
         if self.operator in ("=", "!="):
             return (value in wanted) == (self.operator == "=")
         (limit,) = wanted
+        if limit is None:
+            raise ResultsError(f"filter {self}: nothing is more or less than that")
+        if value is None:
+            return False
         try:
             return bool(_ORDERS[self.operator](value, limit))
         except TypeError:
@@ -97,8 +103,19 @@ def parse_conditions(texts: Iterable[str]) -> list[Condition]:
             )
         name, compared, values = match.groups()
         several = compared in ("=", "!=")
-        found.append(Condition(name, compared, tuple(map(str.strip, values.split(","))) if several else (values,)))
+        found.append(Condition(name, compared, _split(values) if several else (values,)))
     return found
+
+
+def _split(values: str) -> tuple[str, ...]:
+    """Values at their commas, but not at those within a list: `1337,42` are two, `[0.4,0.5]` is one."""
+    try:
+        if "[" not in values:
+            raise ValueError
+        several = json.loads(f"[{values}]")
+    except (ValueError, RecursionError):
+        return tuple(map(str.strip, values.split(",")))
+    return tuple(one if isinstance(one, str) else json.dumps(one) for one in several)
 
 
 def fitting(table: pa.Table, spec: TableSpec, conditions: Iterable[Condition]) -> pa.Table:
@@ -109,7 +126,7 @@ def fitting(table: pa.Table, spec: TableSpec, conditions: Iterable[Condition]) -
     where: dict[str, list[Any]] = {}
     for condition in conditions:
         column = spec.column(condition.name)
-        values = [_parse_value(text, column.name, column.type) for text in condition.texts]
+        values = [_parse_value(text, condition, column.type) for text in condition.texts]
         if condition.operator == "=":
             where.setdefault(column.name, []).extend(values)
             continue
@@ -139,7 +156,7 @@ def _plain(text: str) -> Any:
         return text
 
 
-def _parse_value(text: str, name: str, kind: pa.DataType) -> Any:
+def _parse_value(text: str, condition: Condition, kind: pa.DataType) -> Any:
     if text == "null":
         return None
     try:
@@ -154,5 +171,7 @@ def _parse_value(text: str, name: str, kind: pa.DataType) -> Any:
         if kind.equals(MOMENT):
             return datetime.fromisoformat(text)
     except (ValueError, KeyError) as error:
-        raise ResultsError(f"filter {name}={text}: column {name} holds {kind}, which {text!r} is not") from error
-    raise ResultsError(f"column {name} holds {kind}, which rows cannot be filtered by")
+        raise ResultsError(
+            f"filter {condition}: column {condition.name} holds {kind}, which {text!r} is not"
+        ) from error
+    raise ResultsError(f"column {condition.name} holds {kind}, which rows cannot be filtered by")

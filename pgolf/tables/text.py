@@ -47,8 +47,8 @@ def to_text(sheet: Sheet, width: int | None = None) -> str:
     if width is not None:
         # A single value, or the words of a heading, that are wider than the terminal.
         lines = [line if _width(line) <= width else shorter(line, width) for line in lines]
-    title = _wrapped(sheet.title, width) if sheet.title else []
-    return "\n".join([*title, *lines, *(line for note in notes for line in _wrapped(note, width))]) + "\n"
+    title = wrapped(sheet.title, width) if sheet.title else []
+    return "\n".join([*title, *lines, *(line for note in notes for line in wrapped(note, width))]) + "\n"
 
 
 def _left_out(columns: Sequence[SheetColumn], values: Sequence[str | None]) -> str:
@@ -61,7 +61,7 @@ def _left_out(columns: Sequence[SheetColumn], values: Sequence[str | None]) -> s
     return f"too narrow for {', '.join(said[:_MOST_NAMED])}{more}: --wide shows all"
 
 
-def _wrapped(text: str, width: int | None) -> list[str]:
+def wrapped(text: str, width: int | None) -> list[str]:
     """Lines of at most `width` columns, all but the first set in; a word that is longer stays whole."""
     if width is None:
         return [text]

@@ -1,5 +1,6 @@
 """Arms: the runs that were asked for and no others, and a scorer that is a code length."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,26 @@ def test_a_scorer_is_named_by_its_settings(tables):
         tables.arm("demo-1", scorer=parse_conditions(["order=4"]))
     with pytest.raises(ConfigError, match="did you mean concentration"):
         tables.arm("demo-1", scorer=parse_conditions(["concentraton=4"]))
+
+
+def test_scorers_alike_in_what_a_sentence_tells_are_named_by_what_else_they_are(tables):
+    """Settings that only `cell` holds, and columns that are no part of a scorer's short name."""
+    bayes = {"estimator": "bayes", "mixer": "bayes", "declared": True, "declared_before_scoring": True}
+    rows = [bayes | {"cell": json.dumps({"members_sha256": digest, "note": "a b"})} for digest in ("aa", "bb")]
+    rows += [EXACT | {"min_count": count} for count in (1, 2)]
+    tables.add("demo-111111111111", [{}, *rows])
+    for text, cell in (("members_sha256=aa", rows[0]["cell"]), ("members_sha256=bb", rows[1]["cell"])):
+        found = tables.arm("demo-1", scorer=parse_conditions(["estimator=bayes", text]))
+        assert found.result.by_seed[1]["cell"] == cell
+    with pytest.raises(ConfigError, match="are estimator=bayes: bayes bayes members_sha256=aa; bayes bayes "):
+        tables.arm("demo-1", scorer=parse_conditions(["estimator=bayes"]))
+    assert tables.arm("demo-1", scorer=parse_conditions(["min_count=1"])).result.by_seed[1]["min_count"] == 1
+    with pytest.raises(ConfigError, match=r"order 5 concentration 4 min_count=1; exact .* min_count=2; name one"):
+        tables.arm("demo-1", scorer=parse_conditions(["order=5"]))
+    [also] = [note for note in tables.arm("demo-1").notes if note.startswith("also declared")]
+    assert "min_count=2" in also
+    assert "members_sha256=bb" in also
+    assert tables.arm("demo-1", scorer=parse_conditions(["order=5", "min_count<2"])).seeds == (1,)
 
 
 def test_what_keeps_an_arm_from_the_ranking_is_said(tables):

@@ -9,6 +9,9 @@ import pytest
 from flows.commands.arguments import recipe_of
 from flows.commands.cli import COMMANDS, main, parser
 from pgolf.store.artifact import Store
+from pgolf.tables.parquet import append
+from pgolf.tables.schema import SCORES
+from tests.score_rows import score_row
 from tests.tiny import write_documents
 
 # Small enough to tokenize in a moment.
@@ -115,6 +118,7 @@ def test_the_environment_names_store_and_results_and_the_help_says_so(here, monk
     [
         *(["verify"], ["watch", "--once"], ["gc"], ["adopt", "demo", "train", "--why", "x"]),
         *(["export", "demo", "--out", "x"], ["results"], ["rename", "a", "b"], ["figures", "demo"], ["rm", "a"]),
+        *(["compare", "a", "b"], ["report", "a"]),
     ],
     ids=" ".join,
 )
@@ -124,6 +128,16 @@ def test_a_store_or_results_that_are_not_there_are_said_to_be(here, words, capsy
     assert "there is no store at" in told.err or "there are no results at results" in told.err
     assert told.out == ""
     assert not list(here.glob("*/")), "nothing is made"
+
+
+def test_a_run_is_not_named_as_another_run_is_keyed(here, capsys):
+    """The key would go on naming the other, and the name nobody."""
+    for key in ("demo-111111111111", "demo-222222222222"):
+        append(here / "results", SCORES, key, [score_row(seed=1)])
+    assert main(["rename", "demo-1", "demo-222222222222"]) == 2
+    assert "demo-222222222222 is the key of another run" in capsys.readouterr().err
+    assert main(["rename", "demo-1", "demo-111111111111"]) == 0
+    assert main(["rename", "demo-1", "first"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -89,3 +89,5 @@ def test_mistakes_are_messages(tmp_path):
         pgolf.load_results(tmp_path, where=["model.width=3"])
     with pytest.raises(ResultsError, match="did you mean bpb"):
         pgolf.load_results(tmp_path, where=["bpbb<3"])
+    with pytest.raises(ResultsError, match=r"there are no results at .*nowhere"):
+        pgolf.load_results(tmp_path / "nowhere")

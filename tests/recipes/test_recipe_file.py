@@ -98,6 +98,32 @@ def test_bases_follow_one_another_and_not_in_a_circle(tmp_path):
         recipe_from_file(tmp_path / "one.toml")
 
 
+def test_a_circle_through_a_program_is_called_one(tmp_path):
+    (tmp_path / "one.toml").write_text('base = "two.py"\n')
+    (tmp_path / "two.py").write_text(
+        "from pathlib import Path\n"
+        "from pgolf.recipes.recipe_file import recipe_from_file\n"
+        "def recipe():\n"
+        "    return recipe_from_file(Path(__file__).with_name('one.toml'))\n"
+    )
+    for name, circle in (("one.toml", "one.toml → two.py → one.toml"), ("two.py", "two.py → one.toml → two.py")):
+        with pytest.raises(ConfigError, match=rf"in a circle \({circle}\)") as refused:
+            recipe_from_file(tmp_path / name)
+        assert len(str(refused.value)) < 400 + 2 * len(str(tmp_path))
+    (tmp_path / "one.toml").write_text('base = "demo"\n')  # nothing is under way any more
+    assert recipe_from_file(tmp_path / "two.py").name == "one"
+
+
+def test_what_a_program_prints_is_no_output_of_a_command(tmp_path, capsys):
+    (tmp_path / "loud.py").write_text(
+        "from pgolf.recipes.catalog import demo\nprint('reading')\n"
+        "def recipe():\n    print('making')\n    return demo()\n"
+    )
+    recipe_from_file(tmp_path / "loud.py")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "reading\nmaking\n")
+
+
 WRONG = {
     "no base": ("seeds = [1]", r'has no base; begin with base = "NAME", one of demo'),
     "an unknown base": ('base = "dmeo"', r"no recipe dmeo; did you mean demo\?"),

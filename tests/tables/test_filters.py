@@ -69,8 +69,28 @@ def test_a_condition_on_a_setting_is_told_by_its_dot():
     assert [less.holds(value) for value in (0.02, 0.021)] == [True, False]
     (words,) = parse_conditions(["compress.codec!=zstd,xz"])
     assert [words.holds(value) for value in ("zstd", "xz", "rans")] == [False, False, True]
-    with pytest.raises(ResultsError, match=r"train\.muon_lr is None, which is not more or less"):
-        less.holds(None)
+    assert not less.holds(None)  # as a missing value of a column
+    with pytest.raises(ResultsError, match=r"train\.muon_lr is 'fast', which is not more or less"):
+        less.holds("fast")
+    (nothing,) = parse_conditions(["train.muon_lr<null"])
+    with pytest.raises(ResultsError, match=r"filter train\.muon_lr<null: nothing is more or less"):
+        nothing.holds(0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "fails"),
+    [
+        ("mix.alphas=[0.4,0.5]", [[0.4, 0.5]], [[0.4], 0.4, None]),
+        ("mix.alphas=[0.4],[0.5, 0.6]", [[0.4], [0.5, 0.6]], [[0.4, 0.5], [0.6]]),
+        ("mix.alphas!=[0.4]", [[0.5], None], [[0.4]]),
+        ("train.clock_limit_s=null,600", [None, 600.0], [599.0]),
+        ("data.name=[draft,x", ["[draft", "x"], ["draft"]),
+    ],
+)
+def test_a_list_is_one_value(text, holds, fails):
+    (condition,) = parse_conditions([text])
+    assert all(map(condition.holds, holds))
+    assert not any(map(condition.holds, fails))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +103,7 @@ def test_a_condition_on_a_setting_is_told_by_its_dot():
         ("seed<one", "column seed holds int64"),
         ("seed<1,2", "column seed holds int64"),
         ("alpha<null", "nothing is more or less"),
+        ("alpha<=", "filter alpha<=: column alpha holds double"),
         ("alpha<inf", "filter alpha<inf: column alpha holds double"),
         ("alpha>=nan", "filter alpha>=nan: column alpha holds double"),
         ("started_utc>2001-01-01", "filter started_utc>2001-01-01: column started_utc holds timestamp"),
