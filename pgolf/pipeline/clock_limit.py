@@ -1,12 +1,10 @@
-"""The challenge's clock: its limit, and what can be known of a training before it has run.
+"""What can be known of a training and the challenge's clock before it has run.
 
 Imports neither torch nor Prefect.
 """
 
+from pgolf.tables.clock import CLOCK_LIMIT_S
 from pgolf.train.config import TrainConfig
-
-# Training and calibration together, and the evaluation.
-CLOCK_LIMIT_S = 600.0
 
 
 def over_the_clock(config: TrainConfig) -> str:

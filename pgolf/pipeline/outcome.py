@@ -16,7 +16,7 @@ from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import digest
-from pgolf.pipeline.clock_limit import CLOCK_LIMIT_S, over_the_clock
+from pgolf.pipeline.clock_limit import over_the_clock
 from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
 from pgolf.recipes.changed import changed_settings, default_name
@@ -26,6 +26,7 @@ from pgolf.run_options import Fact
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import combined
 from pgolf.store.output_record import Record
+from pgolf.tables.clock import CLOCK_LIMIT_S
 from pgolf.tables.columns import moments_of
 from pgolf.tables.gates import RULESET
 from pgolf.tables.named_runs import Run, name_run, with_given_name

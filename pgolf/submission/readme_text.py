@@ -1,0 +1,155 @@
+"""`README.md` of an entry: what came out and how, by tables and configuration; what is new is left to its author."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from pgolf.model.parameter_count import parameter_count
+from pgolf.submission.entry import Entry
+from pgolf.submission.submission_json import gap
+from pgolf.tables.clock import CLOCK_LIMIT_S
+
+# Of the recipe, what does not decide a number.
+_NO_METHOD = ("name", "base", "description", "seeds", "run_name", "tags", "notes", "headline")
+
+
+def readme_text(entry: Entry, *, refused: Sequence[str], reproduced: str) -> str:
+    """Markdown. refused: rules that it breaks, where it is no record. reproduced: what the clean room said."""
+    return "\n".join([*_lines(entry, refused, reproduced), ""])
+
+
+def _lines(entry: Entry, refused: Sequence[str], reproduced: str) -> Iterator[str]:
+    bpb, loss = entry.summary("bpb"), entry.summary("loss_nats")
+    yield f"# {entry.told.get('name') or gap('name')}"
+    yield ""
+    spread = f" ± {bpb.std:.5f}" if bpb.std is not None else ""
+    seeds = f"{bpb.n} seeds" if bpb.n > 1 else "1 seed"
+    yield (
+        f"**val_bpb {bpb.mean:.5f}{spread}** (mean ± sample standard deviation, {seeds}; {loss.mean:.5f} nats per "
+        f"token), {entry.total_bytes:,} bytes, {entry.hardware}. Scorer: {entry.arm.scorer}."
+    )
+    if refused:
+        yield ""
+        yield "**Not a record submission:**"
+        yield ""
+        yield from (f"- {said}" for said in refused)
+    yield ""
+    yield "## Results"
+    yield ""
+    yield from _results(entry)
+    for note in entry.arm.notes:
+        yield f"\n{note}."
+    yield ""
+    yield "## What is new"
+    yield ""
+    yield gap("what this submission does that none before did, and what it gains: an ablation with and without it")
+    yield ""
+    yield "## Method"
+    yield ""
+    yield from _method(entry)
+    yield ""
+    yield "## How to reproduce"
+    yield ""
+    yield from _reproduction(entry, reproduced)
+    yield ""
+    yield "<details><summary>All settings</summary>"
+    yield ""
+    yield "```json"
+    yield json.dumps(_settings(entry), indent=1)
+    yield "```"
+    yield ""
+    yield "</details>"
+
+
+def _results(entry: Entry) -> Iterator[str]:
+    mixed = [] if entry.is_network else ["network alone (bpb)"]
+    heads = [
+        *("seed", "val_loss (nats/token)", "val_bpb", *mixed, "steps", "ms/step", "model (B)", "code (B)", "total (B)"),
+        *("training (s)", "evaluation (s)"),
+    ]
+    yield _row(heads)
+    yield _row(["--:"] * len(heads))
+    for one in entry.seeds:
+        row = one.row
+        network = [] if entry.is_network else [f"{one.network['bpb']:.8f}"]
+        yield _row([
+            *(str(one.seed), f"{row['loss_nats']:.8f}", f"{row['bpb']:.8f}", *network, f"{one.steps:,}"),
+            *(f"{one.step_ms:.1f}", f"{row['artifact_bytes']:,}", f"{row['code_bytes']:,}", f"{row['total_bytes']:,}"),
+            *(_seconds(row["train_clock_s"]), _seconds(row["eval_clock_s"])),
+        ])  # fmt: skip
+    if len(entry.seeds) > 1:
+        bpb, loss = entry.summary("bpb"), entry.summary("loss_nats")
+        network = [] if entry.is_network else [f"{entry.summary('bpb', network=True).mean:.8f}"]
+        yield _row(["mean", f"{loss.mean:.8f}", f"{bpb.mean:.8f}", *network, *[""] * 7])
+        spread = [] if entry.is_network else [f"{entry.summary('bpb', network=True).std or 0:.8f}"]
+        yield _row(["std", f"{loss.std or 0:.8f}", f"{bpb.std or 0:.8f}", *spread, *[""] * 7])
+    row = entry.first.row
+    yield ""
+    yield (
+        f"On {row['targets']:,} targets, {row['bytes']:,} bytes of text ({row['data_name'] or 'validation text'}, "
+        f"tokens {_short(row['val_sha256'])}, tokenizer {_short(row['tokenizer_sha256'])}). Training includes "
+        f"calibration; both clocks have {CLOCK_LIMIT_S:g} s."
+    )
+
+
+def _method(entry: Entry) -> Iterator[str]:
+    recipe = entry.recipe
+    yield f"- **Network**: {parameter_count(recipe.model):,} parameters; {_told(recipe.model)}"
+    yield f"- **Training**: {_told(recipe.train)}"
+    for word, section in (("Calibration", recipe.calibrate), ("Packing", recipe.compress), ("Scoring", recipe.score)):
+        if section is not None:
+            yield f"- **{word}**: {_told(section)}"
+    if not entry.is_network:
+        yield f"- **Mixture**: {entry.arm.scorer}, declared as the headline before scoring"
+
+
+def _told(section: BaseModel) -> str:
+    """Its settings in their own words, without those that are off."""
+    return ", ".join(_pairs(section.model_dump(mode="json"), ""))
+
+
+def _pairs(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _pairs(value, f"{prefix}{name}.")
+        elif value not in (None, False, [], ""):
+            shown = "" if value is True else f" {value if isinstance(value, str) else json.dumps(value)}"
+            yield f"{prefix}{name}{shown}"
+
+
+def _reproduction(entry: Entry, reproduced: str) -> Iterator[str]:
+    name, seeds = entry.recipe.name, " ".join(str(one.seed) for one in entry.seeds)
+    processes = int(entry.first.outputs["train"].record.facts.get("processes") or 1)
+    yield "With `train_gpt.py` and what `requirements.txt` names, beside the challenge's `data` folder:"
+    yield ""
+    yield "```bash"
+    yield "pip install -r requirements.txt"
+    yield f"for SEED in {seeds}; do"
+    yield f"  SEED=$SEED torchrun --standalone --nproc_per_node={processes} train_gpt.py | tee train_seed$SEED.log"
+    yield "done"
+    yield "```"
+    yield ""
+    yield reproduced
+    yield ""
+    commit = entry.first.row["git_commit"]
+    yield f"With pgolf{f' at commit {commit}' if commit else ''}: `pgolf run {name} --seeds {seeds.replace(' ', ',')}`."
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    return entry.recipe.model_dump(mode="json", exclude={*_NO_METHOD}) | {
+        "headline": entry.recipe.headline.model_dump()
+    }
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _seconds(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1f}"
+
+
+def _short(digest: str | None) -> str:
+    return "unknown" if digest is None else digest[:12]

@@ -1,0 +1,34 @@
+"""What a script imports beside the standard library, as `requirements.txt` has it: exact versions."""
+
+import ast
+import sys
+from importlib import metadata
+
+from pgolf.identity.origins import distributions_of
+
+
+def requirements_text(program: str) -> str:
+    """A line for each distribution of which the program imports a module, with the version that is installed here.
+
+    Public versions: without what a build adds (+cpu). Raises importlib.metadata.PackageNotFoundError for none.
+    """
+    found: dict[str, str] = {}
+    for top in sorted(imported(program) - sys.stdlib_module_names):
+        found |= distributions_of(top)
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda one: one[0].lower()))
+
+
+def imported(program: str) -> set[str]:
+    """Top-level names of all modules that a program imports by statements, wherever they stand."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def version_of(distribution: str) -> str:
+    """The public version of an installed distribution."""
+    return metadata.version(distribution).partition("+")[0]

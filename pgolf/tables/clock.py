@@ -1,0 +1,3 @@
+"""The challenge's clocks: training and calibration have one together, and the evaluation another."""
+
+CLOCK_LIMIT_S = 600.0
