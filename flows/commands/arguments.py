@@ -270,6 +270,16 @@ def store_there(arguments: argparse.Namespace, place: Place) -> Store:
     return store
 
 
+def add_scorer(parser: argparse.ArgumentParser) -> None:
+    """--scorer, which `scorer_asked` reads."""
+    parser.add_argument(
+        "--scorer",
+        default="headline",
+        metavar="WHICH",
+        help="headline (default: the declared one), network, or settings: 'estimator=exact mixer=dirichlet order=5'",
+    )
+
+
 def results_there(arguments: argparse.Namespace) -> Path:
     """The folder of tables of a command that needs one to be there. Raises ResultsError where there is none."""
     results: Path = arguments.results

@@ -3,19 +3,25 @@
 import argparse
 import json
 import math
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from flows.commands.arguments import add_json, add_results, add_store, results_there, store_place, terminal_width
+from flows.commands.arguments import (
+    add_json,
+    add_results,
+    add_scorer,
+    add_store,
+    results_there,
+    store_place,
+    terminal_width,
+)
 from flows.commands.console import Console
 from flows.commands.streams import hand_over, show
-from pgolf.compare.arms import HEADLINE, NETWORK, arm_of
+from pgolf.compare.arms import arm_of, scorer_asked
 from pgolf.errors import ConfigError
 from pgolf.pipeline.by_document import Workshop, compare_runs
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE, GainRule
-from pgolf.tables.filters import Condition, parse_conditions
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import NEEDED
@@ -36,12 +42,7 @@ _WIDTH = 80
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="by name or key; the last one is the base")
-    parser.add_argument(
-        "--scorer",
-        default=HEADLINE,
-        metavar="WHICH",
-        help="headline (default: the declared one), network, or settings: 'estimator=exact mixer=dirichlet order=5'",
-    )
+    add_scorer(parser)
     parser.add_argument("--margin", type=float, metavar="NATS", help="what a gain must exceed (default: the rule's)")
     parser.add_argument("--per", choices=("token", "byte"), help="unit of gain and margin (default: token)")
     parser.add_argument(
@@ -70,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
     columns = list(dict.fromkeys((*NEEDED, "checkpoint_sha256", "trace_key")))
     results = results_there(arguments)
     scores, runs = read(results, SCORES, columns=columns), runs_in(results)
-    arms = [arm_of(asked, runs, scores, scorer=_scorer(arguments.scorer)) for asked in arguments.runs]
+    arms = [arm_of(asked, runs, scores, scorer=scorer_asked(arguments.scorer)) for asked in arguments.runs]
     with ExitStack() as stack:
         found = compare_runs(arms, rule, _workshop(arguments, stack), select_on=arguments.select_on)
     if arguments.json:
@@ -87,10 +88,6 @@ def _rule(arguments: argparse.Namespace) -> GainRule:
             raise ConfigError(f"--margin {arguments.margin:g}: a margin is a number of nats, 0 or more")
         rule = replace(rule, margin_nats=arguments.margin)
     return replace(rule, per=arguments.per or rule.per)
-
-
-def _scorer(text: str) -> Sequence[Condition] | str:
-    return text if text in (HEADLINE, NETWORK) else parse_conditions(text.split())
 
 
 def _workshop(arguments: argparse.Namespace, stack: ExitStack) -> Workshop | str:

@@ -1,63 +1,137 @@
-"""`pgolf export`: the files of a finished seed, counted on disk."""
+"""`pgolf export`: a run as the folder that one submits, evaluated in the clean room and checked against itself."""
 
 import argparse
 import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
-from flows.commands.arguments import add_json, add_places, add_recipe, given_path, place_of, recipe_of, store_there
-from flows.commands.streams import show
+from pgolf.submission.clean_room import DATA, Evaluated, evaluate
+from pgolf.submission.seed_log import seed_log
+
+from flows.commands.arguments import (
+    add_json,
+    add_results,
+    add_scorer,
+    add_store,
+    given_path,
+    results_there,
+    store_place,
+    store_there,
+)
+from flows.commands.streams import hand_over, show, tell
+from pgolf.compare.arms import scorer_asked
 from pgolf.errors import ConfigError
-from pgolf.pipeline.graph import pipeline
-from pgolf.pipeline.plan import make_plan
-from pgolf.pipeline.revisions import pin
-from pgolf.submission.export import export
+from pgolf.submission.entry import AUTHOR_FIELDS, Entry, SeedEntry, gather
+from pgolf.submission.export import SCRIPT, export, refuse_taken
+from pgolf.submission.refusals import NON_RECORD, refusals
+from pgolf.submission.reproduced import refuse_other_scores
 
 EXAMPLES = """examples:
-  pgolf export pr792 --seed 42 --out submission        script and model of a finished seed, counted on disk
-  cd submission && python train_gpt.py eval --data DIR
+  pgolf export demo --out submission             all seeds of a run: script, JSON, README, logs, requirements
+  pgolf export no-gate --out submission --author "A. Other" --github-id another --name "Demo without gates"
+  pgolf export demo --out submission --non-record              although it breaks rules, which its README names
+  cd submission && SEED=42 torchrun --standalone --nproc_per_node=8 train_gpt.py
 """
+
+_MODEL = "model.pgolf"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_recipe(parser)
-    parser.add_argument("--seed", type=int, metavar="N", help="which of the recipe's seeds (default: the first)")
+    parser.add_argument("run", metavar="RUN", help="by name or key; several of one configuration: first,second")
     parser.add_argument("--out", type=given_path, required=True, metavar="DIR", help="a folder that is not there yet")
-    add_places(parser)
+    add_scorer(parser)
+    for field in AUTHOR_FIELDS:
+        option = f"--{field.replace('_', '-')}"
+        parser.add_argument(option, metavar="TEXT", help=f"`{field}` of submission.json (default: a marked gap)")
+    parser.add_argument("--non-record", action="store_true", help="write it although it breaks rules, and say which")
+    parser.add_argument("--with-models", action="store_true", help="put the packed models into the folder, not beside")
+    parser.add_argument("--no-clean-room", action="store_true", help="do not evaluate its script in a clean room")
+    add_store(parser)
+    add_results(parser)
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Write script and model; 0 if they fit the budget, 1 if they do not. Raises ConfigError for an unfinished seed."""
-    recipe = recipe_of(arguments)
-    place = place_of(arguments, recipe)
-    seed = recipe.seeds[0] if arguments.seed is None else arguments.seed
-    store, memo = store_there(arguments, place), place.memo()
-    pinned = pin(recipe.fetch, store, place.sources())
-    pinned.refuse_unasked()
-    recipe = pinned.of(recipe)
-    steps = {
-        step.node.name: step for step in make_plan(pipeline(recipe, place.sources(), place.run_options()), store, memo)
-    }
-    step = steps.get(f"compress[{seed}]")
-    if step is None:
-        raise ConfigError(f"{recipe.name} has no seed {seed}; it has {', '.join(map(str, recipe.seeds))}")
-    if step.artifact is None:
-        raise ConfigError(
-            f"{step.node.name} is not finished ({'; '.join(step.reasons)}); pgolf run {recipe.name} first"
+    """Write the folder. Raises ConfigError with every rule that the run breaks, unless --non-record is given."""
+    out = arguments.out.absolute()
+    refuse_taken(out)
+    store = store_there(arguments, store_place(arguments, results=arguments.results.absolute()))
+    told = {name: value for name in AUTHOR_FIELDS if (value := getattr(arguments, name))}
+    with store.using(f"pgolf export {arguments.run}", tell):
+        entry = gather(arguments.run, results_there(arguments), store, scorer=scorer_asked(arguments.scorer), told=told)
+        refused = refusals(entry)
+        if refused and not arguments.non_record:
+            shown = "".join(f"\n  - {said}" for said in refused)
+            raise ConfigError(
+                f"{entry.arm.name} is no record, and nothing is written:{shown}\n{NON_RECORD} writes it all the same, "
+                "marked as what it is"
+            )
+        rooms = {} if arguments.no_clean_room else {one.seed: _evaluated(entry, one) for one in entry.seeds}
+        exported = export(
+            entry,
+            out,
+            logs={one.seed: seed_log(entry, one, rooms.get(one.seed)) for one in entry.seeds},
+            refused=refused,
+            reproduced=_reproduced(rooms),
+            on=datetime.now(UTC).date(),
+            with_models=arguments.with_models,
         )
-    exported = export(recipe, store.fetch(step.artifact), arguments.out.absolute())
-    left_bytes = exported.budget_bytes - exported.total_bytes
-    verdict = f"{left_bytes:,} under" if exported.fits_budget else f"{-left_bytes:,} OVER"
     if arguments.json:
-        fields = ("code_bytes", "artifact_bytes", "total_bytes", "budget_bytes", "fits_budget")
-        show(
-            json.dumps({"folder": str(exported.folder)} | {name: getattr(exported, name) for name in fields}, indent=2)
-        )
+        facts = {"folder": str(exported.folder), "models": str(exported.models), "files": exported.files}
+        hand_over(json.dumps(facts | {"refused": refused, "isolation": _isolation(rooms)}, indent=2))
     else:
-        show(
-            f"{exported.folder}\n"
-            f"  train_gpt.py {exported.code_bytes:>12,} B\n"
-            f"  model.pgolf  {exported.artifact_bytes:>12,} B\n"
-            f"  together     {exported.total_bytes:>12,} B, {verdict} the budget of {exported.budget_bytes:,}"
+        _show(entry, exported.folder, exported.models, exported.files, refused)
+    return 0
+
+
+def _evaluated(entry: Entry, one: SeedEntry) -> Evaluated:
+    """Run the script on a seed's model in the clean room. Raises ConfigError unless it gives the filed scores."""
+    tell(f"seed {one.seed}: evaluating the script in the clean room")
+    with tempfile.TemporaryDirectory(prefix="pgolf-") as temporary:
+        folder = Path(temporary)
+        (folder / SCRIPT).write_bytes(entry.script.script)
+        room = evaluate(
+            folder,
+            entry.data,
+            arguments=("eval", "--data", DATA),
+            processes=one.processes,
+            beside={_MODEL: one.model},
         )
-    return 0 if exported.fits_budget else 1
+    if room.exit_code:
+        said = room.errors.strip().splitlines()
+        why = room.ended_by or (said[-1] if said else f"exit code {room.exit_code}")
+        raise ConfigError(f"seed {one.seed}: the script failed in the clean room: {why}")
+    if room.findings:
+        raise ConfigError(f"seed {one.seed}: in the clean room the script {'; '.join(room.findings)}")
+    refuse_other_scores(entry, one, room.output)
+    tell(f"seed {one.seed}: the same scores to the last digit, {room.wall_s:.1f} s ({room.isolation})")
+    return room
+
+
+def _isolation(rooms: Mapping[int, Evaluated]) -> str | None:
+    return next((room.isolation for room in rooms.values()), None)
+
+
+def _reproduced(rooms: Mapping[int, Evaluated]) -> str:
+    if not rooms:
+        return "Nobody has run `train_gpt.py eval` on these models outside the pipeline yet."
+    return (
+        f"`train_gpt.py eval` gave the scores above to the last digit for all {len(rooms)} models, alone in a folder with "
+        f"tokenizer and validation shards ({_isolation(rooms)})."
+    )
+
+
+def _show(entry: Entry, folder: Path, models: Path, files: Mapping[str, int], refused: Sequence[str]) -> None:
+    lines = [str(folder), *(f"  {name:<24} {size:>12,} B" for name, size in files.items())]
+    if models != folder:
+        lines.append(f"models: {models}")
+    bpb = entry.summary("bpb")
+    spread = "" if bpb.std is None else f" ± {bpb.std:.4f}"
+    lines.append(f"val_bpb {bpb.mean:.4f}{spread} (n = {bpb.n}), {entry.total_bytes:,} B")
+    lines += [f"no record: {said}" for said in refused]
+    if gaps := [name for name in AUTHOR_FIELDS if name not in entry.told]:
+        lines.append(f"left for you to fill in: {', '.join(gaps)} in submission.json, and what is new in README.md")
+    show("\n".join(lines))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pgolf.errors import ConfigError, ResultsError
-from pgolf.tables.filters import Condition
+from pgolf.tables.filters import Condition, parse_conditions
 from pgolf.tables.gates import DECLARED, GATES
 from pgolf.tables.named_runs import Run, rows_of, run_named
 from pgolf.tables.ranked import ScorerResult, scorer_results
@@ -78,6 +78,11 @@ def scorer_text(result: ScorerResult) -> str:
     shown = (("order", "order"), ("alpha", "alpha"), ("concentration", "concentration"), ("tilt_nats", "tilt"))
     words += [f"{word} {settings[name]:g}" for name, word in shown if settings[name] is not None]
     return " ".join(words)
+
+
+def scorer_asked(text: str) -> Sequence[Condition] | str:
+    """What `arm_of` takes as scorer, as written on a command line. Raises ResultsError for settings that are none."""
+    return text if text in (HEADLINE, NETWORK) else parse_conditions(text.split())
 
 
 def arm_of(asked: str, runs: Sequence[Run], scores: pa.Table, *, scorer: Sequence[Condition] | str = HEADLINE) -> Arm:

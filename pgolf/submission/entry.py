@@ -1,6 +1,5 @@
 """What a submission says, gathered once from the tables and the store: every file of its folder is written from it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any
 
 from pgolf.compare.arms import HEADLINE, Arm, arm_of
 from pgolf.errors import ConfigError
+from pgolf.identity.stage import Stage
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import CALIBRATE, COMPRESS, IMPORT, SCORE, TRAIN, Recipe
+from pgolf.recipes.recipe import CALIBRATE, COMPRESS, IMPORT, TRAIN, Recipe
 from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.output_record import Record
@@ -27,44 +27,57 @@ AUTHOR_FIELDS = ("author", "github_id", "name", "blurb")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedEntry:
-    """One seed. row, network: its score rows of the filed scorer and of the network alone; outputs: stage -> output."""
+    """One seed. row, network: its score rows of the filed scorer and of the network alone; artifacts: node -> output."""
 
     seed: int
     row: Mapping[str, Any]
     network: Mapping[str, Any]
-    outputs: Mapping[str, Artifact]
+    artifacts: Mapping[str, Artifact]
 
-    def record(self, stage: str) -> Record | None:
-        """What the store says of the output of a stage; None where the recipe has no such stage."""
-        output = self.outputs.get(stage)
-        return None if output is None else output.record
+    def output(self, stage: Stage) -> Artifact:
+        """The output of a stage of this seed."""
+        return self.artifacts[f"{stage.name}[{self.seed}]"]
 
     @property
     def model(self) -> Path:
         """The packed model."""
-        return self.outputs[COMPRESS.name].path / "model.pgolf"
+        return self.output(COMPRESS).path / "model.pgolf"
+
+    @property
+    def trained(self) -> Record:
+        """What the store says of its training."""
+        return self.output(TRAIN).record
 
     @property
     def steps(self) -> int:
         """Of the training."""
-        return int(self.outputs[TRAIN.name].record.facts["steps"] or 0)
+        return int(self.trained.facts["steps"] or 0)
 
     @property
     def step_ms(self) -> float:
         """Mean wall time of a step on the training clock, in milliseconds."""
-        return 1e3 * float(self.outputs[TRAIN.name].record.facts["train_clock_s"] or 0.0) / max(self.steps, 1)
+        return 1e3 * float(self.trained.facts["train_clock_s"] or 0.0) / max(self.steps, 1)
+
+    @property
+    def processes(self) -> int:
+        """Ranks that trained it."""
+        return int(self.trained.facts.get("processes") or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A run as a submission. told: AUTHOR_FIELDS that somebody has told. data: the folder that it was scored on."""
+    """A run as a submission. told: AUTHOR_FIELDS that somebody has told."""
 
     arm: Arm
     recipe: Recipe
     script: Built
     seeds: tuple[SeedEntry, ...]
-    data: Path
     told: Mapping[str, str]
+
+    @property
+    def data(self) -> Path:
+        """The data folder that it was scored on."""
+        return self.first.artifacts[DATA].path
 
     @property
     def run(self) -> Run:
@@ -95,10 +108,8 @@ class Entry:
         """What it was trained on: 8 × NVIDIA H100 80GB HBM3, or the processor."""
         found = []
         for one in self.seeds:
-            record = one.outputs[TRAIN.name].record
-            processes = int(record.facts.get("processes") or 1)
-            count = f"{processes} × " if record.gpu or processes > 1 else ""
-            found.append(f"{count}{record.gpu or f'{record.cpu} (CPU)'}")
+            count = f"{one.processes} × " if one.trained.gpu or one.processes > 1 else ""
+            found.append(f"{count}{one.trained.gpu or f'{one.trained.cpu} (CPU)'}")
         return "; ".join(dict.fromkeys(found))
 
 
@@ -120,52 +131,39 @@ def gather(
     rows = rows_of(scores, SCORES, arm.runs).to_pylist()
     network = {row["seed"]: row for row in rows if row["estimator"] == "neural"}
     filed = {row["seed"]: row for row in rows if tuple(row[name] for name in SCORER) == arm.result.scorer}
-    seeds, data = [], None
-    for seed in arm.seeds:
-        run = arm.run_of(seed)
-        outputs = _outputs(run, seed, results, store)
-        data = outputs.pop(DATA)
-        seeds.append(SeedEntry(seed=seed, row=filed[seed], network=network[seed], outputs=outputs))
-    assert data is not None
+    seeds = [
+        SeedEntry(
+            seed=seed,
+            row=filed[seed],
+            network=network[seed],
+            artifacts=_artifacts(arm.run_of(seed), seed, results, store),
+        )
+        for seed in arm.seeds
+    ]
     config = dict(arm.runs[0].config)
     if not config:
         raise ConfigError(f"{arm.runs[0].key} was filed by an earlier version, which kept no settings; run it again")
     recipe = validated(Recipe, config, f"the settings of {arm.runs[0].key}")
-    return Entry(
-        arm=arm, recipe=recipe, script=built(recipe), seeds=tuple(seeds), data=data.path, told=dict(told or {})
-    )
+    return Entry(arm=arm, recipe=recipe, script=built(recipe), seeds=tuple(seeds), told=dict(told or {}))
 
 
-def _outputs(run: Run, seed: int, results: Path, store: Store) -> dict[str, Artifact]:
-    """Stage -> output of a seed, and the data's. Raises ConfigError for one that is gone."""
+def _artifacts(run: Run, seed: int, results: Path, store: Store) -> dict[str, Artifact]:
+    """Node -> output of a seed, and of all seeds together. Raises ConfigError for one that is needed and gone."""
     rows = read(results, STAGES, run_keys=run.key, columns=["run_key", "node", "stage", "seed", "folder"]).to_pylist()
-    if any(row["stage"] == IMPORT.name for row in rows):
-        raise ConfigError(f"{run.key}: its weights were imported; a submission's script trains its own: pgolf run")
-    folders = {
-        DATA if row["node"] == DATA else row["stage"]: row["folder"]
-        for row in rows
-        if row["run_key"].rpartition("-")[0] == run.key
-        and (row["node"] == DATA or (row["seed"] == seed and row["stage"] in _NEEDED))
-    }
+    mine = [row for row in rows if row["run_key"].rpartition("-")[0] == run.key and row["seed"] in (seed, None)]
+    if any(row["stage"] == IMPORT.name for row in mine):
+        raise ConfigError(f"{run.key}: its weights were imported; the script of a submission trains its own")
+    again = f"pgolf run {run.recipe} --seeds {seed}"
     found = {}
-    for stage, folder in folders.items():
-        output = store.at(folder)
-        if not isinstance(output, Artifact):
+    for row in mine:
+        needed = row["node"] == DATA or row["stage"] in (TRAIN.name, CALIBRATE.name, COMPRESS.name)
+        output = store.at(row["folder"])
+        if isinstance(output, Artifact):
+            found[row["node"]] = store.fetch(output) if needed else output
+        elif needed:
             why = "is gone" if output is None else f"is damaged ({output.why})"
-            raise ConfigError(f"seed {seed}: {folder} {why}; make it again: pgolf run {run.recipe} --seeds {seed}")
-        found[stage] = store.fetch(output)
-    if lacking := [stage for stage in (DATA, *_NEEDED) if stage != CALIBRATE.name and stage not in found]:
-        raise ConfigError(
-            f"seed {seed}: the tables do not say which {', '.join(lacking)} output is its own; file it again: "
-            f"pgolf run {run.recipe} --seeds {seed}"
-        )
+            raise ConfigError(f"seed {seed}: {row['folder']} {why}; make it again: {again}")
+    for node in (DATA, f"{TRAIN.name}[{seed}]", f"{COMPRESS.name}[{seed}]"):
+        if node not in found:
+            raise ConfigError(f"seed {seed}: the tables do not say which output its {node} is; file it again: {again}")
     return found
-
-
-_NEEDED = (TRAIN.name, CALIBRATE.name, COMPRESS.name, SCORE.name)
-
-
-def settings_json(entry: Entry) -> str:
-    """The recipe's settings as JSON, without what does not decide a number."""
-    config = entry.recipe.model_dump(mode="json", exclude={"run_name", "tags", "notes", "description", "base"})
-    return json.dumps(config, indent=1)

@@ -1,63 +1,89 @@
-"""Exports a finished seed as the files one submits, the script and the packed model, and counts their bytes on disk."""
+"""Writes a submission's folder: script, JSON, README, logs and requirements of all its seeds; models beside it."""
 
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from pgolf.errors import ConfigError
-from pgolf.recipes.recipe import Recipe
-from pgolf.store.artifact import Artifact
-from pgolf.submission.bundle import built
+from pgolf.submission.entry import Entry
 from pgolf.submission.explain import write_map
+from pgolf.submission.readme_text import readme_text
+from pgolf.submission.requirements_text import requirements_text
+from pgolf.submission.script import program_of
+from pgolf.submission.submission_json import submission_json
 
-SCRIPT, MODEL = "train_gpt.py", "model.pgolf"
+SCRIPT, JSON, README, REQUIREMENTS = "train_gpt.py", "submission.json", "README.md", "requirements.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """The folder and what its files weigh on disk."""
+    """What was written. models: the folder of the packed models, the submission's own or one beside it."""
 
     folder: Path
-    code_bytes: int
-    artifact_bytes: int
-    budget_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """Everything in the folder."""
-        return self.code_bytes + self.artifact_bytes
-
-    @property
-    def fits_budget(self) -> bool:
-        """Whether it may be submitted."""
-        return self.total_bytes <= self.budget_bytes
+    models: Path
+    files: Mapping[str, int]
 
 
-def export(recipe: Recipe, compressed: Artifact, out: Path) -> Exported:
-    """Write the recipe's script and a seed's packed model into the new folder `out`, both or neither.
+def model_name(seed: int) -> str:
+    """The file of a seed's packed model."""
+    return f"model_seed{seed}.pgolf"
 
-    Beside the folder lies OUT.map.json, for `pgolf explain`.
-    Raises ConfigError if `out` exists or its parent does not.
-    """
-    if out.exists():
-        raise ConfigError(f"{out} is there already; name a new folder")
+
+def log_name(seed: int) -> str:
+    """The file of a seed's log."""
+    return f"train_seed{seed}.log"
+
+
+def refuse_taken(out: Path) -> None:
+    """Raise ConfigError where a submission cannot be written to `out`."""
+    for path in (out, _models_beside(out)):
+        if os.path.lexists(path):
+            raise ConfigError(f"{path} is there already; name a new folder")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: its parent folder {out.parent} does not exist; create it, or name another folder")
+
+
+def export(
+    entry: Entry,
+    out: Path,
+    *,
+    logs: Mapping[int, str],
+    refused: Sequence[str],
+    reproduced: str,
+    on: date,
+    with_models: bool = False,
+) -> Exported:
+    """Write the new folder `out` whole or not at all, the models beside it, and OUT.map.json for `pgolf explain`.
+
+    logs: seed -> the program's whole output. refused: the rules that it breaks, for a submission that is no record.
+    reproduced: what the clean room found, in a sentence. on: its date. with_models: in the folder itself.
+    Raises ConfigError as `refuse_taken`.
+    """
+    refuse_taken(out)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-        folder = Path(temporary) / out.name
+        folder, models = Path(temporary) / "folder", Path(temporary) / "models"
         folder.mkdir()
-        made = built(recipe)
-        (folder / SCRIPT).write_bytes(made.script)
-        shutil.copyfile(compressed.path / MODEL, folder / MODEL)
-        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        models.mkdir()
+        (folder / SCRIPT).write_bytes(entry.script.script)
+        said = submission_json(entry, is_record=not refused, on=on)
+        (folder / JSON).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        (folder / README).write_text(readme_text(entry, refused=refused, reproduced=reproduced), encoding="utf-8")
+        (folder / REQUIREMENTS).write_text(requirements_text(program_of(entry.script.script)), encoding="utf-8")
+        for one in entry.seeds:
+            (folder / log_name(one.seed)).write_text(logs[one.seed], encoding="utf-8")
+            shutil.copyfile(one.model, (folder if with_models else models) / model_name(one.seed))
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        if not with_models:
+            os.rename(models, _models_beside(out))
         os.rename(folder, out)
-        write_map(made, out.with_name(f"{out.name}.map.json"))
-    assert sizes.keys() == {SCRIPT, MODEL}
-    return Exported(
-        folder=out,
-        code_bytes=sizes[SCRIPT],
-        artifact_bytes=sizes[MODEL],
-        budget_bytes=recipe.compress.budget_bytes,
-    )
+    write_map(entry.script, out.with_name(f"{out.name}.map.json"))
+    return Exported(folder=out, models=out if with_models else _models_beside(out), files=files)
+
+
+def _models_beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.models")

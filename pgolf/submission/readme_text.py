@@ -121,13 +121,12 @@ def _pairs(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 def _reproduction(entry: Entry, reproduced: str) -> Iterator[str]:
     name, seeds = entry.recipe.name, " ".join(str(one.seed) for one in entry.seeds)
-    processes = int(entry.first.outputs["train"].record.facts.get("processes") or 1)
     yield "With `train_gpt.py` and what `requirements.txt` names, beside the challenge's `data` folder:"
     yield ""
     yield "```bash"
     yield "pip install -r requirements.txt"
     yield f"for SEED in {seeds}; do"
-    yield f"  SEED=$SEED torchrun --standalone --nproc_per_node={processes} train_gpt.py | tee train_seed$SEED.log"
+    yield f"  SEED=$SEED torchrun --standalone --nproc_per_node={entry.first.processes} train_gpt.py | tee train_seed$SEED.log"
     yield "done"
     yield "```"
     yield ""

@@ -32,7 +32,7 @@ def submission_json(entry: Entry, *, is_record: bool, on: date) -> dict[str, Any
         "bytes_total": entry.total_bytes,
         "bytes_code": len(entry.script.script),
         "hardware": entry.hardware,
-        "pytorch_version": _torch(entry.first),
+        "pytorch_version": str(entry.first.trained.key["tools"].get("torch", "")),
         "compliance": dict(compliance(entry)),
         "configuration": entry.first.row["recipe_key"],
         "made_by": f"pgolf, run {', '.join(run.key for run in entry.arm.runs)}",
@@ -56,9 +56,3 @@ def _of_seed(one: SeedEntry) -> dict[str, Any]:
         "train_time_s": row["train_clock_s"],
         "eval_time_s": row["eval_clock_s"],
     }
-
-
-def _torch(one: SeedEntry) -> str:
-    record = one.record("train")
-    assert record is not None
-    return str(record.key["tools"].get("torch", ""))

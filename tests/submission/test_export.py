@@ -1,0 +1,144 @@
+"""A run as a submission's folder: its files agree with the tables, and what breaks a rule is refused."""
+
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pgolf.errors import ConfigError
+from pgolf.pipeline.build import build_all
+from pgolf.pipeline.graph import pipeline
+from pgolf.pipeline.outcome import outcome_of
+from pgolf.run_options import RunOptions
+from pgolf.store.artifact import Store
+from pgolf.store.content import Memo
+from pgolf.submission.entry import Entry, SeedEntry, gather
+from pgolf.submission.export import JSON, README, REQUIREMENTS, SCRIPT, export, log_name, model_name
+from pgolf.submission.refusals import refusals
+from pgolf.submission.submission_json import gap, submission_json
+from pgolf.tables.parquet import read
+from pgolf.tables.schema import SCORES
+from tests.tiny import tiny_recipe, write_documents
+
+SEEDS = (1, 2, 3)
+TOLD = {"author": "A. Other", "github_id": "another", "name": "Tiny", "blurb": "a test"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with the store and the tables of a tiny run of three seeds."""
+    folder = tmp_path_factory.mktemp("exported")
+    sources = write_documents(folder)
+    recipe = tiny_recipe("seeds=1,2,3")
+    nodes = pipeline(recipe, sources)
+    artifacts = build_all(nodes, Store(folder / "store"), Memo(folder / "memo"), RunOptions(device="cpu"))
+    outcome = outcome_of(recipe, nodes, artifacts, folder / "results", built={node.name: 1.0 for node in nodes})
+    outcome.file(folder / "results")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def entry(made) -> Entry:
+    """It as a submission, the network alone: the headline was declared by nobody."""
+    return gather("demo", made / "results", Store(made / "store"), scorer="network", told=TOLD)
+
+
+def with_row(entry: Entry, seed: int, **values: object) -> Entry:
+    """The entry with other values in one seed's row."""
+
+    def changed(one: SeedEntry) -> SeedEntry:
+        return replace(one, row={**one.row, **values}) if one.seed == seed else one
+
+    return replace(entry, seeds=tuple(map(changed, entry.seeds)))
+
+
+def test_every_number_of_the_folder_is_the_tables(entry, made, tmp_path):
+    logs = {seed: f"log of {seed}\n" for seed in SEEDS}
+    done = export(entry, tmp_path / "out", logs=logs, refused=[], reproduced="Done.", on=date(2026, 5, 2))
+    rows = {row["seed"]: row for row in read(made / "results", SCORES, {"estimator": "neural"}).to_pylist()}
+    said = json.loads((tmp_path / "out" / JSON).read_text())
+    for seed, row in rows.items():
+        one = said["seed_results"][str(seed)]
+        assert (one["val_loss"], one["val_bpb"]) == (row["loss_nats"], row["bpb"])
+        model = tmp_path / "out.models" / model_name(seed)
+        assert one["artifact_bytes"] == model.stat().st_size
+        assert one["total_bytes"] == model.stat().st_size + (tmp_path / "out" / SCRIPT).stat().st_size
+        assert (tmp_path / "out" / log_name(seed)).read_text() == logs[seed]
+    assert said["val_bpb"] == pytest.approx(np.mean([row["bpb"] for row in rows.values()]), rel=1e-15)
+    assert said["val_bpb_std"] == pytest.approx(np.std([row["bpb"] for row in rows.values()], ddof=1), rel=1e-12)
+    assert said["bytes_total"] == max(one["total_bytes"] for one in said["seed_results"].values())
+    assert said["bytes_code"] == (tmp_path / "out" / SCRIPT).stat().st_size
+    assert (said["seeds"], said["track"], said["date"]) == ([1, 2, 3], "track_10min_16mb", "2026-05-02")
+    assert {name: said[name] for name in TOLD} == TOLD
+    text = (tmp_path / "out" / README).read_text()
+    for row in rows.values():
+        assert f"| {row['loss_nats']:.8f} | {row['bpb']:.8f} |" in text
+    names = {line.partition("==")[0] for line in (tmp_path / "out" / REQUIREMENTS).read_text().splitlines()}
+    assert {"torch", "numpy", "pyarrow"} <= names
+    assert "pgolf" not in names
+    assert {path.name for path in done.folder.iterdir()} == {SCRIPT, JSON, README, REQUIREMENTS, *map(log_name, SEEDS)}
+    assert (tmp_path / "out.map.json").is_file()
+
+
+def test_a_submission_keeps_the_rules_or_says_which_it_breaks(entry):
+    assert refusals(entry) == []
+    compliance = submission_json(entry, is_record=True, on=date(2026, 5, 2))["compliance"]
+    assert all(value for name, value in compliance.items())
+
+
+@pytest.mark.parametrize(
+    ("seed", "values", "says"),
+    [
+        (2, {"total_bytes": 16_000_001}, "seed 2: 16,000,001 B, 1 over 16,000,000"),
+        (1, {"train_clock_s": 600.04}, "seed 1: training and calibration took 600.0 s of 600"),
+        (3, {"train_clock_s": 607.1}, "seed 3: training and calibration took 607.1 s of 600"),
+        (1, {"eval_clock_s": 695.0}, "seed 1: the evaluation took 695.0 s of 600"),
+        (1, {"eval_clock_s": None}, "seed 1: nobody has measured how long the evaluation took"),
+        (1, {"interrupted": True}, "seed 1: its training stopped by the clock, was killed and went on"),
+        (2, {"bytes_verified": None}, "seed 2: nobody has verified that the"),
+        (2, {"bytes_verified": False}, "seed 2: nobody has verified that the"),
+        (3, {"normalized": False}, r"seed 3: network is no code length \(its probabilities do not sum to 1\)"),
+        (3, {"causal": None}, r"seed 3: network is no code length \(a score depends on later text\)"),
+        (2, {"recipe_key": "f" * 64}, "the seeds are of 2 configurations"),
+        (2, {"code_bytes": 17}, r"the rows count 17, [\d,]+ B of code, and its script has [\d,]+ B today"),
+    ],
+)
+def test_what_breaks_a_rule_is_told_with_its_number(entry, seed, values, says):
+    [said] = refusals(with_row(entry, seed, **values))
+    with pytest.raises(AssertionError, match=says):
+        raise AssertionError(said)
+    compliance = submission_json(with_row(entry, seed, **values), is_record=False, on=date(2026, 5, 2))
+    assert compliance["track"] == "track_non_record_16mb"
+
+
+def test_two_seeds_are_too_few(entry):
+    [said] = refusals(replace(entry, seeds=entry.seeds[:2]))
+    assert said.startswith("2 seeds, and a record takes 3: pgolf run demo --seeds")
+
+
+def test_a_headline_chosen_after_scoring_is_refused(made):
+    late = gather("demo", made / "results", Store(made / "store"), scorer="headline")
+    [said] = refusals(late)
+    assert "and may be chosen by its score" in said
+    assert late.told == {}
+    assert submission_json(late, is_record=True, on=date(2026, 5, 2))["author"] == gap("author")
+
+
+def test_nothing_that_is_there_is_written_over(entry, tmp_path):
+    logs = dict.fromkeys(SEEDS, "")
+    for name in ("out", "out.models"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ConfigError, match=rf"{name} is there already; name a new folder"):
+            export(entry, tmp_path / "out", logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
+        (tmp_path / name).rmdir()
+    with pytest.raises(ConfigError, match="its parent folder"):
+        export(entry, tmp_path / "no" / "out", logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_are_gone_are_said_with_what_makes_them(made, tmp_path):
+    with pytest.raises(ConfigError, match=r"seed 1: \S+ is gone; make it again: pgolf run demo --seeds 1"):
+        gather("demo", made / "results", Store(tmp_path / "empty"), scorer="network")
