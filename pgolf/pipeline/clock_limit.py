@@ -1,12 +1,10 @@
-"""The challenge's clock: its limit, and what can be known of a training before it has run.
+"""The challenge's clock: what can be known of a training before it has run.
 
 Imports neither torch nor Prefect.
 """
 
+from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.train.config import TrainConfig
-
-# Training and calibration together, and the evaluation.
-CLOCK_LIMIT_S = 600.0
 
 
 def over_the_clock(config: TrainConfig) -> str:

@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import digest
-from pgolf.pipeline.clock_limit import CLOCK_LIMIT_S, over_the_clock
+from pgolf.pipeline.clock_limit import over_the_clock
 from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
 from pgolf.recipes.changed import changed_settings, default_name
