@@ -128,13 +128,12 @@ def lines_run(recipe: Recipe, script: Built, folder: Path) -> set[int]:
     path.write_bytes(script.script)
     found: set[int] = set()
     ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "pgolf"}
-    for command in ("train", "eval"):
-        arguments = [command, "--data", str(folder), "--artifact", str(folder / "model.pgolf"), "--threads", "2"]
-        namespace: dict[str, Any] = {"__name__": "script", "__file__": str(path)}
-        with calls_seen(found), contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(script.script, str(path), "exec"), namespace)
-            assert namespace["m"].start(arguments, str(path)) == 0
-        sys.modules |= ours
+    arguments = ["--data", str(folder), "--artifact", str(folder / "model.pgolf"), "--threads", "2"]
+    namespace: dict[str, Any] = {"__name__": "script", "__file__": str(path)}
+    with calls_seen(found), contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(script.script, str(path), "exec"), namespace)
+        assert namespace["m"].start(arguments, str(path), {}) == 0
+    sys.modules |= ours
     return found
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pgolf.submission.clean_room import DATA, Evaluated, evaluate
-from pgolf.submission.seed_log import seed_log
 
 from flows.commands.arguments import (
     add_json,
@@ -27,6 +26,7 @@ from pgolf.submission.entry import AUTHOR_FIELDS, Entry, SeedEntry, gather
 from pgolf.submission.export import SCRIPT, export, refuse_taken
 from pgolf.submission.refusals import NON_RECORD, refusals
 from pgolf.submission.reproduced import refuse_other_scores
+from pgolf.submission.seed_log import seed_log
 
 EXAMPLES = """examples:
   pgolf export demo --out submission             all seeds of a run: script, JSON, README, logs, requirements

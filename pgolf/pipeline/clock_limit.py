@@ -1,9 +1,9 @@
-"""What can be known of a training and the challenge's clock before it has run.
+"""The challenge's clock: what can be known of a training before it has run.
 
 Imports neither torch nor Prefect.
 """
 
-from pgolf.tables.clock import CLOCK_LIMIT_S
+from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.train.config import TrainConfig
 
 

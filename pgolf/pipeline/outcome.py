@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ResultsError
@@ -26,7 +27,6 @@ from pgolf.run_options import Fact
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import combined
 from pgolf.store.output_record import Record
-from pgolf.tables.clock import CLOCK_LIMIT_S
 from pgolf.tables.columns import moments_of
 from pgolf.tables.gates import RULESET
 from pgolf.tables.named_runs import Run, name_run, with_given_name

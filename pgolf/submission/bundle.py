@@ -35,7 +35,7 @@ ENTRIES = (ENTRY[0],)
 # The modules as one, by what decides them; the last ones only.
 _JOINED: dict[str, bytes] = {}
 
-_START = "def {start}(arguments,path):return {main}(arguments,eval({given}),path)"
+_START = "def {start}(arguments,path,environment):return {main}(arguments,eval({given}),path,environment)"
 
 
 def bundle(recipe: Recipe, *, root: Path | None = None) -> bytes:

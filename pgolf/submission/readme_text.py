@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.model.parameter_count import parameter_count
 from pgolf.submission.entry import Entry
 from pgolf.submission.submission_json import gap
-from pgolf.tables.clock import CLOCK_LIMIT_S
 
 # Of the recipe, what does not decide a number.
 _NO_METHOD = ("name", "base", "description", "seeds", "run_name", "tags", "notes", "headline")

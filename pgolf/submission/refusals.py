@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from pgolf.budget import BUDGET_BYTES
+from pgolf.budget import BUDGET_BYTES, CLOCK_LIMIT_S
 from pgolf.submission.entry import Entry, SeedEntry
-from pgolf.tables.clock import CLOCK_LIMIT_S
 
 LEAST_SEEDS = 3
 NON_RECORD = "--non-record"

@@ -16,11 +16,11 @@ _ESCAPED = re.compile(rb"[\0\r\\']")
 
 _SCRIPT = b"""\
 # coding:latin-1
-import sys,types,%s as z
+import os,sys,types,%s as z
 m=sys.modules["pgolf"]=types.ModuleType("pgolf")
 m.R="None"
 exec(compile(z.decompress('''%s'''.encode("l1")%s),__file__+":code","exec"),m.__dict__)
-if __name__=="__main__":sys.exit(m.start(sys.argv[1:],__file__))
+if __name__=="__main__":sys.exit(m.start(sys.argv[1:],__file__,os.environ))
 """
 
 # What the last line calls, and the program therefore defines; and what the program finds there as its settings' text.
@@ -33,9 +33,9 @@ SETTINGS_BYTES = 512
 
 
 def script_of(program: str) -> bytes:
-    """The script. program: Python source that defines `start(arguments, path of the script) -> exit code`.
+    """The script. program: Python source that defines `start(arguments, path, environment) -> exit code`.
 
-    Settings come in by `with_settings`.
+    path: of the script. Settings come in by `with_settings`.
     """
     text = program.encode("utf-8")
     raw = ",3,None,[{'id':33,'dict_size':1<<20}]"
@@ -53,7 +53,7 @@ def with_settings(script: bytes, settings: str) -> bytes:
 
 def program_of(script: bytes, name: str = "the script") -> str:
     """The program in a script; `name` is its file's. Raises ConfigError for a file that `script_of` did not write."""
-    found = re.search(rb"import sys,types,(bz2|lzma) as z\n.*?'''(.*)'''\.encode", script, re.DOTALL)
+    found = re.search(rb"import os,sys,types,(bz2|lzma) as z\n.*?'''(.*)'''\.encode", script, re.DOTALL)
     try:
         if found is None:
             raise ValueError

@@ -100,7 +100,6 @@ FIXED: tuple[tuple[str, str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.mix_progress", "MixProgress.keep", "None", _always),
     ("pgolf.identity.fingerprint", "digest", "None", _always),
     ("pgolf.ranks.job", "print_progress", "None", _always),
-    ("pgolf.train.rank", "_write_ledger", "None", _always),
     ("pgolf.mix.mix_inputs", "MixInputs._check_finite", "None", _always),
     ("pgolf.mix.mix_inputs", "MixInputs._check_records", "None", _always),
     ("pgolf.mix.mix_inputs", "MixInputs._checked_stream", "None", _always),
@@ -140,6 +139,5 @@ ACCOUNTS = (
     ("pgolf.counts.count_stage", "make"),
     ("pgolf.counts.hint_stage", "make"),
     ("pgolf.mix.mix_stage", "make"),
-    ("pgolf.quant.calibration", "make"),
     ("pgolf.eval.in_process", "write_outputs"),
 )

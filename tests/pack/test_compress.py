@@ -94,6 +94,7 @@ def test_a_generous_budget_takes_the_first_attempt(checkpoint):
         "predicted_loss_nats": None,
         "singular_hessians": "",
         "summary": f"int6×{6 * SMALL.layers}",
+        "bits": "attn 6.00, mlp 6.00, other 8.00, embed 8.00",
     }
     assert set(made.phases_s) == {"load", "quantize", "pack", "verify"}
     assert sorted(path.name for path in out.iterdir()) == ["attempts.json", "model.pgolf"]
@@ -127,6 +128,7 @@ def test_layers_lose_bits_from_the_middle_until_the_budget_is_met(checkpoint):
     assert made.facts["under_bytes"] == 0
     assert made.facts["rung"] == "downgraded layers: 2, 3"
     assert made.facts["summary"] == "int6×12 int5×12"
+    assert made.facts["bits"] == "attn 5.50, mlp 5.50, other 8.00, embed 8.00"
     decoded, state = load_packed(out / "model.pgolf").state, random_state()
     for layer, bits in enumerate((6, 6, 5, 5)):
         name = f"blocks.{layer}.mlp.fc.weight"

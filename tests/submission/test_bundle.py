@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pgolf.errors import ConfigError
 from pgolf.identity.closure import code_digests, import_closure
 from pgolf.pack.container import pack, serialize, unpack
 from pgolf.pack.named_arrays import Content
@@ -24,6 +26,8 @@ from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
 from pgolf.submission.bundle import built, bundle
 from pgolf.submission.explain import Explained, map_path, write_map
+from pgolf.submission.log_lines import ScoreRead, headline_in, scorer_named, scores_in
+from pgolf.submission.seed_log import evaluation_log, seed_log
 from tests.identity.test_closure import write_package
 from tests.tiny import tiny_recipe, write_documents
 
@@ -31,7 +35,7 @@ SEED = 1
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = {
     "pgolf.submission.standalone": (
-        "from pgolf.model.gpt import run\n\ndef main(arguments, recipe, script):\n    return run()\n"
+        "from pgolf.model.gpt import run\n\ndef main(arguments, recipe, script, environment):\n    return run()\n"
     ),
     "pgolf.model.gpt": "def run():\n    return 7\n",
     "pgolf.corpus.fetch_stage": "def make():\n    return 'not shipped'\n",
@@ -120,18 +124,14 @@ def alone(recipe, artifacts, tmp_path) -> Path:
     return put_alone(tmp_path, recipe, artifacts)
 
 
-def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script in another process, from another folder, with no way to this repository but site-packages."""
-    return run_python(folder, str(folder / "train_gpt.py"), *arguments)
-
-
-def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """In another process, from the folder `elsewhere`, with no way to this repository but site-packages."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     (folder / "elsewhere").mkdir(exist_ok=True)
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder / "elsewhere",
-        env={**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
+        env={**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -139,69 +139,99 @@ def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-# Evaluations of the same packed model, and how many scorers they tell of: with hints, counts and all mixtures; and by a
-# network that learns what it has scored, alone.
-EVALUATIONS = {
-    "plain": ((), 4),
-    "test-time training": (
-        (
-            'score.ttt={"chunk_tokens": 128, "sequence_length": 64, "epochs": 1}',
-            *("hint=null", "estimators=[]", "mix.mixers=[]", "mix.hedges=[]"),
-        ),
-        1,
-    ),
-}
+def put_as_published(folder: Path) -> None:
+    """Move shards and tokenizer to where the challenge's repository has them, below the folder `elsewhere`."""
+    data = folder / "elsewhere/data"
+    for pattern, place in (("*.bin", data / "datasets/documents10B_sp300"), ("*.model", data / "tokenizers")):
+        place.mkdir(parents=True)
+        for path in folder.glob(pattern):
+            path.rename(place / path.name)
 
 
-@pytest.mark.parametrize("evaluation", EVALUATIONS)
-def test_two_ranks_alone_in_a_folder_give_the_pipelines_numbers_to_the_last_digit(
-    bundled, artifacts, tmp_path, evaluation
-):
+def masked(log: str) -> list[str]:
+    """The lines of a log, without what a clock said."""
+    return [re.sub(r"\d[\d,.]*( s\b| ms/step| tokens/s)", r"…\1", line) for line in log.splitlines()]
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+def test_two_ranks_alone_in_a_folder_give_the_pipelines_numbers_to_the_last_digit(bundled, artifacts, tmp_path):
     """Under torchrun; the pipeline scores in one process."""
-    recipe, sources, store, memo = bundled
-    overrides, scorers = EVALUATIONS[evaluation]
-    recipe = apply_overrides(recipe, overrides)
-    made = build_all(pipeline(recipe, sources), store, memo, RunOptions(device="cpu"))
-    # Its code takes other bytes, but the weights that are packed are the same.
-    weights = [one[f"compress[{SEED}]"].outputs["weights"] for one in (made, artifacts)]
-    assert weights[0] == weights[1]
-    folder = put_alone(tmp_path, recipe, made)
+    recipe, _sources, _store, _memo = bundled
+    folder = put_alone(tmp_path, recipe, artifacts)
     _remove("*_train_*.bin", folder)  # only training needs them
-    watcher, watched = tmp_path / "watcher.py", tmp_path / "watched"
-    watcher.write_text(WATCHER)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     places = ["--data", str(folder), "--artifact", str(folder / "model.pgolf")]
-    ran = run_python(folder, *torchrun, str(watcher), str(folder / "train_gpt.py"), str(watched), "eval", *places)
+    ran = _watched(tmp_path, "eval", *places)
     assert ran.returncode == 0, ran.stderr
-    assert _scores(ran.stdout) == _cells(made, scorers)
-    for rank in (0, 1):
+    assert scores_in(ran.stdout) == _scores(artifacts, 4)
+    assert masked(ran.stdout) == masked(evaluation_log(recipe, SEED, artifacts))
+
+
+def test_two_ranks_train_pack_and_evaluate_at_one_command_as_the_pipeline_does(recipe, bundled, tmp_path):
+    """By a network that learns what it has scored, alone."""
+    without = ("hint=null", "estimators=[]", "mix.mixers=[]", "mix.hedges=[]")
+    learning = 'score.ttt={"chunk_tokens": 128, "sequence_length": 64, "epochs": 1}'
+    recipe = apply_overrides(recipe, (learning, *without))
+    _recipe, sources, _store, memo = bundled
+    made = build_all(pipeline(recipe, sources), Store(tmp_path / "store"), memo, RunOptions(device="cpu", processes=2))
+    put_as_published(put_alone(tmp_path, recipe, made))
+    ran = _watched(tmp_path, "--seed", str(SEED), SEED="77")
+    assert ran.returncode == 0, ran.stderr
+    assert masked(ran.stdout) == masked(seed_log(recipe, SEED, made))
+    (network,) = scores_in(ran.stdout)
+    assert [network] == _scores(made, 1)
+    assert headline_in(ran.stdout) == (network.loss_nats, network.bpb)
+    assert ran.stdout.splitlines()[-1] == f"val_loss:{network.loss_nats!r} val_bpb:{network.bpb!r}"
+    assert (tmp_path / "elsewhere/model.pgolf").read_bytes() == (tmp_path / "model.pgolf").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["data", "model.pgolf"]
+
+
+def test_what_is_wrong_for_all_ranks_is_one_sentence_of_one(alone):
+    ran = run_python(alone, *TORCHRUN, str(alone / "train_gpt.py"), "--data", str(alone), SEED="4.2")
+    assert ran.returncode != 0
+    assert ran.stdout == ""
+    assert ran.stderr.count("SEED or --seed is '4.2', no whole number from 0 to 4294967295\n") == 1
+    assert "Traceback (most" not in ran.stderr.partition("torch/distributed/elastic")[0]
+    assert "LaunchError" not in ran.stderr
+
+
+def _watched(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The script on two ranks, of which neither may open a file of the repository."""
+    watcher, watched = folder / "watcher.py", folder / "watched"
+    watcher.write_text(WATCHER)
+    script = str(folder / "train_gpt.py")
+    ran = run_python(folder, *TORCHRUN, str(watcher), script, str(watched), *arguments, **variables)
+    for rank in (0, 1) if ran.returncode == 0 else ():
         opened, imported = json.loads(Path(f"{watched}-{rank}").read_text())
         ours = [name for name in opened if name.startswith(str(REPOSITORY)) and "/.venv/" not in name]
         assert not ours, "the script reads files of the repository, so its length is not what the code takes"
         assert {name.partition(".")[0] for name in imported} & {"prefect", "flows", "tasks"} == set()
+    return ran
 
 
-def _scores(printed: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in printed.splitlines()]
-
-
-def _cells(made: dict[str, Artifact], scorers: int) -> list[dict[str, object]]:
+def _scores(made: dict[str, Artifact], scorers: int) -> list[ScoreRead]:
     """What the script should print: the pipeline's cells."""
     cells = pq.read_table(made[f"mix[{SEED}]"].path / "cells.parquet").to_pylist()
+    assert len(cells) == scorers
     told = ("loss_nats", "bpb", "targets", "bytes", "normalized", "causal", "mass_mean")
-    rows = [{"scorer": json.loads(cell["cell"]), **{name: cell[name] for name in told}} for cell in cells]
-    assert len(rows) == scorers
-    return rows
+    return [ScoreRead(name=scorer_named(cell), **{name: cell[name] for name in told}) for cell in cells]
 
 
-def test_training_alone_in_a_folder_packs_a_model_that_scores(alone, recipe, artifacts):
-    own = alone / "own.pgolf"
-    trained = run_script(alone, "train", "--data", str(alone), "--artifact", str(own), "--seed", str(SEED))
-    assert trained.returncode == 0, trained.stderr
-    facts = json.loads(trained.stdout.splitlines()[-1])
-    assert facts["code_bytes"] == len(bundle(recipe)) == artifacts[f"compress[{SEED}]"].record.facts["code_bytes"]
+def test_one_command_alone_in_a_folder_is_the_pipelines_seed_and_its_log(alone, recipe, artifacts):
+    put_as_published(alone)
+    ran = run_python(alone, str(alone / "train_gpt.py"), SEED=str(SEED))
+    assert ran.returncode == 0, ran.stderr
+    assert masked(ran.stdout) == masked(seed_log(recipe, SEED, artifacts))
+    facts = artifacts[f"compress[{SEED}]"].record.facts
+    assert facts["code_bytes"] == len(bundle(recipe))
     # The same threads and ranks as the pipeline's training: the same model, to the last byte.
-    assert own.read_bytes() == (alone / "model.pgolf").read_bytes()
+    assert (alone / "elsewhere/model.pgolf").read_bytes() == (alone / "model.pgolf").read_bytes()
+    # The declared mixture with exact counts is a code length, the one with hashed counts, which is lower, is none.
+    network, exact, hashed, _hedge = scores_in(ran.stdout)
+    assert hashed.bpb < exact.bpb < network.bpb
+    assert headline_in(ran.stdout) == (exact.loss_nats, exact.bpb)
+    assert (hashed.normalized, exact.normalized) == (False, True)
 
 
 def _put_another_beside(folder: Path) -> None:
@@ -223,6 +253,10 @@ def _remove(pattern: str, folder: Path) -> None:
         path.unlink()
 
 
+def _nothing(_folder: Path) -> None:
+    pass
+
+
 # Command, what is wrong in the folder, what is said.
 WRONG = [
     ("eval", partial(_remove, "*.model"), "0 tokenizers (*.model) under"),
@@ -230,27 +264,41 @@ WRONG = [
     ("eval", _put_another_beside, "2 data sets"),
     ("eval", _put_another_model, "another network than this script's recipe"),
     ("eval", partial(_remove, "*val*.bin"), "no validation shard, fineweb_val_000000.bin"),
+    ("eval --seed 7", _nothing, "eval takes no --seed"),
     ("train", partial(_remove, "*_train_*.bin"), "holds no train shards, only 1 validation shards"),
+    ("train --seed -1", _nothing, "SEED or --seed is '-1', no whole number from 0 to 4294967295"),
+    ("train --device cuda", _nothing, "device cuda requested, but there is no GPU"),
+    ("train --artifact nowhere/model.pgolf", _nothing, "No such file or directory"),
 ]
 
 
 def test_one_process_gives_the_same_numbers_and_says_what_is_missing_without_a_traceback(alone, artifacts, tmp_path):
     calls = []
-    for number, (command, spoil, _says) in enumerate([("eval", lambda _folder: None, ""), *WRONG]):
+    for number, (command, spoil, _says) in enumerate([("eval", _nothing, ""), *WRONG]):
         folder = tmp_path / f"copy{number}"
         shutil.copytree(alone, folder, ignore=shutil.ignore_patterns("copy*"))
         spoil(folder)
-        calls.append([command, "--data", str(folder), "--artifact", str(folder / "model.pgolf")])
+        calls.append(["--data", str(folder), "--artifact", str(folder / "model.pgolf"), *command.split()])
     ran = run_python(alone, "-c", AGAIN_AND_AGAIN, str(alone / "train_gpt.py"), json.dumps(calls))
     told = [json.loads(line) for line in ran.stdout.splitlines()]
     assert len(told) == 1 + len(WRONG), ran.stderr
     assert told[0][0] == 0, told[0][2]
-    assert _scores(told[0][1]) == _cells(artifacts, 4)
+    assert scores_in(told[0][1]) == _scores(artifacts, 4)
     explained = Explained(alone / "train_gpt.py")
     for (code, out, errors), (_command, _spoil, says) in zip(told[1:], WRONG, strict=True):
         assert says in explained.output(errors), errors
         assert "Traceback" not in errors
-        assert (code, out) == (2, "")
+        assert (code, out) == (1 if "No such file" in says else 2, "")
+
+
+def test_a_log_says_why_it_cannot_be_of_this_seed(recipe, artifacts):
+    assert seed_log(recipe, SEED, artifacts, evaluation="what it printed").endswith(" s\nwhat it printed\n")
+    with pytest.raises(ConfigError, match=r"mix\[1\] is not finished; pgolf run demo first"):
+        seed_log(recipe, SEED, {name: one for name, one in artifacts.items() if name != "mix[1]"})
+    with pytest.raises(ConfigError, match="the weights of seed 1 were imported"):
+        seed_log(recipe, SEED, artifacts | {"import[1]": artifacts["train[1]"]})
+    with pytest.raises(ConfigError, match=r'"order": 2.* is not among the 4 scorers of this run'):
+        seed_log(apply_overrides(recipe, ["headline.order=2"]), SEED, artifacts)
 
 
 def test_the_script_holds_what_it_runs_and_nothing_else(recipe, tmp_path):

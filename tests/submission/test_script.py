@@ -13,7 +13,7 @@ from pgolf.errors import ConfigError
 from pgolf.submission import script as script_module
 from pgolf.submission.script import SETTINGS_BYTES, program_of, script_of, with_settings
 
-PROGRAM = "def start(arguments,path):return[arguments,eval(R)]\n"
+PROGRAM = "def start(arguments,path,environment):return[arguments,environment['SEED'],eval(R)]\n"
 
 
 @given(st.binary(max_size=600))
@@ -42,10 +42,11 @@ def test_a_script_runs_from_its_file_and_gives_its_program_back(tmp_path, monkey
     with tokenize.open(path) as file:  # as tracebacks and linecache read it
         ast.parse(file.read())
     monkeypatch.setattr(sys, "argv", ["train_gpt.py", "eval"])
+    monkeypatch.setenv("SEED", "7")
     monkeypatch.setitem(sys.modules, "pgolf", sys.modules["pgolf"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(path), run_name="__main__")
-    assert end.value.code == [["eval"], (1, "two")]
+    assert end.value.code == [["eval"], "7", (1, "two")]
 
 
 def test_settings_take_whole_steps_so_that_a_number_more_changes_no_size():
