@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from pgolf.identity.environment import seen_by_ranks
 from pgolf.identity.snapshot import CODE
 from pgolf.submission import room_process
 from pgolf.submission.file_events import FileEvents
+from pgolf.submission.folder_files import plain_files
 from pgolf.submission.printed_scores import PrintedScore, printed_scores
 from pgolf.submission.room_process import Ended, Room
 from pgolf.submission.system_files import inherited, system_files
@@ -37,7 +38,6 @@ SHARDS = f"{DATA}/datasets/shards"
 
 # The rule's clock of an evaluation (rules: 600 s), and what starting takes besides: importing, compiling, loading.
 EVALUATION_S, START_S = 600.0, 300.0
-MOST_FILES = 1000
 MOST_OUTPUT_BYTES = 1 << 26
 
 _PLACES = ("submission", "data", "witness", "tmp", "home", "shm")
@@ -112,13 +112,16 @@ def evaluate(
     memory_bytes: int | None = None,
     disk_bytes: int | None = None,
     isolate: bool = True,
+    with_training: bool = False,
+    until: Callable[[str], bool] | None = None,
 ) -> Evaluated:
     """Run a submission's script as `python script *arguments` in its folder, or under torchrun as several processes.
 
     It finds the data at `DATA`, without training shards; DATA_PATH and TOKENIZER_PATH say where too. beside: further
     files that it finds in its folder, by name (a packed model). memory_bytes, disk_bytes: what it may use (default:
     three quarters, and half, of the memory that is free). isolate: false for the folder without namespaces.
-    Raises ConfigError for a folder that is not to be run (`refuse_folder`) or lacks the script, DataError for data
+    with_training: it finds the training shards too. until: ends it as soon as this holds of what it has printed.
+    Raises ConfigError for a folder that is not to be run (`plain_files`) or lacks the script, DataError for data
     without validation shards or tokenizer, MachineError where this system starts no such process.
     """
     files = {name: str(folder / name) for name in plain_files(folder)}
@@ -126,47 +129,18 @@ def evaluate(
     if script not in files:
         raise ConfigError(f"{folder}: no {script} in it; name the folder of a submission")
     found = data if isinstance(data, DataFiles) else find_data(data)
-    found = replace(found, train=())
+    if not with_training:
+        found = replace(found, train=())
     free_bytes = _free_memory_bytes()
     limits = (limit_s, memory_bytes or free_bytes * 3 // 4, disk_bytes or free_bytes // 2)
     why = "not asked for"
     for isolated in (True, False) if isolate else (False,):
-        run = _Run(isolated, files, found, script, arguments, processes, environment or {}, limits)
+        run = _Run(isolated, files, found, script, arguments, processes, environment or {}, limits, until)
         ended = run.ended()
         if ended is not None:
             return run.evaluated(ended, NAMESPACES if isolated else f"a folder of its own, no namespaces ({why})")
         why = run.refused
     raise MachineError(f"{folder / script} could not be started in a room of its own: {why}")
-
-
-def plain_files(folder: Path) -> list[str]:
-    """The files in a folder, as paths relative to it. Raises ConfigError for anything that is none, or leads out."""
-    names = []
-    try:
-        if not folder.is_dir():
-            raise ConfigError(f"{folder}: no folder; name the folder of a submission")
-        for above, folders, files in os.walk(folder, onerror=_refuse):
-            for name in [*folders, *files]:
-                path = Path(above, name)
-                relative = path.relative_to(folder)
-                if path.is_symlink():
-                    raise ConfigError(
-                        f"{relative} is a symbolic link to {os.readlink(path)}; a submission holds its own files: put "
-                        "a copy in its place"
-                    )
-                if name in files:
-                    if not path.is_file():
-                        raise ConfigError(f"{relative} is neither a file nor a folder (a pipe or device); remove it")
-                    names.append(str(relative))
-            if len(names) > MOST_FILES:
-                raise ConfigError(f"{folder} holds more than {MOST_FILES:,} files; a submission has about ten")
-    except OSError as error:
-        _refuse(error)
-    return sorted(names)
-
-
-def _refuse(error: OSError) -> None:
-    raise ConfigError(f"{error.filename} cannot be read ({error.strerror}); correct its permissions") from None
 
 
 class _Run:
@@ -182,6 +156,7 @@ class _Run:
         processes: int,
         environment: Mapping[str, str],
         limits: tuple[float, int, int],
+        until: Callable[[str], bool] | None,
     ) -> None:
         self.isolated, self.files, self.data, self.script, self.limits = isolated, files, data, script, limits
         self.folder = tempfile.mkdtemp(prefix="pgolf-room-")
@@ -191,7 +166,8 @@ class _Run:
         self.watched: dict[str, str] = {}
         self.seen = _Seen()
         self.output, self.errors = bytearray(), bytearray()
-        self.too_much = False
+        self.until = until
+        self.ended_here: str | None = None
         visible = seen_by_ranks()
         self.system = system_files(visible)
         interpreter = [sys.executable]
@@ -290,6 +266,7 @@ class _Run:
             start_new_session=True,  # Ctrl-C is this process's, which ends that one
         )
         os.close(write_status)
+        began_s = time.monotonic()
         try:
             told = self._listen(process, read_status, pipe)
         finally:
@@ -301,7 +278,10 @@ class _Run:
             if "ended" in read:
                 return Ended(**read["ended"])
             self.refused = read["refused"]
-        return None
+        if self.ended_here is None:
+            return None
+        wall_s = time.monotonic() - began_s
+        return Ended(exit_code=-signal.SIGKILL, wall_s=wall_s, ended_by=None, memory_bytes=0, disk_bytes=0)
 
     def _listen(self, process: "subprocess.Popen[bytes]", status: int, pipe: int) -> bytes:
         """Take in all that is said until the process has ended; returns what it said of the room."""
@@ -314,7 +294,7 @@ class _Run:
         with selectors.DefaultSelector() as selector:
             for descriptor in (*streams, pipe, self.events.descriptor):
                 selector.register(descriptor, selectors.EVENT_READ)
-            while status in streams and time.monotonic() < deadline_s:
+            while status in streams and self.ended_here is None:
                 for key, _ready in selector.select(0.5):
                     if key.fd == self.events.descriptor:
                         self.events.take()
@@ -332,8 +312,11 @@ class _Run:
                         selector.unregister(key.fd)
                         del streams[key.fd]
                 if len(self.output) + len(self.errors) > MOST_OUTPUT_BYTES:
-                    self.too_much = True
-                    break
+                    self.ended_here = "output"
+                elif time.monotonic() > deadline_s:
+                    self.ended_here = "time"
+                elif self.until is not None and self.until((self.output + self.errors).decode(errors="replace")):
+                    self.ended_here = "asked"
             # It has ended, and with it all in the room: what they wrote last is in the pipes.
             for descriptor, text in streams.items():
                 os.set_blocking(descriptor, False)
@@ -367,7 +350,7 @@ class _Run:
         changed = sorted(({self._name(path) for path in self.seen.written} | self.events.changed) & inputs)
         return Evaluated(
             exit_code=ended.exit_code,
-            ended_by=ended.ended_by,
+            ended_by=self.ended_here or ended.ended_by,
             wall_s=ended.wall_s,
             memory_bytes=ended.memory_bytes,
             output=self.output.decode(errors="replace"),
@@ -386,9 +369,9 @@ class _Run:
     def _findings(self, ended: Ended, outside: list[str], changed: list[str], data_opened: list[str]) -> list[str]:
         limit_s, memory_bytes, disk_bytes = self.limits
         found = []
-        if self.too_much:
+        if self.ended_here == "output":
             found.append(f"printed more than {MOST_OUTPUT_BYTES:,} bytes, and was ended")
-        elif ended.ended_by == "time":
+        elif "time" in (ended.ended_by, self.ended_here):
             found.append(f"did not end within {limit_s:,.0f} s, and was ended")
         elif ended.ended_by == "memory":
             found.append(f"took {ended.memory_bytes:,} bytes of memory, over the limit of {memory_bytes:,}")
@@ -396,13 +379,13 @@ class _Run:
             found.append(f"wrote {ended.disk_bytes:,} bytes, to the limit of {disk_bytes:,}")
         elif ended.ended_by == "processes":
             found.append(f"started more than {room_process.MOST_PROCESSES:,} processes")
-        elif ended.exit_code != 0:
+        elif ended.exit_code != 0 and self.ended_here is None:
             found.append(f"ended with {_said(ended.exit_code)}; its last line: {_last_line(self.errors)}")
         found += [f"wants to open {_listed(outside)}, which is neither its own nor of the data"] if outside else []
         found += [f"writes into its inputs: {_listed(changed)}"] if changed else []
         if self.seen.connected:
             found.append(f"wants to connect to {_listed(sorted(self.seen.connected))}; it may use its own files alone")
-        if not any("_val_" in name for name in data_opened):
+        if self.ended_here != "asked" and not any("_val_" in name for name in data_opened):
             found.append(f"opened none of the {len(self.data.val)} validation shards")
         return found
 

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 # A name may end in it (`mean_val_bpb`); a training's own measurements on the way are no scores of a submission.
-_BPB = re.compile(r"val_bpb\W{0,3}(?P<bpb>\d+\.\d+(?:[eE][-+]?\d+)?)")
-_LOSS = re.compile(r"val_loss\W{0,3}(?P<loss>\d+\.\d+(?:[eE][-+]?\d+)?)")
+_BPB = re.compile(r"(?:val_|\b)bpb\W{0,3}(?P<bpb>\d+\.\d+(?:[eE][-+]?\d+)?)")
+_LOSS = re.compile(r"(?:val_|\b)loss\W{0,3}(?P<loss>\d+\.\d+(?:[eE][-+]?\d+)?)")
 _ON_THE_WAY = re.compile(r"\bstep\s*[:=]?\s*\d+\s*/")
 
 
