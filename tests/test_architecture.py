@@ -63,8 +63,11 @@ TORCH_FREE_PARTS = (
     *(f"pgolf.{name}" for name in GROUND),
 )
 # `python -m pgolf.machine.launch` becomes torchrun; pgolf.submission.standalone is what a bundled script runs,
-# with stand_ins.
-TORCH_AT_THE_TOP = ("pgolf.machine.launch", "pgolf.submission.stand_ins", "pgolf.submission.standalone")
+# with stand_ins, and own_score calls it where a script is held against it.
+TORCH_AT_THE_TOP = (
+    "pgolf.machine.launch",
+    *(f"pgolf.submission.{name}" for name in ("own_score", "stand_ins", "standalone")),
+)
 
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
 # that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.

@@ -53,6 +53,7 @@ COMMANDS = {
     "bundle": "write a recipe's self-contained train_gpt.py",
     "explain": "say what a line or an error of a bundled script means",
     "export": "write the files of a finished seed and count them on disk",
+    "check-submission": "check a submission's folder, whoever wrote it, and run it in a clean room",
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",
     "selftest": "prove on this machine that its devices compute what they should, with numbers",
@@ -73,7 +74,7 @@ class Command(Protocol):
 
 def command_named(name: str) -> Command:
     """The command's module, imported now."""
-    return cast("Command", import_module(f"flows.commands.{name}_command"))
+    return cast("Command", import_module(f"flows.commands.{name.replace('-', '_')}_command"))
 
 
 def parser(words: Iterable[str] = ()) -> argparse.ArgumentParser:

@@ -13,15 +13,15 @@ def requirements_text(program: str) -> str:
     Public versions: without what a build adds (+cpu). Raises importlib.metadata.PackageNotFoundError for none.
     """
     found: dict[str, str] = {}
-    for top in sorted(imported(program) - sys.stdlib_module_names):
+    for top in sorted(imported(ast.parse(program)) - sys.stdlib_module_names):
         found |= distributions_of(top)
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda one: one[0].lower()))
 
 
-def imported(program: str) -> set[str]:
+def imported(program: ast.Module) -> set[str]:
     """Top-level names of all modules that a program imports by statements, wherever they stand."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(program)):
+    for node in ast.walk(program):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -1,0 +1,142 @@
+"""Checks a submission's folder, whoever wrote it, without running anything of it."""
+
+import ast
+import sys
+import warnings
+from collections.abc import Collection, Iterable
+from pathlib import PurePath
+
+from pgolf.budget import BUDGET_BYTES
+from pgolf.selftest.check import Finding
+from pgolf.submission.folder_files import JSON, README, SCRIPT, FolderFiles
+from pgolf.submission.folder_json import gaps, seed_results, wrong_fields
+from pgolf.submission.folder_numbers import disagreements, missing_seeds, total_bytes
+from pgolf.submission.requirements_check import undeclared
+from pgolf.submission.requirements_text import imported
+
+# Of these no program takes anything: they are about the submission.
+_ABOUT = (".md", ".json", ".log", ".txt", ".png", ".jpg", ".svg", ".csv", ".tsv", ".pdf")
+
+
+def check_folder(files: FolderFiles) -> list[Finding]:
+    """Files, fields, script, numbers and bytes: a finding per check that holds, or per thing that is wrong."""
+    script_lacks, program = _script(files)
+    about = files.about or {}
+    found = [
+        *_judged("files", "all files of a submission are there", _missing(files), f"{len(files.sizes)} files"),
+        *_judged("json", f"{JSON} has the fields of a record", _json(files), f"{len(about)} fields"),
+        *_judged("script", f"{SCRIPT} is a program", script_lacks, f"{files.sizes.get(SCRIPT, 0):,} bytes compile"),
+        *_judged("seeds", "all seeds have a result and a log", missing_seeds(files), f"{len(files.logs)} logs"),
+        *_judged(
+            "numbers",
+            f"{JSON} = logs = {README} = files on disk",
+            disagreements(files),
+            f"{len(seed_results(about)) or 1} results agree",
+        ),
+        *check_bytes(files, local_files(files, program)),
+    ]
+    if program is not None:
+        found += check_requirements(files, imported_by(program))
+    if left := gaps(about, files.readme):
+        found.append(_finding("gaps", "nothing is left to fill in", None, f"left to the author: {', '.join(left)}"))
+    return found
+
+
+def check_bytes(files: FolderFiles, local: Collection[str]) -> list[Finding]:
+    """Whether script, model and every local file that the script uses are within the cap, for every seed.
+
+    local: names of those files, without the script and the models.
+    """
+    code = files.sizes.get(SCRIPT, 0)
+    more = sum(files.sizes[name] for name in local)
+    wrong, most, lacks = [], 0, True
+    for seed in sorted({*seed_results(files.about or {}), *(seed for seed in files.models if seed is not None)}):
+        fields = seed_results(files.about or {}).get(seed, {})
+        said, model = total_bytes(fields), files.models.get(seed)
+        if model is not None:
+            total = code + model.stat().st_size + more
+        elif said is not None and type(fields.get("code_bytes", (files.about or {}).get("bytes_code"))) is int:
+            total = said - fields.get("code_bytes", (files.about or {}).get("bytes_code")) + code + more
+        elif said is not None:
+            total = said + more
+        else:
+            continue
+        lacks, most = False, max(most, total)
+        if total > BUDGET_BYTES:
+            wrong.append(f"seed {seed}: {total:,} bytes, {total - BUDGET_BYTES:,} over {BUDGET_BYTES:,}")
+    single = (files.about or {}).get("bytes_total")
+    if lacks and (None in files.models or type(single) is int):
+        model = files.models.get(None)
+        most, lacks = (int(single or 0) if model is None else code + model.stat().st_size) + more, False
+        if most > BUDGET_BYTES:
+            wrong.append(f"{most:,} bytes, {most - BUDGET_BYTES:,} over {BUDGET_BYTES:,}")
+    counted = f", {', '.join(sorted(local))} counted ({more:,} bytes)" if local else ""
+    proves = f"script, model and all local files it uses are at most {BUDGET_BYTES:,} bytes, for every seed"
+    if lacks:
+        return [_finding("bytes", proves, None, "neither a packed model nor its bytes in the JSON: not judged")]
+    right = f"at most {most:,}, {BUDGET_BYTES - most:,} under{counted}"
+    return _judged("bytes", proves, [one + counted for one in wrong], right)
+
+
+def check_requirements(files: FolderFiles, imports: Iterable[str]) -> list[Finding]:
+    """Whether requirements.txt names what is imported. imports: top-level modules that are not of the folder."""
+    imports = sorted(imports)
+    missing = undeclared(imports, files.requirements)
+    where = "requirements.txt does not name" if files.requirements is not None else "no requirements.txt names"
+    wrong = [f"imports {', '.join(missing)}, which {where}"] if missing else []
+    proves = "requirements.txt names what is imported beside torch, numpy and sentencepiece"
+    return _judged("requirements", proves, wrong, f"{len(imports)} imports beside the standard library")
+
+
+def local_files(files: FolderFiles, program: ast.Module | None) -> list[str]:
+    """Files of the folder that the program imports or names in a text, as far as it can be read."""
+    if program is None:
+        return []
+    imports = {f"{name}.py" for name in imported(program)}
+    texts = {node.value for node in ast.walk(program) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    named = {PurePath(text).name for text in texts if len(text) < 200}
+    other = [name for name in files.sizes if name != SCRIPT and PurePath(name).suffix not in (*_ABOUT, ".pgolf")]
+    return [name for name in other if name in imports or PurePath(name).name in named | imports]
+
+
+def imported_by(program: ast.Module) -> set[str]:
+    """Top-level modules beside the standard library that the program imports by statements."""
+    return imported(program) - sys.stdlib_module_names - {"pgolf"}
+
+
+def _script(files: FolderFiles) -> tuple[list[str], ast.Module | None]:
+    """What is wrong with the script, and its program as far as it can be read; a packed one is unpacked if ours."""
+    if not files.script:
+        return [], None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(files.script)
+            compile(files.script, SCRIPT, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        return [f"{SCRIPT}{line} does not compile: {getattr(error, 'msg', None) or error}"], None
+    return [], tree
+
+
+def _missing(files: FolderFiles) -> list[str]:
+    wanted = [name for name in (SCRIPT, JSON, README) if name not in files.sizes]
+    wrong = [f"no {', no '.join(wanted)}"] if wanted else []
+    if not files.logs:
+        wrong.append("no log of a seed, train_seed<N>.log")
+    return wrong
+
+
+def _json(files: FolderFiles) -> list[str]:
+    if files.about is None:
+        return [files.about_lack]
+    return list(wrong_fields(files.about))
+
+
+def _judged(name: str, proves: str, wrong: Iterable[str], right: str) -> list[Finding]:
+    found = [_finding(name, proves, False, said) for said in wrong]
+    return found or [_finding(name, proves, True, right)]
+
+
+def _finding(name: str, proves: str, passed: bool | None, said: str) -> Finding:
+    return Finding(name=name, proves=proves, passed=passed, said=said)
