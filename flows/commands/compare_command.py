@@ -15,6 +15,7 @@ from pgolf.compare.arms import HEADLINE, NETWORK, arm_of
 from pgolf.errors import ConfigError
 from pgolf.pipeline.by_document import Workshop, compare_runs
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE, GainRule
+from pgolf.tables.declared_seeds import declared_seeds
 from pgolf.tables.filters import Condition, parse_conditions
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import read
@@ -69,7 +70,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError("a comparison takes two runs or more: pgolf compare RUN BASE")
     columns = list(dict.fromkeys((*NEEDED, "checkpoint_sha256", "trace_key")))
     scores, runs = read(arguments.results, SCORES, columns=columns), runs_in(arguments.results)
-    arms = [arm_of(asked, runs, scores, scorer=_scorer(arguments.scorer)) for asked in arguments.runs]
+    declared, scorer = declared_seeds(arguments.results, scores), _scorer(arguments.scorer)
+    arms = [arm_of(asked, runs, scores, scorer=scorer, declared=declared) for asked in arguments.runs]
     with ExitStack() as stack:
         found = compare_runs(arms, rule, _workshop(arguments, stack), select_on=arguments.select_on)
     if arguments.json:
