@@ -51,15 +51,16 @@ class DeclaredSeed:
 class MissingSeed:
     """A declared seed without a result. removed: the run that held one and was taken out of the tables; else empty.
 
-    remedy: what gives it one, as a person types it.
+    base: the recipe of pgolf that its recipe began as; changed: dotted name -> value of the settings that it changes.
     """
 
     seed: int
     config_key: str
     recipe: str
     declared_utc: datetime
-    removed: str
-    remedy: str
+    removed: str = ""
+    base: str | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -70,6 +71,20 @@ class MissingSeed:
             "declared_utc": self.declared_utc.isoformat(),
             "removed": self.removed or None,
         }
+
+    def command(self, seeds: str) -> str:
+        """What gives these seeds of its configuration a result, as a person types it.
+
+        Where the files lie that a recipe reads, the tables do not say; the command asks for them.
+        """
+        if self.base != self.recipe:
+            return f"recipe {self.recipe} with --seeds {seeds}"
+        if len(self.changed) > _MOST_SAID:
+            settings = f"the {len(self.changed)} settings that were declared"
+            return f"pgolf run {self.recipe} --seeds {seeds} with {settings}"
+        words = [f"{path}={_typed(value)}" for path, value in self.changed.items()]
+        sets = [part for word in words for part in ("--set", shlex.quote(word))]
+        return " ".join(["pgolf run", self.recipe, *sets, "--seeds", seeds])
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,24 +218,12 @@ def missing_notes(missing: Sequence[MissingSeed], name: str = "") -> list[str]:
             remedy = f"take {'them' if several else 'it'} back: pgolf rm {removed} --restore"
         else:
             lack = f"and {'have' if several else 'has'} no result"
-            remedy = f"run {'them' if several else 'it'}: {of_group[0].remedy} --seeds {seeds}"
+            remedy = f"run {'them' if several else 'it'}: {of_group[0].command(seeds)}"
         notes.append(f"{name or of_group[0].recipe}: {was} declared {when} {lack}; {remedy}")
     return notes
 
 
 def _missing(declared: DeclaredSeed, removed: str, results: Path) -> MissingSeed:
-    return MissingSeed(
-        seed=declared.seed,
-        config_key=declared.config_key,
-        recipe=declared.recipe,
-        declared_utc=declared.declared_utc,
-        removed=removed,
-        remedy=_remedy(declared, results),
-    )
-
-
-def _remedy(declared: DeclaredSeed, results: Path) -> str:
-    """The command but for its seeds. Where the files lie that a recipe reads, the tables do not say."""
     try:
         changed = json.loads(declared.changed or "{}")
         if not isinstance(changed, dict):
@@ -230,12 +233,15 @@ def _remedy(declared: DeclaredSeed, results: Path) -> str:
             f"{results / SEEDS.name}: what the declaration of seed {declared.seed} of {declared.recipe} changes is no "
             f"JSON object ({error}); delete the file that holds it: what it declared is then unknown"
         ) from None
-    if declared.base != declared.recipe:
-        return f"recipe {declared.recipe}"
-    if len(changed) > _MOST_SAID:
-        return f"pgolf run {declared.recipe} with the {len(changed)} settings it was declared with,"
-    words = [part for path, value in changed.items() for part in ("--set", shlex.quote(f"{path}={_typed(value)}"))]
-    return " ".join(["pgolf run", declared.recipe, *words])
+    return MissingSeed(
+        seed=declared.seed,
+        config_key=declared.config_key,
+        recipe=declared.recipe,
+        declared_utc=declared.declared_utc,
+        removed=removed,
+        base=declared.base,
+        changed=changed,
+    )
 
 
 def _typed(value: Any) -> str:

@@ -823,8 +823,8 @@ def _lacking(
         elsewhere.setdefault(name, set()).update(declared.seeds_of(of_result) - missing - set(result.by_seed))
     lines = [note for name, found in keys.items() for note in missing_notes(declared.missing_of(found), name)]
     lines += [
-        f"{name}: of declared seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))} the scores are "
-        "of other runs, code or grids and not in every mean here"
+        f"{name}: declared, too: seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}, with scores "
+        "of another run, code or grid that are not in every mean here"
         for name, seeds in elsewhere.items()
         if seeds
     ]
