@@ -13,7 +13,13 @@ import pyarrow as pa
 from flows.commands.arguments import add_json, add_results, add_wide, results_there, table_width
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
-from pgolf.tables.declared_seeds import DeclaredSeeds, MissingSeed, declared_seeds, missing_notes
+from pgolf.tables.declared_seeds import (
+    NOTHING_DECLARED,
+    DeclaredSeeds,
+    MissingSeed,
+    declared_seeds,
+    missing_notes,
+)
 from pgolf.tables.filters import Condition, fitting, parse_conditions
 from pgolf.tables.fitting import NOT_LOOKED_FOR
 from pgolf.tables.labels import labelled
@@ -83,13 +89,16 @@ def execute(arguments: argparse.Namespace) -> int:
     chosen = _chosen(runs, arguments, [condition for condition in conditions if condition.is_of_setting])
     if len(chosen) < len(runs):
         table = rows_of(table, spec, chosen)
+    declared = declared_seeds(results, whole) if in_means else NOTHING_DECLARED
+    asked_for_few = arguments.runs or arguments.tag or any(one.name != "recipe" for one in conditions)
+    bare = () if asked_for_few else declared.without_any(arguments.recipe)
     exit_code = 0
     if table.num_rows == 0:
         asked_for = bool(conditions or arguments.runs or arguments.tag)
         exit_code = int(asked_for and bool(runs))
         that = " that match" if asked_for else ""
         tell(f"no rows{that} in {results / spec.name}; {_what_there_is(results, spec, of_columns, arguments, runs)}")
-        if not (arguments.csv or arguments.json):
+        if not (arguments.csv or arguments.json or bare):
             return exit_code
     if arguments.csv:
         hand_over(to_csv(sheet_of(table, spec)))
@@ -99,16 +108,12 @@ def execute(arguments: argparse.Namespace) -> int:
             hand_over(to_json(sheet))
         else:
             show(to_text(sheet, table_width(arguments)), end="")
+    elif arguments.json:
+        found = _lists(labelled(table, runs), arguments.top, declared)
+        found["missing_seeds"] = [one.data() for one in (*_missing_of(table, declared), *bare)]
+        hand_over(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        declared = declared_seeds(results, whole)
-        asked_for_few = arguments.runs or arguments.tag or any(one.name != "recipe" for one in conditions)
-        bare = () if asked_for_few else declared.without_any(arguments.recipe)
-        if arguments.json:
-            found = _lists(labelled(table, runs), arguments.top, declared)
-            found["missing_seeds"] = [one.data() for one in (*_missing_of(table, declared), *bare)]
-            hand_over(json.dumps(found, indent=2, ensure_ascii=False))
-        else:
-            _print_means(labelled(table, runs), arguments.top, table_width(arguments), declared, bare)
+        _print_means(labelled(table, runs), arguments.top, table_width(arguments), declared, bare)
     return exit_code
 
 
