@@ -22,6 +22,7 @@ from pgolf.compare.arms import arm_of, scorer_asked
 from pgolf.errors import ConfigError
 from pgolf.pipeline.by_document import Workshop, compare_runs
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE, GainRule
+from pgolf.tables.declared_seeds import declared_seeds
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import NEEDED
@@ -71,7 +72,8 @@ def execute(arguments: argparse.Namespace) -> int:
     columns = list(dict.fromkeys((*NEEDED, "checkpoint_sha256", "trace_key")))
     results = results_there(arguments)
     scores, runs = read(results, SCORES, columns=columns), runs_in(results)
-    arms = [arm_of(asked, runs, scores, scorer=scorer_asked(arguments.scorer)) for asked in arguments.runs]
+    declared, scorer = declared_seeds(results, scores), scorer_asked(arguments.scorer)
+    arms = [arm_of(asked, runs, scores, scorer=scorer, declared=declared) for asked in arguments.runs]
     with ExitStack() as stack:
         found = compare_runs(arms, rule, _workshop(arguments, stack), select_on=arguments.select_on)
     if arguments.json:

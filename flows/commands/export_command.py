@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pgolf.submission.clean_room import DATA, Evaluated, evaluate
-
 from flows.commands.arguments import (
     add_json,
     add_results,
@@ -22,6 +20,7 @@ from flows.commands.arguments import (
 from flows.commands.streams import hand_over, show, tell
 from pgolf.compare.arms import scorer_asked
 from pgolf.errors import ConfigError
+from pgolf.submission.clean_room import DATA, Evaluated, evaluate
 from pgolf.submission.entry import AUTHOR_FIELDS, Entry, SeedEntry, gather
 from pgolf.submission.export import SCRIPT, export, refuse_taken
 from pgolf.submission.refusals import NON_RECORD, refusals

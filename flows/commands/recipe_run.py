@@ -71,10 +71,15 @@ def run_recipe(
     has_server = not arguments.no_prefect and server_configured()
     store, memo = place.open_store(), place.memo()
     what = f"pgolf {arguments.command} {recipe.name}"
-    with run_ready(recipe, place, store, memo, what=what, say=tell, evaluation_only=evaluation_only) as ready:
+
+    def goes_to_prefect(steps: Sequence[Step]) -> bool:
+        return not arguments.no_prefect and (has_server or bool(reasons_of(steps)))
+
+    with run_ready(
+        recipe, place, store, memo, what=what, say=tell, evaluation_only=evaluation_only, handed_on=goes_to_prefect
+    ) as ready:
         recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
-        reasons = reasons_of(steps)
-        in_prefect = not arguments.no_prefect and (has_server or bool(reasons))
+        reasons, in_prefect = reasons_of(steps), goes_to_prefect(steps)
         with _drawers(steps) as drawers, ended_by_sigterm(), Console(reasons) as console:
             ledger = Ledger(Both(console, _Foresight(drawers)))
             for text in (*said, *ready.notes):

@@ -14,6 +14,7 @@ from pgolf.pipeline.by_document import compare_runs
 from pgolf.pipeline.run_report import write_report
 from pgolf.stats.compare import RECORD_RULE
 from pgolf.store.artifact import Store
+from pgolf.tables.declared_seeds import declared_seeds
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
@@ -61,7 +62,8 @@ def _sentence(arguments: argparse.Namespace) -> str | None:
         return None
     scores, runs = read(arguments.results, SCORES), runs_in(arguments.results)
     with suppress(PgolfError):
-        arms = [arm_of(asked, runs, scores) for asked in arguments.runs]
+        declared = declared_seeds(arguments.results, scores)
+        arms = [arm_of(asked, runs, scores, declared=declared) for asked in arguments.runs]
         found = compare_runs(arms, RECORD_RULE, "left to `pgolf compare`")
         return " ".join(f"{sentence}." for sentence in found.sentences)
     return None

@@ -13,6 +13,13 @@ import pyarrow as pa
 from flows.commands.arguments import add_json, add_results, add_wide, results_there, table_width
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
+from pgolf.tables.declared_seeds import (
+    NOTHING_DECLARED,
+    DeclaredSeeds,
+    MissingSeed,
+    declared_seeds,
+    missing_notes,
+)
 from pgolf.tables.filters import Condition, fitting, parse_conditions
 from pgolf.tables.fitting import NOT_LOOKED_FOR
 from pgolf.tables.labels import labelled
@@ -76,18 +83,22 @@ def execute(arguments: argparse.Namespace) -> int:
     in_means = not arguments.csv and not arguments.rows and arguments.table == "scores"
     asked = [spec.column(condition.name).name for condition in of_columns]
     needed = list(dict.fromkeys((*NEEDED, "run_key", *asked)))
-    table = fitting(read(results, spec, columns=needed if in_means else None), spec, of_columns)
+    whole = read(results, spec, columns=needed if in_means else None)
+    table = fitting(whole, spec, of_columns)
     runs = runs_in(results)
     chosen = _chosen(runs, arguments, [condition for condition in conditions if condition.is_of_setting])
     if len(chosen) < len(runs):
         table = rows_of(table, spec, chosen)
+    declared = declared_seeds(results, whole) if in_means else NOTHING_DECLARED
+    asked_for_few = arguments.runs or arguments.tag or any(one.name != "recipe" for one in conditions)
+    bare = () if asked_for_few else declared.without_any(arguments.recipe)
     exit_code = 0
     if table.num_rows == 0:
         asked_for = bool(conditions or arguments.runs or arguments.tag)
         exit_code = int(asked_for and bool(runs))
         that = " that match" if asked_for else ""
         tell(f"no rows{that} in {results / spec.name}; {_what_there_is(results, spec, of_columns, arguments, runs)}")
-        if not (arguments.csv or arguments.json):
+        if not (arguments.csv or arguments.json or bare):
             return exit_code
     if arguments.csv:
         hand_over(to_csv(sheet_of(table, spec)))
@@ -98,9 +109,11 @@ def execute(arguments: argparse.Namespace) -> int:
         else:
             show(to_text(sheet, table_width(arguments)), end="")
     elif arguments.json:
-        hand_over(json.dumps(_lists(labelled(table, runs), arguments.top), indent=2, ensure_ascii=False))
+        found = _lists(labelled(table, runs), arguments.top, declared)
+        found["missing_seeds"] = [one.data() for one in (*_missing_of(table, declared), *bare)]
+        hand_over(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _print_means(labelled(table, runs), arguments.top, table_width(arguments))
+        _print_means(labelled(table, runs), arguments.top, table_width(arguments), declared, bare)
     return exit_code
 
 
@@ -181,14 +194,19 @@ def _shown(run: Run | None, path: str) -> str | int | float | bool | None:
     return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
 
 
-def _lists(scores: pa.Table, top: int) -> dict[str, list[Any]]:
+def _missing_of(scores: pa.Table, declared: DeclaredSeeds) -> tuple[MissingSeed, ...]:
+    """Of the configurations of these rows."""
+    return declared.missing_of(set(scores.column("config_key").unique().to_pylist()))
+
+
+def _lists(scores: pa.Table, top: int, declared: DeclaredSeeds) -> dict[str, list[Any]]:
     """Every list's rows; each row names its text, and ranks count within it."""
     texts = by_text(scores)
     found: dict[str, list[Any]] = {"ranking": [], "found_by_looking": [], "legacy": [], "same_text": []}
     for _, of_text in texts:
-        for name, sheet in lists(of_text, top=top).items():
+        for name, sheet in lists(of_text, top=top, declared=declared).items():
             found[name] += _rows(sheet)
-    for sheet in same_text(texts, top=top):
+    for sheet in same_text(texts, top=top, declared=declared):
         found["same_text"] += _rows(sheet)
     return found
 
@@ -198,12 +216,20 @@ def _rows(sheet: Sheet) -> list[Any]:
     return rows
 
 
-def _print_means(scores: pa.Table, top: int, width: int | None) -> None:
+def _print_means(
+    scores: pa.Table, top: int, width: int | None, declared: DeclaredSeeds, bare: Sequence[MissingSeed]
+) -> None:
     texts = by_text(scores)
     blocks = []
     for text, of_text in texts:
         heading = Sheet(f"validation text: {text}", (), ())
-        sheets = lists(of_text, top=top).values()
+        sheets = lists(of_text, top=top, declared=declared).values()
         blocks += [to_text(heading, width), *(to_text(each, width) for each in sheets if each.rows or each.notes)]
-    blocks += [to_text(sheet, width) for sheet in same_text(texts, top=top)]
+    blocks += [to_text(sheet, width) for sheet in same_text(texts, top=top, declared=declared)]
+    if notes := missing_notes(bare):
+        hidden = len(notes) - _MOST_LISTED
+        more = [f"and {hidden} more: `pgolf results --table seeds`"] if hidden > 0 else []
+        blocks.append(
+            to_text(Sheet("declared, and no seed has a result", (), (), (*notes[-_MOST_LISTED:], *more)), width)
+        )
     show("\n".join(blocks), end="")

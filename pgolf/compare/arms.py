@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pgolf.errors import ConfigError, ResultsError
+from pgolf.tables.declared_seeds import NOTHING_DECLARED, DeclaredSeeds, MissingSeed, missing_notes
 from pgolf.tables.filters import Condition, parse_conditions
 from pgolf.tables.gates import DECLARED, GATES
 from pgolf.tables.named_runs import Run, rows_of, run_named
@@ -40,8 +41,9 @@ class Score:
 class Arm:
     """One side of a comparison. name: what it was asked for by. text: the validation text and its tokenization.
 
-    networks: seed -> digest of the trained weights, where it was recorded. grid: every scorer of its rows. notes: what
-    a reader has to know of it beside its scores.
+    networks: seed -> digest of the trained weights, where it was recorded. grid: every scorer of its rows. missing:
+    declared seeds that have no result. n_declared: of how many declared seeds its are; None where none are known.
+    notes: what a reader has to know of it beside its scores.
     """
 
     name: str
@@ -51,12 +53,20 @@ class Arm:
     by_seed: Mapping[int, Score]
     networks: Mapping[int, str | None] = field(default_factory=dict)
     grid: tuple[ScorerResult, ...] = ()
+    missing: tuple[MissingSeed, ...] = ()
+    n_declared: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def scorer(self) -> str:
         """The scorer in a few words: network, or exact dirichlet order 5."""
         return scorer_text(self.result)
+
+    @property
+    def n(self) -> str:
+        """How many seeds it has, and of how many: `2 of 3`."""
+        n = len(self.by_seed)
+        return f"{n}" if self.n_declared in (None, n) else f"{n} of {self.n_declared}"
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -85,12 +95,19 @@ def scorer_asked(text: str) -> Sequence[Condition] | str:
     return text if text in (HEADLINE, NETWORK) else parse_conditions(text.split())
 
 
-def arm_of(asked: str, runs: Sequence[Run], scores: pa.Table, *, scorer: Sequence[Condition] | str = HEADLINE) -> Arm:
+def arm_of(
+    asked: str,
+    runs: Sequence[Run],
+    scores: pa.Table,
+    *,
+    scorer: Sequence[Condition] | str = HEADLINE,
+    declared: DeclaredSeeds = NOTHING_DECLARED,
+) -> Arm:
     """The arm that `asked` names: a run by name or key, or several, separated by commas.
 
     scores: rows of the scores' table. scorer: "headline" (the declared one, else the network), "network", or conditions
-    on the columns of one scorer. Raises ConfigError for runs and scorers that are not there or not one, and for a seed
-    in two runs; ResultsError for a scorer that is no code length.
+    on the columns of one scorer. declared: the seeds that were. Raises ConfigError for runs and scorers that are not
+    there or not one, and for a seed in two runs; ResultsError for a scorer that is no code length.
     """
     chosen = _runs_of(asked, runs)
     own = rows_of(scores, SCORES, chosen)
@@ -113,7 +130,8 @@ def arm_of(asked: str, runs: Sequence[Run], scores: pa.Table, *, scorer: Sequenc
     by_seed = {seed: Score(row["loss_nats"], row["bpb"]) for seed, row in result.by_seed.items()}
     names = [run.name if asked == run.key or run.key.startswith(asked) else asked for run in chosen]
     name = names[0] if len(chosen) == 1 else asked
-    notes += cautions(result)
+    missing = declared.missing_of(result.config_keys)
+    notes += [*missing_notes(missing), *_left_out(result, missing, declared), *cautions(result)]
     return Arm(
         name=name,
         runs=chosen,
@@ -122,6 +140,8 @@ def arm_of(asked: str, runs: Sequence[Run], scores: pa.Table, *, scorer: Sequenc
         by_seed=by_seed,
         networks=dict(zip(own.column("seed").to_pylist(), own.column("checkpoint_sha256").to_pylist())),
         grid=tuple(results),
+        missing=missing,
+        n_declared=declared.count(result.config_keys, by_seed),
         notes=tuple(notes),
     )
 
@@ -204,6 +224,14 @@ def _refuse_unknown(results: Sequence[ScorerResult], conditions: Sequence[Condit
             near = difflib.get_close_matches(condition.name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"these are {', '.join(known)}"
             raise ConfigError(f"--scorer {condition}: a scorer has no setting {condition.name}; {hint}")
+
+
+def _left_out(result: ScorerResult, missing: Sequence[MissingSeed], declared: DeclaredSeeds) -> list[str]:
+    """Declared seeds that have a result, and not in the runs of this arm."""
+    found = declared.seeds_of(result.config_keys) - {one.seed for one in missing} - set(result.by_seed)
+    seeds = ", ".join(map(str, sorted(found)))
+    several = "s" if len(found) > 1 else ""
+    return [f"declared seed{several} {seeds} of this configuration: scored in other runs"] if found else []
 
 
 def _estimator(result: ScorerResult) -> str:

@@ -59,7 +59,9 @@ class Compared:
 def _arm(arm: Arm) -> dict[str, Any]:
     scores: Mapping[str, Any] = {str(seed): asdict(score) for seed, score in sorted(arm.by_seed.items())}
     keys = [run.key for run in arm.runs]
-    return {"name": arm.name, "runs": keys, "scorer": arm.scorer, "seeds": scores, "notes": list(arm.notes)}
+    about = {"name": arm.name, "runs": keys, "scorer": arm.scorer, "notes": list(arm.notes)}
+    missing = {"n_declared": arm.n_declared, "missing_seeds": [one.data() for one in arm.missing]}
+    return about | {"seeds": scores} | missing
 
 
 def _gain(gain: Gain) -> dict[str, Any]:

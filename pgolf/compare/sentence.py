@@ -37,7 +37,8 @@ def _number(value: float) -> str:
 
 def _probability(gain: Gain) -> str:
     ours, theirs = gain.seeds
-    n = f"n = {ours}" if ours == theirs else f"n = {ours} and {theirs}"
+    said = gain.candidate.n, gain.base.n
+    n = f"n = {said[0]}" if said[0] == said[1] else f"n = {said[0]} and {said[1]}"
     if gain.p_value is None:
         if min(ours, theirs) == 1:
             return f"{n}: one seed says nothing of others; run more (--seeds)"

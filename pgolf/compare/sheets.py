@@ -44,12 +44,12 @@ def _setting(arm: Arm, path: str) -> Value:
 def seeds_sheet(arms: Sequence[Arm], per: Per) -> Sheet:
     """One row per seed with every arm's loss, then mean and standard deviation."""
     of_arm = [losses(arm, per) for arm in arms]
-    seeds = sorted({seed for found in of_arm for seed in found})
+    seeds = sorted({seed for found in of_arm for seed in found} | {one.seed for arm in arms for one in arm.missing})
     summaries = [summarize(found.values()) for found in of_arm]
     rows: list[tuple[Value, ...]] = [(str(seed), *(found.get(seed) for found in of_arm)) for seed in seeds]
     rows.append(("mean", *(summary.mean for summary in summaries)))
     rows.append(("std", *(summary.std for summary in summaries)))
-    rows.append(("n", *(f"{summary.n}" for summary in summaries)))
+    rows.append(("n", *(arm.n for arm in arms)))
     notes = [
         f"{arm.name}: one seed, so no standard deviation"
         for arm, summary in zip(arms, summaries)

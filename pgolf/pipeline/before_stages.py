@@ -1,10 +1,11 @@
-"""A run before its first stage: names resolved, the graph planned, nothing against it, the headline noted."""
+"""A run before its first stage: names resolved, the graph planned, nothing against it, headline and seeds noted."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pgolf.errors import StoreError
+from pgolf.pipeline.configuration import configurations, data_inputs_of
 from pgolf.pipeline.declared import declare
 from pgolf.pipeline.graph import Node, left_out, pipeline
 from pgolf.pipeline.place import Place
@@ -13,9 +14,11 @@ from pgolf.pipeline.plan_notes import clock_notes, lease_notes
 from pgolf.pipeline.preflight import check_run
 from pgolf.pipeline.referring import note_results
 from pgolf.pipeline.revisions import pin
+from pgolf.recipes.changed import changed_settings
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
+from pgolf.tables.declared_seeds import declare_seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,16 @@ def run_ready(
     what: str,
     say: Callable[[str], None],
     evaluation_only: bool,
+    handed_on: Callable[[Sequence[Step]], bool] = lambda _steps: False,
 ) -> Iterator[Ready]:
     """Check and declare a run, and hold the store until the block has filed its results.
 
     So nothing that the plan means to reuse, and nothing that is finished and not filed, is deleted under the run, and
-    the store knows these results afterwards. what: our command, for others to read. Raises as `ready_to_run` does.
+    the store knows these results afterwards. what: our command, for others to read. handed_on: whether the block only
+    hands the run to a flow, which may be refused yet and else declares it itself. Raises as `ready_to_run` does.
     """
     with store.using(what, say, make=False):
-        ready = ready_to_run(recipe, place, store, memo, evaluation_only=evaluation_only)
+        ready = ready_to_run(recipe, place, store, memo, evaluation_only=evaluation_only, handed_on=handed_on)
         with store.using(what, say):  # a store that was not there yet, too
             if unnoted := note_results(store, place.results):
                 say(unnoted)
@@ -54,10 +59,18 @@ def run_ready(
                 note_results(store, place.results)
 
 
-def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, evaluation_only: bool) -> Ready:
+def ready_to_run(
+    recipe: Recipe,
+    place: Place,
+    store: Store,
+    memo: Memo,
+    *,
+    evaluation_only: bool,
+    handed_on: Callable[[Sequence[Step]], bool] = lambda _steps: False,
+) -> Ready:
     """Check and declare a run. Raises ConfigError or FetchError for what would stop it later.
 
-    evaluation_only: raises ConfigError where more than the evaluation would have to run.
+    evaluation_only: raises ConfigError where more than the evaluation would have to run. handed_on: see `run_ready`.
     """
     pinned = pin(recipe.fetch, store, place.sources())
     recipe = pinned.of(recipe)
@@ -68,6 +81,21 @@ def ready_to_run(recipe: Recipe, place: Place, store: Store, memo: Memo, *, eval
         refuse_all_but_evaluation(steps)
     check_run(recipe, steps, run, store=place.store, results=place.results, evaluation_only=evaluation_only)
     pinned.refuse_unasked()
-    reused = [step.artifact.record for step in steps if step.node.stage is SCORE and step.artifact is not None]
-    declare(recipe, place.results, scored_utc=[record.started_utc for record in reused])
+    if not handed_on(steps):
+        _declare(recipe, place, nodes, steps, memo)
     return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps)))
+
+
+def _declare(recipe: Recipe, place: Place, nodes: Sequence[Node], steps: Sequence[Step], memo: Memo) -> None:
+    """Note the headline and the seeds: last of all, so that a run that is refused has declared nothing."""
+    reused = [step.artifact.record for step in steps if step.node.stage is SCORE and step.artifact is not None]
+    scored_utc = [record.started_utc for record in reused]
+    declare(recipe, place.results, scored_utc=scored_utc)
+    declare_seeds(
+        place.results,
+        recipe.name,
+        configurations(nodes, data_inputs_of(nodes, memo)),
+        base=recipe.base,
+        changed=changed_settings(recipe),
+        scored_utc=scored_utc,
+    )

@@ -35,6 +35,7 @@ from pgolf.store.artifact import Artifact, Damaged, Store
 from pgolf.store.content import Memo
 from pgolf.store.output_record import Parent
 from pgolf.tables.columns import moments_of
+from pgolf.tables.declared_seeds import missing_notes
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import ScorerResult
 from pgolf.tables.schema import STAGES
@@ -151,7 +152,7 @@ def selected(arm: Arm, fraction: float, shop: Workshop) -> tuple[Arm, ByDocument
     documents = ByDocument(
         loss_nats=np.mean([*by_seed.values()], axis=0)[rest], targets=targets[rest], bytes=sizes[rest]
     )
-    return replace(arm, by_seed=scores, notes=(note, *cautions(chosen))), documents
+    return replace(arm, by_seed=scores, notes=(note, *missing_notes(arm.missing), *cautions(chosen))), documents
 
 
 def _refuse_other_rests(found: Sequence[tuple[Arm, ByDocument]]) -> None:

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pgolf.mix.cells import cells_of, members_of
 from pgolf.mix.product import ONE_ORDER, Cell
 from pgolf.recipes.recipe import Recipe
 from pgolf.tables.columns import moments_of
+from pgolf.tables.declared_when import declared_when
 from pgolf.tables.parquet import append, read
 from pgolf.tables.removed import removed_results
 from pgolf.tables.schema import DECLARATIONS, SCORES
@@ -48,13 +49,8 @@ def declare(recipe: Recipe, results: Path, *, scored_utc: Sequence[str] = ()) ->
     known = _declarations(recipe, results)
     if (known and known[-1][1] == headline) or not _scorers(recipe):
         return
-    # After a clock was set back, too, what is declared later is later than what was declared and scored before.
     scored = [*map(datetime.fromisoformat, scored_utc), *_scored(recipe, results)]
-    earliest = [
-        *(when + timedelta(microseconds=1) for when, _ in known),
-        *(when + timedelta(seconds=1) for when in scored),
-    ]
-    now = max(datetime.now(UTC), *earliest) if earliest else datetime.now(UTC)
+    now = declared_when((when for when, _ in known), scored)
     row = {"recipe": recipe.name, "headline": headline, "declared_utc": now, "host": host_name()}
     append(results, DECLARATIONS, f"{recipe.name}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", [row])
 

@@ -28,6 +28,7 @@ from pgolf.recipes.recipe_file import find_recipe
 from pgolf.run_options import Progress
 from pgolf.stats.compare import RECORD_RULE, GainRule
 from pgolf.store.artifact import Artifact
+from pgolf.tables.declared_seeds import MissingSeed, declared_seeds, missing_seeds
 from pgolf.tables.filters import Condition, fitting, parse_conditions
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import read
@@ -65,6 +66,11 @@ class FinishedRun:
         return found
 
     @property
+    def missing_seeds(self) -> tuple[MissingSeed, ...]:
+        """The seeds declared for this configuration that have no result in any run: one was killed, or left out."""
+        return missing_seeds(self.place.results, run_key=self.key)
+
+    @property
     def figures(self) -> list[Path]:
         """Its pictures, SVG files."""
         folder = self.pages.figures
@@ -95,7 +101,9 @@ class FinishedRun:
         for other in (self, *others):
             place = other.place if isinstance(other, FinishedRun) else self.place
             asked = other.key if isinstance(other, FinishedRun) else other
-            arms.append(arm_of(asked, runs_in(place.results), read(place.results, SCORES), scorer=chosen))
+            scores = read(place.results, SCORES)
+            declared = declared_seeds(place.results, scores)
+            arms.append(arm_of(asked, runs_in(place.results), scores, scorer=chosen, declared=declared))
         store, memo = self.place.open_store(), self.place.memo()
         options = self.place.run_options()
         with store.using("pgolf compare", _unsaid):

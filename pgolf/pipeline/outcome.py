@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ResultsError
 from pgolf.identity.fingerprint import digest
 from pgolf.pipeline.clock_limit import over_the_clock
+from pgolf.pipeline.configuration import configurations
 from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
 from pgolf.recipes.changed import changed_settings, default_name
@@ -28,6 +29,7 @@ from pgolf.store.artifact import Artifact
 from pgolf.store.content import combined
 from pgolf.store.output_record import Record
 from pgolf.tables.columns import moments_of
+from pgolf.tables.declared_seeds import DeclaredSeeds, MissingSeed, declared_seeds
 from pgolf.tables.gates import RULESET
 from pgolf.tables.named_runs import Run, name_run, with_given_name
 from pgolf.tables.parquet import append, append_table, read, rows_to_arrow
@@ -50,7 +52,8 @@ Row = dict[str, Any]
 class Outcome:
     """One run's rows and where they were filed. built: node -> wall seconds of the stages this run built itself.
 
-    unverified_bytes: why the bytes counted may not be those of the text; empty where they are.
+    unverified_bytes: why the bytes counted may not be those of the text; empty where they are. declared_seeds: of the
+    configurations that ran.
     """
 
     recipe: Recipe
@@ -64,6 +67,7 @@ class Outcome:
     reused: tuple[str, ...]
     unverified_bytes: str
     declared: Mapping[str, Declared]
+    declared_seeds: DeclaredSeeds
 
     def file(self, results: Path) -> None:
         """Append the rows to the tables under `results`; rows that are already there are left alone.
@@ -98,6 +102,11 @@ class Outcome:
         )
 
     @property
+    def missing_seeds(self) -> tuple[MissingSeed, ...]:
+        """The seeds that were declared for this configuration and have no result in any run."""
+        return self.declared_seeds.missing
+
+    @property
     def figures(self) -> Path | None:
         """The folder of the run's pictures, if there is one."""
         folder = figures_folder(self.scores_path.parents[1], self.run_key)
@@ -106,7 +115,8 @@ class Outcome:
     def sheets(self) -> tuple[Sheet, Sheet]:
         """The headline per seed, and its mean ± std over seeds."""
         scorers = {label: self._one_cell(settings) for label, settings in headline_scorers(self.recipe).items()}
-        return seeds_side_by_side(self.scores, scorers), means(self.scores, scorers)
+        known = self.declared_seeds
+        return seeds_side_by_side(self.scores, scorers, declared=known), means(self.scores, scorers, declared=known)
 
     def _rows(self, *names: str) -> list[Row]:
         """Every score, by these columns alone: a grid has tens of thousands of rows of forty."""
@@ -228,6 +238,7 @@ class Outcome:
             "bytes_unverified": self.unverified_bytes or None,
             "table": str(self.scores_path),
             "figures": None if self.figures is None else str(self.figures),
+            "missing_seeds": [one.data() for one in self.missing_seeds],
             "seeds": json.loads(to_json(seeds)),
             "means": json.loads(to_json(over_seeds)),
         }
@@ -291,7 +302,9 @@ def outcome_of(
     built = built or {}
     recipe_key = digest(_up_to_score(recipe, nodes, artifacts))
     keys = sorted(artifact.record.key_digest for artifact in artifacts.values())
-    run_key = f"{recipe.name}-{digest([keys, headline_text(recipe), RULESET])[:12]}"
+    inputs = artifacts["data"].record.key["inputs"]
+    config_keys = {seed: digest(settings) for seed, settings in configurations(nodes, inputs).items()}
+    run_key = f"{recipe.name}-{digest([keys, headline_text(recipe), RULESET, sorted(config_keys.values())])[:12]}"
     text = text_columns(artifacts["data"].record)
     common = {"recipe": recipe.name, "recipe_key": recipe_key}
     # Not from the cells: tokens, and so a mix, may be the same with and without a text to compare with.
@@ -301,16 +314,17 @@ def outcome_of(
     for seed in recipe.seeds:
         mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
         rows = score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))
-        scores += [common | text | bytes_of | row for row in rows]
+        scores += [common | text | bytes_of | {"config_key": config_keys[seed]} | row for row in rows]
         attempts += [common | row for row in attempt_rows(seed, mine)]
     own = [artifacts[f"{SCORE.name}[{seed}]"].record.started_utc for seed in recipe.seeds]
     declared = declared_of(recipe, results, _first_score_utc(recipe, text, own, results))
     _mark_headline(recipe, scores, declared)
+    table = rows_to_arrow(SCORES, [{**row, "run_key": run_key} for row in scores])
     return Outcome(
         recipe=recipe,
         recipe_key=recipe_key,
         run_key=run_key,
-        scores=rows_to_arrow(SCORES, [{**row, "run_key": run_key} for row in scores]),
+        scores=table,
         attempts=tuple(attempts),
         stages=tuple(common | row for row in stage_rows(nodes, artifacts, built, reasons or {})),
         scores_path=results / SCORES.name / f"{run_key}.parquet",
@@ -318,7 +332,18 @@ def outcome_of(
         reused=tuple(node.name for node in nodes if node.name not in built),
         unverified_bytes="" if data.get("bytes_verified") else str(data.get("bytes_unverified") or NOT_LOOKED_AT),
         declared=declared,
+        declared_seeds=_declared_seeds(table, set(config_keys.values()), results),
     )
+
+
+def _declared_seeds(scores: pa.Table, config_keys: Set[str], results: Path) -> DeclaredSeeds:
+    """What was declared for these configurations; other runs are looked at only where these scores lack a seed."""
+    known = declared_seeds(results, scores, config_keys=config_keys)
+    if not known.missing:
+        return known
+    names = ["config_key", "seed"]
+    filed = read(results, SCORES, {"config_key": sorted(config_keys)}, columns=names)
+    return declared_seeds(results, pa.concat_tables([scores.select(names), filed]), config_keys=config_keys)
 
 
 def text_columns(data: Record) -> Row:

@@ -43,7 +43,8 @@ def overview_of(outcome: Outcome) -> Overview:
                 "declared one is no result"
             )
     sentences += outcome.sheets()[0].notes
-    seeds = sorted({seed for result in results for seed in result.by_seed})
+    missing = {one.seed for one in outcome.missing_seeds}
+    seeds = sorted({seed for result in results for seed in result.by_seed} | missing)
     rows = []
     for label, result, standing in found:
         summary = result.summary("bpb")
@@ -52,10 +53,10 @@ def overview_of(outcome: Outcome) -> Overview:
             {
                 "scorer": label,
                 "mean ± std (bpb)": "" if summary is None else _spread(summary),
-                "n": str(len(result.by_seed)),
+                "n": _count(result, outcome),
                 "standing": standing,
                 "settings": _settings(result),  # from here on a page may have to be scrolled
-                **{f"seed {seed} (bpb)": _number(of_seed.get(seed)) for seed in seeds},
+                **{f"seed {s} (bpb)": "missing" if s in missing else _number(of_seed.get(s)) for s in seeds},
             }
         )
     return Overview(tuple(rows), tuple(sentences))
@@ -93,6 +94,11 @@ def _settings(result: ScorerResult) -> str:
     rest = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in settings.items() if name not in _NO_SETTING and value is not None]  # fmt: skip
     return ", ".join([named, *rest])
+
+
+def _count(result: ScorerResult, outcome: Outcome) -> str:
+    n, declared = len(result.by_seed), outcome.declared_seeds.count(result.config_keys, result.by_seed)
+    return str(n) if declared in (None, n) else f"{n} of {declared}"
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from pgolf.report.run_tables import RunTables
 from pgolf.store.artifact import Store
 from pgolf.store.durable import put, write_synced
 from pgolf.store.durable_folder import make_folder
+from pgolf.tables.declared_seeds import declared_seeds
 from pgolf.tables.named_runs import Run, rows_of, run_named, runs_in
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import ATTEMPTS, SCORES, STAGES
@@ -59,15 +60,18 @@ def _tables(runs: Sequence[Run], results: Path, store: Store | None) -> list[Run
         missing = list(details.missing)
         if not mine:
             missing.append(f"no stage rows of {run.key}: nothing is known of its outputs, nor of its time")
+        scores = read(results, SCORES, {"run_key": run.key}, run_keys=run.key)
+        configurations = set(scores.column("config_key").unique().to_pylist()) - {None}
         found.append(
             RunTables(
                 run=run,
-                scores=read(results, SCORES, {"run_key": run.key}, run_keys=run.key),
+                scores=scores,
                 attempts=_rows(rows_of(read(results, ATTEMPTS, run_keys=run.key), ATTEMPTS, [run])),
                 stages=mine,
                 made=[row for row in stages if row["key"] in keys and row["built"]],
                 details=details.tables,
                 missing=missing,
+                declared_seeds=declared_seeds(results, config_keys=configurations),
             )
         )
     return found

@@ -13,6 +13,7 @@ from pgolf.report.gantt import StageTime
 from pgolf.report.parts_charts import PartResult
 from pgolf.report.run_facts import RunFacts, facts_of
 from pgolf.stats.seeds import SeedSummary, summarize
+from pgolf.tables.declared_seeds import NOTHING_DECLARED, DeclaredSeeds
 from pgolf.tables.detail_tables import BREAKDOWNS
 from pgolf.tables.named_runs import Run
 from pgolf.tables.ranked import NEURAL, ScorerResult, scorer_results
@@ -32,7 +33,8 @@ _SETTINGS = ("order", "alpha", "concentration", "tilt_nats", "tilt_confidence", 
 class RunTables:
     """scores, attempts, stages: the run's rows. made: stage rows of any run that built an output that this one has.
 
-    details: name -> rows (`pgolf.tables.detail_tables`). missing: which details there are not, and why.
+    details: name -> rows (`pgolf.tables.detail_tables`). missing: which details there are not, and why. declared_seeds:
+    of its configuration.
     """
 
     run: Run
@@ -42,6 +44,7 @@ class RunTables:
     made: Sequence[Row]
     details: Mapping[str, pa.Table]
     missing: Sequence[str]
+    declared_seeds: DeclaredSeeds = NOTHING_DECLARED
 
     @cached_property
     def results(self) -> list[ScorerResult]:
@@ -62,6 +65,18 @@ class RunTables:
     def seeds(self) -> tuple[int, ...]:
         """In the order in which they ran, as far as the rows tell."""
         return tuple(dict.fromkeys(self.scores.column("seed").to_pylist()))
+
+    @cached_property
+    def n(self) -> str:
+        """How many seeds it has, and where more were declared of how many: `2 of 3`."""
+        keys = {key for result in self.results for key in result.config_keys}
+        n, declared = len(self.seeds), self.declared_seeds.count(keys, self.seeds)
+        return f"{n}" if declared in (None, n) else f"{n} of {declared}"
+
+    @property
+    def one_seed(self) -> str:
+        """What is said of a run of one seed."""
+        return "one seed" if self.n == "1" else f"one seed of {self.n.rpartition(' ')[2]}"
 
     @cached_property
     def declared(self) -> list[ScorerResult]:

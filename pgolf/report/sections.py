@@ -20,6 +20,7 @@ from pgolf.report.sentences import NOT_JUDGED, failed_gates, texts_differ
 from pgolf.report.size_section import size_and_loss_of, size_section
 from pgolf.report.text_section import text_section
 from pgolf.stats.seeds import SeedSummary, summarize
+from pgolf.tables.declared_seeds import missing_notes
 from pgolf.tables.detail_tables import LOSSES
 from pgolf.tables.gates import GATES
 from pgolf.tables.named_runs import settings_that_differ
@@ -64,7 +65,7 @@ def comparison(runs: Sequence[RunTables]) -> list[Section]:
         network = run.shown.get(NETWORK)
         rows.append(
             [
-                run.run.name, Num(len(run.seeds)), label, Num(spread(result.summary("bpb"))),
+                run.run.name, Num(run.n), label, Num(spread(result.summary("bpb"))),
                 Num(spread(None if network is None else network.summary("bpb"))),
                 Num(_most_bytes(run)), _all_passed(run), *(setting_text(run, path) for path in differing),
             ]
@@ -88,9 +89,9 @@ def _summary(run: RunTables) -> tuple[Markup, ...]:
     lowest = run.lowest_honest
     rows = list(run.by_seed.values())
     cards = [_card("headline, declared" if result.gate("declared") and label != NETWORK else "headline",
-                   _bpb(result), f"{label}; {_n(result)}")]  # fmt: skip
+                   _bpb(result), f"{label}; {_n(run, result)}")]  # fmt: skip
     if network is not None and network is not result:
-        cards.append(_card("network alone", _bpb(network), _n(network)))
+        cards.append(_card("network alone", _bpb(network), _n(run, network)))
     if lowest is not None and lowest is not result and lowest is not network:
         cards.append(_card("lowest honest cell", _bpb(lowest), f"{scorer_label(lowest)}; found by looking, no result"))
     total, budget = _largest(rows, "total_bytes"), _largest(rows, "budget_bytes")
@@ -144,10 +145,11 @@ def _seeds(run: RunTables) -> tuple[Markup, ...]:
                 Num(_seconds(row["train_clock_s"])), Num(_seconds(row["eval_clock_s"])),
             ]
         )  # fmt: skip
+    rows += [[Num(one.seed), *[Num("–")] * (len(headings) - 1)] for one in run.declared_seeds.missing]
     n = len(run.seeds)
     over = [Num(spread(result.summary("bpb"))) for result in shown.values()]
     clocks = [_over_seeds(run, name) for name in ("train_clock_s", "eval_clock_s")]
-    rows.append([f"mean ± std (n = {n})" if n > 1 else "mean (n = 1)", *over, Num(_most_bytes(run)), "",
+    rows.append([f"mean ± std (n = {run.n})" if n > 1 else f"mean (n = {run.n})", *over, Num(_most_bytes(run)), "",
                  *(Num(spread(clock, ".1f")) for clock in clocks)])  # fmt: skip
     note = (
         "standard deviation with n − 1 below the sum; of bytes the largest counts"
@@ -156,7 +158,9 @@ def _seeds(run: RunTables) -> tuple[Markup, ...]:
     )
     if (more := len(run.declared) - MOST_DECLARED) > 0:
         note += f"; {more:,} more declared mixtures are not shown, `pgolf results` has them"
-    return (table(headings, rows, label="results by seed", caption=note, sums=1),)
+    hints = [tag("p", text, class_="note") for text in missing_notes(run.declared_seeds.missing)]
+    missing = [tag("div", hint, class_="missing") for hint in hints]
+    return (table(headings, rows, label="results by seed", caption=note, sums=1), *missing)
 
 
 def _gates(run: RunTables) -> tuple[Markup, ...]:
@@ -279,9 +283,8 @@ def _bpb(result: ScorerResult) -> str:
     return spread(result.summary("bpb"))
 
 
-def _n(result: ScorerResult) -> str:
-    n = len(result.by_seed)
-    return f"bits per byte, n = {n}" if n > 1 else "bits per byte, one seed"
+def _n(run: RunTables, result: ScorerResult) -> str:
+    return f"bits per byte, n = {run.n}" if len(result.by_seed) > 1 else f"bits per byte, {run.one_seed}"
 
 
 def _all_passed(run: RunTables) -> Markup:

@@ -55,8 +55,7 @@ def _of_one(run: RunTables) -> str:
 def _result(run: RunTables) -> str:
     label, result = run.headline
     summary = result.summary("bpb")
-    n = len(result.by_seed)
-    seeds = f"n = {n}" if n > 1 else "one seed, so no standard deviation"
+    seeds = f"n = {run.n}" if len(result.by_seed) > 1 else f"{run.one_seed}, so no standard deviation"
     return f"{spread(summary)} bits per byte ({label}; {seeds})"
 
 

@@ -1,6 +1,6 @@
 """Where tables lie below a results folder, for whoever must know it without loading Arrow."""
 
-FOLDERS = ("scores", "attempts", "stages", "declarations")
+FOLDERS = ("scores", "attempts", "stages", "declarations", "seeds")
 
 
 def longest_name(run_key: str) -> str:

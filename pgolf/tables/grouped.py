@@ -94,12 +94,14 @@ def filing(scores: pa.Table) -> Whole:
     """Which of several filings of one score says more, as a number per row.
 
     One score may be filed again: under a newer rule set, or once the text and the headline were recorded at all. A
-    headline that was declared before scoring stays so, whichever is declared later.
+    headline that was declared before scoring stays so, whichever is declared later; a filing of an earlier version does
+    not say its configuration.
     """
     of_now = plain(pc.is_in(scores.column("ruleset"), value_set=to_column([RULESET], TEXT)))
     declared = plain(pc.is_in(scores.column("declared_before_scoring"), value_set=to_column([True], YES_NO)))
     of_text = ~plain(scores.column("val_sha256").is_null())
-    found: Whole = 4 * of_now.astype(np.int64) + 2 * declared + of_text
+    configured = ~plain(scores.column("config_key").is_null())
+    found: Whole = 8 * of_now.astype(np.int64) + 4 * declared + 2 * of_text + configured
     return found
 
 

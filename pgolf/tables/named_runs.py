@@ -18,7 +18,7 @@ from pgolf.machine.hardware import host_name
 from pgolf.tables.columns import moments_of
 from pgolf.tables.grouped import mask
 from pgolf.tables.parquet import append, files_of, read
-from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, STAGES, TableSpec
+from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, SEEDS, STAGES, TableSpec
 
 _LISTED = 8
 # What a recipe says of itself and of its runs; seeds are told row by row.
@@ -166,8 +166,8 @@ def run_named(text: str, runs: Sequence[Run]) -> Run:
 
 def rows_of(table: pa.Table, spec: TableSpec, runs: Sequence[Run]) -> pa.Table:
     """Rows of these runs. Stages and names stand in files of their own, called after the run."""
-    column = {RUNS.name: "run", DECLARATIONS.name: "recipe"}.get(spec.name, "run_key")
-    wanted = {run.recipe if spec is DECLARATIONS else run.key for run in runs}
+    column = {RUNS.name: "run", DECLARATIONS.name: "recipe", SEEDS.name: "recipe"}.get(spec.name, "run_key")
+    wanted = {run.recipe if column == "recipe" else run.key for run in runs}
     ours = [
         value in wanted or (spec is STAGES and value.rpartition("-")[0] in wanted)
         for value in table.column(column).to_pylist()

@@ -5,7 +5,8 @@ only when every one of its seeds passes every gate (`pgolf.tables.gates`): leavi
 choosing seeds. Where a seed was run again, its newest row counts.
 
 Every function here takes the scores of one validation text in one tokenization (`pgolf.tables.texts.by_text`) and
-raises ResultsError for more; `same_text` alone compares tokenizers, in bits per byte of the same bytes.
+raises ResultsError for more; `same_text` alone compares tokenizers, in bits per byte of the same bytes. declared: the
+seeds that were declared, so that a mean over fewer says so.
 """
 
 import math
@@ -24,6 +25,7 @@ from pgolf.errors import ResultsError
 from pgolf.stats.compare import RECORD_RULE, GainRule, compare_paired, compare_welch
 from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.tables.columns import moments_of
+from pgolf.tables.declared_seeds import NOTHING_DECLARED, DeclaredSeeds, missing_notes
 from pgolf.tables.fitting import NOT_LOOKED_FOR
 from pgolf.tables.gates import DECLARED, GATES, RULESET, with_gates
 from pgolf.tables.grouped import Groups, configurations, filing, grouped, mask
@@ -42,7 +44,7 @@ NEEDED = (
     *("recipe", "recipe_key", "seed", *SCORER, "loss_nats", "bpb", "mass_mean"),
     *(*(gate.column for gate in GATES.values()), "total_bytes", "started_utc", "run_key"),
     "dropped_share",
-    *(*TEXT_COLUMNS, "bytes", "ruleset", "declared", "declared_utc"),
+    *(*TEXT_COLUMNS, "bytes", "ruleset", "declared", "declared_utc", "config_key"),
 )
 # So many lines about joined runs are shown; --json has all.
 _JOINS_SHOWN = 4
@@ -79,6 +81,11 @@ class ScorerResult:
     def runs(self) -> dict[str, str]:
         """Seed -> the run that its row is from."""
         return {str(seed): row["run_key"] for seed, row in sorted(self.by_seed.items())}
+
+    @property
+    def config_keys(self) -> set[str]:
+        """The configurations that its rows say they are of."""
+        return {row["config_key"] for row in self.by_seed.values() if row["config_key"] is not None}
 
     @property
     def raw_sha256(self) -> str | None:
@@ -167,23 +174,31 @@ def _other_scores(of_seed: Sequence[Mapping[str, Any]], newest: Mapping[str, Any
     return sorted({row["run_key"] for row in of_seed if row["loss_nats"] != newest["loss_nats"]})
 
 
-def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
+def seeds_side_by_side(
+    scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]], *, declared: DeclaredSeeds = NOTHING_DECLARED
+) -> Sheet:
     """One row per recipe and seed with the bits per byte of several scorers next to each other.
 
     scorers: heading -> settings that single out one scorer per recipe, e.g. {"neural": NEURAL,
-    "exact": {"estimator": "exact", "mixer": "backoff", "order": 5, "alpha": 0.2}}.
+    "exact": {"estimator": "exact", "mixer": "backoff", "order": 5, "alpha": 0.2}}. A declared seed without any result
+    has a row without numbers.
     Raises ResultsError where settings fit several scorers, or name a column that is none of a scorer's.
     """
     results = scorer_results(scores)
     text = text_of(scores)
     label = _labels(_configurations(results))
     recipes = list(dict.fromkeys((result.recipe, result.recipe_key) for result in results))
-    rows = []
+    rows: list[tuple[Value, ...]] = []
     for recipe in recipes:
         own = [result for result in results if (result.recipe, result.recipe_key) == recipe]
         chosen = {heading: _single(own, heading, selector) for heading, selector in scorers.items()}
         found = [result for result in chosen.values() if result is not None]
-        for seed in sorted({seed for result in found for seed in result.by_seed}):
+        missing = {one.seed for one in declared.missing_of({key for result in found for key in result.config_keys})}
+        empty: tuple[Value, ...] = (None,) * (3 + len(TEXT_COLUMNS) + len(scorers))
+        for seed in sorted({seed for result in found for seed in result.by_seed} | missing):
+            if not any(seed in result.by_seed for result in found):
+                rows.append((label(own[0]), seed, *empty))
+                continue
             rows_of_seed = [result.by_seed.get(seed) if result else None for result in chosen.values()]
             first: Mapping[str, Any] = next(row for row in rows_of_seed if row is not None)
             rows.append(
@@ -207,11 +222,15 @@ def seeds_side_by_side(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]
         SheetColumn("fits_budget", "fits budget"),
     )
     title = f"validation bits per byte by seed{f' on {text}' if text else ''}"
-    notes = (*_cautions(results, scorers), *_joins(_chosen(results, scorers), label), *_dropped(results, label))
+    chosen_ones = _chosen(results, scorers)
+    lacking = _lacking(chosen_ones, label, declared)
+    notes = (*lacking, *_cautions(results, scorers), *_joins(chosen_ones, label), *_dropped(results, label))
     return Sheet(title, columns, tuple(rows), notes)
 
 
-def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
+def means(
+    scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]], *, declared: DeclaredSeeds = NOTHING_DECLARED
+) -> Sheet:
     """The same scorers over their seeds: n, mean and sample std of bits per byte and of nats per token.
 
     Arguments and errors as for `seeds_side_by_side`.
@@ -224,7 +243,7 @@ def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
         own = [result for result in results if (result.recipe, result.recipe_key) == recipe]
         for heading, selector in scorers.items():
             if (result := _single(own, heading, selector)) is not None:
-                about = _about(result, text)
+                about = _about(result, text, declared)
                 gates = (result.gate("normalized"), _mass(result))
                 rows.append((label(result), heading, *about, *_mean_cells(result), *gates))
     columns = (
@@ -235,11 +254,13 @@ def means(scores: pa.Table, scorers: Mapping[str, Mapping[str, Any]]) -> Sheet:
         SheetColumn("normalized", "normalized"),
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
-    notes = (*_cautions(results, scorers), *_joins(_chosen(results, scorers), label), *_dropped(results, label))
+    chosen_ones = _chosen(results, scorers)
+    lacking = _lacking(chosen_ones, label, declared)
+    notes = (*lacking, *_cautions(results, scorers), *_joins(chosen_ones, label), *_dropped(results, label))
     return Sheet("mean over seeds", columns, tuple(rows), notes)
 
 
-def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
+def scorer_means(scores: pa.Table, *, top: int | None = None, declared: DeclaredSeeds = NOTHING_DECLARED) -> Sheet:
     """Every scorer over its seeds, whatever its gates say, lowest mean bits per byte first; not a ranking.
 
     top: only so many.
@@ -253,7 +274,7 @@ def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
         (
             label(result),
             *settings(result),
-            *_about(result, text),
+            *_about(result, text, declared),
             *_mean_cells(result),
             *(result.gate(gate) for gate in GATES),
             _mass(result),
@@ -269,14 +290,13 @@ def scorer_means(scores: pa.Table, *, top: int | None = None) -> Sheet:
         SheetColumn("mass_mean", "mean mass", ".4g"),
     )
     cut = (f"the first {len(shown)} of {len(results)} scorers",) if len(shown) < len(results) else ()
-    return Sheet(
-        "mean over seeds, every scorer", headings, rows, (*cut, *_joins(shown, label), *_dropped(shown, label))
-    )
+    notes = (*cut, *_lacking(shown, label, declared), *_joins(shown, label), *_dropped(shown, label))
+    return Sheet("mean over seeds, every scorer", headings, rows, notes)
 
 
-def lists(scores: pa.Table, *, top: int | None = None) -> dict[str, Sheet]:
+def lists(scores: pa.Table, *, top: int | None = None, declared: DeclaredSeeds = NOTHING_DECLARED) -> dict[str, Sheet]:
     """The sheets of `ranking`, `found_by_looking` and `legacy_scores` under their names, of one pass."""
-    judged = _judged(scores)
+    judged = _judged(scores, declared)
     return {
         "ranking": _ranking(judged, top),
         "found_by_looking": _found_by_looking(judged, top),
@@ -291,18 +311,20 @@ class _Judged:
     scores: pa.Table
     text: Text | None
     groups: Groups
+    declared: DeclaredSeeds
 
 
-def _judged(scores: pa.Table) -> _Judged:
-    return _Judged(scores, text_of(scores), grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"]))
+def _judged(scores: pa.Table, declared: DeclaredSeeds = NOTHING_DECLARED) -> _Judged:
+    groups = grouped(with_gates(scores), _GROUPED_BY, [*GATES, "declared"])
+    return _Judged(scores, text_of(scores), groups, declared)
 
 
-def ranking(scores: pa.Table, *, top: int | None = None) -> Sheet:
+def ranking(scores: pa.Table, *, top: int | None = None, declared: DeclaredSeeds = NOTHING_DECLARED) -> Sheet:
     """Scorers that pass every gate (`GATES`) at every seed, lowest mean bits per byte first.
 
     The notes say how many were left out, and at which gate. top: only so many.
     """
-    return _ranking(_judged(scores), top)
+    return _ranking(_judged(scores, declared), top)
 
 
 def _ranking(judged: "_Judged", top: int | None) -> Sheet:
@@ -316,7 +338,7 @@ def _ranking(judged: "_Judged", top: int | None) -> Sheet:
             place,
             label(result),
             *settings(result),
-            *_about(result, text),
+            *_about(result, text, judged.declared),
             *_mean_cells(result),
             max(result.values("total_bytes"), default=None),
         )
@@ -331,6 +353,7 @@ def _ranking(judged: "_Judged", top: int | None) -> Sheet:
         SheetColumn("largest_total_bytes", "largest total (B)", ",d", spare=NOT_LOOKED_FOR),
     )
     notes = [
+        *_lacking(shown, label, judged.declared),
         *_left_out(groups, passing),
         *_joins(shown, label),
         *_older_rules(shown, label),
@@ -342,12 +365,12 @@ def _ranking(judged: "_Judged", top: int | None) -> Sheet:
     return Sheet(title, headings, rows, tuple(notes))
 
 
-def found_by_looking(scores: pa.Table, *, top: int | None = None) -> Sheet:
+def found_by_looking(scores: pa.Table, *, top: int | None = None, declared: DeclaredSeeds = NOTHING_DECLARED) -> Sheet:
     """Scorers that pass every gate but were not declared before scoring; not a ranking.
 
     Headlines declared later come first, then cells of grids, each by mean bits per byte. top: only so many.
     """
-    return _found_by_looking(_judged(scores), top)
+    return _found_by_looking(_judged(scores, declared), top)
 
 
 def _found_by_looking(judged: "_Judged", top: int | None) -> Sheet:
@@ -357,24 +380,31 @@ def _found_by_looking(judged: "_Judged", top: int | None) -> Sheet:
     columns, settings = _scorer_columns(shown)
     label = _labels(configurations(scores))
     rows = tuple(
-        (label(result), *settings(result), *_about(result, text), result.standing, *_mean_cells(result))
+        (
+            label(result),
+            *settings(result),
+            *_about(result, text, judged.declared),
+            result.standing,
+            *_mean_cells(result),
+        )
         for result in shown
     )
     headings = (SheetColumn("recipe", "recipe"), *columns, *_ABOUT, _STANDING, *_MEAN_COLUMNS)
     notes = ["not ranked: the best of many cells on a text is chosen by the scores it would be judged by"]
     if len(shown) < chosen.sum():
         notes.insert(0, f"the first {len(shown)} of {chosen.sum()} scorers that were not declared before scoring")
+    notes += _lacking(shown, label, judged.declared)
     notes += [*_late(shown, label, settings), *_joins(shown, label), *_older_rules(shown, label)]
     notes += _dropped(shown, label)
     return Sheet("found by looking at the scores", headings, rows, tuple(notes) if rows else ())
 
 
-def legacy_scores(scores: pa.Table, *, top: int | None = None) -> Sheet:
+def legacy_scores(scores: pa.Table, *, top: int | None = None, declared: DeclaredSeeds = NOTHING_DECLARED) -> Sheet:
     """Scorers that are no distribution over the vocabulary, each with the total mass it gives; not a ranking.
 
     Declared headlines first, then by mean bits per byte. top: only so many.
     """
-    return _legacy_scores(_judged(scores), top)
+    return _legacy_scores(_judged(scores, declared), top)
 
 
 def _legacy_scores(judged: "_Judged", top: int | None) -> Sheet:
@@ -384,7 +414,14 @@ def _legacy_scores(judged: "_Judged", top: int | None) -> Sheet:
     columns, settings = _scorer_columns(shown)
     label = _labels(configurations(scores.filter(mask(legacy[groups.of_row]))))
     rows = tuple(
-        (label(result), *settings(result), *_about(result, text), result.standing, *_mean_cells(result), _mass(result))
+        (
+            label(result),
+            *settings(result),
+            *_about(result, text, judged.declared),
+            result.standing,
+            *_mean_cells(result),
+            _mass(result),
+        )
         for result in shown
     )
     headings = (
@@ -402,11 +439,18 @@ def _legacy_scores(judged: "_Judged", top: int | None) -> Sheet:
     notes += _dropped(shown, label)
     if len(shown) < legacy.sum():
         notes.insert(0, f"the first {len(shown)} of {legacy.sum()} legacy scorers")
-    notes[-1:-1] = [*_late(shown, label, settings), *_joins(shown, label), *_older_rules(shown, label)]
+    notes[-1:-1] = [
+        *_lacking(shown, label, judged.declared),
+        *_late(shown, label, settings),
+        *_joins(shown, label),
+        *_older_rules(shown, label),
+    ]
     return Sheet("legacy scores", headings, rows, tuple(notes) if rows else ())
 
 
-def same_text(tables: Iterable[tuple[Text, pa.Table]], *, top: int | None = None) -> list[Sheet]:
+def same_text(
+    tables: Iterable[tuple[Text, pa.Table]], *, top: int | None = None, declared: DeclaredSeeds = NOTHING_DECLARED
+) -> list[Sheet]:
     """Ranked scorers of one raw text under several tokenizers, by mean bits per byte; a sheet per such text.
 
     tables: as from `by_text`. Only scorers whose targets stand for equally many bytes share a sheet; where tokenizers
@@ -436,11 +480,17 @@ def same_text(tables: Iterable[tuple[Text, pa.Table]], *, top: int | None = None
             listed = " and ".join(f"{n:,}" for n in sorted(by_bytes)) or "unknown numbers of"
             note = f"not compared: their scored targets stand for {listed} bytes, which must be the same"
             sheets.append(Sheet(title, (), (), (note,)))
-        sheets += [_across(title, n, these, top) for n, these in sorted(comparable.items())]
+        sheets += [_across(title, n, these, top, declared) for n, these in sorted(comparable.items())]
     return sheets
 
 
-def _across(title: str, text_bytes: int, found: Sequence[tuple[Text, ScorerResult]], top: int | None) -> Sheet:
+def _across(
+    title: str,
+    text_bytes: int,
+    found: Sequence[tuple[Text, ScorerResult]],
+    top: int | None,
+    declared: DeclaredSeeds,
+) -> Sheet:
     ordered = sorted(found, key=lambda each: _mean_bpb(each[1]))[:top]
     results = [result for _, result in ordered]
     columns, settings = _scorer_columns(results)
@@ -452,7 +502,7 @@ def _across(title: str, text_bytes: int, found: Sequence[tuple[Text, ScorerResul
             text.name,
             text.tokenizer_sha256,
             *settings(result),
-            *_about(result, text)[len(TEXT_COLUMNS) :],
+            *_about(result, text, declared)[len(TEXT_COLUMNS) :],
             text.val_sha256,
             text.raw_sha256,
             text_bytes,
@@ -477,7 +527,7 @@ def _across(title: str, text_bytes: int, found: Sequence[tuple[Text, ScorerResul
     ]
     if len(ordered) < len(found):
         notes.insert(0, f"the first {len(ordered)} of {len(found)} ranked scorers")
-    return Sheet(title, headings, rows, (*notes, *_joins(results, label)))
+    return Sheet(title, headings, rows, (*notes, *_lacking(results, label, declared), *_joins(results, label)))
 
 
 def gains(
@@ -487,6 +537,7 @@ def gains(
     test: Literal["welch", "paired"] = "welch",
     rule: GainRule = RECORD_RULE,
     top: int | None = None,
+    declared: DeclaredSeeds = NOTHING_DECLARED,
 ) -> Sheet:
     """How far each rankable scorer is below a base in nats per token, with the one-sided p that it exceeds the margin.
 
@@ -517,7 +568,7 @@ def gains(
         (
             label(result),
             *settings(result),
-            *_about(result, text),
+            *_about(result, text, declared),
             result.standing,
             *(found.candidate.n, found.base.n, found.gain_nats, found.t, found.df, found.p),
         )
@@ -528,7 +579,7 @@ def gains(
         *columns,
         *_ABOUT,
         _STANDING,
-        SheetColumn("n", "n", "d"),
+        SheetColumn("n", "n", "d", of="n_declared"),
         SheetColumn("base_n", "base n", "d"),
         SheetColumn("gain_nats", f"gain (nats/{rule.per})", ".5f"),
         SheetColumn("t", "t", ".3f"),
@@ -541,7 +592,8 @@ def gains(
         f"rule: {rule.source}",
         "p holds for a scorer named before its scores were seen; the best of a grid is chosen by them",
     )
-    joins = _joins([*(result for result, _ in compared), *bases.values()], label)
+    involved = [*(result for result, _ in compared), *bases.values()]
+    joins = [*_lacking(involved, label, declared), *_joins(involved, label)]
     dropped = _dropped([result for result, _ in compared], label)
     return Sheet("gain over the base", headings, rows, (*notes, *joins, *dropped) if rows else ())
 
@@ -555,9 +607,10 @@ _ABOUT = (
     SheetColumn("ruleset", "ruleset", shown=False),
     SheetColumn("declared_utc", "declared (UTC)", shown=False),
     SheetColumn("declared_before_scoring", "declared before scoring", shown=False),
+    SheetColumn("n_declared", "seeds declared", shown=False),
 )
 _MEAN_COLUMNS = (
-    SheetColumn("n", "n", "d", spare=-1),
+    SheetColumn("n", "n", "d", spare=-1, of="n_declared"),
     SheetColumn("mean_bpb", "mean (bpb)", ".4f", spare=-2),
     SheetColumn("std_bpb", "std (bpb)", ".4f", spare=-1),
     SheetColumn("mean_loss_nats", "mean (nats/token)", ".5f", spare=NOT_LOOKED_FOR),
@@ -570,11 +623,12 @@ def _text_cells(text: Text | None, raw_sha256: str | None) -> tuple[Value, ...]:
     return tuple((text.facts | {"text_sha256": raw_sha256}).values()) if text else (None,) * len(TEXT_COLUMNS)
 
 
-def _about(result: ScorerResult, text: Text | None) -> tuple[Value, ...]:
+def _about(result: ScorerResult, text: Text | None, declared: DeclaredSeeds) -> tuple[Value, ...]:
     """The cells of `_ABOUT`."""
     before = {row["declared_before_scoring"] for row in result.by_seed.values()}
     verdict = False if False in before else None if None in before else True
-    return *_text_cells(text, result.raw_sha256), result.runs, result.rulesets, result.declared_utc, verdict
+    declaration = result.declared_utc, verdict, declared.count(result.config_keys, result.by_seed)
+    return *_text_cells(text, result.raw_sha256), result.runs, result.rulesets, *declaration
 
 
 def _mean_cells(result: ScorerResult) -> tuple[Value, ...]:
@@ -754,6 +808,29 @@ def _joins(results: Iterable[ScorerResult], label: Callable[[ScorerResult], str]
         *lines[:_JOINS_SHOWN],
         *([f"{hidden} more such notes; --json has the run of every seed"] if hidden > 0 else []),
     ]
+
+
+def _lacking(
+    results: Iterable[ScorerResult], label: Callable[[ScorerResult], str], declared: DeclaredSeeds
+) -> list[str]:
+    """Which declared seeds have no result, and which have one that a mean here does not hold."""
+    keys: dict[str, set[str]] = {}
+    elsewhere: dict[str, set[int]] = {}
+    for result in results:
+        of_result, name = result.config_keys, label(result)
+        keys.setdefault(name, set()).update(of_result)
+        missing = {one.seed for one in declared.missing_of(of_result)}
+        elsewhere.setdefault(name, set()).update(declared.seeds_of(of_result) - missing - set(result.by_seed))
+    lines = [note for name, found in keys.items() for note in missing_notes(declared.missing_of(found), name)]
+    lines += [
+        f"{name}: declared, too: seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}, with scores "
+        "of another run, code or grid that are not in every mean here"
+        for name, seeds in elsewhere.items()
+        if seeds
+    ]
+    hidden = len(lines) - _JOINS_SHOWN
+    more = [f"{hidden} more such notes; `pgolf results --table seeds` has every declared seed"] if hidden > 0 else []
+    return [*lines[:_JOINS_SHOWN], *more]
 
 
 def _late(

@@ -1,7 +1,7 @@
 """Runs taken out of the tables: their files lie in results/.removed, a folder like results for each, until taken back.
 
-The declarations stay, and what was removed goes on counting for them: a headline once declared stays declared, and
-scores once seen stay seen (`pgolf.pipeline.declared`).
+The declarations stay, and what was removed goes on counting for them: a headline once declared stays declared, scores
+once seen stay seen (`pgolf.pipeline.declared`), and a declared seed is missing (`pgolf.tables.declared_seeds`).
 """
 
 import glob
@@ -14,7 +14,7 @@ from pathlib import Path
 from pgolf.errors import ResultsError
 from pgolf.store.durable_folder import make_folder
 from pgolf.tables.named_runs import Run, run_named, runs_in
-from pgolf.tables.schema import DECLARATIONS, SCORES
+from pgolf.tables.schema import DECLARATIONS, SCORES, SEEDS
 
 REMOVED = ".removed"
 
@@ -74,7 +74,7 @@ def _files_of(results: Path, key: str) -> list[Path]:
     found = [
         path
         for table in sorted(results.iterdir())
-        if table.is_dir() and not table.name.startswith(".") and table.name != DECLARATIONS.name
+        if table.is_dir() and not table.name.startswith(".") and table.name not in (DECLARATIONS.name, SEEDS.name)
         for path in sorted(table.iterdir())
         if _is_of(key, path.name) and not any(_is_of(other, path.name) for other in longer)
     ]

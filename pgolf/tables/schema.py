@@ -1,10 +1,11 @@
 """The result tables, column by column: type, unit, meaning. A missing value is null, never 0 and never NaN.
 
-Five tables, each an append-only folder of Parquet files (`pgolf.tables.parquet`):
+Six tables, each an append-only folder of Parquet files (`pgolf.tables.parquet`):
 scores        one row per recipe × seed × scorer cell
 attempts      one row per packing tried to meet the byte budget
 stages        one row per stage run, built or reused
 declarations  one row per headline that a recipe has declared
+seeds         one row per seed that was declared for a configuration
 runs          one row per name that a run was given
 A column once published keeps its name, type and meaning; new ones are added, and read as null from older files.
 """
@@ -84,6 +85,13 @@ RECIPE = Column("recipe", TEXT, "", "name of the recipe")
 RECIPE_KEY = Column(
     "recipe_key", TEXT, "", "digest of the stage configs up to score, seeds left out: what a mean shares"
 )
+CONFIG_KEY = Column(
+    "config_key",
+    TEXT,
+    "",
+    "digest of all that decides a seed's score but the seed and our code: the data and every setting from training to "
+    "scoring; null where it was not recorded",
+)
 SEED = Column("seed", WHOLE, "", "seed of the training run")
 CHECKPOINT = Column("checkpoint_sha256", TEXT, "", "digest of the trained weights")
 GIT_COMMIT = Column("git_commit", TEXT, "", "commit of the code that ran; ends in + where files differed from it")
@@ -109,6 +117,7 @@ SCORES = TableSpec(
         RUN_KEY,
         RECIPE,
         RECIPE_KEY,
+        CONFIG_KEY,
         SEED,
         Column(
             "estimator",
@@ -283,6 +292,24 @@ DECLARATIONS = TableSpec(
     telling=("headline", "declared_utc", "recipe"),
 )
 
+SEEDS = TableSpec(
+    name="seeds",
+    columns=(
+        RUN_KEY,
+        RECIPE,
+        SEED,
+        CONFIG_KEY,
+        Column("declared_utc", MOMENT, "UTC", "when a run with this seed started; of several rows the first counts"),
+        Column("base", TEXT, "", "the recipe of pgolf that its recipe began as; null where it began as none"),
+        Column("changed", TEXT, "", "the settings that differ from the base's, by their dotted names, as JSON"),
+        Column("configuration", TEXT, "", "what config_key is the digest of, as JSON"),
+        HOST,
+    ),
+    required=("run_key", "recipe", "seed", "config_key", "declared_utc"),
+    identity=("config_key", "seed"),
+    telling=("seed", "declared_utc", "recipe", "config_key"),
+)
+
 RUNS = TableSpec(
     name="runs",
     columns=(
@@ -304,4 +331,4 @@ RUNS = TableSpec(
     telling=("run", "name", "tags", "note", "named_utc", "recipe"),
 )
 
-TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES, DECLARATIONS, RUNS)}
+TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES, DECLARATIONS, SEEDS, RUNS)}

@@ -30,7 +30,7 @@ def to_text(sheet: Sheet, width: int | None = None) -> str:
     width = None if width is None else max(width, LEAST_WIDTH)
     shown = [i for i, column in enumerate(sheet.columns) if column.shown]
     columns = [sheet.columns[i] for i in shown]
-    cells = [[_shown(row[i], sheet.columns[i]) for row in sheet.rows] for i in shown]
+    cells = [_cells(sheet, i) for i in shown]
     right = [_is_numeric(sheet, i) for i in shown]
     headings = [[column.heading] for column in columns]
     notes = list(sheet.notes)
@@ -95,7 +95,7 @@ def to_markdown(sheet: Sheet) -> str:
     lines = [
         _markdown_row([sheet.columns[i].heading for i in shown]),
         _markdown_row(["---:" if flush else "---" for flush in right]),
-        *(_markdown_row([_shown(row[i], sheet.columns[i]) for i in shown]) for row in sheet.rows),
+        *(_markdown_row(list(row)) for row in zip(*(_cells(sheet, i) for i in shown))),
     ]
     notes = [line for note in sheet.notes for line in ("", note)]
     return "\n".join([*lines, *notes]) + "\n"
@@ -121,6 +121,19 @@ def to_json(sheet: Sheet) -> str:
 def _is_numeric(sheet: Sheet, column: int) -> bool:
     values = [row[column] for row in sheet.rows if row[column] is not None]
     return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _cells(sheet: Sheet, place: int) -> list[str]:
+    """A column as a reader sees it."""
+    column = sheet.columns[place]
+    cells = [_shown(row[place], column) for row in sheet.rows]
+    if not column.of:
+        return cells
+    wholes = [row[[one.name for one in sheet.columns].index(column.of)] for row in sheet.rows]
+    return [
+        f"{cell} of {whole:d}" if isinstance(whole, int) and isinstance(part, int) and whole > part else cell
+        for cell, whole, part in zip(cells, wholes, (row[place] for row in sheet.rows))
+    ]
 
 
 def _shown(value: Value, column: SheetColumn) -> str:

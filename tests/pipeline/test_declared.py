@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pgolf.pipeline import declared as declared_module
 from pgolf.pipeline.declared import Declared, declare, declared_of, headline_text
+from pgolf.tables import declared_when as clock
 from pgolf.tables.parquet import append, read
 from pgolf.tables.schema import DECLARATIONS, SCORES
 from tests.score_rows import score_row
@@ -85,7 +85,7 @@ def test_a_clock_that_was_set_back_makes_no_later_headline_an_earlier_one(tmp_pa
             return at(-5000)
 
     history(tmp_path, ("A", 0))
-    monkeypatch.setattr(declared_module, "datetime", SetBack)
+    monkeypatch.setattr(clock, "datetime", SetBack)
     declare(RECIPES["B"], tmp_path)
     assert moments() == [at(0), at(0) + timedelta(microseconds=1)]
     found = declared_of(RECIPES["B"], tmp_path, at(-1))
