@@ -22,7 +22,9 @@ from pgolf.compare.arms import scorer_asked
 from pgolf.errors import ConfigError
 from pgolf.submission.clean_room import DATA, Evaluated, evaluate
 from pgolf.submission.entry import AUTHOR_FIELDS, Entry, SeedEntry, gather
-from pgolf.submission.export import SCRIPT, export, refuse_taken
+from pgolf.submission.export import export, refuse_taken
+from pgolf.submission.folder_files import MODEL, SCRIPT
+from pgolf.submission.log_lines import clock_s_in
 from pgolf.submission.refusals import NON_RECORD, refusals
 from pgolf.submission.reproduced import refuse_other_scores
 from pgolf.submission.seed_log import seed_log
@@ -33,8 +35,6 @@ EXAMPLES = """examples:
   pgolf export demo --out submission --non-record              although it breaks rules, which its README names
   cd submission && SEED=42 torchrun --standalone --nproc_per_node=8 train_gpt.py
 """
-
-_MODEL = "model.pgolf"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,18 +61,17 @@ def execute(arguments: argparse.Namespace) -> int:
     told = {name: value for name in AUTHOR_FIELDS if (value := getattr(arguments, name))}
     with store.using(f"pgolf export {arguments.run}", tell):
         entry = gather(arguments.run, results_there(arguments), store, scorer=scorer_asked(arguments.scorer), told=told)
-        refused = refusals(entry)
-        if refused and not arguments.non_record:
-            shown = "".join(f"\n  - {said}" for said in refused)
-            raise ConfigError(
-                f"{entry.arm.name} is no record, and nothing is written:{shown}\n{NON_RECORD} writes it all the same, "
-                "marked as what it is"
-            )
+        refused = _refused(arguments, entry)
         rooms = {} if arguments.no_clean_room else {one.seed: _evaluated(entry, one) for one in entry.seeds}
+        if rooms:  # the clock of the script itself is what counts, and what its log says
+            entry = entry.with_eval_clocks(
+                {seed: clock_s_in(room.output, "evaluation") for seed, room in rooms.items()}
+            )
+            refused = _refused(arguments, entry)
         exported = export(
             entry,
             out,
-            logs={one.seed: seed_log(entry, one, rooms.get(one.seed)) for one in entry.seeds},
+            logs={one.seed: _log(entry, one, rooms.get(one.seed)) for one in entry.seeds},
             refused=refused,
             reproduced=_reproduced(rooms),
             on=datetime.now(UTC).date(),
@@ -86,6 +85,18 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _refused(arguments: argparse.Namespace, entry: Entry) -> list[str]:
+    """The rules that the run breaks. Raises ConfigError with all of them unless it is to be written all the same."""
+    refused = refusals(entry)
+    if refused and not arguments.non_record:
+        shown = "".join(f"\n  - {said}" for said in refused)
+        raise ConfigError(
+            f"{entry.arm.name} is no record, and nothing is written:{shown}\n{NON_RECORD} writes it all the same, "
+            "marked as what it is"
+        )
+    return refused
+
+
 def _evaluated(entry: Entry, one: SeedEntry) -> Evaluated:
     """Run the script on a seed's model in the clean room. Raises ConfigError unless it gives the filed scores."""
     tell(f"seed {one.seed}: evaluating the script in the clean room")
@@ -97,7 +108,7 @@ def _evaluated(entry: Entry, one: SeedEntry) -> Evaluated:
             entry.data,
             arguments=("eval", "--data", DATA),
             processes=one.processes,
-            beside={_MODEL: one.model},
+            beside={MODEL: one.model},
         )
     if room.exit_code:
         said = room.errors.strip().splitlines()
@@ -110,6 +121,11 @@ def _evaluated(entry: Entry, one: SeedEntry) -> Evaluated:
     return room
 
 
+def _log(entry: Entry, one: SeedEntry, room: Evaluated | None) -> str:
+    """The program's output: of the training as it was, of the evaluation as the clean room heard it."""
+    return seed_log(entry.recipe, one.seed, one.artifacts, evaluation=None if room is None else room.output)
+
+
 def _isolation(rooms: Mapping[int, Evaluated]) -> str | None:
     return next((room.isolation for room in rooms.values()), None)
 
@@ -118,8 +134,8 @@ def _reproduced(rooms: Mapping[int, Evaluated]) -> str:
     if not rooms:
         return "Nobody has run `train_gpt.py eval` on these models outside the pipeline yet."
     return (
-        f"`train_gpt.py eval` gave the scores above to the last digit for all {len(rooms)} models, alone in a folder with "
-        f"tokenizer and validation shards ({_isolation(rooms)})."
+        f"`train_gpt.py eval` gave the scores above to the last digit for all {len(rooms)} models, alone with "
+        f"tokenizer and validation shards, without network or other files ({_isolation(rooms)})."
     )
 
 

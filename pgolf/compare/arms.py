@@ -5,7 +5,7 @@ of seeds. Several runs make one arm only where they are named together (`first,s
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -42,8 +42,8 @@ class Arm:
     """One side of a comparison. name: what it was asked for by. text: the validation text and its tokenization.
 
     networks: seed -> digest of the trained weights, where it was recorded. grid: every scorer of its rows. missing:
-    declared seeds that have no result. n_declared: of how many declared seeds its are; None where none are known.
-    notes: what a reader has to know of it beside its scores.
+    declared seeds that have no result. elsewhere: declared seeds that other runs scored. n_declared: of how many
+    declared seeds its are; None where none are known. notes: what a reader has to know of it beside its scores.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Arm:
     networks: Mapping[int, str | None] = field(default_factory=dict)
     grid: tuple[ScorerResult, ...] = ()
     missing: tuple[MissingSeed, ...] = ()
+    elsewhere: tuple[int, ...] = ()
     n_declared: int | None = None
     notes: tuple[str, ...] = ()
 
@@ -131,7 +132,8 @@ def arm_of(
     names = [run.name if asked == run.key or run.key.startswith(asked) else asked for run in chosen]
     name = names[0] if len(chosen) == 1 else asked
     missing = declared.missing_of(result.config_keys)
-    notes += [*missing_notes(missing), *_left_out(result, missing, declared), *cautions(result)]
+    elsewhere = declared.seeds_of(result.config_keys) - {one.seed for one in missing} - set(by_seed)
+    notes += [*missing_notes(missing), *_left_out(elsewhere), *cautions(result)]
     return Arm(
         name=name,
         runs=chosen,
@@ -141,6 +143,7 @@ def arm_of(
         networks=dict(zip(own.column("seed").to_pylist(), own.column("checkpoint_sha256").to_pylist())),
         grid=tuple(results),
         missing=missing,
+        elsewhere=tuple(sorted(elsewhere)),
         n_declared=declared.count(result.config_keys, by_seed),
         notes=tuple(notes),
     )
@@ -226,12 +229,11 @@ def _refuse_unknown(results: Sequence[ScorerResult], conditions: Sequence[Condit
             raise ConfigError(f"--scorer {condition}: a scorer has no setting {condition.name}; {hint}")
 
 
-def _left_out(result: ScorerResult, missing: Sequence[MissingSeed], declared: DeclaredSeeds) -> list[str]:
+def _left_out(elsewhere: Set[int]) -> list[str]:
     """Declared seeds that have a result, and not in the runs of this arm."""
-    found = declared.seeds_of(result.config_keys) - {one.seed for one in missing} - set(result.by_seed)
-    seeds = ", ".join(map(str, sorted(found)))
-    several = "s" if len(found) > 1 else ""
-    return [f"declared seed{several} {seeds} of this configuration: scored in other runs"] if found else []
+    seeds = ", ".join(map(str, sorted(elsewhere)))
+    several = "s" if len(elsewhere) > 1 else ""
+    return [f"declared seed{several} {seeds} of this configuration: scored in other runs"] if elsewhere else []
 
 
 def _estimator(result: ScorerResult) -> str:

@@ -1,7 +1,7 @@
 """What a submission says, gathered once from the tables and the store: every file of its folder is written from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pgolf.store.artifact import Artifact, Store
 from pgolf.store.output_record import Record
 from pgolf.submission.built import Built
 from pgolf.submission.bundle import built
+from pgolf.tables.declared_seeds import declared_seeds
 from pgolf.tables.filters import Condition
 from pgolf.tables.named_runs import Run, rows_of, runs_in
 from pgolf.tables.parquet import read
@@ -27,7 +28,7 @@ AUTHOR_FIELDS = ("author", "github_id", "name", "blurb")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedEntry:
-    """One seed. row, network: its score rows of the filed scorer and of the network alone; artifacts: node -> output."""
+    """One seed. row, network: score rows of the filed scorer and of the network alone; artifacts: node -> output."""
 
     seed: int
     row: Mapping[str, Any]
@@ -89,6 +90,15 @@ class Entry:
         """Its first seed, for what is alike in all."""
         return self.seeds[0]
 
+    def with_eval_clocks(self, clocks_s: Mapping[int, float | None]) -> "Entry":
+        """The entry with other evaluation clocks, such as those of the script alone; None leaves a seed's as it is."""
+        known_s = {seed: clock_s for seed, clock_s in clocks_s.items() if clock_s is not None}
+        seeds = (
+            replace(one, row={**one.row, "eval_clock_s": known_s.get(one.seed, one.row["eval_clock_s"])})
+            for one in self.seeds
+        )
+        return replace(self, seeds=tuple(seeds))
+
     def summary(self, column: str, *, network: bool = False) -> SeedSummary:
         """Mean, std and n over the seeds of a column of the scores."""
         return summarize((one.network if network else one.row)[column] for one in self.seeds)
@@ -127,7 +137,8 @@ def gather(
     for a scorer that is no code length, as `arm_of` does.
     """
     scores = read(results, SCORES)
-    arm = arm_of(asked, runs_in(results), scores, scorer=scorer)
+    declared = declared_seeds(results, scores)
+    arm = arm_of(asked, runs_in(results), scores, scorer=scorer, declared=declared)
     rows = rows_of(scores, SCORES, arm.runs).to_pylist()
     network = {row["seed"]: row for row in rows if row["estimator"] == "neural"}
     filed = {row["seed"]: row for row in rows if tuple(row[name] for name in SCORER) == arm.result.scorer}

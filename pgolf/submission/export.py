@@ -12,12 +12,15 @@ from pathlib import Path
 from pgolf.errors import ConfigError
 from pgolf.submission.entry import Entry
 from pgolf.submission.explain import write_map
+from pgolf.submission.folder_check import check_folder
+from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT, read_folder
 from pgolf.submission.readme_text import readme_text
 from pgolf.submission.requirements_text import requirements_text
 from pgolf.submission.script import program_of
 from pgolf.submission.submission_json import submission_json
 
-SCRIPT, JSON, README, REQUIREMENTS = "train_gpt.py", "submission.json", "README.md", "requirements.txt"
+# Checks that no submission may fail; what else is wrong with one that is no record, its README says.
+_AGREE = ("files", "json", "script", "numbers", "requirements")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +65,12 @@ def export(
 
     logs: seed -> the program's whole output. refused: the rules that it breaks, for a submission that is no record.
     reproduced: what the clean room found, in a sentence. on: its date. with_models: in the folder itself.
-    Raises ConfigError as `refuse_taken`.
+    Raises ConfigError as `refuse_taken`, and for files that contradict each other once they are written.
     """
     refuse_taken(out)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-        folder, models = Path(temporary) / "folder", Path(temporary) / "models"
+        folder = Path(temporary) / out.name
+        models = _models_beside(folder)
         folder.mkdir()
         models.mkdir()
         (folder / SCRIPT).write_bytes(entry.script.script)
@@ -77,6 +81,9 @@ def export(
         for one in entry.seeds:
             (folder / log_name(one.seed)).write_text(logs[one.seed], encoding="utf-8")
             shutil.copyfile(one.model, (folder if with_models else models) / model_name(one.seed))
+        findings = check_folder(read_folder(folder))
+        if wrong := [one.said for one in findings if one.passed is False and one.name in _AGREE]:
+            raise ConfigError(f"the folder does not agree with itself, and is not written: {'; '.join(wrong)}")
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         if not with_models:
             os.rename(models, _models_beside(out))

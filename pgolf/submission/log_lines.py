@@ -122,6 +122,12 @@ def headline_in(text: str) -> tuple[float, float] | None:
     return (float(found[-1][0]), float(found[-1][1])) if found else None
 
 
+def clock_s_in(text: str, what: str) -> float | None:
+    """Seconds of the last clock of training or evaluation in a log; None where it has none."""
+    found = re.findall(rf"^{what} clock  ([\d.]+) s of ", text, re.MULTILINE)
+    return float(found[-1]) if found else None
+
+
 def _score_read(match: re.Match[str]) -> ScoreRead:
     caution = match["caution"] or ""
     return ScoreRead(

@@ -36,7 +36,7 @@ def own_scores(settings: Settings, model: Path, data: DataFiles, *, threads: int
         write_view(Path(folder), data, link)
         words = ["eval", "--data", folder, "--artifact", str(model.absolute()), "--threads", str(threads)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-            exit_code = standalone.main(words, settings, __file__)
+            exit_code = standalone.main(words, settings, __file__, {})
     if exit_code != 0:
         raise ConfigError(f"{model.name} cannot be evaluated here: {errors.getvalue().strip()}")
     return printed_scores(out.getvalue())

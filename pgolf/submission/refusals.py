@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pgolf.budget import BUDGET_BYTES, CLOCK_LIMIT_S
 from pgolf.submission.entry import Entry, SeedEntry
+from pgolf.tables.declared_seeds import missing_notes
 
 LEAST_SEEDS = 3
 NON_RECORD = "--non-record"
@@ -22,6 +23,11 @@ def refusals(entry: Entry) -> list[str]:
     if len(entry.seeds) < LEAST_SEEDS:
         n = len(entry.seeds)
         found.append(f"{n} {'seed' if n == 1 else 'seeds'}, and a record takes {LEAST_SEEDS}: {run} --seeds …")
+    found += missing_notes(entry.arm.missing)
+    if entry.arm.elsewhere:
+        seeds = ", ".join(map(str, entry.arm.elsewhere))
+        runs = ",".join(run.key for run in entry.arm.runs)
+        found.append(f"declared seeds {seeds} are left out, and other runs have their results: export {runs},…")
     keys = {one.row["recipe_key"] for one in entry.seeds}
     if len(keys) > 1:
         found.append(f"the seeds are of {len(keys)} configurations: run all of them with one")
@@ -73,5 +79,6 @@ def compliance(entry: Entry) -> Mapping[str, bool | str]:
         "normalized": all(row["normalized"] is True for row in rows),
         "causal": all(row["causal"] is True for row in rows),
         "bytes_verified": all(row["bytes_verified"] is True for row in rows),
+        "all_declared_seeds_reported": not (entry.arm.missing or entry.arm.elsewhere),
         "headline_declared_before_scoring": entry.arm.result.standing in ("before scoring", "no choice"),
     }

@@ -26,6 +26,8 @@ from pgolf.report.drawn_before import KEYS
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
+from pgolf.tables.parquet import read
+from pgolf.tables.schema import SCORES
 from tests.object_service import BUCKET, CREDENTIALS, Service
 from tests.tiny import ALL_MIXERS, SEEDS, tiny_arguments, tiny_recipe, write_documents
 
@@ -185,19 +187,34 @@ def test_an_empty_path_of_a_deployment_is_refused(fields):
         Place(**fields)
 
 
-def test_an_export_is_counted_on_disk_and_the_count_is_the_pipelines(ran, tmp_path, capsys):
-    arguments = ["export", *wide_arguments(ran), "--seed", "2", "--json"]
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
-    told = json.loads(capsys.readouterr().out)
-    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
-    assert sizes == {"train_gpt.py": told["code_bytes"], "model.pgolf": told["artifact_bytes"]}
-    (record,) = [record for record in Store(ran / "store").records() if record.node == "compress[2]"]
-    assert told["total_bytes"] == sum(sizes.values()) == record.facts["total_bytes"]
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+def test_an_export_is_the_run_as_its_script_alone_repeats_it(ran, tmp_path, capsys):
+    """With a real clean room; the run has two seeds, so it is no record."""
+    places = ["--store", str(ran / "store"), "--results", str(ran / "results")]
+    arguments = ["export", "demo", *places, "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert "2 seeds, and a record takes 3: pgolf run demo --seeds" in told.err
+    assert "--non-record writes it all the same" in told.err
+    assert list(tmp_path.iterdir()) == []
+    assert main([*arguments, "--non-record", "--author", "A. Other", "--json"]) == 0
+    told = capsys.readouterr()
+    done = json.loads(told.out)
+    assert done["refused"][0] == "2 seeds, and a record takes 3: pgolf run demo --seeds …"
+    said = json.loads((tmp_path / "out" / "submission.json").read_text())
+    assert (said["author"], said["track"]) == ("A. Other", "track_non_record_16mb")
+    rows = read(ran / "results", SCORES, {"estimator": "exact", "declared": True}).to_pylist()
+    filed = {int(seed): one["val_bpb"] for seed, one in said["seed_results"].items()}
+    assert {row["seed"]: row["bpb"] for row in rows} == filed
+    for seed, one in said["seed_results"].items():
+        log = (tmp_path / "out" / f"train_seed{seed}.log").read_text()
+        assert log.splitlines()[-1] == f"val_loss:{one['val_loss']!r} val_bpb:{one['val_bpb']!r}"
+        assert log.startswith("step 1/4  loss ")
+        assert f"evaluation clock  {one['eval_time_s']:.1f} s of 600" in log
+        assert f"seed {seed}: the same scores to the last digit" in told.err
+    assert "2 seeds, and a record takes 3" in (tmp_path / "out" / "README.md").read_text()
+    assert main(["check-submission", str(tmp_path / "out")]) == 0
+    assert main([*arguments, "--non-record"]) == 2
     assert "is there already" in capsys.readouterr().err
-    assert main([*arguments, "--out", str(tmp_path / "other"), "--set", "train.steps=5"]) == 2
-    assert "compress[2] is not finished" in capsys.readouterr().err
-    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.submission.entry import Entry, SeedEntry, gather
-from pgolf.submission.export import JSON, README, REQUIREMENTS, SCRIPT, export, log_name, model_name
+from pgolf.submission.export import export, log_name, model_name
+from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT
 from pgolf.submission.refusals import refusals
 from pgolf.submission.submission_json import gap, submission_json
 from pgolf.tables.parquet import read
@@ -56,7 +57,10 @@ def with_row(entry: Entry, seed: int, **values: object) -> Entry:
 
 
 def test_every_number_of_the_folder_is_the_tables(entry, made, tmp_path):
-    logs = {seed: f"log of {seed}\n" for seed in SEEDS}
+    logs = {
+        one.seed: f"log of {one.seed}\nval_loss:{one.row['loss_nats']!r} val_bpb:{one.row['bpb']!r}\n"
+        for one in entry.seeds
+    }
     done = export(entry, tmp_path / "out", logs=logs, refused=[], reproduced="Done.", on=date(2026, 5, 2))
     rows = {row["seed"]: row for row in read(made / "results", SCORES, {"estimator": "neural"}).to_pylist()}
     said = json.loads((tmp_path / "out" / JSON).read_text())
