@@ -117,7 +117,6 @@ SCORES = TableSpec(
         RUN_KEY,
         RECIPE,
         RECIPE_KEY,
-        CONFIG_KEY,
         SEED,
         Column(
             "estimator",
@@ -200,6 +199,7 @@ SCORES = TableSpec(
             "it was the headline when the first score of this recipe on this text was begun; false for other cells, "
             "true for the network alone",
         ),
+        CONFIG_KEY,
         Column("trace_key", TEXT, "", "key of the score stage's output"),
         CHECKPOINT,
         GIT_COMMIT,

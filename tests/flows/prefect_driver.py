@@ -64,6 +64,8 @@ def main(folder: Path) -> None:
     from flows.record import record
     from flows.sweep import sweep
     from pgolf.pipeline.place import Place
+    from pgolf.tables.parquet import read
+    from pgolf.tables.schema import SEEDS
 
     place = Place(
         store=folder / "store", results=folder / "results", documents=write_documents(folder).documents, device="cpu"
@@ -94,6 +96,7 @@ def main(folder: Path) -> None:
             "figures": {
                 path.name: len(list(path.glob("*.svg"))) for path in (folder / "results" / "figures").iterdir()
             },
+            "declared": sorted(read(folder / "results", SEEDS).column("seed").to_pylist()),
             "runs": sorted(path.stem for path in (folder / "results" / "scores").iterdir()),
             "flows": [flow_run.state_name for flow_run in flow_runs],
             "states": states,

@@ -132,6 +132,10 @@ def test_the_flow_files_the_pictures_of_every_run_beside_its_rows(report):
     assert len(report["runs"]) == 4
 
 
+def test_a_flow_declares_its_seeds_once(report):
+    assert report["declared"] == [1, 2], "of one configuration, whatever the grid"
+
+
 def test_the_users_own_retries_in_prefect_do_not_pack_a_hopeless_budget_again(report):
     code, said = report["refused"]["over budget"]
     assert code == 1

@@ -100,13 +100,27 @@ def test_a_run_that_is_refused_has_declared_nothing(sources, tmp_path, wrong, ca
 def test_who_hands_a_run_on_to_a_flow_leaves_the_declaration_to_it(sources, tmp_path):
     fields = {"documents": sources.documents, "store": tmp_path / "store", "results": tmp_path / "results"}
     place = validated(Place, fields)
-    asked = []
-    for handed_on in (lambda steps: not asked.append(steps), lambda _steps: False):
-        ready = ready_to_run(
-            tiny_recipe(), place, place.open_store(), place.memo(), evaluation_only=False, handed_on=handed_on
+    for hands_on, rows in ((True, [0, 0]), (False, [1, 2])):
+        ready_to_run(
+            tiny_recipe(),
+            place,
+            place.open_store(),
+            place.memo(),
+            evaluation_only=False,
+            handed_on=lambda _steps, answer=hands_on: answer,
         )
-        tables = [read(place.results, spec).num_rows for spec in (DECLARATIONS, SEEDS)]
-        assert tables == ([0, 0] if len(asked) == 1 and handed_on(ready.steps) else [1, 2])
+        assert [read(place.results, spec).num_rows for spec in (DECLARATIONS, SEEDS)] == rows
+
+
+def test_a_run_that_prefect_cannot_take_has_declared_nothing(sources, tmp_path, capsys):
+    """It is refused after the plan, by the command."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))
+    odd.write_bytes(sources.documents.read_bytes())
+    arguments = tiny_arguments(sources.documents.parent)
+    places = ["--documents", str(odd), "--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
+    assert main(["run", *arguments, *places]) == 2
+    assert "add --no-prefect" in capsys.readouterr().err
+    assert read(tmp_path / "results", SEEDS).num_rows == 0
 
 
 def test_a_seed_that_was_killed_is_missing_until_it_is_run(sources, tmp_path, capsys):

@@ -26,8 +26,9 @@ def results(tmp_path):
         name_run(tmp_path, Run(key=key, recipe="demo", recipe_key=None, name=f"run {key[-4:]}"))
         (tmp_path / "figures" / key).mkdir(parents=True)
         (tmp_path / "figures" / key / "a.svg").write_text("<svg/>")
-    (tmp_path / "declarations").mkdir()
-    (tmp_path / "declarations" / f"{KEYS[0]}-x.parquet").write_text("stays")
+    for table in ("declarations", "seeds"):
+        (tmp_path / table).mkdir()
+        (tmp_path / table / f"{KEYS[0]}-x.parquet").write_text("stays")
     return tmp_path
 
 
@@ -45,8 +46,8 @@ def test_a_removed_run_leaves_every_table_but_the_declarations_and_comes_back_by
     gone = remove_run(results, run)
     assert named(results) == [KEYS[2], KEYS[1]], "one whose key begins alike stays"
     assert {path.parent.name for path in gone} == {"scores", "stages", "attempts", "runs", "figures"}
-    left = [path for path in results.glob(f"*/{KEYS[0]}*") if KEYS[2] not in path.name]
-    assert left == [results / "declarations" / f"{KEYS[0]}-x.parquet"]
+    left = {path for path in results.glob(f"*/{KEYS[0]}*") if KEYS[2] not in path.name}
+    assert left == {results / table / f"{KEYS[0]}-x.parquet" for table in ("declarations", "seeds")}
     assert [run.name for run in removed_runs(results)] == ["run 89ab"]
     assert take_back(results, "run 89ab").key == KEYS[0]
     assert tree(results) == before
@@ -72,7 +73,8 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next(results, monkeypat
     assert run.key in named(results), "its scores go last"
     remove_run(results, run)
     assert run.key not in named(results)
-    assert not [path for path in results.glob(f"*/{run.key}*") if KEYS[2] not in path.name and "decl" not in str(path)]
+    left = [path.parent.name for path in results.glob(f"*/{run.key}*") if KEYS[2] not in path.name]
+    assert sorted(left) == ["declarations", "seeds"]
 
 
 def test_scores_once_seen_stay_seen_by_what_judges_declarations(results):
