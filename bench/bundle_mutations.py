@@ -68,7 +68,7 @@ SURVIVORS: dict[str, str] = {
     "pgolf.pack.packing.PackedParts.forget_oldest": "more packed parts than are remembered",
     "pgolf.pack.quantizer.*": _POLICY,
     "pgolf.quant.*": _POLICY,
-    "pgolf.run.ignore_progress": "nobody to report to",
+    "pgolf.run_options.ignore_progress": "nobody to report to",
     "pgolf.submission.stand_ins.complaint": "a packed model with fields of another version",
     "pgolf.submission.stand_ins.over_budget": "a model over the budget",
     "pgolf.train.schedule.rate_scale_by_clock": "training by the clock",
@@ -128,12 +128,13 @@ def lines_run(recipe: Recipe, script: Built, folder: Path) -> set[int]:
     path.write_bytes(script.script)
     found: set[int] = set()
     ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "pgolf"}
-    arguments = ["--data", str(folder), "--artifact", str(folder / "model.pgolf"), "--threads", "2"]
-    namespace: dict[str, Any] = {"__name__": "script", "__file__": str(path)}
-    with calls_seen(found), contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(script.script, str(path), "exec"), namespace)
-        assert namespace["m"].start(arguments, str(path), {}) == 0
-    sys.modules |= ours
+    for command in ("train", "eval"):
+        arguments = [command, "--data", str(folder), "--artifact", str(folder / "model.pgolf"), "--threads", "2"]
+        namespace: dict[str, Any] = {"__name__": "script", "__file__": str(path)}
+        with calls_seen(found), contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(script.script, str(path), "exec"), namespace)
+            assert namespace["m"].start(arguments, str(path), {}) == 0
+        sys.modules |= ours
     return found
 
 

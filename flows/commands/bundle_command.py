@@ -15,8 +15,8 @@ from pgolf.submission.sizes import sizes, text_of
 EXAMPLES = """examples:
   pgolf bundle pr792 --out train_gpt.py                the code whose bytes count, in one file
   pgolf bundle pr745 --sizes                           what takes the bytes
+  SEED=42 torchrun --standalone --nproc_per_node=8 train_gpt.py        trains, packs and evaluates the data below .
   python train_gpt.py eval --data DIR                  beside model.pgolf: the scores of the pipeline, to the last digit
-  torchrun --nproc-per-node 8 train_gpt.py train --data DIR --seed 42
 """
 
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from pgolf.counts.config import CountConfig
 from pgolf.errors import ConfigError, ResultsError
-from pgolf.mix import mix_rows
 from pgolf.mix.cells import cells_of
 from pgolf.mix.files import CELLS_FILE
 from pgolf.recipes.recipe import Recipe
@@ -95,6 +94,8 @@ def _finished(recipe: Recipe, node: str, artifacts: Mapping[str, Artifact]) -> A
 
 def _evaluated(recipe: Recipe, mix: Artifact) -> Sequence[Mapping[str, Any]]:
     """The rows of the scorers that the script evaluates, in its order: of a grid the declared mixtures alone."""
+    from pgolf.mix.mix_rows import settings_of as settings_of_cell  # loads numba
+
     path = mix.path / CELLS_FILE
     try:
         with pq.ParquetFile(path) as file:
@@ -104,7 +105,7 @@ def _evaluated(recipe: Recipe, mix: Artifact) -> Sequence[Mapping[str, Any]]:
     settings = settings_of(recipe)
     counts: dict[str, CountConfig] = {config.estimator: config for config in settings.counts}
     cells = cells_of(settings.mix, counts, recipe.hinted)
-    named = [json.dumps(mix_rows.settings_of(cell, counts, recipe.hint)) for cell in cells]
+    named = [json.dumps(settings_of_cell(cell, counts, recipe.hint)) for cell in cells]
     by_name = {row["cell"]: row for row in rows}
     if missing := [name for name in named if name not in by_name]:
         raise ConfigError(

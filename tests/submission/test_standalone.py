@@ -1,11 +1,17 @@
 """How a bundled script ends where something fails, alone and as one of torchrun's ranks."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from pgolf.errors import DataError, LaunchError
+from pgolf.ranks.group import Ranks
+from pgolf.run_options import RunOptions
 from pgolf.submission import standalone
+from pgolf.submission.bundle import settings_of
+from tests.tiny import tiny_recipe
 
 ARGUMENTS = ["train", "--data", ".", "--device", "cpu"]
 
@@ -72,3 +78,40 @@ def test_variables_of_the_field_are_the_defaults_of_options():
     assert (options.seed, options.data, options.tokenizer) == ("7", Path("d"), Path("t"))
     options = standalone._options(["train"], {"SEED": ""})
     assert (options.seed, options.data, options.tokenizer) == ("1337", Path(), None)
+
+
+def test_what_follows_training_computes_as_in_a_process_of_its_own(monkeypatch, tmp_path):
+    def switches():
+        matmul = torch.backends.cuda.matmul.allow_tf32
+        return torch.get_num_threads(), torch.get_deterministic_debug_mode(), matmul
+
+    def train(job, _ranks, _device):
+        torch.set_num_threads(1 + torch.get_num_threads())
+        torch.set_deterministic_debug_mode("error")
+        torch.backends.cuda.matmul.allow_tf32 = True
+        reached = {
+            "steps": 4,
+            "tokens": 2048,
+            "processes": 1,
+            "device": "cpu",
+            "train_clock_s": 0.5,
+            "losses": [[3, 1]],
+        }
+        (job.out / "train.json").write_text(json.dumps(reached))
+
+    class Reached(BaseException):
+        pass
+
+    def calibrate(*_arguments):
+        seen.append(switches())
+        raise Reached
+
+    seen = [switches()]
+    monkeypatch.setattr(standalone, "train_rank", train)
+    monkeypatch.setattr(standalone.calibrate, "make", calibrate)
+    options = standalone._options([], {})
+    with pytest.raises(Reached):
+        standalone._train(
+            settings_of(tiny_recipe()), options, tmp_path, RunOptions(device="cpu"), Ranks(), code_bytes=1
+        )
+    assert seen[1] == seen[0]
