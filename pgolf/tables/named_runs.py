@@ -16,8 +16,8 @@ import pyarrow as pa
 from pgolf.errors import ConfigError, ResultsError
 from pgolf.machine.hardware import host_name
 from pgolf.tables.columns import moments_of
-from pgolf.tables.grouped import mask
-from pgolf.tables.parquet import append, files_of, read
+from pgolf.tables.grouped import combinations, mask
+from pgolf.tables.parquet import FEW_FILES, append, files_of, read
 from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, SEEDS, STAGES, TableSpec
 
 _LISTED = 8
@@ -97,7 +97,8 @@ def runs_in(results: Path) -> list[Run]:
     """Every run of the scores' table, named or not, in the order of their keys. Raises ResultsError."""
     named = _named(results)
     keys = [path.stem for path in files_of(results, SCORES)]
-    return [named.get(key) or _unnamed(results, key) for key in keys]
+    unnamed = _unnamed(results, [key for key in keys if key not in named])
+    return [named.get(key) or unnamed[key] for key in keys]
 
 
 def _named(results: Path, beginning: str = "") -> dict[str, Run]:
@@ -109,11 +110,18 @@ def _named(results: Path, beginning: str = "") -> dict[str, Run]:
     return {row["run"]: _run(row, results) for row in sorted(rows, key=lambda row: (row["named_utc"], row["run_key"]))}
 
 
-def _unnamed(results: Path, key: str) -> Run:
-    """A run of an earlier version, as its scores tell it."""
-    table = read(results, SCORES, {"run_key": key}, columns=["recipe", "recipe_key"], run_keys=key)
-    [row, *_] = table.slice(0, 1).to_pylist() or [{"recipe": key, "recipe_key": None}]
-    return Run(key=key, recipe=row["recipe"], recipe_key=row["recipe_key"], name=key)
+def _unnamed(results: Path, keys: Sequence[str]) -> dict[str, Run]:
+    """Runs of an earlier version, as their scores tell them."""
+    columns = ("run_key", "recipe", "recipe_key")
+    few = len(keys) <= FEW_FILES
+    tables = [read(results, SCORES, columns=columns, run_keys=key) for key in (keys if few else [""])]
+    found = {key: Run(key=key, recipe=key, recipe_key=None, name=key) for key in keys}
+    for table in tables:
+        rows, _ = combinations(table, columns)
+        for key, recipe, recipe_key in rows:
+            if key in found:
+                found[key] = Run(key=key, recipe=recipe, recipe_key=recipe_key, name=key)
+    return found
 
 
 def _run(row: Mapping[str, Any], results: Path) -> Run:
