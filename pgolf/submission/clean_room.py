@@ -257,7 +257,8 @@ class _Run:
         about.write_text(room.to_json())
         search = [os.path.abspath(entry) for entry in (CODE.root, *sys.path) if os.pathsep not in entry]
         process = subprocess.Popen(
-            [sys.executable, "-m", room_process.__name__, str(os.getpid()), str(about)],
+            # -S: it needs no distributions, and is there sooner.
+            [sys.executable, "-S", "-m", room_process.__name__, str(os.getpid()), str(about)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -342,7 +343,10 @@ class _Run:
         outside = sorted(
             path
             for path in self.seen.read | self.seen.written
-            if not path.startswith((*own, *_SYSTEM, "/tmp/")) and path not in self.system.shown and _leads_out(path)
+            if not path.startswith((*own, *_SYSTEM))
+            and not self._is_scratch(path)
+            and path not in self.system.shown
+            and _leads_out(path)
         )
         asked = (f"{self.work}/submission/", "<")
         imports = {name for name, by in self.seen.imported if by.startswith(asked)}
@@ -362,6 +366,10 @@ class _Run:
             isolation=isolation,
             findings=tuple(self._findings(ended, outside, changed, data_opened)),
         )
+
+    def _is_scratch(self, path: str) -> bool:
+        """Whether it is a temporary file that the program itself has made."""
+        return path.startswith("/tmp/") and path in self.seen.written
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self.work}/")

@@ -85,9 +85,9 @@ class Ended:
 
 def main(parent: int, room: Room) -> None:
     """Run the room's program to its end."""
-    signal.signal(signal.SIGTERM, _end)
-    die_with_parent(parent, signal.SIGTERM)
     try:
+        signal.signal(signal.SIGTERM, _end)
+        die_with_parent(parent, signal.SIGTERM)
         if room.isolated:
             _run_isolated(room)
         else:
@@ -109,6 +109,8 @@ class _Told(BaseException):
 
 
 def _end(_signal: int, _frame: object) -> NoReturn:
+    # The kernel may tell it once per thread of the parent.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Told
 
 
