@@ -97,7 +97,7 @@ def test_in_namespaces_there_are_no_files_of_others_no_training_shards_no_networ
         data,
         f"""
 import os, socket
-print("home", os.listdir(os.path.expanduser("~")), "here", os.listdir("."))
+print("home", os.listdir(os.path.expanduser("~")), "here", sorted(os.listdir(".")))
 print("others", os.path.exists({str(secret)!r}), os.path.exists({str(train)!r}))
 print("train", [name for _, _, names in os.walk("../data") for name in names if "train" in name])
 print("processes", len([name for name in os.listdir("/proc") if name.isdigit()]))
@@ -119,7 +119,7 @@ except OSError as error:
 """,
     )
     assert room.output.splitlines() == [
-        "home [] here ['train_gpt.py']",
+        "home [] here ['data', 'train_gpt.py']",
         "others False False",
         "train []",
         "processes 2",
@@ -129,6 +129,13 @@ except OSError as error:
     assert [said for said in room.findings if "192.0.2.1" in said]
     assert len(room.findings) == 2
     assert "opened none of the 2 validation shards" in room.findings[1]
+
+
+def test_without_namespaces_pgolf_is_not_found_either_and_the_result_says_that_nothing_is_hidden(submission, data):
+    program = reads_a_shard("try:\n    import pgolf.budget\nexcept ModuleNotFoundError as error:\n    print(error)\n")
+    room = run(submission, data, program, isolate=False)
+    assert room.output == "No module named 'pgolf'\n"
+    assert room.isolation == "a folder of its own, no namespaces (not asked for)"
 
 
 @pytest.mark.parametrize("isolate", ROOMS)
@@ -167,9 +174,9 @@ def test_what_is_opened_by_another_program_than_python_is_seen_too(submission, d
 
 @pytest.mark.parametrize("isolate", ROOMS)
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(submission, data, isolate):
-    program = reads_a_shard("""
+    program = reads_a_shard(f"""
 import subprocess, sys, time
-loops = "import os, time; os.setsid(); time.sleep(1000)  # of the room that hangs"
+loops = "import os, time; os.setsid(); time.sleep(1000)  # {submission}"
 subprocess.Popen([sys.executable, "-S", "-c", loops])
 print("begun", flush=True)
 time.sleep(1000)
@@ -178,7 +185,7 @@ time.sleep(1000)
     assert room.ended_by == "time"
     assert room.findings == ("did not end within 1 s, and was ended",)
     assert room.output == "begun\n"
-    assert not _running(b"of the room that hangs")
+    assert not _running(bytes(submission))
 
 
 def _running(words: bytes) -> list[str]:
@@ -213,16 +220,25 @@ def test_a_program_that_grows_without_end_is_ended(submission, data, bomb, monke
 
 
 def test_a_module_that_no_requirement_names_is_found_and_what_that_imports_is_its_own_affair(submission, data):
-    # rich imports pygments and markdown_it; the program asks for neither.
-    room = run(
-        submission, data, reads_a_shard("import rich.console, json, numpy\nimport mine\n"), beside=_mine(submission)
-    )
-    assert room.imports == ("numpy", "rich")
+    # rich imports pygments and markdown_it, and pyarrow's compiled code pandas; the program asks for none of them.
+    asks = "import rich.console, json, numpy, pyarrow\nimport mine\npyarrow.array([1.5])\n"
+    room = run(submission, data, reads_a_shard(asks), beside=_mine(submission))
+    assert room.imports == ("numpy", "pyarrow", "rich"), room.errors
     files = read_folder(submission)
     (finding,) = check_requirements(files, room.imports)
-    assert (finding.passed, finding.said) == (False, "imports rich, which no requirements.txt names")
-    (submission / "requirements.txt").write_text("numpy\nRich==14.0  # for tables\n")
+    assert (finding.passed, finding.said) == (False, "imports pyarrow, rich, which no requirements.txt names")
+    (submission / "requirements.txt").write_text("numpy\nRich==14.0  # for tables\nPyArrow\n")
     assert [one.passed for one in check_requirements(read_folder(submission), room.imports)] == [True]
+
+
+def test_data_lies_where_the_challenges_own_scripts_look_for_it(submission, data):
+    room = run(
+        submission,
+        data,
+        "import glob\nprint(len(open('data/tokenizers/fineweb_340_bpe.model', 'rb').read()) > 1000)\n"
+        "for path in glob.glob('./data/datasets/fineweb10B_sp340/fineweb_val_*.bin'):\n    open(path, 'rb').read(8)\n",
+    )
+    assert (room.output, room.findings, len(room.data_opened)) == ("True\n", (), 3), room.errors
 
 
 def _mine(submission: Path) -> dict[str, Path]:
