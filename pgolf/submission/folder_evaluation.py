@@ -45,6 +45,8 @@ def check_evaluation(
 
     own_scores: computes the scores by other code, without the script. say: is told what begins.
     """
+    if SCRIPT not in files.sizes:
+        return
     settings = None
     try:
         settings = settings_in(files.script)
@@ -132,12 +134,15 @@ def _against_said(files: FolderFiles, seed: int | None, room: Evaluated, of: str
     proves = f"the script prints here what {JSON} and its log say"
     results = seed_results(files.about or {})
     seeds = results if seed is None else {seed: results.get(seed, {})}
-    told = {f"seed_results[{one}]": str(fields["val_bpb"]) for one, fields in seeds.items() if "val_bpb" in fields}
+    said_by = {f"seed_results[{one}].val_bpb": fields.get("val_bpb") for one, fields in seeds.items()}
+    if not results:
+        said_by = {"val_bpb": (files.about or {}).get("val_bpb")}
+    told = {where: value for where, value in said_by.items() if isinstance(value, Decimal)}
     if not told:
         return
     printed = [one.bpb_text for one in room.scores]
     for value in told.values():
-        if any(agree(Decimal(text), Decimal(value)) for text in printed):
+        if any(agree(Decimal(text), value) for text in printed):
             yield Checked(name="score", proves=proves, passed=True, said=f"{of}val_bpb {value}, as {JSON} says")
             return
     where, value = next(iter(told.items()))
