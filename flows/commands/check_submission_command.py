@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from flows.commands.arguments import add_json, given_path, terminal_width
@@ -13,6 +14,7 @@ from flows.commands.streams import hand_over, show, tell
 from pgolf.corpus.data_files import DataFiles, find_data
 from pgolf.errors import ConfigError
 from pgolf.selftest.check import Finding
+from pgolf.submission.checked import Checked
 from pgolf.submission.clean_room import EVALUATION_S, START_S
 from pgolf.submission.folder_check import check_folder
 from pgolf.submission.folder_evaluation import Running, check_evaluation
@@ -64,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
     findings = check_folder(files)
     if arguments.data is None:
         findings.append(
-            Finding(
+            Checked(
                 name="clean room",
                 proves="the script gives its scores alone",
                 passed=None,
@@ -113,16 +115,17 @@ def _running(arguments: argparse.Namespace) -> Running:
     )
 
 
-def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
+def _show(findings: Sequence[Checked], *, as_json: bool) -> None:
     count = {passed: sum(finding.passed is passed for finding in findings) for passed in (True, False, None)}
     if as_json:
-        rows = [
+        document = [
             {"check": one.name, "passed": one.passed, "said": one.said, "proves": one.proves, "wall_s": one.wall_s}
             for one in findings
         ]
-        hand_over(json.dumps({"passed": count[True], "failed": count[False], "findings": rows}, indent=2))
+        hand_over(json.dumps({"passed": count[True], "failed": count[False], "findings": document}, indent=2))
         return
-    for line in table(findings, terminal_width()):
+    rows = [Finding(**asdict(one)) for one in findings]
+    for line in table(rows, terminal_width()):
         show(line)
     others = f", {count[None]} not judged" if count[None] else ""
     show(f"{count[True]} checks passed, {count[False]} things wrong{others}")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pgolf.corpus.data_files import DataFiles, find_data
+from pgolf.corpus.dataset import MANIFEST_NAME
 from pgolf.corpus.view import write_view
 from pgolf.errors import ConfigError, MachineError
 from pgolf.identity.environment import seen_by_ranks
@@ -117,9 +118,10 @@ def evaluate(
 ) -> Evaluated:
     """Run a submission's script as `python script *arguments` in its folder, or under torchrun as several processes.
 
-    It finds the data at `DATA`, without training shards; DATA_PATH and TOKENIZER_PATH say where too. beside: further
+    It finds the data at `DATA`, without training shards, and under ./data as in the challenge's repository; DATA_PATH
+    and TOKENIZER_PATH say where too. beside: further
     files that it finds in its folder, by name (a packed model). memory_bytes, disk_bytes: what it may use (default:
-    three quarters, and half, of the memory that is free). isolate: false for the folder without namespaces.
+    three quarters, and a quarter, of the memory that is free). isolate: false for the folder without namespaces.
     with_training: it finds the training shards too. until: ends it as soon as this holds of what it has printed.
     Raises ConfigError for a folder that is not to be run (`plain_files`) or lacks the script, DataError for data
     without validation shards or tokenizer, MachineError where this system starts no such process.
@@ -132,7 +134,7 @@ def evaluate(
     if not with_training:
         found = replace(found, train=())
     free_bytes = _free_memory_bytes()
-    limits = (limit_s, memory_bytes or free_bytes * 3 // 4, disk_bytes or free_bytes // 2)
+    limits = (limit_s, memory_bytes or free_bytes * 3 // 4, disk_bytes or free_bytes // 4)
     why = "not asked for"
     for isolated in (True, False) if isolate else (False,):
         run = _Run(isolated, files, found, script, arguments, processes, environment or {}, limits, until)
@@ -163,6 +165,7 @@ class _Run:
         self.work = "/room" if isolated else self.folder
         self.refused = "it did not say why"
         self.shown: list[tuple[str, str]] = []
+        self.links: list[tuple[str, str]] = []
         self.watched: dict[str, str] = {}
         self.seen = _Seen()
         self.output, self.errors = bytearray(), bytearray()
@@ -212,6 +215,7 @@ class _Run:
             self._put(Path(source), Path(self.folder, "submission", name), f"submission/{name}")
         data = Path(self.folder, "data")
         write_view(data, self.data, lambda source, to: self._put(source, to, f"data/{to.relative_to(data)}"))
+        self._put_where_others_look(data)
         witness = Path(self.folder, "witness")
         (witness / "sitecustomize.py").write_bytes(CODE.files["pgolf.submission.witness"].text)
         os.mkfifo(witness / "seen", 0o600)
@@ -222,6 +226,18 @@ class _Run:
                 *self.shown,
                 *((str(witness / name), f"{self.work}/witness/{name}") for name in ("sitecustomize.py", "seen")),
             ]
+
+    def _put_where_others_look(self, data: Path) -> None:
+        """The data by the names of the challenge's own repository, ./data/datasets/fineweb10B_sp1024 and so on."""
+        vocabulary = json.loads((data / MANIFEST_NAME).read_text())["datasets"][0]["vocab_size"]
+        (data / f"datasets/fineweb10B_sp{vocabulary}").symlink_to("shards")
+        (data / f"tokenizers/fineweb_{vocabulary}_bpe.model").symlink_to("shards.model")
+        if any(Path(name).parts[0] == "data" for name in self.files):
+            return
+        if self.isolated:
+            self.links.append((f"{self.work}/submission/data", "../data"))
+        else:
+            Path(self.folder, "submission/data").symlink_to("../data")
 
     def _put(self, source: Path, to: Path, name: str) -> None:
         """In namespaces the file itself is shown, read-only; else the program gets a copy."""
@@ -246,7 +262,7 @@ class _Run:
             words=self.words,
             environment=self.environment,
             shown=self.shown,
-            copied_links=self.system.links,
+            links=[*self.system.links, *self.links],
             hidden=self.system.hidden,
             limit_s=limit_s,
             memory_bytes=memory_bytes,
@@ -257,7 +273,8 @@ class _Run:
         about.write_text(room.to_json())
         search = [os.path.abspath(entry) for entry in (CODE.root, *sys.path) if os.pathsep not in entry]
         process = subprocess.Popen(
-            [sys.executable, "-m", room_process.__name__, str(os.getpid()), str(about)],
+            # -S: it needs no distributions, and is there sooner.
+            [sys.executable, "-S", "-m", room_process.__name__, str(os.getpid()), str(about)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -342,7 +359,10 @@ class _Run:
         outside = sorted(
             path
             for path in self.seen.read | self.seen.written
-            if not path.startswith((*own, *_SYSTEM, "/tmp/")) and path not in self.system.shown and _leads_out(path)
+            if not path.startswith((*own, *_SYSTEM))
+            and not self._is_scratch(path)
+            and path not in self.system.shown
+            and _leads_out(path)
         )
         asked = (f"{self.work}/submission/", "<")
         imports = {name for name, by in self.seen.imported if by.startswith(asked)}
@@ -362,6 +382,10 @@ class _Run:
             isolation=isolation,
             findings=tuple(self._findings(ended, outside, changed, data_opened)),
         )
+
+    def _is_scratch(self, path: str) -> bool:
+        """Whether it is a temporary file that the program itself has made."""
+        return path.startswith("/tmp/") and path in self.seen.written
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self.work}/")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import PurePath
 
 from pgolf.budget import BUDGET_BYTES
-from pgolf.selftest.check import Finding
+from pgolf.submission.checked import Checked
 from pgolf.submission.folder_files import JSON, README, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import gaps, seed_results, wrong_fields
 from pgolf.submission.folder_numbers import disagreements, missing_seeds, total_bytes
@@ -18,7 +18,7 @@ from pgolf.submission.requirements_text import imported
 _ABOUT = (".md", ".json", ".log", ".txt", ".png", ".jpg", ".svg", ".csv", ".tsv", ".pdf")
 
 
-def check_folder(files: FolderFiles) -> list[Finding]:
+def check_folder(files: FolderFiles) -> list[Checked]:
     """Files, fields, script, numbers and bytes: a finding per check that holds, or per thing that is wrong."""
     script_lacks, program = _script(files)
     about = files.about or {}
@@ -38,11 +38,11 @@ def check_folder(files: FolderFiles) -> list[Finding]:
     if program is not None:
         found += check_requirements(files, imported_by(program))
     if left := gaps(about, files.readme):
-        found.append(_finding("gaps", "nothing is left to fill in", None, f"left to the author: {', '.join(left)}"))
+        found.append(_checked("gaps", "nothing is left to fill in", None, f"left to the author: {', '.join(left)}"))
     return found
 
 
-def check_bytes(files: FolderFiles, local: Collection[str]) -> list[Finding]:
+def check_bytes(files: FolderFiles, local: Collection[str]) -> list[Checked]:
     """Whether script, model and every local file that the script uses are within the cap, for every seed.
 
     local: names of those files, without the script and the models.
@@ -73,12 +73,12 @@ def check_bytes(files: FolderFiles, local: Collection[str]) -> list[Finding]:
     counted = f", {', '.join(sorted(local))} counted ({more:,} bytes)" if local else ""
     proves = f"script, model and all local files it uses are at most {BUDGET_BYTES:,} bytes, for every seed"
     if lacks:
-        return [_finding("bytes", proves, None, "neither a packed model nor its bytes in the JSON: not judged")]
+        return [_checked("bytes", proves, None, "neither a packed model nor its bytes in the JSON: not judged")]
     right = f"at most {most:,}, {BUDGET_BYTES - most:,} under{counted}"
     return _judged("bytes", proves, [one + counted for one in wrong], right)
 
 
-def check_requirements(files: FolderFiles, imports: Iterable[str]) -> list[Finding]:
+def check_requirements(files: FolderFiles, imports: Iterable[str]) -> list[Checked]:
     """Whether requirements.txt names what is imported. imports: top-level modules that are not of the folder."""
     imports = sorted(imports)
     missing = undeclared(imports, files.requirements)
@@ -133,10 +133,10 @@ def _json(files: FolderFiles) -> list[str]:
     return list(wrong_fields(files.about))
 
 
-def _judged(name: str, proves: str, wrong: Iterable[str], right: str) -> list[Finding]:
-    found = [_finding(name, proves, False, said) for said in wrong]
-    return found or [_finding(name, proves, True, right)]
+def _judged(name: str, proves: str, wrong: Iterable[str], right: str) -> list[Checked]:
+    found = [_checked(name, proves, False, said) for said in wrong]
+    return found or [_checked(name, proves, True, right)]
 
 
-def _finding(name: str, proves: str, passed: bool | None, said: str) -> Finding:
-    return Finding(name=name, proves=proves, passed=passed, said=said)
+def _checked(name: str, proves: str, passed: bool | None, said: str) -> Checked:
+    return Checked(name=name, proves=proves, passed=passed, said=said)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pgolf.corpus.data_files import DataFiles
 from pgolf.errors import ConfigError, PgolfError
-from pgolf.selftest.check import Finding
 from pgolf.submission.changed_text import not_computed, write_changed
+from pgolf.submission.checked import Checked
 from pgolf.submission.clean_room import DATA, EVALUATION_S, NAMESPACES, START_S, Evaluated, evaluate
 from pgolf.submission.folder_check import check_bytes, check_requirements
 from pgolf.submission.folder_files import JSON, MODEL, SCRIPT, FolderFiles
@@ -40,23 +40,25 @@ class Running:
 
 def check_evaluation(
     files: FolderFiles, data: DataFiles, running: Running, own_scores: OwnScores, say: Callable[[str], None]
-) -> Iterator[Finding]:
+) -> Iterator[Checked]:
     """Run the script on each packed model, or alone where there is none, and judge what it did and printed.
 
     own_scores: computes the scores by other code, without the script. say: is told what begins.
     """
+    if SCRIPT not in files.sizes:
+        return
     settings = None
     try:
         settings = settings_in(files.script)
     except ConfigError as error:
-        yield Finding(name="settings", proves="the script's settings can be read", passed=None, said=str(error))
+        yield Checked(name="settings", proves="the script's settings can be read", passed=None, said=str(error))
     is_ours = b"\nm.R=" in files.script
     words = running.arguments
     if words is None:
         words = ("eval", "--data", DATA) if is_ours else ()
     if is_ours and not files.models and running.arguments is None:
         proves = "the script gives its scores alone"
-        yield Finding(name="clean room", proves=proves, passed=None, said=_no_model(files))
+        yield Checked(name="clean room", proves=proves, passed=None, said=_no_model(files))
         return
     local, imports = set(), set()
     models = {seed: path for seed, path in files.models.items() if not running.seeds or seed in running.seeds}
@@ -114,53 +116,56 @@ def _evaluate(
     )
 
 
-def _of_room(room: Evaluated, of: str) -> Iterator[Finding]:
+def _of_room(room: Evaluated, of: str) -> Iterator[Checked]:
     proves = "the script reaches its own files, tokenizer and validation shards alone, and ends well in time"
     for said in room.findings:
-        yield Finding(name="clean room", proves=proves, passed=False, said=of + said, wall_s=room.wall_s)
+        yield Checked(name="clean room", proves=proves, passed=False, said=of + said, wall_s=room.wall_s)
     if not room.findings:
         opened = ", ".join(room.opened)
         how = "in namespaces" if room.isolation == NAMESPACES else f"in {room.isolation}"
         said = f"{of}ends well, {how}; opened {opened} and {len(room.data_opened)} files of the data"
-        yield Finding(name="clean room", proves=proves, passed=True, said=said, wall_s=room.wall_s)
+        yield Checked(name="clean room", proves=proves, passed=True, said=said, wall_s=room.wall_s)
     if room.exit_code == 0 and not room.scores:
-        yield Finding(name="score", proves="the script prints val_bpb", passed=False, said=f"{of}prints no val_bpb")
+        yield Checked(name="score", proves="the script prints val_bpb", passed=False, said=f"{of}prints no val_bpb")
 
 
-def _against_said(files: FolderFiles, seed: int | None, room: Evaluated, of: str) -> Iterator[Finding]:
+def _against_said(files: FolderFiles, seed: int | None, room: Evaluated, of: str) -> Iterator[Checked]:
     """What it prints here against the JSON's and the log's result."""
     proves = f"the script prints here what {JSON} and its log say"
     results = seed_results(files.about or {})
     seeds = results if seed is None else {seed: results.get(seed, {})}
-    told = {f"seed_results[{one}]": str(fields["val_bpb"]) for one, fields in seeds.items() if "val_bpb" in fields}
+    said_by = {f"seed_results[{one}].val_bpb": fields.get("val_bpb") for one, fields in seeds.items()}
+    if not results:
+        said_by = {"val_bpb": (files.about or {}).get("val_bpb")}
+    told = {where: value for where, value in said_by.items() if isinstance(value, Decimal)}
     if not told:
         return
     printed = [one.bpb_text for one in room.scores]
     for value in told.values():
-        if any(agree(Decimal(text), Decimal(value)) for text in printed):
-            yield Finding(name="score", proves=proves, passed=True, said=f"{of}val_bpb {value}, as {JSON} says")
+        if any(agree(Decimal(text), value) for text in printed):
+            yield Checked(name="score", proves=proves, passed=True, said=f"{of}val_bpb {value}, as {JSON} says")
             return
     where, value = next(iter(told.items()))
     said = f"{of}prints val_bpb {', '.join(printed[-3:])}; {JSON} {where} says {value}"
-    yield Finding(name="score", proves=proves, passed=False, said=said)
+    yield Checked(name="score", proves=proves, passed=False, said=said)
 
 
 def _against_own(
     settings: Settings, model: Path, data: DataFiles, room: Evaluated, own_scores: OwnScores, of: str
-) -> Finding:
+) -> Checked:
     proves = "pgolf's own code gives the same scores on the same model and text, to the last digit"
     try:
         own = own_scores(settings, model, data)
     except PgolfError as error:
-        return Finding(name="own score", proves=proves, passed=False, said=f"{of}{error}")
+        return Checked(name="own score", proves=proves, passed=False, said=f"{of}{error}")
     theirs, ours = ([(one.bpb_text, one.loss_text) for one in scores] for scores in (room.scores, own))
     if theirs == ours:
         said = f"{of}{len(own)} scores, each the same to the last digit, the last {own[-1].bpb_text}"
-        return Finding(name="own score", proves=proves, passed=True, said=said)
+        return Checked(name="own score", proves=proves, passed=True, said=said)
     pairs = zip([*theirs, *[("nothing", None)] * len(ours)], [*ours, *[("nothing", None)] * len(theirs)], strict=False)
     printed, computed = next((a[0], b[0]) for a, b in pairs if a != b)
     said = f"{of}the script prints val_bpb {printed}, pgolf's own code gives {computed}"
-    return Finding(name="own score", proves=proves, passed=False, said=said)
+    return Checked(name="own score", proves=proves, passed=False, said=said)
 
 
 def _against_changed(
@@ -171,22 +176,22 @@ def _against_changed(
     beside: Mapping[str, Path],
     room: Evaluated,
     of: str,
-) -> Finding:
+) -> Checked:
     proves = "the script computes its score: of another text it prints another one"
     with tempfile.TemporaryDirectory(prefix="pgolf-") as folder:
         again = _evaluate(files, write_changed(data, Path(folder)), running, words, beside)
     same = not_computed(room.scores, again.scores)
     if same:
         said = f"{of}prints val_bpb {', '.join(same)} of another text too: printed, not computed"
-        return Finding(name="computed", proves=proves, passed=False, said=said)
+        return Checked(name="computed", proves=proves, passed=False, said=said)
     if not again.scores:
         said = f"{of}prints no val_bpb of another text (exit code {again.exit_code})"
-        return Finding(name="computed", proves=proves, passed=False, said=said)
+        return Checked(name="computed", proves=proves, passed=False, said=said)
     said = f"{of}val_bpb {room.scores[-1].bpb_text}, and {again.scores[-1].bpb_text} of the tokens in another order"
-    return Finding(name="computed", proves=proves, passed=True, said=said)
+    return Checked(name="computed", proves=proves, passed=True, said=said)
 
 
-def _training(files: FolderFiles, data: DataFiles, running: Running, is_ours: bool) -> Finding:
+def _training(files: FolderFiles, data: DataFiles, running: Running, is_ours: bool) -> Checked:
     """Start its training, and end it once it has said of enough steps."""
     proves = "the script trains in the clean room"
     words = ("train", "--data", DATA, "--artifact", "trained.pgolf") if is_ours else running.arguments or ()
@@ -198,7 +203,7 @@ def _training(files: FolderFiles, data: DataFiles, running: Running, is_ours: bo
     steps = _steps(room.output + room.errors)
     wrong = [said for said in room.findings if "validation shards" not in said]
     said = "; ".join(wrong) or f"{steps:,} steps in {room.wall_s:.0f} s"
-    return Finding(name="training", proves=proves, passed=not wrong and steps > 0, said=said, wall_s=room.wall_s)
+    return Checked(name="training", proves=proves, passed=not wrong and steps > 0, said=said, wall_s=room.wall_s)
 
 
 def _steps(printed: str) -> int:

@@ -197,7 +197,8 @@ def _agree_computed(told: Decimal, computed: Decimal, of: Sequence[Decimal]) -> 
     """Whether a number may have been computed from others that were rounded before they were written."""
     unit = Decimal(1).scaleb(max(_exponent(told), *map(_exponent, of)))
     # In float, as anybody computes it: the last of 17 digits is nobody's.
-    return agree(told, computed) or abs(told - computed) <= max(unit / 2, abs(computed) * Decimal("1e-14"))
+    slack = max(map(abs, of)) * Decimal("1e-14")
+    return agree(told, computed) or abs(told - computed) <= max(unit / 2, slack)
 
 
 def _single(files: FolderFiles) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Room:
 
     folder: of the room's own, with the folders below it that the program sees as WORK/…; removed at the end.
     isolated: in namespaces, with WORK = /room; else WORK = folder and nothing is hidden.
-    shown: source -> path inside, read-only. copied_links: links of the system, path -> where they lead.
+    shown: source -> path inside, read-only. links: path inside -> where it leads.
     hidden: folders that stand empty inside. status: a descriptor.
     """
 
@@ -55,7 +55,7 @@ class Room:
     words: Sequence[str]
     environment: Mapping[str, str]
     shown: Sequence[tuple[str, str]]
-    copied_links: Sequence[tuple[str, str]]
+    links: Sequence[tuple[str, str]]
     hidden: Sequence[str]
     limit_s: float
     memory_bytes: int
@@ -85,9 +85,9 @@ class Ended:
 
 def main(parent: int, room: Room) -> None:
     """Run the room's program to its end."""
-    signal.signal(signal.SIGTERM, _end)
-    die_with_parent(parent, signal.SIGTERM)
     try:
+        signal.signal(signal.SIGTERM, _end)
+        die_with_parent(parent, signal.SIGTERM)
         if room.isolated:
             _run_isolated(room)
         else:
@@ -109,6 +109,8 @@ class _Told(BaseException):
 
 
 def _end(_signal: int, _frame: object) -> NoReturn:
+    # The kernel may tell it once per thread of the parent.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Told
 
 
@@ -163,37 +165,34 @@ def _build(room: Room) -> None:
     root = f"{room.folder}/root"
     os.mkdir(root)
     mount_memory(root, _ROOT_BYTES)
+    for name in ("dev", "etc", "proc", "room", "tmp"):
+        os.mkdir(f"{root}/{name}")
+    # First of all: the interpreter itself may lie in /tmp.
+    mount_memory(f"{root}/room", room.disk_bytes)
+    for name in ("submission", "data", "witness", "tmp", "home", "shm"):
+        os.mkdir(f"{root}/room/{name}")
+    bind(f"{root}/room/tmp", f"{root}/tmp")
     for source, target in room.shown:
-        if target.startswith("/room/"):
-            continue
-        _show(source, root + target)
-    for path, leads_to in room.copied_links:
+        _put_place(source, root + target)
+        bind(source, root + target)
+        protect(root + target)
+    for path, leads_to in room.links:
         os.makedirs(os.path.dirname(root + path), exist_ok=True)
         os.symlink(leads_to, root + path)
     for path in room.hidden:
         mount_memory(root + path, 4096)
         protect(root + path)
-    os.makedirs(f"{root}/dev", exist_ok=True)
     for name in (*_DEVICES, *(path.name for path in Path("/dev").glob("nvidia*"))):
         if os.path.exists(f"/dev/{name}"):
             _put_place(f"/dev/{name}", f"{root}/dev/{name}")
             bind(f"/dev/{name}", f"{root}/dev/{name}")
     for name, leads_to in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(f"/proc/self/{leads_to}", f"{root}/dev/{name}")
-    for name, text in _ETC.items():
-        os.makedirs(f"{root}/etc", exist_ok=True)
-        Path(f"{root}/etc/{name}").write_text(text)
-    for name in ("proc", "room", "tmp", "dev/shm"):
-        os.mkdir(f"{root}/{name}")
-    mount_processes(f"{root}/proc")
-    mount_memory(f"{root}/room", room.disk_bytes)
-    for name in ("submission", "data", "witness", "tmp", "home", "shm"):
-        os.mkdir(f"{root}/room/{name}")
-    bind(f"{root}/room/tmp", f"{root}/tmp")
+    os.mkdir(f"{root}/dev/shm")
     bind(f"{root}/room/shm", f"{root}/dev/shm")
-    for source, target in room.shown:
-        if target.startswith("/room/"):
-            _show(source, root + target)
+    for name, text in _ETC.items():
+        Path(f"{root}/etc/{name}").write_text(text)
+    mount_processes(f"{root}/proc")
     protect(root, below=False)
     make_root(root)
 
@@ -204,12 +203,6 @@ _ETC = {
     "group": "somebody:x:1000:\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
-
-
-def _show(source: str, target: str) -> None:
-    _put_place(source, target)
-    bind(source, target)
-    protect(target)
 
 
 def _put_place(source: str, target: str) -> None:

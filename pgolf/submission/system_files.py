@@ -1,7 +1,6 @@
 """What of this system a clean room shows: the interpreter, its distributions and the system's libraries."""
 
 import os
-import site
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ def system_files(environment: Mapping[str, str]) -> SystemFiles:
     """Of this interpreter. environment: says where else there are libraries (LD_LIBRARY_PATH, CUDA_HOME)."""
     own = [os.path.realpath(sys.base_prefix), os.path.abspath(sys.base_prefix), os.path.abspath(sys.prefix)]
     own.append(os.path.dirname(os.path.realpath(sys.executable)))
-    places = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
-    elsewhere = [place for place in places if place in sys.path and not _is_below(place, own)]
+    places = [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+    elsewhere = [place for place in places if not _is_below(place, own)]
     libraries = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     libraries += [environment.get(name, "") for name in ("CUDA_HOME", "CUDA_PATH")]
     wanted = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC), *own, *elsewhere, *libraries]

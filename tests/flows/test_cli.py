@@ -114,7 +114,9 @@ def test_every_command_has_help_and_all_but_the_plainest_have_examples(command, 
 
 
 def test_every_command_is_one_file_and_every_file_of_a_command_is_listed():
-    files = {path.stem.removesuffix("_command") for path in Path(cli.__file__).parent.glob("*_command.py")}
+    files = {
+        path.stem.removesuffix("_command").replace("_", "-") for path in Path(cli.__file__).parent.glob("*_command.py")
+    }
     assert COMMANDS.keys() == files
     for name in COMMANDS:
         command = command_named(name)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from flows.commands import cli
+from pgolf.corpus.data_files import find_data
 from pgolf.errors import ConfigError
 from pgolf.identity.closure import code_digests, import_closure
 from pgolf.pack.container import pack, serialize, unpack
@@ -24,10 +26,12 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
-from pgolf.submission.bundle import built, bundle
+from pgolf.submission.bundle import built, bundle, settings_of
 from pgolf.submission.explain import Explained, map_path, write_map
 from pgolf.submission.log_lines import ScoreRead, headline_in, scorer_named, scores_in
+from pgolf.submission.own_score import own_scores
 from pgolf.submission.seed_log import evaluation_log, seed_log
+from pgolf.submission.settings_read import settings_in
 from tests.identity.test_closure import write_package
 from tests.tiny import tiny_recipe, write_documents
 
@@ -363,3 +367,26 @@ def test_every_module_of_the_script_parses(recipe):
     assert tree.body
     assert "pgolf.submission.standalone" in import_closure("pgolf.submission.standalone")
     assert not {"pgolf.pipeline.graph", "pgolf.store.artifact"} & import_closure("pgolf.submission.standalone").keys()
+
+
+def test_in_the_clean_room_a_folder_gives_the_pipelines_scores_and_pgolfs_own_code_gives_the_same(
+    recipe, artifacts, tmp_path, capsys
+):
+    """And a model of another recipe is refused by both."""
+    folder, data = tmp_path / "submission", str(artifacts["data"].path)
+    folder.mkdir()
+    (folder / "train_gpt.py").write_bytes(bundle(recipe))
+    shutil.copy(artifacts[f"compress[{SEED}]"].path / "model.pgolf", folder)
+    assert cli.main(["check-submission", str(folder), "--data", data, "--json"]) == 1
+    found = {one["check"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
+    wrong = {name for name, one in found.items() if one["passed"] is False}
+    assert wrong == {"files", "json", "requirements"}  # of which this folder has none
+    assert "imports numba, pyarrow, safetensors, zstandard" in found["requirements"]["said"]
+    assert "opened model.pgolf, train_gpt.py and 3 files of the data" in found["clean room"]["said"]
+    last = _cells(artifacts, 4)[-1]["bpb"]
+    assert found["own score"]["said"] == f"4 scores, each the same to the last digit, the last {last!r}"
+    _put_another_model(folder)
+    settings = settings_in(bundle(recipe))
+    assert settings == settings_of(recipe)
+    with pytest.raises(ConfigError, match=r"is of another recipe than the script \(rope_base 500.0, not"):
+        own_scores(settings, folder / "model.pgolf", find_data(Path(data)))
