@@ -103,12 +103,13 @@ def arm_of(
     *,
     scorer: Sequence[Condition] | str = HEADLINE,
     declared: DeclaredSeeds = NOTHING_DECLARED,
+    only_honest: bool = True,
 ) -> Arm:
     """The arm that `asked` names: a run by name or key, or several, separated by commas.
 
     scores: rows of the scores' table. scorer: "headline" (the declared one, else the network), "network", or conditions
     on the columns of one scorer. declared: the seeds that were. Raises ConfigError for runs and scorers that are not
-    there or not one, and for a seed in two runs; ResultsError for a scorer that is no code length.
+    there or not one, and for a seed in two runs; with only_honest ResultsError for a scorer that is no code length.
     """
     chosen = _runs_of(asked, runs)
     own = rows_of(scores, SCORES, chosen)
@@ -123,7 +124,8 @@ def arm_of(
             "seeds is of one: name them as arms of their own"
         )
     result, notes = _scorer_of(asked, results, scorer)
-    if wrong := [GATES[gate].failed for gate in _HONEST if result.gate(gate) is False]:
+    wrong = [GATES[gate].failed for gate in _HONEST if result.gate(gate) is False]
+    if wrong and only_honest:
         raise ResultsError(
             f"{asked}: {scorer_text(result)} is {' and '.join(wrong)}, so its score is no code length and is compared "
             "with nothing; name another scorer (--scorer network)"

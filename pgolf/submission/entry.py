@@ -133,12 +133,12 @@ def gather(
 ) -> Entry:
     """The entry of a run, or of several of one configuration (`first,second`). scorer: as for `compare.arms.arm_of`.
 
-    Raises ConfigError for a run that there is not and for outputs that the store does not hold any more, ResultsError
-    for a scorer that is no code length, as `arm_of` does.
+    A scorer that is no code length is `refusals`' affair. Raises ConfigError for a run that there is not, and for
+    outputs that the store does not hold any more.
     """
     scores = read(results, SCORES)
     declared = declared_seeds(results, scores)
-    arm = arm_of(asked, runs_in(results), scores, scorer=scorer, declared=declared)
+    arm = arm_of(asked, runs_in(results), scores, scorer=scorer, declared=declared, only_honest=False)
     rows = rows_of(scores, SCORES, arm.runs).to_pylist()
     network = {row["seed"]: row for row in rows if row["estimator"] == "neural"}
     filed = {row["seed"]: row for row in rows if tuple(row[name] for name in SCORER) == arm.result.scorer}

@@ -9,6 +9,8 @@ from pgolf.tables.declared_seeds import missing_notes
 LEAST_SEEDS = 3
 NON_RECORD = "--non-record"
 
+# Where the network alone breaks the rule as well.
+_OTHER_WAY = {"normalized": "run it again", "causal": "score before learning (score.ttt.order=score_first)"}
 _CLOCKS = {"train_clock_s": "training and calibration", "eval_clock_s": "the evaluation"}
 _CLOCK_ADVICE = {
     "train_clock_s": "set train.clock_limit_s and train.clock_reserve_s",
@@ -65,7 +67,8 @@ def _of_seed(entry: Entry, one: SeedEntry) -> Iterator[str]:
     whys = {"normalized": "its probabilities do not sum to 1", "causal": "a score depends on later text"}
     for gate, what in whys.items():
         if row[gate] is not True:
-            yield f"{seed}: {entry.arm.scorer} is no code length ({what}): export with --scorer network"
+            way = "export with --scorer network" if one.network[gate] is True else _OTHER_WAY[gate]
+            yield f"{seed}: {entry.arm.scorer} is no code length ({what}): {way}"
 
 
 def compliance(entry: Entry) -> Mapping[str, bool | str]:
