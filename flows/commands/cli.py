@@ -52,7 +52,7 @@ COMMANDS = {
     "tokenize": "turn documents into token shards",
     "bundle": "write a recipe's self-contained train_gpt.py",
     "explain": "say what a line or an error of a bundled script means",
-    "export": "write the files of a finished seed and count them on disk",
+    "export": "write a run as the folder that one submits, tried in a clean room",
     "check-submission": "check a submission's folder, whoever wrote it, and run it in a clean room",
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",

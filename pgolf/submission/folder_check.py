@@ -17,6 +17,8 @@ from pgolf.submission.requirements_text import imported
 # Of these no program takes anything: they are about the submission.
 _ABOUT = (".md", ".json", ".log", ".txt", ".png", ".jpg", ".svg", ".csv", ".tsv", ".pdf")
 
+_REQUIRES = "requirements.txt names what is imported beside torch, numpy and sentencepiece"
+
 
 def check_folder(files: FolderFiles) -> list[Checked]:
     """Files, fields, script, numbers and bytes: a finding per check that holds, or per thing that is wrong."""
@@ -35,7 +37,10 @@ def check_folder(files: FolderFiles) -> list[Checked]:
         ),
         *check_bytes(files, local_files(files, program)),
     ]
-    if program is not None:
+    if program is not None and is_packed(program):
+        said = f"{SCRIPT} is packed: what it imports is seen where it runs (--data)"
+        found.append(_checked("requirements", _REQUIRES, None, said))
+    elif program is not None:
         found += check_requirements(files, imported_by(program))
     if left := gaps(about, files.readme):
         found.append(_checked("gaps", "nothing is left to fill in", None, f"left to the author: {', '.join(left)}"))
@@ -84,8 +89,7 @@ def check_requirements(files: FolderFiles, imports: Iterable[str]) -> list[Check
     missing = undeclared(imports, files.requirements)
     where = "requirements.txt does not name" if files.requirements is not None else "no requirements.txt names"
     wrong = [f"imports {', '.join(missing)}, which {where}"] if missing else []
-    proves = "requirements.txt names what is imported beside torch, numpy and sentencepiece"
-    return _judged("requirements", proves, wrong, f"{len(imports)} imports beside the standard library")
+    return _judged("requirements", _REQUIRES, wrong, f"{len(imports)} imports beside the standard library")
 
 
 def local_files(files: FolderFiles, program: ast.Module | None) -> list[str]:
@@ -104,8 +108,14 @@ def imported_by(program: ast.Module) -> set[str]:
     return imported(program) - sys.stdlib_module_names - {"pgolf"}
 
 
+def is_packed(program: ast.Module) -> bool:
+    """Whether it makes code of data, which says nothing of what that imports."""
+    names = (node.func for node in ast.walk(program) if isinstance(node, ast.Call))
+    return any(isinstance(one, ast.Name) and one.id in ("exec", "eval") for one in names)
+
+
 def _script(files: FolderFiles) -> tuple[list[str], ast.Module | None]:
-    """What is wrong with the script, and its program as far as it can be read; a packed one is unpacked if ours."""
+    """What is wrong with the script, and its program; of a packed one the part that unpacks it."""
     if not files.script:
         return [], None
     try:

@@ -192,6 +192,15 @@ WRONG: dict[str, tuple[Callable[[Folder], None], list[str]]] = {
 }
 
 
+def test_what_a_packed_script_imports_is_not_judged_unless_it_runs(tmp_path):
+    made = with_seeds()
+    code = 'import bz2\nexec(bz2.decompress(b""))\n'
+    made["train_gpt.py"] = code + "#" * (CODE - len(code))
+    found = {one.name: one for one in check_folder(read_folder(write(tmp_path / "folder", made)))}
+    assert found["requirements"].passed is None
+    assert "seen where it runs (--data)" in found["requirements"].said
+
+
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_wrong_is_found_and_both_numbers_are_said(tmp_path, what):
     spoil, says = WRONG[what]
