@@ -5,22 +5,21 @@ import json
 import math
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from flows.commands.arguments import (
     add_json,
     add_results,
     add_scorer,
     add_store,
+    add_wide,
     results_there,
-    store_place,
-    terminal_width,
+    table_width,
 )
-from flows.commands.console import Console
+from flows.commands.document_losses import workshop
 from flows.commands.streams import hand_over, show
-from pgolf.compare.arms import arm_of, scorer_asked
+from pgolf.compare.arms import HEADLINE, arm_of, scorer_asked
 from pgolf.errors import ConfigError
-from pgolf.pipeline.by_document import Workshop, compare_runs
+from pgolf.pipeline.by_document import compare_runs
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE, GainRule
 from pgolf.tables.declared_seeds import declared_seeds
 from pgolf.tables.named_runs import runs_in
@@ -37,13 +36,12 @@ EXAMPLES = """examples:
   pgolf compare demo base --select-on 0.5          each grid's best on half of the documents, reported on the rest
 """
 
-_WIDTH = 80
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="by name or key; the last one is the base")
     add_scorer(parser)
+    parser.set_defaults(scorer=None)  # so that `--scorer headline` is told from nothing
     parser.add_argument("--margin", type=float, metavar="NATS", help="what a gain must exceed (default: the rule's)")
     parser.add_argument("--per", choices=("token", "byte"), help="unit of gain and margin (default: token)")
     parser.add_argument(
@@ -62,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     add_results(parser)
     add_json(parser)
+    add_wide(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -69,17 +68,21 @@ def execute(arguments: argparse.Namespace) -> int:
     rule = _rule(arguments)
     if len(arguments.runs) < 2:
         raise ConfigError("a comparison takes two runs or more: pgolf compare RUN BASE")
+    for option, given in (("--scorer", arguments.scorer is not None), ("--no-documents", arguments.no_documents)):
+        if given and arguments.select_on is not None:
+            raise ConfigError(f"--select-on chooses scorers by losses by document; leave out {option} or --select-on")
     columns = list(dict.fromkeys((*NEEDED, "checkpoint_sha256", "trace_key")))
     results = results_there(arguments)
     scores, runs = read(results, SCORES, columns=columns), runs_in(results)
-    declared, scorer = declared_seeds(results, scores), scorer_asked(arguments.scorer)
+    declared, scorer = declared_seeds(results, scores), scorer_asked(arguments.scorer or HEADLINE)
     arms = [arm_of(asked, runs, scores, scorer=scorer, declared=declared) for asked in arguments.runs]
     with ExitStack() as stack:
-        found = compare_runs(arms, rule, _workshop(arguments, stack), select_on=arguments.select_on)
+        shop = "left out (--no-documents)" if arguments.no_documents else workshop(arguments, stack)
+        found = compare_runs(arms, rule, shop, select_on=arguments.select_on)
     if arguments.json:
         hand_over(json.dumps(found.data(), indent=2, ensure_ascii=False))
     else:
-        show(found.text(terminal_width()), end="")
+        show(found.text(table_width(arguments)), end="")
     return 0
 
 
@@ -90,18 +93,3 @@ def _rule(arguments: argparse.Namespace) -> GainRule:
             raise ConfigError(f"--margin {arguments.margin:g}: a margin is a number of nats, 0 or more")
         rule = replace(rule, margin_nats=arguments.margin)
     return replace(rule, per=arguments.per or rule.per)
-
-
-def _workshop(arguments: argparse.Namespace, stack: ExitStack) -> Workshop | str:
-    """Where losses by document are made; or why they are not."""
-    if arguments.no_documents and arguments.select_on is None:
-        return "left out (--no-documents)"
-    place = store_place(arguments)
-    if isinstance(arguments.store, Path) and not arguments.store.is_dir():
-        return f"there is no store at {arguments.store}; name it with --store"
-    store, memo = place.open_store(), place.memo()
-    console = stack.enter_context(Console(reasons={}))
-    stack.enter_context(store.using("pgolf compare", console.say))
-    stack.callback(memo.save)
-    stack.callback(store.save_memo)
-    return Workshop(store=store, memo=memo, run=place.run_options(), listener=console, results=arguments.results)

@@ -121,8 +121,12 @@ class Console:
 
     def done(self, node: Node, artifact: Artifact, *, built: bool) -> None:
         """The finished stage's line."""
+        self.remove_bar(node)
+        took = f"{artifact.record.wall_s:.1f} s" if built else "from artifacts"
+        self.say(f"✓ {node.name:<16} {summary(artifact)}  {took}")
+
+    def remove_bar(self, node: Node) -> None:
+        """Take away the bar of a stage that is finished."""
         with self._lock:
             if node.name in self._tasks:
                 self._bars.remove_task(self._tasks.pop(node.name))
-        took = f"{artifact.record.wall_s:.1f} s" if built else "from artifacts"
-        self.say(f"✓ {node.name:<16} {summary(artifact)}  {took}")

@@ -5,8 +5,8 @@ of seeds. Several runs make one arm only where they are named together (`first,s
 """
 
 import difflib
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -44,6 +44,9 @@ class Arm:
     networks: seed -> digest of the trained weights, where it was recorded. grid: every scorer of its rows. missing:
     declared seeds that have no result. elsewhere: declared seeds that other runs scored. n_declared: of how many
     declared seeds its are; None where none are known. notes: what a reader has to know of it beside its scores.
+
+    automatic: nobody named the scorer. no_headline: why the network then stands for a headline, of this run. network:
+    why it does in this comparison. late: why p does not hold, of a scorer that may have been chosen by its score.
     """
 
     name: str
@@ -57,6 +60,10 @@ class Arm:
     elsewhere: tuple[int, ...] = ()
     n_declared: int | None = None
     notes: tuple[str, ...] = ()
+    automatic: bool = False
+    no_headline: str = ""
+    network: str = ""
+    late: str = ""
 
     @property
     def scorer(self) -> str:
@@ -123,21 +130,14 @@ def arm_of(
             f"{asked}: these runs are of {len({result.recipe_key for result in results})} configurations; a mean over "
             "seeds is of one: name them as arms of their own"
         )
-    result, notes = _scorer_of(asked, results, scorer)
-    wrong = [GATES[gate].failed for gate in _HONEST if result.gate(gate) is False]
-    if wrong and only_honest:
-        raise ResultsError(
-            f"{asked}: {scorer_text(result)} is {' and '.join(wrong)}, so its score is no code length and is compared "
-            "with nothing; name another scorer (--scorer network)"
-        )
-    by_seed = {seed: Score(row["loss_nats"], row["bpb"]) for seed, row in result.by_seed.items()}
+    choice = _scorer_of(asked, results, scorer)
+    result = _honest_of(asked, choice.result) if only_honest else choice.result
+    by_seed = _scores(result)
     names = [run.name if asked == run.key or run.key.startswith(asked) else asked for run in chosen]
-    name = names[0] if len(chosen) == 1 else asked
     missing = declared.missing_of(result.config_keys)
     elsewhere = declared.seeds_of(result.config_keys) - {one.seed for one in missing} - set(by_seed)
-    notes += [*missing_notes(missing), *_left_out(elsewhere), *cautions(result)]
-    return Arm(
-        name=name,
+    arm = Arm(
+        name=names[0] if len(chosen) == 1 else asked,
         runs=chosen,
         result=result,
         text=text,
@@ -147,8 +147,38 @@ def arm_of(
         missing=missing,
         elsewhere=tuple(sorted(elsewhere)),
         n_declared=declared.count(result.config_keys, by_seed),
-        notes=tuple(notes),
+        automatic=scorer == HEADLINE,
+        no_headline=choice.no_headline,
+        late=choice.late,
     )
+    late = [f"{arm.scorer} {arm.late}, which may have been seen: p holds for scorers named before"] if arm.late else []
+    return with_notes(arm, *late, *choice.notes)
+
+
+def by_network(arm: Arm) -> Arm:
+    """The arm by its network alone. Raises ConfigError where its rows have none, ResultsError for no code length."""
+    choice = _scorer_of(arm.name, arm.grid, NETWORK)
+    result = _honest_of(arm.name, choice.result)
+    return with_notes(replace(arm, result=result, by_seed=_scores(result), late=""))
+
+
+def with_notes(arm: Arm, *notes: str) -> Arm:
+    """The arm with these notes, and those that any scorer of it has."""
+    return replace(arm, notes=(*notes, *missing_notes(arm.missing), *_left_out(arm.elsewhere), *_cautions(arm.result)))
+
+
+def _honest_of(asked: str, result: ScorerResult) -> ScorerResult:
+    """The scorer. Raises ResultsError for one that is no code length."""
+    if wrong := [GATES[gate].failed for gate in _HONEST if result.gate(gate) is False]:
+        raise ResultsError(
+            f"{asked}: {scorer_text(result)} is {' and '.join(wrong)}, so its score is no code length and is compared "
+            "with nothing; name another scorer (--scorer network)"
+        )
+    return result
+
+
+def _scores(result: ScorerResult) -> dict[int, Score]:
+    return {seed: Score(row["loss_nats"], row["bpb"]) for seed, row in result.by_seed.items()}
 
 
 def _runs_of(asked: str, runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -175,33 +205,42 @@ def _refuse_shared_seeds(asked: str, own: pa.Table, runs: Sequence[Run]) -> None
             )
 
 
-def _scorer_of(
-    asked: str, results: Sequence[ScorerResult], scorer: Sequence[Condition] | str
-) -> tuple[ScorerResult, list[str]]:
-    """The scorer that is compared, and what to say of the choice."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The scorer that is compared, and what to say of the choice: no_headline and late as in Arm."""
+
+    result: ScorerResult
+    notes: tuple[str, ...] = ()
+    no_headline: str = ""
+    late: str = ""
+
+
+def _scorer_of(asked: str, results: Sequence[ScorerResult], scorer: Sequence[Condition] | str) -> _Choice:
     network = next((result for result in results if _estimator(result) == "neural"), None)
-    if scorer == NETWORK or (scorer == HEADLINE and not any(result.gate("declared") for result in results)):
+    declared = [result for result in results if result.gate("declared") and result is not network]
+    if scorer == NETWORK or (scorer == HEADLINE and not declared):
         if network is None:
             raise ConfigError(f"{asked}: its rows have no score of the network alone")
-        return network, [] if scorer == NETWORK else ["no headline is in its rows: the network alone is compared"]
+        if scorer == NETWORK:
+            return _Choice(network)
+        return _Choice(network, ("no headline is in its rows: the network alone is compared",), "no declared mixture")
     if scorer == HEADLINE:
-        declared = [result for result in results if result.gate("declared")]
         honest = [result for result in declared if all(result.gate(gate) is not False for gate in _HONEST)]
         if not honest:
             legacy = ", ".join(map(scorer_text, declared))
             if network is None or any(network.gate(gate) is False for gate in _HONEST):
-                return declared[0], []
-            return network, [f"its headline ({legacy}) is no code length: the network alone is compared"]
+                return _Choice(declared[0])
+            note = f"its headline ({legacy}) is no code length: the network alone is compared"
+            return _Choice(network, (note,), f"declared {legacy}, which is no code length")
         honest.sort(key=lambda result: (*_ORDER, _estimator(result)).index(_estimator(result)))
-        notes = [] if honest[0].standing == "before scoring" else [_chosen_late(honest[0])]
-        if others := ", ".join(told_apart(honest, scorer_text)[1:]):
-            notes.append(f"also declared: {others} (--scorer compares another)")
-        return honest[0], notes
+        others = ", ".join(told_apart(honest, scorer_text)[1:])
+        notes = (f"also declared: {others} (--scorer compares another)",) if others else ()
+        return _Choice(honest[0], notes, late=_late(honest[0]))
     assert not isinstance(scorer, str)
     _refuse_unknown(results, scorer)
     found = [result for result in results if all(_fits(result, condition) for condition in scorer)]
     if len(found) == 1:
-        return found[0], [] if found[0].standing in ("no choice", "before scoring") else [_chosen_late(found[0])]
+        return _Choice(found[0], late=_late(found[0]))
     said = " ".join(map(str, scorer))
     there = told_apart(found or results, scorer_text)
     shown = "; ".join(there[:6]) + (f" and {len(there) - 6} more" if len(there) > 6 else "")
@@ -210,11 +249,15 @@ def _scorer_of(
     raise ConfigError(f"{asked}: no scorer is {said}; there are {shown}")
 
 
-def _chosen_late(result: ScorerResult) -> str:
-    return (
-        f"{scorer_text(result)} was not declared before scores of this text were there, which may have been seen: p "
-        "holds for scorers named before"
-    )
+def _late(result: ScorerResult) -> str:
+    """Why a p of this scorer does not hold; empty for one that cannot have been chosen by its score."""
+    match result.standing:
+        case "no choice" | "before scoring":
+            return ""
+        case None:
+            return "was not known to be declared before scores of this text were there"
+        case _:
+            return "was not declared before scores of this text were there"
 
 
 def _fits(result: ScorerResult, condition: Condition) -> bool:
@@ -231,18 +274,18 @@ def _refuse_unknown(results: Sequence[ScorerResult], conditions: Sequence[Condit
             raise ConfigError(f"--scorer {condition}: a scorer has no setting {condition.name}; {hint}")
 
 
-def _left_out(elsewhere: Set[int]) -> list[str]:
+def _left_out(elsewhere: Iterable[int]) -> list[str]:
     """Declared seeds that have a result, and not in the runs of this arm."""
-    seeds = ", ".join(map(str, sorted(elsewhere)))
-    several = "s" if len(elsewhere) > 1 else ""
-    return [f"declared seed{several} {seeds} of this configuration: scored in other runs"] if elsewhere else []
+    seeds = [str(seed) for seed in sorted(elsewhere)]
+    several = "s" if len(seeds) > 1 else ""
+    return [f"declared seed{several} {', '.join(seeds)} of this configuration: scored in other runs"] if seeds else []
 
 
 def _estimator(result: ScorerResult) -> str:
     return str(result.scorer[SCORER.index("estimator")])
 
 
-def cautions(result: ScorerResult) -> list[str]:
+def _cautions(result: ScorerResult) -> list[str]:
     """Gates that it fails, though its losses are code lengths."""
     others = [gate for gate in GATES if gate not in (*_HONEST, DECLARED)]
     failed = [GATES[gate].failed for gate in others if result.gate(gate) is False]

@@ -83,8 +83,8 @@ class Gain:
 
     @property
     def passes(self) -> bool | None:
-        """Whether the gain exceeds the margin at the rule's level; None without a p."""
-        return None if self.p_value is None else self.p_value < self.rule.p_below
+        """Whether the gain exceeds the margin at the rule's level; None without a p that holds."""
+        return None if self.p_value is None or self.candidate.late else self.p_value < self.rule.p_below
 
 
 def check_comparable(arms: Sequence[Arm]) -> Per:
@@ -96,19 +96,12 @@ def check_comparable(arms: Sequence[Arm]) -> Per:
     per: Per = "token"
     for other in arms[1:]:
         ours, theirs = first.text, other.text
-        if ours == theirs or (
-            ours.is_known and ours.tokenization == theirs.tokenization and ours.bytes == theirs.bytes
-        ):
+        if ours == theirs or (ours.is_known and ours.tokenization == theirs.tokenization):
             continue
         if ours.raw_sha256 is None or ours.raw_sha256 != theirs.raw_sha256:
             raise ResultsError(
                 f"{first.name} and {other.name} were validated on different texts, so neither is better: "
                 f"{ours}; {theirs}; run both on one text (--documents or --data)"
-            )
-        if ours.bytes != theirs.bytes:
-            raise ResultsError(
-                f"{first.name} scored {ours.bytes or 0:,} bytes of the text and {other.name} {theirs.bytes or 0:,}: "
-                "their windows end at different places; score whole texts, or the same part"
             )
         for arm in (first, other):
             if not arm.result.gate("bytes_verified"):

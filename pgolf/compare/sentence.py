@@ -11,7 +11,8 @@ def sentence(gain: Gain) -> str:
     amount = f"by {abs(test.gain_nats):.4f} {rule.unit}"
     if test.gain_nats == 0:
         said, amount = f"{gain.candidate.name} equals {gain.base.name}", f"at 0.0000 {rule.unit}"
-    return f"{said} {amount}{_interval(gain)}, {_probability(gain)}"
+    network = f"; compared by the network alone: {gain.base.network}" if gain.base.network else ""
+    return f"{said} {amount}{_interval(gain)}, {_probability(gain)}{network}"
 
 
 def _verdict(gain: Gain) -> str:
@@ -41,14 +42,23 @@ def _probability(gain: Gain) -> str:
     n = f"n = {said[0]}" if said[0] == said[1] else f"n = {said[0]} and {said[1]}"
     if gain.p_value is None:
         if min(ours, theirs) == 1:
-            return f"{n}: one seed says nothing of others; run more (--seeds)"
-        return f"{n}: all seeds have the same gain, so no test over them is defined"
+            return f"{n}: one seed says nothing of others; run more (--seeds){_hindsight(gain)}"
+        return f"{n}: all seeds have the same gain, so no test over them is defined{_hindsight(gain)}"
     claim = f"p(gain > {gain.rule.margin_nats:g}) = {gain.p_value:.2g}"
     if gain.arms > 1:
         claim += f" (Holm, {gain.arms} comparisons)"
-    if gain.passes or gain.over_seeds.gain_nats < 0:
-        return f"{claim}, {n}"
+    if gain.passes is not False or gain.over_seeds.gain_nats < 0:
+        return f"{claim}, {n}{_hindsight(gain)}"
     return f"{claim}, {n}: not shown at p < {gain.rule.p_below:g}{_more(gain)}"
+
+
+def _hindsight(gain: Gain) -> str:
+    """What is held against the side in front where its scorer may have been chosen by its score.
+
+    Against the side behind nothing: another choice of its scorer would put it further behind.
+    """
+    ahead = gain.base if gain.over_seeds.gain_nats < 0 else gain.candidate
+    return f"; but {ahead.scorer} of {ahead.name} {ahead.late}, and may have been chosen by them" if ahead.late else ""
 
 
 def _more(gain: Gain) -> str:

@@ -72,11 +72,11 @@ def verdicts_sheet(gains: Sequence[Gain]) -> Sheet:
         for test in (gain.welch, *([gain.paired] if gain.paired else [])):
             title = "Welch" if test.test == "welch" else "paired"
             adjusted = None if gain.arms == 1 or test is not gain.over_seeds else gain.p_value
-            interval = test.gain_nats, test.low_nats, test.high_nats
-            rows.append((name, f"seeds, {title}", *interval, test.t, test.df, test.p, adjusted))
+            interval = _interval(test.low_nats, test.high_nats)
+            rows.append((name, f"seeds, {title}", test.gain_nats, interval, test.t, test.df, test.p, adjusted))
         if (found := gain.documents) is not None:
-            interval = found.gain_nats, found.low_nats, found.high_nats
-            rows.append((name, f"{found.documents:,} documents", *interval, None, None, found.p, None))
+            interval = _interval(found.low_nats, found.high_nats)
+            rows.append((name, f"{found.documents:,} documents", found.gain_nats, interval, None, None, found.p, None))
         else:
             notes.append(f"no test over documents: {gain.no_documents}")
         if gain.shared_networks:
@@ -91,20 +91,26 @@ def verdicts_sheet(gains: Sequence[Gain]) -> Sheet:
                 f"{name} is {abs(gain.gain_nats_per_byte or 0.0):.5f} nats per byte, {abs(gain.gain_bpb):.5f} bits per "
                 f"byte {'below' if gain.gain_bpb >= 0 else 'above'} {gain.base.name}"
             )
+    # What was asked for leaves last where a terminal is narrow: p, then the gain and its interval.
     headings = (
-        SheetColumn("arm", "arm", shown=len(gains) > 1),
-        SheetColumn("test", "test"),
-        SheetColumn("gain_nats", f"gain (nats/{rule.per})", ".5f"),
-        SheetColumn("low_nats", "95% from", ".5f"),
-        SheetColumn("high_nats", "to", ".5f"),
-        SheetColumn("t", "t", ".3f"),
-        SheetColumn("df", "df", ".2f"),
-        SheetColumn("p", f"p(gain > {rule.margin_nats:g})", ".3g"),
-        SheetColumn("p_holm", "p (Holm)", ".3g", shown=len(gains) > 1),
+        SheetColumn("arm", "arm", shown=len(gains) > 1, spare=-1),
+        SheetColumn("test", "test", spare=-1),
+        SheetColumn("gain_nats", f"gain (nats/{rule.per})", ".5f", spare=-1),
+        SheetColumn("interval_nats", "95% interval", spare=1),
+        SheetColumn("t", "t (losses)", ".3f", spare=2),
+        SheetColumn("df", "df", ".2f", spare=3),
+        SheetColumn("p", f"p(gain > {rule.margin_nats:g})", ".3g", spare=-3),
+        SheetColumn("p_holm", "p (Holm)", ".3g", shown=len(gains) > 1, spare=-2),
     )
     last = (
         f"gain: loss of {gains[0].base.name} minus the arm's; one-sided tests, margin {rule.margin_nats:g} "
-        f"{rule.unit}; documents: resampled for these trained networks, seeds: for others of the recipe",
+        f"{rule.unit}; t is of losses, negative where the gain exceeds the margin; documents: resampled for these "
+        "trained networks, seeds: for others of the recipe",
         f"rule: {rule.source}",
     )
     return Sheet("tests", headings, tuple(rows), (*notes, *last))
+
+
+def _interval(low_nats: float | None, high_nats: float | None) -> str | None:
+    """Both ends in one column, so that neither leaves without the other."""
+    return None if low_nats is None or high_nats is None else f"{low_nats:.5f} … {high_nats:.5f}"

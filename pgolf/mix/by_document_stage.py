@@ -1,6 +1,7 @@
 """The by-document stage: the losses of a mix's scorers, document by document or by parts of whole documents.
 
-documents.parquet: one row per document (or part) in the order of the text: `targets` scored in it, and their `bytes`.
+documents.parquet: one row per document (or part) in the order of the text: `targets` scored in it, their `bytes`, and
+whether it was scored `whole`: every target of it, and each once.
 losses.parquet: one row per scorer, the network first, in the mix's order: its settings as in `cells.parquet`, and
 `document_nats`, its loss summed over each document. A document owns what its own tokens predict, so its last target is
 the next one's first token.
@@ -58,7 +59,10 @@ def make(config: ByDocumentConfig, inputs: Mapping[str, Path], out: Path, run: R
     members = [
         normalized if own.members is None else members_of(own.members, counts, hinted) for own in config.mix.bayes
     ]
-    borders = document_borders(files.tokens[: files.plan.targets + 1], files.dataset.bos_id)
+    bos_id = files.dataset.bos_id
+    borders = document_borders(files.tokens[: files.plan.targets + 1], bos_id)
+    # The last document may go on where the windows end; and those that are scored again there count twice.
+    goes_on = document_borders(files.tokens, bos_id)[len(borders) - 1] > borders[-1]
     if config.parts:
         borders = borders[np.unique(document_shares(borders, config.parts))]
     scorers = len(cells) + len(members)
@@ -78,7 +82,9 @@ def make(config: ByDocumentConfig, inputs: Mapping[str, Path], out: Path, run: R
 
     scorers_json = [json.dumps(row) for row in settings(cells)]
     scorers_json += [row["cell"] for row in bayes_rows(config.mix.bayes, [*map(settings, members)], grid.mixed())]
-    _write(out, scorers_json, sums)
+    whole_K = sums.targets == np.diff(borders)
+    whole_K[-1] &= not goes_on
+    _write(out, scorers_json, sums, whole_K)
     return Made(
         phases_s={"mix": time.perf_counter() - started},
         facts={"scorers": scorers, "documents": len(sums.targets), "targets": int(sums.targets.sum())},
@@ -147,8 +153,9 @@ class _Sums:
         self.records += records
 
 
-def _write(out: Path, scorers_json: list[str], sums: _Sums) -> None:
-    documents = pa.table({"targets": pa.array(sums.targets), "bytes": pa.array(sums.bytes)})
+def _write(out: Path, scorers_json: list[str], sums: _Sums, whole_K: npt.NDArray[np.bool_]) -> None:
+    columns = {"targets": pa.array(sums.targets), "bytes": pa.array(sums.bytes), "whole": pa.array(whole_K)}
+    documents = pa.table(columns)
     pq.write_table(documents, out / DOCUMENTS_FILE, compression="zstd")
     losses = pa.FixedSizeListArray.from_arrays(pa.array(sums.loss_nats.ravel()), len(sums.targets))
     table = pa.table({"cell": pa.array(scorers_json, pa.string()), "document_nats": losses})

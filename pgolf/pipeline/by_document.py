@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pgolf.compare.arms import Arm, Score, cautions, scorer_text
+from pgolf.compare.arms import Arm, scorer_text, with_notes
+from pgolf.compare.common_documents import DocumentLosses, on_common_documents
 from pgolf.compare.compared import Compared
-from pgolf.compare.comparison import ByDocument, check_comparable, compare_arms
+from pgolf.compare.comparison import ByDocument, Per, check_comparable, compare_arms
+from pgolf.compare.one_kind import of_one_kind
 from pgolf.errors import ConfigError, PgolfError, ResultsError
-from pgolf.eval.bpb import bits_per_byte
 from pgolf.mix.by_document_config import ByDocumentConfig
-from pgolf.mix.by_document_files import read_documents, read_losses
+from pgolf.mix.by_document_files import read_documents, read_losses, read_whole
 from pgolf.mix.config import MixConfig
 from pgolf.mix.files import CELLS_FILE, COUNTS_ROLE, HINTS_ROLE
 from pgolf.mix.single_scorer import needs_counts, needs_hints, single_scorer
@@ -35,14 +35,10 @@ from pgolf.store.artifact import Artifact, Damaged, Store
 from pgolf.store.content import Memo
 from pgolf.store.output_record import Parent
 from pgolf.tables.columns import moments_of
-from pgolf.tables.declared_seeds import missing_notes
 from pgolf.tables.parquet import read
 from pgolf.tables.ranked import ScorerResult
 from pgolf.tables.schema import STAGES
 from pgolf.tables.scorer_row import scorer_of
-
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 # Parts of the text among which a grid's cell can be chosen: one sum per cell and part is kept.
 PARTS = 100
@@ -91,44 +87,80 @@ def compare_runs(
     """Every arm against the last one, over seeds and over documents.
 
     shop: where losses by document are made; or the reason why there are none. select_on: see `selected`. Raises
-    ConfigError for arms that are one run, and for a share that is none; ResultsError as `check_comparable` does.
+    ConfigError for arms that are one run, for a share that is none, and for named scorers where one is to be chosen;
+    ResultsError as `check_comparable` does, and for arms that end at other places of the text where losses by document
+    are not to be had.
     """
     keys = [run.key for arm in arms for run in arm.runs]
     if shared := next((key for key in keys if keys.count(key) > 1), None):
         raise ConfigError(f"{shared} is in two of the arms; a run is not better than itself")
     names = [arm.name for arm in arms]
     arms = [replace(arm, name=arm.runs[0].key) if names.count(arm.name) > 1 else arm for arm in arms]
-    note = ""
-    if check_comparable(arms) == "byte" and rule.per == "token":
+    notes = []
+    per = check_comparable(arms)
+    if per == "byte" and rule.per == "token":
         rule = replace(rule, per="byte")
-        note = "other tokens of one text: compared per byte, over the same bytes"
+        notes.append("other tokens of one text: compared per byte, over the same bytes")
     if select_on is not None:
-        if not 0 < select_on < 1:
-            raise ConfigError(f"--select-on {select_on:g} is no share; give one between 0 and 1, e.g. 0.5")
-        if isinstance(shop, str):
-            raise ConfigError(f"--select-on reads the outputs of the runs: {shop}")
-        found = [selected(arm, select_on, shop) for arm in arms]
-        _refuse_other_rests(found)
-    elif isinstance(shop, str):
-        found = [(arm, ByDocument(why_not=shop)) for arm in arms]
+        arms, documents, left_out = _selected(arms, select_on, shop, per)
+    elif len({arm.text.bytes for arm in arms}) > 1:
+        arms, documents, left_out = _on_equal_bytes(of_one_kind(arms), shop, per)
     else:
-        found = [(arm, by_document(arm, shop)) for arm in arms]
-    arms = [arm for arm, _ in found]
-    documents = {arm.name: of_arm for arm, of_arm in found}
-    return Compared(arms, compare_arms(arms[:-1], arms[-1], rule, documents), rule, note)
+        arms, left_out = of_one_kind(arms), ""
+        documents = [ByDocument(why_not=shop) if isinstance(shop, str) else by_document(arm, shop) for arm in arms]
+    of_name = {arm.name: of_arm for arm, of_arm in zip(arms, documents)}
+    notes += [left_out] if left_out else []
+    return Compared(arms, compare_arms(arms[:-1], arms[-1], rule, of_name), rule, "; ".join(notes))
 
 
 def by_document(arm: Arm, shop: Workshop) -> ByDocument:
     """Losses by document of the arm's scorer, the mean over its seeds; where an output is gone, the reason instead."""
     try:
-        by_seed, targets, sizes = _documents(arm, shop)
+        return _documents(arm, shop).mean
     except (Gone, ConfigError) as error:
         return ByDocument(why_not=str(error))
-    return ByDocument(loss_nats=np.mean([*by_seed.values()], axis=0), targets=targets, bytes=sizes)
 
 
-def selected(arm: Arm, fraction: float, shop: Workshop) -> tuple[Arm, ByDocument]:
-    """The arm with the best honest scorer of its grid on the first part of the text, and its scores on the rest alone.
+def _on_equal_bytes(arms: Sequence[Arm], shop: Workshop | str, per: Per) -> tuple[list[Arm], list[ByDocument], str]:
+    """The arms over the documents that all of them scored wholly, and what is left out."""
+    try:
+        if isinstance(shop, str):
+            raise Gone(shop)
+        found = [_documents(arm, shop) for arm in arms]
+    except (Gone, ConfigError) as error:
+        sizes = " and ".join(f"{arm.name} {arm.text.bytes or 0:,}" for arm in arms)
+        raise ResultsError(
+            f"of the text {sizes} bytes were scored, so only losses of the documents that all scored wholly compare, "
+            f"and these are not to be had: {error}"
+        ) from None
+    arms, common, left_out = on_common_documents(arms, found, per)
+    return arms, [of_arm.mean for of_arm in common], left_out
+
+
+def _selected(
+    arms: Sequence[Arm], fraction: float, shop: Workshop | str, per: Per
+) -> tuple[list[Arm], list[ByDocument], str]:
+    """The arms with the scorers that `selected` chooses, over the documents that none of them was chosen on."""
+    if not 0 < fraction < 1:
+        raise ConfigError(f"--select-on {fraction:g} is no share; give one between 0 and 1, e.g. 0.5")
+    if named := next((arm for arm in arms if not arm.automatic), None):
+        raise ConfigError(
+            f"--select-on chooses the scorer of each run, and --scorer has named {named.scorer} of {named.name}; leave "
+            "out one of the two"
+        )
+    if isinstance(shop, str):
+        raise ConfigError(f"--select-on reads the outputs of the runs: {shop}")
+    chosen = [selected(arm, fraction, shop) for arm in arms]
+    arms, rests, left_out = on_common_documents([arm for arm, _, _ in chosen], [rest for _, rest, _ in chosen], per)
+    others = [f"{int(rest.targets.sum()):,}" for rest in rests]
+    of = [f"{count} of the others" if left_out else f"the other {count}" for count in others]
+    arms = [with_notes(arm, f"{said}; scores are of {one}") for arm, one, (_, _, said) in zip(arms, of, chosen)]
+    return arms, [rest.mean for rest in rests], left_out
+
+
+def selected(arm: Arm, fraction: float, shop: Workshop) -> tuple[Arm, DocumentLosses, str]:
+    """The arm with the best honest scorer of its grid on the first part of the text and its scores on the rest alone,
+    its losses there, and what it was chosen from.
 
     fraction: the first part's share of the targets; it ends where a document does. Hedge mixtures, which have no losses
     by document, are not chosen. Raises ResultsError where an output of the run is gone, and for a text of too few
@@ -136,37 +168,17 @@ def selected(arm: Arm, fraction: float, shop: Workshop) -> tuple[Arm, ByDocument
     """
     try:
         chosen, first_targets, losses_nats = _chosen(arm, fraction, shop)
-        arm = replace(arm, result=chosen, notes=())
-        by_seed, targets, sizes = _documents(arm, shop)
+        arm = replace(arm, result=chosen, late="")
+        found = _documents(arm, shop)
     except (Gone, ConfigError) as error:
         raise ResultsError(f"{arm.name}: no scorer can be chosen on a part of the text: {error}") from None
-    rest = slice(int(np.searchsorted(np.cumsum(targets), first_targets, side="left")) + 1, None)
-    scores = {
-        seed: Score(float(of_seed[rest].sum() / targets[rest].sum()), _bpb(of_seed[rest], sizes[rest]))
-        for seed, of_seed in by_seed.items()
-    }
-    note = (
+    last = int(np.searchsorted(np.cumsum(found.targets), first_targets, side="left"))
+    rest = found.of(found.numbers[last + 1 :])
+    said = (
         f"{scorer_text(chosen)}: of {len(losses_nats):,} scorers the best on the first {first_targets:,} targets "
-        f"({min(losses_nats):.5f} nats per token there); scores are of the other {int(targets[rest].sum()):,}"
+        f"({min(losses_nats):.5f} nats per token there)"
     )
-    documents = ByDocument(
-        loss_nats=np.mean([*by_seed.values()], axis=0)[rest], targets=targets[rest], bytes=sizes[rest]
-    )
-    return replace(arm, by_seed=scores, notes=(note, *missing_notes(arm.missing), *cautions(chosen))), documents
-
-
-def _refuse_other_rests(found: Sequence[tuple[Arm, ByDocument]]) -> None:
-    """Raise ResultsError where the arms were cut at different documents, as other tokenizations may be."""
-    rests = {}
-    for arm, documents in found:
-        assert documents.bytes is not None
-        rests[arm.name] = (len(documents.bytes), int(documents.bytes.sum()))
-    if len(set(rests.values())) > 1:
-        said = ", ".join(f"{name} {count:,} documents of {size:,} bytes" for name, (count, size) in rests.items())
-        raise ResultsError(
-            f"--select-on cuts the text at different documents for arms of other tokens: {said}; choose another share, "
-            "or compare without it"
-        )
+    return replace(arm, by_seed=rest.scores), rest, said
 
 
 def _chosen(arm: Arm, fraction: float, shop: Workshop) -> tuple[ScorerResult, int, list[float]]:
@@ -196,8 +208,8 @@ def _chosen(arm: Arm, fraction: float, shop: Workshop) -> tuple[ScorerResult, in
     return of_rows[min(known, key=known.__getitem__)], first_targets, list(known.values())
 
 
-def _documents(arm: Arm, shop: Workshop) -> tuple[dict[int, Float64Array], Int64Array, Int64Array]:
-    """Seed -> loss by document of the arm's scorer; targets and bytes of each document."""
+def _documents(arm: Arm, shop: Workshop) -> DocumentLosses:
+    """Losses by document of the arm's scorer. Raises Gone, and ConfigError for a Hedge mixture."""
     by_seed = {}
     for seed in arm.seeds:
         mixed = _mixed_of(arm, seed, shop)
@@ -208,16 +220,14 @@ def _documents(arm: Arm, shop: Workshop) -> tuple[dict[int, Float64Array], Int64
         folder = _made(mixed, ByDocumentConfig(mix=single_scorer(mixed.config, _place(row, cells), row)), seed, shop)
         targets, sizes = read_documents(folder)
         by_seed[seed] = read_losses(folder)[row["cell"]]
-    return by_seed, targets, sizes
+    return DocumentLosses(
+        by_seed=by_seed, targets=targets, bytes=sizes, numbers=np.arange(len(targets)), whole=read_whole(folder)
+    )
 
 
 def _place(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> int:
     """The place of a row among those of its estimator, which for Bayes mixtures is their place in the config."""
     return [own["cell"] for own in cells if own["estimator"] == row["estimator"]].index(row["cell"])
-
-
-def _bpb(loss_nats: Float64Array, sizes: Int64Array) -> float | None:
-    return bits_per_byte(float(loss_nats.sum()), int(sizes.sum())) if sizes.sum() else None
 
 
 def _mixed_of(arm: Arm, seed: int, shop: Workshop) -> _Mixed:

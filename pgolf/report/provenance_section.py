@@ -1,6 +1,7 @@
 """The section that tells what a run was made of, and how to make it again."""
 
 import json
+import re
 import shlex
 from typing import Any
 
@@ -42,14 +43,26 @@ def _commands(run: RunTables) -> list[str]:
     elif any(commit.endswith("+") for commit in commits):
         lines[0] += "   # with changes that were not committed"
     if run.run.base:
-        changes = [f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items()]
-        lines.append(f"pgolf run {shlex.quote(run.run.base)}{''.join(changes)} --seeds {' '.join(map(str, run.seeds))}")
+        lines += _run_commands(run)
     elif run.run.config:
         lines.append("# its recipe is a file of somebody's own; all its settings stand below")
     else:
         lines.append("# an earlier version filed it, which kept no settings beside the tables")
     lines.append(f"pgolf report {shlex.quote(run.run.key)}")
     return lines
+
+
+def _run_commands(run: RunTables) -> list[str]:
+    """They file the run under its own key: a recipe of somebody's own needs a file of its name for that."""
+    sets = "".join(f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items())
+    seeds = f"--seeds {' '.join(map(str, run.seeds))}"
+    base, recipe = shlex.quote(run.run.base or ""), run.run.recipe
+    if recipe == run.run.base:
+        return [f"pgolf run {base}{sets} {seeds}"]
+    file = shlex.quote(f"{recipe}.toml")
+    # A file's name has no two dashes side by side, and none at the end.
+    named = [f'# put in {file} as its first line: name = "{recipe}"'] if re.search("--|-$", recipe) else []
+    return [f"pgolf new {file} --from {base}{sets}", *named, f"pgolf run {file} {seeds}"]
 
 
 def _value(value: Any) -> str:

@@ -26,11 +26,13 @@ def shown_columns(
     """The columns that fit, and those that leave, in their order; the first always stays.
 
     widths, spare, constant: of each column. The ones that nobody looks for leave first, then those that are alike in
-    every row, then the others, the more spare ones first; of equals the last.
+    every row, then the others, the more spare ones first; of equals the last. Those that a table
+    is made for, of negative spare, leave after all of these.
     """
 
     def leaves_late(place: int) -> tuple[bool, bool, int, int]:
-        return spare[place] < NOT_LOOKED_FOR, not constant[place], -spare[place], -place
+        kept = spare[place] < 0
+        return spare[place] < NOT_LOOKED_FOR, kept or not constant[place], -spare[place], -place
 
     kept = list(range(len(widths)))
     for place in sorted(kept[1:], key=leaves_late):

@@ -22,8 +22,8 @@ class SheetColumn:
     """`name` keys the value in CSV and JSON, unit included; `heading` is what a reader sees; `spec` formats numbers.
 
     shown: false for what a title or note tells a reader, and only machines need in every row. spare: the higher, the
-    sooner it leaves where a terminal is narrow. of: the column that holds the whole which this is a part of: where it
-    is larger, a reader sees both, `2 of 3`.
+    sooner it leaves where a terminal is narrow; below 0 after all others, whatever it holds. of: the column that holds
+    the whole which this is a part of: where it is larger, a reader sees both, `2 of 3`.
     """
 
     name: str

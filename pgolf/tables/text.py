@@ -19,6 +19,9 @@ _MOST_NOTED = 16
 # A narrower terminal gets lines that are too long for it.
 LEAST_WIDTH = 10
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+# The blanks round a sign, and between a number and its percent.
+_IN_FORMULA = re.compile(r"(?<=\S) (?=[=<>±…] \S)|(?<=\S [=<>±…]) (?=\S)|(?<=[0-9]) (?=%)")
 
 
 def to_text(sheet: Sheet, width: int | None = None) -> str:
@@ -62,10 +65,18 @@ def _left_out(columns: Sequence[SheetColumn], values: Sequence[str | None]) -> s
 
 
 def wrapped(text: str, width: int | None) -> list[str]:
-    """Lines of at most `width` columns, all but the first set in; a word that is longer stays whole."""
+    """Lines of at most `width` columns, all but the first set in; a word that is longer stays whole.
+
+    So does a formula (`n = 3`, `95 %`) where the width allows it.
+    """
     if width is None:
         return [text]
-    return textwrap.wrap(text, width, subsequent_indent=GAP, break_long_words=False, break_on_hyphens=False) or [""]
+
+    def lines(words: str) -> list[str]:
+        return textwrap.wrap(words, width, subsequent_indent=GAP, break_long_words=False, break_on_hyphens=False)
+
+    found = [line.replace(_NO_BREAK, " ") for line in lines(_IN_FORMULA.sub(_NO_BREAK, text))]
+    return (found if all(len(line) <= width for line in found) else lines(text)) or [""]
 
 
 def _widths(headings: Sequence[Sequence[str]], cells: Sequence[Sequence[str]]) -> list[int]:

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 
 from pgolf.compare.arms import arm_of
+from pgolf.compare.sentence import sentence
 from pgolf.errors import ConfigError, ResultsError
+from pgolf.pipeline.by_document import compare_runs
+from pgolf.stats.compare import RECORD_RULE
 from pgolf.tables.filters import parse_conditions
 from pgolf.tables.named_runs import Run, runs_in
 from pgolf.tables.parquet import append, read
@@ -81,6 +84,32 @@ def test_a_headline_that_came_after_the_scores_is_said_to_have(tables):
     assert "was not declared before scores of this text were there" in tables.arm("demo-1").notes[0]
 
 
+@pytest.mark.parametrize(
+    ("when", "said"), [(False, "was not declared before scores"), (None, "was not known to be declared before scores")]
+)
+def test_the_answer_itself_says_that_the_side_in_front_was_named_late(tables, when, said):
+    late = EXACT | {"declared_before_scoring": when}
+    for key, row, shift in (("late-111111111111", late, 0.0), ("base-222222222222", EXACT, 0.1)):
+        tables.add(key, [one | {"loss_nats": 2.0 + shift + 0.001 * seed, "seed": seed}
+                         for one in ({}, row) for seed in (1, 2, 3)])  # fmt: skip
+    late, base = tables.arm("late"), tables.arm("base")
+    assert late.notes[0].startswith(f"exact dirichlet order 5 concentration 4 {said}")
+    [ahead] = compare_runs([late, base], RECORD_RULE, "not asked for").gains
+    assert ahead.p_value < RECORD_RULE.p_below
+    assert ahead.passes is None
+    assert sentence(ahead).startswith("late-111111111111 is ahead of base-222222222222 by 0.1000 nats per token")
+    assert f"; but exact dirichlet order 5 concentration 4 of late-111111111111 {said}" in sentence(ahead)
+    [behind] = compare_runs([base, late], RECORD_RULE, "not asked for").gains
+    assert f"; but exact dirichlet order 5 concentration 4 of late-111111111111 {said}" in sentence(behind)
+    # Where the late one is behind, another choice would leave it there.
+    for seed in late.by_seed:
+        late.by_seed[seed] = replace(late.by_seed[seed], loss_nats=2.2 + 0.001 * seed)
+    [ahead] = compare_runs([base, late], RECORD_RULE, "not asked for").gains
+    assert ahead.passes is True
+    assert "is better than" in sentence(ahead)
+    assert "but" not in sentence(ahead)
+
+
 def test_a_headline_that_is_no_code_length_leaves_the_network_and_says_so(tables):
     tables.add("demo-111111111111", [{"declared": None, "loss_nats": 2.5}, LEGACY])
     arm = tables.arm("demo-1")
@@ -96,6 +125,59 @@ def test_a_scorer_that_is_no_code_length_is_refused(tables, wrong, said):
     for scorer in ("headline", "network", parse_conditions(["estimator=exact"])):
         with pytest.raises(ResultsError, match=f"{said}, so its score is no code length"):
             tables.arm("demo-1", scorer=scorer)
+
+
+BASE = "demo-111111111111"
+# Runs whose headline cannot stand beside a mixture, and why.
+WITHOUT_HEADLINE = {
+    "a grid without the headline": ([{}, EXACT | {"declared": False}], "has no declared mixture"),
+    "rows of an older version": ([{"declared": None}, EXACT | {"declared": None}], "has no declared mixture"),
+    "no mixture at all": ([{}], "has no declared mixture"),
+    "no code length": ([{}, LEGACY], "has declared hashed backoff order 5 alpha 0.4, which is no code length"),
+}
+
+
+@pytest.mark.parametrize(("rows", "why"), WITHOUT_HEADLINE.values(), ids=WITHOUT_HEADLINE)
+@pytest.mark.parametrize("asked", [(BASE, "other"), ("other", BASE), (BASE, "third", "other")])
+def test_a_mixture_is_never_compared_with_a_network_alone(tables, rows, why, asked):
+    for key, of_run in ((BASE, [{}, EXACT]), ("third-333333333333", [{}, EXACT]), ("other-222222222222", rows)):
+        tables.add(key, [row | {"loss_nats": 2.5 if row.get("estimator", "neural") == "neural" else 2.0, "seed": seed}
+                         for row in of_run for seed in (1, 2)])  # fmt: skip
+    found = compare_runs([tables.arm(one) for one in asked], RECORD_RULE, "not asked for")
+    assert {arm.scorer for arm in found.arms} == {"network"}
+    assert all(gain.over_seeds.gain_nats == 0.0 for gain in found.gains)
+    said = f"; compared by the network alone: other-222222222222 {why}"
+    assert all(sentence.endswith(said) for sentence in found.sentences)
+    [base] = [arm for arm in found.arms if arm.name == BASE]
+    assert any(note.startswith("its headline (exact dirichlet order 5 concentration 4) is not") for note in base.notes)
+
+
+def test_headlines_of_several_estimators_are_compared_as_they_are(tables):
+    bayes = {"estimator": "bayes", "mixer": "bayes"}
+    tables.add(BASE, [{}, EXACT])
+    tables.add("other-222222222222", [{}, bayes])
+    found = compare_runs([tables.arm("other"), tables.arm(BASE)], RECORD_RULE, "not asked for")
+    assert [arm.scorer for arm in found.arms] == ["bayes bayes", "exact dirichlet order 5 concentration 4"]
+    assert "network" not in found.sentences[0]
+
+
+def test_scorers_that_are_named_are_of_one_kind_or_refused(tables):
+    tables.add(BASE, [{"normalized": None}, EXACT])
+    tables.add("other-222222222222", [{"order": 5}])
+    named = parse_conditions(["order=5"])
+    with pytest.raises(ConfigError, match=r"--scorer names the network alone of other-2.* and exact dirichlet"):
+        compare_runs([tables.arm(one, scorer=named) for one in (BASE, "other")], RECORD_RULE, "not asked for")
+    alone = compare_runs([tables.arm(one, scorer="network") for one in (BASE, "other")], RECORD_RULE, "not asked for")
+    assert "compared by the network alone" not in alone.sentences[0]
+
+
+def test_a_network_that_is_no_code_length_or_not_there_does_not_stand_in(tables):
+    tables.add(BASE, [{"normalized": False}, EXACT])
+    tables.add("grid-333333333333", [EXACT])
+    tables.add("other-222222222222", [{}])
+    for asked, said in ((BASE, "network is not normalized"), ("grid", "its rows have no score of the network alone")):
+        with pytest.raises((ConfigError, ResultsError), match=said):
+            compare_runs([tables.arm(asked), tables.arm("other")], RECORD_RULE, "not asked for")
 
 
 def test_a_scorer_is_named_by_its_settings(tables):

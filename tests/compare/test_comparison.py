@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 
 from pgolf.compare.arms import Arm, Score
+from pgolf.compare.common_documents import DocumentLosses, on_common_documents
 from pgolf.compare.compared import Compared
 from pgolf.compare.comparison import ByDocument, check_comparable, compare_arms
 from pgolf.compare.forest import forest
 from pgolf.compare.sentence import sentence
 from pgolf.compare.sheets import seeds_sheet, settings_sheet, verdicts_sheet
 from pgolf.errors import ResultsError
-from pgolf.pipeline.by_document import _refuse_other_rests
+from pgolf.pipeline.by_document import compare_runs
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE
 from pgolf.tables.named_runs import Run
 from pgolf.tables.ranked import ScorerResult
 from pgolf.tables.schema import SCORER
-from pgolf.tables.text import to_text
+from pgolf.tables.text import to_text, wrapped
 from pgolf.tables.texts import Text
 
 TEXT = Text(
@@ -133,8 +134,14 @@ def test_other_tokens_of_the_same_bytes_are_compared_per_byte_if_those_are_verif
     assert check_comparable([arm("a", RECORD), arm("b", BEFORE, text=other)]) == "byte"
     with pytest.raises(ResultsError, match="the bytes of b are not verified"):
         check_comparable([arm("a", RECORD), arm("b", BEFORE, text=other, verified=None)])
-    with pytest.raises(ResultsError, match="their windows end at different places"):
-        check_comparable([arm("a", RECORD), arm("b", BEFORE, text=replace(other, bytes=151_000_000))])
+
+
+def test_arms_that_end_at_other_places_need_losses_by_document():
+    a, b = arm("a", RECORD), arm("b", BEFORE, text=replace(TEXT, bytes=151_000_000))
+    with pytest.raises(
+        ResultsError, match=r"a 151,080,363 and b 151,000,000 bytes were scored.*there is no store at x"
+    ):
+        compare_runs([a, b], RECORD_RULE, "there is no store at x")
 
 
 def test_per_byte_losses_are_bits_per_byte_in_nats():
@@ -193,6 +200,30 @@ def test_tables_show_every_seed_the_settings_that_differ_and_every_test():
     assert any("no test over documents" in note for note in tests.notes)
 
 
+def test_in_a_narrow_terminal_p_leaves_last():
+    # One arm: its gain is alike in every row, which is no reason to leave it out.
+    (gain,) = compared(arm("a", RECORD), arm("z", BEFORE))
+    names = {"p(gain": 24, "(nats/token)": 36, "interval": 55}  # and the width from which they fit
+    for width in range(24, 110):
+        lines = to_text(verdicts_sheet([gain]), width).splitlines()
+        heading = " ".join(lines[1 : next(k for k, line in enumerate(lines) if line.startswith("seeds, Welch"))])
+        assert [name for name in names if name in heading] == [name for name in names if width >= names[name]], width
+
+
+def test_lines_break_in_no_formula():
+    for gain in compared(arm("a", RECORD), arm("b", {s: v - 0.01 for s, v in RECORD.items()}), arm("z", BEFORE)):
+        for width in range(30, 130):
+            lines = wrapped(sentence(gain), width)
+            assert " ".join(line.strip() for line in lines) == sentence(gain)
+            assert max(map(len, lines)) <= width
+            for formula in ("n = 3", "(95 %", f"p(gain > 0.005) = {gain.p_value:.2g}"):
+                assert any(formula in line for line in lines), width
+
+
+def test_a_formula_wider_than_the_terminal_breaks():
+    assert max(map(len, wrapped("that p(gain > 0.005) = 0.00012", 16))) <= 16
+
+
 @pytest.mark.parametrize("width", [60, 80, 110])
 def test_the_figure_fits_the_terminal_and_places_marks_in_order(width):
     gains = compared(arm("a", RECORD), arm("better", {s: v - 0.01 for s, v in RECORD.items()}), arm("z", BEFORE))
@@ -233,12 +264,43 @@ def test_settings_differ_whether_or_not_anybody_changed_them_of_a_base():
     assert [row[:3] for row in settings_sheet([a, b]).rows] == [("train.muon_lr", 0.09, 0.04)]
 
 
-def test_rests_of_other_documents_are_refused():
-    sizes = np.arange(1, 41)
-    whole, part = documents(0.0, sizes), documents(0.0, sizes[1:])
-    _refuse_other_rests([(arm("a", RECORD), whole), (arm("b", BEFORE), whole)])
-    with pytest.raises(ResultsError, match="a 40 documents of 1,640 bytes, b 39 documents of 1,638 bytes"):
-        _refuse_other_rests([(arm("a", RECORD), whole), (arm("b", BEFORE), part)])
+def losses_of(numbers, sizes, *, whole=None, nats=3.0):
+    sizes = np.array(sizes)
+    of_seed = {seed: (nats + 0.01 * seed) * sizes for seed in (1, 2)}
+    whole = np.ones(len(sizes), bool) if whole is None else np.array(whole)
+    return DocumentLosses(by_seed=of_seed, targets=sizes, bytes=2 * sizes, numbers=np.array(numbers), whole=whole)
+
+
+def test_arms_are_compared_over_the_documents_that_all_scored_wholly():
+    arms = [arm("a", RECORD), arm("b", BEFORE), arm("c", BEFORE)]
+    found = [
+        losses_of(range(5), [10, 20, 30, 40, 7], whole=[True] * 4 + [False]),
+        losses_of(range(1, 5), [20, 30, 40, 50], whole=[True, False, True, True]),
+        losses_of(range(6), [10, 20, 30, 40, 50, 60]),
+    ]
+    cut, common, said = on_common_documents(arms, found, "byte")
+    assert [of_arm.numbers.tolist() for of_arm in common] == [[1, 3]] * 3
+    assert [of_arm.bytes.tolist() for of_arm in common] == [[40, 80]] * 3
+    assert [one.by_seed[2].loss_nats for one in cut] == pytest.approx([3.02] * 3)
+    assert cut[0].by_seed[1].bpb == pytest.approx(3.01 / 2 / math.log(2))
+    assert said == (
+        "compared over the 2 documents (120 bytes) that all arms scored wholly; left out: "
+        "3 documents (94 bytes) of a, 2 documents (160 bytes) of b, 4 documents (300 bytes) of c"
+    )
+
+
+def test_arms_that_scored_the_same_keep_all_of_it():
+    whole = [True, True, False]
+    arms, found = [arm("a", RECORD), arm("b", BEFORE)], [losses_of(range(3), [10, 20, 5], whole=whole)] * 2
+    assert on_common_documents(arms, found, "token") == (arms, found, "")
+
+
+def test_documents_of_other_bytes_and_none_in_common_are_refused():
+    arms = [arm("a", RECORD), arm("b", BEFORE)]
+    with pytest.raises(ResultsError, match="document 2 of the text has 40 bytes for a and 42 for b"):
+        on_common_documents(arms, [losses_of(range(3), [10, 20, 30]), losses_of(range(2), [10, 21])], "byte")
+    with pytest.raises(ResultsError, match="no document of the text was scored wholly by all of a, b"):
+        on_common_documents(arms, [losses_of([0], [10]), losses_of([1, 2], [10, 20])], "byte")
 
 
 def test_many_settings_are_counted_and_data_has_all():

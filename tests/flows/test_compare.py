@@ -4,12 +4,16 @@ import html
 import json
 import math
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flows.commands.cli import main
+from pgolf.corpus.dataset import open_dataset
+from pgolf.corpus.shards import validation_tokens
+from pgolf.corpus.target_bytes import TargetBytes
 from pgolf.eval.trace import read_trace
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
@@ -18,12 +22,17 @@ from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.tables.parquet import read
-from pgolf.tables.schema import SCORES
+from pgolf.tables.schema import SCORES, STAGES
 from tests.tiny import tiny_recipe, write_documents
 
 # One trained network per seed, scored by two grids.
 WIDE = ("run_name=wide", "mix.mixers=backoff,dirichlet", "mix.alphas=0.1,0.6", "mix.bayes=[{}]", "headline.alpha=0.1")
 NARROW = ("run_name=narrow", "headline.alpha=0.4")
+# Runs of the same text that end at other places of it.
+OTHER_TOKENS = ("run_name=tokens", "seeds=[1]", "tokenize.vocab_size=310", "model.vocab_size=310")
+OTHER_WINDOWS = ("run_name=windows", "seeds=[1]", "score.window=80", "count.window=80")
+# Another grid, without the headline.
+NO_HEADLINE = ("run_name=no-headline", "mix.alphas=0.5,0.6")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +41,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     sources = write_documents(folder, count=120)
     store, memo = Store(folder / "store"), Memo(folder / "store" / ".sources.sqlite")
-    for overrides in (WIDE, NARROW):
+    for overrides in (WIDE, NARROW, NO_HEADLINE, OTHER_TOKENS, OTHER_WINDOWS):
         recipe = tiny_recipe(*overrides, "tokenize.val_one_in=3")
         nodes = pipeline(recipe, sources)
         artifacts = build_all(nodes, store, memo, RunOptions())
@@ -72,7 +81,8 @@ def test_the_same_networks_are_compared_in_pairs_and_over_documents(made, capsys
         "exact backoff order 3 alpha 0.1",
         "exact backoff order 3 alpha 0.4",
     ]
-    rows = read(made / "results", SCORES, {"estimator": "exact"}).to_pylist()
+    runs = {key for arm in found["arms"] for key in arm["runs"]}
+    rows = [r for r in read(made / "results", SCORES, {"estimator": "exact"}).to_pylist() if r["run_key"] in runs]
     mean = {
         a: np.mean([r["loss_nats"] for r in rows if r["alpha"] == a and r["mixer"] == "backoff"]) for a in (0.1, 0.4)
     }
@@ -126,6 +136,10 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(made, capsys):
         (["wide", "narrow", "--select-on", "1.5"], "--select-on 1.5 is no share"),
         (["wide", "narrow", "--select-on", "0.0001"], "leaves no whole document on one side"),
         (["wide", "narrow", "--margin", "-1"], "--margin -1"),
+        (["wide", "narrow", "--select-on", "0.5", "--scorer", "network"], "leave out --scorer or --select-on"),
+        (["wide", "narrow", "--select-on", "0.5", "--scorer", "headline"], "leave out --scorer or --select-on"),
+        (["wide", "narrow", "--select-on", "0.5", "--no-documents"], "leave out --no-documents or --select-on"),
+        (["tokens", "narrow", "--no-documents"], "not to be had: left out (--no-documents)"),
         (["wide", "narrow", "--scorer", "estimator=hashed"], "scorers are estimator=hashed"),
         (["wide", "narrow", "--scorer", "estimator=hashed alpha=0.1"], "no code length"),
     ):
@@ -173,3 +187,78 @@ def test_a_report_of_two_runs_begins_with_the_answer(made, capsys, tmp_path):
     capsys.readouterr()
     sentence = compared(made, capsys, "wide", "narrow", "--no-documents")["gains"][0]["sentence"]
     assert html.escape(sentence) in out.read_text()
+
+
+def nats_by_document(made, run):
+    """Of seed 1's network, by definition: document -> its loss and bytes, if every token of it was scored."""
+    stages = read(made / "results", STAGES).to_pylist()
+    folders = {row["stage"]: made / "store" / row["folder"] for row in stages
+               if row["run_key"].startswith(run) and row["seed"] in (1, None)}  # fmt: skip
+    trace = read_trace(folders["score"] / "trace.arrow")
+    dataset = open_dataset(folders["tokenize"])
+    tokens = validation_tokens(dataset, window=1)
+    target_bytes = TargetBytes(dataset, tokens)
+    starts = [*np.flatnonzero(tokens == dataset.bos_id), len(tokens)]
+    loss = np.full(len(tokens) + 1, np.nan)
+    loss[trace.target] = trace.loss_nats
+    found = {}
+    for number, (start, end) in enumerate(pairwise(starts)):
+        targets = np.arange(start + 1, min(end, len(tokens) - 1) + 1)
+        if not np.isnan(loss[targets]).any():
+            found[number] = loss[targets].sum(), target_bytes.total(targets)
+    return found
+
+
+@pytest.mark.parametrize(("run", "per"), [("tokens", "byte"), ("windows", "token")])
+def test_arms_that_end_at_other_places_are_compared_over_equal_documents(made, capsys, run, per):
+    found = compared(made, capsys, run, "narrow", "--scorer", "network")
+    (gain,) = found["gains"]
+    keys = {arm["name"]: arm["runs"][0] for arm in found["arms"]}
+    ours, theirs = nats_by_document(made, keys[run]), nats_by_document(made, keys["narrow"])
+    both = sorted(ours.keys() & theirs.keys())
+    assert len(both) > 20
+    assert [ours[number][1] for number in both] == [theirs[number][1] for number in both]
+    size = sum(ours[number][1] for number in both)
+    assert found["rule"]["per"] == per
+    assert f"compared over the {len(both)} documents ({size:,} bytes) that all arms scored wholly" in found["note"]
+    for arm, nats in zip(found["arms"], (ours, theirs)):
+        total = sum(nats[number][0] for number in both)
+        assert arm["seeds"]["1"]["bpb"] == pytest.approx(total / size / math.log(2), rel=1e-9)
+    assert gain["documents"]["documents"] == len(both)
+    chosen = compared(made, capsys, run, "narrow", "--select-on", "0.3")
+    (gain,) = chosen["gains"]
+    assert 10 <= gain["documents"]["documents"] < len(both)
+
+
+def test_headlines_are_not_compared_with_networks(made, capsys, tmp_path):
+    for words in (("wide", "no-headline"), ("no-headline", "wide")):
+        found = compared(made, capsys, *words)
+        assert [arm["scorer"] for arm in found["arms"]] == ["network", "network"]
+        said = "; compared by the network alone: no-headline has no declared mixture"
+        assert found["gains"][0]["sentence"].endswith(said)
+    places = ["--store", str(made / "store"), "--results", str(made / "results")]
+    assert main(["report", "no-headline", "wide", "--out", str(tmp_path / "page.html"), *places]) == 0
+    assert said in html.unescape((tmp_path / "page.html").read_text())
+
+
+def test_losses_by_document_take_one_line(made, capsys, tmp_path):
+    shutil.copytree(made, tmp_path / "copy")
+    for folder in (tmp_path / "copy/store").glob("by_document-*"):
+        shutil.rmtree(folder)
+    assert compare(tmp_path / "copy", "wide", "narrow", "--select-on", "0.5") == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[:2] for line in told] == [["✓ losses by document", "8 made"]]
+    assert compare(tmp_path / "copy", "wide", "narrow", "--select-on", "0.5") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_report_says_what_compare_says_of_one_seed_and_of_other_tokens(made, capsys, tmp_path):
+    places = ["--store", str(made / "store"), "--results", str(made / "results")]
+    for run in ("tokens", "windows"):
+        out = tmp_path / f"{run}.html"
+        assert main(["report", run, "narrow", "--out", str(out), *places]) == 0
+        capsys.readouterr()
+        found = compared(made, capsys, run, "narrow")
+        title = html.unescape(out.read_text().partition("<h1>")[2].partition("</h1>")[0])
+        assert title == f"{found['gains'][0]['sentence']}. {found['note']}."
+        assert "95 % over documents" in title

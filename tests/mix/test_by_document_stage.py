@@ -1,5 +1,7 @@
 """Losses document by document: those of the mix, cut where a document begins."""
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +15,7 @@ from pgolf.eval.windows import plan_windows
 from pgolf.mix import by_document_stage, mix_stage
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.by_document_config import ByDocumentConfig
-from pgolf.mix.by_document_files import read_documents, read_losses
+from pgolf.mix.by_document_files import read_documents, read_losses, read_whole
 from pgolf.mix.config import MixConfig
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.run_options import RunOptions
@@ -110,6 +112,35 @@ def test_parts_are_whole_documents_and_all_of_the_text(inputs, tmp_path):
     assert max(parts) - min(parts) <= 2 * max(targets)
     for scorer in losses:
         assert of_parts[scorer].sum() == pytest.approx(losses[scorer].sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("last", ["goes on", "ends with the windows"])
+def test_a_document_is_whole_if_all_of_it_was_scored_and_each_target_once(
+    tmp_path, inputs, val_tokens, plan, last, toy_tokenizer
+):
+    tokens = val_tokens.copy()
+    tokens[TARGETS - 70 : TARGETS + 1] = 260
+    tokens[[TARGETS - 40, TARGETS - 8]] = BOS  # the last stride has parts of two
+    if last == "ends with the windows":
+        tokens[TARGETS] = BOS
+    inputs = dict(inputs)
+    inputs["data"] = write_data_folder(tmp_path / "other", train=[tokens], val=[tokens], tokenizer=toy_tokenizer)
+    (tmp_path / "traced").mkdir()
+    trace = read_trace(inputs["trace"] / "trace.arrow")
+    write_trace(tmp_path / "traced/trace.arrow", [trace], plan=plan, stream=stream_digest(tokens[: TARGETS + 1]))
+    inputs["trace"] = tmp_path / "traced"
+    del inputs["counts.exact"]
+    nothing = MixConfig(mixers=("fixed",), alphas=(0.5,), orders=(2,))
+    made(ByDocumentConfig(mix=nothing), inputs, tmp_path / "documents")
+    # By definition, over the whole stream; the last document there has no next one's first token.
+    scored = np.bincount(trace.target, minlength=len(tokens))
+    starts = [*np.flatnonzero(tokens == BOS), len(tokens)]
+    whole = [bool((scored[a + 1 : b + 1] == 1).all()) for a, b in pairwise(starts)]
+    found = read_whole(tmp_path / "documents").tolist()
+    assert found == whole[: len(found)]
+    assert found.count(False) == (2 if plan.tail == "repeat" else int(last == "goes on"))
+    made(ByDocumentConfig(mix=nothing, parts=4), inputs, tmp_path / "parts")
+    assert read_whole(tmp_path / "parts").tolist()[-1] is found[-1]
 
 
 def test_threads_change_no_bit(inputs, tmp_path):

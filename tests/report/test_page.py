@@ -1,11 +1,18 @@
 """What a page says of a run: everything it has, nothing it has not, and nobody else's markup."""
 
+import html
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from flows.commands.arguments import recipe_of
+from flows.commands.cli import main, parser
+from pgolf.recipes.changed import changed_settings, differing_settings
+from pgolf.recipes.recipe_file import recipe_from_file
 from pgolf.report.gantt import StageTime, working_s
 from pgolf.report.page import page
 from pgolf.report.plot import Scale, around
@@ -224,6 +231,36 @@ def test_the_commands_make_the_run_again():
     assert commands(git_commit=None) == ["# the commit of its code was not recorded", *again]
     changed = commands(git_commit=f"{commit}+")
     assert changed == [f"git checkout {commit}   # with changes that were not committed", *again]
+
+
+OWN = {
+    "own.toml": 'base = "demo"\nseeds = [5, 6]\n[train]\nsteps = 40\nclock_limit_s = "none"\n[mix]\nalphas = [0.5]\n',
+    "its name is another.toml": 'base = "demo"\nname = "a--b-"\nseeds = [5, 6]\n[model]\ngated_attention = false\n',
+    "with-a-section.toml": 'base = "pr792-tiny"\nseeds = [5, 6]\n[score]\ntail = "once"\nbatch_means = "none"\n'
+    '[score.ttt]\nkind = "lora"\nrank = 2\n',
+}
+
+
+@pytest.mark.parametrize("file", OWN)
+def test_the_commands_make_the_run_of_a_recipe_file_again_under_its_own_key(file, tmp_path, monkeypatch, capsys):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / file).write_text(OWN[file])
+    recipe = recipe_from_file(tmp_path / "there" / file)
+    known = {"recipe": recipe.name, "base": recipe.base, "changed": changed_settings(recipe)}
+    run = tables(recipe.seeds, key=f"{recipe.name}-0123456789ab")
+    found = page([replace(run, run=replace(run.run, **known))])
+    commands = html.unescape(re.search(r"<pre>(.*?)</pre>", found, re.DOTALL)[1]).splitlines()[1:]
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        if command.startswith("# put in "):
+            name, line = command.removeprefix("# put in ").split(" as its first line: ")
+            Path(name).write_text(f"{line}\n{Path(name).read_text()}")
+        elif (words := shlex.split(command))[1] == "run":
+            again = recipe_of(parser(words[1:]).parse_args(words[1:]))
+        else:
+            assert words[:2] == ["pgolf", "new"] or words == ["pgolf", "report", run.run.key]
+            assert words[1] == "report" or main(words[1:]) == 0
+    assert (again.name, again.seeds, differing_settings(again, recipe)) == (recipe.name, recipe.seeds, {})
 
 
 def test_one_text_under_two_names_is_one_text():
