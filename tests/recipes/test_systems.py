@@ -1,8 +1,14 @@
 """The five systems as recipes: their published facts, and their small twins through every stage."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pyarrow.parquet as pq
 import pytest
 
+from flows.commands.cli import main
 from pgolf.eval.windows import plan_windows
 from pgolf.model.parameter_count import parameter_count
 from pgolf.pack.downgrade import middle_out
@@ -122,6 +128,47 @@ def test_every_twin_runs_through_all_stages_on_a_cpu(name, store, tmp_path):
             assert row["eval_clock_s"] == score_s + (mix_s if row["estimator"] == "hedge" else 0.0)
     text = outcome.text()
     assert ("legacy" in text) == bool(scorers)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_twins_folder_is_in_order_and_its_script_trains_and_scores_as_the_pipeline_does(
+    name, store, tmp_path, capsys
+):
+    """With real processes: the script alone trains and packs; then everybody's check, with the clean room."""
+    recipe = apply_overrides(recipe_named(f"{name}-tiny"), FEWER)
+    nodes = pipeline(recipe)
+    artifacts = build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(device="cpu"))  # as they are there already
+    outcome = outcome_of(recipe, nodes, artifacts, tmp_path / "results", built=dict.fromkeys(artifacts, 1.0))
+    outcome.file(tmp_path / "results")
+    out, data, [seed] = tmp_path / "out", artifacts["data"].path, recipe.seeds
+    places = ["--store", str(store.root), "--results", str(tmp_path / "results"), "--out", str(out)]
+    # One seed is no record, and #761 learns a text before it scores it.
+    assert main(["export", outcome.run_key, *places, "--non-record", "--no-clean-room"]) == 0
+    model = tmp_path / "model.pgolf"
+    words = ["train", "--data", str(data), "--artifact", str(model), "--seed", str(seed), "--device", "cpu"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    alone = subprocess.run(
+        [sys.executable, str(out / "train_gpt.py"), *words],
+        cwd=tmp_path,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert alone.returncode == 0, alone.stderr
+    packed = artifacts[f"compress[{seed}]"].path / "model.pgolf"
+    assert (
+        model.read_bytes() == packed.read_bytes() == (tmp_path / "out.models" / f"model_seed{seed}.pgolf").read_bytes()
+    )
+    capsys.readouterr()
+    assert main(["check-submission", str(out), "--data", str(data), "--json"]) == 0
+    found = {one["check"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert {check for check, one in found.items() if one["passed"]} == {
+        *("files", "json", "script", "seeds", "numbers", "clean room", "score", "own score", "bytes", "requirements"),
+    }
+    cells = pq.read_table(artifacts[f"mix[{seed}]"].path / "cells.parquet").to_pylist()
+    assert found["score"]["said"].split()[3].rstrip(",") in {repr(cell["bpb"]) for cell in cells}
 
 
 def test_a_network_that_learned_the_text_first_is_never_ranked(store, tmp_path):
