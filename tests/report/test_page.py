@@ -237,7 +237,7 @@ OWN = {
     "own.toml": 'base = "demo"\nseeds = [5, 6]\n[train]\nsteps = 40\nclock_limit_s = "none"\n[mix]\nalphas = [0.5]\n',
     "its name is another.toml": 'base = "demo"\nname = "a--b-"\nseeds = [5, 6]\n[model]\ngated_attention = false\n',
     "with-a-section.toml": 'base = "pr792-tiny"\nseeds = [5, 6]\n[score]\ntail = "once"\nbatch_means = "none"\n'
-    '[score.ttt]\nkind = "lora"\nrank = 2\n',
+    '[count]\ntail = "once"\n[score.ttt]\nkind = "lora"\nrank = 2\n',
 }
 
 
