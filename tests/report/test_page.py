@@ -272,6 +272,8 @@ def test_one_text_under_two_names_is_one_text():
     ("columns", "said"),
     [
         ({"val_sha256": "9" * 64}, "one text in several tokenizations: only bits per byte compare"),
+        ({"val_sha256": "9" * 64, "bytes": 56_000}, "of one text and end at other places of it"),
+        ({"bytes": 56_000}, "of one text and end at other places of it"),
         ({"text_sha256": "9" * 64}, "not known to be of one text, so their scores cannot be compared"),
         ({"text_sha256": None, "val_sha256": None}, "not known to be of one text"),
     ],
