@@ -76,7 +76,8 @@ def _sentence(arguments: argparse.Namespace) -> str | None:
 
 def _said(arms: Sequence[Arm], shop: Workshop | str) -> str:
     found = compare_runs(arms, RECORD_RULE, shop)
-    return " ".join(f"{said}." for said in (*found.sentences, *([found.note] if found.note else [])))
+    over = [f"{note[0].upper()}{note[1:]}" for note in found.notes[:1]]
+    return " ".join(f"{said}." for said in (*found.sentences, *over))
 
 
 def _store(arguments: argparse.Namespace) -> Store | None:

@@ -18,12 +18,15 @@ _WIDTH = 80
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Arms, the last of which is the base, and the gain of every other over it. note: what to know of the unit."""
+    """Arms, the last of which is the base, and the gain of every other over it.
+
+    notes: over what they are compared, where that needs saying, and then what is left out.
+    """
 
     arms: Sequence[Arm]
     gains: Sequence[Gain]
     rule: GainRule
-    note: str = ""
+    notes: Sequence[str] = ()
 
     @property
     def sentences(self) -> list[str]:
@@ -33,8 +36,7 @@ class Compared:
     def text(self, width: int | None = None) -> str:
         """The sentences, then the tables, then a figure of characters. width: columns of the terminal."""
         sheets = settings_sheet(self.arms), seeds_sheet(self.arms, self.rule.per), verdicts_sheet(self.gains)
-        notes = [self.note] if self.note else []
-        said = (*self.sentences, f"on {self.arms[-1].text}", *notes)
+        said = (*self.sentences, f"on {self.arms[-1].text}", *self.notes)
         parts = ["\n".join(part for line in said for part in wrapped(line, width)) + "\n"]
         parts += [to_text(sheet, width) for sheet in sheets]
         if lines := forest(self.gains, width or _WIDTH):
@@ -45,7 +47,7 @@ class Compared:
         """All of it as plain data."""
         return {
             "rule": asdict(self.rule),
-            "note": self.note or None,
+            "note": "; ".join(self.notes) or None,
             "text": self.arms[-1].text.facts,
             "arms": [_arm(arm) for arm in self.arms],
             "settings": json.loads(to_json(settings_sheet(self.arms, most=None))),

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pgolf.compare.arms import Arm, scorer_text, with_notes
-from pgolf.compare.common_documents import DocumentLosses, on_common_documents
 from pgolf.compare.compared import Compared
 from pgolf.compare.comparison import ByDocument, Per, check_comparable, compare_arms
 from pgolf.compare.one_kind import of_one_kind
+from pgolf.compare.shared_documents import DocumentLosses, on_shared_documents
 from pgolf.errors import ConfigError, PgolfError, ResultsError
 from pgolf.mix.by_document_config import ByDocumentConfig
 from pgolf.mix.by_document_files import read_documents, read_losses, read_whole
@@ -96,21 +96,20 @@ def compare_runs(
         raise ConfigError(f"{shared} is in two of the arms; a run is not better than itself")
     names = [arm.name for arm in arms]
     arms = [replace(arm, name=arm.runs[0].key) if names.count(arm.name) > 1 else arm for arm in arms]
-    notes = []
     per = check_comparable(arms)
-    if per == "byte" and rule.per == "token":
-        rule = replace(rule, per="byte")
-        notes.append("other tokens of one text: compared per byte, over the same bytes")
     if select_on is not None:
-        arms, documents, left_out = _selected(arms, select_on, shop, per)
+        arms, documents, common = _selected(arms, select_on, shop, per)
     elif len({arm.text.bytes for arm in arms}) > 1:
-        arms, documents, left_out = _on_equal_bytes(of_one_kind(arms), shop, per)
+        arms, documents, common = _on_equal_bytes(of_one_kind(arms), shop, per)
     else:
-        arms, left_out = of_one_kind(arms), ""
+        arms, common = of_one_kind(arms), ()
         documents = [ByDocument(why_not=shop) if isinstance(shop, str) else by_document(arm, shop) for arm in arms]
     of_name = {arm.name: of_arm for arm, of_arm in zip(arms, documents)}
-    notes += [left_out] if left_out else []
-    return Compared(arms, compare_arms(arms[:-1], arms[-1], rule, of_name), rule, "; ".join(notes))
+    if per == "byte":
+        rule = replace(rule, per=per)
+        first, *others = common or ("compared over the same bytes",)
+        common = (f"other tokens of one text, so per byte; {first}", *others)
+    return Compared(arms, compare_arms(arms[:-1], arms[-1], rule, of_name), rule, common)
 
 
 def by_document(arm: Arm, shop: Workshop) -> ByDocument:
@@ -121,8 +120,10 @@ def by_document(arm: Arm, shop: Workshop) -> ByDocument:
         return ByDocument(why_not=str(error))
 
 
-def _on_equal_bytes(arms: Sequence[Arm], shop: Workshop | str, per: Per) -> tuple[list[Arm], list[ByDocument], str]:
-    """The arms over the documents that all of them scored wholly, and what is left out."""
+def _on_equal_bytes(
+    arms: Sequence[Arm], shop: Workshop | str, per: Per
+) -> tuple[list[Arm], list[ByDocument], tuple[str, ...]]:
+    """The arms over the documents that all of them scored wholly, and what to say of it."""
     try:
         if isinstance(shop, str):
             raise Gone(shop)
@@ -133,13 +134,13 @@ def _on_equal_bytes(arms: Sequence[Arm], shop: Workshop | str, per: Per) -> tupl
             f"of the text {sizes} bytes were scored, so only losses of the documents that all scored wholly compare, "
             f"and these are not to be had: {error}"
         ) from None
-    arms, common, left_out = on_common_documents(arms, found, per)
-    return arms, [of_arm.mean for of_arm in common], left_out
+    arms, common, notes = on_shared_documents(arms, found, per)
+    return arms, [of_arm.mean for of_arm in common], notes
 
 
 def _selected(
     arms: Sequence[Arm], fraction: float, shop: Workshop | str, per: Per
-) -> tuple[list[Arm], list[ByDocument], str]:
+) -> tuple[list[Arm], list[ByDocument], tuple[str, ...]]:
     """The arms with the scorers that `selected` chooses, over the documents that none of them was chosen on."""
     if not 0 < fraction < 1:
         raise ConfigError(f"--select-on {fraction:g} is no share; give one between 0 and 1, e.g. 0.5")
@@ -151,11 +152,11 @@ def _selected(
     if isinstance(shop, str):
         raise ConfigError(f"--select-on reads the outputs of the runs: {shop}")
     chosen = [selected(arm, fraction, shop) for arm in arms]
-    arms, rests, left_out = on_common_documents([arm for arm, _, _ in chosen], [rest for _, rest, _ in chosen], per)
+    arms, rests, notes = on_shared_documents([arm for arm, _, _ in chosen], [rest for _, rest, _ in chosen], per)
     others = [f"{int(rest.targets.sum()):,}" for rest in rests]
-    of = [f"{count} of the others" if left_out else f"the other {count}" for count in others]
+    of = [f"{count} of the others" if notes else f"the other {count}" for count in others]
     arms = [with_notes(arm, f"{said}; scores are of {one}") for arm, one, (_, _, said) in zip(arms, of, chosen)]
-    return arms, [rest.mean for rest in rests], left_out
+    return arms, [rest.mean for rest in rests], notes
 
 
 def selected(arm: Arm, fraction: float, shop: Workshop) -> tuple[Arm, DocumentLosses, str]:

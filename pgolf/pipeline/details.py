@@ -27,6 +27,7 @@ from pgolf.tables.schema import TableSpec
 Row = dict[str, Any]
 # Reading a trace waits for the disk as much as it computes.
 _WORKERS = 4
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +56,71 @@ def details_of(outputs: Sequence[Output], results: Path, store: Store | None) ->
     data = next((output for output in outputs if output.seed is None and output.node == "data"), None)
     asked = [(spec, output) for output in outputs for spec in _TABLES_OF.get(output.stage, ())]
 
-    def rows(one: tuple[TableSpec, Output]) -> pa.Table | str:
+    def rows(one: tuple[TableSpec, Output]) -> pa.Table | _Lack:
         return _rows(*one, data, results, store)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         found = list(pool.map(rows, asked))
     tables: dict[str, list[pa.Table]] = {}
-    missing = []
-    for (spec, _output), table in zip(asked, found):
-        if isinstance(table, str):
-            missing.append(table)
+    lacks = []
+    for (spec, output), table in zip(asked, found):
+        if isinstance(table, _Lack):
+            lacks.append((_WORDS[spec.name], output.folder, table))
         else:
             tables.setdefault(spec.name, []).append(table)
-    return Details({name: pa.concat_tables(of_seed) for name, of_seed in tables.items()}, tuple(dict.fromkeys(missing)))
+    return Details({name: pa.concat_tables(of_seed) for name, of_seed in tables.items()}, _said(lacks))
 
 
-def _rows(spec: TableSpec, output: Output, data: Output | None, results: Path, store: Store | None) -> pa.Table | str:
+@dataclass(frozen=True, slots=True)
+class _Lack:
+    """Why there are no rows of an output. listed: whether the outputs that share the reason follow it."""
+
+    text: str
+    listed: bool = True
+
+
+def _said(lacks: Sequence[tuple[str, str, _Lack]]) -> tuple[str, ...]:
+    """One sentence for each reason, with what is not known for it and the outputs that it is not known of."""
+    by_reason: dict[_Lack, tuple[dict[str, None], dict[str, None]]] = {}
+    for words, folder, lack in lacks:
+        what, folders = by_reason.setdefault(lack, ({}, {}))
+        what[words] = folders[folder] = None
+    return tuple(
+        f"no {', '.join(what)}: {lack.text}{f': {_listed([*folders])}' if lack.listed else ''}"
+        for lack, (what, folders) in by_reason.items()
+    )
+
+
+def _listed(folders: Sequence[str]) -> str:
+    more = len(folders) - _MOST_NAMED
+    return ", ".join(folders[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _rows(spec: TableSpec, output: Output, data: Output | None, results: Path, store: Store | None) -> pa.Table | _Lack:
     """The rows of one output, or why there are none."""
     kept = read_run(results, spec, output.folder)
     if kept is not None:
         return kept
-    what = f"no {_WORDS[spec.name]}: "
+    if store is None:
+        return _Lack("there is no store to look in")
+    opened = store.inspect(store.root / output.folder)
+    if not isinstance(opened, Artifact):
+        gone = not opened.path.is_dir()
+        return _Lack(f"not in {store.root}") if gone else _Lack(f"{output.folder}: {opened.why}", listed=False)
     try:
-        opened = _opened(output, store)
-        made = _MAKES[spec.name](opened.path, None if data is None else lambda: _opened(data, store).path)
+        made = [*_MAKES[spec.name](opened.path, None if data is None else lambda: _opened(data, store).path)]
     except (PgolfError, OSError) as error:
-        return f"{what}{error}"
+        return _Lack(str(error), listed=False)
     rows = [{**row, "seed": output.seed, "run_key": output.folder} for row in made]
     if not rows:
-        return f"{what}{output.folder} holds none"
+        return _Lack("there are none")
     table = rows_to_arrow(spec, rows)
     with suppress(ResultsError):  # of a folder that may only be read; it is computed again the next time
         append_table(results, spec, output.folder, table)
     return table
 
 
-def _opened(output: Output, store: Store | None) -> Artifact:
-    if store is None:
-        raise ResultsError(f"there is no store to look for {output.folder} in")
+def _opened(output: Output, store: Store) -> Artifact:
     found = store.inspect(store.root / output.folder)
     if isinstance(found, Artifact):
         return found

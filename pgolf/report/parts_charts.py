@@ -1,5 +1,6 @@
 """Bits per byte of parts of the text: by place, by length, by kind; each with its share of the text."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from pgolf.stats.seeds import SeedSummary
 
 # A part of less of the targets is too noisy to set the scale.
 _LEAST_SHARE = 0.01
+# Labels are turned, and so reach down by their length; a digit takes 7 of the 11 units of its height.
+_TURN_DEGREES = 38.0
+_DIGIT = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,15 @@ def by_place(title: str, axis: str, parts: Sequence[PartResult], caption: str) -
     shown = [part for part in parts if part.bpb is not None]
     sizable = [part for part in shown if part.target_share >= _LEAST_SHARE] or shown
     best, worst = min(sizable, key=_mean), max(sizable, key=_mean)
+    every = max(1, -(-len(shown) // 16))
+    longest = max(len(part.label) for part in shown[::every])
+    below = 34 + longest * _DIGIT * math.sin(math.radians(_TURN_DEGREES))
     plot = Plot(
         title,
         f"{len(shown)} parts by {axis}: lowest {_mean(best):.3f} bits per byte at {best.label}, highest "
         f"{_mean(worst):.3f} at {worst.label}.",
-        height=250,
-        bottom=62,
+        height=188 + below,
+        bottom=below,
         top=24,
     )
     y = plot.y(*around([v for part in sizable for v in _reach(part)], room=0.12))
@@ -43,16 +50,13 @@ def by_place(title: str, axis: str, parts: Sequence[PartResult], caption: str) -
     step = (plot.right - plot.left) / len(shown)
     most = max(part.target_share for part in shown)
     share = Scale(0.0, most, 0.0, (plot.bottom - plot.top) * 0.4)
-    every = max(1, -(-len(shown) // 16))
     for number, part in enumerate(shown):
         at = plot.left + (number + 0.5) * step
         height = share(part.target_share)
         plot.rect(at - 0.38 * step, plot.bottom - height, 0.76 * step, height, "share")
         if number % every == 0:
-            plot.add(
-                tag("text", part.label, transform=f"translate({at:.1f},{plot.bottom + 10:.1f}) rotate(-38)",
-                    text_anchor="end")
-            )  # fmt: skip
+            turned = f"translate({at:.1f},{plot.bottom + 10:.1f}) rotate({-_TURN_DEGREES:g})"
+            plot.add(tag("text", part.label, transform=turned, text_anchor="end"))
         low, high = _reach(part)
         said = f"{part.label}: {spread(part.bpb)} bits per byte, {part.target_share:.1%} of the targets"
         inside = min(max(_mean(part), y.low), y.high)

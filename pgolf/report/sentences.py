@@ -22,8 +22,12 @@ def texts_differ(runs: Sequence[RunTables]) -> str:
     raw_texts = {text.raw_sha256 for text in texts if text is not None and text.raw_sha256}
     if len(counted) == 1 and None not in counted and len(raw_texts) < 2:
         return ""
-    raw = {(text.raw_sha256, text.bytes) if text is not None and text.raw_sha256 else None for text in texts}
-    if len(raw) == 1 and None not in raw:
+    if all(text is not None and text.raw_sha256 for text in texts) and len(raw_texts) == 1:
+        if len({text.bytes for text in texts if text is not None}) > 1:
+            return (
+                "They are of one text and end at other places of it: their scores are of other bytes, and compare over "
+                "the documents that all of them scored wholly (`pgolf compare`)."
+            )
         return "They are of one text in several tokenizations: only bits per byte compare, and no loss per token."
     return "They are not known to be of one text, so their scores cannot be compared."
 

@@ -171,6 +171,15 @@ def test_scorers_that_are_named_are_of_one_kind_or_refused(tables):
     assert "compared by the network alone" not in alone.sentences[0]
 
 
+def test_a_named_scorer_is_not_given_up_for_one_that_is_chosen(tables):
+    tables.add(BASE, [{}, EXACT])
+    tables.add("other-222222222222", [{}, EXACT])
+    for named in ("network", parse_conditions(["estimator=exact"])):
+        arms = [tables.arm(BASE), tables.arm("other", scorer=named)]
+        with pytest.raises(ConfigError, match="--select-on chooses the scorer of each run, and --scorer has named"):
+            compare_runs(arms, RECORD_RULE, "not asked for", select_on=0.5)
+
+
 def test_a_network_that_is_no_code_length_or_not_there_does_not_stand_in(tables):
     tables.add(BASE, [{"normalized": False}, EXACT])
     tables.add("grid-333333333333", [EXACT])

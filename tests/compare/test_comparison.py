@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from pgolf.compare.arms import Arm, Score
-from pgolf.compare.common_documents import DocumentLosses, on_common_documents
 from pgolf.compare.compared import Compared
 from pgolf.compare.comparison import ByDocument, check_comparable, compare_arms
 from pgolf.compare.forest import forest
 from pgolf.compare.sentence import sentence
+from pgolf.compare.shared_documents import DocumentLosses, on_shared_documents
 from pgolf.compare.sheets import seeds_sheet, settings_sheet, verdicts_sheet
 from pgolf.errors import ResultsError
 from pgolf.pipeline.by_document import compare_runs
@@ -278,29 +278,29 @@ def test_arms_are_compared_over_the_documents_that_all_scored_wholly():
         losses_of(range(1, 5), [20, 30, 40, 50], whole=[True, False, True, True]),
         losses_of(range(6), [10, 20, 30, 40, 50, 60]),
     ]
-    cut, common, said = on_common_documents(arms, found, "byte")
+    cut, common, said = on_shared_documents(arms, found, "byte")
     assert [of_arm.numbers.tolist() for of_arm in common] == [[1, 3]] * 3
     assert [of_arm.bytes.tolist() for of_arm in common] == [[40, 80]] * 3
     assert [one.by_seed[2].loss_nats for one in cut] == pytest.approx([3.02] * 3)
     assert cut[0].by_seed[1].bpb == pytest.approx(3.01 / 2 / math.log(2))
     assert said == (
-        "compared over the 2 documents (120 bytes) that all arms scored wholly; left out: "
-        "3 documents (94 bytes) of a, 2 documents (160 bytes) of b, 4 documents (300 bytes) of c"
+        "compared over the 2 documents (120 bytes) that all arms scored wholly",
+        "left out: 3 documents (94 bytes) of a, 2 documents (160 bytes) of b, 4 documents (300 bytes) of c",
     )
 
 
 def test_arms_that_scored_the_same_keep_all_of_it():
     whole = [True, True, False]
     arms, found = [arm("a", RECORD), arm("b", BEFORE)], [losses_of(range(3), [10, 20, 5], whole=whole)] * 2
-    assert on_common_documents(arms, found, "token") == (arms, found, "")
+    assert on_shared_documents(arms, found, "token") == (arms, found, ())
 
 
 def test_documents_of_other_bytes_and_none_in_common_are_refused():
     arms = [arm("a", RECORD), arm("b", BEFORE)]
     with pytest.raises(ResultsError, match="document 2 of the text has 40 bytes for a and 42 for b"):
-        on_common_documents(arms, [losses_of(range(3), [10, 20, 30]), losses_of(range(2), [10, 21])], "byte")
+        on_shared_documents(arms, [losses_of(range(3), [10, 20, 30]), losses_of(range(2), [10, 21])], "byte")
     with pytest.raises(ResultsError, match="no document of the text was scored wholly by all of a, b"):
-        on_common_documents(arms, [losses_of([0], [10]), losses_of([1, 2], [10, 20])], "byte")
+        on_shared_documents(arms, [losses_of([0], [10]), losses_of([1, 2], [10, 20])], "byte")
 
 
 def test_many_settings_are_counted_and_data_has_all():

@@ -493,7 +493,9 @@ def test_a_run_ends_with_its_report_and_its_tables_outlive_what_it_was_made_from
         shutil.rmtree(tmp_path / "results" / name)
     assert main([*arguments, *gone]) == 0
     page = (tmp_path / "results" / "reports" / written.name).read_text()
-    assert "no losses by step: there is no store to look for train-" in page
+    [said] = re.findall(r"<p class=\"note\">(no .*?)</p>", page)
+    what = "no losses by step, bytes by tensor, losses by place and kind of token, samples of text"
+    assert re.fullmatch(rf"{what}: there is no store to look in: train-\w+, .* and 2 more", said)
     assert ">Training</h2>" not in page
 
 
@@ -508,8 +510,9 @@ def test_a_report_of_damaged_outputs_says_which_and_shows_the_rest(ran, tmp_path
     places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
     assert main(["report", "demo", *places, "--price-per-hour", "20"]) == 0
     page = Path(capsys.readouterr().out.strip().removeprefix("report  ")).read_text()
-    assert f"no samples of text: {trace.parent.name}: file trace.arrow has" in page
-    assert "no losses by step: train-" in page
+    damaged = f"no losses by place and kind of token, samples of text: {trace.parent.name}: file trace.arrow has"
+    assert damaged in page
+    assert f"no losses by step: not in {tmp_path / 'store'}: train-" in page
     assert ">Training</h2>" in page  # of the other seed
     assert "Time and money" in page
 

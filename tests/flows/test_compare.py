@@ -260,5 +260,7 @@ def test_a_report_says_what_compare_says_of_one_seed_and_of_other_tokens(made, c
         capsys.readouterr()
         found = compared(made, capsys, run, "narrow")
         title = html.unescape(out.read_text().partition("<h1>")[2].partition("</h1>")[0])
-        assert title == f"{found['gains'][0]['sentence']}. {found['note']}."
+        over = found["note"].partition("; left out: ")[0]
+        assert title == f"{found['gains'][0]['sentence']}. {over[0].upper()}{over[1:]}."
         assert "95 % over documents" in title
+        assert "They are of one text and end at other places of it" in out.read_text()

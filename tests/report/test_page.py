@@ -237,7 +237,7 @@ OWN = {
     "own.toml": 'base = "demo"\nseeds = [5, 6]\n[train]\nsteps = 40\nclock_limit_s = "none"\n[mix]\nalphas = [0.5]\n',
     "its name is another.toml": 'base = "demo"\nname = "a--b-"\nseeds = [5, 6]\n[model]\ngated_attention = false\n',
     "with-a-section.toml": 'base = "pr792-tiny"\nseeds = [5, 6]\n[score]\ntail = "once"\nbatch_means = "none"\n'
-    '[score.ttt]\nkind = "lora"\nrank = 2\n',
+    '[count]\ntail = "once"\n[score.ttt]\nkind = "lora"\nrank = 2\n',
 }
 
 
@@ -272,6 +272,8 @@ def test_one_text_under_two_names_is_one_text():
     ("columns", "said"),
     [
         ({"val_sha256": "9" * 64}, "one text in several tokenizations: only bits per byte compare"),
+        ({"val_sha256": "9" * 64, "bytes": 56_000}, "of one text and end at other places of it"),
+        ({"bytes": 56_000}, "of one text and end at other places of it"),
         ({"text_sha256": "9" * 64}, "not known to be of one text, so their scores cannot be compared"),
         ({"text_sha256": None, "val_sha256": None}, "not known to be of one text"),
     ],

@@ -1,10 +1,13 @@
 """The page in a real browser: no complaint, no sideways scroll on a phone, and light, dark and paper."""
 
 import base64
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from pgolf.report.page import page
+from pgolf.tables.detail_tables import BREAKDOWNS
 from tests.report.browser import Browser, chromium
 from tests.report.pages import tables
 from tests.report.test_page import FIGURES
@@ -67,3 +70,25 @@ def test_it_prints(browser, path):
     printed = base64.b64decode(browser.ask("Page.printToPDF")["data"])
     assert printed.startswith(b"%PDF")
     assert b"/Type /Page" in printed
+
+
+# By figure: how far its lowest turned label reaches below the top of the axis title under it.
+REACH = """Object.fromEntries([...document.querySelectorAll('figure > svg')].map(s => {
+    const boxes = which => [...s.querySelectorAll(which)].map(t => t.getBoundingClientRect());
+    const ends = (which, end) => Math.max(-1e9, ...boxes(which).map(box => box[end]));
+    return [s.querySelector('title').textContent, ends('text[transform]', 'bottom') - ends('text.axis', 'top')]}))"""
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("label", ["0", "1,024–2,047", "1,048,576–2,097,151"])
+def test_turned_labels_end_above_the_title_of_the_axis(browser, tmp_path, width, label):
+    run = tables()
+    parts = run.details[BREAKDOWNS.name]
+    labels = pa.array([label] * parts.num_rows)
+    parts = parts.set_column(parts.column_names.index("label"), "label", labels)
+    path = tmp_path / "report.html"
+    path.write_text(page([replace(run, details={**run.details, BREAKDOWNS.name: parts})]))
+    browser.open(path, width=width)
+    reach = browser.value(REACH)
+    turned = [title for title in FIGURES if title.startswith("By ") and title != "By kind of token"]
+    assert all(-60 < reach[title] < 0 for title in turned), reach

@@ -60,16 +60,16 @@ class DocumentLosses:
         }
 
 
-def on_common_documents(
+def on_shared_documents(
     arms: Sequence[Arm], found: Sequence[DocumentLosses], per: Per
-) -> tuple[list[Arm], list[DocumentLosses], str]:
-    """Arms and losses over the documents that all scored wholly, and what is left out: nothing if they agree.
+) -> tuple[list[Arm], list[DocumentLosses], tuple[str, ...]]:
+    """Arms and losses over the documents that all scored wholly, and what to say of it: nothing if they agree.
 
     Raises ResultsError where no document is left, and for documents of other bytes.
     """
     first = found[0]
     if all(_same(first, other, per) for other in found[1:]):
-        return list(arms), list(found), ""
+        return list(arms), list(found), ()
     numbers = reduce(np.intersect1d, (of_arm.numbers[of_arm.whole] for of_arm in found))
     if not len(numbers):
         names = ", ".join(arm.name for arm in arms)
@@ -88,11 +88,9 @@ def on_common_documents(
         count = len(of_arm.numbers) - len(numbers)
         several = "s" if count != 1 else ""
         left.append(f"{count:,} document{several} ({int(of_arm.bytes.sum()) - size:,} bytes) of {arm.name}")
-    said = (
-        f"compared over the {len(numbers):,} documents ({size:,} bytes) that all arms scored wholly; left out: "
-        f"{', '.join(left)}"
-    )
-    return [replace(arm, by_seed=of_arm.scores) for arm, of_arm in zip(arms, common)], common, said
+    said = f"compared over the {len(numbers):,} documents ({size:,} bytes) that all arms scored wholly"
+    arms = [replace(arm, by_seed=of_arm.scores) for arm, of_arm in zip(arms, common)]
+    return arms, common, (said, f"left out: {', '.join(left)}")
 
 
 def _same(ours: DocumentLosses, theirs: DocumentLosses, per: Per) -> bool:
