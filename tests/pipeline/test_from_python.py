@@ -1,6 +1,7 @@
 """The way in from Python: the example of the docs, and what it does with mistakes."""
 
 import re
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import pgolf
 from pgolf.errors import ConfigError, ResultsError
 from pgolf.pipeline import from_python
+from pgolf.tables import parquet, unreadable
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import append
+from pgolf.tables.removed import remove_run
 from pgolf.tables.schema import SCORES
 from tests.score_rows import score_row
 from tests.tiny import TINY, write_documents
@@ -62,6 +65,59 @@ def test_scores_are_the_rows_of_the_tables(ran):
     assert sorted(filed.bpb) == sorted(base.scores.bpb)
     assert set(base.scores.seed) == {1, 2}
     assert {run.key for run in runs_in(folder / "results")} == {base.key, names["mixed"].key}
+
+
+@pytest.fixture
+def tables(ran, tmp_path):
+    """A copy of the results, in which the second run was removed."""
+    results = tmp_path / "results"
+    shutil.copytree(ran[2] / "results", results)
+    remove_run(results, next(run for run in runs_in(results) if run.name == "mixed"))
+    return results
+
+
+def run_again(folder, results, **given):
+    """Another grid on the same trainings, so that the mixtures and the pages are made anew."""
+    tiny = dict(setting.split("=", 1) for setting in TINY)
+    settings = {**tiny, "mix.alphas": 0.4, "mix.mixers": "fixed", "headline.mixer": "fixed", **given.pop("set", {})}
+    places = {"documents": folder / "docs.jsonl", "store": folder / "artifacts", "results": results}
+    return from_python.run("demo", seeds=[1, 2], set=settings, **places, **given)
+
+
+def test_every_table_that_a_run_reads_at_its_end_was_looked_at_before_its_first_stage(ran, tables, monkeypatch):
+    there, looked_at, read_at_last, said = {*tables.rglob("*.parquet")}, set(), set(), []
+    is_whole, read_file = unreadable._is_whole, parquet._read_file
+    monkeypatch.setattr(unreadable, "_is_whole", lambda path: looked_at.add(path) or is_whole(path))
+
+    def reading(path, *arguments):
+        if any(line.startswith("▸") for line in said):
+            read_at_last.add(path)
+        return read_file(path, *arguments)
+
+    monkeypatch.setattr(parquet, "_read_file", reading)
+    run_again(ran[2], tables, say=said.append)
+    assert read_at_last & there <= looked_at
+    kinds = {path.parent.name for path in read_at_last & there}
+    assert kinds >= {"scores", "stages", "runs", "declarations", "seeds", "losses", "samples"}
+    assert any(".removed" in path.parts for path in read_at_last & there)
+
+
+@pytest.mark.parametrize(
+    ("table", "advice"),
+    [
+        *((name, "delete it, and run the recipe again") for name in ("scores", "attempts", "stages", "samples")),
+        *((name, "restore it from a copy: it is the proof of what was declared") for name in ("declarations", "seeds")),
+        ("runs", "name the run again with `pgolf rename`"),
+        (".removed/*/scores", "of that removed run is then forgotten"),
+    ],
+)
+def test_a_damaged_table_stops_a_run_before_its_first_stage(ran, tables, table, advice, capsys):
+    damaged = next(tables.glob(f"{table}/*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    said = []
+    with pytest.raises(ConfigError, match=f"{damaged} cannot be read as a .*{advice}"):
+        run_again(ran[2], tables, set={"mix.alphas": 0.3}, say=said.append)
+    assert not [line for line in said if line.startswith("▸")]
 
 
 def test_a_notebook_shows_summary_and_figures_without_a_file(ran):
