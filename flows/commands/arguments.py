@@ -11,15 +11,13 @@ from typing import Any
 
 from flows.commands.streams import tell
 from pgolf.errors import ConfigError, StoreError
-from pgolf.pipeline.place import Place
+from pgolf.pipeline.place import RESULTS_SETTING, STORE_SETTING, Place, default_results, default_store
 from pgolf.recipes.grid_text import MOST_POINTS
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.remote import checked_url, is_url
 from pgolf.tables.results_folder import refuse_missing
 
-# Environment variables that choose the places of all commands.
-STORE_SETTING, RESULTS_SETTING = "PGOLF_STORE", "PGOLF_RESULTS"
 # Options that name a run -> fields of a recipe.
 _NAMING = {"name": "run_name", "tags": "tags", "note": "notes"}
 
@@ -125,16 +123,6 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"folder of the tables (default: %(default)s{_set_by(RESULTS_SETTING)})",
     )
-
-
-def default_store() -> Path | str:
-    """The store of those who name none: PGOLF_STORE, else ./artifacts."""
-    return _location(os.environ.get(STORE_SETTING) or "artifacts")
-
-
-def default_results() -> Path:
-    """The results of those who name none: PGOLF_RESULTS, else ./results."""
-    return Path(os.environ.get(RESULTS_SETTING) or "results")
 
 
 def _set_by(variable: str) -> str:

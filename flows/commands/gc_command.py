@@ -15,7 +15,6 @@ from flows.commands.arguments import (
     add_json,
     add_store,
     add_wide,
-    default_results,
     given_path,
     store_place,
     table_width,
@@ -24,7 +23,7 @@ from flows.commands.streams import hand_over, shortened, show, tell
 from flows.commands.summary import span
 from pgolf.errors import ConfigError, StoreError, StoreFull
 from pgolf.pipeline.chosen import CHEAP, DEAR, Chosen, choose, share_taken
-from pgolf.pipeline.place import Place
+from pgolf.pipeline.place import Place, default_results
 from pgolf.pipeline.referring import Referring, ask_results, remember, ways_to_say
 from pgolf.pipeline.status import forget_the_gone
 from pgolf.pipeline.upkeep import Garbage, delete, garbage, measured, put_aside, refuse_while_building

@@ -8,13 +8,13 @@ from flows.commands.arguments import (
     add_json,
     add_set,
     add_store,
-    default_store,
     given_path,
     steps_by_seed,
 )
 from flows.commands.single_output import build_output
 from flows.commands.streams import tell
 from pgolf.pipeline.graph import Sources, import_node
+from pgolf.pipeline.place import default_store
 from pgolf.recipes.overrides import apply_overrides, validated
 from pgolf.recipes.recipe import Recipe
 from pgolf.recipes.recipe_file import find_recipe

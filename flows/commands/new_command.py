@@ -1,13 +1,14 @@
 """`pgolf new`: a recipe file of one's own, with every field, its value and its meaning."""
 
 import argparse
+import os
 from pathlib import Path
 
 from flows.commands.arguments import add_set, given_path
 from flows.commands.streams import show
 from pgolf.errors import ConfigError
 from pgolf.recipes.overrides import apply_overrides
-from pgolf.recipes.recipe_file import find_recipe, recipe_from_file
+from pgolf.recipes.recipe_file import find_recipe, is_file_name, recipe_from_file
 from pgolf.recipes.recipe_text import recipe_text
 
 EXAMPLES = """examples:
@@ -33,7 +34,10 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{file}: a recipe file's name ends in .toml; write {file.with_suffix('.toml')}")
     base = find_recipe(arguments.base)
     recipe = apply_overrides(base, arguments.overrides)
-    text = recipe_text(recipe, base, str(file))
+    if recipe.base != base.base:
+        raise ConfigError(f"--set base={recipe.base}: what a recipe stands on is chosen with --from {recipe.base}")
+    base_file = os.path.relpath(arguments.base, file.parent) if is_file_name(arguments.base) else None
+    text = recipe_text(recipe, base, str(file), base_file)
     try:
         with file.open("x", encoding="utf-8") as written:
             written.write(text)
@@ -50,5 +54,6 @@ def execute(arguments: argparse.Namespace) -> int:
     except ConfigError:
         file.unlink()
         raise
-    show(f"{file}: {found.name}, from {base.name}; `pgolf plan {file}` shows what it would run")
+    assert found == recipe.model_copy(update={"name": found.name}), f"{file} does not say what was set"
+    show(f"{file}: {found.name}, from {base_file or base.name}; `pgolf plan {file}` shows what it would run")
     return 0

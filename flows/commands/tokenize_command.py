@@ -4,12 +4,13 @@ import argparse
 import shlex
 from pathlib import Path
 
-from flows.commands.arguments import add_json, add_set, add_store, default_store, given_path
+from flows.commands.arguments import add_json, add_set, add_store, given_path
 from flows.commands.single_output import build_output
 from flows.commands.streams import tell
 from pgolf.corpus.config import TokenizeConfig
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import Sources, data_node
+from pgolf.pipeline.place import default_store
 from pgolf.recipes.overrides import override_section
 from pgolf.recipes.own_files import fitted_to_files
 from pgolf.recipes.recipe_file import find_recipe

@@ -3,10 +3,13 @@
 import html
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic_core import to_jsonable_python
 
 from pgolf.compare.arms import HEADLINE, NETWORK, arm_of
 from pgolf.compare.compared import Compared
@@ -18,7 +21,7 @@ from pgolf.pipeline.graph import Node
 from pgolf.pipeline.listen import Ledger, Silence
 from pgolf.pipeline.outcome import Outcome, outcome_of
 from pgolf.pipeline.pages import Pages, make_pages
-from pgolf.pipeline.place import Place
+from pgolf.pipeline.place import RESULTS_SETTING, Place, default_results, default_store
 from pgolf.pipeline.plan import reasons_of
 from pgolf.recipes.asked import asked_recipe
 from pgolf.recipes.overrides import validated
@@ -28,6 +31,7 @@ from pgolf.recipes.recipe_file import find_recipe
 from pgolf.run_options import Progress
 from pgolf.stats.compare import RECORD_RULE, GainRule
 from pgolf.store.artifact import Artifact
+from pgolf.store.remote import is_url
 from pgolf.tables.declared_seeds import MissingSeed, declared_seeds, missing_seeds
 from pgolf.tables.filters import Condition, fitting, parse_conditions
 from pgolf.tables.named_runs import runs_in
@@ -95,6 +99,9 @@ class FinishedRun:
         """
         if not others:
             raise ConfigError("compare with what? give a run, or the name of one in the same tables")
+        for other in others:
+            _refuse_other_kinds(other=other)
+        _refuse_other_kinds(scorer=scorer, rule=rule, select_on=select_on)
         is_named = scorer in (HEADLINE, NETWORK)
         chosen: Sequence[Condition] | str = scorer if is_named else parse_conditions(scorer.split())
         arms = []
@@ -125,13 +132,13 @@ class FinishedRun:
 def run(
     recipe: str | Path | Recipe = "demo",
     *,
-    seeds: Sequence[int] | None = None,
+    seeds: int | Sequence[int] | None = None,
     set: Mapping[str, Any] | None = None,
     name: str | None = None,
     tags: Sequence[str] | None = None,
     note: str | None = None,
-    store: str | Path = "artifacts",
-    results: str | Path = "results",
+    store: str | Path | None = None,
+    results: str | Path | None = None,
     documents: str | Path | None = None,
     tokenizer: str | Path | None = None,
     data: str | Path | None = None,
@@ -140,12 +147,18 @@ def run(
 ) -> FinishedRun:
     """Run a recipe without Prefect, as `pgolf run --no-prefect` does; what did not change is reused.
 
-    recipe: a name, a recipe file, or a Recipe. set: dotted name of a setting -> value, as `--set`. say: is told what
+    recipe: a name, a recipe file, or a Recipe. set: dotted name of a setting -> value, as `--set`. store, results:
+    default PGOLF_STORE and PGOLF_RESULTS, else ./artifacts and ./results, as for every command. say: is told what
     happens, line by line. Files its rows under `results` and draws its figures. Raises ConfigError for what cannot be
     run, and what a stage raises.
     """
+    seeds, tags = _several(seeds), _several(tags)
+    _refuse_other_kinds(recipe=recipe, set=set, seeds=seeds, name=name, tags=tags, note=note)
+    _refuse_other_kinds(
+        store=store, results=results, documents=documents, tokenizer=tokenizer, data=data, device=device, say=say
+    )
     named = recipe if isinstance(recipe, Recipe) else find_recipe(str(recipe))
-    overrides = [f"{path}={_typed(value)}" for path, value in (set or {}).items()]
+    overrides = [f"{path}={_typed(path, value)}" for path, value in (set or {}).items()]
     given = {"seeds": seeds, "run_name": name, "tags": tags, "notes": note}
     files = {"documents": documents, "tokenizer": tokenizer, "data": data}
     paths = {key: None if path is None else Path(path).absolute() for key, path in files.items()}
@@ -157,8 +170,9 @@ def run(
         return fitted
 
     asked = asked_recipe(named, overrides, given, fit=fit)
-    absolute: dict[str, Any] = paths | {"results": Path(results).absolute()}
-    location = store if "://" in str(store) else Path(store).absolute()
+    absolute: dict[str, Any] = paths | {"results": Path(default_results() if results is None else results).absolute()}
+    store = default_store() if store is None else store
+    location = store if is_url(str(store)) else Path(store).absolute()
     place: Place = validated(Place, {**absolute, "store": location, "device": device})
     kept, memo = place.open_store(), place.memo()
     with run_ready(asked, place, kept, memo, what=f"pgolf run {asked.name}", say=say, evaluation_only=False) as ready:
@@ -177,20 +191,23 @@ def run(
 
 
 def load_results(
-    results: str | Path = "results", *, table: str = "scores", where: Sequence[str] = ()
+    results: str | Path | None = None, *, table: str = "scores", where: str | Sequence[str] = ()
 ) -> "pandas.DataFrame":
     """Rows of a result table. where: conditions on columns, as `pgolf results --where`: "seed=1,2", "bpb<2.1".
 
-    Raises ConfigError for a table that there is not, ResultsError for a folder that there is not and a condition that
-    cannot hold.
+    results: default PGOLF_RESULTS, else ./results. Raises ConfigError for a table that there is not, ResultsError for
+    a folder that there is not and a condition that cannot hold.
     """
+    where = _several(where) or []
+    _refuse_other_kinds(results=results, where=where)
+    folder = Path(default_results() if results is None else results)
     if table not in TABLES:
         raise ConfigError(f"there is no table {table!r}; the tables are {', '.join(TABLES)}")
     conditions = parse_conditions(where)
-    refuse_missing(Path(results))
+    refuse_missing(folder, f"name another folder here or in {RESULTS_SETTING}")
     if of_settings := [condition for condition in conditions if condition.is_of_setting]:
         raise ConfigError(f"{of_settings[0]} is about a setting of a recipe; conditions here are on columns")
-    rows: pandas.DataFrame = fitting(read(Path(results), TABLES[table]), TABLES[table], conditions).to_pandas()
+    rows: pandas.DataFrame = fitting(read(folder, TABLES[table]), TABLES[table], conditions).to_pandas()
     return rows
 
 
@@ -218,9 +235,59 @@ class _Lines(Silence):
         self._say(f"✓ {node.name}  {took}")
 
 
-def _typed(value: Any) -> str:
-    """A value as a person would type it behind --set."""
-    return value if isinstance(value, str) else json.dumps(value)
+# What an argument may be, and how a person is told; None, for what was not said, may be everywhere but where it means
+# nothing.
+_PATH = ((str, Path, NoneType), "a path")
+_KINDS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "recipe": ((str, Path, Recipe), "a recipe's name, a recipe file or a Recipe"),
+    "set": ((Mapping, NoneType), 'settings by their dotted names, e.g. {"train.steps": 200}'),
+    **dict.fromkeys(("name", "note"), ((str, NoneType), "text")),
+    "seeds": ((list, NoneType), "whole numbers"),
+    **dict.fromkeys(("tags", "where"), ((list, NoneType), "texts")),
+    **dict.fromkeys(("store", "results", "documents", "tokenizer", "data"), _PATH),
+    "device": ((str,), "auto, cpu or cuda"),
+    "say": ((Callable,), "a function that takes a line, e.g. print"),
+    "other": ((FinishedRun, str), "a run, or the name of one in the same tables"),
+    "scorer": ((str,), f"{HEADLINE}, {NETWORK}, or settings such as 'estimator=exact order=5'"),
+    "rule": ((GainRule,), "a GainRule"),
+    "select_on": ((int, float, NoneType), "a share between 0 and 1"),
+}
+
+
+def _refuse_other_kinds(**given: Any) -> None:
+    """Raise ConfigError for an argument of a kind that is none of those that it may have."""
+    for name, value in given.items():
+        kinds, words = _KINDS[name]
+        members = value if name in ("tags", "where") and value is not None else ()
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        if not fits or not all(isinstance(member, str) for member in members):
+            raise ConfigError(f"{name}: {value!r:.60} is a {type(value).__name__}; give {words}")
+
+
+def _several(value: Any) -> Any:
+    """One number or text as a list of it, and whatever else can be gone through as a list; None and other as it is."""
+    if isinstance(value, int | str):
+        return [value]
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else value
+
+
+def _typed(path: str, value: Any) -> str:
+    """A value as a person would type it behind --set. Raises ConfigError for what nobody could."""
+    try:
+        return value if isinstance(value, str) else json.dumps(to_jsonable_python(value, fallback=_of_array))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"set: {path} is {value!r:.60}, a {type(value).__name__}, which no setting holds; give a number, text, a "
+            f"list or a dictionary"
+        ) from error
+
+
+def _of_array(value: Any) -> Any:
+    """The numbers of an array, or the one of an array's element."""
+    if not hasattr(value, "tolist"):
+        raise TypeError(type(value).__name__)
+    return value.tolist()
 
 
 def _inline(path: Path) -> str:

@@ -16,6 +16,8 @@ from pgolf.store.content import Memo
 from pgolf.store.remote import Remote, checked_url, is_url
 from pgolf.store.shared import SharedStore
 
+# Environment variables that choose the places of those who name none, on the command line and from Python.
+STORE_SETTING, RESULTS_SETTING = "PGOLF_STORE", "PGOLF_RESULTS"
 _MOST_NAME_BYTES = 255
 _MOST_PATH_BYTES = 3500  # of 4,095; outputs and tables need the rest for names of their own
 
@@ -154,6 +156,17 @@ def _is_text(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def default_store() -> Path | str:
+    """The store of those who name none: PGOLF_STORE, a folder or an address, else ./artifacts."""
+    text = os.environ.get(STORE_SETTING) or "artifacts"
+    return text if is_url(text) else Path(text)
+
+
+def default_results() -> Path:
+    """The results of those who name none: PGOLF_RESULTS, else ./results."""
+    return Path(os.environ.get(RESULTS_SETTING) or "results")
 
 
 def leases_are_set() -> bool:

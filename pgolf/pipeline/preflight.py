@@ -5,6 +5,7 @@ One list for both, so that nothing is trained and then refused. Imports neither 
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from pgolf.corpus.config import TokenizeConfig
@@ -24,11 +25,14 @@ from pgolf.pipeline.writable import unwritable
 from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.tables.file_names import FOLDERS, longest_name
+from pgolf.tables.unreadable import unreadable
 from pgolf.train.config import TrainStageConfig
 from pgolf.train.expected_memory import expected_gpu_bytes
 
 # Folders that the store makes in itself, beside its outputs.
 _IN_STORE = (".locks", ".running", "partial", "referring")
+# So many damaged files of tables are named.
+_MOST_FILES = 5
 _IN_RESULTS = (*FOLDERS, "figures", "reports")
 
 
@@ -73,6 +77,7 @@ def refusals(
         names = [f"{end}{kind}" for end in _names(todo) for kind in (".model", ".vocab")]
         found += unwritable(store, "--store", _IN_STORE, names=names, named_by=_name_option(todo))
         tables = [longest_name(f"{recipe.name}-{12 * '0'}-{22 * '0'}")]
+        found += islice(unreadable(results), _MOST_FILES)
         found += unwritable(results, "--results", _IN_RESULTS, names=tables, named_by="the recipe's name")
     return tuple(dict.fromkeys(found))
 

@@ -29,7 +29,7 @@ from pgolf.mix.config import MixConfig
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.product import HINTED, USES, Product
 from pgolf.mix.product import SHORT as VALUES
-from pgolf.recipes.overrides import parse_value, validated
+from pgolf.recipes.overrides import meant_by_text, typed_value, validated
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.plain_file import read_plain
 
@@ -94,7 +94,7 @@ def _from_texts(mix: MixConfig, texts: Sequence[str]) -> tuple[MixConfig, Any]:
                 raise ConfigError(f"--grid: {word[:60]!r} is not NAME=VALUES; write e.g. alpha=0:0.6:0.05 order=2..9")
             if name in values:
                 raise ConfigError(f"--grid {text!r} names {name} twice")
-            values[_known(name, [*SHORT, *OTHERS], "--grid")] = parse_value(value)
+            values[_known(name, [*SHORT, *OTHERS], "--grid")] = typed_value(value)
         granularity = values.pop("granularity", granularity)
         shares, chunks = (_listed(values.pop(name, None)) for name in ("share", "chunk"))
         if shares is not None or chunks is not None:
@@ -109,7 +109,7 @@ def _from_texts(mix: MixConfig, texts: Sequence[str]) -> tuple[MixConfig, Any]:
 
 def _from_file(mix: MixConfig, path: Path) -> MixConfig:
     try:
-        tables = tomllib.loads(read_plain(path, most_bytes=_MOST_FILE_BYTES).decode("utf-8"))
+        tables = tomllib.loads(read_plain(path, most_bytes=_MOST_FILE_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"--grid-file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers of thousands of digits
@@ -147,7 +147,7 @@ def _product(mix: MixConfig, named: Mapping[str, Any], where: str) -> Product:
         full = SHORT.get(_known(name, [*SHORT, *Product.model_fields], where), name)
         if full in given:
             raise ConfigError(f"{where} names {full} twice")
-        given[full] = _listed(parse_value(value) if isinstance(value, str) else value)
+        given[full] = _listed(meant_by_text(name, value) if isinstance(value, str) else value)
     if "mixers" not in given:
         used = [mixer for mixer, lists in USES.items() if (set(lists) - {"min_counts"}) & given.keys()]
         given["mixers"] = used or mix.mixers

@@ -14,6 +14,9 @@ Model = TypeVar("Model", bound=BaseModel)
 INTEGER_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})")
 FLOAT_RANGE = re.compile(r"([^:,\s]+):([^:,\s]+):([^:,\s]+)")
 MOST_VALUES = 1_000_000
+# Beyond it not every whole number has a float of its own.
+_MOST_EXACT = 2.0**53
+_YES_NO = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
 _MOST_PROBLEMS = 5
 
 
@@ -28,6 +31,23 @@ def parse_value(text: str) -> Any:
         return _value(text)
     except RecursionError:
         raise ConfigError(f"{_cut(text)} has brackets in brackets too deep to be read; write it flatter") from None
+
+
+def typed_value(text: str) -> Any:
+    """As `parse_value`, but whole numbers are integers however they are written: 1e3, 20.0, 2:7:1.
+
+    A number that a person types has no kind; a field for numbers with fractions takes integers too.
+    """
+    return _with_integers(parse_value(text))
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_integers(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _with_integers(one) for name, one in value.items()}
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= _MOST_EXACT
+    return int(value) if is_whole else value
 
 
 def _value(text: str) -> Any:
@@ -47,6 +67,20 @@ def _value(text: str) -> Any:
     if "," in text:
         return [_value(part.strip()) for part in text.split(",") if part.strip()]
     return text
+
+
+def meant_by_text(name: str, text: str) -> Any:
+    """As `typed_value`, of a text that stands for a value in a TOML file, for what TOML cannot say: "2..9", "null".
+
+    Raises ConfigError for text in the place of what TOML can say: "20", "true", "0.4,0.5".
+    """
+    meant = typed_value(text)
+    parts = [part.strip() for part in text.strip("()").split(",")]
+    if any(INTEGER_RANGE.fullmatch(part) or FLOAT_RANGE.fullmatch(part) for part in parts):
+        return meant
+    if all(isinstance(member, str | None) for member in (meant if isinstance(meant, list) else [meant])):
+        return meant
+    raise ConfigError(f"{name} = {json.dumps(text)} is text; write {name} = {json.dumps(meant)} without the quotes")
 
 
 def _float_range(text: str, *ends: str) -> list[float]:
@@ -72,8 +106,18 @@ def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
             raise ConfigError(f"{_shown(override)} is not NAME=VALUE; write e.g. --set train.steps=200")
-        values.append((path.strip(), parse_value(text.strip())))
+        path, text = path.strip(), text.strip()
+        is_flag = isinstance(_now(config, path), bool) and text.lower() in _YES_NO
+        values.append((path, _YES_NO[text.lower()] if is_flag else typed_value(text)))
     return with_values(config, values)
+
+
+def _now(config: BaseModel, path: str) -> Any:
+    """The value at a dotted name; None where there is none."""
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name, None) if isinstance(value, BaseModel) else None
+    return value
 
 
 def override_section(name: str, section: Model, overrides: Sequence[str]) -> Model:
@@ -106,13 +150,26 @@ def validated(model: type[Model], data: Any, where: str = "") -> Model:
                 problem["type"] == "value_error" and _has_fields(problem["input"])
             )
             got = "" if is_whole else f" (got {_shown(problem['input'])})"
-            said = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{path or model.__name__}: {said}{got}")
+            lines.append(f"{path}: {_said(problem)}{got}" if path else f"{_said(problem)}{got}")
         if len(problems) > _MOST_PROBLEMS:
             lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
         raise ConfigError("\n".join(lines)) from None
     except (ValueError, RecursionError) as error:  # what cannot even be told of: text without a form in UTF-8
         raise ConfigError(f"{where or model.__name__}: {error}") from None
+
+
+def _said(problem: Any) -> str:
+    """What is wrong, in the words of those who write recipes."""
+    match problem["type"]:
+        case "model_type" | "model_attributes_type":
+            return "this is a section, which has settings of its own"
+        case "tuple_type" | "list_type":
+            return "this is a list, e.g. [1, 2]"
+        case "too_short":
+            has, needs = (problem["ctx"][name] for name in ("actual_length", "min_length"))
+            return f"this list has {has} values, and needs at least {needs}"
+    said: str = problem["msg"]
+    return said.removeprefix("Value error, ")
 
 
 def _causes(problems: Sequence[Any]) -> list[Any]:
@@ -204,7 +261,14 @@ def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: 
     if not isinstance(level, BaseModel):
         return f"{_cut(path)}: {prefix} is {_shown(level)} and has no fields"
     known, paths = list(type(level).model_fields), field_paths(config)
-    close = [full for full in paths if _last(full) == name][:3]  # of another section
+    rest = path.split(".")[len(before) + 1 :]
+    sections = [one for one in known if isinstance(getattr(level, one), BaseModel | None)]
+    near = difflib.get_close_matches(name.lower(), sections, n=1, cutoff=0.7)
+    close = [] if rest else [full for full in paths if _last(full) == name][:3]  # of another section
+    if not close and near:
+        section = ".".join([*before, near[0]])
+        whole = ".".join([section, *rest])
+        close = [whole if whole in paths else section]
     if not close and before:
         close = [f"{prefix}.{match}" for match in difflib.get_close_matches(name, known, n=3, cutoff=0.6)]
     if not close:

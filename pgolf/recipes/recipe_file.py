@@ -10,12 +10,14 @@ A program, `my.py`, has a function `recipe()` that returns one. Its code is in n
 """
 
 import difflib
+import inspect
 import json
 import os
 import re
 import sys
 import tomllib
 import traceback
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from contextvars import ContextVar
@@ -27,7 +29,7 @@ from pydantic import BaseModel
 
 from pgolf.errors import ConfigError
 from pgolf.recipes.catalog import RECIPES, recipe_named
-from pgolf.recipes.overrides import parse_value, section_in, validated, with_values
+from pgolf.recipes.overrides import meant_by_text, section_in, validated, with_values
 from pgolf.recipes.recipe import Recipe
 from pgolf.store.plain_file import read_plain
 
@@ -64,11 +66,15 @@ def recipe_from_file(path: Path) -> Recipe:
     and is another.
     """
     found = _from_file(path)
-    if found.name in RECIPES and found != RECIPES[found.name]():
-        raise ConfigError(
-            f'{path}: {found.name} is the name of a recipe of pgolf, and this is another; add name = "my-{found.name}"'
-        )
+    if _takes_a_name_of_pgolf(found):
+        mine = f"my-{found.name}"
+        add = f'name = "{mine}"' if path.suffix == ".toml" else f'.model_copy(update={{"name": "{mine}"}}) to it'
+        raise ConfigError(f"{path}: {found.name} is the name of a recipe of pgolf, and this is another; add {add}")
     return found
+
+
+def _takes_a_name_of_pgolf(recipe: Recipe) -> bool:
+    return recipe.name in RECIPES and recipe not in (RECIPES[recipe.name](), recipe_named(recipe.name))
 
 
 def _from_file(path: Path) -> Recipe:
@@ -111,11 +117,12 @@ def _from_toml(path: Path) -> Recipe:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_plain(path, most_bytes=_MOST_FILE_BYTES).decode())
+        # Some editors begin a file with a byte order mark.
+        return tomllib.loads(read_plain(path, most_bytes=_MOST_FILE_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: the recipe cannot be read ({error.strerror}); name another file") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, nested too deep
-        raise ConfigError(f"{path} is not TOML: {error}; `pgolf new {path.name}` writes one that is") from None
+        raise ConfigError(f"{path} is not TOML: {error}; `pgolf new my-{path.name}` writes one that is") from None
 
 
 def _settings(level: BaseModel, said: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -133,21 +140,25 @@ def _settings(level: BaseModel, said: Mapping[str, Any], prefix: str) -> Iterato
         if isinstance(now, BaseModel) and isinstance(value, dict):
             yield from _settings(now, value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value if field is None else _meant(value, field.annotation)
+            yield f"{prefix}{name}", value if field is None else _meant(name, value, field.annotation)
 
 
 def _kind(section: BaseModel) -> Any:
     return getattr(section, "kind", None)
 
 
-def _meant(value: Any, annotation: Any) -> Any:
-    """A text where none is wanted is read as `--set` reads it: "2..9", "0:0.6:0.05"; "none" is no value."""
+def _meant(name: str, value: Any, annotation: Any) -> Any:
+    """A text where none is wanted, as `--set` reads it, for what TOML cannot say: "2..9", "0:0.6:0.05"; "none" is no
+    value. Raises ConfigError for text in the place of what TOML can say: "20", "true".
+    """
     if not isinstance(value, str):
         return value
     kinds = _alternatives(annotation)
     if value == NONE and type(None) in kinds and NONE not in kinds:
         return None
-    return value if str in kinds or any(isinstance(kind, str) for kind in kinds) else parse_value(value)
+    if str in kinds or any(isinstance(kind, str) for kind in kinds):
+        return value
+    return meant_by_text(name, value)
 
 
 def _alternatives(annotation: Any) -> list[Any]:
@@ -160,7 +171,13 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 
 def _name_of(path: Path) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
+    """The file's name as one of a recipe: of accents the letter stays. Raises ConfigError where letters would go."""
+    plain = "".join(one for one in unicodedata.normalize("NFKD", path.stem.lower()) if not unicodedata.combining(one))
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if not name[:1].isalpha() or any(one.isalnum() and not one.isascii() for one in plain):
+        mine = f"my-{name}" if name else "my-own"
+        raise ConfigError(f'a recipe is named with a to z, 0 to 9 and -, a letter first; add name = "{mine}"')
+    return name
 
 
 def _from_program(path: Path) -> Recipe:
@@ -189,11 +206,16 @@ def _from_program(path: Path) -> Recipe:
         raise ConfigError(f"{path}:{_line_in(path, error)}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
+    if inspect.iscoroutine(made):
+        made.close()  # or Python warns that nobody waited for it
+        raise ConfigError(f"{path}: {_FUNCTION}() is async, and nobody waits for it; write def {_FUNCTION}() instead")
     if not isinstance(made, Recipe):
         raise ConfigError(f"{path}: {_FUNCTION}() returned a {type(made).__name__}; return a pgolf Recipe")
     try:
         # Copies of a recipe with other values (`model_copy`) are not checked when they are made.
-        return validated(Recipe, _plain_data(made))
+        found = validated(Recipe, _plain_data(made))
+        # As a file that says no name: named after it.
+        return found.model_copy(update={"name": _name_of(path)}) if _takes_a_name_of_pgolf(found) else found
     except ConfigError as error:
         raise _of_file(path, error) from None
 

@@ -18,17 +18,25 @@ _WIDTH = 100
 _MEANING_AT = 44
 
 
-def recipe_text(recipe: Recipe, base: Recipe, file_name: str) -> str:
-    """TOML that `recipe_from_file` reads as `recipe`, under the name of the file."""
+def recipe_text(recipe: Recipe, base: Recipe, file_name: str, base_file: str | None = None) -> str:
+    """TOML that `recipe_from_file` reads as `recipe`, under the name of the file unless it is another than the base's.
+
+    base_file: where the base is read from, as seen from the file's folder; None for one of pgolf.
+    """
+    base_name = base.name if base_file is None else base_file
     lines = [
-        f"# A recipe of one's own. What is not set here is as in {base.name}: take a # away and change the value.",
+        f"# A recipe of one's own. What is not set here is as in {base_name}: take a # away and change the value.",
         f"#     pgolf plan {file_name}         what would run, and why",
         f"#     pgolf run {file_name}",
         "",
-        f"base = {_value(base.name)}",
+        f"base = {_value(base_name)}",
     ]
-    for name in ("description", "seeds", "estimators"):
-        lines += _field(name, recipe, base)
+    lines += [] if recipe.name == base.name else [f"name = {_value(recipe.name)}"]
+    for name in Recipe.model_fields:
+        mine, others = getattr(recipe, name), getattr(base, name)
+        is_section = isinstance(mine, BaseModel) or (mine is None and others is None)
+        if name not in ("name", "base") and not is_section:
+            lines += _field(name, recipe, base)
     for name in Recipe.model_fields:
         lines += _section(name, getattr(recipe, name), getattr(base, name), Recipe.model_fields[name].description)
     return "\n".join(lines) + "\n"
@@ -73,7 +81,7 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(inner) for inner in value) + "]"
     if isinstance(value, str):
-        return json.dumps(value).replace("\\u007f", "\\u007F")
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
     if isinstance(value, int | float):
         return repr(value)
     return _value(to_jsonable_python(value))

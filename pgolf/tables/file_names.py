@@ -1,6 +1,10 @@
 """Where tables lie below a results folder, for whoever must know it without loading Arrow."""
 
-FOLDERS = ("scores", "attempts", "stages", "declarations", "seeds")
+FOLDERS = ("scores", "attempts", "stages", "declarations", "seeds", "runs")
+# One file per output of a stage.
+DETAIL_FOLDERS = ("losses", "breakdowns", "samples", "tensors")
+# The files of runs that were taken out of the tables, a folder like the results for each.
+REMOVED = ".removed"
 
 
 def longest_name(run_key: str) -> str:

@@ -24,6 +24,7 @@ from pgolf.store.durable import sync, write_synced
 from pgolf.store.durable_folder import make_folder
 from pgolf.store.plain_file import open_plain
 from pgolf.tables.columns import to_column
+from pgolf.tables.file_names import REMOVED
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
 from pgolf.tables.seal import is_sealed, sealed
@@ -38,6 +39,10 @@ _ARROW_SCHEMA = b"ARROW:schema"
 # Arrow's own threads may let go of bytes of Python's while the interpreter ends, which aborts it (1 of 30 commands that
 # ended with an error of theirs).
 _THREADS = False
+_IF_REMOVED = (
+    "restore it from a copy, or delete it: what was seen of that removed run is then forgotten, and it cannot be taken "
+    "back"
+)
 # So many files are opened one by one: 2 to 3 ms each.
 FEW_FILES = 16
 # A file name on any file system, and never a hidden or temporary one.
@@ -150,6 +155,11 @@ def read_run(results: Path, spec: TableSpec, run_key: str) -> pa.Table | None:
     return _read_file(path, spec, spec.arrow) if path.exists() else None
 
 
+def refuse_damaged(path: Path, spec: TableSpec) -> None:
+    """Raise ResultsError, as `read` would, for a file that is none of this table or is damaged."""
+    _read_file(path, spec, spec.arrow)
+
+
 def _gathered(folder: Path, spec: TableSpec, files: Sequence[Path], schema: pa.Schema) -> dict[str, pa.Table]:
     """File name -> its rows, of the files that one gathering file holds as they are now.
 
@@ -210,7 +220,8 @@ def _stat_of(path: Path) -> list[int]:
 
 def _read_file(path: Path, spec: TableSpec, schema: pa.Schema) -> pa.Table:
     """One file's rows in the columns of `schema`."""
-    advice = "delete it, and run the recipe again to write its rows anew"
+    is_removed = path.parent.parent.parent.name == REMOVED
+    advice = _IF_REMOVED if is_removed else spec.if_damaged
     try:
         content = _content(path)
         whole = is_sealed(content)

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from pgolf.errors import ResultsError
 from pgolf.store.durable_folder import make_folder
+from pgolf.tables.file_names import REMOVED
 from pgolf.tables.named_runs import Run, run_named, runs_in
 from pgolf.tables.schema import DECLARATIONS, SCORES, SEEDS
-
-REMOVED = ".removed"
 
 
 def removed_results(results: Path) -> list[Path]:

@@ -43,6 +43,7 @@ class TableSpec:
 
     earlier: column -> columns that are older, and whose null is an answer: a file that has the one has them too.
     telling: the columns that a reader looks for, the dearest first; on a narrow terminal the others leave before them.
+    if_damaged: what to do about a file of it that cannot be read.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TableSpec:
     identity: tuple[str, ...]
     earlier: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     telling: tuple[str, ...] = ()
+    if_damaged: str = "delete it, and run the recipe again to write its rows anew"
 
     def needed_beside(self, present: Set[str]) -> list[str]:
         """The columns that a file with the columns `present` must have."""
@@ -278,6 +280,12 @@ STAGES = TableSpec(
     telling=("node", "wall_s", "built", "size_bytes", "reason", "recipe"),
 )
 
+# No run can say again that something was declared before it was scored.
+_NEVER_AGAIN = (
+    "restore it from a copy: it is the proof of what was declared before scoring; without a copy move it away, and "
+    "what it declared counts as not declared"
+)
+
 DECLARATIONS = TableSpec(
     name="declarations",
     columns=(
@@ -290,6 +298,7 @@ DECLARATIONS = TableSpec(
     required=("run_key", "recipe", "headline", "declared_utc"),
     identity=("recipe",),
     telling=("headline", "declared_utc", "recipe"),
+    if_damaged=_NEVER_AGAIN,
 )
 
 SEEDS = TableSpec(
@@ -308,6 +317,7 @@ SEEDS = TableSpec(
     required=("run_key", "recipe", "seed", "config_key", "declared_utc"),
     identity=("config_key", "seed"),
     telling=("seed", "declared_utc", "recipe", "config_key"),
+    if_damaged=_NEVER_AGAIN,
 )
 
 RUNS = TableSpec(
@@ -329,6 +339,7 @@ RUNS = TableSpec(
     required=("run_key", "run", "recipe", "name", "named_utc"),
     identity=("run",),
     telling=("run", "name", "tags", "note", "named_utc", "recipe"),
+    if_damaged="delete it, and name the run again with `pgolf rename`",
 )
 
 TABLES = {spec.name: spec for spec in (SCORES, ATTEMPTS, STAGES, DECLARATIONS, SEEDS, RUNS)}

@@ -24,8 +24,9 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from pgolf.tables.file_names import FOLDERS, longest_name
-from pgolf.tables.schema import ATTEMPTS, DECLARATIONS, SCORES, SEEDS, STAGES
+from pgolf.tables.detail_tables import DETAILS
+from pgolf.tables.file_names import DETAIL_FOLDERS, FOLDERS, longest_name
+from pgolf.tables.schema import TABLES
 from tests.data_folder import write_data_folder
 from tests.fake_driver import gpu
 from tests.tiny import write_documents
@@ -281,7 +282,7 @@ def test_a_name_that_no_file_system_holds_is_said_to_be_too_long(tmp_path, monke
 
 
 def test_the_folders_of_tables_are_those_of_their_declarations():
-    assert tuple(table.name for table in (SCORES, ATTEMPTS, STAGES, DECLARATIONS, SEEDS)) == FOLDERS
+    assert (tuple(TABLES), tuple(table.name for table in DETAILS)) == (FOLDERS, DETAIL_FOLDERS)
 
 
 def test_the_longest_name_of_a_recipe_leaves_room_for_its_tables():

@@ -5,7 +5,7 @@ import pytest
 from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
 from pgolf.recipes.catalog import recipe_named
-from pgolf.recipes.overrides import apply_overrides, field_paths, parse_value, validated
+from pgolf.recipes.overrides import apply_overrides, field_paths, parse_value, validated, with_values
 from pgolf.recipes.recipe import Recipe
 
 
@@ -96,5 +96,76 @@ def test_what_follows_from_another_mistake_is_not_told_besides(seeds):
         validated(Recipe, recipe_named("demo").model_dump() | {"seeds": seeds})
     assert str(refusal.value).startswith(f"seeds.{len(seeds) - 1}: Input should be ")
     assert "\n" not in str(refusal.value)
-    with pytest.raises(ConfigError, match="at least 1 item"):
+    with pytest.raises(ConfigError, match="seeds: this list has 0 values, and needs at least 1"):
         validated(Recipe, recipe_named("demo").model_dump() | {"seeds": []})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *(("seeds", [True]), ("seeds", ["42"]), ("seeds", [42.0]), ("mix.alphas", [True]), ("mix.alphas", ["0.4"])),
+        *(("train.steps", 20.0), ("train.steps", "20"), ("train.clock_limit_s", "600"), ("headline.alpha", True)),
+        *(("compress.allow_over_budget", 1), ("compress.allow_over_budget", "yes"), ("tags", [3])),
+        *(
+            ("hint", {"orders": ["3"]}),
+            ("score.ttt", {"kind": "lora", "rank": "8"}),
+            ("mix.bayes", [{"share_rate": "0"}]),
+        ),
+    ],
+)
+def test_a_value_is_of_its_field_s_own_kind_wherever_it_stands(path, value):
+    with pytest.raises(ConfigError, match=f"^{path}.*(Input should be|not yes or no)"):
+        with_values(recipe_named("demo"), [(path, value)])
+
+
+def test_every_field_of_every_section_is_strict_about_numbers():
+    """Whatever is added later, too: no field reads text or a flag as a number."""
+    lax = []
+
+    def look(schema, where):
+        if isinstance(schema, dict):
+            if schema.get("type") in ("int", "float", "bool", "str") and not schema.get("strict"):
+                lax.append(where)
+            for name, part in schema.items():
+                if name not in ("metadata", "serialization", "default"):
+                    look(part, f"{where}.{name}")
+        elif isinstance(schema, list | tuple):
+            for part in schema:
+                look(part, where)
+
+    look(Recipe.__pydantic_core_schema__, "Recipe")
+    assert not lax
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        *(
+            ("train.steps=1e3", 1000),
+            ("train.steps=20.0", 20),
+            ("seeds=1.0,2", (1, 2)),
+            ("mix.orders=2:4:1", (2, 3, 4)),
+        ),
+        *(("mix.alphas=0,1", (0.0, 1.0)), ("train.clock_limit_s=600", 600.0)),
+        *(("compress.allow_over_budget=yes", True), ("compress.allow_over_budget=1", True)),
+        *(("compress.allow_over_budget=Off", False), ("compress.allow_over_budget=true", True)),
+    ],
+)
+def test_what_a_person_types_has_the_kind_that_the_field_needs(override, value):
+    changed = apply_overrides(recipe_named("demo"), [override])
+    for name in override.partition("=")[0].split("."):
+        changed = getattr(changed, name)
+    assert repr(changed) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        *(("trian.steps", "train.steps"), ("Train.steps", "train.steps"), ("modle.width", "model.width")),
+        *(("trian", "train"), ("scores", "score"), ("scores.window", "score.window"), ("hints", "hint")),
+        *(("trian.nonsense", "train"), ("steps", "train.steps"), ("sed", "seeds"), ("train.stpes", "train.steps")),
+    ],
+)
+def test_a_wrong_name_is_looked_for_among_sections_first(path, meant):
+    with pytest.raises(ConfigError, match=rf"no field {path}; did you mean {meant}( or|\?)"):
+        with_values(recipe_named("demo"), [(path, 3)])

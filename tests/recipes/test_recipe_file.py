@@ -8,6 +8,7 @@ from flows.commands.cli import main
 from pgolf.errors import ConfigError
 from pgolf.pipeline.graph import pipeline
 from pgolf.recipes.catalog import RECIPES, recipe_named
+from pgolf.recipes.grid_text import with_grid
 from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
 from pgolf.recipes.recipe_file import find_recipe, recipe_from_file
@@ -55,6 +56,84 @@ def test_what_is_written_of_a_recipe_is_read_back_whole(name, tmp_path):
     # Every comment that sets something, taken in: each value has a form that is read as itself.
     (tmp_path / "all.toml").write_text(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
     assert recipe_from_file(tmp_path / "all.toml") == named(recipe, "all")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("notes=hello", 'notes=a\nb \x7f 😀 "', "tags=a,b", "run_name=mine", "name=other", "description=d"),
+        *("seeds=7", "estimators=exact", "hint=null", "score.ttt=null", "train.clock_limit_s=null", "hint.orders=3"),
+    ],
+)
+def test_new_writes_whatever_is_set(override, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for base in ("demo", "pr745-tiny", "pr761-tiny"):
+        assert main(["new", f"{base}.x.toml", "--from", base, "--set", override]) == 0
+        found, asked = recipe_from_file(tmp_path / f"{base}.x.toml"), apply_overrides(recipe_named(base), [override])
+        assert named(found, "x") == named(asked, "x")
+        assert (found.name == "other") == override.startswith("name=")
+
+
+def test_a_file_can_be_what_a_new_one_stands_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    assert main(["new", "deep/one.toml", "--set", "train.steps=7"]) == 0
+    assert main(["new", "two.toml", "--from", "deep/one.toml", "--set", "seeds=3"]) == 0
+    assert main(["new", "deep/three.toml", "--from", "two.toml"]) == 0
+    found = recipe_from_file(tmp_path / "deep/three.toml")
+    assert (found.name, found.train.steps, found.seeds) == ("three", 7, (3,))
+    assert 'base = "../two.toml"' in (tmp_path / "deep/three.toml").read_text()
+    capsys.readouterr()
+    assert main(["new", "four.toml", "--set", "base=pr715"]) == 2
+    assert "chosen with --from pr715" in capsys.readouterr().err
+    assert not (tmp_path / "four.toml").exists()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "bom.toml").write_bytes(b'\xef\xbb\xbfbase = "demo"\n')
+    (tmp_path / "bom.py").write_bytes(b"\xef\xbb\xbffrom pgolf.recipes.catalog import demo as recipe\n")
+    (tmp_path / "grid.toml").write_bytes(b'\xef\xbb\xbf[[product]]\nalpha = "0:0.5:0.5"\norder = 3\n')
+    assert recipe_from_file(tmp_path / "bom.toml").name == "bom"
+    assert recipe_from_file(tmp_path / "bom.py").name == "demo"
+    assert with_grid(recipe_named("demo"), [], tmp_path / "grid.toml")[0].mix.alphas == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        *(
+            ("Ünï", "uni"),
+            ("Crème brûlée", "creme-brulee"),
+            ("x_2", "x-2"),
+            ("日本", None),
+            ("demo 日本", None),
+            ("7", None),
+        )
+    ],
+)
+def test_a_file_s_name_keeps_its_letters_or_is_refused(stem, name, tmp_path):
+    path = tmp_path / f"{stem}.toml"
+    path.write_text('base = "demo"\n')
+    if name is not None:
+        assert recipe_from_file(path).name == name
+        return
+    with pytest.raises(ConfigError, match=r'a to z, 0 to 9 and -, a letter first; add name = "my-'):
+        recipe_from_file(path)
+    path.write_text('base = "demo"\nname = "my-own"\n')
+    assert recipe_from_file(path).name == "my-own"
+
+
+def test_a_program_that_says_no_name_is_named_after_its_file(tmp_path):
+    code = "import pgolf\ndef recipe(): return pgolf.apply_overrides(pgolf.recipe_named('demo'), {})\n"
+    for name, made in (("own.py", "own"), ("pr715.py", None)):
+        (tmp_path / name).write_text(code.format(["seeds=5"]))
+        if made is not None:
+            assert recipe_from_file(tmp_path / name).name == made
+            continue
+        with pytest.raises(ConfigError, match=r'model_copy\(update={"name": "my-pr715"}\)'):
+            recipe_from_file(tmp_path / name)
+    (tmp_path / "same.py").write_text(code.format([]))
+    assert recipe_from_file(tmp_path / "same.py").name == "demo", "it is that"
 
 
 def test_new_writes_what_differs_and_refuses_to_overwrite(tmp_path, monkeypatch, capsys):
@@ -132,9 +211,17 @@ WRONG = {
     "a field of another section": ('base = "demo"\nsteps = 3', r"no field steps; did you mean train\.steps\?"),
     "a wrong type": ('base = "demo"\n[train]\nsteps = "many"', r"train\.steps: Input should be a valid integer"),
     "a table for a number": ('base = "demo"\n[train.steps]\na = 1', r"train\.steps: Input should be a valid integer"),
-    "a number for a section": ('base = "demo"\ntrain = 1', r"train: Input should be a valid dictionary"),
+    "a number for a section": ('base = "demo"\ntrain = 1', r"train: this is a section, .* \(got 1\)"),
     "yes for a number": ('base = "demo"\n[train]\nsteps = true', r"train\.steps is 120, not yes or no"),
-    "no TOML": ("base = demo", r"is not TOML: Invalid value.*; `pgolf new wrong\.toml` writes one that is"),
+    "a number as text": (
+        'base = "demo"\ntrain.steps = "20"',
+        r'steps = "20" is text; write steps = 20 without the quo',
+    ),
+    "numbers as text": ('base = "demo"\nmix.alphas = "0.4,1"', r"write alphas = \[0\.4, 1\] without the quotes"),
+    "yes for a seed": ('base = "demo"\nseeds = [true]', r"seeds\.0: Input should be a valid integer \(got True\)"),
+    "no seed": ('base = "demo"\nseeds = []', r"seeds: this list has 0 values, and needs at least 1"),
+    "seeds twice": ('base = "demo"\nseeds = [1, 1]', r"toml: seeds repeat"),
+    "no TOML": ("base = demo", r"is not TOML: Invalid value.*; `pgolf new my-wrong\.toml` writes one that is"),
     "depth": ("a = " + "[" * 5000, r"is not TOML"),
     "no text": (b"base = '\xff'", r"is not TOML"),
     "a name that none can have": ('base = "demo"\nname = "Ä"', r"name: String should match"),
@@ -159,6 +246,7 @@ def test_what_is_wrong_in_a_file_is_said_with_file_and_field(kind, tmp_path):
         ("def recipe(): return 3", r"recipe\(\) returned a int; return a pgolf Recipe"),
         ("def recipe():\n    return 1 / 0", r"wrong\.py:2: ZeroDivisionError"),
         ("def recipe(:", r"wrong\.py:1: SyntaxError"),
+        ("async def recipe(): pass", r"recipe\(\) is async, and nobody waits for it; write def recipe\(\)"),
         ("import sys\nsys.exit(3)", r"wrong\.py:2: SystemExit: 3"),
     ],
 )
