@@ -20,6 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pgolf.bundle.built import Built
+from pgolf.bundle.bundle import built
+from pgolf.bundle.script import program_of
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.recipes.catalog import recipe_named
@@ -27,9 +30,6 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from pgolf.submission.built import Built
-from pgolf.submission.bundle import built
-from pgolf.submission.script import program_of
 
 # Functions (module.function, with * for any) that runs on one CPU process do not reach, and in what circumstance they
 # would. This table is checked: what is in neither it nor a run fails the tool.
@@ -41,7 +41,7 @@ _STRUCTURE = "named by code that a switch leaves, and costs a few bytes: abstrac
 _POLICY = "reached by name only: another policy or method of quantization"
 SURVIVORS: dict[str, str] = {
     "pgolf.ranks.*": _RANKS,
-    "pgolf.submission.standalone._leave": _RANKS,
+    "pgolf.bundle.standalone._leave": _RANKS,
     "pgolf.eval.forward._Slot.*": _CUDA,
     "pgolf.eval.forward._pipelined_copies": _CUDA,
     "pgolf.identity.environment.fix_cublas_workspace": _CUDA,
@@ -69,8 +69,8 @@ SURVIVORS: dict[str, str] = {
     "pgolf.pack.quantizer.*": _POLICY,
     "pgolf.quant.*": _POLICY,
     "pgolf.run_options.ignore_progress": "nobody to report to",
-    "pgolf.submission.stand_ins.complaint": "a packed model with fields of another version",
-    "pgolf.submission.stand_ins.over_budget": "a model over the budget",
+    "pgolf.bundle.stand_ins.complaint": "a packed model with fields of another version",
+    "pgolf.bundle.stand_ins.over_budget": "a model over the budget",
     "pgolf.train.schedule.rate_scale_by_clock": "training by the clock",
     "pgolf.train.state.TrainingState.snapshots": "averaging by snapshots",
 }

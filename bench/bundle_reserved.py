@@ -1,4 +1,4 @@
-"""Writes pgolf/submission/reserved_names.py: which names of ours the libraries have too.
+"""Writes pgolf/bundle/reserved_names.py: which names of ours the libraries have too.
 
 `python -m bench.bundle_reserved` after the code that a script may hold has new names; tests/submission says when.
 """
@@ -9,8 +9,8 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
+from pgolf.bundle.stands_for import STAND_INS
 from pgolf.identity.closure import syntax_tree, walk_closure
-from pgolf.submission.stands_for import STAND_INS
 
 # Modules whose objects the code handles.
 _MODULES = """
@@ -45,7 +45,7 @@ def library_names() -> set[str]:
 def own_names() -> set[str]:
     """Every name in the code that a script may hold."""
     found: set[str] = set()
-    for module in walk_closure("pgolf.submission.standalone", STAND_INS):
+    for module in walk_closure("pgolf.bundle.standalone", STAND_INS):
         for node in ast.walk(syntax_tree(module.text)):
             found |= {
                 value for field in ("attr", "arg", "name", "id") if isinstance(value := getattr(node, field, 0), str)
@@ -61,7 +61,7 @@ def reserved() -> list[str]:
 def main() -> None:
     """Write the file."""
     names = textwrap.fill(" ".join(reserved()), width=118, break_long_words=False, break_on_hyphens=False)
-    path = Path(__file__).parents[1] / "pgolf/submission/reserved_names.py"
+    path = Path(__file__).parents[1] / "pgolf/bundle/reserved_names.py"
     path.write_text(
         '"""Names of ours that a library has too: as attributes they keep their spelling in a script.\n\n'
         "Written by `python -m bench.bundle_reserved`, so that a plan, which needs the list, loads no library; "

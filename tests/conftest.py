@@ -46,7 +46,7 @@ FIRST = (
     "flows/test_prefect.py",
     "flows/test_faults_of_workers.py",
     "flows/test_faults.py",
-    "submission/test_bundle.py",
+    "bundle/test_bundle.py",
     "train/test_resume.py",
     "flows/test_deploy.py",
     "bench/test_fuzz.py",

@@ -26,6 +26,7 @@ ROOMS = (
     *(
         "pipeline",
         "submission",
+        "bundle",
         "selftest",
         "recipes",
         "report",
@@ -57,22 +58,22 @@ TORCH_FREE_PARTS = (
         "pgolf.corpus",
         "pgolf.tables",
     ),
-    *("pgolf.stats", "pgolf.store", "pgolf.machine", "pgolf.identity", "pgolf.submission"),
+    *("pgolf.stats", "pgolf.store", "pgolf.machine", "pgolf.identity", "pgolf.submission", "pgolf.bundle"),
     *("pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb"),
     *("pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows"),
     *(f"pgolf.{name}" for name in GROUND),
 )
-# `python -m pgolf.machine.launch` becomes torchrun; pgolf.submission.standalone is what a bundled script runs,
+# `python -m pgolf.machine.launch` becomes torchrun; pgolf.bundle.standalone is what a bundled script runs,
 # with stand_ins, and own_score calls it where a script is held against it.
 TORCH_AT_THE_TOP = (
     "pgolf.machine.launch",
-    *(f"pgolf.submission.{name}" for name in ("own_score", "stand_ins", "standalone")),
+    *("pgolf.submission.own_score", "pgolf.bundle.stand_ins", "pgolf.bundle.standalone"),
 )
 
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
 # that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.
 STORE_FOR_STAGES = ("durable", "plain_file", "scratch")
-ABOVE_STAGES = ("pipeline", "submission", "selftest", "recipes", "report", "compare")
+ABOVE_STAGES = ("pipeline", "submission", "bundle", "selftest", "recipes", "report", "compare")
 # Lazy exports; the entry module of a stage that has to run; the command that is asked for, beside it in its folder.
 IMPORTS_BY_CALL = ("pgolf", "pgolf.store.artifact", "flows.commands.cli")
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars", "expanduser"}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flows.commands.arguments import add_json, add_recipe, given_path, recipe_of
 from flows.commands.streams import hand_over, show
+from pgolf.bundle.bundle import built
+from pgolf.bundle.explain import map_path, write_map
+from pgolf.bundle.sizes import sizes, text_of
 from pgolf.errors import ConfigError
-from pgolf.submission.bundle import built
-from pgolf.submission.explain import map_path, write_map
-from pgolf.submission.sizes import sizes, text_of
 
 EXAMPLES = """examples:
   pgolf bundle pr792 --out train_gpt.py                the code whose bytes count, in one file

@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.commands.arguments import add_json, given_path, terminal_width
 from flows.commands.selftest_command import table
 from flows.commands.streams import hand_over, show, tell
+from pgolf.bundle.script_settings import Settings
 from pgolf.corpus.data_files import DataFiles, find_data
 from pgolf.errors import ConfigError
 from pgolf.selftest.check import Finding
@@ -20,7 +21,6 @@ from pgolf.submission.folder_check import check_folder
 from pgolf.submission.folder_evaluation import Running, check_evaluation
 from pgolf.submission.folder_files import read_folder
 from pgolf.submission.printed_scores import PrintedScore
-from pgolf.submission.script_settings import Settings
 
 EXAMPLES = """examples:
   pgolf check-submission submission                the folder itself: files, fields, numbers, bytes; runs nothing

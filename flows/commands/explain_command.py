@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.commands.arguments import given_path
 from flows.commands.streams import show
-from pgolf.submission.explain import Explained
+from pgolf.bundle.explain import Explained
 
 EXAMPLES = """examples:
   pgolf explain train_gpt.py 812                       module, function and line behind line 812 of a traceback

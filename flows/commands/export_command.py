@@ -18,13 +18,13 @@ from flows.commands.arguments import (
     store_there,
 )
 from flows.commands.streams import hand_over, show, tell
+from pgolf.bundle.log_lines import clock_s_in
 from pgolf.compare.arms import scorer_asked
 from pgolf.errors import ConfigError
 from pgolf.submission.clean_room import DATA, Evaluated, evaluate
 from pgolf.submission.entry import AUTHOR_FIELDS, Entry, SeedEntry, gather
 from pgolf.submission.export import export, refuse_taken
 from pgolf.submission.folder_files import MODEL, SCRIPT
-from pgolf.submission.log_lines import clock_s_in
 from pgolf.submission.refusals import NON_RECORD, refusals
 from pgolf.submission.reproduced import refuse_other_scores
 from pgolf.submission.seed_log import seed_log

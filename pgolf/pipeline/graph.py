@@ -13,6 +13,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any, Literal
 
+from pgolf.bundle.bundle import bundle
 from pgolf.config import StageConfig
 from pgolf.corpus import builtin
 from pgolf.corpus.config import TokenizeConfig
@@ -33,7 +34,6 @@ from pgolf.recipes.recipe import FETCH, IMPORT, SHARDS, STAGES, TOKENIZE, TRAIN,
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
-from pgolf.submission.bundle import bundle
 from pgolf.train.config import TrainStageConfig
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
-"""What a contestant submits: the self-contained script and the folder around it.
+"""What a contestant submits: the folder around the script, and the room in which anybody's folder is tried.
 
-In:  a recipe and, for an export, a finished seed of it.
-Out: `train_gpt.py`, whose bytes count against the budget, and the packed model beside it.
+In:  a finished run, or a folder that somebody wrote.
+Out: script, JSON, README, logs and requirements that agree; or what is wrong with them.
 """

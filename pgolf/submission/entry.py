@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pgolf.bundle.built import Built
+from pgolf.bundle.bundle import built
 from pgolf.compare.arms import HEADLINE, Arm, arm_of
 from pgolf.errors import ConfigError
 from pgolf.identity.stage import Stage
@@ -13,8 +15,6 @@ from pgolf.recipes.recipe import CALIBRATE, COMPRESS, IMPORT, TRAIN, Recipe
 from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.output_record import Record
-from pgolf.submission.built import Built
-from pgolf.submission.bundle import built
 from pgolf.tables.declared_seeds import declared_seeds
 from pgolf.tables.filters import Condition
 from pgolf.tables.named_runs import Run, rows_of, runs_in

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from pgolf.bundle.explain import write_map
+from pgolf.bundle.script import program_of
 from pgolf.errors import ConfigError
 from pgolf.submission.entry import Entry
-from pgolf.submission.explain import write_map
 from pgolf.submission.folder_check import check_folder
 from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT, read_folder
 from pgolf.submission.readme_text import readme_text
 from pgolf.submission.requirements_text import requirements_text
-from pgolf.submission.script import program_of
 from pgolf.submission.submission_json import submission_json
 
 # Checks that no submission may fail; what else is wrong with one that is no record, its README says.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from pgolf.bundle.script_settings import Settings
+from pgolf.bundle.settings_read import settings_in
 from pgolf.corpus.data_files import DataFiles
 from pgolf.errors import ConfigError, PgolfError
 from pgolf.submission.changed_text import not_computed, write_changed
@@ -17,8 +19,6 @@ from pgolf.submission.folder_files import JSON, MODEL, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import seed_results
 from pgolf.submission.folder_numbers import agree
 from pgolf.submission.printed_scores import PrintedScore
-from pgolf.submission.script_settings import Settings
-from pgolf.submission.settings_read import settings_in
 
 OwnScores = Callable[[Settings, Path, DataFiles], tuple[PrintedScore, ...]]
 

@@ -8,13 +8,13 @@ import io
 import tempfile
 from pathlib import Path
 
+from pgolf.bundle import standalone
+from pgolf.bundle.script_settings import Settings
 from pgolf.corpus.data_files import DataFiles
 from pgolf.corpus.view import link, write_view
 from pgolf.errors import ConfigError
 from pgolf.pack.load import load_packed
-from pgolf.submission import standalone
 from pgolf.submission.printed_scores import PrintedScore, printed_scores
-from pgolf.submission.script_settings import Settings
 
 
 def own_scores(settings: Settings, model: Path, data: DataFiles, *, threads: int = 0) -> tuple[PrintedScore, ...]:

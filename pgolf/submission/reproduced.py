@@ -1,8 +1,8 @@
 """Whether a script's own scores, as it printed them, are those of the tables to the last digit."""
 
+from pgolf.bundle.log_lines import scorer_named, scores_in
 from pgolf.errors import ConfigError
 from pgolf.submission.entry import Entry, SeedEntry
-from pgolf.submission.log_lines import scorer_named, scores_in
 
 
 def refuse_other_scores(entry: Entry, one: SeedEntry, text: str) -> None:

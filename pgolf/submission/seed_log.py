@@ -8,14 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pgolf.counts.config import CountConfig
-from pgolf.errors import ConfigError, ResultsError
-from pgolf.mix.cells import cells_of
-from pgolf.mix.files import CELLS_FILE
-from pgolf.recipes.recipe import Recipe
-from pgolf.store.artifact import Artifact
-from pgolf.submission.bundle import settings_of
-from pgolf.submission.log_lines import (
+from pgolf.bundle.bundle import settings_of
+from pgolf.bundle.log_lines import (
     calibrate_line,
     clock_line,
     compress_lines,
@@ -24,6 +18,12 @@ from pgolf.submission.log_lines import (
     text_of,
     train_line,
 )
+from pgolf.counts.config import CountConfig
+from pgolf.errors import ConfigError, ResultsError
+from pgolf.mix.cells import cells_of
+from pgolf.mix.files import CELLS_FILE
+from pgolf.recipes.recipe import Recipe
+from pgolf.store.artifact import Artifact
 from pgolf.train.train_job import LOG_FILE
 
 # Of the training's log what its first rank has printed; the rest is what libraries say on stderr, from every rank.

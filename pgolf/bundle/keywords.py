@@ -5,8 +5,8 @@ import re
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from pgolf.submission.scopes import Occurrence
-from pgolf.submission.walk import walk
+from pgolf.bundle.scopes import Occurrence
+from pgolf.bundle.walk import walk
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 

@@ -4,9 +4,9 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pgolf.submission.flat import Definition
-from pgolf.submission.layout import places
-from pgolf.submission.walk import children
+from pgolf.bundle.flat import Definition
+from pgolf.bundle.layout import places
+from pgolf.bundle.walk import children
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import ast
 import io
 import tokenize
 
-from pgolf.submission.walk import walk
+from pgolf.bundle.walk import walk
 
 _JOINS = {tokenize.NAME, tokenize.NUMBER, tokenize.STRING}
 

@@ -4,9 +4,9 @@ import ast
 import re
 from pathlib import Path
 
+from pgolf.bundle.built import Built, read_map
+from pgolf.bundle.messages import expand
 from pgolf.errors import ConfigError
-from pgolf.submission.built import Built, read_map
-from pgolf.submission.messages import expand
 
 _FRAME = re.compile(r'File "[^"]*:code", line (\d+), in \S+')
 _ERROR = re.compile(r"^(?P<name>[\w.]*): (?P<values>\(?\d+.*)$", re.MULTILINE)

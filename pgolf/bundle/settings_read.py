@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pgolf.bundle.script_settings import Settings
 from pgolf.config import complaint
 from pgolf.errors import ConfigError
-from pgolf.submission.script_settings import Settings
 
 _LINE = re.compile(rb"^m\.R=(.*)$", re.MULTILINE)
 

@@ -3,7 +3,7 @@
 `train` and `eval` are its two halves. It runs the very stages of the pipeline, on links to the shards and the tokenizer
 it is given, so its numbers are the pipeline's. Under torchrun all ranks train, and all score and learn at test time;
 the rest (calibration, packing, hints, counts, mixtures) is rank 0's. What it prints is the log of the seed
-(`pgolf.submission.log_lines`); how far a stage has come goes to stderr.
+(`pgolf.bundle.log_lines`); how far a stage has come goes to stderr.
 """
 
 import argparse
@@ -22,6 +22,15 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
+from pgolf.bundle.log_lines import (
+    calibrate_line,
+    clock_line,
+    compress_lines,
+    headline_line,
+    score_lines,
+    train_line,
+)
+from pgolf.bundle.script_settings import Settings
 from pgolf.corpus.data_files import find_data
 from pgolf.corpus.view import link, write_view
 from pgolf.counts import count_stage as count
@@ -36,15 +45,6 @@ from pgolf.quant import calibration as calibrate
 from pgolf.ranks.devices import take_device, usable_gpus
 from pgolf.ranks.group import Ranks, join_group
 from pgolf.run_options import Progress, RunOptions
-from pgolf.submission.log_lines import (
-    calibrate_line,
-    clock_line,
-    compress_lines,
-    headline_line,
-    score_lines,
-    train_line,
-)
-from pgolf.submission.script_settings import Settings
 from pgolf.train.rank import choose_determinism
 from pgolf.train.rank import run as train_rank
 from pgolf.train.train_job import LEDGER_FILE, Job

@@ -9,9 +9,9 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
+from pgolf.bundle.flat import Definition, Program
+from pgolf.bundle.walk import walk
 from pgolf.errors import ConfigError
-from pgolf.submission.flat import Definition, Program
-from pgolf.submission.walk import walk
 
 # Bases of others, with the methods that they call; a new one is looked up in its documentation and added.
 CALLED_BY_BASES = {
@@ -130,7 +130,7 @@ class _Walk:
             else:
                 raise ConfigError(
                     f"{module}: class {cls.name} derives from {ast.unparse(base)}, and the bundle does not know which "
-                    "methods that calls; add it to pgolf.submission.reachable.CALLED_BY_BASES"
+                    "methods that calls; add it to pgolf.bundle.reachable.CALLED_BY_BASES"
                 )
         return called
 

@@ -6,14 +6,14 @@ import inspect
 import pytest
 
 from flows.commands.cli import main
+from pgolf.bundle.built import Built
+from pgolf.bundle.bundle import built
+from pgolf.bundle.explain import Explained, map_path, write_map
+from pgolf.bundle.messages import Message, expand, numbered
+from pgolf.bundle.script import program_of
 from pgolf.errors import ConfigError
 from pgolf.eval import scoring
 from pgolf.recipes.catalog import recipe_named
-from pgolf.submission.built import Built
-from pgolf.submission.bundle import built
-from pgolf.submission.explain import Explained, map_path, write_map
-from pgolf.submission.messages import Message, expand, numbered
-from pgolf.submission.script import program_of
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
-"""Takes out of the definitions what `pgolf.submission.stands_for` lists."""
+"""Takes out of the definitions what `pgolf.bundle.stands_for` lists."""
 
 import ast
 
+from pgolf.bundle.flat import Definition, Program
+from pgolf.bundle.script_settings import Settings
+from pgolf.bundle.stands_for import ACCOUNTS, CHECKS_ITS_OWN, CHOSEN, FIXED, RULED_OUT
+from pgolf.bundle.walk import walk
 from pgolf.errors import ConfigError
-from pgolf.submission.flat import Definition, Program
-from pgolf.submission.script_settings import Settings
-from pgolf.submission.stands_for import ACCOUNTS, CHECKS_ITS_OWN, CHOSEN, FIXED, RULED_OUT
-from pgolf.submission.walk import walk
 
 
 def cut(program: Program, settings: Settings) -> None:
@@ -27,7 +27,7 @@ def cut(program: Program, settings: Settings) -> None:
         if isinstance(function.body[-1], ast.Return):
             function.body.pop()
     for definition in program.definitions:
-        if definition.module == "pgolf.submission.standalone":
+        if definition.module == "pgolf.bundle.standalone":
             _NoHelp().visit(definition.node)
     for (module, name), choose in CHOSEN.items():
         _choose(_definition(program, module, name), choose(settings))
@@ -41,7 +41,7 @@ def _definition(program: Program, module: str, name: str) -> Definition:
     for definition in program.definitions:
         if own in definition.names:
             return definition
-    raise ConfigError(f"{module} has no {name} any more; change the lists of pgolf.submission.stands_for")
+    raise ConfigError(f"{module} has no {name} any more; change the lists of pgolf.bundle.stands_for")
 
 
 def _function(program: Program, module: str, name: str) -> ast.FunctionDef:
@@ -58,7 +58,7 @@ def _node(program: Program, module: str, name: str) -> ast.FunctionDef | ast.Cla
         assert isinstance(node, ast.ClassDef)
         found = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == method]
         if not found:
-            raise ConfigError(f"{module} has no {name} any more; change the lists of pgolf.submission.stands_for")
+            raise ConfigError(f"{module} has no {name} any more; change the lists of pgolf.bundle.stands_for")
         node = found[0]
     assert isinstance(node, ast.FunctionDef | ast.ClassDef)
     return node

@@ -4,14 +4,14 @@ import ast
 import bz2
 from dataclasses import dataclass
 
+from pgolf.bundle.bundle import ENTRIES, built, program_of_modules, settings_of, tree_of
+from pgolf.bundle.layout import source_of
+from pgolf.bundle.names import shorten
+from pgolf.bundle.reserved_names import RESERVED
+from pgolf.bundle.script import START
+from pgolf.bundle.stands_for import STAND_INS
 from pgolf.identity.closure import walk_closure
 from pgolf.recipes.recipe import Recipe
-from pgolf.submission.bundle import ENTRIES, built, program_of_modules, settings_of, tree_of
-from pgolf.submission.layout import source_of
-from pgolf.submission.names import shorten
-from pgolf.submission.reserved_names import RESERVED
-from pgolf.submission.script import START
-from pgolf.submission.stands_for import STAND_INS
 
 
 @dataclass(frozen=True, slots=True)

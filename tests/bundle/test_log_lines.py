@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgolf.submission.log_lines import (
+from pgolf.bundle.log_lines import (
     ScoreRead,
     clock_line,
     compress_lines,

@@ -9,9 +9,9 @@ import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pgolf.bundle.scopes import Occurrence, occurrences
+from pgolf.bundle.walk import walk
 from pgolf.errors import ConfigError
-from pgolf.submission.scopes import Occurrence, occurrences
-from pgolf.submission.walk import walk
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__"}
 

@@ -8,7 +8,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgolf.submission.walk import children, walk
+from pgolf.bundle.walk import children, walk
 
 _LISTS = frozenset({"tuple", "list", "Sequence", "Iterable", "Iterator"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

@@ -6,16 +6,16 @@ import itertools
 import pytest
 
 from bench.bundle_reserved import reserved
+from pgolf.bundle.calls import fixed_arguments
+from pgolf.bundle.constants import fold
+from pgolf.bundle.dead import drop_dead_locals
+from pgolf.bundle.flat import flatten
+from pgolf.bundle.kinds import kinds_of, note_kinds
+from pgolf.bundle.layout import source_of
+from pgolf.bundle.names import shorten
+from pgolf.bundle.reachable import reachable
+from pgolf.bundle.reserved_names import RESERVED
 from pgolf.errors import ConfigError
-from pgolf.submission.calls import fixed_arguments
-from pgolf.submission.constants import fold
-from pgolf.submission.dead import drop_dead_locals
-from pgolf.submission.flat import flatten
-from pgolf.submission.kinds import kinds_of, note_kinds
-from pgolf.submission.layout import source_of
-from pgolf.submission.names import shorten
-from pgolf.submission.reachable import reachable
-from pgolf.submission.reserved_names import RESERVED
 
 CONFIG = "class Config:\n    def __init__(self, **given):\n        self.__dict__.update(given)\n"
 

@@ -14,6 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.commands import cli
+from pgolf.bundle.bundle import built, bundle, settings_of
+from pgolf.bundle.explain import Explained, map_path, write_map
+from pgolf.bundle.log_lines import ScoreRead, headline_in, scorer_named, scores_in
+from pgolf.bundle.settings_read import settings_in
 from pgolf.corpus.data_files import find_data
 from pgolf.errors import ConfigError
 from pgolf.identity.closure import code_digests, import_closure
@@ -26,19 +30,15 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
-from pgolf.submission.bundle import built, bundle, settings_of
-from pgolf.submission.explain import Explained, map_path, write_map
-from pgolf.submission.log_lines import ScoreRead, headline_in, scorer_named, scores_in
 from pgolf.submission.own_score import own_scores
 from pgolf.submission.seed_log import evaluation_log, seed_log
-from pgolf.submission.settings_read import settings_in
 from tests.identity.test_closure import write_package
 from tests.tiny import tiny_recipe, write_documents
 
 SEED = 1
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = {
-    "pgolf.submission.standalone": (
+    "pgolf.bundle.standalone": (
         "from pgolf.model.gpt import run\n\ndef main(arguments, recipe, script, environment):\n    return run()\n"
     ),
     "pgolf.model.gpt": "def run():\n    return 7\n",
@@ -328,14 +328,14 @@ def test_the_script_and_the_stages_keys_parse_a_module_once(recipe, tmp_path, mo
 
     monkeypatch.setattr(ast, "parse", counted)
     script = bundle(recipe, root=tmp_path)
-    assert len(parsed) == len(import_closure("pgolf.submission.standalone", root=tmp_path)) == 4
-    code_digests("pgolf.submission.standalone", root=tmp_path)
+    assert len(parsed) == len(import_closure("pgolf.bundle.standalone", root=tmp_path)) == 4
+    code_digests("pgolf.bundle.standalone", root=tmp_path)
     assert bundle(recipe, root=tmp_path) == script
     assert len(parsed) == 4
     # The other way round, the keys keep no trees for a script that may never be asked for.
     other = tmp_path / "other"
     write_package(other, MODULES | {"pgolf.model.gpt": "def run():\n    return 745_761\n"})
-    code_digests("pgolf.submission.standalone", root=other)
+    code_digests("pgolf.bundle.standalone", root=other)
     assert bundle(recipe, root=other) != script
     assert parsed.count(b"def run():\n    return 745_761\n") == 2
 
@@ -365,8 +365,8 @@ def test_the_same_recipe_gives_the_same_bytes_and_another_one_other_bytes(recipe
 def test_every_module_of_the_script_parses(recipe):
     tree = ast.parse(bundle(recipe))
     assert tree.body
-    assert "pgolf.submission.standalone" in import_closure("pgolf.submission.standalone")
-    assert not {"pgolf.pipeline.graph", "pgolf.store.artifact"} & import_closure("pgolf.submission.standalone").keys()
+    assert "pgolf.bundle.standalone" in import_closure("pgolf.bundle.standalone")
+    assert not {"pgolf.pipeline.graph", "pgolf.store.artifact"} & import_closure("pgolf.bundle.standalone").keys()
 
 
 def test_in_the_clean_room_a_folder_gives_the_pipelines_scores_and_pgolfs_own_code_gives_the_same(

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from pgolf.bundle.line_map import Line
+from pgolf.bundle.messages import Message
+from pgolf.bundle.script import with_settings
+from pgolf.bundle.settings_text import settings_text
 from pgolf.identity.parse_cache import beside
 from pgolf.identity.snapshot import CODE
-from pgolf.submission.line_map import Line
-from pgolf.submission.messages import Message
-from pgolf.submission.script import with_settings
-from pgolf.submission.settings_text import settings_text
 
 # Programs kept; the oldest goes first.
 MOST_KEPT = 32
@@ -64,7 +64,7 @@ def read_map(text: str) -> tuple[str, dict[int, Line], tuple[Message, ...]]:
 
 def key_of(sources: Sequence[bytes], settings: str) -> str:
     """What decides a program: its modules' source, the switches of its settings, what makes it, and the Python."""
-    makers = [file.text for name, file in sorted(CODE.files.items()) if name.startswith("pgolf.submission.")]
+    makers = [file.text for name, file in sorted(CODE.files.items()) if name.startswith("pgolf.bundle.")]
     parts = [sys.version.encode(), settings.encode(), *makers, *sources]
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pgolf.bundle import standalone
+from pgolf.bundle.bundle import settings_of
 from pgolf.errors import DataError, LaunchError
 from pgolf.ranks.group import Ranks
 from pgolf.run_options import RunOptions
-from pgolf.submission import standalone
-from pgolf.submission.bundle import settings_of
 from tests.tiny import tiny_recipe
 
 ARGUMENTS = ["train", "--data", ".", "--device", "cpu"]

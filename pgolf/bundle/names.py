@@ -3,7 +3,7 @@
 Locals are named scope by scope; everything else by one table for the whole program, which gives different names
 different short ones,
 so that no two things that were told apart become one. A name that anything of others may know keeps its
-spelling: what a library has as an attribute (`pgolf.submission.reserved_names`), what stands as a string, what a
+spelling: what a library has as an attribute (`pgolf.bundle.reserved_names`), what stands as a string, what a
 checkpoint or a file names, and parameters that code of others fills by keyword.
 """
 
@@ -16,9 +16,9 @@ import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from pgolf.submission.keywords import keywords_of
-from pgolf.submission.scopes import Occurrence, Scope, occurrences
-from pgolf.submission.walk import walk
+from pgolf.bundle.keywords import keywords_of
+from pgolf.bundle.scopes import Occurrence, Scope, occurrences
+from pgolf.bundle.walk import walk
 
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
 _SMALL, _LARGE_FIRST = string.ascii_lowercase, string.ascii_uppercase + string.ascii_lowercase

@@ -7,9 +7,9 @@ loud; that the results are the pipeline's shows `tests/submission`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pgolf.submission.script_settings import Settings
+from pgolf.bundle.script_settings import Settings
 
-STAND_INS = "pgolf.submission.stand_ins"
+STAND_INS = "pgolf.bundle.stand_ins"
 
 # (module, name) -> name in `stand_ins`.
 STANDS_FOR = {

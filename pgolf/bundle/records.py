@@ -1,6 +1,6 @@
 """Configs as plain records: fields with their defaults, methods, nothing that checks.
 
-Settings are checked where the script is made, and it is made for them alone; `pgolf.submission.stand_ins` has the rest.
+Settings are checked where the script is made, and it is made for them alone; `pgolf.bundle.stand_ins` has the rest.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """Bundles a recipe and the code that it uses into one self-contained script.
 
 Its bytes are what the code takes of the budget, so it holds what training and evaluation of this recipe can reach, with
-its settings as constants (`pgolf.submission.program`), and no more. What runs is `pgolf.submission.standalone`.
+its settings as constants (`pgolf.bundle.program`), and no more. What runs is `pgolf.bundle.standalone`.
 """
 
 import ast
@@ -13,20 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pgolf.bundle.built import Built, keep, kept, key_of
+from pgolf.bundle.known import switches
+from pgolf.bundle.layout import source_of
+from pgolf.bundle.line_map import lines_of
+from pgolf.bundle.names import shorten
+from pgolf.bundle.program import ENTRY, Made, join, make
+from pgolf.bundle.reserved_names import RESERVED
+from pgolf.bundle.script import GIVEN, START, script_of
+from pgolf.bundle.script_settings import Settings
+from pgolf.bundle.stands_for import STAND_INS
 from pgolf.identity.closure import Module, syntax_tree, walk_closure
 from pgolf.mix.config import MixConfig
 from pgolf.quant.config import CalibrateConfig
 from pgolf.recipes.recipe import CALIBRATE, Recipe
-from pgolf.submission.built import Built, keep, kept, key_of
-from pgolf.submission.known import switches
-from pgolf.submission.layout import source_of
-from pgolf.submission.line_map import lines_of
-from pgolf.submission.names import shorten
-from pgolf.submission.program import ENTRY, Made, join, make
-from pgolf.submission.reserved_names import RESERVED
-from pgolf.submission.script import GIVEN, START, script_of
-from pgolf.submission.script_settings import Settings
-from pgolf.submission.stands_for import STAND_INS
 from pgolf.train.config import TrainStageConfig
 
 # What the script can do: its own commands, and every stage they run. Stages that make data stay at home.

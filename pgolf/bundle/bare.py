@@ -2,8 +2,8 @@
 
 import ast
 
+from pgolf.bundle.walk import walk
 from pgolf.identity.closure import is_bare_string
-from pgolf.submission.walk import walk
 
 _BODIES = ("body", "orelse", "finalbody")
 _PLACEHOLDER = "int"

@@ -3,7 +3,7 @@
 import ast
 from collections import Counter
 
-from pgolf.submission.walk import children, walk
+from pgolf.bundle.walk import children, walk
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 # Calls that only tell something.

@@ -6,7 +6,7 @@ Only of functions that are named nowhere but where they are called, so that ever
 import ast
 from collections.abc import Iterable, Sequence
 
-from pgolf.submission.walk import walk
+from pgolf.bundle.walk import walk
 
 _MISSING = object()
 

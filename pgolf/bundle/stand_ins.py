@@ -1,6 +1,6 @@
 """What a bundled script has in place of pydantic, of the errors' own looks, and of what knows the machine.
 
-`pgolf.submission.stands_for` says what each is in place of. They do for the program's own calls what the real ones do.
+`pgolf.bundle.stands_for` says what each is in place of. They do for the program's own calls what the real ones do.
 """
 
 import json

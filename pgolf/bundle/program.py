@@ -10,24 +10,24 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from pgolf.submission.bare import bare
-from pgolf.submission.calls import fixed_arguments, fixed_results
-from pgolf.submission.constants import fold
-from pgolf.submission.cuts import cut
-from pgolf.submission.dead import drop_dead_locals
-from pgolf.submission.flat import Definition, External, Program, flatten
-from pgolf.submission.kinds import kind_of, kinds_of, local_kinds, note_kinds
-from pgolf.submission.known import There, configs, known
-from pgolf.submission.messages import Message, numbered
-from pgolf.submission.reachable import imports_of, mentioned, reachable
-from pgolf.submission.records import make_records
-from pgolf.submission.reserved_names import RESERVED
-from pgolf.submission.script_settings import Settings
-from pgolf.submission.settings_text import classes_written
-from pgolf.submission.stands_for import STAND_INS, STANDS_FOR
-from pgolf.submission.walk import children, walk
+from pgolf.bundle.bare import bare
+from pgolf.bundle.calls import fixed_arguments, fixed_results
+from pgolf.bundle.constants import fold
+from pgolf.bundle.cuts import cut
+from pgolf.bundle.dead import drop_dead_locals
+from pgolf.bundle.flat import Definition, External, Program, flatten
+from pgolf.bundle.kinds import kind_of, kinds_of, local_kinds, note_kinds
+from pgolf.bundle.known import There, configs, known
+from pgolf.bundle.messages import Message, numbered
+from pgolf.bundle.reachable import imports_of, mentioned, reachable
+from pgolf.bundle.records import make_records
+from pgolf.bundle.reserved_names import RESERVED
+from pgolf.bundle.script_settings import Settings
+from pgolf.bundle.settings_text import classes_written
+from pgolf.bundle.stands_for import STAND_INS, STANDS_FOR
+from pgolf.bundle.walk import children, walk
 
-ENTRY = ("pgolf.submission.standalone", "main")
+ENTRY = ("pgolf.bundle.standalone", "main")
 
 
 @dataclass(frozen=True, slots=True)

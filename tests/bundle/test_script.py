@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgolf.bundle import script as script_module
+from pgolf.bundle.script import SETTINGS_BYTES, program_of, script_of, with_settings
 from pgolf.errors import ConfigError
-from pgolf.submission import script as script_module
-from pgolf.submission.script import SETTINGS_BYTES, program_of, script_of, with_settings
 
 PROGRAM = "def start(arguments,path,environment):return[arguments,environment['SEED'],eval(R)]\n"
 

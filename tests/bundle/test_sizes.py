@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from pgolf.bundle.bundle import bundle
+from pgolf.bundle.script import program_of
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import apply_overrides
-from pgolf.submission.bundle import bundle
-from pgolf.submission.script import program_of
 
 
 # The two that take most of their limits; the others are smaller by what they leave out.

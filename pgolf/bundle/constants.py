@@ -5,9 +5,9 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pgolf.submission.kinds import Kinds, kind_of, local_kinds
-from pgolf.submission.known import Known, There
-from pgolf.submission.walk import children, walk
+from pgolf.bundle.kinds import Kinds, kind_of, local_kinds
+from pgolf.bundle.known import Known, There
+from pgolf.bundle.walk import children, walk
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -33,7 +33,7 @@ def fold(
 ) -> ast.stmt:
     """The top-level statement with what is known in place of the accesses; changed in place.
 
-    arguments, results: of `pgolf.submission.calls`.
+    arguments, results: of `pgolf.bundle.calls`.
     """
     _Fold(known, kinds, arguments, results).visit(statement)
     return statement
