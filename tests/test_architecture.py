@@ -414,6 +414,12 @@ def test_every_module_says_what_it_is():
 
 def test_packages_are_only_folders():
     allowed = {name: ["import pgolf as pgolf"] for name in ("tasks", "flows")}  # which begins the code's snapshot
+    # And Ctrl-C is heard before that: it takes longer than all else of a short command.
+    allowed["flows"] = [
+        "from flows.ctrl_c import end_at_once_while_starting",
+        "end_at_once_while_starting()",
+        *allowed["flows"],
+    ]
     full = [
         str(path.relative_to(ROOT))
         for module, path in MODULES.items()

@@ -25,6 +25,7 @@ from flows.commands.streams import (
     tell,
     tell_of_output,
 )
+from flows.ctrl_c import INTERRUPTED, unwound_once
 from pgolf.errors import PgolfError, StoreFull, StoreUnreadable
 from pgolf.machine.lack import lack_behind, lack_of
 
@@ -114,8 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     open_missing()
     show_plainly()
-    folders: list[Path] = []
     words = sys.argv[1:] if argv is None else argv
+    with unwound_once():
+        return _ended(words)
+
+
+def _ended(words: Sequence[str]) -> int:
+    """Run one command, and say how it ended."""
+    folders: list[Path] = []
     try:
         exit_code = _run(words, folders)
     except SystemExit as asked:  # argparse has said what is wrong, or printed the help
@@ -132,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_code = error.exit_code
     except KeyboardInterrupt as interrupt:
         lack = lack_behind(interrupt)
-        tell(f"MachineError: {lack}" if lack else "interrupted; finished stages are kept and will be reused")
+        tell(f"MachineError: {lack}" if lack else INTERRUPTED)
         exit_code = 2 if lack else 130
     except BrokenPipeError:
         exit_code = 0  # the reader (head, less) has gone

@@ -3,8 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from flows.commands.arguments import (
     add_json,
@@ -94,7 +94,8 @@ def run_recipe(
                 )
             else:
                 if reasons or place.remote is not None:  # what is reused may have to be fetched first
-                    artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
+                    with _ended_by_ctrl_c(console, place):
+                        artifacts = build_all(nodes, store, memo, place.run_options(), ledger)
                 else:
                     # Nothing has to run and nobody watches: no server is started, no Prefect imported.
                     artifacts = {step.node.name: step.artifact for step in steps if step.artifact is not None}
@@ -171,14 +172,7 @@ def _run_in_prefect(
             dead_runs.cancel_own_run()
 
     with ExitStack() as stack:
-        stack.enter_context(
-            ended_by_ctrl_c(
-                quiet=console.close,
-                kept=lambda since_s: kept_since(place.store / PARTIAL, since_s),
-                report=report,
-                clear_up=lambda: forget_own(place.store),
-            )
-        )
+        stack.enter_context(_ended_by_ctrl_c(console, place, report))
         # Before Prefect is imported: its settings, as all threads see them, are those of then.
         server = None if server_configured() else stack.enter_context(own_server())
         refuse_unusable_settings()
@@ -214,6 +208,18 @@ def _run_in_prefect(
                 f"{without_secrets(str(error))}; start that server, or unset {configured.source}"
             ) from None
     return made[0]
+
+
+def _ended_by_ctrl_c(
+    console: Console, place: Place, report: Callable[[], None] = lambda: None
+) -> AbstractContextManager[None]:
+    """Within it Ctrl-C ends the run in a line that says what trainings have kept. report: tells others of the end."""
+    return ended_by_ctrl_c(
+        quiet=console.close,
+        kept=lambda since_s: kept_since(place.store / PARTIAL, since_s),
+        report=report,
+        clear_up=lambda: forget_own(place.store),
+    )
 
 
 def _get_ready_to_mix(drawers: Drawers) -> None:

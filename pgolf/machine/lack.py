@@ -74,10 +74,18 @@ def lack_behind(interrupt: KeyboardInterrupt) -> str | None:
 
     OpenBLAS, which comes with numpy, sends its own process SIGINT where it cannot start its threads.
     """
-    innermost, limits = interrupt.__traceback__, limits_in_force()
+    innermost = interrupt.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
-    if innermost is None or innermost.tb_frame.f_code.co_name != "<module>" or not limits:
+    if innermost is None or innermost.tb_frame.f_code.co_name != "<module>":
+        return None
+    return interrupted_by_library()
+
+
+def interrupted_by_library() -> str | None:
+    """What a library lacks that interrupts its own process while it is loaded; None where nothing is limited."""
+    limits = limits_in_force()
+    if not limits:
         return None
     return f"a library was interrupted while it was loaded, as it does itself where it cannot start threads: {limits}"
 

@@ -246,8 +246,11 @@ def test_a_budget_that_cannot_be_met_is_an_error_with_numbers_and_no_file(tmp_pa
 
 @pytest.mark.parametrize(
     ("told", "how"),
-    [(signal.SIGTERM, ["--no-prefect"]), (signal.SIGTERM, []), (signal.SIGKILL, []), (signal.SIGINT, [])],
-    ids=["asked, plain", "asked", "killed", "Ctrl-C"],
+    [
+        *((signal.SIGTERM, ["--no-prefect"]), (signal.SIGTERM, []), (signal.SIGKILL, []), (signal.SIGINT, [])),
+        (signal.SIGINT, ["--no-prefect"]),
+    ],
+    ids=["asked, plain", "asked", "killed", "Ctrl-C", "Ctrl-C, plain"],
 )
 def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the_next_settles_its_states(
     tmp_path, prefect_database, told, how
@@ -296,6 +299,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_keeps_what_is_trained_and_the
         assert re.fullmatch(last, lines[1])
         assert len(lines) == 2
         assert not list((tmp_path / "store" / RUNNING).iterdir())
+    if told == signal.SIGINT and not how:
         with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
             assert database.execute("select name, state_type from flow_run").fetchall() == [
                 ("demo with 33 settings changed · seeds 1, 2", "CANCELLED")
