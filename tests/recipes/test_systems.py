@@ -88,8 +88,9 @@ def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("twins") / "store")
 
 
-# A quarter of the twins' own validation documents and half their steps: what is looked at here needs no more.
-FEWER = ("tokenize.val_one_in=256", "train.steps=8")
+# A quarter of the twins' own validation documents and half their steps, each in two spans: what is looked at here needs
+# no more.
+FEWER = ("tokenize.val_one_in=256", "train.steps=8", "train.spans_per_step=2")
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

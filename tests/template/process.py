@@ -59,7 +59,9 @@ def caller_name(depth: int = 2) -> str:
 def import_what_programs_import() -> None:
     """Everything heavy that programs of the tests import, and nothing that reads its settings when imported."""
 
+    import torch._dynamo  # by optimizers of torch's own when they are made: two seconds of CPU
     import torch.distributed.run  # noqa: F401
+    from numba.core.registry import cpu_target
     from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
     import pgolf.corpus.tokenize_stage
@@ -74,6 +76,9 @@ def import_what_programs_import() -> None:
     from pgolf.recipes.catalog import recipe_named
 
     dynamic_rendezvous.get_method_name = caller_name
+    # What numba puts off until the first call of a compiled function: a second of CPU.
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
     pipeline(recipe_named("demo"))  # reads and parses all modules, and remembers them by their bytes
 
     with warnings.catch_warnings():
