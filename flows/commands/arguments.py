@@ -22,7 +22,7 @@ from pgolf.tables.results_folder import refuse_missing
 _NAMING = {"name": "run_name", "tags": "tags", "note": "notes"}
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse._ActionsContainer) -> None:
     """--json: the command's report as one JSON document on stdout."""
     parser.add_argument("--json", action="store_true", help="machine-readable report on stdout")
 
@@ -287,9 +287,12 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The recipe with its overrides and seeds. Raises ConfigError for an unknown name or field, or a bad value."""
     from pgolf.recipes.asked import asked_recipe
     from pgolf.recipes.recipe_file import find_recipe
+    from pgolf.recipes.run_names import refuse_run_name
 
     over_budget = ["compress.allow_over_budget=true"] if arguments.allow_over_budget else []
     named = find_recipe(arguments.recipe)
+    if getattr(arguments, "name", None) is not None:
+        refuse_run_name(arguments.name, named.name)
     given = {"seeds": arguments.seeds} | {field: getattr(arguments, option, None) for option, field in _NAMING.items()}
     return asked_recipe(named, [*arguments.overrides, *over_budget], given, fit=lambda one: _fitted(one, arguments))
 

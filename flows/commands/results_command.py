@@ -5,6 +5,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ from pgolf.tables.text import to_csv, to_json, to_text
 from pgolf.tables.texts import by_text
 
 _MOST_LISTED = 8
+# Names that are neither columns nor settings to filter by, though recipes have them.
+_ASKED_FOR_OTHERWISE = {
+    "tags": "runs are chosen by their tags with --tag {value}",
+    "tag": "runs are chosen by their tags with --tag {value}",
+    "run_name": "runs are named in front: pgolf results '{value}'",
+    "name": "runs are named in front: pgolf results '{value}'",
+}
 # On a narrow terminal settings leave after what nobody looks for, and before what was measured.
 _SETTINGS_SPARE = NOT_LOOKED_FOR - 1
 
@@ -41,7 +49,7 @@ EXAMPLES = """examples:
   pgolf results --table attempts --csv             every packing attempt
   pgolf results --where estimator=exact --where 'bpb<2.1' --json
   pgolf results no-gate --rows                     one run by its name, its key, or a beginning of that
-  pgolf results --where model.gated_attention=false
+  pgolf results --where model.gated_attention=false --where mix.alphas=0.4,0.51
 """
 
 
@@ -64,9 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="at most N scorers per list (default: %(default)s)"
     )
-    parser.add_argument("--csv", action="store_true", help="the stored rows, comma-separated, full precision")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="the stored rows, comma-separated, full precision")
+    add_json(form)
     add_wide(parser)
-    add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -74,19 +83,20 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise ConfigError(f"--top {arguments.top} would show nothing; give 1 or more")
     spec, results = TABLES[arguments.table], results_there(arguments)
+    runs = runs_in(results)
     conditions = parse_conditions(arguments.where)
+    of_settings = [one for one in conditions if one.is_of_setting or _is_setting(one, spec, runs)]
     if arguments.recipe is not None:
         conditions.append(Condition("recipe", "=", (arguments.recipe,)))
     if arguments.seed is not None:
         conditions.append(Condition("seed", "=", (str(arguments.seed),)))
-    of_columns = [condition for condition in conditions if not condition.is_of_setting]
+    of_columns = [condition for condition in conditions if condition not in of_settings]
     in_means = not arguments.csv and not arguments.rows and arguments.table == "scores"
     asked = [spec.column(condition.name).name for condition in of_columns]
     needed = list(dict.fromkeys((*NEEDED, "run_key", *asked)))
     whole = read(results, spec, columns=needed if in_means else None)
     table = fitting(whole, spec, of_columns)
-    runs = runs_in(results)
-    chosen = _chosen(runs, arguments, [condition for condition in conditions if condition.is_of_setting])
+    chosen = _chosen(runs, arguments, of_settings)
     if len(chosen) < len(runs):
         table = rows_of(table, spec, chosen)
     declared = declared_seeds(results, whole) if in_means else NOTHING_DECLARED
@@ -96,14 +106,15 @@ def execute(arguments: argparse.Namespace) -> int:
     if table.num_rows == 0:
         asked_for = bool(conditions or arguments.runs or arguments.tag)
         exit_code = int(asked_for and bool(runs))
-        that = " that match" if asked_for else ""
-        tell(f"no rows{that} in {results / spec.name}; {_what_there_is(results, spec, of_columns, arguments, runs)}")
+        that = " that match" if exit_code else ""
+        hint = _what_there_is(results, spec, of_columns, of_settings, arguments, runs)
+        tell(f"no rows{that} in {results / spec.name}{'; ' if hint else ''}{hint}")
         if not (arguments.csv or arguments.json or bare):
             return exit_code
     if arguments.csv:
         hand_over(to_csv(sheet_of(table, spec)))
     elif not in_means:
-        sheet = _with_settings(sheet_of(table, spec), chosen)
+        sheet = _with_current(_with_settings(sheet_of(table, spec), chosen), runs)
         if arguments.json:
             hand_over(to_json(sheet))
         else:
@@ -132,6 +143,27 @@ def _chosen(runs: Sequence[Run], arguments: argparse.Namespace, conditions: Sequ
     return found
 
 
+def _is_setting(condition: Condition, spec: TableSpec, runs: Sequence[Run]) -> bool:
+    """Whether a name without a dot is a setting of a recipe, and no column.
+
+    Raises ConfigError for one that is neither, where it is what people call a tag or a run, or the end of a setting's
+    name.
+    """
+    name = condition.name
+    if name in spec.by_name:
+        return False
+    if name in _ASKED_FOR_OTHERWISE:
+        raise ConfigError(f"--where {condition}: {_ASKED_FOR_OTHERWISE[name].format(value=condition.whole)}")
+    if any(name in run.config for run in runs):
+        return True
+    paths = dict.fromkeys(path for run in runs for path in dotted_names(run.config))
+    if ends := [path for path in paths if path.rpartition(".")[2] == name]:
+        raise ConfigError(
+            f"--where {condition}: {spec.name} has no column {name}; did you mean {' or '.join(ends[:_MOST_LISTED])}?"
+        )
+    return False
+
+
 def _says(run: Run, condition: Condition) -> bool:
     try:
         run.setting(condition.name)
@@ -141,22 +173,41 @@ def _says(run: Run, condition: Condition) -> bool:
 
 
 def _what_there_is(
-    results: Path, spec: TableSpec, conditions: Sequence[Condition], arguments: argparse.Namespace, runs: Sequence[Run]
+    results: Path,
+    spec: TableSpec,
+    conditions: Sequence[Condition],
+    of_settings: Sequence[Condition],
+    arguments: argparse.Namespace,
+    runs: Sequence[Run],
 ) -> str:
-    """What to ask for instead: of the first filter that alone fits nothing, what there is."""
+    """What to ask for instead: of the first filter that alone fits nothing, what there is. Empty without a filter."""
     if not runs:
         return "`pgolf run RECIPE` writes some"
     for condition in conditions:
         column = read(results, spec, columns=[condition.name])
         if fitting(column, spec, [condition]).num_rows == 0:
-            values = sorted({value for value in column.column(0).to_pylist() if isinstance(value, str | int | float)})
-            is_real = any(isinstance(value, float) for value in values)
-            there = f"{values[0]:g} to {values[-1]:g}" if is_real else _some([str(value) for value in values])
-            return f"{condition} fits none: there is {condition.name} {there}"
+            return f"{condition} fits none: there is {condition.name} {_there(column.column(0).to_pylist())}"
+    for condition in of_settings:
+        says = [run.setting(condition.name) for run in runs if _says(run, condition)]
+        if not any(condition.holds(value) for value in says):
+            return f"{condition} fits none: there is {condition.name} {_there(says)}"
     tags = sorted({tag for run in runs for tag in run.tags})
     if missing := [tag for tag in arguments.tag if tag not in tags]:
         return f"no run has the tag {missing[0]}: there are {_some(tags)}"
-    return "each filter fits some, together they fit none"
+    asked = [*arguments.runs, *arguments.tag, *conditions, *of_settings]
+    if len(asked) > 1:
+        return "each filter fits some, together they fit none"
+    return f"{asked[0]} has rows in other tables only" if asked else ""
+
+
+def _there(values: Sequence[Any]) -> str:
+    """What a column or a setting holds, as a filter spells it; of many numbers the ends."""
+    reals = [value for value in values if isinstance(value, float)]
+    if len(set(reals)) > 1:
+        return f"{min(reals):g} to {max(reals):g}"
+    plain = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    spelled = {value if isinstance(value, str) else json.dumps(value, separators=(",", ":")) for value in plain}
+    return _some(sorted(spelled, key=lambda text: (len(text), text) if text.isdecimal() else (0, text)))
 
 
 def _some(values: Sequence[str]) -> str:
@@ -179,6 +230,17 @@ def _with_settings(sheet: Sheet, runs: Sequence[Run]) -> Sheet:
         for run, row in zip(of_row, sheet.rows)
     )
     return replace(sheet, columns=(*columns, *sheet.columns), rows=rows)
+
+
+def _with_current(sheet: Sheet, runs: Sequence[Run]) -> Sheet:
+    """Rows of names with a column that says which of them a run goes by now: of its names the latest."""
+    names = [column.name for column in sheet.columns]
+    if "named_utc" not in names:
+        return sheet
+    key, when = names.index("run"), names.index("named_utc")
+    latest = {(run.key, run.named_utc) for run in runs}
+    rows = tuple(((row[key], row[when]) in latest, *row) for row in sheet.rows)
+    return replace(sheet, columns=(SheetColumn("current", "current"), *sheet.columns), rows=rows)
 
 
 def _run_of(key: str, runs: Sequence[Run]) -> Run | None:

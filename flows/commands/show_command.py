@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import textwrap
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -55,7 +56,7 @@ def _of_run(arguments: argparse.Namespace) -> Recipe | None:
         raise ConfigError(f"{run.key} was filed by an earlier version, which kept no settings beside the tables")
     recipe = validated(Recipe, dict(run.config), f"the settings of {run.key}")
     said = [f"{run.name} ({run.key})", *([f"tags {' '.join(run.tags)}"] if run.tags else []), run.note]
-    tell(f"# run {'; '.join(filter(None, said))}")
+    tell(textwrap.indent(f"run {'; '.join(filter(None, said))}", "# ", lambda _line: True))
     return apply_overrides(recipe, arguments.overrides)
 
 
@@ -69,5 +70,5 @@ def _print_fields(config: object, prefix: str) -> None:
             _print_fields(value, f"{prefix}{name}.")
             continue
         # Tuples may hold configs of their own.
-        shown = json.dumps(to_jsonable_python(value))
+        shown = json.dumps(to_jsonable_python(value), ensure_ascii=False)
         show(folded(f"{prefix + name:<36} {shown:<24} {info.description or ''}".rstrip()))

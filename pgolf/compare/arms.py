@@ -100,7 +100,8 @@ def scorer_text(result: ScorerResult) -> str:
 
 def scorer_asked(text: str) -> Sequence[Condition] | str:
     """What `arm_of` takes as scorer, as written on a command line. Raises ResultsError for settings that are none."""
-    return text if text in (HEADLINE, NETWORK) else parse_conditions(text.split())
+    example = f"estimator=exact mixer=dirichlet order=5; or {HEADLINE}, or {NETWORK}"
+    return text if text in (HEADLINE, NETWORK) else parse_conditions(text.split(), example)
 
 
 def arm_of(

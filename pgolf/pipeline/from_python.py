@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import to_jsonable_python
 
-from pgolf.compare.arms import HEADLINE, NETWORK, arm_of
+from pgolf.compare.arms import HEADLINE, NETWORK, arm_of, scorer_asked
 from pgolf.compare.compared import Compared
 from pgolf.errors import ConfigError
 from pgolf.pipeline.before_stages import run_ready
@@ -28,12 +28,13 @@ from pgolf.recipes.overrides import validated
 from pgolf.recipes.own_files import fitted_to_files
 from pgolf.recipes.recipe import Recipe
 from pgolf.recipes.recipe_file import find_recipe
+from pgolf.recipes.run_names import refuse_run_name
 from pgolf.run_options import Progress
 from pgolf.stats.compare import RECORD_RULE, GainRule
 from pgolf.store.artifact import Artifact
 from pgolf.store.remote import is_url
 from pgolf.tables.declared_seeds import MissingSeed, declared_seeds, missing_seeds
-from pgolf.tables.filters import Condition, fitting, parse_conditions
+from pgolf.tables.filters import fitting, parse_conditions
 from pgolf.tables.named_runs import runs_in
 from pgolf.tables.parquet import read
 from pgolf.tables.results_folder import refuse_missing
@@ -102,8 +103,7 @@ class FinishedRun:
         for other in others:
             _refuse_other_kinds(other=other)
         _refuse_other_kinds(scorer=scorer, rule=rule, select_on=select_on)
-        is_named = scorer in (HEADLINE, NETWORK)
-        chosen: Sequence[Condition] | str = scorer if is_named else parse_conditions(scorer.split())
+        chosen = scorer_asked(scorer)
         arms = []
         for other in (self, *others):
             place = other.place if isinstance(other, FinishedRun) else self.place
@@ -158,6 +158,8 @@ def run(
         store=store, results=results, documents=documents, tokenizer=tokenizer, data=data, device=device, say=say
     )
     named = recipe if isinstance(recipe, Recipe) else find_recipe(str(recipe))
+    if name is not None:
+        refuse_run_name(name, named.name)
     overrides = [f"{path}={_typed(path, value)}" for path, value in (set or {}).items()]
     given = {"seeds": seeds, "run_name": name, "tags": tags, "notes": note}
     files = {"documents": documents, "tokenizer": tokenizer, "data": data}

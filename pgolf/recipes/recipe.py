@@ -142,6 +142,15 @@ class Headline(StageConfig):
     alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
 
 
+def why_not_typed(text: str) -> str:
+    """Why a text cannot be typed as a name, with what it would take; empty where it can."""
+    if len(text) > MOST_NAME:
+        return f"{text!r:.60}… has {len(text):,} characters, and a name {MOST_NAME} at most; shorten it"
+    if not text.isprintable() or text != text.strip() or text.startswith("-"):
+        return f"{text!r:.60} cannot be typed as a name: printable, no blanks around it, no - first"
+    return ""
+
+
 # Of a recipe what people say of it: no setting of any stage.
 ABOUT = ("name", "description", "base", "run_name", "tags", "notes")
 MOST_NAME = 200
@@ -215,8 +224,8 @@ class Recipe(StageConfig):
     @classmethod
     def _can_be_typed(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for text in (value,) if isinstance(value, str) else value:
-            if not text.isprintable() or text != text.strip() or text.startswith("-") or len(text) > MOST_NAME:
-                raise ValueError(f"{text!r:.60} cannot be typed as a name: printable, no blanks around it, no - first")
+            if why := why_not_typed(text):
+                raise ValueError(why)
         return value
 
     @model_validator(mode="after")

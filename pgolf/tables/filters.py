@@ -5,7 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,9 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">": pc.greater,
     ">=": pc.greater_equal,
 }
+_EXAMPLE = "seed=1337,42, normalized=true, 'bpb<2.1' or model.width=256"
+# What TOML and `pgolf plan` say for no value.
+NONE = "none"
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -55,12 +58,14 @@ def select(table: pa.Table, spec: TableSpec, where: Mapping[str, Any]) -> pa.Tab
 class Condition:
     """What a row must have. name: a column, or a setting by its dotted name. operator: =, !=, <, <=, > or >=.
 
-    texts: the values as they were written; several for = and !=.
+    texts: the values as they were written; several for = and !=. whole: all of them as one text, where a comma may be
+    part of a value: of a name, or of a list.
     """
 
     name: str
     operator: str
     texts: tuple[str, ...]
+    whole: str = ""
 
     @property
     def is_of_setting(self) -> bool:
@@ -70,12 +75,15 @@ class Condition:
     def holds(self, value: Any) -> bool:
         """Whether a setting's value fits; null is neither more nor less than any. Raises ResultsError where the two
         have no order.
+
+        A setting that is a list may be written as `--set` takes it, 0.4,0.5; no value is `null`, or `none` as in TOML.
         """
         wanted = [_plain(text) for text in self.texts]
         if self.operator in ("=", "!="):
+            wanted += [wanted[:], self.whole, *([None] if NONE in wanted else [])]
             return (value in wanted) == (self.operator == "=")
         (limit,) = wanted
-        if limit is None:
+        if limit in (None, NONE):
             raise ResultsError(f"filter {self}: nothing is more or less than that")
         if value is None:
             return False
@@ -85,32 +93,29 @@ class Condition:
             raise ResultsError(f"{self}: {self.name} is {value!r:.60}, which is not more or less than that") from None
 
     def __str__(self) -> str:
-        return f"{self.name}{self.operator}{','.join(self.texts)}"
+        return f"{self.name}{self.operator}{self.whole or ','.join(self.texts)}"
 
 
-def parse_conditions(texts: Iterable[str]) -> list[Condition]:
+def parse_conditions(texts: Iterable[str], example: str = _EXAMPLE) -> list[Condition]:
     """Conditions as written on a command line: `seed=1337,42`, `bpb<2.1`, `model.width>=256`, `gpu=null`.
 
-    Raises ResultsError for text that is none.
+    Raises ResultsError for text that is none, with the example.
     """
     found = []
     for text in texts:
         match = _WRITTEN.fullmatch(text)
         if match is None:
-            raise ResultsError(
-                f"filter {text!r} has no '='; write column=value, e.g. seed=1337,42, normalized=true, 'bpb<2.1' or "
-                "model.width=256"
-            )
+            raise ResultsError(f"filter {text!r} has no '='; write column=value, e.g. {example}")
         name, compared, values = match.groups()
         several = compared in ("=", "!=")
-        found.append(Condition(name, compared, _split(values) if several else (values,)))
+        found.append(Condition(name, compared, _split(values) if several else (values,), values if several else ""))
     return found
 
 
 def _split(values: str) -> tuple[str, ...]:
-    """Values at their commas, but not at those within a list: `1337,42` are two, `[0.4,0.5]` is one."""
+    """Values at their commas, but not at those within a list or quotes: `1337,42` are two, `[0.4,0.5]` is one."""
     try:
-        if "[" not in values:
+        if "[" not in values and '"' not in values:
             raise ValueError
         several = json.loads(f"[{values}]")
     except (ValueError, RecursionError):
@@ -126,7 +131,10 @@ def fitting(table: pa.Table, spec: TableSpec, conditions: Iterable[Condition]) -
     where: dict[str, list[Any]] = {}
     for condition in conditions:
         column = spec.column(condition.name)
-        values = [_parse_value(text, condition, column.type) for text in condition.texts]
+        texts = condition.texts
+        if column.type.equals(TEXT) and condition.whole not in ("", *texts):
+            texts = (*texts, condition.whole)
+        values = [_parse_value(text, condition, column.type) for text in texts]
         if condition.operator == "=":
             where.setdefault(column.name, []).extend(values)
             continue
@@ -169,7 +177,8 @@ def _parse_value(text: str, condition: Condition, kind: pa.DataType) -> Any:
         if kind.equals(YES_NO):
             return _YES_NO[text.lower()]
         if kind.equals(MOMENT):
-            return datetime.fromisoformat(text)
+            when = datetime.fromisoformat(text)
+            return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
     except (ValueError, KeyError) as error:
         raise ResultsError(
             f"filter {condition}: column {condition.name} holds {kind}, which {text!r} is not"

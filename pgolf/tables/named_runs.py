@@ -21,6 +21,8 @@ from pgolf.tables.parquet import FEW_FILES, append, files_of, read
 from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, SEEDS, STAGES, TableSpec
 
 _LISTED = 8
+# A run may be named by so many digits of its key.
+_LEAST_DIGITS = 4
 # What a recipe says of itself and of its runs; seeds are told row by row.
 _NO_SETTINGS = frozenset({"name", "description", "base", "seeds", "run_name", "tags", "notes"})
 
@@ -163,13 +165,34 @@ def run_named(text: str, runs: Sequence[Run]) -> Run:
     if not found:
         names = [name for run in runs for name in (run.name, run.key)]
         near = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
-        hint = f"did you mean {_listed(near)}?" if near else f"there are {_listed(dict.fromkeys(names)) or 'none'}"
+        if not runs:
+            raise ConfigError(f"no run {text}; there is none here, `pgolf run RECIPE` makes one")
+        hint = f"did you mean {_listed(dict.fromkeys(near))}?" if near else f"there are {_listed(dict.fromkeys(names))}"
         raise ConfigError(f"no run {text}; {hint}")
     latest = sorted(found, key=lambda run: (run.named_utc is not None, run.named_utc, run.key), reverse=True)
+    alike = "are called" if latest[0].name == text else "have keys that begin with"
     raise ConfigError(
-        f"{len(found)} runs are called {text}: {_listed(run.key for run in latest)}; name one by its key, or rename it "
+        f"{len(found)} runs {alike} {text}: {_listed(run.key for run in latest)}; name one by its key, or rename it "
         f"with `pgolf rename {latest[0].key} NAME`"
     )
+
+
+def refuse_taken(name: str, run: Run, runs: Sequence[Run]) -> None:
+    """Raise ConfigError for a name that names another of the runs: as its name, its key or a beginning of that."""
+    for other in runs:
+        if other.key == run.key:
+            continue
+        begins = other.key.startswith(name) and not f"{other.recipe}-".startswith(name)
+        if other.key == name or begins or (len(name) >= _LEAST_DIGITS and _digest(other.key).startswith(name)):
+            what = "the key" if other.key == name else "a beginning of the key"
+            raise ConfigError(
+                f"{name} is {what} of another run, {other.key} ({other.name}), which goes by it; take another name"
+            )
+        if other.name == name:
+            raise ConfigError(
+                f"{name} is what {other.key} is called; take another name, or first give that one another: "
+                f"pgolf rename {other.key} NAME"
+            )
 
 
 def rows_of(table: pa.Table, spec: TableSpec, runs: Sequence[Run]) -> pa.Table:

@@ -1,5 +1,6 @@
 """What a user meets on the first day: files of one's own, places by the environment, mistakes, completion."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -8,7 +9,10 @@ import pytest
 
 from flows.commands.arguments import recipe_of
 from flows.commands.cli import COMMANDS, main, parser
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.store.artifact import Store
+from pgolf.tables.named_runs import Run, name_run, runs_in
 from pgolf.tables.parquet import append
 from pgolf.tables.schema import SCORES
 from tests.score_rows import score_row
@@ -230,3 +234,133 @@ def test_optional_sections_come_in_with_their_defaults_whatever_their_kind():
     tails = ["--set", "score.tail=once", "--set", "count.tail=once"]
     changed = recipe("--set", "score.ttt.kind=lora", "--set", "score.ttt.rank=8", *tails, of="pr761").score.ttt
     assert (changed.kind, changed.rank, changed.epochs) == ("lora", 8, 1), "another kind begins with its defaults"
+
+
+@pytest.fixture
+def filed(here):
+    """Tables of three runs, as far as names and filters need them."""
+    base = recipe_named("demo")
+    told = {
+        "demo-111111111111": (base, "demo", ()),
+        "demo-8a4222222222": (apply_overrides(base, ["mix.alphas=0.4,0.51"]), "demo alphas=0.4,0.51", ("grid",)),
+        "demo-8a4333333333": (apply_overrides(base, ["train.steps=30", "train.clock_limit_s=600"]), "shört", ()),
+    }
+    for seed, (key, (made, name, tags)) in enumerate(told.items(), 1):
+        append(here / "results", SCORES, key, [score_row(recipe="demo", seed=seed, gpu=None)])
+        own = {"config": made.model_dump(mode="json"), "tags": tags, "note": "one\ntwo" if seed == 3 else ""}
+        name_run(here / "results", Run(key=key, recipe="demo", recipe_key=None, name=name, base="demo", **own))
+    return here
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        *((["train.steps=30"], [3]), (["mix.alphas=0.4,0.51"], [2]), (["mix.alphas=[0.4,0.51]"], [2])),
+        *((["train.clock_limit_s=none"], [1, 2]), (["train.clock_limit_s!=null"], [3]), (["hint=null"], [1, 2, 3])),
+        *((["estimators=hashed,exact", "seed=1,3"], [1, 3]), (["started_utc>2001-01-01"], [1, 2, 3])),
+    ],
+)
+def test_filters_are_spelled_as_settings_are(filed, words, seeds, capsys):
+    where = [part for word in words for part in ("--where", word)]
+    assert main(["results", *where, "--csv"]) == 0
+    assert sorted(int(row["seed"]) for row in csv.DictReader(capsys.readouterr().out.splitlines())) == seeds
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "says"),
+    [
+        (
+            ["--where", "model.gated_attention=false"],
+            1,
+            "gated_attention=false fits none: there is model.gated_attention t",
+        ),
+        (["--where", "mix.alphas=0.9"], 1, "fits none: there is mix.alphas ["),
+        (["--where", "train.steps>99999"], 1, "fits none: there is train.steps 30, 120"),
+        (["--where", "normalized=false"], 1, "fits none: there is normalized true"),
+        (["--where", "gpu=A100"], 1, "gpu=A100 fits none: there is gpu null"),
+        (["--where", "seed=1", "--where", "train.steps=30"], 1, "each filter fits some, together they fit none"),
+        (["demo", "--table", "attempts"], 1, "demo has rows in other tables only"),
+        (["--table", "stages"], 0, "no rows in results/stages\n"),
+        (["--where", "steps=30"], 2, "scores has no column steps; did you mean train.steps?"),
+        (["--where", "window=30"], 2, "did you mean count.window or score.window?"),
+        (["--where", "tags=grid"], 2, "chosen by their tags with --tag grid"),
+        (["--where", "name=shört"], 2, "pgolf results 'shört'"),
+        (["--where", "sed=3"], 2, "did you mean seed?"),
+        (["short"], 2, "no run short; did you mean shört"),
+        (["demo-8a4"], 2, "2 runs have keys that begin with demo-8a4:"),
+    ],
+)
+def test_a_filter_that_fits_nothing_is_told_what_there_is(filed, words, exit_code, says, capsys):
+    assert main(["results", *words]) == exit_code
+    assert says in capsys.readouterr().err
+
+
+def test_rows_come_in_one_form(filed, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["results", "--csv", "--json"])
+    assert "argument --json: not allowed with argument --csv" in capsys.readouterr().err
+
+
+def test_in_a_folder_without_runs_there_are_none(here, capsys):
+    (here / "results").mkdir()
+    assert main(["results", "--tag", "x"]) == 0
+    assert capsys.readouterr().err == "no rows in results/scores; `pgolf run RECIPE` writes some\n"
+    assert main(["results", "short"]) == 2
+    assert "no run short; there is none here, `pgolf run RECIPE` makes one" in capsys.readouterr().err
+
+
+def test_of_the_names_of_a_run_one_is_marked_as_current(filed, capsys):
+    assert main(["results", "demo alphas=0.4,0.51", "--csv"]) == 0
+    assert main(["results", "--table", "runs", "--where", "name=demo alphas=0.4,0.51", "--csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    for name in ("first", "second"):
+        assert main(["rename", "demo-8a42", name]) == 0
+    capsys.readouterr()
+    assert main(["results", "--table", "runs", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["name"]: row["current"] for row in rows} == {
+        "demo": True,
+        "shört": True,
+        "demo alphas=0.4,0.51": False,
+        "first": False,
+        "second": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["demo-8a42", "demo"], "demo is what demo-111111111111 is called; take another name, or first give that one"),
+        (["demo-8a42", "demo-8a433"], "demo-8a433 is a beginning of the key of another run, demo-8a4333333333"),
+        (["demo-8a42", "8a43"], "8a43 is a beginning of the key"),
+        (["demo-8a42", "demo-111111111111"], "is the key of another run"),
+        (["demo-8a42", "pr792"], "pr792 is a recipe of pgolf, and `pgolf show pr792` shows that"),
+        (["demo-8a42", "my.toml"], "my.toml would be taken for a recipe's file"),
+        (["demo-8a42", "a/b"], "a/b would be taken for a recipe's file"),
+        (["demo-8a42", "x" * 5000], "has 5,000 characters, and a name 200 at most; shorten it"),
+        (["demo-8a42", ""], "a name has at least one character"),
+        (["demo-8a42", " x"], "printable, no blanks around it"),
+        (["demo-8a42", "x", "--tag", "y" * 201], "has 201 characters"),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused(filed, words, says, capsys):
+    assert main(["rename", *words]) == 2
+    assert says in capsys.readouterr().err
+    if len(words) == 2 and "called" not in says and "key" not in says:
+        assert main(["run", "demo", "--name", words[1]]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_tags_are_cleared_by_an_empty_one_and_own_names_stay_usable(filed, capsys):
+    assert main(["rename", "demo-8a42", "demo alphas=0.4,0.51", "--tag", ""]) == 0
+    assert main(["rename", "demo-1", "demo"]) == 0
+    assert main(["rename", "demo-1", "demo-1111"]) == 0
+    assert main(["rename", "demo-1", "demo"]) == 0
+    assert [run.tags for run in runs_in(filed / "results")] == [(), (), ()]
+
+
+def test_a_run_is_shown_in_its_own_letters_and_what_it_says_of_itself_as_a_comment(filed, capsys):
+    assert main(["show", "shört", "--set", "notes=Größe"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("# run shört (demo-8a4333333333); one\n# two\n")
+    assert '"Größe"' in told.out

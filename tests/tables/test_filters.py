@@ -56,6 +56,8 @@ def test_rows_match_all_columns_and_any_of_their_values(table, where, rows):
         (["estimator<exactly", "seed<=1"], [2]),
         (["started_utc>2001-01-01T00:00:00+00:00", "seed=2"], [1]),
         (["started_utc<2001-01-01T00:00:00+00:00"], []),
+        (["started_utc>2001-01-01", "seed=2"], [1]),  # in UTC, as the column is
+        (["started_utc<2001-01-01 12:00"], []),
     ],
 )
 def test_conditions_as_typed_choose_rows(table, texts, rows):
@@ -85,6 +87,13 @@ def test_a_condition_on_a_setting_is_told_by_its_dot():
         ("mix.alphas!=[0.4]", [[0.5], None], [[0.4]]),
         ("train.clock_limit_s=null,600", [None, 600.0], [599.0]),
         ("data.name=[draft,x", ["[draft", "x"], ["draft"]),
+        ("mix.alphas=0.4,0.5", [[0.4, 0.5], 0.4, 0.5], [[0.4], [0.5, 0.4], None]),
+        ("mix.alphas=0.4", [[0.4], 0.4], [[0.4, 0.5]]),
+        ("mix.mixers!=fixed,backoff", [["fixed"]], [["fixed", "backoff"], "fixed"]),
+        ("train.clock_limit_s=none", [None, "none"], [600.0]),
+        ("train.clock_limit_s!=none", [600.0], [None]),
+        ("tokenize.name=a, b", ["a, b", "a", "b"], ["c"]),
+        ('tokenize.name="a, b"', ["a, b"], ["a"]),
     ],
 )
 def test_a_list_is_one_value(text, holds, fails):
@@ -106,7 +115,7 @@ def test_a_list_is_one_value(text, holds, fails):
         ("alpha<=", "filter alpha<=: column alpha holds double"),
         ("alpha<inf", "filter alpha<inf: column alpha holds double"),
         ("alpha>=nan", "filter alpha>=nan: column alpha holds double"),
-        ("started_utc>2001-01-01", "filter started_utc>2001-01-01: column started_utc holds timestamp"),
+        ("started_utc>yesterday", "filter started_utc>yesterday: column started_utc holds timestamp"),
         ("normalized=perhaps", "column normalized holds bool"),
     ],
 )
@@ -128,3 +137,17 @@ def test_a_value_of_another_type_is_refused(table):
 def test_reading_applies_the_filter_to_columns_not_asked_for(tmp_path):
     append(tmp_path, SCORES, "r", [score_row(seed=1), score_row(seed=2)])
     assert read(tmp_path, SCORES, {"seed": 2}, columns=["bpb"]).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        *(("recipe=demo alphas=0.4,0.51", [1]), ('recipe="demo alphas=0.4,0.51"', [1]), ("recipe=other,demo", [2, 3])),
+        ("recipe!=demo alphas=0.4,0.51", [2, 3]),
+    ],
+)
+def test_a_name_with_commas_can_be_written(text, seeds):
+    names = ["demo alphas=0.4,0.51", "demo", "other"]
+    rows = [{**score_row(recipe=name, seed=seed), "run_key": "r"} for seed, name in enumerate(names, 1)]
+    found = fitting(rows_to_arrow(SCORES, rows), SCORES, parse_conditions([text]))
+    assert found.column("seed").to_pylist() == seeds

@@ -71,12 +71,16 @@ def test_names_keys_and_their_beginnings_name_a_run(text, run):
 
 
 def test_what_names_several_or_none_is_told():
-    with pytest.raises(ConfigError, match=r"2 runs are called demo: .*demo-0123456789ab.*name one by its key"):
+    with pytest.raises(ConfigError, match=r"2 runs have keys that begin with demo: .*demo-0123456789ab.*name one by its key"):
         run_named("demo", [A, B])
     with pytest.raises(ConfigError, match=r"2 runs are called plain: .*`pgolf rename demo-\w+ NAME`"):
         run_named("plain", [A, replace(B, name="plain")])
     with pytest.raises(ConfigError, match=r"no run no-gate; did you mean 'no gate'"):
         run_named("no-gate", [A, B])
+    with pytest.raises(ConfigError, match=r"no run plian; did you mean plain\?$"):
+        run_named("plian", [A, replace(B, name="plain")])
+    with pytest.raises(ConfigError, match=r"no run plain; there is none here, `pgolf run RECIPE` makes one"):
+        run_named("plain", [])
     for text in ("", "x"):
         with pytest.raises(ConfigError, match=r"no run .*; there are plain, demo-0123456789ab, 'no gate'"):
             run_named(text, [A, B])
