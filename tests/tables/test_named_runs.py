@@ -71,7 +71,9 @@ def test_names_keys_and_their_beginnings_name_a_run(text, run):
 
 
 def test_what_names_several_or_none_is_told():
-    with pytest.raises(ConfigError, match=r"2 runs have keys that begin with demo: .*demo-0123456789ab.*name one by its key"):
+    with pytest.raises(
+        ConfigError, match=r"2 runs have keys that begin with demo: .*demo-0123456789ab.*name one by its key"
+    ):
         run_named("demo", [A, B])
     with pytest.raises(ConfigError, match=r"2 runs are called plain: .*`pgolf rename demo-\w+ NAME`"):
         run_named("plain", [A, replace(B, name="plain")])
