@@ -22,7 +22,7 @@ from pgolf.train.network_loss import NetworkLoss, network_loss
 from pgolf.train.spans import SpanReader
 
 SYSTEMS = ("pr715", "pr745", "pr792")  # the loss of #638 is that of #715, and that of #761 but for a number
-STEPS = 50
+STEPS = 16
 
 
 class RandomStream:

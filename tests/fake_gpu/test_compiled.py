@@ -23,7 +23,7 @@ def test_the_loss_is_one_graph_that_priming_captures(captured):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_with_late_qat_there_are_two_and_neither_is_captured_while_the_clock_runs(captured, name):
-    """Rounding begins in step 26, in the second graph: losses are those of the network that is not compiled."""
+    """Rounding begins half-way, in the second graph: losses are those of the network that is not compiled."""
     found = captured[name]
     assert (found["primed"], found["trained"], found["rounds"]) == (2, 2, [False, True])
     assert (found["equal"], found["steps"]) == (True, STEPS)
