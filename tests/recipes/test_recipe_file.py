@@ -82,6 +82,9 @@ def test_a_file_can_be_what_a_new_one_stands_on(tmp_path, monkeypatch, capsys):
     assert main(["new", "deep/three.toml", "--from", "two.toml"]) == 0
     found = recipe_from_file(tmp_path / "deep/three.toml")
     assert (found.name, found.train.steps, found.seeds) == ("three", 7, (3,))
+    assert main(["new", "hinted.toml", "--set", "hint.orders=3"]) == 0
+    assert main(["new", "plain.toml", "--from", "hinted.toml", "--set", "hint=null"]) == 0
+    assert (find_recipe("hinted.toml").hint is None, find_recipe("plain.toml").hint is None) == (False, True)
     assert 'base = "../two.toml"' in (tmp_path / "deep/three.toml").read_text()
     capsys.readouterr()
     assert main(["new", "four.toml", "--set", "base=pr715"]) == 2
