@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -23,6 +24,9 @@ gc.set_threshold(100_000)
 use_passive_openmp()
 # A server without Prefect's own kinds of blocks is up a second of CPU earlier; with them: tests.flows.test_deploy.
 os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
+# A shell's job in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # pytest-xdist sets it, and tables are as wide as it says.
 os.environ.pop("COLUMNS", None)
 # Devices of the tests' own: they neither wait for what else runs here, nor does that wait for them.
