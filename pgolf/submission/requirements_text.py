@@ -2,7 +2,6 @@
 
 import ast
 import sys
-from importlib import metadata
 
 from pgolf.identity.origins import distributions_of
 
@@ -10,7 +9,7 @@ from pgolf.identity.origins import distributions_of
 def requirements_text(program: str) -> str:
     """A line for each distribution of which the program imports a module, with the version that is installed here.
 
-    Public versions: without what a build adds (+cpu). Raises importlib.metadata.PackageNotFoundError for none.
+    Public versions: without what a build adds (+cpu).
     """
     found: dict[str, str] = {}
     for top in sorted(imported(ast.parse(program)) - sys.stdlib_module_names):
@@ -27,8 +26,3 @@ def imported(program: ast.Module) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
     return names
-
-
-def version_of(distribution: str) -> str:
-    """The public version of an installed distribution."""
-    return metadata.version(distribution).partition("+")[0]
