@@ -15,10 +15,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.measured import Line, Report, arguments_parser, show
-from bench.start import PGOLF, NothingToReuse, check_reuse
+from bench.start import PGOLF, NothingToReuse, check_reuse, recipe_arguments
 from bench.timing import Spread, ratios
 
 NOTHING = """
@@ -119,14 +118,9 @@ def measure(pgolf_arguments: Sequence[str], repeats: int) -> list[Line]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code: 2 if the store lacks the recipe's outputs."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = arguments_parser(__doc__ or "", repeats=3)
-    parser.add_argument("--store", type=Path, default=Path("artifacts"), help="default: %(default)s")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="default: %(default)s")
-    parser.add_argument("recipe", nargs="*", default=["demo"], help="recipe and, after --, its options (default: demo)")
-    options = parser.parse_args(argv)
-    places = ["--store", str(options.store), "--results", str(options.results)]
+    options = recipe_arguments(arguments_parser(__doc__ or "", repeats=3), argv)
     try:
-        lines = measure([*options.recipe, *places], options.repeats)
+        lines = measure(options.pgolf, options.repeats)
     except NothingToReuse as error:
         print(f"bench.rerun_cost: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ script that looks at the same files as a plan: the size of every file of the rec
 records and of our own sources. Needs a store in which the recipe has run; otherwise it says so and exits with 2.
 """
 
+import argparse
 import json
 import os
 import shlex
@@ -93,17 +94,22 @@ def measure(pgolf_arguments: Sequence[str], store: Path, repeats: int) -> list[L
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; returns the exit code: 2 if the store lacks the recipe's outputs."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = arguments_parser(__doc__ or "", repeats=7)
+def recipe_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """What a benchmark of a recipe in a store is asked for; `pgolf`: the arguments that name recipe and places."""
     parser.add_argument("--store", type=Path, default=Path("artifacts"), help="default: %(default)s")
     parser.add_argument("--results", type=Path, default=Path("results"), help="default: %(default)s")
     parser.add_argument("recipe", nargs="*", default=["demo"], help="recipe and, after --, its options (default: demo)")
     options = parser.parse_args(argv)
-    places = ["--store", str(options.store), "--results", str(options.results)]
+    options.pgolf = [*options.recipe, "--store", str(options.store), "--results", str(options.results)]
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit code: 2 if the store lacks the recipe's outputs."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = recipe_arguments(arguments_parser(__doc__ or "", repeats=7), argv)
     try:
-        lines = measure([*options.recipe, *places], options.store, options.repeats)
+        lines = measure(options.pgolf, options.store, options.repeats)
     except NothingToReuse as error:
         print(f"bench.start: {error}", file=sys.stderr)
         return 2
