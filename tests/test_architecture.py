@@ -25,6 +25,7 @@ LAYERS = ("pgolf", "tasks", "flows")  # each may import itself and those before 
 ROOMS = (
     *(
         "pipeline",
+        "audit",
         "submission",
         "bundle",
         "selftest",
@@ -58,7 +59,7 @@ TORCH_FREE_PARTS = (
         "pgolf.corpus",
         "pgolf.tables",
     ),
-    *("pgolf.stats", "pgolf.store", "pgolf.machine", "pgolf.identity", "pgolf.submission", "pgolf.bundle"),
+    *("pgolf.stats", "pgolf.store", "pgolf.machine", "pgolf.identity", "pgolf.audit", "pgolf.submission", "pgolf.bundle"),
     *("pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb"),
     *("pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows"),
     *(f"pgolf.{name}" for name in GROUND),
@@ -73,7 +74,7 @@ TORCH_AT_THE_TOP = (
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
 # that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.
 STORE_FOR_STAGES = ("durable", "plain_file", "scratch")
-ABOVE_STAGES = ("pipeline", "submission", "bundle", "selftest", "recipes", "report", "compare")
+ABOVE_STAGES = ("pipeline", "audit", "submission", "bundle", "selftest", "recipes", "report", "compare")
 # Lazy exports; the entry module of a stage that has to run; the command that is asked for, beside it in its folder.
 IMPORTS_BY_CALL = ("pgolf", "pgolf.store.artifact", "flows.commands.cli")
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars", "expanduser"}

@@ -1,0 +1,56 @@
+"""B1: no loss depends on what comes later. Everything behind a few cuts is replaced, in four ways."""
+
+from pgolf.audit.audit_text import REPLACEMENTS
+from pgolf.audit.noise import TELLING_NATS
+from pgolf.audit.replaced_future import change_before, smallest_change
+from pgolf.audit.rule_check import RuleCheck
+from pgolf.audit.trial import Trial
+from pgolf.audit.verdict import Finding, failed, inconclusive, passed
+
+_CUTS = 6
+
+
+def find(trial: Trial) -> Finding:
+    """Replace what is scored after a cut, for cuts spread over the text, and look at what is scored before."""
+    N = trial.text.targets
+    cuts = sorted({max(1, (2 * part + 1) * N // (2 * _CUTS)) for part in range(_CUTS)})
+    for scored in cuts:
+        for how in REPLACEMENTS:
+            if (change := change_before(trial, scored, how)) is not None:
+                least = smallest_change(trial, change, how)
+                return failed(str(least), least.evidence())
+    seen = f"{len(cuts)} cuts, {len(REPLACEMENTS)} replacements each: no loss before a cut changed"
+    return beyond_noise(trial, seen + _length_note(trial))
+
+
+def beyond_noise(trial: Trial, seen: str) -> Finding:
+    """A pass, unless the noise between runs would hide what was looked for."""
+    tolerance = trial.noise.tolerance_nats
+    if tolerance > TELLING_NATS:
+        return inconclusive(
+            f"{seen} by more than {tolerance:.3g} nats, which is what {trial.noise} hides",
+            f"a scorer whose runs differ by less than {TELLING_NATS / 3:.2g} nats: fix its seed, or score in float32",
+        )
+    return passed(seen if tolerance == 0 else f"{seen} by more than the noise of {tolerance:.2g} nats")
+
+
+def _length_note(trial: Trial) -> str:
+    """Whether the scorer knows how long the text is, which is no token of it."""
+    if trial.subject.declared.order != "file" or trial.text.targets < 4:
+        return ""
+    scored = trial.text.targets // 2
+    shorter = trial.losses(trial.text.tokens[: scored + 1])
+    off = float(abs(shorter - trial.base[:scored]).max())
+    if off <= trial.noise.tolerance_nats:
+        return ""
+    return (
+        f" (it knows the text's length, a constant of the challenge: cut in half, losses move by up to {off:.3g} nats)"
+    )
+
+
+CHECK = RuleCheck(
+    number="B1",
+    name="causality",
+    rule="C1: a loss depends on the artifact and on tokens scored before alone (#1017)",
+    find=find,
+)

@@ -1,0 +1,51 @@
+"""B4: a cheap screen for B3 at many more targets: the sum over a few likely tokens alone must not exceed 1."""
+
+import numpy as np
+
+from pgolf.audit.rule_check import RuleCheck
+from pgolf.audit.scorer import Tokens
+from pgolf.audit.strata import spread_over, strata
+from pgolf.audit.trial import Trial
+from pgolf.audit.verdict import Evidence, Finding, failed, passed
+
+
+def find(trial: Trial) -> Finding:
+    """Score the target and a few tokens that are likely there."""
+    chunk = trial.subject.declared.chunk_targets
+    chosen = spread_over(strata(trial.text, trial.base, chunk), trial.effort.screened, trial.rng("B4"))
+    largest = 0.0
+    for target, kind in chosen:
+        candidates = likely_tokens(trial, target, trial.effort.candidates)
+        losses = trial.candidate_losses(target, candidates)
+        mass = float(np.exp(-losses).sum())
+        if mass > 1 + trial.precision.mass_tolerance(losses, trial.noise):
+            words = ", ".join(f"{token} at {np.exp(-loss):.3f}" for token, loss in zip(candidates.tolist(), losses))
+            return failed(
+                f"{len(candidates)} of {trial.text.vocab_size:,} tokens at target {target:,} ({kind}) already sum to "
+                f"{mass:.4f}: {words}",
+                Evidence(what=f"partial sum ({kind})", target=target, values={"mass": mass}),
+            )
+        largest = max(largest, mass)
+    return passed(f"{len(chosen)} targets, up to {trial.effort.candidates} tokens each: no sum above {largest:.4f}")
+
+
+def likely_tokens(trial: Trial, target: int, count: int) -> Tokens:
+    """The target's own token, those that followed what stands before it, and the text's most frequent ones."""
+    tokens = trial.text.tokens
+    found = [int(tokens[target])]
+    for length in (4, 2, 1):
+        if target > length:
+            context = tokens[target - length : target]
+            windows = np.lib.stride_tricks.sliding_window_view(tokens[: target - 1], length)
+            ends = np.flatnonzero((windows == context).all(axis=1)) + length
+            found += tokens[ends[::-1]].tolist()
+    found += np.argsort(-np.bincount(tokens, minlength=trial.text.vocab_size), kind="stable")[:count].tolist()
+    return np.array(list(dict.fromkeys(found))[:count], dtype=np.uint16)
+
+
+CHECK = RuleCheck(
+    number="B4",
+    name="partial sums",
+    rule="C2, screened at many targets: a few tokens may not have more than all (#1147)",
+    find=find,
+)

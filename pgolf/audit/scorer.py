@@ -1,0 +1,120 @@
+"""What a scorer is to the audit: tokens in, one loss per target out.
+
+A text is a stream of tokens x[0..N]. x[0] is given; x[1..N] are the targets, and a scorer answers -ln p(x[t]) for each
+of them in nats, in float64, [N]. Shapes: N targets, V vocabulary.
+
+Two further abilities are optional. Where a scorer has neither, the audit asks it about whole texts that differ in
+places, which takes longer and shows the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Tokens = npt.NDArray[np.uint16]
+Losses = npt.NDArray[np.float64]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Every call of `score` is an evaluation of its own, which begins with what the artifact holds and nothing else."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, V."""
+        ...
+
+    def score(self, tokens: Tokens) -> Any:
+        """Losses of x[1..N] in nats, [N]; tokens: x[0..N]."""
+        ...
+
+
+@runtime_checkable
+class Feedable(Protocol):
+    """A scorer that takes the text piece by piece, so that it cannot have seen what it has not been given."""
+
+    def start(self, first: int, targets: int) -> "Session":
+        """Begin an evaluation. first: x[0]. targets: how many will follow, N."""
+        ...
+
+
+@runtime_checkable
+class Session(Protocol):
+    """An evaluation under way."""
+
+    def feed(self, tokens: Tokens) -> Any:
+        """Losses of the next targets in nats, one per token."""
+        ...
+
+
+@runtime_checkable
+class Forkable(Protocol):
+    """A session that can be copied: both go on from here, and neither sees what the other is fed."""
+
+    def fork(self) -> "Session":
+        """A copy."""
+        ...
+
+
+@runtime_checkable
+class Distributed(Protocol):
+    """A session that tells the whole distribution that the next target's loss will be taken from."""
+
+    def distribution(self) -> Any:
+        """ln p(v) of the next target for every token v, [V]."""
+        ...
+
+
+class ScorerFault(Exception):
+    """A scorer gave no answer, or one that is none. kind: what it did, in a word or two; `target` where it did it."""
+
+    def __init__(self, kind: str, message: str, *, target: int | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.target = kind, target
+
+
+@dataclass(frozen=True, slots=True)
+class CallableScorer:
+    """A Python function as a scorer: function(tokens) -> losses in nats, as `Scorer.score`."""
+
+    function: Callable[[Tokens], Any]
+    vocab_size: int
+
+    def score(self, tokens: Tokens) -> Any:
+        """What the function returns."""
+        return self.function(tokens)
+
+
+def checked_losses(answer: Any, targets: int) -> Losses:
+    """A scorer's answer about so many targets as float64, [targets].
+
+    Raises ScorerFault unless it is one finite number that is not negative for each.
+    """
+    try:
+        losses = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ScorerFault("garbage", f"answered with {_short(answer)}, which are no losses: {error}") from error
+    if losses.shape != (targets,):
+        shape = "×".join(map(str, losses.shape)) or "one number"
+        raise ScorerFault("wrong number", f"answered with {shape} losses for {targets:,} targets")
+    for kind, bad, what in (
+        ("not finite", ~np.isfinite(losses), "is no finite number"),
+        ("probability above 1", losses < 0, "is negative: a probability above 1"),
+    ):
+        if bad.any():
+            place = int(np.argmax(bad))
+            raise ScorerFault(
+                kind,
+                f"answered {losses[place]!r} nats for target {place + 1:,}, which {what} ({int(bad.sum()):,} such of "
+                f"{targets:,})",
+                target=place + 1,
+            )
+    return losses
+
+
+def _short(answer: Any) -> str:
+    text = repr(answer)
+    return text if len(text) <= 60 else f"{text[:60]}…"
