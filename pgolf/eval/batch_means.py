@@ -63,6 +63,14 @@ class BatchMeans:
         return len(self.chunk)
 
 
+def as_columns(means: Iterable[BatchMean]) -> BatchMeans:
+    """The batches as columns, as if written and read."""
+    rows = list(means)
+    return BatchMeans(
+        *(np.array([getattr(row, field.name) for row in rows], field.type.to_pandas_dtype()) for field in SCHEMA)
+    )
+
+
 def write_batch_means(path: Path, means: Iterable[BatchMean]) -> int:
     """Write one row per batch, in the given order; returns the number of rows.
 

@@ -65,13 +65,15 @@ class Hedges:
         *,
         vocab_size: int,
         means: BatchMeans | None = None,
+        keep_losses: bool = False,
     ) -> None:
         """plan: the trace's windows. tokens: the stream, at least N + 1 ids below vocab_size.
 
-        means: the network's means over all positions, needed where a config updates on positions.
+        means: the network's means over all positions, needed where a config updates on positions. keep_losses: for
+        `losses`, 8 bytes per record and config.
         Raises ConfigError for means that are missing or of other batches, and for tables that are too large.
         """
-        self._mixers = [_Mixer(config, plan, vocab_size, means) for config in configs]
+        self._mixers = [_Mixer(config, plan, vocab_size, means, keep_losses) for config in configs]
         groups: dict[tuple[int, int], list[_Mixer]] = {}
         for mixer in self._mixers:
             groups.setdefault((mixer.config.chunk_tokens, mixer.config.trigram_rows), []).append(mixer)
@@ -98,6 +100,10 @@ class Hedges:
         self._seen = last
         for stream in self._streams:
             stream.add(trace)
+
+    def losses(self) -> list[Float64Array]:
+        """What each config made of every record so far whose chunk is complete, [R]; of a pass that keeps them."""
+        return [np.concatenate([np.empty(0), *mixer.kept]) for mixer in self._mixers]
 
     def totals(self) -> list[HedgeTotals]:
         """One per config, in their order, after the last block; raises DataError for a trace that ended early."""
@@ -197,8 +203,12 @@ class _Stream:
 class _Mixer:
     """The weights of one config on every rank, and its sums so far."""
 
-    def __init__(self, config: HedgeConfig, plan: WindowPlan, vocab_size: int, means: BatchMeans | None) -> None:
+    def __init__(
+        self, config: HedgeConfig, plan: WindowPlan, vocab_size: int, means: BatchMeans | None, keep_losses: bool
+    ) -> None:
         self.config = config
+        self.kept: list[Float64Array] = []
+        self._keep_losses = keep_losses
         self._plan, self._vocab_size = plan, vocab_size
         self._means = _checked(means, plan, config.batch_means) if config.batch_means else None
         self._log_weight_RK = np.tile(initial_log_weights(config), (config.ranks, 1))
@@ -209,6 +219,8 @@ class _Mixer:
         """Warm-up: a chunk's records by the network alone, with the weights as they were."""
         self._loss_nats += float(loss_T.sum(dtype=np.float64))
         self._mass += len(loss_T)
+        if self._keep_losses:
+            self.kept.append(loss_T.astype(np.float64))
 
     def score(
         self, chunk: int, windows: range, loss_T: Float32Array, entropy_T: Float32Array, losses: _ChunkLosses
@@ -223,7 +235,10 @@ class _Mixer:
             part = slice(*(first_record_W[[own.start, own.stop]] - first_record_W[0]))
             log_share_K = log_shares(self._log_weight_RK[batch.rank])
             mass_T = mixture_mass(log_share_K, losses.empty[part], entropy_T[part], self.config, self._vocab_size)
-            self._loss_nats += float(mixture_loss(log_share_K, loss_KT[:, part]).sum())
+            mixed_T = mixture_loss(log_share_K, loss_KT[:, part])
+            self._loss_nats += float(mixed_T.sum())
+            if self._keep_losses:
+                self.kept.append(mixed_T)
             self._mass += float(mass_T.sum())
             if self._means is None:
                 mean_K = loss_KT[:, part].mean(axis=1)

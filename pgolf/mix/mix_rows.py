@@ -139,22 +139,30 @@ def bayes_rows(configs: Sequence[BayesConfig], members: Sequence[Sequence[Row]],
     """One row per Bayes or fixed-share mixture, in the order of the configs; members: each one's settings."""
     rows = []
     for config, listed, total in zip(configs, members, mixed, strict=True):
-        settings: Row = {"estimator": "bayes", "mixer": config.mixer, "members": len(listed)}
-        if config.share_rate:
-            settings["share_rate"] = config.share_rate
-        settings["granularity"] = str(config.chunk_targets)
-        # Which they are is told by a digest: thousands would not fit, and as many others would pass for the same.
-        of_members = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()[:12]
         rows.append(
-            settings
+            _bayes_settings(config, listed)
             | {
-                "cell": json.dumps(settings | {"members_sha256": of_members}),
+                "cell": bayes_name(config, listed),
                 "normalized": True,
                 "loss_sum_nats": total.loss_nats,
                 "mass_mean": 1.0,
             }
         )
     return rows
+
+
+def bayes_name(config: BayesConfig, members: Sequence[Row]) -> str:
+    """The `cell` of a mixture of members with these settings."""
+    # Which they are is told by a digest: thousands would not fit, and as many others would pass for the same.
+    of_members = hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:12]
+    return json.dumps(_bayes_settings(config, members) | {"members_sha256": of_members})
+
+
+def _bayes_settings(config: BayesConfig, members: Sequence[Row]) -> Row:
+    settings: Row = {"estimator": "bayes", "mixer": config.mixer, "members": len(members)}
+    if config.share_rate:
+        settings["share_rate"] = config.share_rate
+    return settings | {"granularity": str(config.chunk_targets)}
 
 
 def bayes_facts(members: Sequence[Sequence[Row]], mixed: Sequence[Mixed]) -> dict[str, Fact]:
@@ -179,18 +187,10 @@ def hedge_rows(configs: Sequence[HedgeConfig], totals: Sequence[HedgeTotals], *,
     """One row per Hedge mixture, in the order of the configs."""
     rows = []
     for config, total in zip(configs, totals, strict=True):
-        settings: Row = {
-            "estimator": "hedge",
-            "mixer": f"hedge-{config.experts}",
-            "order": 3,
-            "granularity": str(config.chunk_tokens),
-        }
-        # Whatever else sets it apart from the default: without it two cells could be one row of the tables.
-        others = config.model_dump(exclude_defaults=True, exclude={"experts", "chunk_tokens"})
         rows.append(
-            settings
+            _hedge_settings(config)
             | {
-                "cell": json.dumps(settings | others),
+                "cell": hedge_name(config),
                 "normalized": config.normalized,
                 "matched": total.mixed,
                 "loss_sum_nats": total.loss_nats,
@@ -198,6 +198,22 @@ def hedge_rows(configs: Sequence[HedgeConfig], totals: Sequence[HedgeTotals], *,
             }
         )
     return rows
+
+
+def hedge_name(config: HedgeConfig) -> str:
+    """The `cell` of a Hedge mixture."""
+    # Whatever else sets it apart from the default: without it two cells could be one row of the tables.
+    others = config.model_dump(exclude_defaults=True, exclude={"experts", "chunk_tokens"})
+    return json.dumps(_hedge_settings(config) | others)
+
+
+def _hedge_settings(config: HedgeConfig) -> Row:
+    return {
+        "estimator": "hedge",
+        "mixer": f"hedge-{config.experts}",
+        "order": 3,
+        "granularity": str(config.chunk_tokens),
+    }
 
 
 def hedge_facts(totals: Sequence[HedgeTotals]) -> dict[str, Fact]:
