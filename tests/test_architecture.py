@@ -59,7 +59,15 @@ TORCH_FREE_PARTS = (
         "pgolf.corpus",
         "pgolf.tables",
     ),
-    *("pgolf.stats", "pgolf.store", "pgolf.machine", "pgolf.identity", "pgolf.audit", "pgolf.submission", "pgolf.bundle"),
+    *(
+        "pgolf.stats",
+        "pgolf.store",
+        "pgolf.machine",
+        "pgolf.identity",
+        "pgolf.audit",
+        "pgolf.submission",
+        "pgolf.bundle",
+    ),
     *("pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb"),
     *("pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows"),
     *(f"pgolf.{name}" for name in GROUND),
@@ -69,12 +77,13 @@ TORCH_FREE_PARTS = (
 TORCH_AT_THE_TOP = (
     "pgolf.machine.launch",
     *("pgolf.submission.own_score", "pgolf.bundle.stand_ins", "pgolf.bundle.standalone"),
+    *("pgolf.audit.run_scorers", "pgolf.audit.audit_stage"),
 )
 
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files
 # that are looked at before they are read, and its own unfinished work; and every room that decides when a stage runs.
 STORE_FOR_STAGES = ("durable", "plain_file", "scratch")
-ABOVE_STAGES = ("pipeline", "audit", "submission", "bundle", "selftest", "recipes", "report", "compare")
+ABOVE_STAGES = ("pipeline", "submission", "bundle", "selftest", "recipes", "report", "compare")
 # Lazy exports; the entry module of a stage that has to run; the command that is asked for, beside it in its folder.
 IMPORTS_BY_CALL = ("pgolf", "pgolf.store.artifact", "flows.commands.cli")
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars", "expanduser"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from flows.commands.arguments import store_place
 from flows.commands.console import Console
-from pgolf.pipeline.by_document import Workshop
 from pgolf.pipeline.graph import Node
+from pgolf.pipeline.run_outputs import Workshop
 from pgolf.store.artifact import Artifact
 
 

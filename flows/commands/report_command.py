@@ -12,7 +12,8 @@ from flows.commands.document_losses import workshop
 from flows.commands.streams import hand_over, show
 from pgolf.compare.arms import Arm, arm_of
 from pgolf.errors import ConfigError, PgolfError
-from pgolf.pipeline.by_document import Workshop, compare_runs
+from pgolf.pipeline.by_document import compare_runs
+from pgolf.pipeline.run_outputs import Workshop
 from pgolf.pipeline.run_report import write_report
 from pgolf.stats.compare import RECORD_RULE
 from pgolf.store.artifact import Store

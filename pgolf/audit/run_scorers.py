@@ -10,10 +10,9 @@ Shapes: N targets, R records of them, V vocabulary, C scorers, K orders of the h
 
 import copy
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +128,7 @@ class RunScorers:
         self._floor_C = np.array([0.0 if cell.normalized else FLOOR for cell in self._cells])
         used = {cell.counts for cell in (*self._cells, *(cell for _, of in self._bayes for cell in of))}
         self._counts = {name: config for name, config in self._counts.items() if name in used}
-        self._answers: OrderedDict[bytes, Float64Array] = OrderedDict()
+        self._answers: OrderedDict[tuple[bytes, int], Float64Array] = OrderedDict()
         self._told: OrderedDict[tuple[bytes, int], Float64Array] = OrderedDict()
 
     @property
@@ -137,9 +136,9 @@ class RunScorers:
         """Number of scorers, C."""
         return len(self.names)
 
-    def losses(self, tokens: Tokens) -> Float64Array:
-        """What every scorer says of a text, in nats, [N, C]."""
-        key = tokens.tobytes()
+    def losses(self, tokens: Tokens, evaluation: int = 0) -> Float64Array:
+        """What every scorer says of a text, in nats, [N, C]. evaluation: another number evaluates it anew."""
+        key = (tokens.tobytes(), evaluation)
         if key not in self._answers:
             self._answers[key] = self._losses(tokens)
             if len(self._answers) > _TEXTS_KEPT:
@@ -309,21 +308,27 @@ class RunScorers:
 _HINT_COLUMNS = ("hint", "context", "count")
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunScorer:
-    """One column of `RunScorers` as a scorer that also takes pieces and tells distributions."""
+    """One column of `RunScorers` as a scorer that also takes pieces and tells distributions.
+
+    Whoever asks it about a text again gets a new evaluation; the scorers of one run share each of them.
+    """
 
     run: RunScorers
     column: int
+    asked: Counter[bytes] = field(default_factory=Counter)
 
-    @cached_property
+    @property
     def vocab_size(self) -> int:
         """Number of tokens, V."""
         return self.run.vocab_size
 
     def score(self, tokens: Tokens) -> Losses:
         """As `pgolf.audit.scorer.Scorer`."""
-        return self.run.losses(tokens)[:, self.column]
+        key = tokens.tobytes()
+        self.asked[key] += 1
+        return self.run.losses(tokens, self.asked[key] - 1)[:, self.column]
 
     def start(self, first: int, targets: int) -> Session:
         """As `pgolf.audit.scorer.Feedable`."""
@@ -342,7 +347,8 @@ class _RunSession:
         """As `pgolf.audit.scorer.Session`."""
         known = len(self.tokens)
         self.tokens = np.concatenate([self.tokens, tokens])
-        return self.scorer.score(self._whole())[known - 1 : len(self.tokens) - 1]
+        run, column = self.scorer.run, self.scorer.column
+        return run.losses(self._whole())[known - 1 : len(self.tokens) - 1, column]
 
     def fork(self) -> "_Next":
         """As `pgolf.audit.scorer.Forkable`: a copy for the next target, which sees what the whole text would say."""

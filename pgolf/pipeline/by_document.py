@@ -4,81 +4,33 @@ The outputs of a run are found by the folders that its table of stages names, no
 compared is what was scored, whatever the code has become since.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pgolf.compare.arms import Arm, scorer_text, with_notes
 from pgolf.compare.compared import Compared
 from pgolf.compare.comparison import ByDocument, Per, check_comparable, compare_arms
 from pgolf.compare.one_kind import of_one_kind
 from pgolf.compare.shared_documents import DocumentLosses, on_shared_documents
-from pgolf.errors import ConfigError, PgolfError, ResultsError
+from pgolf.errors import ConfigError, ResultsError
 from pgolf.mix.by_document_config import ByDocumentConfig
 from pgolf.mix.by_document_files import read_documents, read_losses, read_whole
-from pgolf.mix.config import MixConfig
-from pgolf.mix.files import CELLS_FILE, COUNTS_ROLE, HINTS_ROLE
+from pgolf.mix.files import COUNTS_ROLE, HINTS_ROLE
 from pgolf.mix.single_scorer import needs_counts, needs_hints, single_scorer
 from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import Link, Node
-from pgolf.pipeline.listen import Listener
-from pgolf.recipes.recipe import BY_DOCUMENT, MIX
-from pgolf.run_options import RunOptions
+from pgolf.pipeline.run_outputs import Gone, Mixed, Workshop, mixed_of
+from pgolf.recipes.recipe import BY_DOCUMENT
 from pgolf.stats.compare import GainRule
-from pgolf.store.artifact import Artifact, Damaged, Store
-from pgolf.store.content import Memo
-from pgolf.store.output_record import Parent
-from pgolf.tables.columns import moments_of
-from pgolf.tables.parquet import read
 from pgolf.tables.ranked import ScorerResult
-from pgolf.tables.schema import STAGES
 from pgolf.tables.scorer_row import scorer_of
 
 # Parts of the text among which a grid's cell can be chosen: one sum per cell and part is kept.
 PARTS = 100
-
-
-class Gone(PgolfError):
-    """An output of a run is no longer in the store, or damaged."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """Where losses by document are made. results: folder of the tables."""
-
-    store: Store
-    memo: Memo
-    run: RunOptions
-    listener: Listener
-    results: Path
-
-
-@dataclass(frozen=True, slots=True)
-class _Mixed:
-    """A seed's mix in the store, and what it read, by role."""
-
-    mix: Artifact
-    inputs: Mapping[str, Artifact]
-
-    @property
-    def config(self) -> MixConfig:
-        # As JSON: lists are tuples there.
-        return MixConfig.model_validate_json(json.dumps(self.mix.record.key["config"]))
-
-    def cells(self) -> list[dict[str, Any]]:
-        path = self.mix.path / CELLS_FILE
-        try:
-            with pq.ParquetFile(path) as file:
-                rows: list[dict[str, Any]] = file.read().to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise ResultsError(f"{path} cannot be read: {error}") from None
-        return rows
 
 
 def compare_runs(
@@ -187,7 +139,7 @@ def _chosen(arm: Arm, fraction: float, shop: Workshop) -> tuple[ScorerResult, in
     means: dict[tuple[Any, ...], list[float]] = {}
     first_targets = 0
     for seed in arm.seeds:
-        mixed = _mixed_of(arm, seed, shop)
+        mixed = mixed_of(arm.run_of(seed).key, seed, shop)
         config = mixed.config.model_copy(update={"hedges": ()})
         folder = _made(mixed, ByDocumentConfig(mix=config, parts=PARTS), seed, shop)
         (targets, _), losses = read_documents(folder), read_losses(folder)
@@ -213,7 +165,7 @@ def _documents(arm: Arm, shop: Workshop) -> DocumentLosses:
     """Losses by document of the arm's scorer. Raises Gone, and ConfigError for a Hedge mixture."""
     by_seed = {}
     for seed in arm.seeds:
-        mixed = _mixed_of(arm, seed, shop)
+        mixed = mixed_of(arm.run_of(seed).key, seed, shop)
         cells = mixed.cells()
         row = next((row for row in cells if scorer_of(row) == arm.result.scorer), None)
         if row is None:
@@ -231,35 +183,7 @@ def _place(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> int:
     return [own["cell"] for own in cells if own["estimator"] == row["estimator"]].index(row["cell"])
 
 
-def _mixed_of(arm: Arm, seed: int, shop: Workshop) -> _Mixed:
-    """A seed's mix and what it read. Raises Gone with the folder that is no longer there."""
-    run = arm.run_of(seed)
-    table = read(shop.results, STAGES, {"node": f"{MIX.name}[{seed}]"}, columns=["run_key", "folder", "started_utc"])
-    rows = zip(*(table.column(name).to_pylist() for name in ("run_key", "folder")), moments_of(table["started_utc"]))
-    folders = [(when, folder) for key, folder, when in rows if key.rpartition("-")[0] == run.key and folder]
-    if not folders:
-        raise Gone(f"the tables do not say where the outputs of {run.name}, seed {seed}, are")
-    mix = _output(max(folders)[1], shop.store)
-    return _Mixed(mix, {role: _parent(parent, shop.store) for role, parent in mix.record.parents.items()})
-
-
-def _parent(parent: Parent, store: Store) -> Artifact:
-    found = _output(parent.folder, store)
-    if any(found.outputs.get(name) != digest for name, digest in parent.outputs.items()):
-        raise Gone(f"{parent.folder} is another than the mix has read")
-    return found
-
-
-def _output(folder: str, store: Store) -> Artifact:
-    found = store.at(folder)
-    if found is None:
-        raise Gone(f"{folder} is no longer in {store.root}; `pgolf run` makes it again")
-    if isinstance(found, Damaged):
-        raise Gone(f"{folder} is damaged: {found.why}")
-    return found
-
-
-def _made(mixed: _Mixed, config: ByDocumentConfig, seed: int, shop: Workshop) -> Path:
+def _made(mixed: Mixed, config: ByDocumentConfig, seed: int, shop: Workshop) -> Path:
     """The folder of the losses, made now unless the store has them."""
     wanted = {"trace", "data"}
     if needs_counts(config.mix):

@@ -16,13 +16,14 @@ from pgolf.compare.compared import Compared
 from pgolf.errors import ConfigError
 from pgolf.pipeline.before_stages import run_ready
 from pgolf.pipeline.build import build_all
-from pgolf.pipeline.by_document import Workshop, compare_runs
+from pgolf.pipeline.by_document import compare_runs
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.listen import Ledger, Silence
 from pgolf.pipeline.outcome import Outcome, outcome_of
 from pgolf.pipeline.pages import Pages, make_pages
 from pgolf.pipeline.place import RESULTS_SETTING, Place, default_results, default_store
 from pgolf.pipeline.plan import reasons_of
+from pgolf.pipeline.run_outputs import Workshop
 from pgolf.recipes.asked import asked_recipe
 from pgolf.recipes.overrides import validated
 from pgolf.recipes.own_files import fitted_to_files

@@ -124,6 +124,17 @@ BY_DOCUMENT = Stage(
     evaluates=True,
 )
 
+# No part of a run: scorers of a finished one on trial (pgolf.audit).
+AUDIT = Stage(
+    name="audit",
+    entry="pgolf.audit.audit_stage",
+    version_parts={"torch": 2, "numba": 2},
+    outputs={"verdicts": ("verdicts.json",)},
+    reads={"model": SCORE.reads["model"], "data": _VALIDATION_DATA},
+    per_seed=True,
+    evaluates=True,
+)
+
 # What runs once is made first, then each seed's in this order.
 STAGES = {stage.name: stage for stage in (*_DATA, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}
 

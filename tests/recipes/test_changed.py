@@ -63,7 +63,7 @@ def test_a_run_of_a_file_is_called_as_the_file_with_what_the_command_changes(tmp
 
 @pytest.mark.parametrize("name", ["-x", " x", "x\x1b[0m", "x" * 201, ""])
 def test_a_name_that_nobody_can_type_is_refused(name):
-    with pytest.raises(ConfigError, match="cannot be typed as a name|a name 200 at most|at least one character"):
+    with pytest.raises(ConfigError, match=r"cannot be typed as a name|a name 200 at most|at least one character"):
         asked("demo", f"--name={name}")
 
 

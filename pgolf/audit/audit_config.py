@@ -1,0 +1,51 @@
+"""Settings of the audit stage: which scorers of a run are tried, on how much text, and how hard."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from pgolf.config import StageConfig
+from pgolf.counts.config import CountConfig
+from pgolf.counts.hint_config import HintConfig
+from pgolf.errors import ConfigError
+from pgolf.eval.config import ScoreConfig
+from pgolf.eval.ttt_config import TttConfig
+from pgolf.mix.config import MixConfig
+
+_LEAST_TARGETS = 768
+
+
+class AuditConfig(StageConfig):
+    """How a run's scorers work, as its stages are configured, and what the trial asks of them."""
+
+    score: ScoreConfig = Field(description="the run's, as the score stage takes it")
+    mix: MixConfig = Field(description="the run's, as the mix stage takes it")
+    counts: tuple[CountConfig, ...] = Field(default=(), description="those that the mix reads, one per estimator")
+    hint: HintConfig | None = Field(default=None, description="the hints that the mix reads")
+    scorers: tuple[str, ...] = Field(min_length=1, description="which are tried, by their `cell` in the tables")
+    targets: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 20,
+        description="of the validation text, from its start; 0: enough for a few windows and chunks",
+    )
+    seed: int = Field(default=0, ge=0, description="of everything that the trial draws")
+    thorough: bool = Field(default=False, description="ask at about twenty times as many places")
+
+    @model_validator(mode="after")
+    def _one_count_per_estimator(self) -> Self:
+        names = [config.estimator for config in self.counts]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"counts repeat an estimator: {', '.join(names)}")
+        return self
+
+    @property
+    def least_targets(self) -> int:
+        """Targets that are tried: as configured, or a window and eight strides behind it, and two chunks and a half."""
+        if self.targets:
+            return self.targets
+        chunks = [own.chunk_tokens for own in self.mix.hedges]
+        if isinstance(self.score.ttt, TttConfig):
+            chunks.append(self.score.ttt.chunk_tokens)
+        windows = self.score.window + 8 * self.score.stride
+        return max(_LEAST_TARGETS, windows, 5 * max(chunks, default=0) // 2)
