@@ -34,18 +34,23 @@ def page(runs: Sequence[RunTables], *, sentence: str | None = None, price_per_ho
                     *_one(run, price_per_hour, prefix=f"r{number}-"),
                 )
             )
+    return document(f"{names} – pgolf report", lead, body)
+
+
+def document(title: str, about: str, body: Sequence[Markup]) -> str:
+    """A page of this style that needs nothing from elsewhere. about: what a search or a link to it shows."""
     head = join(
         void("meta", charset="utf-8"),
         void("meta", name="viewport", content="width=device-width, initial-scale=1"),
         void("meta", name="color-scheme", content="light dark"),
-        void("meta", name="description", content=lead),
-        tag("title", f"{names} – pgolf report"),
+        void("meta", name="description", content=about),
+        tag("title", title),
         # An icon of its own, or a browser asks the server for one.
         void("link", rel="icon", href="data:,"),
         tag("style", Markup(STYLE)),
     )
-    document = tag("html", tag("head", head), tag("body", tag("main", *body)), lang="en")
-    return f"<!doctype html>\n{document}\n"
+    whole = tag("html", tag("head", head), tag("body", tag("main", *body)), lang="en")
+    return f"<!doctype html>\n{whole}\n"
 
 
 def _one(run: RunTables, price_per_hour: float | None, *, prefix: str) -> list[Markup]:
