@@ -160,16 +160,20 @@ class RunScorers:
         """One scorer per column of `losses`."""
         return [RunScorer(self, column) for column in range(self.size)]
 
-    def _losses(self, tokens: Tokens) -> Float64Array:
+    def of_records(self, tokens: Tokens) -> Float64Array:
+        """What every scorer says of every record of a text, in nats, in the order of scoring, [R, C]."""
         plan = self._plan(len(tokens) - 1)
         hinted = self._hinted(tokens, plan)
         network = self._network(tokens, plan, hinted)
         unit = self._unit(tokens, plan, network, hinted)
         hedged = self._hedge_losses(tokens, plan, network)
-        loss_RC = np.column_stack([self._cell_losses(unit), *self._mixed_losses(unit), *hedged])
+        return np.column_stack([self._cell_losses(unit), *self._mixed_losses(unit), *hedged])
+
+    def _losses(self, tokens: Tokens) -> Float64Array:
+        plan = self._plan(len(tokens) - 1)
         loss_NC = np.empty((plan.targets, self.size))
         # The first record of a target: later ones are written first, and so over.
-        loss_NC[plan.record_targets()[::-1] - 1] = loss_RC[::-1]
+        loss_NC[plan.record_targets()[::-1] - 1] = self.of_records(tokens)[::-1]
         return loss_NC
 
     def _told_of(self, tokens: Tokens, target: int) -> Float64Array:

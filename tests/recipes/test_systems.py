@@ -5,10 +5,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from flows.commands.cli import main
+from pgolf.audit.run_scorers import RunScorers
+from pgolf.corpus.dataset import open_dataset
+from pgolf.corpus.shards import validation_tokens
 from pgolf.eval.windows import plan_windows
 from pgolf.model.parameter_count import parameter_count
 from pgolf.pack.downgrade import middle_out
@@ -129,6 +133,30 @@ def test_every_twin_runs_through_all_stages_on_a_cpu(name, store, tmp_path):
             assert row["eval_clock_s"] == score_s + (mix_s if row["estimator"] == "hedge" else 0.0)
     text = outcome.text()
     assert ("legacy" in text) == bool(scorers)
+    _tried_as_they_are(recipe, artifacts, cells)
+
+
+def _tried_as_they_are(recipe, artifacts, cells):
+    """The scorers that the audit asks are those that were scored, and tell beforehand what they will say."""
+    dataset = open_dataset(artifacts["data"].path)
+    tokens = np.array(validation_tokens(dataset, window=recipe.score.window), np.uint16)
+    run = RunScorers(
+        artifacts[f"compress[{recipe.seeds[0]}]"].path / "model.pgolf",
+        vocab_size=dataset.vocab_size,
+        bos_id=dataset.bos_id,
+        score=recipe.score,
+        mix=recipe.mix,
+        counts={estimator: recipe.count.of(estimator) for estimator in recipe.estimators} if recipe.count else {},
+        hint=recipe.hint,
+    )
+    by_name = dict(zip(run.names, run.of_records(tokens).mean(axis=0)))
+    assert by_name == pytest.approx({cell["cell"]: cell["loss_nats"] for cell in cells}, abs=1e-12)
+    # And token by token, which is what a total over the vocabulary is taken of.
+    short = tokens[: recipe.score.window + 2 * recipe.score.stride + 1]
+    target = len(short) - recipe.score.stride // 2
+    if recipe.score.causal:
+        told_C = run.told(short, target)[short[target]]
+        assert told_C == pytest.approx(run.losses(short)[target - 1], abs=1e-9)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
