@@ -27,6 +27,7 @@ from pgolf.store import content
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo, sha256_file
 from pgolf.tables import parquet
+from pgolf.tables.file_names import GATHERED
 from pgolf.tables.schema import SCORES
 
 OUTCOMES = ("right", "refused", "lost", "wrong", "crashed")
@@ -106,7 +107,7 @@ def made_up_tables(folder: Path) -> dict[str, Target]:
     return {
         "table": Target(one, read_table),
         "table's footer": Target(one, read_table, _footer_begins),
-        "gathered": Target(folder / "many" / parquet.GATHERED / SCORES.name, read_gathered),
+        "gathered": Target(folder / "many" / GATHERED / SCORES.name, read_gathered),
     }
 
 

@@ -1,11 +1,11 @@
 """What stands against a run, found before its first stage: `pgolf plan` shows it, every way to run refuses it.
 
-One list for both, so that nothing is trained and then refused. Imports neither torch nor Prefect, and writes nothing.
+One list for both, so that nothing is trained and then refused. Imports neither torch nor Prefect, and declares and
+builds nothing.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 from pgolf.corpus.config import TokenizeConfig
@@ -77,7 +77,7 @@ def refusals(
         names = [f"{end}{kind}" for end in _names(todo) for kind in (".model", ".vocab")]
         found += unwritable(store, "--store", _IN_STORE, names=names, named_by=_name_option(todo))
         tables = [longest_name(f"{recipe.name}-{12 * '0'}-{22 * '0'}")]
-        found += islice(unreadable(results), _MOST_FILES)
+        found += unreadable(results, _MOST_FILES)
         found += unwritable(results, "--results", _IN_RESULTS, names=tables, named_by="the recipe's name")
     return tuple(dict.fromkeys(found))
 

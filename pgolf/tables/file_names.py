@@ -5,6 +5,8 @@ FOLDERS = ("scores", "attempts", "stages", "declarations", "seeds", "runs")
 DETAIL_FOLDERS = ("losses", "breakdowns", "samples", "tensors")
 # The files of runs that were taken out of the tables, a folder like the results for each.
 REMOVED = ".removed"
+# What many files say, kept once more, made from them and safe to delete.
+GATHERED = ".gathered"
 
 
 def longest_name(run_key: str) -> str:

@@ -24,13 +24,12 @@ from pgolf.store.durable import sync, write_synced
 from pgolf.store.durable_folder import make_folder
 from pgolf.store.plain_file import open_plain
 from pgolf.tables.columns import to_column
-from pgolf.tables.file_names import REMOVED
+from pgolf.tables.file_names import GATHERED, REMOVED
 from pgolf.tables.filters import select
 from pgolf.tables.schema import TableSpec
 from pgolf.tables.seal import is_sealed, sealed
 from pgolf.tables.value_check import refuse_impossible
 
-GATHERED = ".gathered"
 # Where earlier versions kept it, inside the table's folder: other programs read every row twice.
 _FORMER_GATHERING = ".gathered.parquet"
 _LISTED = b"pgolf.files"

@@ -86,8 +86,8 @@ def run_again(folder, results, **given):
 
 def test_every_table_that_a_run_reads_at_its_end_was_looked_at_before_its_first_stage(ran, tables, monkeypatch):
     there, looked_at, read_at_last, said = {*tables.rglob("*.parquet")}, set(), set(), []
-    is_whole, read_file = unreadable._is_whole, parquet._read_file
-    monkeypatch.setattr(unreadable, "_is_whole", lambda path: looked_at.add(path) or is_whole(path))
+    content_of, read_file = unreadable._content, parquet._read_file
+    monkeypatch.setattr(unreadable, "_content", lambda path: looked_at.add(path) or content_of(path))
 
     def reading(path, *arguments):
         if any(line.startswith("▸") for line in said):
