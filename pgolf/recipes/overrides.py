@@ -4,11 +4,12 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError, create_model
 
 from pgolf.errors import ConfigError
+from pgolf.recipes.complaints import complaints, cut, sections_in, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 INTEGER_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})")
@@ -17,7 +18,6 @@ MOST_VALUES = 1_000_000
 # Beyond it not every whole number has a float of its own.
 _MOST_EXACT = 2.0**53
 _YES_NO = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
-_MOST_PROBLEMS = 5
 
 
 def parse_value(text: str) -> Any:
@@ -30,7 +30,7 @@ def parse_value(text: str) -> Any:
     try:
         return _value(text)
     except RecursionError:
-        raise ConfigError(f"{_cut(text)} has brackets in brackets too deep to be read; write it flatter") from None
+        raise ConfigError(f"{cut(text)} has brackets in brackets too deep to be read; write it flatter") from None
 
 
 def typed_value(text: str) -> Any:
@@ -89,7 +89,7 @@ def _float_range(text: str, *ends: str) -> list[float]:
         steps = (last - first) / step
         whole = round(steps)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise ConfigError(f"{_cut(text)} is not a range; write FIRST:LAST:STEP, e.g. 0:0.6:0.05") from None
+        raise ConfigError(f"{cut(text)} is not a range; write FIRST:LAST:STEP, e.g. 0:0.6:0.05") from None
     if not 0 <= whole < MOST_VALUES or abs(steps - whole) > 1e-6:
         raise ConfigError(f"{text}: {steps:g} steps from {first:g} to {last:g}; choose a step that divides the range")
     # Rounded to 12 digits, so that 0.05 * 3 is the 0.15 a person would have written: it names a cell and enters a key.
@@ -105,7 +105,7 @@ def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
-            raise ConfigError(f"{_shown(override)} is not NAME=VALUE; write e.g. --set train.steps=200")
+            raise ConfigError(f"{shown(override)} is not NAME=VALUE; write e.g. --set train.steps=200")
         path, text = path.strip(), text.strip()
         is_flag = isinstance(_now(config, path), bool) and text.lower() in _YES_NO
         values.append((path, _YES_NO[text.lower()] if is_flag else typed_value(text)))
@@ -141,56 +141,9 @@ def validated(model: type[Model], data: Any, where: str = "") -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = _causes(error.errors(include_url=False))
-        lines = []
-        for problem in problems[:_MOST_PROBLEMS]:
-            path = ".".join([where] * bool(where) + [_cut(str(part)) for part in problem["loc"]])
-            # A check of several fields has all of them as its input, and says in its message which it is about.
-            is_whole = problem["type"] == "missing" or (
-                problem["type"] == "value_error" and _has_fields(problem["input"])
-            )
-            got = "" if is_whole else f" (got {_shown(problem['input'])})"
-            lines.append(f"{path}: {_said(problem)}{got}" if path else f"{_said(problem)}{got}")
-        if len(problems) > _MOST_PROBLEMS:
-            lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(complaints(error, model, where))) from None
     except (ValueError, RecursionError) as error:  # what cannot even be told of: text without a form in UTF-8
         raise ConfigError(f"{where or model.__name__}: {error}") from None
-
-
-def _said(problem: Any) -> str:
-    """What is wrong, in the words of those who write recipes."""
-    match problem["type"]:
-        case "model_type" | "model_attributes_type":
-            return "this is a section, which has settings of its own"
-        case "tuple_type" | "list_type":
-            return "this is a list, e.g. [1, 2]"
-        case "too_short":
-            has, needs = (problem["ctx"][name] for name in ("actual_length", "min_length"))
-            return f"this list has {has} values, and needs at least {needs}"
-    said: str = problem["msg"]
-    return said.removeprefix("Value error, ")
-
-
-def _causes(problems: Sequence[Any]) -> list[Any]:
-    """The problems without those that follow from others: of members that do not fit pydantic also counts none."""
-    wrong = {problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))}
-    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong]
-
-
-def _has_fields(value: Any) -> bool:
-    return isinstance(value, dict | BaseModel)
-
-
-def _shown(value: Any) -> str:
-    try:
-        return _cut(repr(value))
-    except (RecursionError, ValueError):  # nested too deep, or a number of thousands of digits
-        return f"a {type(value).__name__} too large to be shown"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> None:
@@ -202,8 +155,8 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
             raise ConfigError(_unknown(config, path, names[:depth], name, level))
         now = getattr(level, name)
         if depth == len(names) - 1:
-            if isinstance(value, bool) and not isinstance(now, bool):
-                raise ConfigError(f"{path}={str(value).lower()}: {path} is {_shown(now)}, not yes or no")
+            if isinstance(value, bool) and not isinstance(now, bool | BaseModel | None):
+                raise ConfigError(f"{path}={str(value).lower()}: {path} is {shown(now)}, not yes or no")
             if isinstance(now, tuple) and not isinstance(value, list | tuple):
                 value = [value]
             if name == "kind" and value != now:
@@ -220,7 +173,7 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
                 below = data[name] = {} if kind is None else {"kind": kind}
         data = below
         if isinstance(level, BaseModel) and not isinstance(data, dict):
-            raise ConfigError(f"{path}: {'.'.join(names[: depth + 1])} was set to {_shown(data)} before")
+            raise ConfigError(f"{path}: {'.'.join(names[: depth + 1])} was set to {shown(data)} before")
 
 
 def section_in(
@@ -232,7 +185,7 @@ def section_in(
     fields. None where no kind does, and where there are no data and not everything has a default.
     """
     said = {**(data or {}), **(asked or {})}
-    for section in _sections_in(annotation):
+    for section in sections_in(annotation):
         kind = section.model_fields.get("kind")
         words = get_args(kind.annotation) if kind is not None else ()
         if said.get("kind") in (*words, None) and (data is not None or said.keys() <= section.model_fields.keys()):
@@ -242,14 +195,6 @@ def section_in(
     return None
 
 
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """The classes of a union, in their order."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    parts = [] if get_origin(annotation) in (tuple, list, dict) else get_args(annotation)
-    return [found for part in parts for found in _sections_in(part)]
-
-
 def _kind(section: BaseModel) -> Any:
     return getattr(section, "kind", None)
 
@@ -257,9 +202,9 @@ def _kind(section: BaseModel) -> Any:
 def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: Any) -> str:
     prefix = ".".join(before)
     if level is None:
-        return f"{_cut(path)}: there is no {prefix} here; give it as a whole, as in --set '{prefix}={{\"{name}\": …}}'"
+        return f"{cut(path)}: there is no {prefix} here; give it as a whole, as in --set '{prefix}={{\"{name}\": …}}'"
     if not isinstance(level, BaseModel):
-        return f"{_cut(path)}: {prefix} is {_shown(level)} and has no fields"
+        return f"{cut(path)}: {prefix} is {shown(level)} and has no fields"
     known, paths = list(type(level).model_fields), field_paths(config)
     rest = path.split(".")[len(before) + 1 :]
     sections = [one for one in known if isinstance(getattr(level, one), BaseModel | None)]
@@ -279,7 +224,7 @@ def _unknown(config: BaseModel, path: str, before: list[str], name: str, level: 
         )
         close = [next(full for full in paths if _last(full) == match) for match in matches]
     hint = f"did you mean {' or '.join(close)}?" if close else f"known here: {', '.join(known)}"
-    return f"no field {_cut(path)}; {hint}"
+    return f"no field {cut(path)}; {hint}"
 
 
 def _last(path: str) -> str:

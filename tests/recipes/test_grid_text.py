@@ -130,7 +130,7 @@ def test_a_text_that_is_no_grid_is_refused_with_advice(text, says):
         ("[[prodcut]]\n", "did you mean product?"),
         ("[product]\nalpha = 0.1\n", "write [[product]]"),
         ("[[product]]\nalhpa = 0.1\n", "did you mean alpha?"),
-        ("[[bayes]]\nshares = 0.1\n", "bayes.shares: Extra inputs"),
+        ("[[bayes]]\nshares = 0.1\n", "bayes.shares: there is no such setting; did you mean share_rate?"),
         ("[[hedge]]\neta = -1\n", "hedge.eta"),
     ],
 )
