@@ -79,7 +79,15 @@ def ready_to_run(
     steps = make_plan(nodes, store, memo)
     if evaluation_only:
         refuse_all_but_evaluation(steps)
-    check_run(recipe, steps, run, store=place.store, results=place.results, evaluation_only=evaluation_only)
+    check_run(
+        recipe,
+        steps,
+        run,
+        store=place.store,
+        results=place.results,
+        evaluation_only=evaluation_only,
+        configured=lambda: configurations(nodes, data_inputs_of(nodes, memo)),
+    )
     pinned.refuse_unasked()
     if not handed_on(steps):
         _declare(recipe, place, nodes, steps, memo)

@@ -21,7 +21,9 @@ from pgolf.mix.hedge_config import refuse_large_tables
 from pgolf.mix.product import USES, Product
 from pgolf.pipeline.graph import External
 from pgolf.pipeline.plan import Step
+from pgolf.pipeline.taken_name import Configured, taken
 from pgolf.pipeline.writable import unwritable
+from pgolf.recipes.changed import is_named
 from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.tables.file_names import FOLDERS, longest_name
@@ -44,9 +46,11 @@ def check_run(
     store: Path,
     results: Path,
     evaluation_only: bool = False,
+    configured: Configured | None = None,
 ) -> None:
     """Raises ConfigError with all that `refusals` finds."""
-    found = refusals(recipe, steps, run, store=store, results=results, evaluation_only=evaluation_only)
+    folders = {"store": store, "results": results}
+    found = refusals(recipe, steps, run, **folders, evaluation_only=evaluation_only, configured=configured)
     if found:
         if len(found) == 1:
             raise ConfigError(found[0])
@@ -61,11 +65,12 @@ def refusals(
     store: Path,
     results: Path,
     evaluation_only: bool = False,
+    configured: Configured | None = None,
 ) -> tuple[str, ...]:
     """Why the steps cannot all be run here, one text per reason, each with what to do; empty where nothing is against.
 
     Of a step that is reused nothing is asked. store, results: the folders to write to. evaluation_only: another grid on
-    finished artifacts, which need not hold the declared headline.
+    finished artifacts, which need not hold the declared headline. configured: see `pgolf.pipeline.taken_name`.
 
     The driver is asked for GPUs, not torch, so that it costs no import; the stages check again for themselves.
     """
@@ -73,11 +78,12 @@ def refusals(
     found = [*_machine(todo, run), *_tokenizer(todo), *_vocabulary(recipe, steps)]
     if not evaluation_only:
         found += _headline(recipe)
+    damaged = unreadable(results, _MOST_FILES) if todo or is_named(recipe) else []
+    found += damaged or filter(None, [taken(recipe, results, configured)])
     if todo:
         names = [f"{end}{kind}" for end in _names(todo) for kind in (".model", ".vocab")]
         found += unwritable(store, "--store", _IN_STORE, names=names, named_by=_name_option(todo))
         tables = [longest_name(f"{recipe.name}-{12 * '0'}-{22 * '0'}")]
-        found += unreadable(results, _MOST_FILES)
         found += unwritable(results, "--results", _IN_RESULTS, names=tables, named_by="the recipe's name")
     return tuple(dict.fromkeys(found))
 

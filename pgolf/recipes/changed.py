@@ -1,6 +1,7 @@
 """What a recipe changes of the one that it began as."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -50,6 +51,12 @@ def name_of_changed(recipe: Recipe, changed: Mapping[str, Any]) -> str:
     if len(said) <= _MOST_SAID and len(text) <= _MOST_CHARACTERS:
         return text
     return f"{recipe.name} with {len(said)} settings changed"
+
+
+def is_named(recipe: Recipe) -> bool:
+    """Whether somebody has chosen what its runs are called: not in the form that `name_of_changed` gives."""
+    own = rf"({re.escape(recipe.name)}( \w+=.*| with \d+ settings changed)?)?"
+    return re.fullmatch(own, recipe.run_name) is None
 
 
 def _short(value: Any) -> str:

@@ -351,6 +351,17 @@ def test_a_name_that_means_something_else_is_refused(filed, words, says, capsys)
         assert says in capsys.readouterr().err
 
 
+def test_a_name_that_another_run_has_is_refused_by_plan_and_run_before_any_work(filed, capsys):
+    (filed / "mine.toml").write_text('base = "demo"\nrun_name = "shört"\nmodel.width = 96\n')
+    says = "shört is what demo-8a4333333333 is called; take another name, or first give that one another: pgolf rename"
+    assert main(["plan", "mine.toml"]) == 2
+    assert f"`pgolf run` would refuse here: {says}" in " ".join(capsys.readouterr().out.split())
+    for words in (["mine.toml"], ["demo", "--name", "shört"]):
+        assert main(["run", *words]) == 2
+        assert says in capsys.readouterr().err
+    assert not list((filed / "artifacts").glob("*-*"))
+
+
 def test_tags_are_cleared_by_an_empty_one_and_own_names_stay_usable(filed, capsys):
     assert main(["rename", "demo-8a42", "demo alphas=0.4,0.51", "--tag", ""]) == 0
     assert main(["rename", "demo-1", "demo"]) == 0

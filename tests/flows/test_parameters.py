@@ -3,15 +3,23 @@
 import inspect
 
 import pytest
-from prefect.exceptions import ParameterTypeError
-from prefect.utilities.callables import get_call_parameters, parameters_to_args_kwargs
+from prefect.exceptions import ParameterTypeError, SignatureMismatchError
+from prefect.utilities.callables import get_call_parameters, parameter_schema, parameters_to_args_kwargs
+from prefect.utilities.schema_tools.validation import validate
 
 from flows.parameters import SECTIONS, asked_for
 from flows.record import record
 from flows.sweep import sweep
+from pgolf.errors import ConfigError
+from pgolf.pipeline.before_stages import ready_to_run
+from pgolf.pipeline.place import Place
 from pgolf.recipes.catalog import RECIPES
 from pgolf.recipes.recipe import STAGES, Headline, Recipe
+from pgolf.tables.named_runs import Run, name_run
+from pgolf.tables.parquet import append
+from pgolf.tables.schema import SCORES
 from tasks.stage_tasks import TASKS
+from tests.score_rows import score_row
 
 FLOWS = (record, sweep)
 
@@ -52,6 +60,41 @@ def test_the_recipe_is_chosen_from_those_there_are_and_may_be_a_file(flow, tmp_p
 def test_a_wrong_field_is_refused_by_the_flow(flow, wrong):
     with pytest.raises(ParameterTypeError):
         flow.validate_parameters(get_call_parameters(flow.fn, (), wrong))
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_a_parameter_that_there_is_not_passes_the_server_and_fails_its_run_by_name_before_any_work(flow, monkeypatch):
+    """As docs/deploy.md says: a deployment's schema, by which the server judges, cannot forbid one."""
+    schema = parameter_schema(flow).model_dump_for_openapi()  # of which a deployment is made
+    for wrong, why in (({"recipe": "demoo"}, "'demoo' is not one of"), ({"mix": {"alphaz": [0.1]}}, "'alphaz' was")):
+        assert why in " ".join(str(error.message) for error in leaves(validate(wrong, schema)))
+    unknown = {"recipe": "demo", "sedes": [1]}
+    assert validate(unknown, schema) == []
+    monkeypatch.setattr("flows.parameters.find_recipe", lambda _name: pytest.fail("began to work"))
+    assert flow.should_validate_parameters
+    with pytest.raises(SignatureMismatchError, match=r"was provided with parameters \['recipe', 'sedes'\]"):
+        flow.validate_parameters(unknown)
+    with pytest.raises(TypeError, match="sedes"):
+        flow.fn(**unknown)
+
+
+def leaves(errors):
+    """Of alternatives that none fits what each says."""
+    for error in errors:
+        yield error
+        yield from leaves(error.context or ())
+
+
+def test_a_name_that_another_run_has_is_refused_of_a_flow_run_too(tmp_path):
+    run = Run(key="demo-111111111111", recipe="demo", recipe_key=None, name="mine")
+    append(tmp_path / "results", SCORES, run.key, [score_row()])
+    name_run(tmp_path / "results", run)
+    place = Place(store=tmp_path / "store", results=tmp_path / "results")
+    recipe, place = asked_for({"run_name": "mine", "seeds": [1], "place": place})
+    with pytest.raises(ConfigError, match="mine is what demo-111111111111 is called; take another name"):
+        ready_to_run(recipe, place, place.open_store(), place.memo(), evaluation_only=False)
+    free, place = asked_for({"run_name": "yours", "seeds": [1], "place": place})
+    assert ready_to_run(free, place, place.open_store(), place.memo(), evaluation_only=False).steps
 
 
 @pytest.mark.parametrize("flow", FLOWS)

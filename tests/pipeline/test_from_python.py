@@ -102,6 +102,15 @@ def test_every_table_that_a_run_reads_at_its_end_was_looked_at_before_its_first_
     assert any(".removed" in path.parts for path in read_at_last & there)
 
 
+def test_a_name_is_for_one_configuration_which_may_run_again_under_it(ran, tables):
+    again = run_again(ran[2], tables, name="steep", say=lambda _line: None)
+    assert run_again(ran[2], tables, name="steep", say=lambda _line: None).key == again.key
+    said = []
+    with pytest.raises(ConfigError, match=f"steep is what {again.key} is called; .*: pgolf rename {again.key} NAME"):
+        run_again(ran[2], tables, name="steep", set={"mix.alphas": 0.3}, say=said.append)
+    assert not [line for line in said if line.startswith("▸")]
+
+
 @pytest.mark.parametrize(
     ("table", "advice"),
     [
