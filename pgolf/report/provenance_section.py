@@ -55,14 +55,33 @@ def _commands(run: RunTables) -> list[str]:
 def _run_commands(run: RunTables) -> list[str]:
     """They file the run under its own key: a recipe of somebody's own needs a file of its name for that."""
     sets = "".join(f" --set {shlex.quote(f'{path}={_value(value)}')}" for path, value in run.run.changed.items())
-    seeds = f"--seeds {' '.join(map(str, run.seeds))}"
+    files = _files(run)
+    given = "".join(f" {option} {name}" for option, name in files)
+    seeds = f"--seeds {' '.join(map(str, run.seeds))}{given}"
+    # Tables keep no paths, which are of one machine; of the text they keep the digest.
+    names = ", ".join(name.rpartition("=")[2] for _, name in files)
+    where = [f"# {names}: what was given to it, as the text's digest tells"] if files else []
     base, recipe = shlex.quote(run.run.base or ""), run.run.recipe
     if recipe == run.run.base:
-        return [f"pgolf run {base}{sets} {seeds}"]
+        return [*where, f"pgolf run {base}{sets} {seeds}"]
     file = shlex.quote(f"{recipe}.toml")
     # A file's name has no two dashes side by side, and none at the end.
     named = [f'# put in {file} as its first line: name = "{recipe}"'] if re.search("--|-$", recipe) else []
-    return [f"pgolf new {file} --from {base}{sets}", *named, f"pgolf run {file} {seeds}"]
+    return [f"pgolf new {file} --from {base}{sets}", *named, *where, f"pgolf run {file} {seeds}"]
+
+
+def _files(run: RunTables) -> list[tuple[str, str]]:
+    """Each option by which the run was given files of somebody's own, and a name for those files."""
+    stages = {row["stage"] for row in run.stages}
+    tokenize = run.run.config.get("tokenize") or {}
+    asked = {
+        "--data": "shards" in stages,
+        "--documents": "shards" not in stages and tokenize.get("source") == "documents",
+        "--tokenizer": "shards" not in stages and tokenize.get("tokenizer") == "given",
+    }
+    files = [(option, option.removeprefix("--").upper()) for option, is_asked in asked.items() if is_asked]
+    weights = [("--checkpoint", f"{seed}=CHECKPOINT-{seed}") for seed in run.seeds] if "import" in stages else []
+    return [*files, *weights]
 
 
 def _value(value: Any) -> str:

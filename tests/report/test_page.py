@@ -11,7 +11,9 @@ import pytest
 
 from flows.commands.arguments import recipe_of
 from flows.commands.cli import main, parser
+from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.changed import changed_settings, differing_settings
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe_file import recipe_from_file
 from pgolf.report.gantt import StageTime, working_s
 from pgolf.report.page import page
@@ -261,6 +263,43 @@ def test_the_commands_make_the_run_of_a_recipe_file_again_under_its_own_key(file
             assert words[:2] == ["pgolf", "new"] or words == ["pgolf", "report", run.run.key]
             assert words[1] == "report" or main(words[1:]) == 0
     assert (again.name, again.seeds, differing_settings(again, recipe)) == (recipe.name, recipe.seeds, {})
+
+
+GIVEN = {
+    "documents": (("--documents", "DOCUMENTS"), ["tokenize.source=documents"], ()),
+    "a tokenizer": (
+        ("--documents", "DOCUMENTS", "--tokenizer", "TOKENIZER"),
+        ["tokenize.source=documents", "tokenize.tokenizer=given"],
+        (),
+    ),
+    "shards": (("--data", "DATA"), [], ("shards",)),
+    "shards, whatever the recipe would have read": (("--data", "DATA"), ["tokenize.source=documents"], ("shards",)),
+    "weights": (("--checkpoint", "5=CHECKPOINT-5", "--checkpoint", "6=CHECKPOINT-6"), [], ("import",)),
+    "nothing": ((), [], ()),
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+@pytest.mark.parametrize("name", ["demo", "mine"])
+def test_the_commands_name_every_file_that_the_run_was_given(kind, name):
+    options, overrides, stages = GIVEN[kind]
+    recipe = apply_overrides(recipe_named("demo"), overrides).model_copy(update={"name": name})
+    run = tables((5, 6))
+    data = [{**run.stages[0], "stage": stage} for stage in stages or ("tokenize",)]
+    changed = dict(text.split("=", 1) for text in overrides)
+    known = {"recipe": name, "base": "demo", "changed": changed, "config": recipe.model_dump(mode="json")}
+    told = page([replace(run, run=replace(run.run, **known), stages=[*data, *run.stages[1:]])])
+    commands = html.unescape(re.search(r"<pre>(.*?)</pre>", told, re.DOTALL)[1]).splitlines()
+    [command] = [shlex.split(line) for line in commands if line.startswith("pgolf run ")]
+    asked = parser(command[1:]).parse_args(command[1:])
+    given = [str(part) for part in command[command.index("6") + 1 :]]
+    assert given == list(options)
+    assert [asked.documents, asked.tokenizer, asked.data] == [
+        Path(word) if word in options else None for word in ("DOCUMENTS", "TOKENIZER", "DATA")
+    ]
+    [*said] = [line for line in commands if line.endswith(": what was given to it, as the text's digest tells")]
+    names = ", ".join(word.rpartition("=")[2] for word in options[1::2])
+    assert [line.partition(":")[0] for line in said] == ([f"# {names}"] if options else [])
 
 
 def test_one_text_under_two_names_is_one_text():
