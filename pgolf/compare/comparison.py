@@ -184,3 +184,8 @@ def _over_documents(
         return compare_documents(ours.loss_nats, theirs.loss_nats, sizes, margin_nats=rule.margin_nats), ""
     except DataError as error:
         return None, str(error)
+
+
+def title_of(test: Comparison) -> str:
+    """What a test over seeds is called in tables and figures."""
+    return f"seeds, {'Welch' if test.test == 'welch' else 'paired'}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pgolf.compare.comparison import Gain
+from pgolf.compare.comparison import Gain, title_of
 
 _LEAST_WIDTH = 24
 
@@ -39,7 +39,7 @@ def _rows(gain: Gain, several: bool) -> list[tuple[str, float, float, float]]:
     found = []
     for test in (gain.welch, gain.paired):
         if test is not None and test.low_nats is not None and test.high_nats is not None:
-            found.append((f"{name}seeds, {test.test}", test.low_nats, test.gain_nats, test.high_nats))
+            found.append((f"{name}{title_of(test)}", test.low_nats, test.gain_nats, test.high_nats))
     if (documents := gain.documents) is not None:
         found.append((f"{name}documents", documents.low_nats, documents.gain_nats, documents.high_nats))
     return found

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from pgolf.compare.arms import Arm
-from pgolf.compare.comparison import Gain, Per, losses
+from pgolf.compare.comparison import Gain, Per, losses, title_of
 from pgolf.stats.seeds import summarize
 from pgolf.tables.named_runs import settings_that_differ
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
@@ -70,10 +70,9 @@ def verdicts_sheet(gains: Sequence[Gain]) -> Sheet:
     for gain in gains:
         name = gain.candidate.name
         for test in (gain.welch, *([gain.paired] if gain.paired else [])):
-            title = "Welch" if test.test == "welch" else "paired"
             adjusted = None if gain.arms == 1 or test is not gain.over_seeds else gain.p_value
             interval = _interval(test.low_nats, test.high_nats)
-            rows.append((name, f"seeds, {title}", test.gain_nats, interval, test.t, test.df, test.p, adjusted))
+            rows.append((name, title_of(test), test.gain_nats, interval, test.t, test.df, test.p, adjusted))
         if (found := gain.documents) is not None:
             interval = _interval(found.low_nats, found.high_nats)
             rows.append((name, f"{found.documents:,} documents", found.gain_nats, interval, None, None, found.p, None))

@@ -25,7 +25,6 @@ from pgolf.store.artifact import Artifact, Damaged, Store
 from pgolf.store.content import Memo
 from pgolf.store.differences import nearest
 from pgolf.store.output_record import Record
-from pgolf.train.checkpoint_record import read_record
 
 Action = Literal["reuse", "run", "depends"]
 MOST_REASONS = 6
@@ -183,8 +182,11 @@ def _step(
         note = f"{found.unverified_bytes / 1e9:,.1f} GB of it not verified yet" if found.unverified_bytes else ""
         return Step(node=node, action="reuse", reasons=(), estimate=Estimate(found.record.wall_s, note), artifact=found)
     reasons = (found.why,) if isinstance(found, Damaged) else _why_new(key, node, past.of_stage(node.stage.name))
-    if node.stage == TRAIN and (checkpoint := read_record(store.unfinished(key))) is not None:
-        reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
+    if node.stage == TRAIN:
+        from pgolf.train.checkpoint_record import read_record  # builds models that no other plan needs
+
+        if (checkpoint := read_record(store.unfinished(key))) is not None:
+            reasons = (*reasons, f"a killed run got to step {checkpoint.steps:,}")
     return Step(node=node, action="run", reasons=reasons, estimate=expected(key.inputs))
 
 

@@ -26,8 +26,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pgolf.errors import StoreError, StoreFull, StoreUnreadable
 from pgolf.identity.closure import BYTES_NEUTRAL, EXPORT_LISTS
 from pgolf.identity.fingerprint import canonical
@@ -328,6 +326,8 @@ class Store:
 
         on_wait: called before blocking; it may raise to avoid the wait.
         """
+        from filelock import FileLock, Timeout  # a plan takes none
+
         try:
             folder = self._own_folder(LOCKS)
             lock = FileLock(folder / f"{key.folder}.lock")

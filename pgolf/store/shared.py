@@ -18,8 +18,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
-
 from pgolf.errors import StoreError, StoreFull, StoreUnreachable
 from pgolf.identity.stage import StageKey
 from pgolf.machine.flock import flock
@@ -420,6 +418,8 @@ class SharedStore(Store):
 
         Raises StoreError for errors of the local disk.
         """
+        from filelock import FileLock  # a plan takes none
+
         try:
             self._own_folder(LOCKS)
             with FileLock(self._download_lock_path(folder)):

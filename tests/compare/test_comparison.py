@@ -230,7 +230,7 @@ def test_the_figure_fits_the_terminal_and_places_marks_in_order(width):
     lines = forest(gains, width)
     assert max(map(len, lines)) <= width
     first, second = lines[0], lines[2]
-    assert first.startswith("a: seeds, welch")
+    assert first.startswith("a: seeds, Welch")
     assert first.index("├") < first.index("●") < first.index("┤")
     assert first.index("│") < first.index("┊") < second.index("●")
     assert first.index("●") < second.index("●")

@@ -82,6 +82,11 @@ def test_pgolf_loads_neither_prefect_nor_torch_nor_pandas():
     )
 
 
+def test_a_plan_loads_nothing_that_only_runs_need():
+    runs = {"filelock", "numpy", "pyarrow", "pgolf.train.checkpoint_record", "pgolf.train.train_job", "pgolf.ranks.job"}
+    assert in_new_process(f"import flows.commands.plan_command, sys; print(*sys.modules.keys() & {runs})").strip() == ""
+
+
 def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
     arguments = ["plan", *wide_arguments(ran)]
     code = (
