@@ -824,7 +824,7 @@ def _lacking(
     lines = [note for name, found in keys.items() for note in missing_notes(declared.missing_of(found), name)]
     lines += [
         f"{name}: declared, too: seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}, with scores "
-        "of another run, code or grid that are not in every mean here"
+        "of another run, code or grid, or left out by a filter, that are not in every mean here"
         for name, seeds in elsewhere.items()
         if seeds
     ]
