@@ -1,14 +1,15 @@
 """What all calls of a function have in common goes into the function: arguments that never differ, results that cannot.
 
-Only of functions that are named nowhere but where they are called, so that every call is known.
+Only of functions that are named nowhere but where they are called, so that every call is known. And what attributes
+have in all objects goes to where they are read.
 """
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
+from pgolf.bundle.reachable import WORD
 from pgolf.bundle.walk import walk
-
-_MISSING = object()
 
 
 def fixed_arguments(statements: Sequence[ast.stmt]) -> dict[str, dict[str, ast.Constant]]:
@@ -126,6 +127,61 @@ def fixed_results(statements: Sequence[ast.stmt], shared: Iterable[str]) -> dict
     return found
 
 
+def fixed_attributes(statements: Sequence[ast.stmt], shared: Iterable[str]) -> dict[str, ast.Constant]:
+    """Attributes that are given one constant and nothing else, by their own class too, and properties that return one.
+
+    The program names them otherwise neither in a class's body nor in a string; shared: names that libraries have too.
+    """
+    constants: dict[str, list[ast.Constant]] = {}
+    own: set[str] = set()
+    stores: Counter[str] = Counter()
+    declared: Counter[str] = Counter()
+    strings: set[str] = set()
+    for statement in statements:
+        for node in walk(statement):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                for target in node.targets:
+                    if isinstance(target, ast.Attribute):
+                        constants.setdefault(target.attr, []).append(node.value)
+            elif isinstance(node, ast.Attribute) and _stores(node):
+                stores[node.attr] += 1
+                if isinstance(node.value, ast.Name) and node.value.id == "self":
+                    own.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                strings.update(WORD.findall(node.value))
+            elif isinstance(node, ast.ClassDef):
+                declared.update(name for one in node.body for name in _declared(one))
+                for method in node.body:
+                    if isinstance(method, ast.FunctionDef) and _is_property(method):
+                        value = _only_returns(method)
+                        if value is not None:
+                            constants.setdefault(method.name, []).append(value)
+                            own.add(method.name)
+    excluded = set(shared) | strings
+    return {
+        name: several[0]
+        for name, several in constants.items()
+        if name in own - excluded
+        and not name.startswith("__")
+        and stores[name] + declared[name] == len(several)
+        and all(type(one.value) is type(several[0].value) and one.value == several[0].value for one in several)
+    }
+
+
+def _declared(statement: ast.stmt) -> Iterator[str]:
+    """Names that a statement of a class's body binds."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        yield statement.name
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        for node in walk(statement):
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                yield node.id
+
+
+def _is_property(method: ast.FunctionDef) -> bool:
+    return [getattr(one, "id", "") for one in method.decorator_list] in (["property"], ["cached_property"])
+
+
 def _stores(node: ast.Attribute) -> bool:
     return not isinstance(node.ctx, ast.Load)
 
@@ -135,6 +191,3 @@ def _only_returns(function: ast.FunctionDef) -> ast.Constant | None:
         return None
     value = function.body[0].value
     return value if isinstance(value, ast.Constant) else None
-
-
-assert _MISSING

@@ -30,12 +30,13 @@ def fold(
     kinds: Kinds,
     arguments: Mapping[str, Mapping[str, ast.Constant]],
     results: Mapping[str, ast.Constant],
+    attributes: Mapping[str, ast.Constant],
 ) -> ast.stmt:
     """The top-level statement with what is known in place of the accesses; changed in place.
 
-    arguments, results: of `pgolf.bundle.calls`.
+    arguments, results, attributes: of `pgolf.bundle.calls`.
     """
-    _Fold(known, kinds, arguments, results).visit(statement)
+    _Fold(known, kinds, arguments, results, attributes).visit(statement)
     return statement
 
 
@@ -46,11 +47,13 @@ class _Fold(ast.NodeTransformer):
         kinds: Kinds,
         arguments: Mapping[str, Mapping[str, ast.Constant]],
         results: Mapping[str, ast.Constant],
+        attributes: Mapping[str, ast.Constant],
     ) -> None:
         self.known, self.kinds, self.arguments, self.results = known, kinds, arguments, results
+        self.attributes = attributes
         self.depth = 0
         self.local: dict[str, str] = {}
-        self.constants: dict[str, ast.expr] = {}
+        self.constants: dict[str, ast.Constant | There] = {}
         self.once: frozenset[str] = frozenset()
         self.cls: str | None = None
 
@@ -169,17 +172,18 @@ class _Fold(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         self.generic_visit(node)
         target = node.targets[0]
-        is_once = len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in self.once
-        if is_once and isinstance(node.value, ast.Constant) and not isinstance(node.value.value, bytes):
-            self.constants[target.id] = node.value  # type: ignore[attr-defined]
+        if len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in self.once:
+            if isinstance(node.value, ast.Constant) and not isinstance(node.value.value, bytes):
+                self.constants[target.id] = node.value
+            elif isinstance(value := self._value(node.value), There):
+                self.constants[target.id] = value
         return node
 
     # Expressions.
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if isinstance(node.ctx, ast.Load) and node.id in self.constants:
-            value = self.constants[node.id]
-            assert isinstance(value, ast.Constant)
+        value = self.constants.get(node.id)
+        if isinstance(node.ctx, ast.Load) and isinstance(value, ast.Constant):
             return ast.copy_location(ast.Constant(value.value), node)
         return node
 
@@ -187,6 +191,8 @@ class _Fold(ast.NodeTransformer):
         value = self._known(node) if isinstance(node.ctx, ast.Load) else _UNKNOWN
         if value is not _UNKNOWN and not isinstance(value, There):
             return ast.copy_location(_literal(value), node)
+        if isinstance(node.ctx, ast.Load) and node.attr in self.attributes and _is_path(node.value):
+            return ast.copy_location(ast.Constant(self.attributes[node.attr].value), node)
         node.value = self.visit(node.value)
         return node
 
@@ -305,6 +311,8 @@ class _Fold(ast.NodeTransformer):
             return tuple(one.value for one in node.elts if isinstance(one, ast.Constant))
         if isinstance(node, ast.Attribute):
             return self._known(node)
+        if isinstance(node, ast.Name) and isinstance(value := self.constants.get(node.id), There):
+            return value
         return _UNKNOWN
 
     def _truth(self, node: ast.expr) -> bool | None:

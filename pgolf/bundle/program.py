@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from pgolf.bundle.bare import bare
-from pgolf.bundle.calls import fixed_arguments, fixed_results
+from pgolf.bundle.calls import fixed_arguments, fixed_attributes, fixed_results
 from pgolf.bundle.constants import fold
 from pgolf.bundle.cuts import cut
 from pgolf.bundle.dead import drop_dead_locals
@@ -129,15 +129,17 @@ def _specialised(
                     noted[name] = certain[value.cls]
         arguments = fixed_arguments(statements)
         results = fixed_results(statements, RESERVED)
-        new = {name.removeprefix(".") for name in results if name not in told} | set(arguments)
-        told |= set(results)
+        attributes = fixed_attributes(statements, RESERVED)
+        fixed_now = {*results, *(f".{name}" for name in attributes)}
+        new = {name.removeprefix(".") for name in fixed_now - told} | set(arguments)
+        told |= fixed_now
         changed = set()
         for one in definitions:
             if id(one) not in seen:
                 seen[id(one)] = _summary(one.node)
             if id(one) in waiting or new & seen[id(one)][1]:
                 before = seen[id(one)]
-                fold(one.node, fixed, kinds, arguments, results)
+                fold(one.node, fixed, kinds, arguments, results, attributes)
                 drop_dead_locals(one.node)
                 seen[id(one)] = _summary(one.node)
                 if seen[id(one)] != before:

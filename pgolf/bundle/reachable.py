@@ -33,7 +33,7 @@ _PURE = frozenset(
     | {"searchsorted", "arange", "int64", "int32", "uint32", "float32", "float64", "bool_", "string", "removeprefix"}
     | {"items", "partial", "MappingProxyType", "compress"}
 )
-_WORD = re.compile(r"[A-Za-z_]\w*")
+WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def reachable(program: Program, entries: Iterable[str]) -> list[Definition]:
@@ -173,7 +173,7 @@ def mentioned(tree: ast.AST) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.keyword) and node.arg:
             yield node.arg, True
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from ((word, True) for word in _WORD.findall(node.value))
+            yield from ((word, True) for word in WORD.findall(node.value))
         elif isinstance(node, ast.MatchClass):
             yield from ((name, True) for name in node.kwd_attrs)
 

@@ -55,21 +55,38 @@ def _without(*mixers: str) -> Callable[[Settings], bool]:
     return lambda settings: not _mixers(settings) & set(mixers)
 
 
+def _no_mixers(settings: Settings) -> bool:
+    return not _mixers(settings)
+
+
 # Functions that settings rule out, in a way that no constant shows: which files lie in a folder, which cells there are.
 RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.counts.count_stage", "open_counts", _no_counts),
     ("pgolf.counts.mass", "read_mass", _no_counts),
     ("pgolf.mix.mix_inputs", "MixInputs._plan_of_counts", _no_counts),
-    ("pgolf.mix.cells", "_combinations", lambda settings: not _mixers(settings)),
+    ("pgolf.mix.cells", "_combinations", _no_mixers),
+    ("pgolf.mix.cells", "_orders", _no_mixers),
+    ("pgolf.mix.cells", "_hinted", _no_hints),
+    ("pgolf.mix.mix_rows", "_of_counts", _no_mixers),
+    ("pgolf.mix.mix_rows", "_shorter", _no_mixers),
+    ("pgolf.mix.interpolation", "_constant", _without("fixed", "backoff")),
+    ("pgolf.mix.interpolation", "_adaptive", _without("adaptive")),
+    ("pgolf.mix.interpolation", "_sigmoid", _without("adaptive")),
+    ("pgolf.mix.interpolation", "sigmoid_of_entropy", _without("adaptive")),
     ("pgolf.eval.hints", "read_hints", _no_hints),
     ("pgolf.eval.hints", "hint_orders", _no_hints),
-    ("pgolf.mix.grid", "_Work._add_left_out", lambda settings: not _mixers(settings)),
+    ("pgolf.mix.grid", "_Work._add_left_out", _no_mixers),
     ("pgolf.mix.grid", "_slice", _no_bayes),
     ("pgolf.mix.grid", "Grid.mixed", _no_bayes),
     ("pgolf.mix.bayes", "Sharing", _no_bayes),
     ("pgolf.mix.mix_inputs", "_HintFile", _no_hints),
     ("pgolf.train.bank_muon", "BankMuon", lambda settings: settings.training.train.muon_layout != "banks"),
     ("pgolf.pack.quantizer", "Quantizer._to_known_scales", lambda settings: settings.compress.policy == "published"),
+    # Nothing is resumed, and nobody asks; they are there because something else has their name.
+    ("pgolf.mix.grid", "Grid.restore", _always),
+    ("pgolf.eval.scoring", "Scoring.facts", _always),
+    ("pgolf.eval.ttt", "Learner.steps", _always),
+    ("pgolf.corpus.model_proto", "ModelSettings.read", _always),
 )
 
 
@@ -111,6 +128,7 @@ FIXED: tuple[tuple[str, str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.mix_inputs", "MixInputs._hints_of", "None", _no_hints),
     ("pgolf.eval.scoring", "hints_of", "None", _no_hints),
     ("pgolf.pack.quantizer", "Quantizer.predicted_loss", "None", _no_sensitivities),
+    ("pgolf.train.loop", "_set_fake_bits", "None", lambda settings: settings.training.train.late_qat_below_scale is None),
 )
 
 # Modules that check what the pipeline's stages have written for one another. In a script the stages run one after the

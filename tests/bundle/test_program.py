@@ -26,7 +26,7 @@ def folded(source: str, **known: object) -> str:
     note_kinds(tree)
     kinds = kinds_of(tree.body, {"Config": "Config"})
     for statement in tree.body[1:]:
-        fold(statement, {"Config": known}, kinds, {}, {})
+        fold(statement, {"Config": known}, kinds, {}, {}, {})
         drop_dead_locals(statement)
     return ast.unparse(tree.body[1:])
 
