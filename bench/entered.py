@@ -8,16 +8,19 @@ compiled.
 
 import ast
 import builtins
+import functools
 import os
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 _NOTE = "note_entered"  # no name of a program, whose own are short
 
 
-def noting(program: str) -> ast.Module:
+@functools.lru_cache(maxsize=1)
+def noting(program: bytes) -> ast.Module:
     """The program, whose functions call `note_entered` with their line when they are entered."""
     tree = ast.parse(program)
     for node in ast.walk(tree):
@@ -33,7 +36,7 @@ def is_compiled(function: ast.FunctionDef) -> bool:
     return any("njit" in ast.unparse(one) for one in function.decorator_list)
 
 
-def run(report: Path, script: str, arguments: list[str]) -> None:
+def run(report: Path, script: str, arguments: Sequence[str]) -> None:
     """Be the script; ends as it does."""
     entered: set[int] = set()
     python_compile, python_end = builtins.compile, os._exit
@@ -41,14 +44,17 @@ def run(report: Path, script: str, arguments: list[str]) -> None:
     def compile_noting(source: Any, filename: Any, *more: Any, **options: Any) -> Any:
         if filename == f"{script}:code":
             setattr(builtins, _NOTE, entered.add)
-            source = noting(bytes(source).decode())
+            source = noting(bytes(source))
         return python_compile(source, filename, *more, **options)
 
     def write() -> None:
         program = vars(sys.modules["pgolf"]) if "pgolf" in sys.modules else {}
-        for value in program.values():
-            if getattr(value, "signatures", None):
-                entered.add(value.py_func.__code__.co_firstlineno)  # its decorator's line
+        loops = {name: value.py_func.__code__ for name, value in program.items() if hasattr(value, "py_func")}
+        for name, loop in loops.items():
+            if program[name].signatures:
+                # One that is inlined has no signatures of its own. The line is that of the decorator.
+                inside = [loops[other] for other in loop.co_names if other in loops]
+                entered.update(code.co_firstlineno for code in (loop, *inside))
         with report.open("a") as file:
             file.write("".join(f"{line}\n" for line in sorted(entered)))
 
@@ -64,6 +70,7 @@ def run(report: Path, script: str, arguments: list[str]) -> None:
         runpy.run_path(script, run_name="__main__")
     finally:
         write()
+        builtins.compile, os._exit = python_compile, python_end  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Puts what the settings fix into the code, and takes out the branches that it rules out."""
 
 import ast
+import copy
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pgolf.bundle.dead import is_pure
 from pgolf.bundle.kinds import Kinds, kind_of, local_kinds
 from pgolf.bundle.known import Known, There
 from pgolf.bundle.walk import children, walk
@@ -29,7 +31,7 @@ def fold(
     known: Known,
     kinds: Kinds,
     arguments: Mapping[str, Mapping[str, ast.Constant]],
-    results: Mapping[str, ast.Constant],
+    results: Mapping[str, ast.Constant | ast.Tuple],
     attributes: Mapping[str, ast.Constant],
 ) -> ast.stmt:
     """The top-level statement with what is known in place of the accesses; changed in place.
@@ -46,7 +48,7 @@ class _Fold(ast.NodeTransformer):
         known: Known,
         kinds: Kinds,
         arguments: Mapping[str, Mapping[str, ast.Constant]],
-        results: Mapping[str, ast.Constant],
+        results: Mapping[str, ast.Constant | ast.Tuple],
         attributes: Mapping[str, ast.Constant],
     ) -> None:
         self.known, self.kinds, self.arguments, self.results = known, kinds, arguments, results
@@ -92,6 +94,9 @@ class _Fold(ast.NodeTransformer):
         }
         if self.depth == 0 and isinstance(function, ast.FunctionDef):
             self.constants |= self.arguments.get(function.name, {})
+        elif cls is not None and isinstance(function, ast.FunctionDef):
+            name = f"{cls}()" if function.name == "__init__" else f".{function.name}"
+            self.constants |= self.arguments.get(name, {})
         self.depth += 1
         self.once = frozenset(name for name, times in bound.items() if times == 1 and name not in arguments)
         if isinstance(function, ast.Lambda):
@@ -167,7 +172,8 @@ class _Fold(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         self.generic_visit(node)
-        return None if isinstance(node.value, ast.Constant) else node
+        is_empty = isinstance(node.value, ast.YieldFrom) and self._value(node.value.value) == ()
+        return None if is_empty or is_pure(node.value) else node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         self.generic_visit(node)
@@ -249,7 +255,7 @@ class _Fold(ast.NodeTransformer):
         if isinstance(node.func, ast.Attribute) and _is_path(node.func.value):
             name = f".{node.func.attr}"
         if name in self.results and _is_plain(node):
-            return ast.copy_location(ast.Constant(self.results[name].value), node)
+            return ast.copy_location(copy.copy(self.results[name]), node)
         if name == "zip" and any(self._value(one) == () for one in node.args):
             return ast.copy_location(ast.Tuple([], ast.Load()), node)
         if name == "isinstance" and isinstance(node.args[1], ast.Name):

@@ -6,7 +6,9 @@ from collections import Counter
 from pgolf.bundle.walk import children, walk
 
 # Calls that only tell something.
-_PURE = frozenset({"perf_counter", "monotonic", "len", "isinstance", "list", "tuple", "dict", "set", "sorted", "str"})
+_PURE = frozenset(
+    {"perf_counter", "monotonic", "len", "isinstance", "list", "tuple", "dict", "set", "sorted", "str", "partial"}
+)
 _EFFECTS = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
 
 

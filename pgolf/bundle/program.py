@@ -127,11 +127,11 @@ def _specialised(
             for name, value in values.items():
                 if isinstance(value, There) and value.cls is not None:
                     noted[name] = certain[value.cls]
-        arguments = fixed_arguments(statements)
+        arguments = fixed_arguments(statements, RESERVED)
         results = fixed_results(statements, RESERVED)
         attributes = fixed_attributes(statements, RESERVED)
         fixed_now = {*results, *(f".{name}" for name in attributes)}
-        new = {name.removeprefix(".") for name in fixed_now - told} | set(arguments)
+        new = {name.removeprefix(".").removesuffix("()") for name in (fixed_now - told) | set(arguments)}
         told |= fixed_now
         changed = set()
         for one in definitions:
@@ -155,7 +155,7 @@ def _summary(statement: ast.stmt) -> tuple[int, frozenset[str]]:
     nodes = list(walk(statement))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    names |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    names |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     return len(nodes), frozenset(names)
 
 

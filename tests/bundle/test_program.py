@@ -73,11 +73,11 @@ def test_folding_gives_the_values_that_the_program_gives():
 
 
 def test_an_argument_that_never_differs_goes_from_calls_and_signature():
-    tree = ast.parse("def f(a, b=2, *, c):\n return a\nf(1, c=None)\nf(2, 2, c=None)\ng = [f]\n")
+    tree = ast.parse("def f(a, b=2, *, c):\n return a, b\nf(1, c=None)\nf(2, 2, c=None)\ng = [f]\n")
     assert fixed_arguments(tree.body) == {}  # handed on: not every call is known
     tree.body.pop()
     assert {name: value.value for name, value in fixed_arguments(tree.body)["f"].items()} == {"b": 2, "c": None}
-    assert ast.unparse(tree) == "def f(a):\n    return a\nf(1)\nf(2)"
+    assert ast.unparse(tree) == "def f(a):\n    return (a, b)\nf(1)\nf(2)"
 
 
 MODULES = {
