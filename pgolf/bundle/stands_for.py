@@ -63,6 +63,14 @@ def _reads_no_columns(settings: Settings) -> bool:
     return _no_counts(settings) and _no_hints(settings) and settings.score.batch_means is None
 
 
+def _no_banks(settings: Settings) -> bool:
+    return settings.training.train.muon_layout != "banks"
+
+
+def _scores_first(settings: Settings) -> bool:
+    return settings.score.causal
+
+
 def _is_published(settings: Settings) -> bool:
     return settings.compress.policy == "published"
 
@@ -95,10 +103,15 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.grid", "Grid.mixed", _no_bayes),
     ("pgolf.mix.bayes", "Sharing", _no_bayes),
     ("pgolf.mix.mix_inputs", "_HintFile", _no_hints),
-    ("pgolf.train.bank_muon", "BankMuon", lambda settings: settings.training.train.muon_layout != "banks"),
+    ("pgolf.train.bank_muon", "BankMuon", _no_banks),
+    ("pgolf.ranks.group", "Ranks.part", _no_banks),
     ("pgolf.pack.quantizer", "Quantizer._to_known_scales", _is_published),
     ("pgolf.pack.quantizer", "Quantizer.weights", _is_published),
     ("pgolf.quant.rounding", "search_percentile", _always_by_hessian),
+    # Of texts that are learned before they are scored.
+    ("pgolf.eval.scoring", "_Meter.expect", _scores_first),
+    ("pgolf.eval.scoring", "_Meter.learned", _scores_first),
+    ("pgolf.eval.ttt", "Learner.targets_of", _scores_first),
     # Nobody asks: they would be there because something else has their name.
     ("pgolf.bundle.script_settings", "Settings.model", _always),
     ("pgolf.eval.batch_means", "BatchMeans.__len__", _always),
