@@ -240,12 +240,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    parser.add_argument("--one-in", type=int, default=1, metavar="N", help="drop every N-th function alone")
+    parser.add_argument("--one-in", type=int, default=1, metavar="N", help="drop every N-th function only")
+    parser.add_argument("--first", type=int, default=0, metavar="K", help="from the K-th on, in the order of names")
     parser.add_argument("--timeout-s", type=float, default=240.0)
     options = parser.parse_args()
     recipe = apply_overrides(recipe_named(options.recipe), options.overrides)
     script = built(recipe)
-    names = sorted(functions_of(script))[:: options.one_in]
+    names = sorted(functions_of(script))[options.first :: options.one_in]
     began_s = time.monotonic()
     survived: dict[str, str | None] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -115,6 +115,7 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     # Nobody asks: they would be there because something else has their name.
     ("pgolf.bundle.script_settings", "Settings.model", _always),
     ("pgolf.eval.batch_means", "BatchMeans.__len__", _always),
+    ("pgolf.eval.windows", "WindowPlan.windows", _always),
     ("pgolf.mix.grid", "Grid.restore", _always),
     ("pgolf.eval.scoring", "Scoring.facts", _always),
     ("pgolf.eval.ttt", "Learner.steps", _always),

@@ -184,11 +184,11 @@ def test_every_twins_folder_is_in_order_and_its_script_trains_and_scores_as_the_
     # One seed is no record, and #761 learns a text before it scores it.
     assert main(["export", outcome.run_key, *places, "--non-record", "--no-clean-room"]) == 0
     model = tmp_path / "model.pgolf"
-    words = ["--data", str(data), "--artifact", str(model), "--seed", str(seed), "--device", "cpu"]
+    words = ["--data", str(data), "--artifact", str(model), "--seed", str(seed)]
     alone = subprocess.run(
         [sys.executable, "-m", "bench.entered", "entered", str(out / "train_gpt.py"), *words],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
