@@ -1,7 +1,7 @@
 """What a bundled script takes other things for, and what its settings say it never comes to.
 
-Each entry says why. What is left out here raises AssertionError where it is reached after all, so that a mistake is
-loud; that the results are the pipeline's shows `tests/submission`.
+Each entry says why. What is left out here raises where it is reached after all, so that a mistake is loud. That the
+results are the pipeline's, and no function is left without use, show `tests/bundle` and `tests/recipes`.
 """
 
 from collections.abc import Callable, Mapping
