@@ -116,6 +116,7 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.bundle.script_settings", "Settings.model", _always),
     ("pgolf.eval.batch_means", "BatchMeans.__len__", _always),
     ("pgolf.eval.windows", "WindowPlan.windows", _always),
+    ("pgolf.mix.hedge_pass", "Hedges.losses", _always),
     ("pgolf.mix.grid", "Grid.restore", _always),
     ("pgolf.eval.scoring", "Scoring.facts", _always),
     ("pgolf.eval.ttt", "Learner.steps", _always),
