@@ -10,7 +10,7 @@ _PLACEHOLDER = "int"
 
 
 def bare(tree: ast.Module) -> ast.Module:
-    """The tree, changed: no docstrings, annotations, asserts, casts, or caches of compiled loops.
+    """The tree, changed: no docstrings, annotations, asserts, casts, abstract methods, or caches of compiled loops.
 
     Fields of dataclasses and named tuples stay declared; what pydantic reads stays as it is.
     """
@@ -41,7 +41,9 @@ class _Bare(ast.NodeTransformer):
             return [self.visit(one) for one in node.orelse]
         return self.generic_visit(node)
 
-    def visit_FunctionDef(self, function: ast.FunctionDef) -> ast.FunctionDef:
+    def visit_FunctionDef(self, function: ast.FunctionDef) -> ast.FunctionDef | None:
+        if any(getattr(one, "id", "") == "abstractmethod" for one in function.decorator_list):
+            return None
         outer, self.declares = self.declares, "nothing"
         self.generic_visit(function)
         self.declares = outer

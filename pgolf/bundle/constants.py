@@ -1,10 +1,12 @@
 """Puts what the settings fix into the code, and takes out the branches that it rules out."""
 
 import ast
+import copy
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pgolf.bundle.dead import is_pure
 from pgolf.bundle.kinds import Kinds, kind_of, local_kinds
 from pgolf.bundle.known import Known, There
 from pgolf.bundle.walk import children, walk
@@ -29,13 +31,14 @@ def fold(
     known: Known,
     kinds: Kinds,
     arguments: Mapping[str, Mapping[str, ast.Constant]],
-    results: Mapping[str, ast.Constant],
+    results: Mapping[str, ast.Constant | ast.Tuple],
+    attributes: Mapping[str, ast.Constant],
 ) -> ast.stmt:
     """The top-level statement with what is known in place of the accesses; changed in place.
 
-    arguments, results: of `pgolf.bundle.calls`.
+    arguments, results, attributes: of `pgolf.bundle.calls`.
     """
-    _Fold(known, kinds, arguments, results).visit(statement)
+    _Fold(known, kinds, arguments, results, attributes).visit(statement)
     return statement
 
 
@@ -45,12 +48,14 @@ class _Fold(ast.NodeTransformer):
         known: Known,
         kinds: Kinds,
         arguments: Mapping[str, Mapping[str, ast.Constant]],
-        results: Mapping[str, ast.Constant],
+        results: Mapping[str, ast.Constant | ast.Tuple],
+        attributes: Mapping[str, ast.Constant],
     ) -> None:
         self.known, self.kinds, self.arguments, self.results = known, kinds, arguments, results
+        self.attributes = attributes
         self.depth = 0
         self.local: dict[str, str] = {}
-        self.constants: dict[str, ast.expr] = {}
+        self.constants: dict[str, ast.Constant | There] = {}
         self.once: frozenset[str] = frozenset()
         self.cls: str | None = None
 
@@ -89,6 +94,9 @@ class _Fold(ast.NodeTransformer):
         }
         if self.depth == 0 and isinstance(function, ast.FunctionDef):
             self.constants |= self.arguments.get(function.name, {})
+        elif cls is not None and isinstance(function, ast.FunctionDef):
+            name = f"{cls}()" if function.name == "__init__" else f".{function.name}"
+            self.constants |= self.arguments.get(name, {})
         self.depth += 1
         self.once = frozenset(name for name, times in bound.items() if times == 1 and name not in arguments)
         if isinstance(function, ast.Lambda):
@@ -164,22 +172,24 @@ class _Fold(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         self.generic_visit(node)
-        return None if isinstance(node.value, ast.Constant) else node
+        is_empty = isinstance(node.value, ast.YieldFrom) and self._value(node.value.value) == ()
+        return None if is_empty or is_pure(node.value) else node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         self.generic_visit(node)
         target = node.targets[0]
-        is_once = len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in self.once
-        if is_once and isinstance(node.value, ast.Constant) and not isinstance(node.value.value, bytes):
-            self.constants[target.id] = node.value  # type: ignore[attr-defined]
+        if len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in self.once:
+            if isinstance(node.value, ast.Constant) and not isinstance(node.value.value, bytes):
+                self.constants[target.id] = node.value
+            elif isinstance(value := self._value(node.value), There):
+                self.constants[target.id] = value
         return node
 
     # Expressions.
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if isinstance(node.ctx, ast.Load) and node.id in self.constants:
-            value = self.constants[node.id]
-            assert isinstance(value, ast.Constant)
+        value = self.constants.get(node.id)
+        if isinstance(node.ctx, ast.Load) and isinstance(value, ast.Constant):
             return ast.copy_location(ast.Constant(value.value), node)
         return node
 
@@ -187,6 +197,8 @@ class _Fold(ast.NodeTransformer):
         value = self._known(node) if isinstance(node.ctx, ast.Load) else _UNKNOWN
         if value is not _UNKNOWN and not isinstance(value, There):
             return ast.copy_location(_literal(value), node)
+        if isinstance(node.ctx, ast.Load) and node.attr in self.attributes and _is_path(node.value):
+            return ast.copy_location(ast.Constant(self.attributes[node.attr].value), node)
         node.value = self.visit(node.value)
         return node
 
@@ -243,7 +255,7 @@ class _Fold(ast.NodeTransformer):
         if isinstance(node.func, ast.Attribute) and _is_path(node.func.value):
             name = f".{node.func.attr}"
         if name in self.results and _is_plain(node):
-            return ast.copy_location(ast.Constant(self.results[name].value), node)
+            return ast.copy_location(copy.copy(self.results[name]), node)
         if name == "zip" and any(self._value(one) == () for one in node.args):
             return ast.copy_location(ast.Tuple([], ast.Load()), node)
         if name == "isinstance" and isinstance(node.args[1], ast.Name):
@@ -305,6 +317,8 @@ class _Fold(ast.NodeTransformer):
             return tuple(one.value for one in node.elts if isinstance(one, ast.Constant))
         if isinstance(node, ast.Attribute):
             return self._known(node)
+        if isinstance(node, ast.Name) and isinstance(value := self.constants.get(node.id), There):
+            return value
         return _UNKNOWN
 
     def _truth(self, node: ast.expr) -> bool | None:

@@ -1,14 +1,12 @@
 """Whose each keyword of a call is: a field, a parameter of a function of ours, or a name that others know."""
 
 import ast
-import re
 from collections.abc import Set
 from dataclasses import dataclass, field
 
 from pgolf.bundle.scopes import Occurrence
+from pgolf.bundle.spelled import spelled
 from pgolf.bundle.walk import walk
-
-_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(slots=True)
@@ -58,7 +56,7 @@ class _Look:
             word
             for node in walk(tree)
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
-            for word in _WORD.findall(node.value)
+            for word in spelled(node.value)
         }
         for statement in tree.body:
             cls = statement if isinstance(statement, ast.ClassDef) else None

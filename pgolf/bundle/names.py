@@ -11,13 +11,13 @@ import ast
 import builtins
 import itertools
 import keyword
-import re
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from pgolf.bundle.keywords import keywords_of
 from pgolf.bundle.scopes import Occurrence, Scope, occurrences
+from pgolf.bundle.spelled import spelled
 from pgolf.bundle.walk import walk
 
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
@@ -25,7 +25,6 @@ _SMALL, _LARGE_FIRST = string.ascii_lowercase, string.ascii_uppercase + string.a
 _KEPT = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
 # ("global" | "attribute" | "parameter", name) -> short name.
 Table = Mapping[tuple[str, str], str]
-_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def short_names(letters: str) -> Iterator[str]:
@@ -45,7 +44,7 @@ def _words(tree: ast.Module) -> set[str]:
         word
         for node in walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        for word in _WORD.findall(node.value)
+        for word in spelled(node.value)
     }
 
 

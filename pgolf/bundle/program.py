@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from pgolf.bundle.bare import bare
-from pgolf.bundle.calls import fixed_arguments, fixed_results
+from pgolf.bundle.calls import fixed_arguments, fixed_attributes, fixed_results
 from pgolf.bundle.constants import fold
 from pgolf.bundle.cuts import cut
 from pgolf.bundle.dead import drop_dead_locals
@@ -127,17 +127,19 @@ def _specialised(
             for name, value in values.items():
                 if isinstance(value, There) and value.cls is not None:
                     noted[name] = certain[value.cls]
-        arguments = fixed_arguments(statements)
+        arguments = fixed_arguments(statements, RESERVED)
         results = fixed_results(statements, RESERVED)
-        new = {name.removeprefix(".") for name in results if name not in told} | set(arguments)
-        told |= set(results)
+        attributes = fixed_attributes(statements, RESERVED)
+        fixed_now = {*results, *(f".{name}" for name in attributes)}
+        new = {name.removeprefix(".").removesuffix("()") for name in (fixed_now - told) | set(arguments)}
+        told |= fixed_now
         changed = set()
         for one in definitions:
             if id(one) not in seen:
                 seen[id(one)] = _summary(one.node)
             if id(one) in waiting or new & seen[id(one)][1]:
                 before = seen[id(one)]
-                fold(one.node, fixed, kinds, arguments, results)
+                fold(one.node, fixed, kinds, arguments, results, attributes)
                 drop_dead_locals(one.node)
                 seen[id(one)] = _summary(one.node)
                 if seen[id(one)] != before:
@@ -153,7 +155,7 @@ def _summary(statement: ast.stmt) -> tuple[int, frozenset[str]]:
     nodes = list(walk(statement))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    names |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    names |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     return len(nodes), frozenset(names)
 
 

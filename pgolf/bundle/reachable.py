@@ -6,10 +6,10 @@ call stay with their class. Statements that do more than define stay with their 
 """
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 
 from pgolf.bundle.flat import Definition, Program
+from pgolf.bundle.spelled import spelled
 from pgolf.bundle.walk import walk
 from pgolf.errors import ConfigError
 
@@ -33,7 +33,6 @@ _PURE = frozenset(
     | {"searchsorted", "arange", "int64", "int32", "uint32", "float32", "float64", "bool_", "string", "removeprefix"}
     | {"items", "partial", "MappingProxyType", "compress"}
 )
-_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def reachable(program: Program, entries: Iterable[str]) -> list[Definition]:
@@ -164,7 +163,7 @@ def _last(node: ast.expr) -> str:
 
 
 def mentioned(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Every name in a tree, and whether it is one of an attribute: keywords and words of strings count as such too."""
+    """Every name in a tree, and whether it is an attribute's: keywords and what strings spell count as such too."""
     for node in walk(tree):
         if isinstance(node, ast.Name):
             yield node.id, False
@@ -173,7 +172,7 @@ def mentioned(tree: ast.AST) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.keyword) and node.arg:
             yield node.arg, True
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from ((word, True) for word in _WORD.findall(node.value))
+            yield from ((word, True) for word in spelled(node.value))
         elif isinstance(node, ast.MatchClass):
             yield from ((name, True) for name in node.kwd_attrs)
 

@@ -37,7 +37,7 @@ def _plain(statement: ast.stmt, cls: str) -> ast.stmt | None:
                 if [ast.unparse(keyword.value) for keyword in decorator.keywords] != ["'after'"]:
                     raise ConfigError(f"{cls}.{statement.name} changes what it is given; a script's settings are final")
                 return None
-        return statement
+        return None if statement.name == "__get_pydantic_core_schema__" else statement
     if isinstance(statement, ast.AnnAssign):
         statement.annotation = ast.copy_location(ast.Name("int", ast.Load()), statement)
         statement.value = _default(statement.value, cls)

@@ -148,7 +148,7 @@ def _work(options: argparse.Namespace, recipe: Settings, *, code_bytes: int) -> 
 
 def _check(options: argparse.Namespace, recipe: Settings, *, trains: bool) -> None:
     if not trains:
-        if load_packed(options.artifact).config != recipe.model:
+        if load_packed(options.artifact).config != recipe.training.model:
             raise ConfigError(f"{options.artifact} holds another network than this script's recipe; give its own model")
     elif not (options.seed.isdecimal() and int(options.seed) < 1 << 32):
         said = f"SEED or --seed is {options.seed!r}, no whole number from 0 to {(1 << 32) - 1}"

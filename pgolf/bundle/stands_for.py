@@ -1,7 +1,7 @@
 """What a bundled script takes other things for, and what its settings say it never comes to.
 
-Each entry says why. What is left out here raises AssertionError where it is reached after all, so that a mistake is
-loud; that the results are the pipeline's shows `tests/submission`.
+Each entry says why. What is left out here raises where it is reached after all, so that a mistake is loud. That the
+results are the pipeline's, and no function is left without use, show `tests/bundle` and `tests/recipes`.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,21 +55,72 @@ def _without(*mixers: str) -> Callable[[Settings], bool]:
     return lambda settings: not _mixers(settings) & set(mixers)
 
 
+def _no_mixers(settings: Settings) -> bool:
+    return not _mixers(settings)
+
+
+def _reads_no_columns(settings: Settings) -> bool:
+    return _no_counts(settings) and _no_hints(settings) and settings.score.batch_means is None
+
+
+def _no_banks(settings: Settings) -> bool:
+    return settings.training.train.muon_layout != "banks"
+
+
+def _scores_first(settings: Settings) -> bool:
+    return settings.score.causal
+
+
+def _is_published(settings: Settings) -> bool:
+    return settings.compress.policy == "published"
+
+
+def _always_by_hessian(settings: Settings) -> bool:
+    """Whether every matrix is rounded by its Hessian, and one that is singular is an error."""
+    compress = settings.compress
+    return compress.method in ("gptq", "gptq_hessian") and compress.singular_hessian == "error"
+
+
 # Functions that settings rule out, in a way that no constant shows: which files lie in a folder, which cells there are.
 RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.counts.count_stage", "open_counts", _no_counts),
     ("pgolf.counts.mass", "read_mass", _no_counts),
     ("pgolf.mix.mix_inputs", "MixInputs._plan_of_counts", _no_counts),
-    ("pgolf.mix.cells", "_combinations", lambda settings: not _mixers(settings)),
+    ("pgolf.mix.cells", "_combinations", _no_mixers),
+    ("pgolf.mix.cells", "_orders", _no_mixers),
+    ("pgolf.mix.cells", "_hinted", _no_hints),
+    ("pgolf.mix.mix_rows", "_of_counts", _no_mixers),
+    ("pgolf.mix.mix_rows", "_shorter", _no_mixers),
+    ("pgolf.mix.mix_unit", "Prepared.__len__", _no_mixers),
+    ("pgolf.mix.mix_unit", "Prepared.counts", _no_mixers),
+    ("pgolf.mix.mix_unit", "Prepared.once", _no_mixers),
+    ("pgolf.mix.mixture", "Scores.add", _no_mixers),
+    ("pgolf.mix.mixture", "Mixture.mass", _without("tilt")),
+    ("pgolf.eval.arrow_file", "ArrowFile.columns", _reads_no_columns),
     ("pgolf.eval.hints", "read_hints", _no_hints),
     ("pgolf.eval.hints", "hint_orders", _no_hints),
-    ("pgolf.mix.grid", "_Work._add_left_out", lambda settings: not _mixers(settings)),
-    ("pgolf.mix.grid", "_slice", _no_bayes),
+    ("pgolf.mix.grid", "_Work._add_left_out", _no_mixers),
     ("pgolf.mix.grid", "Grid.mixed", _no_bayes),
     ("pgolf.mix.bayes", "Sharing", _no_bayes),
     ("pgolf.mix.mix_inputs", "_HintFile", _no_hints),
-    ("pgolf.train.bank_muon", "BankMuon", lambda settings: settings.training.train.muon_layout != "banks"),
-    ("pgolf.pack.quantizer", "Quantizer._to_known_scales", lambda settings: settings.compress.policy == "published"),
+    ("pgolf.train.bank_muon", "BankMuon", _no_banks),
+    ("pgolf.ranks.group", "Ranks.part", _no_banks),
+    ("pgolf.pack.quantizer", "Quantizer._to_known_scales", _is_published),
+    ("pgolf.pack.quantizer", "Quantizer.weights", _is_published),
+    ("pgolf.quant.rounding", "search_percentile", _always_by_hessian),
+    # Of texts that are learned before they are scored.
+    ("pgolf.eval.scoring", "_Meter.expect", _scores_first),
+    ("pgolf.eval.scoring", "_Meter.learned", _scores_first),
+    ("pgolf.eval.ttt", "Learner.targets_of", _scores_first),
+    # Nobody asks: they would be there because something else has their name.
+    ("pgolf.bundle.script_settings", "Settings.model", _always),
+    ("pgolf.eval.batch_means", "BatchMeans.__len__", _always),
+    ("pgolf.eval.windows", "WindowPlan.windows", _always),
+    ("pgolf.mix.hedge_pass", "Hedges.losses", _always),
+    ("pgolf.mix.grid", "Grid.restore", _always),
+    ("pgolf.eval.scoring", "Scoring.facts", _always),
+    ("pgolf.eval.ttt", "Learner.steps", _always),
+    ("pgolf.corpus.model_proto", "ModelSettings.read", _always),
 )
 
 
@@ -109,8 +160,18 @@ FIXED: tuple[tuple[str, str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.model.misfits", "misfits", "None", _always),
     ("pgolf.mix.mix_rows", "EntropyAt.add", "None", _no_counts),
     ("pgolf.mix.mix_inputs", "MixInputs._hints_of", "None", _no_hints),
+    ("pgolf.mix.interpolation", "_alphas", "None", _without("fixed", "backoff")),
+    ("pgolf.mix.interpolation", "_by_shape", "None", _without("adaptive")),
     ("pgolf.eval.scoring", "hints_of", "None", _no_hints),
+    ("pgolf.mix.grid", "Grid._slices", "()", _no_bayes),
+    ("pgolf.pack.named_arrays", "may_have_bits", "False", lambda settings: settings.compress.codec != "rans"),
     ("pgolf.pack.quantizer", "Quantizer.predicted_loss", "None", _no_sensitivities),
+    (
+        "pgolf.train.loop",
+        "_set_fake_bits",
+        "None",
+        lambda settings: settings.training.train.late_qat_below_scale is None,
+    ),
 )
 
 # Modules that check what the pipeline's stages have written for one another. In a script the stages run one after the

@@ -55,10 +55,10 @@ class WindowPlan:
 
     def record_targets(self, first_window: int = 0, last_window: int | None = None) -> Int64Array:
         """Target index j of every record of windows first_window .. last_window - 1 (default: all), in order."""
-        last = self.windows if last_window is None else last_window
-        lengths = self.end[first_window:last] - self.score_from[first_window:last]
-        before = self.first_record[first_window:last] - self.first_record[first_window]
-        return np.repeat(self.score_from[first_window:last] + 1 - before, lengths) + np.arange(lengths.sum())
+        own = slice(first_window, last_window)
+        lengths = self.end[own] - self.score_from[own]
+        before = self.first_record[:-1][own] - self.first_record[first_window]
+        return np.repeat(self.score_from[own] + 1 - before, lengths) + np.arange(lengths.sum())
 
     def targets_of_records(self, first: int, last: int) -> Int64Array:
         """Target index j of records first .. last - 1, in order."""

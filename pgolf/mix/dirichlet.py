@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from pgolf.counts.config import CountConfig
 from pgolf.counts.mass import MassSample
+from pgolf.mix.log_sums import add_losses
 from pgolf.mix.mix_unit import Float64Array, Prepared
 from pgolf.mix.mixture import FLOOR, Int64Array, Mixture, Scores, Tile, filled
 from pgolf.mix.product import Cell, Mixer
@@ -120,7 +121,7 @@ class Dirichlet(Mixture):
 
     def score(self, unit: Prepared, scores: Scores) -> None:
         """Enter losses and matches."""
-        scores.add(self.tiles(unit), floor=FLOOR if self._legacy else 0.0)
+        scores.add(self.tiles(unit), add_losses, floor=FLOOR if self._legacy else 0.0)
         context_OT, _ = self._doubles(unit)
         seen_O = np.logical_or.accumulate(context_OT > 0).sum(axis=1)
         scores.matched[self._cell_R] = seen_O[self._order_R]

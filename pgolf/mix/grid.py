@@ -182,12 +182,16 @@ class Grid:
     ) -> Iterator[Callable[[], Callable[[], None]]]:
         """The work in order: each step is done by any thread and returns what is then done in order by one."""
         for unit in units:
-            for work, sharings in self._followed:
-                columns = padded(work.size)
-                records = _slice_records(columns)
-                for first in range(0, len(unit), records):
-                    yield partial(_slice, unit.part(slice(first, first + records)), work, sharings, columns)
+            yield from self._slices(unit)
             yield partial(self._unit, unit, after_unit)
+
+    def _slices(self, unit: Unit) -> Iterator[Callable[[], Callable[[], None]]]:
+        """The steps of mixtures that are followed from target to target."""
+        for work, sharings in self._followed:
+            columns = padded(work.size)
+            records = _slice_records(columns)
+            for first in range(0, len(unit), records):
+                yield partial(_slice, unit.part(slice(first, first + records)), work, sharings, columns)
 
     def _unit(self, unit: Unit, after_unit: Callable[[Unit], None]) -> Callable[[], None]:
         scores = self._work.scores(unit)

@@ -189,15 +189,8 @@ class Interpolation(Mixture):
 
     def __init__(self, rule: Rule, cells: Mapping[int, Cell], *, legacy: bool) -> None:
         self._rule, self._legacy, self._cells = rule, legacy, np.array([*cells])
-        self._constant = {number: cell.alpha for number, cell in cells.items() if cell.alpha is not None}
-        # By slope and threshold of the entropy.
-        self._adaptive: dict[tuple[float, float], dict[int, Cell]] = {}
-        for number, cell in cells.items():
-            if cell.alpha is None:
-                assert cell.entropy_slope is not None
-                assert cell.entropy_threshold_nats is not None
-                shape = (cell.entropy_slope, cell.entropy_threshold_nats)
-                self._adaptive.setdefault(shape, {})[number] = cell
+        self._alphas = _alphas(cells)
+        self._by_shape = _by_shape(cells)
 
     @classmethod
     def groups(
@@ -221,7 +214,7 @@ class Interpolation(Mixture):
         served = self._served(unit)
         for weighed in self._weighed(served, partial(_sigmoid, unit, served)):
             tiles = filled(weighed.cells, served.records, weighed.fill)
-            scores.add(tiles, floor=FLOOR if self._legacy else 0.0, add=weighed.add)
+            scores.add(tiles, weighed.add, floor=FLOOR if self._legacy else 0.0)
         scores.loss_nats[self._cells] += served.unmatched_nats
         scores.matched[self._cells] = len(served.records)
 
@@ -250,15 +243,32 @@ class Interpolation(Mixture):
 
     def _weighed(self, served: _Served, sigmoid: Callable[[float, float], Float32Array]) -> Iterator[_Weighed]:
         """The cells by how their weights are told. sigmoid: slope and threshold -> σ at the served targets."""
-        if self._constant:
-            alpha_A = np.array([*self._constant.values()], np.float64)
+        if self._alphas:
+            alpha_A = np.array([*self._alphas.values()], np.float64)
             fill = partial(_constant, served, alpha_A, self._legacy)
-            yield _Weighed(np.array([*self._constant]), fill, add_losses_in_turn)
-        for shape, cells in self._adaptive.items():
-            base_A = np.array([cell.entropy_base for cell in cells.values()], np.float32)
-            span_A = np.array([cell.entropy_range for cell in cells.values()], np.float32)
-            fill = partial(_adaptive, served, sigmoid(*shape), base_A, span_A, self._legacy)
-            yield _Weighed(np.array([*cells]), fill, add_losses)
+            yield _Weighed(np.array([*self._alphas]), fill, add_losses_in_turn)
+        if self._by_shape:
+            for shape, cells in self._by_shape.items():
+                base_A = np.array([cell.entropy_base for cell in cells.values()], np.float32)
+                span_A = np.array([cell.entropy_range for cell in cells.values()], np.float32)
+                fill = partial(_adaptive, served, sigmoid(*shape), base_A, span_A, self._legacy)
+                yield _Weighed(np.array([*cells]), fill, add_losses)
+
+
+def _alphas(cells: Mapping[int, Cell]) -> dict[int, float]:
+    """The weights of cells that have one for all targets."""
+    return {number: cell.alpha for number, cell in cells.items() if cell.alpha is not None}
+
+
+def _by_shape(cells: Mapping[int, Cell]) -> dict[tuple[float, float], dict[int, Cell]]:
+    """The cells whose weights follow the entropy, by its slope and threshold."""
+    found: dict[tuple[float, float], dict[int, Cell]] = {}
+    for number, cell in cells.items():
+        if cell.alpha is None:
+            assert cell.entropy_slope is not None
+            assert cell.entropy_threshold_nats is not None
+            found.setdefault((cell.entropy_slope, cell.entropy_threshold_nats), {})[number] = cell
+    return found
 
 
 def _constant(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from pgolf.counts.config import CountConfig
 from pgolf.counts.mass import MassSample
-from pgolf.mix.log_sums import LEAST_PROBABILITY, TILE, AddLosses, add_losses, scatter, tile_parts
+from pgolf.mix.log_sums import LEAST_PROBABILITY, TILE, AddLosses, scatter, tile_parts
 from pgolf.mix.mix_unit import Float64Array, Prepared, Unit
 from pgolf.mix.product import Cell, Mixer
 
@@ -47,7 +47,7 @@ class Scores:
     matched: Int64Array
     left_out: list[tuple[Int64Array, Int64Array]] = field(default_factory=list)
 
-    def add(self, tiles: Iterable[Tile], *, floor: float = 0.0, add: AddLosses = add_losses) -> None:
+    def add(self, tiles: Iterable[Tile], add: AddLosses, *, floor: float = 0.0) -> None:
         """Add the tiles' losses to those of their cells. floor: the least p', where a legacy mixture has one."""
         for cell_A, record_K, p_AK in tiles:
             loss_A = self.loss_nats[cell_A]

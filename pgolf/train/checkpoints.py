@@ -56,7 +56,7 @@ class Checkpoints:
         if self.start is not None:
             self._load(state)
             state.steps, state.elapsed_s = self.start.steps, self.start.elapsed_s
-            state.rounding, state.snapshots = self.start.rounding, self.start.snapshots
+            state.rounding, state.snapshots_taken = self.start.rounding, self.start.snapshots
         if self._every_s < math.inf:
             # Only page-locked memory is copied to at full bus speed, and locking it takes as long as several copies.
             self._host = {
@@ -94,7 +94,7 @@ class Checkpoints:
             steps=state.steps,
             elapsed_s=state.elapsed_s + time.perf_counter() - began_s,  # copying counts as training time
             rounding=state.rounding,
-            snapshots=state.snapshots,
+            snapshots=state.snapshots_taken,
             losses=list(self.losses),
             resumed_at=resumed_at(self.start),
         )

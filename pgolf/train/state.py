@@ -25,12 +25,12 @@ class TrainingState:
         self.steps, self.elapsed_s, self.rounding = 0, 0.0, False
 
     @property
-    def snapshots(self) -> int:
+    def snapshots_taken(self) -> int:
         """Number of snapshots summed so far."""
         return 0 if self.average.snapshots is None else self.average.snapshots.count
 
-    @snapshots.setter
-    def snapshots(self, count: int) -> None:
+    @snapshots_taken.setter
+    def snapshots_taken(self, count: int) -> None:
         if self.average.snapshots is not None:
             self.average.snapshots.count = count
 

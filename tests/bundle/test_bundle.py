@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from bench.bundle_mutations import NOT_ENTERED, RANKS, UNCOUNTED, entered
+from bench.bundle_mutations import WRONG as WRONG_INPUT
 from flows.commands import cli
 from pgolf.bundle.bundle import built, bundle, settings_of
 from pgolf.bundle.explain import Explained, map_path, write_map
@@ -37,6 +39,7 @@ from tests.tiny import tiny_recipe, write_documents
 
 SEED = 1
 REPOSITORY = Path(__file__).resolve().parents[2]
+ENTERED = str(REPOSITORY / "bench/entered.py")
 MODULES = {
     "pgolf.bundle.standalone": (
         "from pgolf.model.gpt import run\n\ndef main(arguments, recipe, script, environment):\n    return run()\n"
@@ -48,6 +51,8 @@ MODULES = {
 # Writes the name of every file that is opened and every module that is imported while a rank runs the script.
 WATCHER = """
 import json, os, runpy, sys
+from pathlib import Path
+account = runpy.run_path(sys.argv.pop(1))
 opened, imported = set(), set()
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str):
@@ -64,19 +69,19 @@ def write_and_end(code):
         file.write(seen)
     end(code)
 os._exit = write_and_end
-runpy.run_path(script, run_name="__main__")
+account["run"](Path(f"{report}-entered"), script, sys.argv[1:])
 """
 
 # Runs the script once for every list of arguments, in one process: nine tenths of a start are imports.
 AGAIN_AND_AGAIN = """
 import contextlib, io, json, runpy, sys
-script = sys.argv[1]
-for arguments in json.loads(sys.argv[2]):
-    sys.argv = [script, *arguments]
+from pathlib import Path
+script, account = sys.argv[1], runpy.run_path(sys.argv[3])
+for number, arguments in enumerate(json.loads(sys.argv[2])):
     code, out, errors = 0, io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
-            runpy.run_path(script, run_name="__main__")
+            account["run"](Path(f"entered{number}").absolute(), script, arguments)
         except SystemExit as end:
             code = end.code
     print(json.dumps([code, out.getvalue(), errors.getvalue()]))
@@ -189,6 +194,11 @@ def test_two_ranks_train_pack_and_evaluate_at_one_command_as_the_pipeline_does(r
     assert ran.stdout.splitlines()[-1] == f"val_loss:{network.loss_nats!r} val_bpb:{network.bpb!r}"
     assert (tmp_path / "elsewhere/model.pgolf").read_bytes() == (tmp_path / "model.pgolf").read_bytes()
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["data", "model.pgolf"]
+    assert _not_entered_because(RANKS) <= entered(built(recipe), [tmp_path / "watched-entered"])
+
+
+def _not_entered_because(why: str) -> set[str]:
+    return {name for name, reason in NOT_ENTERED.items() if reason == why}
 
 
 def test_what_is_wrong_for_all_ranks_is_one_sentence_of_one(alone):
@@ -204,8 +214,9 @@ def _watched(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
     """The script on two ranks, of which neither may open a file of the repository."""
     watcher, watched = folder / "watcher.py", folder / "watched"
     watcher.write_text(WATCHER)
+    account = shutil.copy(ENTERED, folder / "entered.py")
     script = str(folder / "train_gpt.py")
-    ran = run_python(folder, *TORCHRUN, str(watcher), script, str(watched), *arguments, **variables)
+    ran = run_python(folder, *TORCHRUN, str(watcher), str(account), script, str(watched), *arguments, **variables)
     for rank in (0, 1) if ran.returncode == 0 else ():
         opened, imported = json.loads(Path(f"{watched}-{rank}").read_text())
         ours = [name for name in opened if name.startswith(str(REPOSITORY)) and "/.venv/" not in name]
@@ -252,6 +263,19 @@ def _put_another_model(folder: Path) -> None:
     (folder / "model.pgolf").write_bytes(pack(serialize(other), 1))
 
 
+def _put_a_model_of_another_version(folder: Path) -> None:
+    content = unpack((folder / "model.pgolf").read_bytes(), where="the model")
+    other = Content(content.meta | {"model_config": {"depth": 3}}, content.arrays)
+    (folder / "model.pgolf").write_bytes(pack(serialize(other), 1))
+
+
+def _leave_bytes_to_the_tokenizer(folder: Path) -> None:
+    """And have that twice: copies are one."""
+    _remove("*_val_bytes_*.bin", folder)
+    for path in folder.glob("*.model"):
+        shutil.copy(path, folder / "copy.model")
+
+
 def _remove(pattern: str, folder: Path) -> None:
     for path in folder.glob(pattern):
         path.unlink()
@@ -266,6 +290,13 @@ WRONG = [
     ("eval", partial(_remove, "*.model"), "0 tokenizers (*.model) under"),
     ("eval", lambda folder: (folder / "model.pgolf").write_bytes(b"nothing"), "ArtifactError"),
     ("eval", _put_another_beside, "2 data sets"),
+    ("eval", _put_a_model_of_another_version, "its model_config is none that this version accepts"),
+    (
+        "eval",
+        lambda folder: (folder / "manifest.json").symlink_to("nowhere"),
+        "manifest.json: not a manifest of data sets",
+    ),
+    ("eval --data nowhere", _nothing, "nowhere: cannot be read (No such file or directory)"),
     ("eval", _put_another_model, "another network than this script's recipe"),
     ("eval", partial(_remove, "*val*.bin"), "no validation shard, fineweb_val_000000.bin"),
     ("eval --seed 7", _nothing, "eval takes no --seed"),
@@ -276,23 +307,33 @@ WRONG = [
 ]
 
 
-def test_one_process_gives_the_same_numbers_and_says_what_is_missing_without_a_traceback(alone, artifacts, tmp_path):
+def test_one_process_gives_the_same_numbers_and_says_what_is_missing_without_a_traceback(
+    alone, recipe, artifacts, tmp_path
+):
     calls = []
-    for number, (command, spoil, _says) in enumerate([("eval", _nothing, ""), *WRONG]):
+    right = [("eval", _nothing, ""), ("eval", _leave_bytes_to_the_tokenizer, "")]
+    for number, (command, spoil, _says) in enumerate([*right, *WRONG]):
         folder = tmp_path / f"copy{number}"
         shutil.copytree(alone, folder, ignore=shutil.ignore_patterns("copy*"))
         spoil(folder)
         calls.append(["--data", str(folder), "--artifact", str(folder / "model.pgolf"), *command.split()])
-    ran = run_python(alone, "-c", AGAIN_AND_AGAIN, str(alone / "train_gpt.py"), json.dumps(calls))
+    ran = run_python(alone, "-c", AGAIN_AND_AGAIN, str(alone / "train_gpt.py"), json.dumps(calls), ENTERED)
     told = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert len(told) == 1 + len(WRONG), ran.stderr
-    assert told[0][0] == 0, told[0][2]
+    assert len(told) == len(right) + len(WRONG), ran.stderr
+    assert [code for code, _out, _errors in told[: len(right)]] == [0, 0], told[: len(right)]
     assert scores_in(told[0][1]) == _scores(artifacts, 4)
+    uncounted = scores_in(told[1][1])
+    assert [one.loss_nats for one in uncounted] == [one.loss_nats for one in _scores(artifacts, 4)]
+    assert uncounted[0].bytes < _scores(artifacts, 4)[0].bytes  # that normalization dropped
     explained = Explained(alone / "train_gpt.py")
-    for (code, out, errors), (_command, _spoil, says) in zip(told[1:], WRONG, strict=True):
+    for (code, out, errors), (_command, _spoil, says) in zip(told[len(right) :], WRONG, strict=True):
         assert says in explained.output(errors), errors
         assert "Traceback" not in errors
-        assert (code, out) == (1 if "No such file" in says else 2, "")
+        assert (code, out) == (1 if says.startswith("No such file") else 2, "")
+    script = built(recipe)
+    reports = [alone / f"elsewhere/entered{number}" for number in range(len(calls))]
+    assert _not_entered_because(UNCOUNTED) <= entered(script, reports[1:2])
+    assert _not_entered_because(WRONG_INPUT) <= entered(script, reports[len(right) :])
 
 
 def test_a_log_says_why_it_cannot_be_of_this_seed(recipe, artifacts):

@@ -6,7 +6,8 @@ import itertools
 import pytest
 
 from bench.bundle_reserved import reserved
-from pgolf.bundle.calls import fixed_arguments
+from pgolf.bundle.bare import bare
+from pgolf.bundle.calls import fixed_arguments, fixed_attributes
 from pgolf.bundle.constants import fold
 from pgolf.bundle.dead import drop_dead_locals
 from pgolf.bundle.flat import flatten
@@ -26,7 +27,7 @@ def folded(source: str, **known: object) -> str:
     note_kinds(tree)
     kinds = kinds_of(tree.body, {"Config": "Config"})
     for statement in tree.body[1:]:
-        fold(statement, {"Config": known}, kinds, {}, {})
+        fold(statement, {"Config": known}, kinds, {}, {}, {})
         drop_dead_locals(statement)
     return ast.unparse(tree.body[1:])
 
@@ -40,6 +41,7 @@ def folded(source: str, **known: object) -> str:
         ("other = config\n return other.b", "return 'gptq'"),
         ("config = f()\n return config.a", "config = f()\n    return config.a"),
         ("for x in config.c:\n  f(x)\n return [x for x in config.c]", "return []"),
+        ("yield 1\n yield from config.c", "yield 1"),
         ("return lambda config: config.a", "return lambda config: config.a"),
         ("if config.a is None:\n  return\n yield 1", "return\n    yield"),
     ],
@@ -73,11 +75,70 @@ def test_folding_gives_the_values_that_the_program_gives():
 
 
 def test_an_argument_that_never_differs_goes_from_calls_and_signature():
-    tree = ast.parse("def f(a, b=2, *, c):\n return a\nf(1, c=None)\nf(2, 2, c=None)\ng = [f]\n")
+    tree = ast.parse("def f(a, b=2, *, c):\n return a, b\nf(1, c=None)\nf(2, 2, c=None)\ng = [f]\n")
     assert fixed_arguments(tree.body) == {}  # handed on: not every call is known
     tree.body.pop()
     assert {name: value.value for name, value in fixed_arguments(tree.body)["f"].items()} == {"b": 2, "c": None}
-    assert ast.unparse(tree) == "def f(a):\n    return a\nf(1)\nf(2)"
+    assert ast.unparse(tree) == "def f(a):\n    return (a, b)\nf(1)\nf(2)"
+
+
+def test_arguments_go_from_methods_and_makers_where_every_call_is_known():
+    source = (
+        "class A:\n def __init__(self, a, b, c=3):\n  self.a = a + b\n"
+        " def add(self, x, unread, *, y=1):\n  return self.a + x + y\n"
+        "def use(n):\n return A(n, 2).add(n, n.real, y=5) + A(n, 2).add(1, 0, y=6)\n"
+    )
+    tree = ast.parse(source)
+    found = fixed_arguments(tree.body)
+    assert {name: [*own] for name, own in found.items()} == {".add": ["unread"], "A()": ["b", "c"]}
+    assert "def add(self, x, *, y):" in ast.unparse(tree)  # every call gives it, so it needs no default
+    kinds = kinds_of(tree.body, {})
+    for statement in tree.body:
+        fold(statement, {}, kinds, found, {}, {})
+    namespaces = [{}, {}]
+    for namespace, text in zip(namespaces, (source, ast.unparse(tree)), strict=True):
+        exec(text, namespace)
+    assert namespaces[0]["use"](7) == namespaces[1]["use"](7)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "class B:\n def add(self, x):\n  return x\n",  # another class's method of that name
+        "f = A(1).add\n",  # handed on
+        "getattr(A(1), 'add')(4)\n",
+        "A(1).add(*[4])\n",
+    ],
+)
+def test_a_method_keeps_its_arguments_where_a_call_may_be_unknown(more):
+    source = "class A:\n def __init__(self, a):\n  self.a = a\n def add(self, x):\n  return x\nA(1).add(2)\n"
+    tree = ast.parse(source + more)
+    assert ".add" not in fixed_arguments(tree.body)
+    assert ".add" in fixed_arguments(ast.parse(source).body)
+    assert ".add" not in fixed_arguments(ast.parse(source).body, {"add"})
+
+
+def test_an_attribute_that_is_one_constant_everywhere_is_put_where_it_is_read():
+    source = "class A:\n def __init__(self):\n  self.a = None\ndef f(one):\n return 1 if one.a is None else 2\n"
+    assert {name: value.value for name, value in fixed_attributes(ast.parse(source).body, ()).items()} == {"a": None}
+    for more in ("def g(one):\n one.a = 3\n", "class B:\n a: int = 4\n", "setattr(x, 'a', 5)\n"):
+        assert fixed_attributes(ast.parse(source + more).body, ()) == {}
+    assert fixed_attributes(ast.parse(source).body, {"a"}) == {}
+
+
+def test_prose_names_nothing_and_abstract_methods_cost_nothing():
+    text = joined(
+        {
+            "pgolf.a": (
+                "from abc import ABC, abstractmethod\n"
+                "class One(ABC):\n @abstractmethod\n def used(self):\n  pass\n def told(self):\n  return 1\n"
+                "class Two(One):\n def used(self):\n  return 'it is told so'\n"
+                "def main():\n return Two().used()\n"
+            )
+        }
+    )
+    assert "def told" not in text
+    assert ast.unparse(bare(ast.parse("class One(ABC):\n @abstractmethod\n def used(self):\n  pass"))).endswith("pass")
 
 
 MODULES = {

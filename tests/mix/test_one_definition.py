@@ -17,6 +17,7 @@ from pgolf.mix import grid as grid_module
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.cells import NETWORK
 from pgolf.mix.grid import MIXTURES, Grid
+from pgolf.mix.log_sums import add_losses
 from pgolf.mix.mixture import Mixture, filled
 from pgolf.mix.product import USES, Cell
 from tests.mixture_losses import counted_unit
@@ -158,7 +159,7 @@ class Uniform(Mixture):
         yield from filled(self._cells, unit.place_T, fill)
 
     def score(self, unit, scores):
-        scores.add(self.tiles(unit))
+        scores.add(self.tiles(unit), add_losses)
         scores.matched[self._cells] = len(unit)
 
 

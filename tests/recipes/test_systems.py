@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from bench.bundle_mutations import NOT_ENTERED, entered, functions_of
 from flows.commands.cli import main
 from pgolf.audit.run_scorers import RunScorers
+from pgolf.bundle.bundle import built
+from pgolf.bundle.log_lines import ScoreRead, scorer_named, scores_in
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import validation_tokens
 from pgolf.eval.windows import plan_windows
@@ -27,7 +31,10 @@ from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.tables.ranked import ranking
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEMS = tuple(full.__name__ for full in FULL)
+# What others need several ranks for.
+ENTERED_ALONE = {"pr745": {"pgolf.ranks.group.Ranks.gather"}}
 TARGETS = 62_021_632  # of the published validation set
 
 
@@ -163,7 +170,10 @@ def _tried_as_they_are(recipe, artifacts, cells):
 def test_every_twins_folder_is_in_order_and_its_script_trains_and_scores_as_the_pipeline_does(
     name, store, tmp_path, capsys
 ):
-    """With real processes: the script alone trains and packs; then everybody's check, with the clean room."""
+    """With real processes: the script alone trains, packs and evaluates; then everybody's check, with the clean room.
+
+    They enter every function of the script but those of NOT_ENTERED, and of these none.
+    """
     recipe = apply_overrides(recipe_named(f"{name}-tiny"), FEWER)
     nodes = pipeline(recipe)
     artifacts = build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(device="cpu"))  # as they are there already
@@ -174,12 +184,11 @@ def test_every_twins_folder_is_in_order_and_its_script_trains_and_scores_as_the_
     # One seed is no record, and #761 learns a text before it scores it.
     assert main(["export", outcome.run_key, *places, "--non-record", "--no-clean-room"]) == 0
     model = tmp_path / "model.pgolf"
-    words = ["train", "--data", str(data), "--artifact", str(model), "--seed", str(seed), "--device", "cpu"]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    words = ["--data", str(data), "--artifact", str(model), "--seed", str(seed)]
     alone = subprocess.run(
-        [sys.executable, str(out / "train_gpt.py"), *words],
+        [sys.executable, "-m", "bench.entered", "entered", str(out / "train_gpt.py"), *words],
         cwd=tmp_path,
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -190,14 +199,28 @@ def test_every_twins_folder_is_in_order_and_its_script_trains_and_scores_as_the_
     assert (
         model.read_bytes() == packed.read_bytes() == (tmp_path / "out.models" / f"model_seed{seed}.pgolf").read_bytes()
     )
+    cells = pq.read_table(artifacts[f"mix[{seed}]"].path / "cells.parquet").to_pylist()
+    told = ("loss_nats", "bpb", "targets", "bytes", "normalized", "causal", "mass_mean")
+    assert scores_in(alone.stdout) == [
+        ScoreRead(name=scorer_named(cell), **{column: cell[column] for column in told}) for cell in cells
+    ]
+    script = built(recipe)
+    assert script.script == (out / "train_gpt.py").read_bytes()
+    there = functions_of(script).keys()
+    there_not_entered = there & NOT_ENTERED.keys() - ENTERED_ALONE.get(name, set())
+    assert there - entered(script, [tmp_path / "entered"]) == there_not_entered
     capsys.readouterr()
     assert main(["check-submission", str(out), "--data", str(data), "--json"]) == 0
     found = {one["check"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
     assert {check for check, one in found.items() if one["passed"]} == {
         *("files", "json", "script", "seeds", "numbers", "clean room", "score", "own score", "bytes", "requirements"),
     }
-    cells = pq.read_table(artifacts[f"mix[{seed}]"].path / "cells.parquet").to_pylist()
     assert found["score"]["said"].split()[3].rstrip(",") in {repr(cell["bpb"]) for cell in cells}
+
+
+def test_every_function_that_a_script_may_not_enter_is_in_one():
+    recipes = [apply_overrides(recipe_named(f"{name}-tiny"), FEWER) for name in SYSTEMS]
+    assert NOT_ENTERED.keys() <= set().union(*(functions_of(built(recipe)) for recipe in recipes))
 
 
 def test_a_network_that_learned_the_text_first_is_never_ranked(store, tmp_path):

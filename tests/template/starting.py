@@ -19,7 +19,7 @@ from pgolf.identity.snapshot import CODE
 from tests.template.child import Program
 
 OURS = Path(pgolf.__file__).resolve().parents[1]
-PROGRAMS = ("pgolf", "flows", "tests", "rank_program")
+PROGRAMS = ("pgolf", "flows", "tests", "bench", "rank_program")
 PREFECTS = ("prefect", "uvicorn")
 SCRIPTS = {
     str(Path(sys.executable).with_name("pgolf")): "flows.commands.cli",
