@@ -89,10 +89,10 @@ def _refused(arguments: argparse.Namespace, entry: Entry) -> list[str]:
     """The rules that the run breaks. Raises ConfigError with all of them unless it is to be written all the same."""
     refused = refusals(entry)
     if refused and not arguments.non_record:
-        shown = "".join(f"\n  - {said}" for said in refused)
         raise ConfigError(
-            f"{entry.arm.name} is no record, and nothing is written:{shown}\n{NON_RECORD} writes it all the same, "
-            "marked as what it is"
+            f"{entry.arm.name} is no record, and nothing is written:",
+            *(f"  - {said}" for said in refused),
+            f"{NON_RECORD} writes it all the same, marked as what it is",
         )
     return refused
 

@@ -83,7 +83,7 @@ def export(
             shutil.copyfile(one.model, (folder if with_models else models) / model_name(one.seed))
         findings = check_folder(read_folder(folder))
         if wrong := [one.said for one in findings if one.passed is False and one.name in _AGREE]:
-            raise ConfigError(f"the folder does not agree with itself, and is not written: {'; '.join(wrong)}")
+            raise ConfigError("the folder does not agree with itself, and is not written:", *wrong)
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         if not with_models:
             os.rename(models, _models_beside(out))

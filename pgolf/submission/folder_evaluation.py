@@ -22,7 +22,7 @@ from pgolf.submission.printed_scores import PrintedScore
 
 OwnScores = Callable[[Settings, Path, DataFiles], tuple[PrintedScore, ...]]
 
-_STEP = re.compile(r"\b(?:step|train)\s*[:=]?\s*([\d,]+)\s*/")
+_STEP = re.compile(r"\b(?:step|train)\s{0,3}[:=]?\s{0,3}(\d[\d,]{0,20})\s{0,3}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,8 @@ def _of_room(room: Evaluated, of: str) -> Iterator[Checked]:
     if not room.findings:
         opened = ", ".join(room.opened)
         how = "in namespaces" if room.isolation == NAMESPACES else f"in {room.isolation}"
-        said = f"{of}ends well, {how}; opened {opened} and {len(room.data_opened)} files of the data"
+        ran = f"; ran {', '.join(room.programs[:5])}" if room.programs else ""
+        said = f"{of}ends well, {how}; opened {opened} and {len(room.data_opened)} files of the data{ran}"
         yield Checked(name="clean room", proves=proves, passed=True, said=said, wall_s=room.wall_s)
     if room.exit_code == 0 and not room.scores:
         yield Checked(name="score", proves="the script prints val_bpb", passed=False, said=f"{of}prints no val_bpb")

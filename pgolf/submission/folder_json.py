@@ -16,7 +16,8 @@ _OF_SEED = {
     "val_loss": "a number",
     **dict.fromkeys(("artifact_bytes", "code_bytes", "total_bytes", "steps"), "a whole number"),
 }
-_GAP = re.compile(r"<<FILL IN: [^>]*>>|\b(?:TODO|TBD|FIXME)\b")
+_SEED = re.compile(r"0|[1-9][0-9]{0,19}")
+_GAP = re.compile(r"<<FILL IN: [^>]{0,200}>>|\b(?:TODO|TBD|FIXME)\b")
 
 
 def wrong_fields(about: Mapping[str, Any]) -> Iterator[str]:
@@ -41,7 +42,7 @@ def wrong_fields(about: Mapping[str, Any]) -> Iterator[str]:
         yield f"date is {_shown(day)}, YYYY-MM-DD is expected"
     results = about.get("seed_results")
     for seed, fields in results.items() if isinstance(results, dict) else ():
-        if not str(seed).isdigit():
+        if not _SEED.fullmatch(seed):
             yield f"seed_results has {_shown(seed)}, a seed is expected"
         elif not isinstance(fields, dict):
             yield f"seed_results[{seed}] is {_shown(fields)}, an object is expected"
@@ -63,7 +64,7 @@ def seed_results(about: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
     results = about.get("seed_results")
     if not isinstance(results, dict):
         return {}
-    return {int(seed): one for seed, one in results.items() if str(seed).isdigit() and isinstance(one, dict)}
+    return {int(seed): one for seed, one in results.items() if _SEED.fullmatch(seed) and isinstance(one, dict)}
 
 
 def declared_seeds(about: Mapping[str, Any]) -> list[int]:

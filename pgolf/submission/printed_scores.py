@@ -8,9 +8,11 @@ import re
 from dataclasses import dataclass
 
 # A name may end in it (`mean_val_bpb`); a training's own measurements on the way are no scores of a submission.
-_BPB = re.compile(r"(?:val_|\b)bpb\W{0,3}(?P<bpb>\d+\.\d+(?:[eE][-+]?\d+)?)")
-_LOSS = re.compile(r"(?:val_|\b)loss\W{0,3}(?P<loss>\d+\.\d+(?:[eE][-+]?\d+)?)")
-_ON_THE_WAY = re.compile(r"\bstep\s*[:=]?\s*\d+\s*/")
+# Of others' text: repetitions are bounded, so that no line takes long, and a number has no more digits than a double.
+_NUMBER = r"\W{0,3}(?<!-)(%s\d{1,9}\.\d{1,40}(?:[eE][-+]?\d{1,3})?)(?!\d)"
+_BPB = re.compile(r"(?:val_|\b)bpb" + _NUMBER % "?P<bpb>")
+_LOSS = re.compile(r"(?:val_|\b)loss" + _NUMBER % "?P<loss>")
+_ON_THE_WAY = re.compile(r"\bstep\s{0,3}[:=]?\s{0,3}\d{1,20}\s{0,3}/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,13 @@ import sys
 from opcode import opmap
 from types import FrameType
 
+# What a function names that imports by call.
+_IMPORTERS = {"import_module", "__import__", "find_spec"}
 _MOST_BYTES = 4000  # a line of a pipe is written in one piece
 _MOST_EVENTS = 50_000
 # Event -> where among its values the folder is that its path is relative to, a descriptor or -1.
 _CHANGES = {"os.remove": 1, "os.rename": 2, "os.truncate": -1, "os.chmod": 2, "os.utime": 3}
+_ADDRESSES = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _PROGRAMS = {"subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"}
 
 
@@ -24,6 +27,7 @@ class _Witness:
         # What belongs to the interpreter and to distributions is no file of the submission.
         own = {sys.prefix, sys.base_prefix, *(path for path in sys.path if path.endswith(("site-packages", ".zip")))}
         system = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/proc", "/sys", "/dev", "/etc")
+        self.library = os.path.join(os.path.dirname(os.__file__), "")
         self.passed_over = tuple(os.path.join(path, "") for path in (*own, *system))
         self.told: set[tuple[str, ...]] = set()
 
@@ -40,8 +44,12 @@ class _Witness:
                 self.file("write", arguments[0])
             elif isinstance(arguments[0], str):
                 self.file("write", os.path.join(os.readlink(f"/proc/self/fd/{folder}"), arguments[0]))
-        elif event in ("socket.connect", "socket.getaddrinfo"):
-            self.address(arguments[1] if event == "socket.connect" else (arguments[0],))
+        elif event in _ADDRESSES:
+            self.address(arguments[1])
+        elif event == "socket.getaddrinfo":
+            self.address((arguments[0],))
+        elif event == "sqlite3.connect":
+            self.file("read", arguments[0] if arguments[0] not in ("", b"", ":memory:") else None)
         elif event in _PROGRAMS:
             program = arguments[0] if isinstance(arguments[0], str | bytes) else ""
             self.tell("run", os.fsdecode(program))
@@ -65,9 +73,10 @@ class _Witness:
         while frame is not None:
             asks = frame.f_code.co_filename
             if asks != __file__ and not asks.startswith("<frozen importlib"):
-                if "/importlib/" not in asks:
+                # The standard library imports modules of others for whoever asks it to (importlib, pkgutil, runpy).
+                if not asks.startswith(("<frozen", self.library)) or "-packages/" in asks:
                     break
-                by_call = True
+                by_call = by_call or "/importlib/" in asks or bool(_IMPORTERS & {*frame.f_code.co_names})
             frame = frame.f_back
         if frame is None:
             return
@@ -76,7 +85,9 @@ class _Witness:
             self.tell("import", name.partition(".")[0], asks)
 
     def address(self, address: object) -> None:
-        """Of the network; what is named otherwise is a socket of this machine."""
+        """Of the network; a socket of this machine is a file, or has a name that is no path."""
+        if isinstance(address, str | bytes) and address[:1] in ("/", b"/"):
+            self.file("read", address)
         if not isinstance(address, tuple) or not address:
             return
         host = address[0].decode(errors="replace") if isinstance(address[0], bytes) else address[0]

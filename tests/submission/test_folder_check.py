@@ -174,7 +174,7 @@ WRONG: dict[str, tuple[Callable[[Folder], None], list[str]]] = {
         ["train_seed7.log has no val_bpb"],
     ),
     "no JSON": (without("submission.json"), ["no submission.json"]),
-    "half a JSON": (lambda made: made.update({"submission.json": '{"author": '}), ["submission.json is no JSON"]),
+    "half a JSON": (lambda made: made.update({"submission.json": '{"author": '}), ["submission.json cannot be read as JSON"]),
     "a list": (lambda made: made.update({"submission.json": "[1]"}), ["holds no object"]),
     "not a number": (lambda made: made.update({"submission.json": '{"val_bpb": NaN}'}), ["NaN is no number of JSON"]),
     "text for a number": (in_json(val_bpb="1.08"), ["val_bpb is '1.08', a number is expected"]),
