@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import source_from_cache
 from pathlib import Path
 
 from pgolf.corpus.data_files import DataFiles, find_data
@@ -402,8 +403,11 @@ class _Run:
         )
 
     def _is_scratch(self, path: str) -> bool:
-        """Whether it is a temporary file that the program itself has made."""
-        return path.startswith("/tmp/") and path in self.seen.written
+        """Whether it is a temporary file that the program itself has made, or the compiled form of one."""
+        made = {path}
+        with contextlib.suppress(ValueError):
+            made.add(source_from_cache(path))
+        return path.startswith("/tmp/") and not made.isdisjoint(self.seen.written)
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self.work}/")

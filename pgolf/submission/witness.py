@@ -12,7 +12,7 @@ from opcode import opmap
 from types import FrameType
 
 # What a function names that imports by call.
-_IMPORTERS = {"import_module", "__import__", "find_spec"}
+_IMPORTERS = {"import_module", "__import__"}
 _MOST_BYTES = 4000  # a line of a pipe is written in one piece
 _MOST_EVENTS = 50_000
 # Event -> where among its values the folder is that its path is relative to, a descriptor or -1.
@@ -72,6 +72,8 @@ class _Witness:
         by_call = False
         while frame is not None:
             asks = frame.f_code.co_filename
+            if asks.endswith("/importlib/util.py"):
+                return  # only asks whether there is one
             if asks != __file__ and not asks.startswith("<frozen importlib"):
                 # The standard library imports modules of others for whoever asks it to (importlib, pkgutil, runpy).
                 if not asks.startswith(("<frozen", self.library)) or "-packages/" in asks:
@@ -125,14 +127,22 @@ def _says_import(frame: FrameType, name: str) -> bool:
 
 
 class _NotHere:
-    """Who made the room has modules that a submission must not find, wherever they are installed."""
+    """Who made the room has modules that a submission must not find, wherever they are installed.
+
+    It is asked for all modules, also by `importlib.import_module`, which raises no event.
+    """
+
+    def __init__(self, witness: _Witness) -> None:
+        self.witness = witness
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        self.witness.module(name)
         if name.partition(".")[0] == "pgolf":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 if __name__ == "sitecustomize":
     finders = [one for one in sys.meta_path if not getattr(one, "__module__", "").startswith("__editable___pgolf")]
-    sys.meta_path[:] = [_NotHere(), *finders]
-    sys.addaudithook(_Witness(os.path.join(os.path.dirname(os.path.abspath(__file__)), "seen")).hook)
+    witness = _Witness(os.path.join(os.path.dirname(os.path.abspath(__file__)), "seen"))
+    sys.meta_path[:] = [_NotHere(witness), *finders]
+    sys.addaudithook(witness.hook)
