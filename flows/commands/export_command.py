@@ -58,6 +58,9 @@ def execute(arguments: argparse.Namespace) -> int:
     out = arguments.out.absolute()
     refuse_taken(out)
     store = store_there(arguments, store_place(arguments, results=arguments.results.absolute()))
+    for option, place in (("--store", store.root), ("--results", arguments.results)):
+        if out.parent.resolve().is_relative_to(place.resolve()):
+            raise ConfigError(f"{out} is inside {option} {place}, which holds pgolf's own files; name a folder outside")
     told = {name: value for name in AUTHOR_FIELDS if (value := getattr(arguments, name))}
     with store.using(f"pgolf export {arguments.run}", tell):
         entry = gather(arguments.run, results_there(arguments), store, scorer=scorer_asked(arguments.scorer), told=told)

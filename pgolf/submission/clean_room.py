@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from importlib.util import source_from_cache
 from pathlib import Path
@@ -96,7 +96,8 @@ class _Seen:
         *lines, rest = (self.rest + chunk).split(b"\n")
         self.rest = rest[:_MOST_LINE_BYTES]
         for line in lines:
-            if sum(map(len, (self.read, self.written, self.imported, self.connected, self.programs))) < _MOST_TOLD:
+            kinds: tuple[Sized, ...] = (self.read, self.written, self.imported, self.connected, self.programs)
+            if sum(map(len, kinds)) < _MOST_TOLD:
                 self._take_line(line)
 
     def _take_line(self, line: bytes) -> None:
@@ -136,13 +137,13 @@ def evaluate(
     """Run a submission's script as `python script *arguments` in its folder, or under torchrun as several processes.
 
     Its folder has no logs, JSON and README there: of those no evaluation takes anything but results that it should
-    compute. It finds the data at `DATA`, without training shards, and under ./data as in the challenge's repository; DATA_PATH
-    and TOKENIZER_PATH say where too. beside: further
-    files that it finds in its folder, by name (a packed model). memory_bytes, disk_bytes: what it may use (default:
-    three quarters, and a quarter, of the memory that is free). isolate: false for the folder without namespaces.
-    with_training: it finds the training shards too. until: ends it as soon as this holds of what it has printed last.
-    Raises ConfigError for a folder that is not to be run (`plain_files`) or lacks the script, DataError for data
-    without validation shards or tokenizer, MachineError where this system starts no such process.
+    compute. It finds the data at `DATA`, without training shards, and under ./data as in the challenge's repository;
+    DATA_PATH and TOKENIZER_PATH say where too. beside: further files that it finds in its folder, by name (a packed
+    model). memory_bytes, disk_bytes: what it may use (default: three quarters, and a quarter, of the memory that is
+    free). isolate: false for the folder without namespaces. with_training: it finds the training shards too. until:
+    ends it as soon as this holds of what it has printed last. Raises ConfigError for a folder that is not to be run
+    (`plain_files`) or lacks the script, DataError for data without validation shards or tokenizer, MachineError where
+    this system starts no such process.
     """
     names = plain_files(folder)
     withheld = [name for name in names if is_result(name)]

@@ -11,13 +11,13 @@ from pgolf.bundle.script_settings import Settings
 from pgolf.bundle.settings_read import settings_in
 from pgolf.corpus.data_files import DataFiles
 from pgolf.errors import ConfigError, PgolfError
+from pgolf.submission.as_written import agree
 from pgolf.submission.changed_text import not_computed, write_changed
 from pgolf.submission.checked import Checked
 from pgolf.submission.clean_room import DATA, EVALUATION_S, NAMESPACES, START_S, Evaluated, evaluate
 from pgolf.submission.folder_check import check_bytes, check_requirements
 from pgolf.submission.folder_files import JSON, MODEL, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import seed_results
-from pgolf.submission.folder_numbers import agree
 from pgolf.submission.printed_scores import PrintedScore
 
 OwnScores = Callable[[Settings, Path, DataFiles], tuple[PrintedScore, ...]]
@@ -62,6 +62,14 @@ def check_evaluation(
         return
     local, imports = set(), set()
     models = {seed: path for seed, path in files.models.items() if not running.seeds or seed in running.seeds}
+    if is_ours:
+        lacking = sorted({*running.seeds, *(() if running.seeds else seed_results(files.about or {}))} - {*models})
+        if lacking and None not in models:
+            proves, said = (
+                "every seed's model gives its score",
+                f"no packed model of seed {', '.join(map(str, lacking))}",
+            )
+            yield Checked(name="models", proves=proves, passed=False if running.seeds else None, said=said)
     for seed, model in sorted(models.items(), key=lambda one: one[0] or 0) if is_ours else [(None, None)]:
         of = "" if seed is None else f"seed {seed}: "
         say(f"{of}evaluating {SCRIPT} in the clean room, at most {running.limit_s:,.0f} s")

@@ -26,11 +26,11 @@ class PrintedScore:
     line: str
 
 
-def printed_scores(text: str) -> tuple[PrintedScore, ...]:
-    """All scores, in the order of their lines; those of a training's steps are left out."""
+def printed_scores(text: str, *, on_the_way: bool = False) -> tuple[PrintedScore, ...]:
+    """All scores, in the order of their lines. on_the_way: those of a training's steps too."""
     found = []
     for line in text.splitlines():
-        if _ON_THE_WAY.search(line):
+        if not on_the_way and _ON_THE_WAY.search(line):
             continue
         score = _of_json(line) if line.startswith("{") else _of_words(line)
         if score is not None and math.isfinite(score.bpb):

@@ -89,7 +89,16 @@ def wrong_in(folder: Path) -> list[str]:
 def test_a_consistent_folder_of_either_shape_has_nothing_wrong(tmp_path, shape):
     found = check_folder(read_folder(write(tmp_path / "one", shape())))
     assert [one.said for one in found if not one.passed] == []
-    assert {one.name for one in found} == {"files", "json", "script", "seeds", "numbers", "bytes", "requirements"}
+    assert {one.name for one in found} == {
+        "files",
+        "json",
+        "script",
+        "seeds",
+        "numbers",
+        "clocks",
+        "bytes",
+        "requirements",
+    }
 
 
 def in_json(**fields: Any) -> Callable[[Folder], None]:
@@ -174,7 +183,10 @@ WRONG: dict[str, tuple[Callable[[Folder], None], list[str]]] = {
         ["train_seed7.log has no val_bpb"],
     ),
     "no JSON": (without("submission.json"), ["no submission.json"]),
-    "half a JSON": (lambda made: made.update({"submission.json": '{"author": '}), ["submission.json cannot be read as JSON"]),
+    "half a JSON": (
+        lambda made: made.update({"submission.json": '{"author": '}),
+        ["submission.json cannot be read as JSON"],
+    ),
     "a list": (lambda made: made.update({"submission.json": "[1]"}), ["holds no object"]),
     "not a number": (lambda made: made.update({"submission.json": '{"val_bpb": NaN}'}), ["NaN is no number of JSON"]),
     "text for a number": (in_json(val_bpb="1.08"), ["val_bpb is '1.08', a number is expected"]),
@@ -243,7 +255,7 @@ def test_the_command_says_by_its_exit_code_what_it_found(tmp_path, capsys):
     assert cli.main(["check-submission", str(folder)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert "- clean room    not run: --data DIR names the shards to evaluate on" in shown
-    assert shown[-1] == "7 checks passed, 0 things wrong, 1 not judged"
+    assert shown[-1] == "8 checks passed, 0 things wrong, 1 not judged"
     (folder / "train_seed7.log").unlink()
     assert cli.main(["check-submission", str(folder), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
