@@ -64,17 +64,16 @@ def execute(arguments: argparse.Namespace) -> int:
     told = {name: value for name in AUTHOR_FIELDS if (value := getattr(arguments, name))}
     with store.using(f"pgolf export {arguments.run}", tell):
         entry = gather(arguments.run, results_there(arguments), store, scorer=scorer_asked(arguments.scorer), told=told)
-        refused = _refused(arguments, entry)
+        _refused(arguments, entry)
         rooms = {} if arguments.no_clean_room else {one.seed: _evaluated(entry, one) for one in entry.seeds}
-        if rooms:  # the clock of the script itself is what counts, and what its log says
-            entry = entry.with_eval_clocks(
-                {seed: clock_s_in(room.output, "evaluation") for seed, room in rooms.items()}
-            )
-            refused = _refused(arguments, entry)
+        logs = {one.seed: _log(entry, one, rooms.get(one.seed)) for one in entry.seeds}
+        # The clock of all that the script evaluates is what counts, and what its log says.
+        entry = entry.with_eval_clocks({seed: clock_s_in(log, "evaluation") for seed, log in logs.items()})
+        refused = _refused(arguments, entry)
         exported = export(
             entry,
             out,
-            logs={one.seed: _log(entry, one, rooms.get(one.seed)) for one in entry.seeds},
+            logs=logs,
             refused=refused,
             reproduced=_reproduced(rooms),
             on=datetime.now(UTC).date(),

@@ -21,7 +21,7 @@ _COLUMNS = {
     "train_time_s": r"(?:train|training)(?: time| clock)? \(s\)|train_time_s",
     "eval_time_s": r"(?:eval|evaluation)(?: time| clock)? \(s\)|eval_time_s",
 }
-_BPB, _LOSS = re.compile(r"bpb|bits.{0,3}byte"), re.compile(r"loss|nats")
+_BPB, _LOSS = re.compile(r"bp[bp]|bits.{0,3}byte"), re.compile(r"loss|nats")
 _BYTES = re.compile(r"\bbytes\b|\(b\)|artifact|total|size")
 # Of a column that shows no score but how two differ.
 _DIFFERENCE = re.compile(r"[Δδ−]|delta|diff|gain|\bvs\b|improve|over ")

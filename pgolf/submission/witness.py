@@ -49,7 +49,7 @@ class _Witness:
         elif event == "socket.getaddrinfo":
             self.address((arguments[0],))
         elif event == "sqlite3.connect":
-            self.file("read", arguments[0] if arguments[0] not in ("", b"", ":memory:") else None)
+            self.database(arguments[0])
         elif event in _PROGRAMS:
             program = arguments[0] if isinstance(arguments[0], str | bytes) else ""
             self.tell("run", os.fsdecode(program))
@@ -65,6 +65,13 @@ class _Witness:
             full = os.path.abspath(path)
             if kind == "write" or not full.startswith(self.passed_over):
                 self.tell(kind, full)
+
+    def database(self, path: object) -> None:
+        """By its path or an address of it (file:PATH?mode=ro); one in memory has none."""
+        if isinstance(path, str) and path.startswith("file:"):
+            path = path.removeprefix("file:").partition("?")[0]
+        if path not in ("", b"", ":memory:"):
+            self.file("read", path)
 
     def module(self, name: str) -> None:
         """Of the modules that the submission's own code asks for, not those that these ask for in their turn."""
