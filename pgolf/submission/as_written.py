@@ -39,6 +39,11 @@ def as_written(value: Decimal) -> str:
     return f"{value:,}" if _exponent(value) >= 0 else str(value)
 
 
+def places(value: Decimal) -> int:
+    """Digits behind the point."""
+    return -_exponent(value)
+
+
 def _exponent(value: Decimal) -> int:
     exponent = value.as_tuple().exponent
     return exponent if isinstance(exponent, int) else 0

@@ -10,11 +10,11 @@ from statistics import stdev
 from typing import Any
 
 from pgolf.budget import CLOCK_LIMIT_S
-from pgolf.submission.as_written import agree, agree_computed, as_written, unless_one_of
+from pgolf.submission.as_written import agree, agree_computed, as_written, places, unless_one_of
 from pgolf.submission.folder_files import JSON, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import declared_seeds, is_record, seed_results
 from pgolf.submission.log_facts import facts_in
-from pgolf.submission.printed_scores import printed_scores
+from pgolf.submission.printed_scores import PrintedScore, lines_in, printed_scores
 from pgolf.submission.readme_numbers import LEAST_BYTES, NUMBER, against_itself, against_seed
 
 _NO_CODE_LENGTH = ": no code length"
@@ -134,10 +134,11 @@ def _against_log(files: FolderFiles, seed: int, fields: Mapping[str, Any]) -> It
     on_the_way = printed_scores(log, on_the_way=True)
     for name, value in fields.items():
         if name.endswith(("val_bpb", "val_loss")):
-            among = scores if name in ("val_bpb", "val_loss") else on_the_way
-            texts = [one.bpb_text if name.endswith("bpb") else one.loss_text for one in among]
-            yield from unless_one_of(f"{of_seed}.{name}", value, [Decimal(text) for text in texts if text], where)
-    told: dict[str, Sequence[Decimal | int | None]] = {
+            told = _of_kind(name, scores)
+            if name not in ("val_bpb", "val_loss") and isinstance(value, Decimal):
+                told += [one for one in _of_kind(name, on_the_way) if places(one) >= places(value)]
+            yield from unless_one_of(f"{of_seed}.{name}", value, told, where)
+    known: dict[str, Sequence[Decimal | int | None]] = {
         "steps": [facts.steps],
         "step_avg_ms": [facts.step_ms],
         "train_time_s": [facts.train_s],
@@ -145,7 +146,7 @@ def _against_log(files: FolderFiles, seed: int, fields: Mapping[str, Any]) -> It
         "val_targets": sorted(facts.targets),
         "val_bytes": sorted(facts.text_bytes),
     }
-    for name, values in told.items():
+    for name, values in known.items():
         value = fields.get(name)
         if (
             name == "steps"
@@ -154,8 +155,8 @@ def _against_log(files: FolderFiles, seed: int, fields: Mapping[str, Any]) -> It
             and facts.steps < value < facts.steps_until
         ):
             continue
-        known = [Decimal(one) for one in values if one is not None]
-        yield from unless_one_of(f"{of_seed}.{name}", value, known, where)
+        told = [Decimal(one) for one in values if one is not None]
+        yield from unless_one_of(f"{of_seed}.{name}", value, told, where)
     sizes = list(_sizes(log))
     for name in ("artifact_bytes", "code_bytes"):
         labelled = [size for line, size in sizes if name != "code_bytes" or "code" in line]
@@ -163,9 +164,14 @@ def _against_log(files: FolderFiles, seed: int, fields: Mapping[str, Any]) -> It
     yield from unless_one_of(f"{of_seed}, bytes together,", total_bytes(fields), [size for _, size in sizes], where)
 
 
+def _of_kind(field: str, scores: Sequence[PrintedScore]) -> list[Decimal]:
+    texts = (one.bpb_text if field.endswith("bpb") else one.loss_text for one in scores)
+    return [Decimal(text) for text in texts if text is not None]
+
+
 def _sizes(log: str) -> Iterator[tuple[str, Decimal]]:
     """Each number of a line that speaks of bytes, with the line in lower case."""
-    for line in log.splitlines():
+    for line in lines_in(log):
         told = line.lower()
         if "byte" in told or "size" in told:
             for number in NUMBER.findall(line):

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from pgolf.submission.printed_scores import lines_in
+
 # Every repetition is bounded: the text is others'.
 _INTEGER = r"(\d[\d,]{0,20})"
 _STEP = re.compile(rf"\bstep\s{{0,3}}:?\s{{0,3}}{_INTEGER}/{_INTEGER}")
@@ -45,7 +47,7 @@ class LogFacts:
 
 def facts_in(log: str) -> LogFacts:
     """Of the text of a log."""
-    lines = log.splitlines()
+    lines = list(lines_in(log))
     trained = [match for line in lines if (match := _TRAINED.match(line))]
     clocks = [match for line in lines if (match := _CLOCK.match(line))]
     named = [match for line in lines if (match := _SEED.fullmatch(line))]

@@ -8,11 +8,11 @@ from typing import Any
 
 from pgolf.submission.as_written import agree, agree_computed, as_written, unless_one_of
 from pgolf.submission.folder_files import JSON, README
-from pgolf.submission.printed_scores import PrintedScore
+from pgolf.submission.printed_scores import PrintedScore, lines_in
 
 LEAST_BYTES = 1000  # smaller numbers stand for much else
 # A number in a line of prose or a table; repetitions are bounded, for the text is others'.
-NUMBER = re.compile(r"(?<![\w.])\d[\d,]{0,20}(?:\.\d{1,20})?(?![\w.]{0,20}\d)")
+NUMBER = re.compile(r"(?<![\w.])\d[\d,]{0,20}+(?:\.\d{1,20}+)?+(?![\w.]{0,20}\d)")
 
 # A field of a seed's results by the head of the column that shows it, in lower case.
 _COLUMNS = {
@@ -85,7 +85,7 @@ def against_itself(readme: str, seeds: Sequence[int], about: Mapping[str, Any]) 
                     computed = sum(of, Decimal()) / len(of) if kind is _MEAN else Decimal(stdev(of))
                     if not agree_computed(number, computed, of):
                         yield f"{README}, {head}, has {what} {number}, that of its {len(of)} seeds is {computed:.8f}"
-    headline = next((match for line in readme.splitlines() if (match := _HEADLINE.match(line))), None)
+    headline = next((match for line in lines_in(readme) if (match := _HEADLINE.match(line))), None)
     if headline is None:
         return
     for name, text in (("val_bpb", headline[1]), ("val_bpb_std", headline[2])):
@@ -97,7 +97,7 @@ def _tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
     """Heads, in lower case, and the cells of the rows of every table in Markdown."""
     heads: list[str] = []
     rows: list[list[str]] = []
-    for line in [*text.splitlines(), ""]:
+    for line in [*lines_in(text), ""]:
         if not line.lstrip().startswith("|"):
             if rows:
                 yield heads, rows
