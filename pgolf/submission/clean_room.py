@@ -434,8 +434,11 @@ class _Run:
         found += [f"writes into its inputs: {_listed(changed)}"] if changed else []
         if self.seen.connected:
             found.append(f"wants to connect to {_listed(sorted(self.seen.connected))}; it may use its own files alone")
-        if self.ended_here != "asked" and not any("_val_" in name for name in data_opened):
-            found.append(f"opened none of the {len(self.data.val)} validation shards")
+        if ended.exit_code == 0 and not any("_val_" in name for name in data_opened):
+            shards = len(self.data.val)
+            found.append(
+                f"opened none of the {shards} validation shards" if shards > 1 else "did not open the validation shard"
+            )
         return found
 
 

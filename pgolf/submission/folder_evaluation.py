@@ -210,7 +210,7 @@ def _training(files: FolderFiles, data: DataFiles, running: Running, is_ours: bo
 
     room = _evaluate(files, data, running, words, {}, with_training=True, until=is_far_enough)
     steps = _steps(room.output + room.errors)
-    wrong = [said for said in room.findings if "validation shards" not in said]
+    wrong = [said for said in room.findings if "validation shard" not in said]
     said = "; ".join(wrong) or f"{steps:,} steps in {room.wall_s:.0f} s"
     return Checked(name="training", proves=proves, passed=not wrong and steps > 0, said=said, wall_s=room.wall_s)
 

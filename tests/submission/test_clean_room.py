@@ -1,5 +1,6 @@
 """Small programs in a clean room: what they can reach, what is told of them, and how they are ended."""
 
+import json
 import os
 import re
 import signal
@@ -392,6 +393,18 @@ def test_a_score_that_is_printed_and_not_computed_is_the_same_of_another_text(su
     (finding,) = (one for one in told if one.name == "computed")
     assert finding.passed is computed, finding.said
     assert ("1.18000000 of another text too" in finding.said) is not computed
+
+
+@pytest.mark.parametrize(("seeds", "passed", "lacking"), [((), None, "2"), ((1, 9), False, "9"), ((1,), True, "")])
+def test_a_seed_whose_model_is_not_there_is_named(submission, data, seeds, passed, lacking):
+    (submission / "train_gpt.py").write_text(f"class m:\n    pass\nm.R=1\n{PRINTED}")
+    (submission / "model_seed1.pgolf").touch()
+    results = {seed: {"val_bpb": 1.18} for seed in ("1", "2")}
+    (submission / "submission.json").write_text(json.dumps({"seed_results": results}))
+    running = Running(limit_s=30, seeds=seeds)
+    told = check_evaluation(read_folder(submission), find_data(data), running, _no_scores, lambda _said: None)
+    found = [(one.passed, one.said) for one in told if one.name == "models"]
+    assert found == ([] if passed else [(passed, f"no packed model of seed {lacking}")])
 
 
 def _no_scores(*_values: object) -> tuple:
