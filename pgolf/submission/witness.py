@@ -79,7 +79,7 @@ class _Witness:
         by_call = False
         while frame is not None:
             asks = frame.f_code.co_filename
-            if asks.endswith("/importlib/util.py"):
+            if asks.endswith(("/importlib/util.py", "<frozen importlib.util>")):
                 return  # only asks whether there is one
             if asks != __file__ and not asks.startswith("<frozen importlib"):
                 # The standard library imports modules of others for whoever asks it to (importlib, pkgutil, runpy).

@@ -329,6 +329,7 @@ def test_a_module_is_told_however_it_is_asked_for_and_not_where_its_presence_is(
 import importlib, importlib.util, pkgutil, sys
 pkgutil.resolve_name("yaml:safe_load")
 importlib.import_module("rich")
+__import__("json")
 importlib.util.find_spec("pandas")
 open(os.environ["TMPDIR"] + "/made.py", "w").write("import httpx")
 sys.path.insert(0, os.environ["TMPDIR"])
