@@ -202,10 +202,6 @@ def test_an_export_is_the_run_as_its_script_alone_repeats_it(ran, tmp_path, caps
     told = capsys.readouterr()
     assert "2 seeds, and a record takes 3: pgolf run demo --seeds" in told.err
     assert "--non-record writes it all the same" in told.err
-    assert main([*arguments, "--scorer", "estimator=hashed"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    for seed in (1, 2):  # each to its end, however many there are
-        assert [line for line in lines if line.startswith(f"  - seed {seed}: ") and line.endswith("--scorer network")]
     assert main([*arguments[:-1], str(ran / "store" / "out")]) == 2
     assert "which holds pgolf's own files; name a folder outside" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
