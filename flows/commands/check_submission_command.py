@@ -128,4 +128,7 @@ def _show(findings: Sequence[Checked], *, as_json: bool) -> None:
     for line in table(rows, terminal_width()):
         show(line)
     others = f", {count[None]} not judged" if count[None] else ""
-    show(f"{count[True]} checks passed, {count[False]} things wrong{others}")
+    passed, wrong = (
+        f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((count[True], "check"), (count[False], "thing"))
+    )
+    show(f"{passed} passed, {wrong} wrong{others}")

@@ -58,20 +58,22 @@ def execute(arguments: argparse.Namespace) -> int:
     out = arguments.out.absolute()
     refuse_taken(out)
     store = store_there(arguments, store_place(arguments, results=arguments.results.absolute()))
+    for option, place in (("--store", store.root), ("--results", arguments.results)):
+        if out.parent.resolve().is_relative_to(place.resolve()):
+            raise ConfigError(f"{out} is inside {option} {place}, which holds pgolf's own files; name a folder outside")
     told = {name: value for name in AUTHOR_FIELDS if (value := getattr(arguments, name))}
     with store.using(f"pgolf export {arguments.run}", tell):
         entry = gather(arguments.run, results_there(arguments), store, scorer=scorer_asked(arguments.scorer), told=told)
-        refused = _refused(arguments, entry)
+        _refused(arguments, entry)
         rooms = {} if arguments.no_clean_room else {one.seed: _evaluated(entry, one) for one in entry.seeds}
-        if rooms:  # the clock of the script itself is what counts, and what its log says
-            entry = entry.with_eval_clocks(
-                {seed: clock_s_in(room.output, "evaluation") for seed, room in rooms.items()}
-            )
-            refused = _refused(arguments, entry)
+        logs = {one.seed: _log(entry, one, rooms.get(one.seed)) for one in entry.seeds}
+        # The clock of all that the script evaluates is what counts, and what its log says.
+        entry = entry.with_eval_clocks({seed: clock_s_in(log, "evaluation") for seed, log in logs.items()})
+        refused = _refused(arguments, entry)
         exported = export(
             entry,
             out,
-            logs={one.seed: _log(entry, one, rooms.get(one.seed)) for one in entry.seeds},
+            logs=logs,
             refused=refused,
             reproduced=_reproduced(rooms),
             on=datetime.now(UTC).date(),
@@ -89,10 +91,10 @@ def _refused(arguments: argparse.Namespace, entry: Entry) -> list[str]:
     """The rules that the run breaks. Raises ConfigError with all of them unless it is to be written all the same."""
     refused = refusals(entry)
     if refused and not arguments.non_record:
-        shown = "".join(f"\n  - {said}" for said in refused)
         raise ConfigError(
-            f"{entry.arm.name} is no record, and nothing is written:{shown}\n{NON_RECORD} writes it all the same, "
-            "marked as what it is"
+            f"{entry.arm.name} is no record, and nothing is written:",
+            *(f"  - {said}" for said in refused),
+            f"{NON_RECORD} writes it all the same, marked as what it is",
         )
     return refused
 

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from importlib.util import source_from_cache
 from pathlib import Path
 
 from pgolf.corpus.data_files import DataFiles, find_data
@@ -27,7 +28,7 @@ from pgolf.identity.environment import seen_by_ranks
 from pgolf.identity.snapshot import CODE
 from pgolf.submission import room_process
 from pgolf.submission.file_events import FileEvents
-from pgolf.submission.folder_files import plain_files
+from pgolf.submission.folder_files import is_result, plain_files
 from pgolf.submission.printed_scores import PrintedScore, printed_scores
 from pgolf.submission.room_process import Ended, Room
 from pgolf.submission.system_files import inherited, system_files
@@ -40,7 +41,11 @@ SHARDS = f"{DATA}/datasets/shards"
 # The rule's clock of an evaluation (rules: 600 s), and what starting takes besides: importing, compiling, loading.
 EVALUATION_S, START_S = 600.0, 300.0
 MOST_OUTPUT_BYTES = 1 << 26
+# Of what is told: whoever is in the room may write into the witness's pipe what it likes.
+_MOST_TOLD, _MOST_LINE_BYTES = 100_000, 1 << 16
 
+_LATELY_BYTES = 1 << 14
+_GENERATED = ("/torchinductor_", "/.triton/")
 _PLACES = ("submission", "data", "witness", "tmp", "home", "shm")
 _SYSTEM = tuple(f"/{name}/" for name in ("usr", "lib", "lib32", "lib64", "bin", "sbin", "etc", "proc", "sys", "dev"))
 NAMESPACES = "namespaces"
@@ -84,9 +89,22 @@ class _Seen:
     imported: set[tuple[str, str]] = field(default_factory=set)
     connected: set[str] = field(default_factory=set)
     programs: set[str] = field(default_factory=set)
+    rest: bytes = b""
 
-    def take(self, line: bytes) -> None:
-        words = [word.encode().decode("unicode_escape") for word in line.decode(errors="replace").split("\t")]
+    def take(self, chunk: bytes) -> None:
+        """What came out of the pipe: whole lines now, the rest with the next chunk."""
+        *lines, rest = (self.rest + chunk).split(b"\n")
+        self.rest = rest[:_MOST_LINE_BYTES]
+        for line in lines:
+            kinds: tuple[Sized, ...] = (self.read, self.written, self.imported, self.connected, self.programs)
+            if sum(map(len, kinds)) < _MOST_TOLD:
+                self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            words = [word.decode("ascii").encode().decode("unicode_escape") for word in line.split(b"\t")]
+        except UnicodeDecodeError:
+            return  # not the witness's
         match words:
             case ["read", path]:
                 self.read.add(path)
@@ -118,15 +136,18 @@ def evaluate(
 ) -> Evaluated:
     """Run a submission's script as `python script *arguments` in its folder, or under torchrun as several processes.
 
-    It finds the data at `DATA`, without training shards, and under ./data as in the challenge's repository; DATA_PATH
-    and TOKENIZER_PATH say where too. beside: further
-    files that it finds in its folder, by name (a packed model). memory_bytes, disk_bytes: what it may use (default:
-    three quarters, and a quarter, of the memory that is free). isolate: false for the folder without namespaces.
-    with_training: it finds the training shards too. until: ends it as soon as this holds of what it has printed.
-    Raises ConfigError for a folder that is not to be run (`plain_files`) or lacks the script, DataError for data
-    without validation shards or tokenizer, MachineError where this system starts no such process.
+    Its folder has no logs, JSON and README there: of those no evaluation takes anything but results that it should
+    compute. It finds the data at `DATA`, without training shards, and under ./data as in the challenge's repository;
+    DATA_PATH and TOKENIZER_PATH say where too. beside: further files that it finds in its folder, by name (a packed
+    model). memory_bytes, disk_bytes: what it may use (default: three quarters, and a quarter, of the memory that is
+    free). isolate: false for the folder without namespaces. with_training: it finds the training shards too. until:
+    ends it as soon as this holds of what it has printed last. Raises ConfigError for a folder that is not to be run
+    (`plain_files`) or lacks the script, DataError for data without validation shards or tokenizer, MachineError where
+    this system starts no such process.
     """
-    files = {name: str(folder / name) for name in plain_files(folder)}
+    names = plain_files(folder)
+    withheld = [name for name in names if is_result(name)]
+    files = {name: str(folder / name) for name in names if name not in withheld}
     files |= {name: str(path.absolute()) for name, path in (beside or {}).items()}
     if script not in files:
         raise ConfigError(f"{folder}: no {script} in it; name the folder of a submission")
@@ -137,7 +158,7 @@ def evaluate(
     limits = (limit_s, memory_bytes or free_bytes * 3 // 4, disk_bytes or free_bytes // 4)
     why = "not asked for"
     for isolated in (True, False) if isolate else (False,):
-        run = _Run(isolated, files, found, script, arguments, processes, environment or {}, limits, until)
+        run = _Run(isolated, files, withheld, found, script, arguments, processes, environment or {}, limits, until)
         ended = run.ended()
         if ended is not None:
             return run.evaluated(ended, NAMESPACES if isolated else f"a folder of its own, no namespaces ({why})")
@@ -152,6 +173,7 @@ class _Run:
         self,
         isolated: bool,
         files: Mapping[str, str],
+        withheld: Sequence[str],
         data: DataFiles,
         script: str,
         arguments: Sequence[str],
@@ -161,6 +183,7 @@ class _Run:
         until: Callable[[str], bool] | None,
     ) -> None:
         self.isolated, self.files, self.data, self.script, self.limits = isolated, files, data, script, limits
+        self.withheld = withheld
         self.folder = tempfile.mkdtemp(prefix="pgolf-room-")
         self.work = "/room" if isolated else self.folder
         self.refused = "it did not say why"
@@ -255,6 +278,7 @@ class _Run:
     def _run(self) -> Ended | None:
         limit_s, memory_bytes, disk_bytes = self.limits
         pipe = os.open(f"{self.folder}/witness/seen", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.chmod(f"{self.folder}/witness/seen", 0o200)  # nobody in the room takes out what was told
         read_status, write_status = os.pipe()
         room = Room(
             folder=self.folder,
@@ -304,7 +328,7 @@ class _Run:
         """Take in all that is said until the process has ended; returns what it said of the room."""
         assert process.stdout is not None
         assert process.stderr is not None
-        told, rest = bytearray(), b""
+        told = bytearray()
         # A process that hangs itself does not end its room: then this one does.
         deadline_s = time.monotonic() + self.limits[0] + START_S
         streams = {process.stdout.fileno(): self.output, process.stderr.fileno(): self.errors, status: told}
@@ -320,9 +344,7 @@ class _Run:
                     with contextlib.suppress(BlockingIOError):
                         chunk = os.read(key.fd, 1 << 16)
                     if key.fd == pipe:
-                        *lines, rest = (rest + chunk).split(b"\n")
-                        for line in lines:
-                            self.seen.take(line)
+                        self.seen.take(chunk)
                     elif chunk:
                         streams[key.fd] += chunk
                     else:
@@ -332,7 +354,7 @@ class _Run:
                     self.ended_here = "output"
                 elif time.monotonic() > deadline_s:
                     self.ended_here = "time"
-                elif self.until is not None and self.until((self.output + self.errors).decode(errors="replace")):
+                elif self.until is not None and self.until(_lately(self.output) + _lately(self.errors)):
                     self.ended_here = "asked"
             # It has ended, and with it all in the room: what they wrote last is in the pipes.
             for descriptor, text in streams.items():
@@ -342,9 +364,7 @@ class _Run:
                         text += chunk
             with contextlib.suppress(BlockingIOError):
                 while chunk := os.read(pipe, 1 << 16):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    for line in lines:
-                        self.seen.take(line)
+                    self.seen.take(chunk)
             self.events.take()
         return bytes(told)
 
@@ -364,8 +384,8 @@ class _Run:
             and path not in self.system.shown
             and _leads_out(path)
         )
-        asked = (f"{self.work}/submission/", "<")
-        imports = {name for name, by in self.seen.imported if by.startswith(asked)}
+        # Wherever the code lies that asks; but what torch and triton have written for themselves is theirs.
+        imports = {name for name, by in self.seen.imported if not any(made in by for made in _GENERATED)}
         local = {Path(name).parts[0].removesuffix(".py") for name in self.files}
         changed = sorted(({self._name(path) for path in self.seen.written} | self.events.changed) & inputs)
         return Evaluated(
@@ -384,8 +404,11 @@ class _Run:
         )
 
     def _is_scratch(self, path: str) -> bool:
-        """Whether it is a temporary file that the program itself has made."""
-        return path.startswith("/tmp/") and path in self.seen.written
+        """Whether it is a temporary file that the program itself has made, or the compiled form of one."""
+        made = {path}
+        with contextlib.suppress(ValueError):
+            made.add(source_from_cache(path))
+        return path.startswith("/tmp/") and not made.isdisjoint(self.seen.written)
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self.work}/")
@@ -406,12 +429,21 @@ class _Run:
         elif ended.exit_code != 0 and self.ended_here is None:
             found.append(f"ended with {_said(ended.exit_code)}; its last line: {_last_line(self.errors)}")
         found += [f"wants to open {_listed(outside)}, which is neither its own nor of the data"] if outside else []
+        asked = [name for name in self.withheld if f"{self.work}/submission/{name}" in self.seen.read]
+        found += [f"wants to read {_listed(asked)}, which holds results and no input"] if asked else []
         found += [f"writes into its inputs: {_listed(changed)}"] if changed else []
         if self.seen.connected:
             found.append(f"wants to connect to {_listed(sorted(self.seen.connected))}; it may use its own files alone")
-        if self.ended_here != "asked" and not any("_val_" in name for name in data_opened):
-            found.append(f"opened none of the {len(self.data.val)} validation shards")
+        if ended.exit_code == 0 and not any("_val_" in name for name in data_opened):
+            shards = len(self.data.val)
+            found.append(
+                f"opened none of the {shards} validation shards" if shards > 1 else "did not open the validation shard"
+            )
         return found
+
+
+def _lately(printed: bytearray) -> str:
+    return bytes(printed[-_LATELY_BYTES:]).decode(errors="replace")
 
 
 def _leads_out(path: str) -> bool:

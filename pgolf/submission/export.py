@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -44,7 +45,9 @@ def log_name(seed: int) -> str:
 
 def refuse_taken(out: Path) -> None:
     """Raise ConfigError where a submission cannot be written to `out`."""
-    for path in (out, _models_beside(out)):
+    if not out.name:
+        raise ConfigError(f"{out} is no new folder; name one")
+    for path in (out, _models_beside(out), _map_beside(out)):
         if os.path.lexists(path):
             raise ConfigError(f"{path} is there already; name a new folder")
     if not out.parent.is_dir():
@@ -83,13 +86,21 @@ def export(
             shutil.copyfile(one.model, (folder if with_models else models) / model_name(one.seed))
         findings = check_folder(read_folder(folder))
         if wrong := [one.said for one in findings if one.passed is False and one.name in _AGREE]:
-            raise ConfigError(f"the folder does not agree with itself, and is not written: {'; '.join(wrong)}")
+            raise ConfigError("the folder does not agree with itself, and is not written:", *wrong)
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-        if not with_models:
-            os.rename(models, _models_beside(out))
-        os.rename(folder, out)
-    write_map(entry.script, out.with_name(f"{out.name}.map.json"))
+        write_map(entry.script, _map_beside(folder))
+        # The folder last: where it is, all is.
+        beside = {_map_beside(folder): _map_beside(out), **({} if with_models else {models: _models_beside(out)})}
+        with ExitStack() as undo:
+            for made, to in (*beside.items(), (folder, out)):
+                os.rename(made, to)
+                undo.callback(os.rename, to, made)
+            undo.pop_all()
     return Exported(folder=out, models=out if with_models else _models_beside(out), files=files)
+
+
+def _map_beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.map.json")
 
 
 def _models_beside(out: Path) -> Path:

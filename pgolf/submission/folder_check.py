@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Collection, Iterable
 from pathlib import PurePath
 
-from pgolf.budget import BUDGET_BYTES
+from pgolf.budget import BUDGET_BYTES, CLOCK_LIMIT_S
 from pgolf.submission.checked import Checked
-from pgolf.submission.folder_files import JSON, README, SCRIPT, FolderFiles
-from pgolf.submission.folder_json import gaps, seed_results, wrong_fields
-from pgolf.submission.folder_numbers import disagreements, missing_seeds, total_bytes
+from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT, FolderFiles, is_result
+from pgolf.submission.folder_json import gaps, is_record, seed_results, wrong_fields
+from pgolf.submission.folder_numbers import disagreements, missing_seeds, other_scores, slow_clocks, total_bytes
 from pgolf.submission.requirements_check import undeclared
 from pgolf.submission.requirements_text import imported
 
 # Of these no program takes anything: they are about the submission.
-_ABOUT = (".md", ".json", ".log", ".txt", ".png", ".jpg", ".svg", ".csv", ".tsv", ".pdf")
+_ABOUT = (".md", ".png", ".jpg", ".svg", ".pdf", ".pgolf")
 
+_LAST = "the result is the last score of its log, and a code length"
 _REQUIRES = "requirements.txt names what is imported beside torch, numpy and sentencepiece"
 
 
@@ -35,6 +36,8 @@ def check_folder(files: FolderFiles) -> list[Checked]:
             disagreements(files),
             f"{len(seed_results(about)) or 1} results agree",
         ),
+        *(_checked("score", _LAST, passed, said) for passed, said in other_scores(files)),
+        *_clocks(files),
         *check_bytes(files, local_files(files, program)),
     ]
     if program is not None and is_packed(program):
@@ -96,11 +99,22 @@ def local_files(files: FolderFiles, program: ast.Module | None) -> list[str]:
     """Files of the folder that the program imports or names in a text, as far as it can be read."""
     if program is None:
         return []
-    imports = {f"{name}.py" for name in imported(program)}
+    imports = imported(program)
     texts = {node.value for node in ast.walk(program) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     named = {PurePath(text).name for text in texts if len(text) < 200}
-    other = [name for name in files.sizes if name != SCRIPT and PurePath(name).suffix not in (*_ABOUT, ".pgolf")]
-    return [name for name in other if name in imports or PurePath(name).name in named | imports]
+    other = [name for name in files.sizes if name not in (SCRIPT, REQUIREMENTS) and not is_result(name)]
+    return [name for name in other if _is_of_import(name, imports) or _is_named(name, named)]
+
+
+def _is_of_import(name: str, imports: Collection[str]) -> bool:
+    """Whether a file holds a module, compiled or not, or lies in a package, of one of these top-level names."""
+    first, *rest = PurePath(name).parts
+    compiled = rest[0] if first == "__pycache__" and rest else first
+    return compiled.partition(".")[0] in imports and (bool(rest) or "." in first)
+
+
+def _is_named(name: str, named: Collection[str]) -> bool:
+    return PurePath(name).name in named and PurePath(name).suffix not in _ABOUT
 
 
 def imported_by(program: ast.Module) -> set[str]:
@@ -135,6 +149,14 @@ def _missing(files: FolderFiles) -> list[str]:
     if not files.logs:
         wrong.append("no log of a seed, train_seed<N>.log")
     return wrong
+
+
+def _clocks(files: FolderFiles) -> Iterable[Checked]:
+    wrong, known = slow_clocks(files)
+    if not known or not is_record(files.about or {}):
+        return []
+    proves = "training with calibration, and all evaluations together, keep their clocks, for every seed"
+    return _judged("clocks", proves, wrong, f"{known} clocks within {CLOCK_LIMIT_S:g} s")
 
 
 def _json(files: FolderFiles) -> list[str]:

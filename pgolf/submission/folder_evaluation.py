@@ -11,18 +11,18 @@ from pgolf.bundle.script_settings import Settings
 from pgolf.bundle.settings_read import settings_in
 from pgolf.corpus.data_files import DataFiles
 from pgolf.errors import ConfigError, PgolfError
+from pgolf.submission.as_written import agree
 from pgolf.submission.changed_text import not_computed, write_changed
 from pgolf.submission.checked import Checked
 from pgolf.submission.clean_room import DATA, EVALUATION_S, NAMESPACES, START_S, Evaluated, evaluate
 from pgolf.submission.folder_check import check_bytes, check_requirements
 from pgolf.submission.folder_files import JSON, MODEL, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import seed_results
-from pgolf.submission.folder_numbers import agree
 from pgolf.submission.printed_scores import PrintedScore
 
 OwnScores = Callable[[Settings, Path, DataFiles], tuple[PrintedScore, ...]]
 
-_STEP = re.compile(r"\b(?:step|train)\s*[:=]?\s*([\d,]+)\s*/")
+_STEP = re.compile(r"\b(?:step|train)\s{0,3}[:=]?\s{0,3}(\d[\d,]{0,20})\s{0,3}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,14 @@ def check_evaluation(
         return
     local, imports = set(), set()
     models = {seed: path for seed, path in files.models.items() if not running.seeds or seed in running.seeds}
+    if is_ours:
+        lacking = sorted({*running.seeds, *(() if running.seeds else seed_results(files.about or {}))} - {*models})
+        if lacking and None not in models:
+            proves, said = (
+                "every seed's model gives its score",
+                f"no packed model of seed {', '.join(map(str, lacking))}",
+            )
+            yield Checked(name="models", proves=proves, passed=False if running.seeds else None, said=said)
     for seed, model in sorted(models.items(), key=lambda one: one[0] or 0) if is_ours else [(None, None)]:
         of = "" if seed is None else f"seed {seed}: "
         say(f"{of}evaluating {SCRIPT} in the clean room, at most {running.limit_s:,.0f} s")
@@ -123,7 +131,8 @@ def _of_room(room: Evaluated, of: str) -> Iterator[Checked]:
     if not room.findings:
         opened = ", ".join(room.opened)
         how = "in namespaces" if room.isolation == NAMESPACES else f"in {room.isolation}"
-        said = f"{of}ends well, {how}; opened {opened} and {len(room.data_opened)} files of the data"
+        ran = f"; ran {', '.join(room.programs[:5])}" if room.programs else ""
+        said = f"{of}ends well, {how}; opened {opened} and {len(room.data_opened)} files of the data{ran}"
         yield Checked(name="clean room", proves=proves, passed=True, said=said, wall_s=room.wall_s)
     if room.exit_code == 0 and not room.scores:
         yield Checked(name="score", proves="the script prints val_bpb", passed=False, said=f"{of}prints no val_bpb")
@@ -201,7 +210,7 @@ def _training(files: FolderFiles, data: DataFiles, running: Running, is_ours: bo
 
     room = _evaluate(files, data, running, words, {}, with_training=True, until=is_far_enough)
     steps = _steps(room.output + room.errors)
-    wrong = [said for said in room.findings if "validation shards" not in said]
+    wrong = [said for said in room.findings if "validation shard" not in said]
     said = "; ".join(wrong) or f"{steps:,} steps in {room.wall_s:.0f} s"
     return Checked(name="training", proves=proves, passed=not wrong and steps > 0, said=said, wall_s=room.wall_s)
 

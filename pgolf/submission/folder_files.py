@@ -1,11 +1,12 @@
 """A submission's folder as it is on disk, whoever wrote it: read as text and bytes, never run."""
 
+import codecs
 import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ MODEL = "model.pgolf"
 MOST_FILES = 1000
 # Of a text: a whole log has some hundred kilobytes, a script at most the budget.
 _MOST_BYTES = 1 << 25
+
+_MOST_DIGITS = 40
 
 _LOG = re.compile(r"train_seed(\d{1,20})\.(?:log|txt)")
 _SEED_MODEL = re.compile(r"model_seed(\d{1,20})\.pgolf")
@@ -94,6 +97,11 @@ def plain_files(folder: Path) -> list[str]:
     return sorted(names)
 
 
+def is_result(name: str) -> bool:
+    """Whether a file, named relative to the folder, says what came out: JSON, README or a log."""
+    return name in (JSON, README) or _LOG.fullmatch(name) is not None or name.endswith(".log")
+
+
 def _refuse(error: OSError) -> None:
     raise ConfigError(f"{error.filename} cannot be read ({error.strerror}); correct its permissions") from None
 
@@ -106,19 +114,45 @@ def _bytes(path: Path) -> bytes:
 
 
 def _text(path: Path) -> str:
-    return _bytes(path).decode("utf-8", errors="replace")
+    raw = _bytes(path)
+    # As some shells of Windows write what they are told to file.
+    is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return raw.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
 
 
 def _about(folder: Path, names: list[str]) -> tuple[Mapping[str, Any] | None, str]:
     if JSON not in names:
         return None, f"no {JSON}"
     try:
-        read = json.loads(_bytes(folder / JSON), parse_float=Decimal, parse_constant=_no_number)
-    except (ValueError, RecursionError, InvalidOperation) as error:
-        return None, f"{JSON} is no JSON ({error})"
+        read = json.loads(
+            _bytes(folder / JSON),
+            parse_float=_number,
+            parse_int=lambda text: int(_number(text)),
+            parse_constant=_no_number,
+            object_pairs_hook=_object,
+        )
+    except (ValueError, RecursionError) as error:
+        return None, f"{JSON} cannot be read as JSON ({error})"
     if not isinstance(read, dict):
         return None, f"{JSON} holds no object of fields"
     return read, ""
+
+
+def _number(text: str) -> Decimal:
+    """As it is written. Raises ValueError for one that is no size, time or score, and that no arithmetic is safe of."""
+    if len(text) > _MOST_DIGITS or abs((number := Decimal(text)).adjusted()) > _MOST_DIGITS:
+        shown = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}…"
+        raise ValueError(f"{shown} is a number out of all proportion")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise ValueError(f"{name[:_MOST_DIGITS]!r} stands twice in one object")
+        made[name] = value
+    return made
 
 
 def _no_number(text: str) -> Any:

@@ -3,19 +3,22 @@
 Numbers are compared as they are written. Two agree if the one with more digits rounds to the other.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from statistics import stdev
 from typing import Any
 
+from pgolf.budget import CLOCK_LIMIT_S
+from pgolf.submission.as_written import agree, agree_computed, as_written, places, unless_one_of
 from pgolf.submission.folder_files import JSON, SCRIPT, FolderFiles
-from pgolf.submission.folder_json import declared_seeds, seed_results
-from pgolf.submission.printed_scores import printed_scores
+from pgolf.submission.folder_json import declared_seeds, is_record, seed_results
+from pgolf.submission.log_facts import facts_in
+from pgolf.submission.printed_scores import PrintedScore, lines_in, printed_scores
+from pgolf.submission.readme_numbers import LEAST_BYTES, NUMBER, against_itself, against_seed
 
-_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\d)")
+_NO_CODE_LENGTH = ": no code length"
 _BYTES_OF_SEED = ("artifact_bytes", "code_bytes", "total_bytes", "bytes_total")
-_LEAST_BYTES = 1000  # smaller numbers stand for much else in a log
 
 
 def disagreements(files: FolderFiles) -> Iterator[str]:
@@ -26,9 +29,14 @@ def disagreements(files: FolderFiles) -> Iterator[str]:
     results = seed_results(about)
     for seed, fields in results.items():
         yield from _against_log(files, seed, fields)
-        yield from _against_readme(files, seed, fields)
+        sizes = {size for name in _BYTES_OF_SEED if type(size := fields.get(name)) is int}
+        sizes |= {total for total in [total_bytes(fields)] if total is not None}
+        scores = printed_scores(files.logs.get(seed, ""), on_the_way=True)
+        yield from against_seed(files.readme, seed, fields, sorted(sizes), scores)
         yield from _against_disk(files, seed, fields)
     yield from _means(files, results)
+    yield from against_itself(files.readme, list(results), about)
+    yield from _same_logs(files)
     code = about.get("bytes_code")
     if type(code) is int and SCRIPT in files.sizes and code != files.sizes[SCRIPT]:
         yield f"{JSON} bytes_code says {code:,}, {SCRIPT} has {files.sizes[SCRIPT]:,} bytes on disk"
@@ -46,13 +54,57 @@ def missing_seeds(files: FolderFiles) -> Iterator[str]:
     if files.about is None:
         return
     seeds, results = declared_seeds(files.about), seed_results(files.about)
+    named = files.about.get("seeds")
+    if isinstance(named, list):
+        times = Counter(one for one in named if type(one) is int)
+        yield from (f"seeds names {seed} {count} times" for seed, count in times.items() if count > 1)
+        for seed in sorted(results.keys() - times):
+            yield f"seed {seed} has seed_results and is not among seeds"
     for seed in seeds:
-        if results and seed not in results:
+        if "seed_results" in files.about and seed not in results:
             yield f"seed {seed} is declared and has no seed_results"
         if seed not in files.logs:
             yield f"no train_seed{seed}.log of seed {seed}"
     for seed in files.logs.keys() - set(seeds) if seeds else ():
         yield f"train_seed{seed}.log is of a seed that {JSON} does not name"
+
+
+def other_scores(files: FolderFiles) -> Iterator[tuple[bool | None, str]]:
+    """Results that a log has and does not end with: None and what is so, or False for one that is no code length."""
+    results = seed_results(files.about or {})
+    for seed, fields in results.items():
+        value, scores = fields.get("val_bpb"), printed_scores(files.logs.get(seed, ""))
+        meant = [one for one in scores if isinstance(value, Decimal) and agree(value, Decimal(one.bpb_text))]
+        if not meant:
+            continue
+        if all(_NO_CODE_LENGTH in one.line for one in meant) and is_record(files.about or {}):
+            yield False, f"seed {seed}: val_bpb {value} is of a scorer that train_seed{seed}.log calls no code length"
+        elif meant[-1] is not scores[-1]:
+            last = scores[-1].bpb_text
+            yield None, f"seed {seed}: val_bpb {value} is not the last score of train_seed{seed}.log, which is {last}"
+
+
+def slow_clocks(files: FolderFiles) -> tuple[list[str], int]:
+    """Trainings and evaluations over the rule's seconds, by the JSON or the logs, and of how many clocks they are.
+
+    A training looks at its clock after a step: what rounds to the limit keeps it.
+    """
+    wrong, known = [], 0
+    results = seed_results(files.about or {})
+    for seed in sorted({*results, *files.logs}):
+        fields, facts = results.get(seed, {}), facts_in(files.logs.get(seed, ""))
+        for what, field, logged in (
+            ("training", "train_time_s", facts.train_s),
+            ("evaluation", "eval_time_s", facts.whole_eval_s),
+        ):
+            said = fields.get(field)
+            clocks = [
+                Decimal(one) for one in (said, logged) if isinstance(one, Decimal | int) and not isinstance(one, bool)
+            ]
+            known += bool(clocks)
+            if clocks and max(clocks).quantize(Decimal(1)) > CLOCK_LIMIT_S:
+                wrong.append(f"seed {seed}: {what} took {as_written(max(clocks))} s of {CLOCK_LIMIT_S:g}")
+    return wrong, known
 
 
 def total_bytes(fields: Any) -> int | None:
@@ -66,98 +118,66 @@ def total_bytes(fields: Any) -> int | None:
     return model + code if type(code) is int else model
 
 
-def agree(a: Decimal, b: Decimal) -> bool:
-    """Whether the one with more digits rounds to the other."""
-    coarse = max(_exponent(a), _exponent(b))
-    unit = Decimal(1).scaleb(coarse)
-    for rounding in (ROUND_HALF_EVEN, ROUND_HALF_UP):
-        if a.quantize(unit, rounding) == b.quantize(unit, rounding):
-            return True
-    return False
-
-
-def _exponent(value: Decimal) -> int:
-    exponent = value.as_tuple().exponent
-    return exponent if isinstance(exponent, int) else 0
-
-
-def _against_log(files: FolderFiles, seed: int, fields: Any) -> Iterator[str]:
+def _against_log(files: FolderFiles, seed: int, fields: Mapping[str, Any]) -> Iterator[str]:
     log = files.logs.get(seed)
     if log is None:
         return
-    where = f"train_seed{seed}.log"
+    where, of_seed = f"train_seed{seed}.log", f"{JSON} seed_results[{seed}]"
     scores = printed_scores(log)
     if not scores:
         yield f"{where} has no val_bpb"
         return
-    for name, told in (
-        ("val_bpb", [Decimal(one.bpb_text) for one in scores]),
-        ("val_loss", [Decimal(one.loss_text) for one in scores if one.loss_text is not None]),
-    ):
-        yield from _one_of(f"{JSON} seed_results[{seed}].{name}", fields.get(name), told, where)
-    sizes = [
-        Decimal(number.replace(",", ""))
-        for line in log.splitlines()
-        if "byte" in line.lower() or "size" in line.lower()
-        for number in _NUMBER.findall(line)
-        if "." not in number and int(number.replace(",", "")) >= _LEAST_BYTES
-    ]
-    total = total_bytes(fields)
-    if sizes and total is not None:
-        yield from _one_of(f"{JSON} seed_results[{seed}], bytes together,", total, sizes, where)
-
-
-def _one_of(what: str, value: Any, told: Sequence[Decimal], where: str) -> Iterator[str]:
-    """Unless a value is one of those, say so, with the nearest."""
-    if isinstance(value, bool) or not isinstance(value, Decimal | int) or not told:
-        return
-    value = Decimal(value)
-    if not any(agree(value, one) for one in told):
-        nearest = min(told, key=lambda one: abs(one - value))
-        yield f"{what} says {_text(value)}, {where} {_text(nearest)}"
-
-
-def _against_readme(files: FolderFiles, seed: int, fields: Any) -> Iterator[str]:
-    """By the row of a table that begins with the seed."""
-    for heads, cells in _rows(files.readme):
-        if not re.fullmatch(rf"\W*(?:seed\W*)?{seed}\W*", cells[0], re.IGNORECASE):
+    facts = facts_in(log)
+    if facts.seeds and seed not in facts.seeds:
+        yield f"{where} is of seed {', '.join(map(str, sorted(facts.seeds)))}, as it says itself"
+    # What a training says on its way may be told as well, but is no result.
+    on_the_way = printed_scores(log, on_the_way=True)
+    for name, value in fields.items():
+        if name.endswith(("val_bpb", "val_loss")):
+            told = _of_kind(name, scores)
+            if name not in ("val_bpb", "val_loss") and isinstance(value, Decimal):
+                told += [one for one in _of_kind(name, on_the_way) if places(one) >= places(value)]
+            yield from unless_one_of(f"{of_seed}.{name}", value, told, where)
+    known: dict[str, Sequence[Decimal | int | None]] = {
+        "steps": [facts.steps],
+        "step_avg_ms": [facts.step_ms],
+        "train_time_s": [facts.train_s],
+        "eval_time_s": [*facts.eval_s, facts.whole_eval_s],
+        "val_targets": sorted(facts.targets),
+        "val_bytes": sorted(facts.text_bytes),
+    }
+    for name, values in known.items():
+        value = fields.get(name)
+        if (
+            name == "steps"
+            and type(value) is int
+            and facts.steps is not None
+            and facts.steps < value < facts.steps_until
+        ):
             continue
-        told: dict[str, list[Decimal]] = {"val_bpb": [], "val_loss": [], "bytes": []}
-        for head, cell in zip(heads, cells, strict=False):
-            found = _NUMBER.search(cell)
-            if found is None:
-                continue
-            number = Decimal(found[0].replace(",", ""))
-            if re.search(r"bpb|bits.{0,3}byte", head):
-                told["val_bpb"].append(number)
-            elif re.search(r"loss|nats", head):
-                told["val_loss"].append(number)
-            elif re.search(r"\bbytes\b|\(b\)|artifact|total|size", head) and number >= _LEAST_BYTES:
-                told["bytes"].append(number)
-        for name in ("val_bpb", "val_loss"):
-            where = f"README.md, row of seed {seed},"
-            yield from _one_of(f"{JSON} seed_results[{seed}].{name}", fields.get(name), told[name], where)
-        sizes = [fields[name] for name in _BYTES_OF_SEED if type(fields.get(name)) is int]
-        total = total_bytes(fields)
-        if told["bytes"] and total is not None:
-            for number in told["bytes"]:
-                if number not in (*sizes, total):
-                    nearest = min((*sizes, total), key=lambda one: abs(one - number))
-                    yield f"README.md, row of seed {seed}, says {_text(number)} bytes, {JSON} {nearest:,}"
+        told = [Decimal(one) for one in values if one is not None]
+        yield from unless_one_of(f"{of_seed}.{name}", value, told, where)
+    sizes = list(_sizes(log))
+    for name in ("artifact_bytes", "code_bytes"):
+        labelled = [size for line, size in sizes if name != "code_bytes" or "code" in line]
+        yield from unless_one_of(f"{of_seed}.{name}", fields.get(name), labelled, where)
+    yield from unless_one_of(f"{of_seed}, bytes together,", total_bytes(fields), [size for _, size in sizes], where)
 
 
-def _rows(text: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Heads, in lower case, and cells of every row of every table in Markdown."""
-    heads: list[str] = []
-    for line in text.splitlines():
-        if not line.lstrip().startswith("|"):
-            heads = []
-            continue
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if not heads:
-            heads = [cell.lower() for cell in cells]
-        elif not all(re.fullmatch(r":?-*:?", cell) for cell in cells):
-            yield heads, cells
+def _of_kind(field: str, scores: Sequence[PrintedScore]) -> list[Decimal]:
+    texts = (one.bpb_text if field.endswith("bpb") else one.loss_text for one in scores)
+    return [Decimal(text) for text in texts if text is not None]
+
+
+def _sizes(log: str) -> Iterator[tuple[str, Decimal]]:
+    """Each number of a line that speaks of bytes, with the line in lower case."""
+    for line in lines_in(log):
+        told = line.lower()
+        if "byte" in told or "size" in told:
+            for number in NUMBER.findall(line):
+                size = Decimal(number.replace(",", ""))
+                if "." not in number and size >= LEAST_BYTES:
+                    yield told, size
 
 
 def _against_disk(files: FolderFiles, seed: int, fields: Any) -> Iterator[str]:
@@ -172,6 +192,14 @@ def _against_disk(files: FolderFiles, seed: int, fields: Any) -> Iterator[str]:
         yield f"{where}.artifact_bytes says {model:,}, {path.name} has {on_disk:,} bytes on disk"
 
 
+def _same_logs(files: FolderFiles) -> Iterator[str]:
+    """No two seeds come to the same in every line."""
+    first: dict[str, int] = {}
+    for seed, log in sorted(files.logs.items()):
+        if (other := first.setdefault(log, seed)) != seed and log.strip():
+            yield f"train_seed{seed}.log is the same text as train_seed{other}.log"
+
+
 def _means(files: FolderFiles, results: Any) -> Iterator[str]:
     assert files.about is not None
     for name in ("val_bpb", "val_loss"):
@@ -181,24 +209,16 @@ def _means(files: FolderFiles, results: Any) -> Iterator[str]:
         told = files.about.get(name)
         if isinstance(told, Decimal):
             mean = sum(of_seeds, Decimal()) / len(of_seeds)
-            if not _agree_computed(told, mean, of_seeds):
-                yield f"{JSON} {name} says {_text(told)}, the mean of its {len(of_seeds)} seeds is {mean:.8f}"
+            if not agree_computed(told, mean, of_seeds):
+                yield f"{JSON} {name} says {as_written(told)}, the mean of its {len(of_seeds)} seeds is {mean:.8f}"
         spread = files.about.get(f"{name}_std")
         if isinstance(spread, Decimal) and len(of_seeds) > 1:
             computed = Decimal(stdev(of_seeds))
-            if not _agree_computed(spread, computed, of_seeds):
+            if not agree_computed(spread, computed, of_seeds):
                 yield (
-                    f"{JSON} {name}_std says {_text(spread)}, the sample standard deviation of its seeds is "
+                    f"{JSON} {name}_std says {as_written(spread)}, the sample standard deviation of its seeds is "
                     f"{computed:.8f}"
                 )
-
-
-def _agree_computed(told: Decimal, computed: Decimal, of: Sequence[Decimal]) -> bool:
-    """Whether a number may have been computed from others that were rounded before they were written."""
-    unit = Decimal(1).scaleb(max(_exponent(told), *map(_exponent, of)))
-    # In float, as anybody computes it: the last of 17 digits is nobody's.
-    slack = max(map(abs, of)) * Decimal("1e-14")
-    return agree(told, computed) or abs(told - computed) <= max(unit / 2, slack)
 
 
 def _single(files: FolderFiles) -> Iterator[str]:
@@ -211,9 +231,5 @@ def _single(files: FolderFiles) -> Iterator[str]:
     texts = [Decimal(one.bpb_text) for one in scores]
     lasts = [Decimal(found[-1].bpb_text) for log in files.logs.values() if (found := printed_scores(log))]
     mean = sum(lasts, Decimal()) / len(lasts)
-    if not _agree_computed(told, mean, lasts):
-        yield from _one_of(f"{JSON} val_bpb", told, texts, "the logs'")
-
-
-def _text(value: Decimal) -> str:
-    return f"{value:,}" if _exponent(value) >= 0 else str(value)
+    if not agree_computed(told, mean, lasts):
+        yield from unless_one_of(f"{JSON} val_bpb", told, texts, "the logs'")

@@ -5,12 +5,16 @@ JSON.
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A name may end in it (`mean_val_bpb`); a training's own measurements on the way are no scores of a submission.
-_BPB = re.compile(r"(?:val_|\b)bpb\W{0,3}(?P<bpb>\d+\.\d+(?:[eE][-+]?\d+)?)")
-_LOSS = re.compile(r"(?:val_|\b)loss\W{0,3}(?P<loss>\d+\.\d+(?:[eE][-+]?\d+)?)")
-_ON_THE_WAY = re.compile(r"\bstep\s*[:=]?\s*\d+\s*/")
+_MOST_CHARACTERS = 10_000
+# Of others' text: repetitions are bounded, so that no line takes long, and a number has no more digits than a double.
+_NUMBER = r"\W{0,3}(?<!-)(%s\d{1,9}\.\d{1,40}(?:[eE][-+]?\d{1,3})?)(?!\d)"
+_BPB = re.compile(r"(?:val_|\b)bpb" + _NUMBER % "?P<bpb>")
+_LOSS = re.compile(r"(?:val_|\b)loss" + _NUMBER % "?P<loss>")
+_ON_THE_WAY = re.compile(r"\bstep\s{0,3}[:=]?\s{0,3}\d{1,20}\s{0,3}/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,16 @@ class PrintedScore:
     line: str
 
 
-def printed_scores(text: str) -> tuple[PrintedScore, ...]:
-    """All scores, in the order of their lines; those of a training's steps are left out."""
+def lines_in(text: str) -> Iterator[str]:
+    """Of others' text: what stands beyond ten thousand characters of a line is passed over."""
+    return (line[:_MOST_CHARACTERS] for line in text.splitlines())
+
+
+def printed_scores(text: str, *, on_the_way: bool = False) -> tuple[PrintedScore, ...]:
+    """All scores, in the order of their lines. on_the_way: those of a training's steps too."""
     found = []
-    for line in text.splitlines():
-        if _ON_THE_WAY.search(line):
+    for line in lines_in(text):
+        if not on_the_way and _ON_THE_WAY.search(line):
             continue
         score = _of_json(line) if line.startswith("{") else _of_words(line)
         if score is not None and math.isfinite(score.bpb):

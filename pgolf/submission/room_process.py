@@ -29,6 +29,7 @@ from pgolf.submission.namespaces import (
     mount_memory,
     mount_processes,
     protect,
+    protect_machine,
 )
 
 _LOOK_EVERY_S = 0.05
@@ -193,6 +194,7 @@ def _build(room: Room) -> None:
     for name, text in _ETC.items():
         Path(f"{root}/etc/{name}").write_text(text)
     mount_processes(f"{root}/proc")
+    protect_machine(f"{root}/proc")
     protect(root, below=False)
     make_root(root)
 

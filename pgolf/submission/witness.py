@@ -11,10 +11,13 @@ import sys
 from opcode import opmap
 from types import FrameType
 
+# What a function names that imports by call.
+_IMPORTERS = {"import_module", "__import__"}
 _MOST_BYTES = 4000  # a line of a pipe is written in one piece
 _MOST_EVENTS = 50_000
 # Event -> where among its values the folder is that its path is relative to, a descriptor or -1.
 _CHANGES = {"os.remove": 1, "os.rename": 2, "os.truncate": -1, "os.chmod": 2, "os.utime": 3}
+_ADDRESSES = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _PROGRAMS = {"subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"}
 
 
@@ -24,6 +27,7 @@ class _Witness:
         # What belongs to the interpreter and to distributions is no file of the submission.
         own = {sys.prefix, sys.base_prefix, *(path for path in sys.path if path.endswith(("site-packages", ".zip")))}
         system = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/proc", "/sys", "/dev", "/etc")
+        self.library = os.path.join(os.path.dirname(os.__file__), "")
         self.passed_over = tuple(os.path.join(path, "") for path in (*own, *system))
         self.told: set[tuple[str, ...]] = set()
 
@@ -40,8 +44,12 @@ class _Witness:
                 self.file("write", arguments[0])
             elif isinstance(arguments[0], str):
                 self.file("write", os.path.join(os.readlink(f"/proc/self/fd/{folder}"), arguments[0]))
-        elif event in ("socket.connect", "socket.getaddrinfo"):
-            self.address(arguments[1] if event == "socket.connect" else (arguments[0],))
+        elif event in _ADDRESSES:
+            self.address(arguments[1])
+        elif event == "socket.getaddrinfo":
+            self.address((arguments[0],))
+        elif event == "sqlite3.connect":
+            self.database(arguments[0])
         elif event in _PROGRAMS:
             program = arguments[0] if isinstance(arguments[0], str | bytes) else ""
             self.tell("run", os.fsdecode(program))
@@ -58,16 +66,26 @@ class _Witness:
             if kind == "write" or not full.startswith(self.passed_over):
                 self.tell(kind, full)
 
+    def database(self, path: object) -> None:
+        """By its path or an address of it (file:PATH?mode=ro); one in memory has none."""
+        if isinstance(path, str) and path.startswith("file:"):
+            path = path.removeprefix("file:").partition("?")[0]
+        if path not in ("", b"", ":memory:"):
+            self.file("read", path)
+
     def module(self, name: str) -> None:
         """Of the modules that the submission's own code asks for, not those that these ask for in their turn."""
         frame: FrameType | None = sys._getframe(1)
         by_call = False
         while frame is not None:
             asks = frame.f_code.co_filename
+            if asks.endswith(("/importlib/util.py", "<frozen importlib.util>")):
+                return  # only asks whether there is one
             if asks != __file__ and not asks.startswith("<frozen importlib"):
-                if "/importlib/" not in asks:
+                # The standard library imports modules of others for whoever asks it to (importlib, pkgutil, runpy).
+                if not asks.startswith(("<frozen", self.library)) or "-packages/" in asks:
                     break
-                by_call = True
+                by_call = by_call or "/importlib/" in asks or bool(_IMPORTERS & {*frame.f_code.co_names})
             frame = frame.f_back
         if frame is None:
             return
@@ -76,7 +94,9 @@ class _Witness:
             self.tell("import", name.partition(".")[0], asks)
 
     def address(self, address: object) -> None:
-        """Of the network; what is named otherwise is a socket of this machine."""
+        """Of the network; a socket of this machine is a file, or has a name that is no path."""
+        if isinstance(address, str | bytes) and address[:1] in ("/", b"/"):
+            self.file("read", address)
         if not isinstance(address, tuple) or not address:
             return
         host = address[0].decode(errors="replace") if isinstance(address[0], bytes) else address[0]
@@ -114,14 +134,22 @@ def _says_import(frame: FrameType, name: str) -> bool:
 
 
 class _NotHere:
-    """Who made the room has modules that a submission must not find, wherever they are installed."""
+    """Who made the room has modules that a submission must not find, wherever they are installed.
+
+    It is asked for all modules, also by `importlib.import_module`, which raises no event.
+    """
+
+    def __init__(self, witness: _Witness) -> None:
+        self.witness = witness
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        self.witness.module(name)
         if name.partition(".")[0] == "pgolf":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 if __name__ == "sitecustomize":
     finders = [one for one in sys.meta_path if not getattr(one, "__module__", "").startswith("__editable___pgolf")]
-    sys.meta_path[:] = [_NotHere(), *finders]
-    sys.addaudithook(_Witness(os.path.join(os.path.dirname(os.path.abspath(__file__)), "seen")).hook)
+    witness = _Witness(os.path.join(os.path.dirname(os.path.abspath(__file__)), "seen"))
+    sys.meta_path[:] = [_NotHere(witness), *finders]
+    sys.addaudithook(witness.hook)

@@ -202,6 +202,8 @@ def test_an_export_is_the_run_as_its_script_alone_repeats_it(ran, tmp_path, caps
     told = capsys.readouterr()
     assert "2 seeds, and a record takes 3: pgolf run demo --seeds" in told.err
     assert "--non-record writes it all the same" in told.err
+    assert main([*arguments[:-1], str(ran / "store" / "out")]) == 2
+    assert "which holds pgolf's own files; name a folder outside" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert main([*arguments, "--non-record", "--author", "A. Other", "--json"]) == 0
     told = capsys.readouterr()

@@ -1,6 +1,8 @@
 """Small programs in a clean room: what they can reach, what is told of them, and how they are ended."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,6 +133,97 @@ except OSError as error:
     assert "opened none of the 2 validation shards" in room.findings[1]
 
 
+@only_in_namespaces
+def test_in_namespaces_nothing_of_the_machine_can_be_set_and_no_rights_be_had(submission, data):
+    """Whoever runs it: root owns the settings of the machine, whatever rights it has given up."""
+    program = """
+import ctypes, os
+found = []
+for place in ("sys/kernel", "sys/vm", "irq", "bus", "pressure"):
+    for folder, _, names in os.walk(f"/proc/{place}"):
+        for name in names:
+            try:
+                os.close(os.open(f"{folder}/{name}", os.O_WRONLY))
+                found.append(name)
+            except OSError:
+                pass
+print(found, len(os.listdir("/proc/sys/kernel")) > 10)
+libc = ctypes.CDLL(None, use_errno=True)
+print([libc.unshare(flag) for flag in (0x10000000, 0x20000, 0x10020000)])
+"""
+    assert run(submission, data, reads_a_shard(program)).output.splitlines() == ["[] True", "[-1, -1, -1]"]
+
+
+def test_what_is_written_into_the_witness_s_pipe_is_no_more_than_is_told(submission, data, monkeypatch):
+    monkeypatch.setattr(clean_room, "_MOST_TOLD", 50)
+    program = r"""
+place = next(one for one in os.environ["PYTHONPATH"].split(":") if one.endswith("witness")) + "/seen"
+with open(place, "wb", 0) as pipe:
+    pipe.write(b"read\t\\x\nread\t\xff\xfe\n\nread\t\\N{x}\nread\n" + bytes(1 << 20) + b"\n")
+    pipe.write(b"".join(b"read\t/nowhere/%d\n" % number for number in range(1000)))
+print("val_bpb:1.25")
+"""
+    room = run(submission, data, reads_a_shard(program))
+    assert (room.exit_code, room.output) == (0, "val_bpb:1.25\n"), room.errors
+    [said] = room.findings
+    assert re.search(r"wants to open /nowhere/0, /nowhere/1, /nowhere/10 and \d\d more", said)
+
+
+@only_in_namespaces
+def test_what_was_told_cannot_be_taken_back(submission, data):
+    program = """
+place = next(one for one in os.environ["PYTHONPATH"].split(":") if one.endswith("witness")) + "/seen"
+for change in (lambda: os.chmod(place, 0o600), lambda: os.open(place, os.O_RDWR)):
+    try:
+        change()
+    except OSError as error:
+        print(error.strerror)
+"""
+    lines = run(submission, data, reads_a_shard(program)).output.splitlines()
+    # Root outside may have mapped itself in, but has no rights over others' files there.
+    assert lines == ["Read-only file system", "Permission denied"]
+
+
+@pytest.mark.parametrize("isolate", ROOMS)
+def test_results_are_no_input_and_who_looks_for_them_is_found(submission, data, isolate):
+    for name in ("train_seed42.log", "train_seed7.txt", "submission.json", "README.md", "table.json"):
+        (submission / name).write_text("val_bpb:1.18\n")
+    program = reads_a_shard("""
+print(sorted(os.listdir(".")))
+try:
+    print(open("train_seed42.log").read())
+except OSError:
+    print("val_bpb:1.25")
+""")
+    room = run(submission, data, program, isolate=isolate)
+    assert room.output == "['data', 'table.json', 'train_gpt.py']\nval_bpb:1.25\n"
+    assert room.findings == ("wants to read train_seed42.log, which holds results and no input",)
+
+
+def test_files_and_addresses_are_told_however_they_are_asked_for(submission, data):
+    program = reads_a_shard("""
+import socket, sqlite3
+for ask in (
+    lambda: sqlite3.connect("file:/nowhere/a.db?mode=ro", uri=True),
+    lambda: sqlite3.connect("/nowhere/b.db").execute("select 1"),
+    lambda: socket.socket(socket.AF_UNIX).connect("/nowhere/c.sock"),
+    lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"x", ("2001:db8::2", 53)),
+    lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, ("192.0.2.7", 53)),
+):
+    try:
+        ask()
+    except (OSError, sqlite3.Error):
+        pass
+sqlite3.connect(":memory:")
+print("val_bpb:1.25")
+""")
+    room = run(submission, data, program)
+    assert room.findings == (
+        "wants to open /nowhere/a.db, /nowhere/b.db, /nowhere/c.sock, which is neither its own nor of the data",
+        "wants to connect to 192.0.2.7, 2001:db8::2; it may use its own files alone",
+    ), room.errors
+
+
 def test_without_namespaces_pgolf_is_not_found_either_and_the_result_says_that_nothing_is_hidden(submission, data):
     program = reads_a_shard("try:\n    import pgolf.budget\nexcept ModuleNotFoundError as error:\n    print(error)\n")
     room = run(submission, data, program, isolate=False)
@@ -231,6 +324,21 @@ def test_a_module_that_no_requirement_names_is_found_and_what_that_imports_is_it
     assert [one.passed for one in check_requirements(read_folder(submission), room.imports)] == [True]
 
 
+def test_a_module_is_told_however_it_is_asked_for_and_not_where_its_presence_is(submission, data):
+    asks = """
+import importlib, importlib.util, pkgutil, sys
+pkgutil.resolve_name("yaml:safe_load")
+importlib.import_module("rich")
+__import__("json")
+importlib.util.find_spec("pandas")
+open(os.environ["TMPDIR"] + "/made.py", "w").write("import httpx")
+sys.path.insert(0, os.environ["TMPDIR"])
+import made
+"""
+    room = run(submission, data, reads_a_shard(asks))
+    assert (room.imports, room.findings) == (("httpx", "made", "rich", "yaml"), ()), room.errors
+
+
 def test_data_lies_where_the_challenges_own_scripts_look_for_it(submission, data):
     room = run(
         submission,
@@ -286,6 +394,18 @@ def test_a_score_that_is_printed_and_not_computed_is_the_same_of_another_text(su
     (finding,) = (one for one in told if one.name == "computed")
     assert finding.passed is computed, finding.said
     assert ("1.18000000 of another text too" in finding.said) is not computed
+
+
+@pytest.mark.parametrize(("seeds", "passed", "lacking"), [((), None, "2"), ((1, 9), False, "9"), ((1,), True, "")])
+def test_a_seed_whose_model_is_not_there_is_named(submission, data, seeds, passed, lacking):
+    (submission / "train_gpt.py").write_text(f"class m:\n    pass\nm.R=1\n{PRINTED}")
+    (submission / "model_seed1.pgolf").touch()
+    results = {seed: {"val_bpb": 1.18} for seed in ("1", "2")}
+    (submission / "submission.json").write_text(json.dumps({"seed_results": results}))
+    running = Running(limit_s=30, seeds=seeds)
+    told = check_evaluation(read_folder(submission), find_data(data), running, _no_scores, lambda _said: None)
+    found = [(one.passed, one.said) for one in told if one.name == "models"]
+    assert found == ([] if passed else [(passed, f"no packed model of seed {lacking}")])
 
 
 def _no_scores(*_values: object) -> tuple:

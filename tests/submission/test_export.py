@@ -1,6 +1,8 @@
 """A run as a submission's folder: its files agree with the tables, and what breaks a rule is refused."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -133,14 +135,34 @@ def test_a_headline_chosen_after_scoring_is_refused(made):
 
 def test_nothing_that_is_there_is_written_over(entry, tmp_path):
     logs = dict.fromkeys(SEEDS, "")
-    for name in ("out", "out.models"):
+    for name in ("out", "out.models", "out.map.json"):
         (tmp_path / name).mkdir()
         with pytest.raises(ConfigError, match=rf"{name} is there already; name a new folder"):
             export(entry, tmp_path / "out", logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
         (tmp_path / name).rmdir()
     with pytest.raises(ConfigError, match="its parent folder"):
         export(entry, tmp_path / "no" / "out", logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
+    with pytest.raises(ConfigError, match="/ is no new folder; name one"):
+        export(entry, Path("/"), logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_export_that_fails_while_it_is_put_in_its_place_leaves_nothing(entry, tmp_path, number, monkeypatch):
+    logs = {one.seed: f"val_loss:{one.row['loss_nats']!r} val_bpb:{one.row['bpb']!r}\n" for one in entry.seeds}
+    rename, done = os.rename, []
+
+    def fails(made: Path, to: Path) -> None:
+        done.append(to)
+        if len(done) == number:
+            raise OSError(errno.ENOSPC, "no space left", str(to))
+        rename(made, to)
+
+    monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(OSError, match="no space left"):
+        export(entry, tmp_path / "out", logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
+    assert list(tmp_path.iterdir()) == []
+    assert done[number - 1] == [tmp_path / "out.map.json", tmp_path / "out.models", tmp_path / "out"][number - 1]
 
 
 def test_outputs_that_are_gone_are_said_with_what_makes_them(made, tmp_path):

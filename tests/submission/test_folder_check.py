@@ -29,11 +29,15 @@ def with_seeds() -> Folder:
             "artifact_bytes": model,
             "code_bytes": CODE,
             "total_bytes": model + CODE,
+            "steps": 4550 + seed,
+            "step_avg_ms": 129.2,
+            "train_time_s": 588.05,
+            "eval_time_s": 487.5,
         }
         for seed, (loss, bpb, model) in SEEDS.items()
     }
     rows = "\n".join(
-        f"| {seed} | {float(loss):.4f} | **{float(bpb):.5f}** | {model + CODE:,} |"
+        f"| {seed} | {float(loss):.4f} | 1.0886 | **{float(bpb):.5f}** | {model + CODE:,} | {4550 + seed:,} |"
         for seed, (loss, bpb, model) in SEEDS.items()
     )
     return {
@@ -50,12 +54,17 @@ def with_seeds() -> Folder:
             "bytes_total": 15_976_325 + CODE,
             "bytes_code": CODE,
         },
-        "README.md": f"# Invented\n\n| Seed | Loss (nats) | **BPB** | Total bytes |\n|---|---|---|---|\n{rows}\n",
+        "README.md": "# Invented\n\n**val_bpb = 1.0809** (mean of 2 seeds)\n\n"
+        "| Seed | Loss (nats) | Sliding BPP | **BPB** | Total bytes | Steps |\n|---|---|---|---|---|---|\n"
+        f"{rows}\n| **Mean** | 2.7921 | | **1.08091** | | |\n",
         **{
-            f"train_seed{seed}.log": "step:100/4550 val_loss:3.1234 val_bpb:1.2345\n"
+            f"train_seed{seed}.log": f"  seed: {seed}\nstep:100/20000 val_loss:3.1234 val_bpb:1.2345\n"
+            f"step:{4550 + seed}/20000 val_loss:2.81 val_bpb:1.0886 train_time:588047ms step_avg:129.24ms\n"
+            f"stopping_early: wallclock_cap train_time:588047ms step:{4550 + seed}/20000\n"
+            "quantized_sliding val_loss:2.8119 val_bpb:1.08860300 eval_time:121000ms\n"
             f"Serialized model: {model:,} bytes\nCode size: {CODE} bytes\n"
             f"Total submission size: {model + CODE:,} bytes\n"
-            f"quantized_ttt val_loss:{loss} val_bpb:{bpb} eval_time:1ms\n"
+            f"quantized_ttt val_loss:{loss} val_bpb:{bpb} eval_time:366500ms\n"
             for seed, (loss, bpb, model) in SEEDS.items()
         },
     }
@@ -65,6 +74,7 @@ def single() -> Folder:
     """As the older ones: one result, rounded, and nothing per seed."""
     made = with_seeds()
     about = made["submission.json"]
+    made["README.md"] = made["README.md"].replace("val_bpb = 1.0809", "val_bpb: 1.0808")
     made["submission.json"] = {
         **{name: about[name] for name in ("author", "github_id", "name", "date")},
         "val_bpb": 1.0808,
@@ -77,6 +87,7 @@ def single() -> Folder:
 def write(folder: Path, made: Folder) -> Path:
     folder.mkdir()
     for name, content in made.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
     return folder
 
@@ -89,7 +100,16 @@ def wrong_in(folder: Path) -> list[str]:
 def test_a_consistent_folder_of_either_shape_has_nothing_wrong(tmp_path, shape):
     found = check_folder(read_folder(write(tmp_path / "one", shape())))
     assert [one.said for one in found if not one.passed] == []
-    assert {one.name for one in found} == {"files", "json", "script", "seeds", "numbers", "bytes", "requirements"}
+    assert {one.name for one in found} == {
+        "files",
+        "json",
+        "script",
+        "seeds",
+        "numbers",
+        "clocks",
+        "bytes",
+        "requirements",
+    }
 
 
 def in_json(**fields: Any) -> Callable[[Folder], None]:
@@ -114,6 +134,11 @@ def without(*names: str) -> Callable[[Folder], None]:
             made.pop(name)
 
     return spoil
+
+
+def in_package(made: Folder) -> None:
+    made["train_gpt.py"] += "from tables.ngrams import look_up\n"
+    made["tables/ngrams.so"] = "#" * 30_000
 
 
 def helper(made: Folder) -> None:
@@ -158,6 +183,62 @@ WRONG: dict[str, tuple[Callable[[Folder], None], list[str]]] = {
         in_seed(artifact_bytes=16_300_000, total_bytes=16_300_000 + CODE),
         [f"seed 42: {16_300_000 + CODE:,} bytes, {300_000 + CODE:,} over 16,000,000"],
     ),
+    "steps": (in_seed(steps=4593), ["seed_results[42].steps says 4,593, train_seed42.log 4,592"]),
+    "a digit of a step": (in_seed(step_avg_ms=129.3), ["[42].step_avg_ms says 129.3, train_seed42.log 129.24"]),
+    "seconds of training": (in_seed(train_time_s=588.06), ["says 588.06, train_seed42.log 588.047"]),
+    "seconds of evaluation": (in_seed(eval_time_s=366.4), ["eval_time_s says 366.4, train_seed42.log 366.500"]),
+    "bytes of a model": (
+        in_seed(artifact_bytes=15_975_200, code_bytes=CODE + 100),
+        ["artifact_bytes says 15,975,200", f"code_bytes says {CODE + 100:,}, train_seed42.log {CODE:,}"],
+    ),
+    "another score of the seed": (
+        in_seed(sliding_val_bpb=1.08861),
+        ["seed_results[42].sliding_val_bpb says 1.08861, train_seed42.log 1.08860300"],
+    ),
+    "steps in the README": (
+        replaced("README.md", "4,592", "4,591"),
+        ["seed_results[42].steps says 4,592, README.md, row of seed 42, 4,591"],
+    ),
+    "a column of the README": (
+        replaced("README.md", "2.7918 | 1.0886", "2.7918 | 1.0885"),
+        ["README.md, row of seed 42, sliding bpp, says 1.0885, submission.json and log 1.0886"],
+    ),
+    "a mean in the README": (
+        replaced("README.md", "**1.08091**", "**1.08093**"),
+        ["README.md, bpb, has mean 1.08093, that of its 2 seeds is 1.08091"],
+    ),
+    "what the README begins with": (
+        replaced("README.md", "1.0809**", "1.0808**"),
+        ["val_bpb says 1.08091, README.md begins with 1.0808"],
+    ),
+    "the log of another seed": (
+        lambda made: made.update({"train_seed7.log": made["train_seed42.log"]}),
+        ["train_seed7.log is of seed 42, as it says itself", "is the same text as train_seed7.log"],
+    ),
+    "a slow training": (
+        in_seed(train_time_s=607.1),
+        ["seed 42: training took 607.1 s of 600"],
+    ),
+    "evaluations that are slow together": (
+        replaced("train_seed7.log", "eval_time:121000ms", "eval_time:321000ms"),
+        ["seed 7: evaluation took 687.500 s of 600"],
+    ),
+    "a score that is no code length": (
+        replaced("train_seed42.log", "quantized_ttt ", "hashed  legacy: no code length  "),
+        ["seed 42: val_bpb 1.08079352 is of a scorer that train_seed42.log calls no code length"],
+    ),
+    "a seed named twice": (in_json(seeds=[42, 7, 7]), ["seeds names 7 2 times"]),
+    "a seed that is not named": (in_json(seeds=[42]), ["seed 7 has seed_results and is not among seeds"]),
+    "seeds without results": (in_json(seed_results={}), ["seed 42 is declared and has no seed_results"]),
+    "a result without a score": (in_seed(val_bpb=None), ["seed_results[42] has no val_bpb"]),
+    "its own word that it breaks a rule": (
+        in_json(track="10min_16mb", compliance={"causal": False}),
+        ["compliance.causal is false, and track does not say that it is no record"],
+    ),
+    "a package that is not counted": (
+        in_package,
+        ["over 16,000,000, tables/ngrams.so counted (30,000 bytes)"],
+    ),
     "a helper that is not counted": (
         helper,
         ["seed 7: 16,007,", "over 16,000,000, ngrams.py counted (30,000 bytes)"],
@@ -170,14 +251,33 @@ WRONG: dict[str, tuple[Callable[[Folder], None], list[str]]] = {
         ["train_seed99.log is of a seed that submission.json does not name"],
     ),
     "a log without a score": (
-        replaced("train_seed7.log", "val_bpb:1.08103103", "done"),
+        lambda made: made.update({"train_seed7.log": "step:100/20000 val_loss:3.1 val_bpb:1.2\ndone\n"}),
         ["train_seed7.log has no val_bpb"],
     ),
     "no JSON": (without("submission.json"), ["no submission.json"]),
-    "half a JSON": (lambda made: made.update({"submission.json": '{"author": '}), ["submission.json is no JSON"]),
+    "half a JSON": (
+        lambda made: made.update({"submission.json": '{"author": '}),
+        ["submission.json cannot be read as JSON"],
+    ),
     "a list": (lambda made: made.update({"submission.json": "[1]"}), ["holds no object"]),
     "not a number": (lambda made: made.update({"submission.json": '{"val_bpb": NaN}'}), ["NaN is no number of JSON"]),
     "text for a number": (in_json(val_bpb="1.08"), ["val_bpb is '1.08', a number is expected"]),
+    "a field twice": (
+        lambda made: made.update({"submission.json": '{"val_bpb": 1.0, "val_bpb": 1.1}'}),
+        ["'val_bpb' stands twice in one object"],
+    ),
+    **{
+        f"a number like {text[:9]}": (
+            lambda made, text=text: made.update({"submission.json": f'{{"val_bpb": {text}}}'}),
+            ["is a number out of all proportion"],
+        )
+        for text in ("1e999999999", "1e-400000", "9" * 5000, "1." + "0" * 5000)
+    },
+    "seeds in other digits": (
+        in_json(seed_results={"²": {"val_bpb": 1.0}, "01": {"val_bpb": 1.0}}),
+        ["seed_results has '²'", "seed_results has '01'"],
+    ),
+    "no day": (in_json(date="2026-13-45"), ["date is '2026-13-45', YYYY-MM-DD is expected"]),
     "no author": (lambda made: made["submission.json"].pop("author"), ["no field author"]),
     "another date": (in_json(date="April"), ["date is 'April', YYYY-MM-DD is expected"]),
     "results as a list": (in_json(seed_results=[1]), ["seed_results is [1], an object is expected"]),
@@ -211,10 +311,53 @@ def test_what_is_wrong_is_found_and_both_numbers_are_said(tmp_path, what):
         assert part in said
 
 
+LONG = {
+    "train_seed42.log": [
+        *("step" + " " * 300_000, f"bytes {'1' * 300_000}x1", f"size {'9,' * 100_000}", f"val_bpb:1.{'1' * 300_000}"),
+        "val_bpb:1.0e-99999999999999999999",
+    ],
+    "README.md": [f"|{' ' * 300_000}1 |", "|---|", f"| 42 | {'1' * 300_000}x1 |", "<<FILL IN: " * 100_000],
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_no_line_of_others_is_too_long_to_be_read(tmp_path, name):
+    made = with_seeds()
+    made[name] = "\n".join([*LONG[name], made[name]])
+    assert wrong_in(write(tmp_path / "one", made)) == []
+
+
+def test_what_others_shells_write_is_read_as_it_is_meant(tmp_path):
+    made = with_seeds()
+    folder = write(tmp_path / "one", made)
+    (folder / "train_seed42.log").write_text(made["train_seed42.log"].replace("\n", "\r\n"), encoding="utf-16")
+    (folder / "train_seed7.log").write_text(made["train_seed7.log"], encoding="utf-8-sig")
+    assert wrong_in(folder) == []
+
+
+def test_a_result_that_is_not_the_last_of_its_log_is_said(tmp_path):
+    made = with_seeds()
+    made["train_seed42.log"] += "diagnostic val_loss:2.9 val_bpb:1.2\n"
+    [found] = [one for one in check_folder(read_folder(write(tmp_path / "one", made))) if one.name == "score"]
+    assert found.passed is None
+    assert found.said == "seed 42: val_bpb 1.08079352 is not the last score of train_seed42.log, which is 1.2"
+
+
+def test_who_says_that_it_is_no_record_may_break_its_rules(tmp_path):
+    made = with_seeds()
+    made["train_seed7.log"] = made["train_seed7.log"].replace("eval_time:121000ms", "eval_time:321000ms")
+    in_json(track="track_non_record_16mb", compliance={"eval_within_600_s": False})(made)
+    made["submission.json"]["seed_results"]["7"]["eval_time_s"] = 687.5
+    assert wrong_in(write(tmp_path / "one", made)) == []
+
+
 def test_a_single_result_is_held_against_its_logs(tmp_path):
     made = single()
     made["submission.json"]["val_bpb"] = 1.0807
-    assert wrong_in(write(tmp_path / "one", made)) == ["submission.json val_bpb says 1.0807, the logs' 1.08079352"]
+    assert wrong_in(write(tmp_path / "one", made)) == [
+        "submission.json val_bpb says 1.0807, README.md begins with 1.0808",
+        "submission.json val_bpb says 1.0807, the logs' 1.08079352",
+    ]
 
 
 def test_gaps_are_named_and_are_no_fault(tmp_path):
@@ -243,7 +386,7 @@ def test_the_command_says_by_its_exit_code_what_it_found(tmp_path, capsys):
     assert cli.main(["check-submission", str(folder)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert "- clean room    not run: --data DIR names the shards to evaluate on" in shown
-    assert shown[-1] == "7 checks passed, 0 things wrong, 1 not judged"
+    assert shown[-1] == "8 checks passed, 0 things wrong, 1 not judged"
     (folder / "train_seed7.log").unlink()
     assert cli.main(["check-submission", str(folder), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
