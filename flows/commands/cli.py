@@ -55,6 +55,7 @@ COMMANDS = {
     "explain": "say what a line or an error of a bundled script means",
     "export": "write a run as the folder that one submits, tried in a clean room",
     "check-submission": "check a submission's folder, whoever wrote it, and run it in a clean room",
+    "audit": "find out by its behaviour whether a scorer's numbers are a code length",
     "import": "take in weights that a published script has trained",
     "worker": "take runs from a Prefect server, until told to end",
     "selftest": "prove on this machine that its devices compute what they should, with numbers",

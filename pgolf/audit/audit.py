@@ -20,7 +20,7 @@ from pgolf.audit import (
 from pgolf.audit.audit_text import AuditText
 from pgolf.audit.effort import DEFAULT, Effort
 from pgolf.audit.rule_check import RuleCheck
-from pgolf.audit.scorer import ScorerFault
+from pgolf.audit.scorer import Apart, ScorerFault
 from pgolf.audit.subject import Subject
 from pgolf.audit.trial import Trial
 from pgolf.audit.verdict import Cost, Evidence, Finding, Outcome, Verdict, failed, inconclusive, passed
@@ -109,9 +109,13 @@ def _verdict(check: RuleCheck, trial: Trial) -> Verdict:
 
 
 def _conduct(trial: Trial) -> Finding:
-    if not trial.faults:
-        return passed(f"{trial.calls:,} evaluations, every answer was one finite loss per target")
-    fault = trial.faults[0]
-    kinds = ", ".join(dict.fromkeys(fault.kind for fault in trial.faults))
-    evidence = [Evidence(what=f"{one.kind}: {one}", target=one.target) for one in trial.faults[:8]]
-    return failed(f"the scorer {fault} ({len(trial.faults):,} such answers of {trial.calls:,}: {kinds})", *evidence)
+    besides = trial.scorer.conduct if isinstance(trial.scorer, Apart) else ()
+    faults = [*trial.faults, *besides]
+    if not faults:
+        ran = f", in {trial.scorer.isolation}" if isinstance(trial.scorer, Apart) else ""
+        return passed(f"{trial.calls:,} evaluations{ran}, every answer was one finite loss per target")
+    kinds = ", ".join(dict.fromkeys(fault.kind for fault in faults))
+    evidence = [Evidence(what=f"{one.kind}: {one}", target=one.target) for one in faults[:8]]
+    return failed(
+        f"the scorer {faults[0]} ({len(faults):,} such things in {trial.calls:,} evaluations: {kinds})", *evidence
+    )

@@ -1,6 +1,7 @@
 """B1: no loss depends on what comes later. Everything behind a few cuts is replaced, in four ways."""
 
 from pgolf.audit.audit_text import REPLACEMENTS
+from pgolf.audit.drip_feed_check import ends_at_cuts, told_by_the_whole
 from pgolf.audit.noise import TELLING_NATS
 from pgolf.audit.replaced_future import change_before, smallest_change
 from pgolf.audit.rule_check import RuleCheck
@@ -12,6 +13,8 @@ _CUTS = 6
 
 def find(trial: Trial) -> Finding:
     """Replace what is scored after a cut, for cuts spread over the text, and look at what is scored before."""
+    if trial.apart:
+        return without_restarts(trial)
     N = trial.text.targets
     cuts = sorted({max(1, (2 * part + 1) * N // (2 * _CUTS)) for part in range(_CUTS)})
     for scored in cuts:
@@ -21,6 +24,20 @@ def find(trial: Trial) -> Finding:
                 return failed(str(least), least.evidence())
     seen = f"{len(cuts)} cuts, {len(REPLACEMENTS)} replacements each: no loss before a cut changed"
     return beyond_noise(trial, seen + _length_note(trial))
+
+
+def without_restarts(trial: Trial) -> Finding:
+    """Of a program that runs apart: what comes later need not be replaced, since it is not there."""
+    ends = ends_at_cuts(trial)
+    if (told := told_by_the_whole(trial, "pieces that end at likely cuts", ends)) is not None:
+        return told
+    N = trial.text.targets
+    note = _length_note(trial)
+    return beyond_noise(
+        trial,
+        f"at {len(ends) - 1:,} cuts, {(len(ends) - 1) / max(1, N - 1):.0%} of all there are, the program held nothing "
+        f"of what follows (B6), and no loss before one changed{note}",
+    )
 
 
 def beyond_noise(trial: Trial, seen: str) -> Finding:

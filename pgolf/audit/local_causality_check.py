@@ -1,23 +1,17 @@
-"""B2: the same inside windows, chunks, batches and documents, where a look ahead is short.
+"""B2: the same inside windows, chunks, batches and documents, where a look ahead is short."""
 
-A scorer that looks one token ahead at the end of each of its batches shows it only where a cut falls just there. So
-cuts go everywhere, those first where an end is likely: before the last target, around the starts of documents, at
-multiples of the sizes that people choose.
-"""
-
-import numpy as np
-
-from pgolf.audit.causality_check import beyond_noise
+from pgolf.audit.causality_check import beyond_noise, without_restarts
+from pgolf.audit.likely_cuts import likely_cuts
 from pgolf.audit.replaced_future import change_before, smallest_change
 from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.trial import Trial
 from pgolf.audit.verdict import Finding, failed
 
-_SIZES = (1024, 512, 256, 128, 64, 32, 16, 8, 100, 50, 10, 48, 24, 12)
-
 
 def find(trial: Trial) -> Finding:
     """Replace everything after each of many cuts."""
+    if trial.apart:
+        return without_restarts(trial)
     cuts = likely_cuts(trial)[: trial.effort.cuts]
     for scored in cuts:
         if (change := change_before(trial, scored, "random tokens")) is not None:
@@ -25,20 +19,6 @@ def find(trial: Trial) -> Finding:
             return failed(str(least), least.evidence())
     share = len(cuts) / max(1, trial.text.targets - 1)
     return beyond_noise(trial, f"{len(cuts):,} cuts, {share:.0%} of all there are: no loss before a cut changed")
-
-
-def likely_cuts(trial: Trial) -> list[int]:
-    """Every cut, 1..N-1 targets scored before it, the likeliest ends of something first."""
-    text = trial.text
-    N = text.targets
-    sizes = [trial.subject.declared.chunk_targets] if trial.subject.declared.chunk_targets else []
-    first = [N - 1, 1]
-    if text.bos_id is not None:
-        starts = np.flatnonzero(text.tokens == text.bos_id)
-        first += [int(start) + off for start in starts for off in (-1, 0, 1)]
-    first += [multiple for size in [*sizes, *_SIZES] for multiple in range(size, N, size) if size * 16 > N]
-    rest = trial.rng("cuts").permutation(np.arange(1, N)).tolist()
-    return [cut for cut in dict.fromkeys([*first, *rest]) if 0 < cut < N]
 
 
 CHECK = RuleCheck(

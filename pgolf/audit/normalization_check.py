@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pgolf.audit.noise import TELLING_NATS
+from pgolf.audit.noise import TELLING_NATS, TIMES_THE_LARGEST
 from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.strata import spread_over, strata
 from pgolf.audit.trial import Trial
@@ -12,7 +12,14 @@ from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, passed
 def find(trial: Trial) -> Finding:
     """Score every token of the vocabulary as the next, at targets of every kind."""
     chunk = trial.subject.declared.chunk_targets
-    chosen = dict(spread_over(strata(trial.text, trial.base, chunk), trial.effort.enumerated, trial.rng("B3")))
+    count = trial.affordable(trial.effort.enumerated, trial.text.vocab_size)
+    if count == 0:
+        return inconclusive(
+            f"all {trial.text.vocab_size:,} tokens at one target take as many starts of the program, and "
+            f"{trial.effort.starts:,} are allowed; B4 tries the likeliest",
+            'a program that offers "distribution" or "mark", or --thorough where it starts quickly',
+        )
+    chosen = dict(spread_over(strata(trial.text, trial.base, chunk), count, trial.rng("B3")))
     largest = 0.0
     for target, losses_V in trial.enumerated_in_order(list(chosen)):
         mass = float(np.exp(-losses_V).sum())
@@ -31,7 +38,8 @@ def find(trial: Trial) -> Finding:
                 Evidence(what=f"total mass {where}", target=target, values=numbers),
             )
         off = abs(own_nats - float(trial.base[target - 1]))
-        if off > trial.noise.tolerance_nats + 2.0 ** (2 - trial.precision.bits) * max(1.0, own_nats):
+        allowed = trial.noise.tolerance_nats + TIMES_THE_LARGEST * trial.division_nats
+        if off > allowed + 2.0 ** (2 - trial.precision.bits) * max(1.0, own_nats):
             return failed(
                 f"{where} the text's own token had a loss of {trial.base[target - 1]:.6f} nats in the whole text and "
                 f"{own_nats:.6f} where each token was tried: what was tried is not what is scored",

@@ -12,11 +12,12 @@ from pgolf.audit.verdict import Evidence, Finding, failed, passed
 def find(trial: Trial) -> Finding:
     """Score the target and a few tokens that are likely there."""
     chunk = trial.subject.declared.chunk_targets
-    chosen = spread_over(strata(trial.text, trial.base, chunk), trial.effort.screened, trial.rng("B4"))
+    count = trial.affordable(trial.effort.screened, trial.effort.candidates)
+    chosen = dict(spread_over(strata(trial.text, trial.base, chunk), count, trial.rng("B4")))
+    tried = {target: likely_tokens(trial, target, trial.effort.candidates) for target in chosen}
     largest = 0.0
-    for target, kind in chosen:
-        candidates = likely_tokens(trial, target, trial.effort.candidates)
-        losses = trial.candidate_losses(target, candidates)
+    for target, losses in trial.tried_in_order(tried):
+        candidates, kind = tried[target], chosen[target]
         mass = float(np.exp(-losses).sum())
         if mass > 1 + trial.precision.mass_tolerance(losses, trial.noise):
             words = ", ".join(f"{token} at {np.exp(-loss):.3f}" for token, loss in zip(candidates.tolist(), losses))

@@ -7,7 +7,7 @@ Two further abilities are optional. Where a scorer has neither, the audit asks i
 places, which takes longer and shows the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,6 +65,27 @@ class Distributed(Protocol):
 
     def distribution(self) -> Any:
         """ln p(v) of the next target for every token v, [V]."""
+        ...
+
+
+@runtime_checkable
+class Apart(Protocol):
+    """A feedable scorer that runs as a process of its own: it holds no token that it was not fed, and starting it takes
+    time.
+
+    isolation: how it is kept from what is not its own. conduct: what it did besides answering.
+    """
+
+    isolation: str
+    conduct: Sequence["ScorerFault"]
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A session that holds something until it is closed."""
+
+    def close(self) -> None:
+        """End it."""
         ...
 
 

@@ -1,5 +1,7 @@
 """B7: one pass, left to right: every target is scored once, and no answer is taken back."""
 
+import math
+
 import numpy as np
 
 from pgolf.audit.rule_check import RuleCheck
@@ -12,7 +14,12 @@ def find(trial: Trial) -> Finding:
     if trial.subject.declared.order != "file":
         return not_applicable(f"scored in another order than the file's, as declared: {trial.subject.declared.order}")
     N = trial.text.targets
-    targets = sorted({N, *trial.rng("B7").integers(1, N + 1, size=8).tolist()})
+    # Where a target was likelier than most, another token in its place costs something else, but for a few as likely.
+    even_nats = math.log(trial.text.vocab_size) * (1 - 1e-9)
+    ordinary = np.flatnonzero(trial.text.tokens[1:] != (-1 if trial.text.bos_id is None else trial.text.bos_id))
+    likely = ordinary[np.argsort(trial.base[ordinary], kind="stable")][:3] + 1
+    some = trial.rng("B7").integers(1, N + 1, size=0 if trial.apart else 6)
+    targets = sorted({N, *likely.tolist(), *some.tolist()})
     own, silent = 0, 0
     for target in targets:
         where = np.arange(N + 1) == target
@@ -28,7 +35,7 @@ def find(trial: Trial) -> Finding:
                 Evidence(what="a change before its place", target=first, values={"changed": target}),
             )
         own += bool(moved[target - 1])
-        silent += not moved[target - 1]
+        silent += bool(not moved[target - 1] and trial.base[target - 1] < even_nats)
     if silent and not own:
         return failed(
             f"changing any of {silent} targets left its own loss as it was: the losses do not depend on their targets",

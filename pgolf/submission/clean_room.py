@@ -15,9 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
-from importlib.util import source_from_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pgolf.corpus.data_files import DataFiles, find_data
@@ -30,8 +29,9 @@ from pgolf.submission import room_process
 from pgolf.submission.file_events import FileEvents
 from pgolf.submission.folder_files import is_result, plain_files
 from pgolf.submission.printed_scores import PrintedScore, printed_scores
-from pgolf.submission.room_process import Ended, Room
-from pgolf.submission.system_files import inherited, system_files
+from pgolf.submission.room_process import PLACES, Ended, Room
+from pgolf.submission.seen import Seen
+from pgolf.submission.system_files import room_environment, system_files
 
 # As the program sees them, from the folder that it runs in: the submission's.
 DATA = "../data"
@@ -41,13 +41,9 @@ SHARDS = f"{DATA}/datasets/shards"
 # The rule's clock of an evaluation (rules: 600 s), and what starting takes besides: importing, compiling, loading.
 EVALUATION_S, START_S = 600.0, 300.0
 MOST_OUTPUT_BYTES = 1 << 26
-# Of what is told: whoever is in the room may write into the witness's pipe what it likes.
-_MOST_TOLD, _MOST_LINE_BYTES = 100_000, 1 << 16
 
 _LATELY_BYTES = 1 << 14
 _GENERATED = ("/torchinductor_", "/.triton/")
-_PLACES = ("submission", "data", "witness", "tmp", "home", "shm")
-_SYSTEM = tuple(f"/{name}/" for name in ("usr", "lib", "lib32", "lib64", "bin", "sbin", "etc", "proc", "sys", "dev"))
 NAMESPACES = "namespaces"
 
 
@@ -78,44 +74,6 @@ class Evaluated:
     def scores(self) -> tuple[PrintedScore, ...]:
         """The scores that it printed, in order."""
         return printed_scores(self.output) or printed_scores(self.errors)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What the witness told. Paths as the program sees them."""
-
-    read: set[str] = field(default_factory=set)
-    written: set[str] = field(default_factory=set)
-    imported: set[tuple[str, str]] = field(default_factory=set)
-    connected: set[str] = field(default_factory=set)
-    programs: set[str] = field(default_factory=set)
-    rest: bytes = b""
-
-    def take(self, chunk: bytes) -> None:
-        """What came out of the pipe: whole lines now, the rest with the next chunk."""
-        *lines, rest = (self.rest + chunk).split(b"\n")
-        self.rest = rest[:_MOST_LINE_BYTES]
-        for line in lines:
-            kinds: tuple[Sized, ...] = (self.read, self.written, self.imported, self.connected, self.programs)
-            if sum(map(len, kinds)) < _MOST_TOLD:
-                self._take_line(line)
-
-    def _take_line(self, line: bytes) -> None:
-        try:
-            words = [word.decode("ascii").encode().decode("unicode_escape") for word in line.split(b"\t")]
-        except UnicodeDecodeError:
-            return  # not the witness's
-        match words:
-            case ["read", path]:
-                self.read.add(path)
-            case ["write", path]:
-                self.written.add(path)
-            case ["import", name, asked_by]:
-                self.imported.add((name, asked_by))
-            case ["connect", address]:
-                self.connected.add(address)
-            case ["run", program]:
-                self.programs.add(program)
 
 
 def evaluate(
@@ -154,7 +112,7 @@ def evaluate(
     found = data if isinstance(data, DataFiles) else find_data(data)
     if not with_training:
         found = replace(found, train=())
-    free_bytes = _free_memory_bytes()
+    free_bytes = free_memory_bytes()
     limits = (limit_s, memory_bytes or free_bytes * 3 // 4, disk_bytes or free_bytes // 4)
     why = "not asked for"
     for isolated in (True, False) if isolate else (False,):
@@ -164,6 +122,38 @@ def evaluate(
             return run.evaluated(ended, NAMESPACES if isolated else f"a folder of its own, no namespaces ({why})")
         why = run.refused
     raise MachineError(f"{folder / script} could not be started in a room of its own: {why}")
+
+
+def place_witness(folder: str) -> Path:
+    """Put what tells of a program's files into its room's folder, and the pipe `seen` in which it tells."""
+    witness = Path(folder, "witness")
+    (witness / "sitecustomize.py").write_bytes(CODE.files["pgolf.submission.witness"].text)
+    os.mkfifo(witness / "seen", 0o600)
+    return witness
+
+
+def open_witness(folder: str) -> int:
+    """A descriptor of the pipe, from which nobody in the room can take out what was told."""
+    pipe = os.open(f"{folder}/witness/seen", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.chmod(f"{folder}/witness/seen", 0o200)
+    return pipe
+
+
+def start_room(room: Room, stdin: int) -> "subprocess.Popen[bytes]":
+    """Start the process that makes a room and runs its program; its outputs are pipes."""
+    about = Path(room.folder, "room.json")
+    about.write_text(room.to_json())
+    search = [os.path.abspath(entry) for entry in (CODE.root, *sys.path) if os.pathsep not in entry]
+    return subprocess.Popen(
+        # -S: it needs no distributions, and is there sooner.
+        [sys.executable, "-S", "-m", room_process.__name__, str(os.getpid()), str(about)],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**seen_by_ranks(), "PYTHONPATH": os.pathsep.join(search), "PYTHONSAFEPATH": "1"},
+        pass_fds=(room.status,),
+        start_new_session=True,  # Ctrl-C is this process's, which ends that one
+    )
 
 
 class _Run:
@@ -190,7 +180,7 @@ class _Run:
         self.shown: list[tuple[str, str]] = []
         self.links: list[tuple[str, str]] = []
         self.watched: dict[str, str] = {}
-        self.seen = _Seen()
+        self.seen = Seen()
         self.output, self.errors = bytearray(), bytearray()
         self.until = until
         self.ended_here: str | None = None
@@ -201,15 +191,7 @@ class _Run:
             interpreter += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         self.words = [*interpreter, f"{self.work}/submission/{script}", *arguments]
         self.environment = {
-            **dict(inherited(visible)),
-            "PATH": os.pathsep.join([os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin"]),
-            "HOME": f"{self.work}/home",
-            "TMPDIR": f"{self.work}/tmp",
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": os.pathsep.join([f"{self.work}/witness", *self.system.distributions]),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONNOUSERSITE": "1",
+            **room_environment(self.work, self.system, visible),
             "DATA_PATH": SHARDS,
             "TOKENIZER_PATH": TOKENIZER,
             **environment,
@@ -231,7 +213,7 @@ class _Run:
 
     def _furnish(self) -> None:
         """Put the inputs where the program finds them."""
-        places = ("submission", "data", "witness") if self.isolated else _PLACES
+        places = ("submission", "data", "witness") if self.isolated else PLACES
         for name in places:
             os.mkdir(f"{self.folder}/{name}")
         for name, source in self.files.items():
@@ -239,9 +221,7 @@ class _Run:
         data = Path(self.folder, "data")
         write_view(data, self.data, lambda source, to: self._put(source, to, f"data/{to.relative_to(data)}"))
         self._put_where_others_look(data)
-        witness = Path(self.folder, "witness")
-        (witness / "sitecustomize.py").write_bytes(CODE.files["pgolf.submission.witness"].text)
-        os.mkfifo(witness / "seen", 0o600)
+        witness = place_witness(self.folder)
         if self.isolated:
             self.shown = [
                 *((path, path) for path in self.system.shown),
@@ -277,8 +257,7 @@ class _Run:
 
     def _run(self) -> Ended | None:
         limit_s, memory_bytes, disk_bytes = self.limits
-        pipe = os.open(f"{self.folder}/witness/seen", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.chmod(f"{self.folder}/witness/seen", 0o200)  # nobody in the room takes out what was told
+        pipe = open_witness(self.folder)
         read_status, write_status = os.pipe()
         room = Room(
             folder=self.folder,
@@ -293,25 +272,13 @@ class _Run:
             disk_bytes=disk_bytes,
             status=write_status,
         )
-        about = Path(self.folder, "room.json")
-        about.write_text(room.to_json())
-        search = [os.path.abspath(entry) for entry in (CODE.root, *sys.path) if os.pathsep not in entry]
-        process = subprocess.Popen(
-            # -S: it needs no distributions, and is there sooner.
-            [sys.executable, "-S", "-m", room_process.__name__, str(os.getpid()), str(about)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**seen_by_ranks(), "PYTHONPATH": os.pathsep.join(search), "PYTHONSAFEPATH": "1"},
-            pass_fds=(write_status,),
-            start_new_session=True,  # Ctrl-C is this process's, which ends that one
-        )
+        process = start_room(room, subprocess.DEVNULL)
         os.close(write_status)
         began_s = time.monotonic()
         try:
             told = self._listen(process, read_status, pipe)
         finally:
-            _end(process)
+            end_room(process)
             os.close(read_status)
             os.close(pipe)
         for line in told.splitlines():
@@ -375,15 +342,7 @@ class _Run:
         inputs = set(self.watched.values())
         opened = sorted(name.removeprefix("submission/") for name in names & inputs if name.startswith("submission/"))
         data_opened = sorted(name.removeprefix("data/") for name in names & inputs if name.startswith("data/"))
-        own = tuple(f"{self.work}/{place}/" for place in _PLACES)
-        outside = sorted(
-            path
-            for path in self.seen.read | self.seen.written
-            if not path.startswith((*own, *_SYSTEM))
-            and not self._is_scratch(path)
-            and path not in self.system.shown
-            and _leads_out(path)
-        )
+        outside = self.seen.outside(self.work, self.system.shown)
         # Wherever the code lies that asks; but what torch and triton have written for themselves is theirs.
         imports = {name for name, by in self.seen.imported if not any(made in by for made in _GENERATED)}
         local = {Path(name).parts[0].removesuffix(".py") for name in self.files}
@@ -403,13 +362,6 @@ class _Run:
             findings=tuple(self._findings(ended, outside, changed, data_opened)),
         )
 
-    def _is_scratch(self, path: str) -> bool:
-        """Whether it is a temporary file that the program itself has made, or the compiled form of one."""
-        made = {path}
-        with contextlib.suppress(ValueError):
-            made.add(source_from_cache(path))
-        return path.startswith("/tmp/") and not made.isdisjoint(self.seen.written)
-
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self.work}/")
 
@@ -427,7 +379,7 @@ class _Run:
         elif ended.ended_by == "processes":
             found.append(f"started more than {room_process.MOST_PROCESSES:,} processes")
         elif ended.exit_code != 0 and self.ended_here is None:
-            found.append(f"ended with {_said(ended.exit_code)}; its last line: {_last_line(self.errors)}")
+            found.append(f"ended with {exit_in_words(ended.exit_code)}; its last line: {last_line(self.errors)}")
         found += [f"wants to open {_listed(outside)}, which is neither its own nor of the data"] if outside else []
         asked = [name for name in self.withheld if f"{self.work}/submission/{name}" in self.seen.read]
         found += [f"wants to read {_listed(asked)}, which holds results and no input"] if asked else []
@@ -446,13 +398,7 @@ def _lately(printed: bytearray) -> str:
     return bytes(printed[-_LATELY_BYTES:]).decode(errors="replace")
 
 
-def _leads_out(path: str) -> bool:
-    """Whether a path is no folder of this interpreter or of its distributions."""
-    own = (sys.prefix, sys.base_prefix, *(entry for entry in sys.path if entry.endswith("site-packages")))
-    return not path.startswith(tuple(os.path.join(folder, "") for folder in own)) and path not in own
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def end_room(process: "subprocess.Popen[bytes]") -> None:
     """See that the process, and so its room, is gone."""
     try:
         if process.poll() is None:
@@ -468,14 +414,14 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
                 stream.close()
 
 
-def _said(exit_code: int) -> str:
+def exit_in_words(exit_code: int) -> str:
     if exit_code >= 0:
         return f"exit code {exit_code}"
     named = {each.value: each.name for each in signal.Signals}
     return named.get(-exit_code, f"signal {-exit_code}")
 
 
-def _last_line(text: bytearray) -> str:
+def last_line(text: bytearray) -> str:
     lines = text.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "(none)"
 
@@ -485,7 +431,7 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _free_memory_bytes() -> int:
+def free_memory_bytes() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

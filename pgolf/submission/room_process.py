@@ -34,7 +34,10 @@ from pgolf.submission.namespaces import (
 
 _LOOK_EVERY_S = 0.05
 _MEASURE_EVERY_S = 0.5
+_LEAVE_WITHIN_S = 1.0
 MOST_PROCESSES = 4096
+# Below a room's folder, as its program sees them.
+PLACES = ("submission", "data", "witness", "tmp", "home", "shm")
 _ROOT_BYTES = 1 << 24  # names and empty files alone
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -62,6 +65,7 @@ class Room:
     memory_bytes: int
     disk_bytes: int
     status: int
+    most_processes: int = MOST_PROCESSES
 
     @property
     def work(self) -> str:
@@ -75,13 +79,17 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How the program ended. exit_code: negative for a signal. ended_by: the limit that it was ended for, or None."""
+    """How the program ended. exit_code: negative for a signal. ended_by: the limit that it was ended for, or None.
+
+    left: the commands of processes that it had started and that still ran a while after it had ended.
+    """
 
     exit_code: int
     wall_s: float
     ended_by: Why | None
     memory_bytes: int
     disk_bytes: int
+    left: Sequence[str] = ()
 
 
 def main(parent: int, room: Room) -> None:
@@ -143,6 +151,7 @@ def _run_isolated(room: Room) -> None:
     first = os.fork()
     if first == 0:
         _be_first(room)
+    _let_go_of_streams()
     os.waitpid(first, 0)
 
 
@@ -170,7 +179,7 @@ def _build(room: Room) -> None:
         os.mkdir(f"{root}/{name}")
     # First of all: the interpreter itself may lie in /tmp.
     mount_memory(f"{root}/room", room.disk_bytes)
-    for name in ("submission", "data", "witness", "tmp", "home", "shm"):
+    for name in PLACES:
         os.mkdir(f"{root}/room/{name}")
     bind(f"{root}/room/tmp", f"{root}/tmp")
     for source, target in room.shown:
@@ -222,6 +231,7 @@ def _run(room: Room) -> Ended:
     program = os.fork()
     if program == 0:
         _become_program(room)
+    _let_go_of_streams()
     measured_s, memory_bytes, disk_bytes = 0.0, 0, 0
     ended_by: Why | None = None
     while True:
@@ -242,7 +252,7 @@ def _run(room: Room) -> Ended:
             ended_by = "memory"
         elif disk_bytes > room.disk_bytes * 0.98:
             ended_by = "disk"
-        elif len(pids) > MOST_PROCESSES:
+        elif len(pids) > room.most_processes:
             ended_by = "processes"
         if ended_by is not None:
             os.kill(program, signal.SIGKILL)
@@ -255,7 +265,36 @@ def _run(room: Room) -> Ended:
         ended_by=ended_by,
         memory_bytes=memory_bytes,
         disk_bytes=max(disk_bytes, _disk_bytes(room)),
+        left=() if ended_by else _left(room),
     )
+
+
+def _let_go_of_streams() -> None:
+    """Only the program holds its input and output: who reads them sees when it closes them."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _left(room: Room) -> list[str]:
+    """The commands of who is still here; those that end with the program get the time to."""
+    until_s = time.monotonic() + _LEAVE_WITHIN_S
+    while True:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        pids = _all_processes() if room.isolated else _descendants(os.getpid())
+        if not pids or time.monotonic() > until_s:
+            return [_command(pid) for pid in pids[:8]]
+        time.sleep(0.01)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    except OSError:
+        return ""
 
 
 def _become_program(room: Room) -> NoReturn:

@@ -59,3 +59,18 @@ def inherited(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in environment.items():
         if name.startswith(("CUDA_", "NVIDIA_", "NCCL_")) or name in ("LD_LIBRARY_PATH", "TERM", "TZ"):
             yield name, value
+
+
+def room_environment(work: str, system: SystemFiles, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a program in a clean room, whose folders it sees as `work`/…; environment: as stages see it."""
+    return {
+        **dict(inherited(environment)),
+        "PATH": os.pathsep.join([os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin"]),
+        "HOME": f"{work}/home",
+        "TMPDIR": f"{work}/tmp",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join([f"{work}/witness", *system.distributions]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
+    }
