@@ -155,7 +155,7 @@ print([libc.unshare(flag) for flag in (0x10000000, 0x20000, 0x10020000)])
 
 
 def test_what_is_written_into_the_witness_s_pipe_is_no_more_than_is_told(submission, data, monkeypatch):
-    monkeypatch.setattr(clean_room, "_MOST_TOLD", 50)
+    monkeypatch.setattr("pgolf.submission.seen._MOST_TOLD", 50)
     program = r"""
 place = next(one for one in os.environ["PYTHONPATH"].split(":") if one.endswith("witness")) + "/seen"
 with open(place, "wb", 0) as pipe:
