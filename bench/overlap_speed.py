@@ -52,10 +52,9 @@ def made_up(tokens: int, seed: int) -> Tokens:
     stream = by_chance[rng.integers(0, 1 << 16, tokens, dtype=np.uint16)]
     starts = np.unique(rng.integers(0, tokens, max(1, tokens // DOCUMENT_TOKENS)))
     starts[0] = 0
-    for start in starts[rng.random(len(starts)) < 1 / 50]:
-        passage = passages[rng.integers(len(passages))]
-        room = stream[start + 1 : start + 201]
-        room[:] = passage[: len(room)]
+    longer = np.diff(starts, append=tokens) > 202  # a passage alone would be a document twice
+    for start in starts[longer & (rng.random(len(starts)) < 1 / 50)]:
+        stream[start + 1 : start + 201] = passages[rng.integers(len(passages))]
     stream[starts] = BOS
     return stream
 
