@@ -1,8 +1,9 @@
 """Speed of comparing validation with training by shingles of 64 tokens, against plain NumPy, and at full size.
 
-Plain: a polynomial hash of every shingle from wrapped cumulative sums, and np.isin; it says which shingles of
-validation have an equal hash in training, and compares no tokens. Ours also counts covered tokens, documents, runs and
-places, and compares all tokens. Same streams, same shared shingles (checked), in turns in the same process, one thread.
+Plain: a polynomial hash of every shingle from wrapped cumulative sums, all of them sorted, and np.searchsorted: how
+many shingles of validation have an equal hash in training. It compares no tokens, and holds 24 bytes per token of
+training. Ours also finds covered tokens, documents, runs and places, compares all tokens, and holds a piece of training
+at a time. Same streams, same shared shingles (checked), in turns in the same process, one thread.
 
 At full size: the challenge's 62,021,846 validation tokens against --shards made-up shards of --shard-tokens each,
 written to --folder first and removed afterwards, in a process of its own, on all cores. Tokens are independent and
@@ -70,7 +71,10 @@ def plain(validation: Tokens, train: Tokens, length: int = LENGTH) -> int:
         back = np.cumprod(np.concatenate([[np.uint64(1)], np.full(len(tokens) - length, inverse, np.uint64)]))
         return (sums[length:] - sums[:-length]) * back
 
-    return int(np.isin(hashes(validation), hashes(train)).sum())
+    # np.isin takes thirty times as long.
+    known, looked_for = np.sort(hashes(train)), np.sort(hashes(validation))
+    at = np.minimum(np.searchsorted(known, looked_for), len(known) - 1)
+    return int((known[at] == looked_for).sum())
 
 
 def measure(validation_tokens: int, train_tokens: int, repeats: int) -> Iterator[Line]:
