@@ -68,6 +68,7 @@ TORCH_FREE_PARTS = (
         "pgolf.submission",
         "pgolf.bundle",
     ),
+    "pgolf.audit.overlap",
     *("pgolf.pack.container", "pgolf.ranks.job", "pgolf.eval.batch_means", "pgolf.eval.blocks", "pgolf.eval.bpb"),
     *("pgolf.eval.chunks", "pgolf.eval.trace", "pgolf.eval.windows"),
     *(f"pgolf.{name}" for name in GROUND),

@@ -16,6 +16,7 @@ from bench import codecs, rerun_cost, scale, start, train_step, watch_cost
 from bench import compress_speed as compress
 from bench import count_speed as counts
 from bench import grid_speed as grid
+from bench import overlap_speed as overlap
 from bench import score_speed as score
 from bench import store_scale as store
 from bench import sweep_cost as sweep
@@ -62,6 +63,7 @@ def test_a_ratio_is_taken_turn_by_turn():
     [
         (counts.main, ["--targets", "2000", "--orders", "2", "3"]),
         (grid.main, ["--targets", "500", "--points", "12"]),
+        (overlap.main, ["--train-tokens", "20000", "--shards", "0"]),
     ],
 )
 def test_the_numerical_benchmarks_print_ratios_and_the_command_that_makes_them(main, arguments, capsys, monkeypatch):
