@@ -207,13 +207,13 @@ def overlap_of(
         control=control,
         hashed_documents=scanned.hashed_documents,
         twin_documents=scanned.twin_documents,
-        identical_p=_chance(
+        identical_p=chance(
             of_validation.identical_documents,
             of_validation.documents,
             scanned.twin_documents,
             scanned.hashed_documents,
         ),
-        shared_p=_chance(
+        shared_p=chance(
             of_validation.shared_documents, of_validation.documents, control.shared_documents, control.documents
         ),
         consecutive_documents=consecutive_documents,
@@ -250,7 +250,7 @@ def _by_shard(scanned: Scanned, stream: TrainStream) -> tuple[ShardOverlap, ...]
     )
 
 
-def _chance(found: int, documents: int, control_found: int, control_documents: int) -> float:
+def chance(found: int, documents: int, control_found: int, control_documents: int) -> float:
     """Chance that at least so many are among these documents, given how many there are in these and the control."""
     from scipy.stats import hypergeom  # lazily: it takes a second
 

@@ -58,4 +58,4 @@ class Subject:
     declared: Declared = Declared()
     reported: Reported | None = None
     variants: Mapping[str, Scorer] = field(default_factory=dict)
-    trained_on: tuple[Path, ...] | tuple[npt.NDArray[Any], ...] = ()
+    trained_on: tuple[Path | npt.NDArray[Any], ...] = ()

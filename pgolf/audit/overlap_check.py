@@ -1,0 +1,96 @@
+"""B17: the network was not trained on the text: no more of it stands in training than training repeats of itself."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pgolf.audit.rule_check import RuleCheck
+from pgolf.audit.scorer import Tokens
+from pgolf.audit.trial import Trial
+from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, not_applicable, passed
+from pgolf.corpus.shards import write_shard
+
+# Three chances are looked at, so at most three honest splits in a million are accused.
+LEVEL = 1e-6
+# Training that holds so much of validation without a small chance repeats itself too much to show a leak.
+_MUCH = 0.05
+
+if TYPE_CHECKING:
+    from pgolf.audit.overlap import Overlap
+
+
+def find(trial: Trial) -> Finding:
+    """Compare the text with the shards that the network was trained on, where they are given."""
+    from pgolf.audit.overlap import overlap_of  # compiles loops, which no other check needs
+
+    shards, text = trial.subject.trained_on, trial.text
+    if not shards:
+        return not_applicable("no training shards were given")
+    if text.bos_id is None:
+        return not_applicable("the text has no documents: nothing says where one starts")
+    with tempfile.TemporaryDirectory(prefix="pgolf-overlap-") as folder:
+        paths = [_as_file(shard, Path(folder) / f"{number}.bin") for number, shard in enumerate(shards)]
+        return judged(overlap_of(text.tokens, paths, bos_id=text.bos_id))
+
+
+def judged(overlap: "Overlap") -> Finding:
+    """What an overlap comes to; see `pgolf.audit.overlap` for the three chances."""
+    from pgolf.audit.overlap import chance
+
+    validation, control = overlap.validation, overlap.control
+    share = validation.covered_tokens / max(1, validation.tokens)
+    seen = (
+        f"{overlap.train_tokens:,} training tokens in {len(overlap.shards)} shards hold "
+        f"{validation.shared_documents:,} of {validation.documents:,} documents and {share:.2%} of the tokens"
+    )
+    chances = {
+        "equal documents": overlap.identical_p,
+        "documents shared to 90 %": overlap.shared_p,
+        "documents in the same order": overlap.consecutive_p,
+    }
+    what, least = min(chances.items(), key=lambda item: item[1])
+    evidence = _evidence(overlap)
+    if least < LEVEL:
+        return failed(f"{seen}; the chance of so many {what} in an honest split is {least:.1g}", *evidence)
+    if validation.shared_documents > _MUCH * max(1, validation.documents):
+        return inconclusive(
+            f"{seen}, and training repeats itself as much ({control.shared_documents:,} of {control.documents:,})",
+            "training shards without repeated documents",
+            *evidence,
+        )
+    of_all = chance(validation.documents, validation.documents, overlap.twin_documents, overlap.hashed_documents)
+    if of_all >= LEVEL:
+        return inconclusive(f"{seen}; so few that a leak of all would not show", "more documents", *evidence)
+    return passed(f"{seen}; training repeats itself as often (least chance {least:.2g})", *evidence)
+
+
+def _evidence(overlap: "Overlap") -> list[Evidence]:
+    found = []
+    for one in overlap.examples[:3]:
+        values = {"covered_tokens": one.covered_tokens}
+        where = ""
+        if one.match is not None:
+            values["train_position"], where = one.match.train_position, f", in {one.match.shard}"
+        what = f"document {one.document:,} of {one.tokens:,} tokens{where}"
+        found.append(Evidence(what=what, target=max(1, one.validation_position), values=values))
+    if (run := overlap.longest_run) is not None:
+        places = {"tokens": run.tokens, "train_position": run.train_position}
+        found.append(Evidence(what=f"longest run, in {run.shard}", target=run.validation_position + 1, values=places))
+    return found
+
+
+def _as_file(shard: Path | Tokens, path: Path) -> Path:
+    if isinstance(shard, Path):
+        return shard
+    write_shard(path, np.asarray(shard, np.uint16))
+    return path
+
+
+CHECK = RuleCheck(
+    number="B17",
+    name="data split",
+    rule="no document of validation among those that were trained on (#2018)",
+    find=find,
+)

@@ -1,0 +1,44 @@
+"""B17: a leaked split is told from what training repeats of itself."""
+
+import numpy as np
+import pytest
+
+from pgolf.audit.overlap_check import find
+from pgolf.audit.scorer import CallableScorer
+from pgolf.audit.small_network import made_text
+from pgolf.audit.subject import Subject
+from pgolf.audit.trial import Trial
+
+TEXT = made_text(7, targets=1200)
+ELSE = made_text(8, targets=12_000).tokens
+
+
+def found(*shards, text=TEXT):
+    subject = Subject(name="x", scorer=CallableScorer(lambda tokens: 0, text.vocab_size), trained_on=shards)
+    return find(Trial(subject, text))
+
+
+def test_the_whole_text_among_ten_times_as_much_is_a_leak_wherever_it_stands():
+    for shards in ((ELSE, TEXT.tokens), (np.concatenate([ELSE[:6000], TEXT.tokens]), ELSE[6000:])):
+        seen = found(*shards)
+        assert seen.outcome == "fail", seen.because
+        assert seen.evidence[0].values["covered_tokens"] > 0
+
+
+def test_other_text_is_no_leak_and_neither_is_what_training_repeats_itself():
+    assert found(ELSE).outcome == "pass"
+    # Every document of training twice, and the text among them: repeating says nothing of a leak.
+    seen = found(np.concatenate([ELSE, TEXT.tokens, TEXT.tokens]), np.concatenate([ELSE, TEXT.tokens])[::1])
+    assert seen.outcome != "pass", seen.because
+
+
+def test_without_shards_there_is_nothing_to_compare_and_a_few_documents_show_nothing():
+    assert found().outcome == "not applicable"
+    few = made_text(7, targets=40)
+    assert found(ELSE[:200], text=few).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize("share", [0.5])
+def test_half_of_the_text_is_enough(share):
+    part = TEXT.tokens[: int(share * len(TEXT.tokens))]
+    assert found(ELSE, part).outcome == "fail"
