@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Outcome = Literal["pass", "fail", "not applicable", "inconclusive"]
 
@@ -54,6 +54,15 @@ class Verdict:
         """As plain data, the finding's fields beside the others."""
         data = asdict(self)
         return {**data, **data.pop("finding")}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`. Raises KeyError or TypeError for what is none."""
+        evidence = tuple(Evidence(**one) for one in data["evidence"])
+        finding = Finding(outcome=data["outcome"], because=data["because"], evidence=evidence, settles=data["settles"])
+        return cls(
+            number=data["number"], name=data["name"], rule=data["rule"], finding=finding, cost=Cost(**data["cost"])
+        )
 
 
 def passed(because: str, *evidence: Evidence) -> Finding:
