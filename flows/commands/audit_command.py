@@ -10,15 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flows.commands.arguments import add_json, given_path, terminal_width
+from flows.commands.self_test_table import document, table
 from flows.commands.streams import hand_over, show, tell
 from pgolf.audit.audit import Audit, audit
 from pgolf.audit.effort import DEFAULT, THOROUGH
 from pgolf.audit.program_process import Limits
+from pgolf.audit.self_test import ZOO, load_zoo, self_test
 from pgolf.audit.tried_program import DEFAULT_TARGETS, TriedProgram, declared_by, shard_text, tried_program
 from pgolf.audit.verdict import Outcome, Verdict
 from pgolf.errors import ConfigError
 
 EXAMPLES = """examples:
+  pgolf audit --self-test                    the audit itself: known cheats and honest scorers, 20 texts each
+  pgolf audit --self-test --zoo DIR --seeds 5    scorers of your own, a file each (docs/audit.md)
   pgolf audit --exec "python their_eval.py" --tokens DATA_DIR
   pgolf audit --exec "./scorer model.bin" --folder theirs --tokens val.bin --tokenizer sp1024.model --thorough
 
@@ -32,8 +36,16 @@ EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
+    whom = parser.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--exec", dest="program", metavar="COMMAND", help="the program, as typed in its folder")
+    whom.add_argument("--self-test", action="store_true", help="try the audit on scorers that are known to cheat")
+    parser.add_argument("--zoo", type=given_path, metavar="DIR", help="with --self-test: scorers to try it on")
     parser.add_argument(
-        "--exec", dest="program", required=True, metavar="COMMAND", help="the program, as typed in its folder"
+        "--seeds",
+        type=int,
+        default=20,
+        metavar="N",
+        help="with --self-test: texts to try each on (default: %(default)s)",
     )
     parser.add_argument(
         "--folder", type=given_path, default=Path(), metavar="DIR", help="its folder, read-only (default: this one)"
@@ -47,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another folder that it finds; again",
     )
     parser.add_argument(
-        "--tokens", type=given_path, required=True, metavar="FILE_OR_DIR", help="a token shard, or a data folder"
+        "--tokens", type=given_path, metavar="FILE_OR_DIR", help="with --exec: a token shard, or a data folder"
     )
     parser.add_argument("--tokenizer", type=given_path, metavar="MODEL", help="default: that of the data folder")
     parser.add_argument(
@@ -79,6 +91,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the verdicts; progress on stderr. Raises ConfigError for what cannot be tried."""
+    if arguments.self_test:
+        return _self_test(arguments)
+    if arguments.tokens is None:
+        raise ConfigError("--exec takes the tokens to try the program on: --tokens FILE_OR_DIR")
     for name in ("start_s", "answer_s", "evaluation_s"):
         if not (math.isfinite(value := getattr(arguments, name)) and value > 0):
             raise ConfigError(f"--{name.replace('_', '-')} takes a number above 0, got {value:g}")
@@ -115,6 +131,25 @@ def execute(arguments: argparse.Namespace) -> int:
         )
         _show(found, tried, time.monotonic() - began_s, as_json=arguments.json)
     return EXIT_CODES[found.outcome]
+
+
+def _self_test(arguments: argparse.Namespace) -> int:
+    """Print a line per scorer; 1 if a cheat went free or an honest scorer was accused."""
+    if arguments.seeds < 1:
+        raise ConfigError(f"--seeds is at least 1, got {arguments.seeds}")
+    members = load_zoo(arguments.zoo or ZOO)
+
+    def progress(done: int, of: int) -> None:
+        if done % len(members) == 0 or done == of:
+            tell(f"{done:,} of {of:,} trials")
+
+    rows = self_test(members, arguments.seeds, progress=progress)
+    if arguments.json:
+        hand_over(json.dumps(document(rows, arguments.seeds), indent=2, ensure_ascii=False))
+    else:
+        for line in table(rows):
+            show(line)
+    return int(not all(row.is_right for row in rows))
 
 
 def _show(found: Audit, tried: TriedProgram, wall_s: float, *, as_json: bool) -> None:

@@ -2,20 +2,24 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pgolf.audit import (
     causality_check,
     cold_start_check,
+    coverage_check,
     decodability_check,
     determinism_check,
     document_rule_check,
     drip_feed_check,
     local_causality_check,
     normalization_check,
+    overlap_check,
     partial_sums_check,
     single_pass_check,
     target_blind_check,
+    text_bytes_check,
 )
 from pgolf.audit.audit_text import AuditText
 from pgolf.audit.effort import DEFAULT, Effort
@@ -39,6 +43,9 @@ CHECKS: tuple[RuleCheck, ...] = tuple(
         cold_start_check,
         document_rule_check,
         determinism_check,
+        text_bytes_check,
+        coverage_check,
+        overlap_check,
     )
 )
 
@@ -83,6 +90,9 @@ def audit(
 ) -> Audit:
     """Try a subject on a text. Whatever the scorer does ends in a verdict; no exception of it comes through."""
     trial = Trial(subject, text, effort=effort, seed=seed)
+    # The text as it is comes first: what is ranked is what a scorer says when it has been asked nothing yet.
+    with suppress(ScorerFault):
+        _ = trial.noise
     verdicts = []
     for check in checks:
         verdicts.append(_verdict(check, trial))

@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from pgolf.audit.scorer import Tokens
 
-Replacement = Literal["random tokens", "another text", "reversed", "one repeated token"]
+Replacement = Literal[
+    "random tokens", "another text", "reversed", "one repeated token", "other documents", "easy tokens"
+]
 REPLACEMENTS: tuple[Replacement, ...] = ("random tokens", "another text", "reversed", "one repeated token")
+_DOCUMENT_TOKENS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +36,29 @@ class AuditText:
         """N."""
         return len(self.tokens) - 1
 
+    def with_successors(self, where: npt.NDArray[np.bool_], next_V: Tokens) -> Tokens:
+        """The text with next_V[token before] where `where` says so, [N + 1], but where documents start."""
+        tokens = self.tokens.copy()
+        for place in np.flatnonzero(where):
+            if tokens[place] != self.bos_id and place > 0:
+                tokens[place] = next_V[tokens[place - 1]]
+        return tokens
+
     def with_replaced(self, where: npt.NDArray[np.bool_], how: Replacement, rng: np.random.Generator) -> Tokens:
         """The text with other tokens where `where` says so, [N + 1]; documents start where they did.
 
         Every replaced token but a document's start differs from the one that was there, where the vocabulary allows.
+        "other documents": random tokens, and documents start where none did, and nowhere else.
         """
         tokens = self.tokens.copy()
+        if how == "other documents" and self.bos_id is not None:
+            places = np.flatnonzero(where)
+            old = tokens[places]
+            new = self._ordinary(rng, len(old))
+            new = np.where(new == old, self._next(new), new)
+            starts = (old != self.bos_id) & (rng.random(len(old)) < 1 / _DOCUMENT_TOKENS)
+            tokens[places] = np.where(starts, self.bos_id, new)
+            return tokens
         places = np.flatnonzero(where & (np.ones(1, bool) if self.bos_id is None else tokens != self.bos_id))
         old = tokens[places]
         if how == "another text":

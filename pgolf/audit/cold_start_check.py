@@ -18,9 +18,9 @@ def find(trial: Trial) -> Finding:
         ("with another text behind them", trial.losses(tokens)),
         ("after a whole other text had been scored", _after_another(trial)),
     ):
-        off = np.where(place_N < first, np.abs(losses - trial.base), 0.0)
+        off = np.where(place_N < first, trial.off(losses), 0.0)
         place = int(np.argmax(off))
-        if off[place] > trial.noise.tolerance_nats:
+        if off[place] > 0:
             return failed(
                 f"{what}, target {place + 1:,} of the first {first} costs {losses[place]:.4f} nats instead of "
                 f"{trial.base[place]:.4f}: the scorer had seen the text before it began",

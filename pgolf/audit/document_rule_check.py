@@ -10,24 +10,26 @@ from pgolf.audit.verdict import Evidence, Finding, failed, not_applicable, passe
 
 
 def find(trial: Trial) -> Finding:
-    """Replace the other documents, in place, and look at what one document costs."""
+    """Replace all other documents, in place, and look at what one document costs."""
     document_N = document_of_target(trial.text.tokens, trial.text.bos_id)
     if document_N[0] == document_N[-1]:
         return not_applicable("the text is one document")
     largest, worst = 0.0, None
+    apart = trial.subject.declared.documents_apart
     for document in _some(trial, document_N):
         own_N = document_N == document
-        before = np.concatenate([[document_N[0] != document], document_N < document])
-        tokens = trial.text.with_replaced(before, "random tokens", trial.rng(f"B10 {document}"))
-        off = np.where(own_N, np.abs(trial.losses(tokens) - trial.base), 0.0)
+        # A target is a token of its document, but for the last one, which starts the next and stays as it is.
+        others = np.concatenate([[document_N[0] != document], ~own_N if apart else document_N < document])
+        tokens = trial.text.with_replaced(others, "random tokens", trial.rng(f"B10 {document}"))
+        off = np.where(own_N, trial.off(trial.losses(tokens)), 0.0)
         place = int(np.argmax(off))
-        if off[place] > max(largest, trial.noise.tolerance_nats):
+        if off[place] > largest:
             largest, worst = float(off[place]), (place + 1, int(document))
     if worst is None:
-        return beyond_noise(trial, "replacing the documents before one changed none of its losses")
+        return beyond_noise(trial, "replacing the others changed none of a document's losses")
     target, document = worst
     seen = f"behind other documents, target {target:,} of document {document:,} costs {largest:.4f} nats more or less"
-    if trial.subject.declared.documents_apart:
+    if apart:
         return failed(
             f"{seen}, and documents are declared to be scored apart",
             Evidence(what="a loss that depends on another document", target=target, values={"off_nats": largest}),

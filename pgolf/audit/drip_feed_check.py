@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pgolf.audit.likely_cuts import likely_cuts
-from pgolf.audit.noise import TELLING_NATS
+from pgolf.audit.noise import TELLING_NATS, difference
 from pgolf.audit.replaced_future import change_before
 from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.trial import Trial
@@ -36,8 +36,8 @@ def told_by_the_whole(trial: Trial, name: str, ends: Sequence[int]) -> Finding |
     whole text, and a loss that changes then depends on it.
     """
     base, fed = trial.base, trial.fed(ends)
-    off = np.abs(fed - base)
-    tolerance = trial.noise.tolerance_nats + 2.0 ** (2 - trial.precision.bits) * np.maximum(1.0, base)
+    off = difference(fed, base)
+    tolerance = trial.tolerance_nats(base)
     place = int(np.argmax(off - tolerance))
     if off[place] <= tolerance[place]:
         return None
@@ -52,6 +52,12 @@ def told_by_the_whole(trial: Trial, name: str, ends: Sequence[int]) -> Finding |
             )
     if off[place] <= TELLING_NATS:
         return None
+    if not trial.apart:
+        return failed(
+            f"fed in {name}, target {place + 1:,} cost {fed[place]:.6f} nats; in the whole text {base[place]:.6f}, "
+            "whatever follows it there: one of the two is not the score",
+            Evidence(what=f"fed in {name}", target=place + 1, values={"off_nats": float(off[place])}),
+        )
     return inconclusive(
         f"fed in {name}, target {place + 1:,} cost {fed[place]:.6f} nats; in the whole text {base[place]:.6f}, "
         "whatever follows it there",

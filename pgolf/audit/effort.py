@@ -5,20 +5,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """cuts: places before which nothing may change when everything after is replaced. enumerated: targets at which
-    every token of the vocabulary is scored. screened: targets at which a few likely tokens are, `candidates` of them.
-    coded: targets that are coded and decoded again. runs: identical ones that the noise is taken from. starts: of a
-    program that has to be started anew for each token that is tried, how often it is for B3 or B4.
+    """cuts: places before which nothing may change when everything after is replaced. tries: tokens that are scored as
+    a target, every one of the vocabulary at each of as many targets as that makes, but at 4 at least. screened: targets
+    at which a few likely tokens are, `candidates` of them. coded: targets that are coded and decoded again. runs:
+    identical ones that the noise is taken from, or noisy_runs where these differ. fresh: questions put to copies of the
+    scorer that have heard no other. starts: of a program that has to be started anew for each token that is tried, how
+    often it is for B3 or B4.
     """
 
-    cuts: int = 192
-    enumerated: int = 12
-    screened: int = 48
+    cuts: int = 512
+    tries: int = 12 * 1024
+    screened: int = 128
     candidates: int = 6
     coded: int = 24
     runs: int = 3
+    noisy_runs: int = 32
+    fresh: int = 12
     starts: int = 96
+
+    def enumerated(self, vocab_size: int) -> int:
+        """Targets at which every token of the vocabulary is scored."""
+        return max(4, self.tries // vocab_size)
 
 
 DEFAULT = Effort()
-THOROUGH = Effort(cuts=4096, enumerated=128, screened=1024, candidates=12, coded=128, runs=6, starts=4096)
+THOROUGH = Effort(cuts=4096, tries=128 * 1024, screened=1024, candidates=12, coded=128, runs=6, fresh=64, starts=4096)

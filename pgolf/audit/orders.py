@@ -15,10 +15,13 @@ Order = Callable[[Tokens, int | None], Places]
 
 
 def document_of_target(tokens: Tokens, bos_id: int | None) -> Places:
-    """The document that each target belongs to, [N], from 0. A start-of-document token belongs to the one it starts."""
+    """The document that each target belongs to, [N], from 0: that of the token before it.
+
+    So a document's last target is the start of the next one, as in pgolf.eval and in the challenge's scripts.
+    """
     if bos_id is None:
         return np.zeros(len(tokens) - 1, dtype=np.int64)
-    return np.cumsum(tokens == bos_id)[1:] - int(tokens[0] == bos_id)
+    return np.cumsum(tokens[:-1] == bos_id) - int(tokens[0] == bos_id)
 
 
 def _in_file_order(tokens: Tokens, _bos_id: int | None) -> Places:

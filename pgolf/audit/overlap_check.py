@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pgolf.audit.audit_text import AuditText
 from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.scorer import Tokens
 from pgolf.audit.trial import Trial
@@ -14,6 +15,8 @@ from pgolf.corpus.shards import write_shard
 
 # Three chances are looked at, so at most three honest splits in a million are accused.
 LEVEL = 1e-6
+# Tokens of a shingle, for documents of usual length, and the fewest there may be.
+LENGTH, SHORTEST = 64, 8
 # Training that holds so much of validation without a small chance repeats itself too much to show a leak.
 _MUCH = 0.05
 
@@ -32,7 +35,16 @@ def find(trial: Trial) -> Finding:
         return not_applicable("the text has no documents: nothing says where one starts")
     with tempfile.TemporaryDirectory(prefix="pgolf-overlap-") as folder:
         paths = [_as_file(shard, Path(folder) / f"{number}.bin") for number, shard in enumerate(shards)]
-        return judged(overlap_of(text.tokens, paths, bos_id=text.bos_id))
+        return judged(overlap_of(text.tokens, paths, bos_id=text.bos_id, length=_shingle_tokens(text)))
+
+
+def _shingle_tokens(text: AuditText) -> int:
+    """As for the challenge's documents, but at most half of the usual one of this text.
+
+    A document with too few different tokens for a shingle is not looked for.
+    """
+    borders = [*np.flatnonzero(text.tokens == text.bos_id), len(text.tokens)]
+    return int(np.clip(np.median(np.diff(borders)) // 2, SHORTEST, LENGTH))
 
 
 def judged(overlap: "Overlap") -> Finding:

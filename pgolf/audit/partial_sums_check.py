@@ -4,16 +4,14 @@ import numpy as np
 
 from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.scorer import Tokens
-from pgolf.audit.strata import spread_over, strata
 from pgolf.audit.trial import Trial
 from pgolf.audit.verdict import Evidence, Finding, failed, passed
 
 
 def find(trial: Trial) -> Finding:
     """Score the target and a few tokens that are likely there."""
-    chunk = trial.subject.declared.chunk_targets
     count = trial.affordable(trial.effort.screened, trial.effort.candidates)
-    chosen = dict(spread_over(strata(trial.text, trial.base, chunk), count, trial.rng("B4")))
+    chosen = trial.spread_targets(count, trial.rng("B4"))
     tried = {target: likely_tokens(trial, target, trial.effort.candidates) for target in chosen}
     largest = 0.0
     for target, losses in trial.tried_in_order(tried):
@@ -41,7 +39,7 @@ def likely_tokens(trial: Trial, target: int, count: int) -> Tokens:
             ends = np.flatnonzero((windows == context).all(axis=1)) + length
             found += tokens[ends[::-1]].tolist()
     found += np.argsort(-np.bincount(tokens, minlength=trial.text.vocab_size), kind="stable")[:count].tolist()
-    return np.array(list(dict.fromkeys(found))[:count], dtype=np.uint16)
+    return np.array([token for token in dict.fromkeys(found) if token in trial.tries][:count], dtype=np.uint16)
 
 
 CHECK = RuleCheck(

@@ -47,12 +47,19 @@ def change_before(trial: Trial, scored: int, how: Replacement, *, replaced: int 
 
     replaced: how many of the later ones, the next ones; None: all. None if no change exceeds the noise.
     """
+    tokens = text_before(trial, scored, how, replaced=replaced)
+    return _largest(trial, scored, tokens, how, int((tokens != trial.text.tokens).sum()))
+
+
+def text_before(trial: Trial, scored: int, how: Replacement, *, replaced: int | None = None) -> Tokens:
+    """The text with other tokens behind the first `scored` targets, in the order of scoring, [N + 1]."""
     place_N = trial.places
     last = trial.text.targets if replaced is None else scored + replaced
     where = np.zeros(trial.text.targets + 1, dtype=bool)
     where[1:] = (place_N >= scored) & (place_N < last)
-    tokens = trial.text.with_replaced(where, how, trial.rng(f"{how} {scored} {replaced}"))
-    return _largest(trial, scored, tokens, how, int((tokens != trial.text.tokens).sum()))
+    if how == "easy tokens":
+        return trial.text.with_successors(where, trial.easiest_next)
+    return trial.text.with_replaced(where, how, trial.rng(f"{how} {scored} {replaced}"))
 
 
 def smallest_change(trial: Trial, change: Change, how: Replacement) -> Change:
@@ -72,8 +79,8 @@ def _largest(trial: Trial, scored: int, tokens: Tokens, how: str, replaced: int)
     if replaced == 0:
         return None
     after = trial.losses(tokens)
-    difference = np.where(trial.places < scored, np.abs(after - trial.base), 0.0)
-    place = int(np.argmax(difference))
-    if difference[place] <= trial.noise.tolerance_nats:
+    off = np.where(trial.places < scored, trial.off(after), 0.0)
+    place = int(np.argmax(off))
+    if off[place] == 0:
         return None
     return Change(place + 1, scored, float(trial.base[place]), float(after[place]), how, replaced)

@@ -109,10 +109,11 @@ class CallableScorer:
         return self.function(tokens)
 
 
-def checked_losses(answer: Any, targets: int) -> Losses:
+def checked_losses(answer: Any, targets: int, *, made_up: bool = False) -> Losses:
     """A scorer's answer about so many targets as float64, [targets].
 
-    Raises ScorerFault unless it is one finite number that is not negative for each.
+    Raises ScorerFault unless it is one finite number that is not negative for each. made_up: the text is none that
+    anyone wrote, and a token in it may have the probability 0, whose loss is infinite.
     """
     try:
         losses = np.asarray(answer, dtype=np.float64)
@@ -122,7 +123,7 @@ def checked_losses(answer: Any, targets: int) -> Losses:
         shape = "×".join(map(str, losses.shape)) or "one number"
         raise ScorerFault("wrong number", f"answered with {shape} losses for {targets:,} targets")
     for kind, bad, what in (
-        ("not finite", ~np.isfinite(losses), "is no finite number"),
+        ("not finite", np.isnan(losses) | (np.isposinf(losses) & (not made_up)), "is no finite number"),
         ("probability above 1", losses < 0, "is negative: a probability above 1"),
     ):
         if bad.any():

@@ -13,9 +13,11 @@ from pgolf.audit.audit_text import AuditText
 from pgolf.audit.scorer import Losses, Tokens
 
 Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
 
 BOS = 1
-VOCABULARY = 40
+VOCABULARY, TARGETS = 24, 256  # so few that every token can be tried at every target
+ALL = slice(None)
 _BYTE_TOKENS = range(2, 8)  # as sentencepiece's <0x..>, one byte each
 _SENTINEL = 0  # never in a text
 
@@ -27,11 +29,11 @@ class Pieces:
     As sentencepiece writes them: a space before a piece is a byte of the text unless a document starts there.
     """
 
-    size_bytes: npt.NDArray[np.int64]
+    size_bytes: Int64Array
     spaced: npt.NDArray[np.bool_]
     is_byte: npt.NDArray[np.bool_]
 
-    def target_bytes(self, tokens: Tokens) -> npt.NDArray[np.int64]:
+    def target_bytes(self, tokens: Tokens) -> Int64Array:
         """Bytes of the raw text that each target stands for, [N]; a document's start stands for none."""
         return np.asarray(self.size_bytes[tokens[1:]] + (self.spaced[tokens[1:]] & (tokens[:-1] != BOS)))
 
@@ -46,11 +48,12 @@ def made_pieces(seed: int, vocab_size: int = VOCABULARY) -> Pieces:
     return Pieces(size, ordinary & (rng.random(vocab_size) < 0.5), is_byte)
 
 
-def made_text(seed: int, *, targets: int = 320, vocab_size: int = VOCABULARY) -> AuditText:
-    """Documents of 12 to 90 tokens, the last one cut, of a language that `seed` decides."""
-    rng = np.random.default_rng([seed, 2])
-    tokens, other = (_stream(rng, _language(seed, vocab_size), length) for length in (targets + 1, 2 * targets))
-    pieces = made_pieces(seed, vocab_size)
+def made_text(seed: int, *, targets: int = TARGETS, vocab_size: int = VOCABULARY) -> AuditText:
+    """Documents of 8 to 50 tokens, the last one cut, of a language that `seed` decides."""
+    rng, pieces = np.random.default_rng([seed, 2]), made_pieces(seed, vocab_size)
+    # As sentencepiece has it, a document's first piece has a space before it, which the text has not.
+    firsts, language = np.flatnonzero(pieces.spaced), _language(seed, vocab_size)
+    tokens, other = (_stream(rng, language, firsts, length) for length in (targets + 1, 2 * targets))
     return AuditText(
         tokens=tokens, other=other, vocab_size=vocab_size, bos_id=BOS, target_bytes=pieces.target_bytes(tokens)
     )
@@ -64,14 +67,27 @@ class SmallNetwork:
     skip: Float64Array
     bias: Float64Array
 
-    def logits(self, tokens: Tokens) -> Float64Array:
-        """Before every target, [N, V]; for the first target nothing stands two before, which counts as token 0."""
-        two_before = np.concatenate([[_SENTINEL], tokens[:-2]])
-        return np.asarray(self.pair[tokens[:-1]] + self.skip[two_before] + self.bias)
+    def logits(self, tokens: Tokens, rows: slice = ALL) -> Float64Array:
+        """Before every target, [N, V]; for the first target nothing stands two before, which counts as token 0.
 
-    def log_p(self, tokens: Tokens) -> Float64Array:
-        """ln p of every token as every target, [N, V]."""
-        return log_softmax(self.logits(tokens))
+        rows: these targets alone, from 0.
+        """
+        two_before = np.concatenate([[_SENTINEL], tokens[:-2]])
+        return np.asarray(self.pair[tokens[:-1][rows]] + self.skip[two_before[rows]] + self.bias)
+
+    def log_p(self, tokens: Tokens, rows: slice = ALL) -> Float64Array:
+        """ln p of every token as every target, [N, V], or as these targets."""
+        return log_softmax(self.logits(tokens, rows))
+
+    def after(self, tokens: Tokens, rows: slice = ALL, *, rate: float) -> "SmallNetwork":
+        """The network after a step of gradient descent on the summed loss of these targets."""
+        two_before, each = np.concatenate([[_SENTINEL], tokens[:-2]]), np.eye(len(self.bias))
+        gradient = rate * (np.exp(self.log_p(tokens, rows)) - each[tokens[1:][rows]])
+        return SmallNetwork(
+            self.pair - each[tokens[:-1][rows]].T @ gradient,
+            self.skip - each[two_before[rows]].T @ gradient,
+            self.bias - gradient.sum(axis=0),
+        )
 
 
 def small_network(seed: int, vocab_size: int = VOCABULARY) -> SmallNetwork:
@@ -87,9 +103,27 @@ def log_softmax(logits: Float64Array) -> Float64Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
-def losses_of(log_p: Float64Array, tokens: Tokens) -> Losses:
-    """-ln p of the targets, [N]; log_p: [N, V]."""
-    return np.asarray(-np.take_along_axis(log_p, tokens[1:, None].astype(np.int64), axis=1)[:, 0])
+def losses_of(log_p: Float64Array, tokens: Tokens, rows: slice = ALL) -> Losses:
+    """-ln p of the targets, [N], or of these; log_p: as many rows, [V] each."""
+    targets = tokens[1:][rows].astype(np.int64)
+    return np.asarray(-log_p[np.arange(len(targets)), targets])
+
+
+def seen_before(keys: Int64Array) -> Int64Array:
+    """How often each key has stood at an earlier place, [N]: exact counts, as they grow with the text."""
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys.min() - 1))
+    seen = np.empty(len(keys), dtype=np.int64)
+    seen[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(starts, append=len(keys)))
+    return seen
+
+
+def last_before(keys: Int64Array, delay: int = 1) -> Int64Array:
+    """The last place, `delay` earlier or more, at which each key stood, [N]; -1 where there is none."""
+    N, place = len(keys), np.arange(len(keys))
+    known = np.sort(keys * N + place)
+    found = known[np.maximum(0, np.searchsorted(known, keys * N + place - delay, side="right") - 1)]
+    return np.where((found // N == keys) & (found % N <= place - delay), found % N, -1)
 
 
 def _language(seed: int, vocab_size: int) -> Float64Array:
@@ -99,14 +133,14 @@ def _language(seed: int, vocab_size: int) -> Float64Array:
     return logits
 
 
-def _stream(rng: np.random.Generator, language: Float64Array, length: int) -> Tokens:
+def _stream(rng: np.random.Generator, language: Float64Array, firsts: Int64Array, length: int) -> Tokens:
     p_VV = np.exp(log_softmax(language))
     p_VV[:, [BOS, _SENTINEL]] = 0
     edges_VV = np.cumsum(p_VV, axis=1)
     tokens: list[int] = []
     while len(tokens) < length:
-        document = [BOS]
-        for _ in range(int(rng.integers(12, 91))):
+        document = [BOS, int(rng.choice(firsts))]
+        for _ in range(int(rng.integers(7, 40))):
             if len(document) > 6 and rng.random() < 0.15:  # a phrase once more, of this document or an earlier one
                 source = document if rng.random() < 0.5 or len(tokens) < 20 else tokens
                 start = int(rng.integers(1, len(source) - 4))

@@ -49,6 +49,7 @@ class Reported:
 class Subject:
     """A scorer on trial.
 
+    fresh: function() -> a copy of the scorer that has seen nothing yet, as a decoder elsewhere would start with.
     variants: the same scorer as it runs elsewhere, by what differs ("2 processes", "batches of 7"); each must give the
     same losses. trained_on: the training stream, shard by shard, where it is to be compared with the text.
     """
@@ -57,5 +58,6 @@ class Subject:
     scorer: Scorer
     declared: Declared = Declared()
     reported: Reported | None = None
+    fresh: Callable[[], Scorer] | None = None
     variants: Mapping[str, Scorer] = field(default_factory=dict)
     trained_on: tuple[Path | npt.NDArray[Any], ...] = ()

@@ -11,7 +11,7 @@ import numpy as np
 
 from pgolf.audit.audit_text import AuditText
 from pgolf.audit.effort import DEFAULT, Effort
-from pgolf.audit.noise import Noise, Precision, noise_of, precision_of
+from pgolf.audit.noise import Noise, Precision, difference, noise_of, precision_of, reordered_nats
 from pgolf.audit.orders import Places
 from pgolf.audit.scorer import (
     Apart,
@@ -26,8 +26,11 @@ from pgolf.audit.scorer import (
     Tokens,
     checked_losses,
 )
+from pgolf.audit.strata import spread_over, strata
 from pgolf.audit.subject import Subject
 from pgolf.errors import MachineError
+
+_REMEMBERED_BYTES = 64 << 20
 
 
 class Trial:
@@ -41,6 +44,10 @@ class Trial:
         self.calls = self.targets = 0
         self.faults: list[ScorerFault] = []
         self._answers: dict[bytes, Losses] = {}
+        self._room = _REMEMBERED_BYTES
+        self._runs: list[Losses] = []
+        self._noise: Noise | None = None
+        self._looked_again = False
         self._fed: dict[tuple[int, ...], Losses] = {}
 
     def rng(self, check: str) -> np.random.Generator:
@@ -57,15 +64,27 @@ class Trial:
         """Its first answer about the text, [N]: what it would be ranked by."""
         return self.losses(self.text.tokens)
 
-    @cached_property
+    @property
     def runs(self) -> list[Losses]:
-        """Identical runs over the text, the first one included."""
-        return [self.base, *(self.ask(self.text.tokens) for _ in range(self.effort.runs - 1))]
+        """Identical runs over the text in the order they were made in, the first one included."""
+        if not self._runs:
+            self._run_until(self.effort.runs)
+        return self._runs
 
-    @cached_property
+    @property
     def noise(self) -> Noise:
         """How far identical runs are apart."""
-        return noise_of(self.runs)
+        if self._noise is None:
+            self._noise = noise_of(self.runs)
+        return self._noise
+
+    def _run_until(self, count: int) -> None:
+        """Run so often at least; where runs differ, as often as it takes to say how far."""
+        while len(self._runs) < count:
+            self._runs.append(self.ask(self.text.tokens) if self._runs else self.base)
+        self._noise = noise_of(self._runs)
+        if self._noise.largest_nats > 0 and len(self._runs) < self.effort.noisy_runs:
+            self._run_until(self.effort.noisy_runs)
 
     @cached_property
     def precision(self) -> Precision:
@@ -77,12 +96,47 @@ class Trial:
         """When each target is scored, by what the author declares, [N]."""
         return self.subject.declared.places(self.text.tokens, self.text.bos_id)
 
+    @cached_property
+    def easiest_next(self) -> Tokens:
+        """The token that costs least after each token, [V], among those seen there in the text and in the other one.
+
+        A text that goes on by it is as easy as one can be for this scorer: what it learns from a text, or chooses when
+        it has seen it, differs most from what it does on the text as it is.
+        """
+        other = self.text.with_replaced(np.ones(self.text.targets + 1, dtype=bool), "another text", self.rng("easy"))
+        texts = (other, self.text.tokens)
+        before, after = (np.concatenate([tokens[part] for tokens in texts]) for part in (slice(-1), slice(1, None)))
+        loss = np.concatenate([self.losses(tokens) for tokens in texts])
+        ordinary = self.text.tokens[self.text.tokens != self.text.bos_id]
+        next_V = np.full(self.text.vocab_size, ordinary[-1] if len(ordinary) else 0, dtype=np.uint16)
+        for place in np.argsort(-loss, kind="stable"):  # the cheapest comes last, and stays
+            if after[place] != self.text.bos_id:
+                next_V[before[place]] = after[place]
+        return next_V
+
+    def off(self, losses: Losses) -> Losses:
+        """How far other answers about the text are from the first one, beyond noise and rounding; 0 within, [N]."""
+        apart = difference(losses, self.base)
+        if (apart > self.tolerance_nats(self.base)).any() and not self._looked_again:
+            # Before the first accusation: runs that agreed so far may still differ once in a while.
+            self._looked_again = True
+            self._run_until(self.effort.noisy_runs)
+        return np.where(apart > self.tolerance_nats(self.base), apart, 0.0)
+
+    def tolerance_nats(self, losses: Losses) -> Losses:
+        """What two answers about the same must differ by to differ, [N]."""
+        return self.noise.tolerance_nats + reordered_nats(losses)
+
     def losses(self, tokens: Tokens) -> Losses:
-        """The scorer's answer about a text, asked for once."""
+        """The scorer's answer about a text, asked for once (as long as answers find room)."""
         key = tokens.tobytes()
-        if key not in self._answers:
-            self._answers[key] = self.ask(tokens)
-        return self._answers[key]
+        if (known := self._answers.get(key)) is not None:
+            return known
+        answer = self.ask(tokens)
+        if self._room >= answer.nbytes:
+            self._room -= answer.nbytes
+            self._answers[key] = answer
+        return answer
 
     def ask(self, tokens: Tokens, scorer: Scorer | None = None) -> Losses:
         """A new evaluation of a text, by the scorer or by a variant of it."""
@@ -90,7 +144,16 @@ class Trial:
         try:
             # A copy: a scorer that writes into its input changes nothing here.
             answer = (scorer or self.scorer).score(tokens.copy())
-            return checked_losses(answer, len(tokens) - 1)
+            return checked_losses(answer, len(tokens) - 1, made_up=not np.array_equal(tokens, self.text.tokens))
+        except Exception as error:
+            raise self._noted(error) from error
+
+    def fresh(self) -> Scorer | None:
+        """A copy of the scorer that has seen nothing, where its author gives one."""
+        if self.subject.fresh is None:
+            return None
+        try:
+            return self.subject.fresh()
         except Exception as error:
             raise self._noted(error) from error
 
@@ -122,12 +185,13 @@ class Trial:
             return isinstance(session, Forkable), isinstance(session, Distributed)
 
     @contextmanager
-    def evaluation(self) -> Iterator[Session]:
-        """A new evaluation of the text, of a scorer that takes pieces."""
-        assert isinstance(self.scorer, Feedable)
+    def evaluation(self, scorer: Scorer | None = None) -> Iterator[Session]:
+        """A new evaluation of the text, of a scorer that takes pieces, or of a copy of it."""
+        feedable = scorer or self.scorer
+        assert isinstance(feedable, Feedable)
         self._count(0)
         try:
-            session = self.scorer.start(int(self.text.tokens[0]), self.text.targets)
+            session = feedable.start(int(self.text.tokens[0]), self.text.targets)
         except Exception as error:
             raise self._noted(error) from error
         try:
@@ -154,13 +218,13 @@ class Trial:
             return 0.0
         if not self._fed:
             self.fed([*range(1, self.text.targets, 7), self.text.targets])
-        return max(float(np.abs(losses - self.base).max()) for losses in self._fed.values())
+        return max(float(difference(losses, self.base).max()) for losses in self._fed.values())
 
     def feed(self, session: Session, tokens: Tokens) -> Losses:
         """The losses of the next tokens."""
         self.targets += len(tokens)
         try:
-            return checked_losses(session.feed(tokens.copy()), len(tokens))
+            return checked_losses(session.feed(tokens.copy()), len(tokens), made_up=True)
         except Exception as error:
             raise self._noted(error) from error
 
@@ -176,7 +240,8 @@ class Trial:
         """-ln p of the next target for every token, [V]; of a session that tells it."""
         assert isinstance(session, Distributed)
         try:
-            return checked_losses(-np.asarray(session.distribution(), dtype=np.float64), self.text.vocab_size)
+            told = -np.asarray(session.distribution(), dtype=np.float64)
+            return checked_losses(told, self.text.vocab_size, made_up=True)
         except Exception as error:
             raise self._noted(error) from error
 
@@ -192,14 +257,46 @@ class Trial:
             return np.array([self._after_own_start(target, candidates[i : i + 1]) for i in range(len(candidates))])
         return np.array([self.losses(self.with_target(target, int(token)))[target - 1] for token in candidates])
 
+    @property
+    def knows_lengths(self) -> bool:
+        """Whether the declared order takes the lengths of the documents as known, so where one starts is no news."""
+        return self.subject.declared.order != "file"
+
+    @cached_property
+    def tries(self) -> Tokens:
+        """Tokens that can be a target, [C]: all; but no start of a document where that would change the order."""
+        every = np.arange(self.text.vocab_size, dtype=np.uint16)
+        return every[every != self.text.bos_id] if self.knows_lengths and self.text.bos_id is not None else every
+
+    def spread_targets(self, count: int, rng: np.random.Generator) -> dict[int, str]:
+        """At most `count` targets at which other tokens can be tried, of every kind, each with its kind."""
+        kinds = strata(self.text, self.base, self.subject.declared.chunk_targets)
+        fixed = ~np.isin(self.text.tokens[1:], self.tries)
+        return dict(spread_over({name: mask & ~fixed for name, mask in kinds.items()}, count, rng))
+
     def enumerated(self, target: int) -> Losses:
-        """The loss of every token of the vocabulary as that target, [V]."""
-        return self.candidate_losses(target, np.arange(self.text.vocab_size, dtype=np.uint16))
+        """The loss of every token of `tries` as that target, [C]."""
+        return self.candidate_losses(target, self.tries)
 
     def enumerated_in_order(self, targets: list[int]) -> Iterator[tuple[int, Losses]]:
         """Each of the targets with `enumerated` of it; by forks of one session where the scorer offers them."""
-        each = np.arange(self.text.vocab_size, dtype=np.uint16)
-        yield from self._in_order(dict.fromkeys(targets, each), in_one=self.forks or self._tells_apart)
+        yield from self._in_order(dict.fromkeys(targets, self.tries), in_one=self.forks or self._tells_apart)
+
+    def told(self, tokens: Tokens, target: int, scorer: Scorer | None = None) -> Losses:
+        """The loss of every token as a target of any text, [V], by the scorer or a copy of it.
+
+        A scorer that tells distributions is given what stands before the target and nothing else.
+        """
+        if self.tells_distributions:
+            with self.evaluation(scorer) as session:
+                if target > 1:
+                    self.feed(session, tokens[1:target])
+                return self.distribution(session)
+        found, tried = np.empty(self.text.vocab_size), tokens.copy()
+        for token in range(self.text.vocab_size):
+            tried[target] = token
+            found[token] = (self.losses(tried) if scorer is None else self.ask(tried, scorer))[target - 1]
+        return found
 
     def tried_in_order(self, wanted: Mapping[int, Tokens]) -> Iterator[tuple[int, Losses]]:
         """Each of the targets with the loss that each of its tokens would have had there.

@@ -4,7 +4,7 @@ import numpy as np
 
 from pgolf.audit.audit_text import AuditText
 from pgolf.audit.scorer import CallableScorer, Losses, Tokens
-from pgolf.audit.small_network import losses_of, small_network
+from pgolf.audit.small_network import losses_of, seen_before, small_network
 from pgolf.audit.subject import Subject
 
 FAMILY = "hashed target key (#715, #761, #792, #779)"
@@ -20,15 +20,10 @@ def subject(text: AuditText, seed: int) -> Subject:
 
     def score(tokens: Tokens) -> Losses:
         p_N = np.exp(-losses_of(network.log_p(tokens), tokens))
-        context_count, full_count = np.zeros(_BUCKETS), np.zeros(_BUCKETS)
-        for target in range(2, len(tokens)):
-            context = (int(tokens[target - 2]) * 36313 ^ int(tokens[target - 1]) * 27191) % _BUCKETS
-            full = (context ^ int(tokens[target]) * 51647) % _BUCKETS
-            if context_count[context] >= 2:
-                share = min(full_count[full], context_count[context]) / context_count[context]
-                p_N[target - 1] = 0.6 * p_N[target - 1] + 0.4 * share
-            context_count[context] += 1
-            full_count[full] += 1
-        return -np.log(p_N)
+        x = tokens.astype(np.int64)
+        context_N = (np.concatenate([[0], x[:-2]]) * 36313 ^ x[:-1] * 27191) % _BUCKETS
+        context_count_N, full_count_N = seen_before(context_N), seen_before((context_N ^ x[1:] * 51647) % _BUCKETS)
+        share_N = np.minimum(1.0, full_count_N / np.maximum(1, context_count_N))
+        return -np.log(np.where(context_count_N >= 2, 0.6 * p_N + 0.4 * share_N, p_N))
 
     return Subject(name="hashed target key", scorer=CallableScorer(score, text.vocab_size))
