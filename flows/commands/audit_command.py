@@ -4,23 +4,41 @@ import argparse
 import json
 import math
 import shlex
-import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
 from pathlib import Path
 
-from flows.commands.arguments import add_json, given_path, terminal_width
+from flows.commands.arguments import (
+    add_json,
+    add_results,
+    add_scorer,
+    add_store,
+    given_path,
+    terminal_width,
+)
+from flows.commands.audited_run import page_path, tried_run
 from flows.commands.self_test_table import document, table
 from flows.commands.streams import hand_over, show, tell
+from flows.commands.verdict_lines import EXIT_CODES, MARKS, counted, verdict_lines, wrapped
 from pgolf.audit.audit import Audit, audit
 from pgolf.audit.effort import DEFAULT, THOROUGH
 from pgolf.audit.program_process import Limits
+from pgolf.audit.ruleset import DEFAULT as DEFAULT_RULES
+from pgolf.audit.ruleset import Ruleset, ruleset, shipped
 from pgolf.audit.self_test import ZOO, load_zoo, self_test
 from pgolf.audit.tried_program import DEFAULT_TARGETS, TriedProgram, declared_by, shard_text, tried_program
-from pgolf.audit.verdict import Outcome, Verdict
+from pgolf.audit.verdict import Outcome
 from pgolf.errors import ConfigError
+from pgolf.pipeline.run_report import write_page
+from pgolf.report.audit_page import audit_page
+
+# Of several scorers, only what decides is shown.
+TELLING = ("fail", "inconclusive")
+WIDE = 80
 
 EXAMPLES = """examples:
+  pgolf audit demo                           scorers of a finished run, one of each kind
+  pgolf audit demo --scorer network --thorough
   pgolf audit --self-test                    the audit itself: known cheats and honest scorers, 20 texts each
   pgolf audit --self-test --zoo DIR --seeds 5    scorers of your own, a file each (docs/audit.md)
   pgolf audit --exec "python their_eval.py" --tokens DATA_DIR
@@ -30,13 +48,11 @@ What the program reads and answers: docs/audit_protocol.md. Exit codes: 0 every 
 fails, 2 misuse, 3 none fails and one could not decide.
 """
 
-MARKS: dict[Outcome, str] = {"pass": "✓", "fail": "✗", "not applicable": "–", "inconclusive": "?"}
-EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     whom = parser.add_mutually_exclusive_group(required=True)
+    whom.add_argument("run", nargs="?", metavar="RUN", help="a finished run, by name or key: its scorers are tried")
     whom.add_argument("--exec", dest="program", metavar="COMMAND", help="the program, as typed in its folder")
     whom.add_argument("--self-test", action="store_true", help="try the audit on scorers that are known to cheat")
     parser.add_argument("--zoo", type=given_path, metavar="DIR", help="with --self-test: scorers to try it on")
@@ -63,7 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tokenizer", type=given_path, metavar="MODEL", help="default: that of the data folder")
     parser.add_argument(
-        "--targets", type=int, default=DEFAULT_TARGETS, metavar="N", help="of the text (default: %(default)s)"
+        "--targets",
+        type=int,
+        metavar="N",
+        help=f"of the text (default: {DEFAULT_TARGETS}; for a run a few windows and chunks)",
     )
     parser.add_argument(
         "--piece-targets", type=int, metavar="N", help="tokens that its own run reads at a time (default: all at once)"
@@ -86,6 +105,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="S",
             help=f"time for {of_what} (default: %(default)g)",
         )
+    add_scorer(parser)
+    parser.set_defaults(scorer=None)  # so that `--scorer headline` is told from nothing
+    parser.add_argument("--all", action="store_true", help="with RUN: every scorer, not one of each kind")
+    parser.add_argument("--of-seed", type=int, metavar="N", help="with RUN: its seed (default: the first)")
+    parser.add_argument(
+        "--ruleset",
+        default=DEFAULT_RULES,
+        metavar="NAME_OR_FILE",
+        help=f"what must pass: {', '.join(shipped())}, or a file of your own (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--page", type=given_path, metavar="FILE", help="write a page of the verdicts (a run: RESULTS/reports)"
+    )
+    add_store(parser)
+    add_results(parser)
     add_json(parser)
 
 
@@ -93,6 +127,15 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print the verdicts; progress on stderr. Raises ConfigError for what cannot be tried."""
     if arguments.self_test:
         return _self_test(arguments)
+    rules = ruleset(arguments.ruleset)
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed is at least 0, got {arguments.seed}")
+    if arguments.targets is not None and arguments.targets < 1:
+        raise ConfigError(f"--targets is at least 1, got {arguments.targets}")
+    return _run(arguments, rules) if arguments.program is None else _program(arguments, rules)
+
+
+def _program(arguments: argparse.Namespace, rules: Ruleset) -> int:
     if arguments.tokens is None:
         raise ConfigError("--exec takes the tokens to try the program on: --tokens FILE_OR_DIR")
     for name in ("start_s", "answer_s", "evaluation_s"):
@@ -100,14 +143,12 @@ def execute(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--{name.replace('_', '-')} takes a number above 0, got {value:g}")
     if arguments.piece_targets is not None and arguments.piece_targets < 1:
         raise ConfigError(f"--piece-targets is at least 1, got {arguments.piece_targets}")
-    if arguments.seed < 0:
-        raise ConfigError(f"--seed is at least 0, got {arguments.seed}")
     try:
         words = shlex.split(arguments.program)
     except ValueError as error:
         raise ConfigError(f"--exec {arguments.program}: {error}") from None
     declared = declared_by(arguments.declare)
-    text = shard_text(arguments.tokens, arguments.tokenizer, targets=arguments.targets)
+    text = shard_text(arguments.tokens, arguments.tokenizer, targets=arguments.targets or DEFAULT_TARGETS)
     began_s = time.monotonic()
     with tried_program(
         words,
@@ -129,8 +170,9 @@ def execute(arguments: argparse.Namespace) -> int:
                 f"{verdict.number} {verdict.name}: {verdict.outcome}, {verdict.cost.wall_s:.1f} s"
             ),
         )
-        _show(found, tried, time.monotonic() - began_s, as_json=arguments.json)
-    return EXIT_CODES[found.outcome]
+        outcome = rules.outcome(found.verdicts)
+        _show(arguments, found, tried, outcome, time.monotonic() - began_s)
+    return EXIT_CODES[outcome]
 
 
 def _self_test(arguments: argparse.Namespace) -> int:
@@ -152,51 +194,72 @@ def _self_test(arguments: argparse.Namespace) -> int:
     return int(not all(row.is_right for row in rows))
 
 
-def _show(found: Audit, tried: TriedProgram, wall_s: float, *, as_json: bool) -> None:
-    if as_json:
+def _show(arguments: argparse.Namespace, found: Audit, tried: TriedProgram, outcome: Outcome, wall_s: float) -> None:
+    trial = {
+        "name": found.name,
+        "outcome": outcome,
+        "verdicts": [verdict.to_json() for verdict in found.verdicts],
+    }
+    text = f"{found.targets:,} targets of {found.vocab_size:,} tokens"
+    if arguments.page is not None:
+        facts = {"text": text, "rules": arguments.ruleset, "room": tried.scorer.isolation}
+        write_page(arguments.page, audit_page([trial], facts=facts), option="--page")
+    if arguments.json:
         document = {
-            "outcome": found.outcome,
+            "outcome": outcome,
             "program": found.name,
+            "ruleset": arguments.ruleset,
             "isolation": tried.scorer.isolation,
             "starts": tried.scorer.starts,
             "targets": found.targets,
             "vocab_size": found.vocab_size,
             "seed": found.seed,
             "wall_s": round(wall_s, 1),
-            "verdicts": [verdict.to_json() for verdict in found.verdicts],
+            "verdicts": trial["verdicts"],
         }
         hand_over(json.dumps(document, indent=2))
         return
     width = terminal_width()
     for line in verdict_lines(found.verdicts, width):
         show(line)
-    counts = ", ".join(f"{len(found.of(outcome))} {outcome}" for outcome in MARKS if found.of(outcome))
     summary = (
-        f"{found.outcome}: {counts}; {found.targets:,} targets of {found.vocab_size:,} tokens, {tried.scorer.starts} "
-        f"starts in {wall_s:,.0f} s, in {tried.scorer.isolation}"
+        f"{outcome} by {arguments.ruleset}: {counted(found.verdicts)}; {text}, {tried.scorer.starts} starts in "
+        f"{wall_s:,.0f} s, in {tried.scorer.isolation}"
     )
-    for line in [summary] if width is None else textwrap.wrap(summary, max(width, 40)):
+    for line in wrapped(summary, width):
         show(line)
 
 
-def verdict_lines(verdicts: Sequence[Verdict], width: int | None) -> Iterator[str]:
-    """A line per verdict, wrapped at `width` columns (None: not wrapped): mark, number, name, why, what settles it."""
-    column = max(len(verdict.name) for verdict in verdicts) + 8
-    if width is not None and width < 3 * column:
-        column = 4
-    for verdict in verdicts:
-        head = f"{MARKS[verdict.outcome]} {verdict.number:<3} {verdict.name}"
-        said = verdict.finding.because
-        if verdict.finding.settles:
-            said += f"; what would settle it: {verdict.finding.settles}"
-        if width is None:
-            yield f"{head.ljust(column)} {said}"
-            continue
-        first, rest = (head.ljust(column), said) if column > 4 else (head, f"— {said}")
-        yield from textwrap.wrap(
-            rest,
-            max(width, 40),
-            initial_indent=f"{first} ",
-            subsequent_indent=(column + 1) * " ",
-            break_on_hyphens=False,
-        )
+def _run(arguments: argparse.Namespace, rules: Ruleset) -> int:
+    found = tried_run(arguments, rules)
+    text = f"{found.targets:,} targets of {found.vocab_size:,} tokens"
+    page = arguments.page or page_path(arguments, found)
+    facts = {"run": f"{found.run}, seed {found.seed}", "text": text, "rules": rules.name, "audit": found.id}
+    write_page(page, audit_page([one.data() for one in found.scorers], facts=facts), option="--page")
+    if arguments.json:
+        document = {
+            "outcome": found.outcome,
+            "run": found.run,
+            "audit_id": found.id,
+            "ruleset": rules.name,
+            "of_seed": found.seed,
+            "targets": found.targets,
+            "vocab_size": found.vocab_size,
+            "page": str(page),
+            "scorers": [one.data() for one in found.scorers],
+        }
+        hand_over(json.dumps(document, indent=2, ensure_ascii=False))
+        return EXIT_CODES[found.outcome]
+    width = terminal_width()
+    for one in found.scorers:
+        for line in wrapped(f"{MARKS[one.outcome]} {one.name}  {one.said}", width):
+            show(line)
+        shown = one.verdicts if len(found.scorers) == 1 else [v for v in one.verdicts if v.outcome in TELLING]
+        for line in verdict_lines(shown, width) if shown else ():
+            show(f"  {line}" if width is None or width > WIDE else line)
+    counts = Counter(one.outcome for one in found.scorers)
+    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in MARKS if counts[outcome])
+    for line in wrapped(f"{said} by {rules.name}; seed {found.seed}, {text}", width):
+        show(line)
+    show(f"page  {page}")
+    return EXIT_CODES[found.outcome]

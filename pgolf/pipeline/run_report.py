@@ -45,7 +45,7 @@ def write_report(
     runs = list({run.key: run for run in (run_named(name, known) for name in names)}.values())
     path = out or results / REPORTS / f"{'+'.join(run.key for run in runs)[:180]}.html"
     text = page(_tables(runs, results, store), sentence=sentence, price_per_hour=price_per_hour)
-    _write(path, text.encode())
+    write_page(path, text, option="--out")
     return path
 
 
@@ -83,17 +83,18 @@ def _rows(table: pa.Table) -> list[dict[str, Any]]:
     return table.set_column(place, "started_utc", table.column("started_utc").cast(pa.int64())).to_pylist()  # type: ignore[no-any-return]
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_page(path: Path, text: str, *, option: str) -> None:
+    """Write a page, whole or not at all. option: which names another file. Raises ResultsError where it cannot be."""
     unfinished = path.with_name(f".{path.name[:120]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         make_folder(path.parent)
         try:
-            write_synced(unfinished, content)
+            write_synced(unfinished, text.encode())
             put(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise ResultsError(
             f"the report could not be written to {path}: {error.strerror or error}; the tables are as they were; name "
-            "another file with --out"
+            f"another file with {option}"
         ) from error

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from flows.commands import audit_command
-from flows.commands.audit_command import verdict_lines
 from flows.commands.cli import main
+from flows.commands.verdict_lines import verdict_lines
 from pgolf.audit.audit import Audit
 from pgolf.audit.tried_program import declared_by, shard_text, tried_program
 from pgolf.audit.verdict import Cost, Verdict, failed, inconclusive, not_applicable, passed
