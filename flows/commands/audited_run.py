@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from flows.commands.arguments import results_there
 from flows.commands.document_losses import workshop
 from pgolf.audit import byte_count_check, clocks_check, seeds_check
@@ -105,7 +108,7 @@ def tried_run(arguments: argparse.Namespace, rules: Ruleset) -> TriedRun:
         seed=seed,
         targets=found.document["targets"],
         vocab_size=found.document["vocab_size"],
-        scorers=[_scorer(entry, found, results_of.get(entry["cell"]), arm, rules) for entry in found.scorers],
+        scorers=[_scorer(entry, found, results_of.get(entry["cell"]), arm, scores, rules) for entry in found.scorers],
     )
 
 
@@ -115,12 +118,16 @@ def _columns() -> list[str]:
 
 
 def _scorer(
-    entry: Mapping[str, Any], found: Tried, result: ScorerResult | None, arm: Arm, rules: Ruleset
+    entry: Mapping[str, Any],
+    found: Tried,
+    result: ScorerResult | None,
+    arm: Arm,
+    scores: pa.Table,
+    rules: Ruleset,
 ) -> TriedScorer:
     verdicts = [Verdict.from_json(one) for one in entry["verdicts"]]
     if result is not None:
-        rows = [result.by_seed[seed] for seed in sorted(result.by_seed)]
-        dossier = Dossier(rows=rows, missing_seeds=[one.seed for one in arm.missing])
+        dossier = Dossier(rows=_rows(result, scores), missing_seeds=[one.seed for one in arm.missing])
         verdicts += [_of_dossier(check, dossier) for check in _OF_THE_RUN]
     row = found.rows[entry["cell"]]
     return TriedScorer(
@@ -130,6 +137,13 @@ def _scorer(
         outcome=rules.outcome(verdicts),
         verdicts=verdicts,
     )
+
+
+def _rows(result: ScorerResult, scores: pa.Table) -> list[dict[str, Any]]:
+    """The scorer's rows with all columns, by seed."""
+    of_cell = scores.filter(pc.equal(scores.column("cell"), result.scorer[_CELL]))
+    runs = result.runs
+    return [row for row in of_cell.to_pylist() if runs.get(str(row["seed"])) == row["run_key"]]
 
 
 def _name(row: Mapping[str, Any]) -> str:
