@@ -255,7 +255,9 @@ class Trial:
         """The loss that each of these tokens would have had as that target, by scoring the text with it there."""
         if self.apart:
             return np.array([self._after_own_start(target, candidates[i : i + 1]) for i in range(len(candidates))])
-        return np.array([self.losses(self.with_target(target, int(token)))[target - 1] for token in candidates])
+        # Each is a draw of its own where runs differ: the text's own tokens would all have the first run's noise.
+        answer = self.losses if self.noise.largest_nats == 0 else self.ask
+        return np.array([answer(self.with_target(target, int(token)))[target - 1] for token in candidates])
 
     @property
     def knows_lengths(self) -> bool:

@@ -29,7 +29,7 @@ from tests.processes import command_of, descendants
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/audited_scorer.py"
 ROOMS = [True, False] if room_allowed() is None else [False]
 TEXT = made_text(5, targets=90, vocab_size=12)
-SMALL = Effort(cuts=24, enumerated=4, screened=8, candidates=3, coded=8, runs=2, starts=3)
+SMALL = Effort(cuts=24, tries=4, screened=8, candidates=3, coded=8, runs=2, starts=3)
 
 # Answers evenly, in lines that `body` may spoil: it stands in the loop, before the answer is printed.
 PROGRAM = """
@@ -396,7 +396,7 @@ def test_one_whose_hash_seed_or_memory_of_earlier_runs_decides_is_found(tmp_path
 @pytest.mark.parametrize(("even_nats", "outcome"), [(math.log(12), "pass"), (0.5, "fail")])
 def test_losses_that_are_the_same_for_all_tokens_accuse_nobody_who_expects_them_evenly(even_nats, outcome):
     scorer = CallableScorer(lambda tokens: np.full(len(tokens) - 1, even_nats), 12)
-    found = audit(Subject(name="even", scorer=scorer), TEXT, effort=SMALL, checks=checks_of("B7"))
+    found = audit(Subject(name="even", scorer=scorer), TEXT, effort=SMALL, checks=checks_of("B3", "B7"))
     assert found.outcome == outcome
 
 
