@@ -148,3 +148,9 @@ def test_the_table_fits_eighty_columns_whatever_stands_in_it(tmp_path):
     lines = list(table(rows))
     assert max(map(len, lines)) <= 80
     assert any("B99" in line for line in lines)
+
+
+def test_the_page_shows_every_scorer_of_the_zoo_and_every_check():
+    page = (ZOO.parents[1] / "docs" / "audit.md").read_text()
+    assert [member.name for member in MEMBERS if f"| {member.name} |" not in page] == []
+    assert [check.number for check in CHECKS if f"| {check.number} {check.name} |" not in page] == []
