@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from pgolf.audit import overlap_scan
-from pgolf.audit.overlap import Overlap, _chance, overlap_of
+from pgolf.audit.overlap import Overlap, chance, overlap_of
 from pgolf.audit.shingles import NO_CLASS, ShingleIndex
 from pgolf.corpus.shards import HEADER_BYTES, write_shard
 from pgolf.errors import ConfigError, DataError, ShardError
@@ -214,8 +214,8 @@ def test_what_training_repeats_itself_is_no_evidence_and_a_leak_is(overlap):
 def test_chances_are_those_of_counting():
     # 2 of 3 documents of validation, 1 of 4 of the control: 3 of 7, of which 2 or 3 are among the first 3.
     ways = [set(found) for found in combinations(range(7), 3)]
-    assert _chance(2, 3, 1, 4) == pytest.approx(sum(len(found & {0, 1, 2}) >= 2 for found in ways) / len(ways))
-    assert _chance(0, 3, 1, 4) == _chance(2, 3, 0, 0) == 1
+    assert chance(2, 3, 1, 4) == pytest.approx(sum(len(found & {0, 1, 2}) >= 2 for found in ways) / len(ways))
+    assert chance(0, 3, 1, 4) == chance(2, 3, 0, 0) == 1
 
 
 def test_two_neighbours_are_seen_to_be_neighbours_in_training(overlap):
