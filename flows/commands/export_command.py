@@ -147,7 +147,7 @@ def _show(entry: Entry, folder: Path, models: Path, files: Mapping[str, int], re
         lines.append(f"models: {models}")
     bpb = entry.summary("bpb")
     spread = "" if bpb.std is None else f" ± {bpb.std:.4f}"
-    lines.append(f"val_bpb {bpb.mean:.4f}{spread} (n = {bpb.n}), {entry.total_bytes:,} B")
+    lines.append(f"val_bpb {bpb.mean:.4f}{spread} (n = {entry.n}), {entry.total_bytes:,} B")
     lines += [f"no record: {said}" for said in refused]
     if gaps := [name for name in AUTHOR_FIELDS if name not in entry.told]:
         lines.append(f"left for you to fill in: {', '.join(gaps)} in submission.json, and what is new in README.md")

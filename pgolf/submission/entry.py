@@ -86,6 +86,11 @@ class Entry:
         return self.arm.runs[0]
 
     @property
+    def n(self) -> str:
+        """How many seeds it has, and of how many declared ones: `2 of 3`."""
+        return self.arm.n if len(self.arm.by_seed) == len(self.seeds) else f"{len(self.seeds)}"
+
+    @property
     def first(self) -> SeedEntry:
         """Its first seed, for what is alike in all."""
         return self.seeds[0]
@@ -140,14 +145,23 @@ def gather(
     declared = declared_seeds(results, scores)
     arm = arm_of(asked, runs_in(results), scores, scorer=scorer, declared=declared, only_honest=False)
     rows = rows_of(scores, SCORES, arm.runs).to_pylist()
+    again = arm.runs[0].command(arm.seeds)
     network = {row["seed"]: row for row in rows if row["estimator"] == "neural"}
     filed = {row["seed"]: row for row in rows if tuple(row[name] for name in SCORER) == arm.result.scorer}
+    for seed, row in filed.items():
+        if seed not in network:
+            raise ConfigError(f"seed {seed}: its rows have no score of the network alone; file them again: {again}")
+        if row["bpb"] is None:
+            raise ConfigError(
+                f"seed {seed}: nobody knows how many bytes of text its {row['targets']:,} targets are, so it has no "
+                "val_bpb: give the tokenizer that the shards were made with (--tokenizer)"
+            )
     seeds = [
         SeedEntry(
             seed=seed,
             row=filed[seed],
             network=network[seed],
-            artifacts=_artifacts(arm.run_of(seed), seed, results, store),
+            artifacts=_artifacts(arm, seed, results, store),
         )
         for seed in arm.seeds
     ]
@@ -158,13 +172,14 @@ def gather(
     return Entry(arm=arm, recipe=recipe, script=built(recipe), seeds=tuple(seeds), told=dict(told or {}))
 
 
-def _artifacts(run: Run, seed: int, results: Path, store: Store) -> dict[str, Artifact]:
+def _artifacts(arm: Arm, seed: int, results: Path, store: Store) -> dict[str, Artifact]:
     """Node -> output of a seed, and of all seeds together. Raises ConfigError for one that is needed and gone."""
+    run = arm.run_of(seed)
     rows = read(results, STAGES, run_keys=run.key, columns=["run_key", "node", "stage", "seed", "folder"]).to_pylist()
     mine = [row for row in rows if row["run_key"].rpartition("-")[0] == run.key and row["seed"] in (seed, None)]
     if any(row["stage"] == IMPORT.name for row in mine):
         raise ConfigError(f"{run.key}: its weights were imported; the script of a submission trains its own")
-    again = f"pgolf run {run.recipe} --seeds {seed}"
+    again = run.command(one for one in arm.seeds if arm.run_of(one) is run)
     found = {}
     for row in mine:
         needed = row["node"] == DATA or row["stage"] in (TRAIN.name, CALIBRATE.name, COMPRESS.name)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT, re
 from pgolf.submission.readme_text import readme_text
 from pgolf.submission.requirements_text import requirements_text
 from pgolf.submission.submission_json import submission_json
+from pgolf.submission.unfinished import unfinished
 
 # Checks that no submission may fail; what else is wrong with one that is no record, its README says.
 _AGREE = ("files", "json", "script", "numbers", "requirements")
@@ -49,7 +49,7 @@ def refuse_taken(out: Path) -> None:
         raise ConfigError(f"{out} is no new folder; name one")
     for path in (out, _models_beside(out), _map_beside(out)):
         if os.path.lexists(path):
-            raise ConfigError(f"{path} is there already; name a new folder")
+            raise ConfigError(f"{path} is there already; remove it, or name a new folder")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: its parent folder {out.parent} does not exist; create it, or name another folder")
 
@@ -71,8 +71,8 @@ def export(
     Raises ConfigError as `refuse_taken`, and for files that contradict each other once they are written.
     """
     refuse_taken(out)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-        folder = Path(temporary) / out.name
+    with unfinished(out) as temporary:
+        folder = temporary / out.name
         models = _models_beside(folder)
         folder.mkdir()
         models.mkdir()

@@ -10,6 +10,7 @@ from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.model.parameter_count import parameter_count
 from pgolf.submission.entry import Entry
 from pgolf.submission.submission_json import gap
+from pgolf.tables.run_command import whole_command
 
 # Of the recipe, what does not decide a number.
 _NO_METHOD = ("name", "base", "description", "seeds", "run_name", "tags", "notes", "headline")
@@ -25,10 +26,10 @@ def _lines(entry: Entry, refused: Sequence[str], reproduced: str) -> Iterator[st
     yield f"# {entry.told.get('name') or gap('name')}"
     yield ""
     spread = f" ± {bpb.std:.5f}" if bpb.std is not None else ""
-    seeds = f"{bpb.n} seeds" if bpb.n > 1 else "1 seed"
+    seeds = f"{entry.n} {'seed' if entry.n == '1' else 'seeds'}"
     yield (
-        f"**val_bpb {bpb.mean:.5f}{spread}** (mean ± sample standard deviation, {seeds}; {loss.mean:.5f} nats per "
-        f"token), {entry.total_bytes:,} bytes, {entry.hardware}. Scorer: {entry.arm.scorer}."
+        f"**val_bpb {bpb.mean:.5f}{spread}** (mean ± sample standard deviation, {seeds}; "
+        f"{loss.mean:.5f} nats per token), {entry.total_bytes:,} bytes, {entry.hardware}. Scorer: {entry.arm.scorer}."
     )
     if refused:
         yield ""
@@ -85,6 +86,9 @@ def _results(entry: Entry) -> Iterator[str]:
         yield _row(["mean", f"{loss.mean:.8f}", f"{bpb.mean:.8f}", *network, *[""] * 7])
         spread = [] if entry.is_network else [f"{entry.summary('bpb', network=True).std or 0:.8f}"]
         yield _row(["std", f"{loss.std or 0:.8f}", f"{bpb.std or 0:.8f}", *spread, *[""] * 7])
+    lacking = {one.seed: "no result" for one in entry.arm.missing} | dict.fromkeys(entry.arm.elsewhere, "left out")
+    for seed, why in sorted(lacking.items()):
+        yield _row([str(seed), why, *[""] * (len(heads) - 2)])
     row = entry.first.row
     yield ""
     yield (
@@ -120,7 +124,7 @@ def _pairs(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _reproduction(entry: Entry, reproduced: str) -> Iterator[str]:
-    name, seeds = entry.recipe.name, " ".join(str(one.seed) for one in entry.seeds)
+    seeds = " ".join(str(one.seed) for one in entry.seeds)
     yield "With `train_gpt.py` and what `requirements.txt` names, beside the challenge's `data` folder:"
     yield ""
     yield "```bash"
@@ -134,7 +138,14 @@ def _reproduction(entry: Entry, reproduced: str) -> Iterator[str]:
     yield reproduced
     yield ""
     commit = entry.first.row["git_commit"]
-    yield f"With pgolf{f' at commit {commit}' if commit else ''}: `pgolf run {name} --seeds {seeds.replace(' ', ',')}`."
+    yield f"With pgolf{f' at commit {commit}' if commit else ''}{_with_pgolf(entry, seeds.replace(' ', ','))}"
+
+
+def _with_pgolf(entry: Entry, seeds: str) -> str:
+    run = entry.run
+    if run.base != run.recipe:
+        return f": a recipe file of the settings below, and `--seeds {seeds}`."
+    return f":\n\n```bash\n{whole_command(run.recipe, run.changed, seeds)}\n```"
 
 
 def _settings(entry: Entry) -> dict[str, Any]:

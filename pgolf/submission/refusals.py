@@ -3,11 +3,16 @@
 from collections.abc import Iterator, Mapping
 
 from pgolf.budget import BUDGET_BYTES, CLOCK_LIMIT_S
+from pgolf.identity.fingerprint import canonical_json
+from pgolf.recipes.recipe import CALIBRATE, COMPRESS, TRAIN
 from pgolf.submission.entry import Entry, SeedEntry
 from pgolf.tables.declared_seeds import missing_notes
 
 LEAST_SEEDS = 3
 NON_RECORD = "--non-record"
+
+# Of a stage's key, what is alike for all seeds of one configuration, whatever their inputs.
+_MADE_BY = ("version", "config", "code", "tools", "hardware")
 
 # Where the network alone breaks the rule as well.
 _OTHER_WAY = {"normalized": "run it again", "causal": "score before learning (score.ttt.order=score_first)"}
@@ -21,18 +26,21 @@ _CLOCK_ADVICE = {
 def refusals(entry: Entry) -> list[str]:
     """A sentence for each rule; none where the run keeps all that can be checked before its script runs."""
     found = [said for one in entry.seeds for said in _of_seed(entry, one)]
-    run = f"pgolf run {entry.recipe.name}"
-    if len(entry.seeds) < LEAST_SEEDS:
-        n = len(entry.seeds)
-        found.append(f"{n} {'seed' if n == 1 else 'seeds'}, and a record takes {LEAST_SEEDS}: {run} --seeds …")
+    seeds = [one.seed for one in entry.seeds]
+    run = entry.run.command(seeds)
+    if len(seeds) < LEAST_SEEDS:
+        more = entry.run.command([*seeds, *["…"] * (LEAST_SEEDS - len(seeds))])
+        found.append(f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}, and a record takes {LEAST_SEEDS}: {more}")
     found += missing_notes(entry.arm.missing)
     if entry.arm.elsewhere:
-        seeds = ", ".join(map(str, entry.arm.elsewhere))
-        runs = ",".join(run.key for run in entry.arm.runs)
-        found.append(f"declared seeds {seeds} are left out, and other runs have their results: export {runs},…")
-    keys = {one.row["recipe_key"] for one in entry.seeds}
-    if len(keys) > 1:
-        found.append(f"the seeds are of {len(keys)} configurations: run all of them with one")
+        left = entry.arm.elsewhere
+        are = ("seed", "is", "its result") if len(left) == 1 else ("seeds", "are", "their results")
+        all_of_them = entry.run.command(sorted({*seeds, *left}))
+        found.append(
+            f"declared {are[0]} {', '.join(map(str, left))} {are[1]} left out, and other runs have {are[2]}: export a "
+            f"run of all declared seeds (what is finished is reused): {all_of_them}"
+        )
+    found += _mixed(entry, run)
     code_bytes, made_bytes = {one.row["code_bytes"] for one in entry.seeds}, len(entry.script.script)
     if code_bytes != {made_bytes}:
         counted = ", ".join(f"{size:,}" for size in sorted(code_bytes))
@@ -44,6 +52,24 @@ def refusals(entry: Entry) -> list[str]:
             "export with --scorer network, or declare it for a text that is not scored yet"
         )
     return found
+
+
+def _mixed(entry: Entry, run: str) -> Iterator[str]:
+    """Where its seeds are not all of one: data and settings, then what made a seed's outputs, code and libraries."""
+    rows = [one.row for one in entry.seeds]
+    keys = max(({row[key] for row in rows} - {None} for key in ("recipe_key", "config_key")), key=len)
+    if len(keys) > 1:
+        yield f"the seeds are of {len(keys)} configurations: run all of them with one: {run}"
+        return
+    for stage in (TRAIN, CALIBRATE, COMPRESS):
+        made: dict[str, list[str]] = {}
+        for one in entry.seeds:
+            output = one.artifacts.get(f"{stage.name}[{one.seed}]")
+            by = None if output is None else {name: output.record.key.get(name) for name in _MADE_BY}
+            made.setdefault(canonical_json(by), []).append(str(one.seed))
+        if len(made) > 1:
+            groups = " and ".join(", ".join(seeds) for seeds in made.values())
+            yield f"{stage.name} of seeds {groups} has {len(made)} codes or libraries: run all by one: {run}"
 
 
 def _of_seed(entry: Entry, one: SeedEntry) -> Iterator[str]:
@@ -58,7 +84,11 @@ def _of_seed(entry: Entry, one: SeedEntry) -> Iterator[str]:
         elif row[column] > CLOCK_LIMIT_S:
             yield f"{seed}: {what} took {row[column]:,.1f} s of {CLOCK_LIMIT_S:g}: {_CLOCK_ADVICE[column]}"
     if row["interrupted"]:
-        yield f"{seed}: its training stopped by the clock, was killed and went on: train it again"
+        trained = one.output(TRAIN).path.name
+        yield (
+            f"{seed}: its training stopped by the clock, was killed and went on: remove {trained} from the store, and "
+            f"train it again: {entry.run.command(other.seed for other in entry.seeds)}"
+        )
     if row["bytes_verified"] is not True:
         yield (
             f"{seed}: nobody has verified that the {row['bytes']:,} bytes are those of the text, so bits per byte may "

@@ -7,6 +7,7 @@ from pgolf.submission.entry import Entry, SeedEntry
 
 def refuse_other_scores(entry: Entry, one: SeedEntry, text: str) -> None:
     """Raise ConfigError unless the text has the filed score of a seed, and the network's, each equal in every bit."""
+    again = entry.arm.run_of(one.seed).command(entry.arm.seeds)
     printed = {score.name: score for score in scores_in(text)}
     for row in (one.network, one.row):
         name = scorer_named(row)
@@ -20,5 +21,5 @@ def refuse_other_scores(entry: Entry, one: SeedEntry, text: str) -> None:
             if told != filed:
                 raise ConfigError(
                     f"seed {one.seed}, {name}: the script alone gives {what} {told!r}, the tables have {filed!r}; the "
-                    f"outputs are of another machine or code: pgolf run {entry.recipe.name}, then export again"
+                    f"outputs are of another machine or code: {again}, then export again"
                 )

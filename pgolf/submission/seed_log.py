@@ -88,7 +88,9 @@ def evaluation_log(recipe: Recipe, seed: int, artifacts: Mapping[str, Artifact])
 
 def _finished(recipe: Recipe, node: str, artifacts: Mapping[str, Artifact]) -> Artifact:
     if node not in artifacts:
-        raise ConfigError(f"{node} is not finished; pgolf run {recipe.name} first")
+        raise ConfigError(
+            f"{node} is not finished, or the store holds its output no more; pgolf run {recipe.name} first"
+        )
     return artifacts[node]
 
 

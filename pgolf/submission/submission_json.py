@@ -28,6 +28,7 @@ def submission_json(entry: Entry, *, is_record: bool, on: date) -> dict[str, Any
         "val_loss_unit": "nats per token",
         "scorer": entry.arm.scorer,
         "seeds": [one.seed for one in entry.seeds],
+        **({"seeds_without_result": missing} if (missing := [one.seed for one in entry.arm.missing]) else {}),
         "seed_results": {str(one.seed): _of_seed(one) for one in entry.seeds},
         "bytes_total": entry.total_bytes,
         "bytes_code": len(entry.script.script),

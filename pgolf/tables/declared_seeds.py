@@ -9,7 +9,6 @@ said.
 
 import json
 import secrets
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,10 +25,8 @@ from pgolf.tables.declared_when import declared_when
 from pgolf.tables.grouped import combinations
 from pgolf.tables.parquet import append, read, read_run
 from pgolf.tables.removed import removed_results
+from pgolf.tables.run_command import run_command
 from pgolf.tables.schema import SCORES, SEEDS
-
-# So many settings a command spells out.
-_MOST_SAID = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +70,8 @@ class MissingSeed:
         }
 
     def command(self, seeds: str) -> str:
-        """What gives these seeds of its configuration a result, as a person types it.
-
-        Where the files lie that a recipe reads, the tables do not say; the command asks for them.
-        """
-        if self.base != self.recipe:
-            return f"recipe {self.recipe} with --seeds {seeds}"
-        if len(self.changed) > _MOST_SAID:
-            settings = f"the {len(self.changed)} settings that were declared"
-            return f"pgolf run {self.recipe} --seeds {seeds} with {settings}"
-        words = [f"{path}={_typed(value)}" for path, value in self.changed.items()]
-        sets = [part for word in words for part in ("--set", shlex.quote(word))]
-        return " ".join(["pgolf run", self.recipe, *sets, "--seeds", seeds])
+        """What gives these seeds of its configuration a result, as a person types it."""
+        return run_command(self.recipe, self.base, self.changed, [seeds])
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +229,6 @@ def _missing(declared: DeclaredSeed, removed: str, results: Path) -> MissingSeed
         base=declared.base,
         changed=changed,
     )
-
-
-def _typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _declared(results: Path, config_keys: Collection[str] | None) -> dict[str, dict[int, DeclaredSeed]]:

@@ -18,6 +18,7 @@ from pgolf.machine.hardware import host_name
 from pgolf.tables.columns import moments_of
 from pgolf.tables.grouped import combinations, mask
 from pgolf.tables.parquet import FEW_FILES, append, files_of, read
+from pgolf.tables.run_command import run_command
 from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, SEEDS, STAGES, TableSpec
 
 _LISTED = 8
@@ -51,6 +52,10 @@ class Run:
         for name in path.split("."):
             value = value[name] if isinstance(value, Mapping) else _none(path)
         return value
+
+    def command(self, seeds: Iterable[int | str]) -> str:
+        """What runs these seeds of its configuration, as a person types it; of many settings it says how many."""
+        return run_command(self.recipe, self.base, self.changed, seeds)
 
 
 def _none(path: str) -> Any:
