@@ -70,15 +70,16 @@ def missing_seeds(files: FolderFiles) -> Iterator[str]:
 
 
 def other_scores(files: FolderFiles) -> Iterator[tuple[bool | None, str]]:
-    """Results that a log has and does not end with: None and what is so, or False for one that is no code length."""
+    """Results that a log has and does not end with: None and what is so; False if a record's is no code length."""
     results = seed_results(files.about or {})
     for seed, fields in results.items():
         value, scores = fields.get("val_bpb"), printed_scores(files.logs.get(seed, ""))
         meant = [one for one in scores if isinstance(value, Decimal) and agree(value, Decimal(one.bpb_text))]
         if not meant:
             continue
-        if all(_NO_CODE_LENGTH in one.line for one in meant) and is_record(files.about or {}):
-            yield False, f"seed {seed}: val_bpb {value} is of a scorer that train_seed{seed}.log calls no code length"
+        if all(_NO_CODE_LENGTH in one.line for one in meant):
+            judged = False if is_record(files.about or {}) else None
+            yield judged, f"seed {seed}: val_bpb {value} is of a scorer that train_seed{seed}.log calls no code length"
         elif meant[-1] is not scores[-1]:
             last = scores[-1].bpb_text
             yield None, f"seed {seed}: val_bpb {value} is not the last score of train_seed{seed}.log, which is {last}"

@@ -10,7 +10,7 @@ from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.model.parameter_count import parameter_count
 from pgolf.submission.entry import Entry
 from pgolf.submission.submission_json import gap
-from pgolf.tables.run_command import whole_command
+from pgolf.tables.how_to_run import whole_command
 
 # Of the recipe, what does not decide a number.
 _NO_METHOD = ("name", "base", "description", "seeds", "run_name", "tags", "notes", "headline")

@@ -29,7 +29,7 @@ def refusals(entry: Entry) -> list[str]:
     seeds = [one.seed for one in entry.seeds]
     run = entry.run.command(seeds)
     if len(seeds) < LEAST_SEEDS:
-        more = entry.run.command([*seeds, *["…"] * (LEAST_SEEDS - len(seeds))])
+        more = entry.run.command([*seeds, "…"])
         found.append(f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}, and a record takes {LEAST_SEEDS}: {more}")
     found += missing_notes(entry.arm.missing)
     if entry.arm.elsewhere:

@@ -25,7 +25,7 @@ from pgolf.tables.declared_when import declared_when
 from pgolf.tables.grouped import combinations
 from pgolf.tables.parquet import append, read, read_run
 from pgolf.tables.removed import removed_results
-from pgolf.tables.run_command import run_command
+from pgolf.tables.how_to_run import run_command
 from pgolf.tables.schema import SCORES, SEEDS
 
 

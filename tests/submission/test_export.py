@@ -3,30 +3,45 @@
 import errno
 import json
 import os
+import re
+import shlex
+import shutil
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pgolf.errors import ConfigError
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.changed import changed_settings
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.submission.entry import Entry, SeedEntry, gather
 from pgolf.submission.export import export, log_name, model_name
 from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT
+from pgolf.submission.readme_text import readme_text
 from pgolf.submission.refusals import refusals
 from pgolf.submission.submission_json import gap, submission_json
+from pgolf.submission.unfinished import unfinished
+from pgolf.tables.declared_seeds import MissingSeed
+from pgolf.tables.filters import parse_conditions
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
 from tests.tiny import tiny_recipe, write_documents
 
 SEEDS = (1, 2, 3)
+# Of a command in a sentence: without them it would run another configuration.
+SETTINGS = f"with the {len(changed_settings(tiny_recipe()))} settings that were declared"
 TOLD = {"author": "A. Other", "github_id": "another", "name": "Tiny", "blurb": "a test"}
 
 
@@ -103,12 +118,13 @@ def test_a_submission_keeps_the_rules_or_says_which_it_breaks(entry):
         (3, {"train_clock_s": 607.1}, "seed 3: training and calibration took 607.1 s of 600"),
         (1, {"eval_clock_s": 695.0}, "seed 1: the evaluation took 695.0 s of 600"),
         (1, {"eval_clock_s": None}, "seed 1: nobody has measured how long the evaluation took"),
-        (1, {"interrupted": True}, "seed 1: its training stopped by the clock, was killed and went on"),
+        (1, {"interrupted": True}, r"was killed and went on: remove train-\w+ from the store, and"),
         (2, {"bytes_verified": None}, "seed 2: nobody has verified that the"),
         (2, {"bytes_verified": False}, "seed 2: nobody has verified that the"),
         (3, {"normalized": False}, r"seed 3: network is no code length \(its probabilities do not sum to 1\)"),
         (3, {"causal": None}, r"seed 3: network is no code length \(a score depends on later text\): export with"),
         (2, {"recipe_key": "f" * 64}, "the seeds are of 2 configurations"),
+        (2, {"config_key": "f" * 64}, "the seeds are of 2 configurations: run all of them with one: pgolf run demo --"),
         (2, {"code_bytes": 17}, r"the rows count 17, [\d,]+ B of code, and its script has [\d,]+ B today"),
     ],
 )
@@ -122,7 +138,7 @@ def test_what_breaks_a_rule_is_told_with_its_number(entry, seed, values, says):
 
 def test_two_seeds_are_too_few(entry):
     [said] = refusals(replace(entry, seeds=entry.seeds[:2]))
-    assert said.startswith("2 seeds, and a record takes 3: pgolf run demo --seeds")
+    assert said == f"2 seeds, and a record takes 3: pgolf run demo --seeds 1,2,… {SETTINGS}"
 
 
 def test_a_headline_chosen_after_scoring_is_refused(made):
@@ -137,7 +153,7 @@ def test_nothing_that_is_there_is_written_over(entry, tmp_path):
     logs = dict.fromkeys(SEEDS, "")
     for name in ("out", "out.models", "out.map.json"):
         (tmp_path / name).mkdir()
-        with pytest.raises(ConfigError, match=rf"{name} is there already; name a new folder"):
+        with pytest.raises(ConfigError, match=rf"{name} is there already; remove it, or name a new folder"):
             export(entry, tmp_path / "out", logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
         (tmp_path / name).rmdir()
     with pytest.raises(ConfigError, match="its parent folder"):
@@ -166,5 +182,83 @@ def test_an_export_that_fails_while_it_is_put_in_its_place_leaves_nothing(entry,
 
 
 def test_outputs_that_are_gone_are_said_with_what_makes_them(made, tmp_path):
-    with pytest.raises(ConfigError, match=r"seed 1: \S+ is gone; make it again: pgolf run demo --seeds 1"):
+    with pytest.raises(
+        ConfigError, match=rf"seed 1: \S+ is gone; make it again: pgolf run demo --seeds 1,2,3 {SETTINGS}"
+    ):
         gather("demo", made / "results", Store(tmp_path / "empty"), scorer="network")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "says"),
+    [
+        ({"estimator": "neural", "seed": 2}, "seed 2: its rows have no score of the network alone; file them again: "),
+        ({"bpb": None, "seed": 2}, r"seed 2: nobody knows how many bytes of text its [\d,]+ targets are, so it has no"),
+    ],
+)
+def test_rows_without_a_score_that_a_submission_needs_are_said(made, tmp_path, lacking, says):
+    results = tmp_path / "results"
+    shutil.copytree(made / "results", results)
+    [path] = (results / "scores").glob("*.parquet")
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    if "bpb" in lacking:
+        rows = [row | {"bpb": None} if row["seed"] == lacking["seed"] else row for row in rows]
+    else:
+        rows = [row for row in rows if any(row[name] != value for name, value in lacking.items())]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(ConfigError, match=says):
+        gather("demo", results, Store(made / "store"), scorer=parse_conditions(["estimator=exact"], ""))
+
+
+def test_seeds_that_other_code_has_made_are_refused(entry):
+    def by_other_code(one: SeedEntry, stage: str) -> SeedEntry:
+        output = one.artifacts[f"{stage}[{one.seed}]"]
+        record = output.record.model_copy(update={"key": output.record.key | {"code": {"pgolf.train": "0" * 64}}})
+        return replace(one, artifacts={**one.artifacts, f"{stage}[{one.seed}]": replace(output, record=record)})
+
+    for stage in ("train", "calibrate", "compress"):
+        seeds = (by_other_code(entry.seeds[0], stage), *entry.seeds[1:])
+        [said] = refusals(replace(entry, seeds=seeds))
+        assert said.startswith(f"{stage} of seeds 1 and 2, 3 has 2 codes or libraries: run all by one: pgolf run demo")
+
+
+def test_a_declared_seed_that_is_not_filed_shows_in_every_file(entry):
+    when = datetime(2026, 5, 1, tzinfo=UTC)
+    lacking = MissingSeed(seed=42, config_key="", recipe="demo", declared_utc=when, base="demo")
+    arm = replace(entry.arm, missing=(lacking,), elsewhere=(7,), n_declared=5)
+    fewer = replace(entry, arm=arm)
+    refused = refusals(fewer)
+    [missing, elsewhere] = refused
+    assert missing.startswith("demo: seed 42 was declared 2026-05-01 00:00 UTC and has no result")
+    assert elsewhere.startswith("declared seed 7 is left out, and other runs have its result: ")
+    assert elsewhere.endswith(f": pgolf run demo --seeds 1,2,3,7 {SETTINGS}")
+    text = readme_text(fewer, refused=refused, reproduced="")
+    assert "3 of 5 seeds" in text
+    assert "| 7 | left out |" in text
+    assert "| 42 | no result |" in text
+    assert submission_json(fewer, is_record=False, on=date(2026, 5, 2))["seeds_without_result"] == [42]
+    whole = readme_text(entry, refused=[], reproduced="")
+    assert "no result" not in whole
+    assert "3 seeds;" in whole
+
+
+def test_the_command_of_a_submission_runs_its_settings(entry):
+    [command] = re.findall(r"^pgolf run .*$", readme_text(entry, refused=[], reproduced=""), re.MULTILINE)
+    words = shlex.split(command)
+    settings = [after for word, after in pairwise(words) if word == "--set"]
+    assert words[:3] == ["pgolf", "run", "demo"]
+    assert words[-2:] == ["--seeds", "1,2,3"]
+    assert apply_overrides(recipe_named("demo"), [*settings, "seeds=1,2,3"]) == entry.recipe
+
+
+def test_what_a_killed_export_left_goes_and_what_is_being_written_stays(tmp_path):
+    out = tmp_path / "out"
+    with unfinished(out) as killed:
+        shutil.copytree(killed, tmp_path / ".out.unfinished-left")
+        (tmp_path / ".out.unfinished-another").mkdir()  # not ours, or without its lock yet
+        with unfinished(out) as other:
+            assert killed.is_dir()
+            assert other.is_dir()
+            assert not (tmp_path / ".out.unfinished-left").exists()
+            assert (tmp_path / ".out.unfinished-another").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished-another"]
