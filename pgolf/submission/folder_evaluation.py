@@ -79,6 +79,10 @@ def check_evaluation(
         imports |= {*room.imports}
         yield from _of_room(room, of)
         if room.exit_code != 0 or not room.scores:
+            if is_ours and settings is not None and model is not None and room.ended_by is None:
+                # A bundled script says by a number what is wrong with a model; this says it in words.
+                say(f"{of}asking pgolf's own code")
+                yield _against_own(settings, model, data, room, own_scores, of)
             continue
         yield from _against_said(files, seed, room, of)
         if settings is not None and model is not None:

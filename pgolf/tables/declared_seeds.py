@@ -23,9 +23,9 @@ from pgolf.machine.hardware import host_name
 from pgolf.tables.columns import moments_of
 from pgolf.tables.declared_when import declared_when
 from pgolf.tables.grouped import combinations
+from pgolf.tables.how_to_run import run_command
 from pgolf.tables.parquet import append, read, read_run
 from pgolf.tables.removed import removed_results
-from pgolf.tables.how_to_run import run_command
 from pgolf.tables.schema import SCORES, SEEDS
 
 

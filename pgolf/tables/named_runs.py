@@ -17,8 +17,8 @@ from pgolf.errors import ConfigError, ResultsError
 from pgolf.machine.hardware import host_name
 from pgolf.tables.columns import moments_of
 from pgolf.tables.grouped import combinations, mask
-from pgolf.tables.parquet import FEW_FILES, append, files_of, read
 from pgolf.tables.how_to_run import run_command
+from pgolf.tables.parquet import FEW_FILES, append, files_of, read
 from pgolf.tables.schema import DECLARATIONS, RUNS, SCORES, SEEDS, STAGES, TableSpec
 
 _LISTED = 8

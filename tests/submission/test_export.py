@@ -182,9 +182,8 @@ def test_an_export_that_fails_while_it_is_put_in_its_place_leaves_nothing(entry,
 
 
 def test_outputs_that_are_gone_are_said_with_what_makes_them(made, tmp_path):
-    with pytest.raises(
-        ConfigError, match=rf"seed 1: \S+ is gone; make it again: pgolf run demo --seeds 1,2,3 {SETTINGS}"
-    ):
+    again = f"make it again: pgolf run demo --seeds 1,2,3 {SETTINGS}"
+    with pytest.raises(ConfigError, match=rf"seed 1: \S+ is gone; {again}"):
         gather("demo", made / "results", Store(tmp_path / "empty"), scorer="network")
 
 
