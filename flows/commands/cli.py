@@ -183,7 +183,7 @@ def _run(words: Sequence[str], folders: list[Path]) -> int:
     if arguments.command is None:
         top.print_help()
         return 0
-    named = [getattr(arguments, name, None) for name in ("store", "cache", "results", "output")]
+    named = [getattr(arguments, name, None) for name in ("store", "cache", "results", "output", "out")]
     folders += [path for path in named if isinstance(path, Path)]
     exit_code: int = arguments.execute(arguments)
     return exit_code

@@ -60,7 +60,7 @@ def full_disk(folders: Sequence[Path]) -> str:
     quota = ", so that a quota may be used up" if free_bytes >= ALMOST_FULL_BYTES else ""
     return (
         f"no space left in {folder} ({free_bytes:,} bytes free{quota}): free some there, or choose a folder on "
-        "another disk (--store, --results, TMPDIR or HOME, whichever this is), and run again"
+        "another disk (--store, --results, --out, TMPDIR or HOME, whichever this is), and run again"
     )
 
 
@@ -122,9 +122,10 @@ def _is(error: BaseException, numbers: Sequence[int], texts: Sequence[str]) -> b
 
 
 def _places(error: BaseException, folders: Sequence[Path]) -> list[Path]:
-    name = getattr(error, "filename", None)
-    if isinstance(name, str | bytes) and name:
-        return [Path(os.fsdecode(name))]
+    # Of two the second is written: a copy, a rename.
+    names = [getattr(error, name, None) for name in ("filename", "filename2")]
+    if places := [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes) and name]:
+        return places
     return [*folders, Path(tempfile.gettempdir())]
 
 

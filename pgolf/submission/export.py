@@ -52,6 +52,8 @@ def refuse_taken(out: Path) -> None:
             raise ConfigError(f"{path} is there already; remove it, or name a new folder")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: its parent folder {out.parent} does not exist; create it, or name another folder")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{out}: its parent folder {out.parent} may not be written to; name one that may")
 
 
 def export(

@@ -96,6 +96,8 @@ def test_a_full_disk_is_known_by_every_librarys_words_and_named_with_what_is_fre
     assert f"no space left in {tmp_path} (12,345 bytes free)" in lack_of(error, [tmp_path / "new"])
     error.filename = "/dev/shm/x"
     assert "no space left in /dev/shm (1,000,000,000 bytes free" in lack_of(error, [tmp_path])
+    error.filename2 = str(tmp_path / "copy")
+    assert f"no space left in {tmp_path} (12,345 bytes free)" in lack_of(error)
     assert "12,345 bytes free" in full_disk([tmp_path, tmp_path / "a", tmp_path.parent])
 
 

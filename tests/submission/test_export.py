@@ -27,7 +27,7 @@ from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
 from pgolf.submission.entry import Entry, SeedEntry, gather
-from pgolf.submission.export import export, log_name, model_name
+from pgolf.submission.export import export, log_name, model_name, refuse_taken
 from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT
 from pgolf.submission.readme_text import readme_text
 from pgolf.submission.refusals import refusals
@@ -149,7 +149,7 @@ def test_a_headline_chosen_after_scoring_is_refused(made):
     assert submission_json(late, is_record=True, on=date(2026, 5, 2))["author"] == gap("author")
 
 
-def test_nothing_that_is_there_is_written_over(entry, tmp_path):
+def test_nothing_that_is_there_is_written_over(entry, tmp_path, monkeypatch):
     logs = dict.fromkeys(SEEDS, "")
     for name in ("out", "out.models", "out.map.json"):
         (tmp_path / name).mkdir()
@@ -158,6 +158,10 @@ def test_nothing_that_is_there_is_written_over(entry, tmp_path):
         (tmp_path / name).rmdir()
     with pytest.raises(ConfigError, match="its parent folder"):
         export(entry, tmp_path / "no" / "out", logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
+    # Said before minutes in the clean room; root may write whatever the mode says.
+    monkeypatch.setattr(os, "access", lambda path, mode: not (Path(path) == tmp_path and mode & os.W_OK))
+    with pytest.raises(ConfigError, match=rf"its parent folder {tmp_path} may not be written to; name one that may"):
+        refuse_taken(tmp_path / "out")
     with pytest.raises(ConfigError, match="/ is no new folder; name one"):
         export(entry, Path("/"), logs=logs, refused=[], reproduced="", on=date(2026, 5, 2))
     assert list(tmp_path.iterdir()) == []
