@@ -10,7 +10,7 @@ from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.model.parameter_count import parameter_count
 from pgolf.submission.entry import Entry
 from pgolf.submission.submission_json import gap
-from pgolf.tables.how_to_run import whole_command
+from pgolf.tables.how_to_run import whole_commands
 
 # Of the recipe, what does not decide a number.
 _NO_METHOD = ("name", "base", "description", "seeds", "run_name", "tags", "notes", "headline")
@@ -143,9 +143,10 @@ def _reproduction(entry: Entry, reproduced: str) -> Iterator[str]:
 
 def _with_pgolf(entry: Entry, seeds: str) -> str:
     run = entry.run
-    if run.base != run.recipe:
+    if not run.base:
         return f": a recipe file of the settings below, and `--seeds {seeds}`."
-    return f":\n\n```bash\n{whole_command(run.recipe, run.changed, seeds)}\n```"
+    commands = "\n".join(whole_commands(run.recipe, run.base, run.changed, seeds))
+    return f":\n\n```bash\n{commands}\n```"
 
 
 def _settings(entry: Entry) -> dict[str, Any]:

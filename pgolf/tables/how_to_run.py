@@ -20,14 +20,17 @@ def run_command(recipe: str, base: str | None, changed: Mapping[str, Any], seeds
         return f"recipe {recipe} with --seeds {named}"
     if len(changed) > _MOST_SAID:
         return f"pgolf run {recipe} --seeds {named} with the {len(changed)} settings that were declared"
-    return whole_command(recipe, changed, named)
+    return whole_commands(recipe, base, changed, named)[-1]
 
 
-def whole_command(recipe: str, changed: Mapping[str, Any], seeds: str) -> str:
-    """With every setting, for a shell."""
+def whole_commands(recipe: str, base: str, changed: Mapping[str, Any], seeds: str) -> list[str]:
+    """Lines for a shell, with every setting: of a recipe of somebody's own they make its file first."""
     words = [f"{path}={_typed(value)}" for path, value in changed.items()]
     sets = [part for word in words for part in ("--set", shlex.quote(word))]
-    return " ".join(["pgolf run", recipe, *sets, "--seeds", seeds])
+    if recipe == base:
+        return [" ".join(["pgolf run", recipe, *sets, "--seeds", seeds])]
+    file = shlex.quote(f"{recipe}.toml")
+    return [" ".join(["pgolf new", file, "--from", base, *sets]), f"pgolf run {file} --seeds {seeds}"]
 
 
 def _typed(value: Any) -> str:

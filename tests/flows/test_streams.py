@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from flows.commands import cli, console, recipes_command, show_command, streams
+from flows.commands import cli, console, export_command, recipes_command, show_command, streams
 from flows.commands.cli import main
 from flows.commands.console import Console
 from flows.commands.streams import show_plainly
 from pgolf.errors import DataError, ResultsError
+from pgolf.machine import lack
 from pgolf.machine.process import Process
 from pgolf.store.artifact import Store
 
@@ -144,6 +145,16 @@ def test_what_the_machine_lacks_ends_a_command_with_its_name_and_no_trace(monkey
     monkeypatch.setattr(recipes_command, "execute", fail)
     assert main(["recipes"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_full_disk_of_an_out_folder_is_named_without_the_error_naming_it(monkeypatch, tmp_path, capfd):
+    def fail(_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export_command, "execute", fail)
+    monkeypatch.setattr(lack, "_free_bytes", lambda folder: 12_345 if folder == tmp_path else 10**9)
+    assert main(["export", "demo", "--out", str(tmp_path / "submission")]) == 2
+    assert f"no space left in {tmp_path} (12,345 bytes free)" in capfd.readouterr().err
 
 
 def test_an_error_that_was_raised_from_a_lack_names_it_too(monkeypatch, capsys):

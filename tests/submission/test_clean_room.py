@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from pgolf.corpus.data_files import find_data
-from pgolf.errors import ConfigError
+from pgolf.errors import ArtifactError, ConfigError
 from pgolf.machine.children import children
-from pgolf.submission import clean_room
+from pgolf.submission import clean_room, folder_evaluation
 from pgolf.submission.clean_room import NAMESPACES, Evaluated, evaluate
 from pgolf.submission.folder_check import check_requirements
 from pgolf.submission.folder_evaluation import Running, check_evaluation
@@ -406,6 +406,20 @@ def test_a_seed_whose_model_is_not_there_is_named(submission, data, seeds, passe
     told = check_evaluation(read_folder(submission), find_data(data), running, _no_scores, lambda _said: None)
     found = [(one.passed, one.said) for one in told if one.name == "models"]
     assert found == ([] if passed else [(passed, f"no packed model of seed {lacking}")])
+
+
+def test_what_a_bundled_script_refuses_by_a_number_is_said_in_words(submission, data, monkeypatch):
+    (submission / "train_gpt.py").write_text("class m:\n    pass\nm.R=1\nraise SystemExit('(85, 1)')")
+    (submission / "model_seed1.pgolf").write_bytes(b"PK")
+    (submission / "submission.json").write_text("{}")
+    monkeypatch.setattr(folder_evaluation, "settings_in", lambda _script: object())
+
+    def own(_settings: object, model: Path, _data: object) -> tuple:
+        raise ArtifactError(f"{model.name} is another file")
+
+    told = check_evaluation(read_folder(submission), find_data(data), Running(limit_s=30), own, lambda _said: None)
+    found = [(one.passed, one.said) for one in told if one.name == "own score"]
+    assert found == [(False, "seed 1: model_seed1.pgolf is another file")]
 
 
 def _no_scores(*_values: object) -> tuple:

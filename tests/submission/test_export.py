@@ -35,6 +35,7 @@ from pgolf.submission.submission_json import gap, submission_json
 from pgolf.submission.unfinished import unfinished
 from pgolf.tables.declared_seeds import MissingSeed
 from pgolf.tables.filters import parse_conditions
+from pgolf.tables.how_to_run import whole_commands
 from pgolf.tables.parquet import read
 from pgolf.tables.schema import SCORES
 from tests.tiny import tiny_recipe, write_documents
@@ -252,6 +253,10 @@ def test_the_command_of_a_submission_runs_its_settings(entry):
     assert words[:3] == ["pgolf", "run", "demo"]
     assert words[-2:] == ["--seeds", "1,2,3"]
     assert apply_overrides(recipe_named("demo"), [*settings, "seeds=1,2,3"]) == entry.recipe
+    assert whole_commands("mine", "demo", {"train.steps": 5, "mix.mixers": ["fixed"]}, "1,2") == [
+        """pgolf new mine.toml --from demo --set train.steps=5 --set 'mix.mixers=["fixed"]'""",
+        "pgolf run mine.toml --seeds 1,2",
+    ]
 
 
 def test_what_a_killed_export_left_goes_and_what_is_being_written_stays(tmp_path):
