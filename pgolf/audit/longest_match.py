@@ -16,8 +16,8 @@ MOST_STEP = 1 << 20
 
 def runs(class_V: Uint32Array, first_V: Int64Array) -> Int64Array:
     """Runs of shingles that were first seen one behind the other [3, R]: begin in validation and training, shingles."""
-    run_3R = np.zeros((3, _runs(class_V, first_V, np.empty((3, 0), np.int64))), np.int64)
-    _runs(class_V, first_V, run_3R)
+    run_3R = np.zeros((3, _runs(class_V, first_V, np.empty((3, 0), np.int64), NO_CLASS)), np.int64)
+    _runs(class_V, first_V, run_3R, NO_CLASS)
     return run_3R
 
 
@@ -49,13 +49,13 @@ def _leading(equal: BoolArray) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def _runs(class_V: Uint32Array, first_V: Int64Array, run_3R: Int64Array) -> int:
+def _runs(class_V: Uint32Array, first_V: Int64Array, run_3R: Int64Array, no_class: int) -> int:
     """How many there are; written down where there is room."""
     count = 0
     before = np.int64(-2)
     for v in range(len(class_V)):
         place = np.int64(-2)
-        if class_V[v] != NO_CLASS and first_V[class_V[v]] > 0:
+        if class_V[v] != no_class and first_V[class_V[v]] > 0:
             place = first_V[class_V[v]] - 1
             if before < 0 or place != before + 1:
                 if count < run_3R.shape[1]:

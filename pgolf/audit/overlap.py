@@ -163,8 +163,8 @@ def overlap_of(
     )
     V, D = len(validation), scanned.validation_documents
     shared_Q = np.empty(len(scanned.classes), np.bool_)
-    _mark(scanned.classes[:V], scanned.seen, 1, shared_Q[:V])
-    _mark(scanned.classes[V:], scanned.seen, 2, shared_Q[V:])
+    _mark(scanned.classes[:V], scanned.seen, 1, shared_Q[:V], NO_CLASS)
+    _mark(scanned.classes[V:], scanned.seen, 2, shared_Q[V:], NO_CLASS)
     covered_Q = _covered(shared_Q, length)
     size_D = scanned.ends - scanned.begins
     rich_D = scanned.document_classes >= 0
@@ -332,10 +332,10 @@ def _examples(
 
 
 @numba.njit(nogil=True, cache=True)
-def _mark(class_Q: Uint32Array, seen_Q: Uint8Array, least: int, shared_Q: BoolArray) -> None:
+def _mark(class_Q: Uint32Array, seen_Q: Uint8Array, least: int, shared_Q: BoolArray, no_class: int) -> None:
     """Which shingles were seen at least so often."""
     for q in range(len(class_Q)):
-        shared_Q[q] = class_Q[q] != NO_CLASS and seen_Q[class_Q[q]] >= least
+        shared_Q[q] = class_Q[q] != no_class and seen_Q[class_Q[q]] >= least
 
 
 @numba.njit(nogil=True, cache=True)

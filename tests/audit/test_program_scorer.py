@@ -171,7 +171,12 @@ BAD_ANSWERS = {
     "crashes": ("os.kill(os.getpid(), signal.SIGSEGV)", "died", "SIGSEGV"),
     "no end of line": ("while True: sys.stdout.write('1' * 65536)", "garbage", "without ending the line"),
     "half a line": ("sys.stdout.write('{')\nsys.stdout.flush()\ntime.sleep(1000)", "late", "within 0.5 s"),
-    "two lines": ("print(json.dumps(answer))", "unasked", "and then said"),
+    # At once: a line that comes later is found at the end, as conduct.
+    "two lines": (
+        "os.write(1, (json.dumps(answer) + '\\nmore\\n').encode())\ntime.sleep(9)",
+        "unasked",
+        "and then said",
+    ),
     "closes its output": ("os.close(1); time.sleep(1000)", "closed", "closed its output"),
     "stderr": ("while True: sys.stderr.write('x' * 65536)", "output", "more than 100,000 bytes to standard error"),
     "memory": ("held = [bytearray(b'x' * 1_000_000) for _ in range(10 ** 6)]", "memory", "bytes of memory, over"),

@@ -338,7 +338,7 @@ def test_one_process_gives_the_same_numbers_and_says_what_is_missing_without_a_t
 
 def test_a_log_says_why_it_cannot_be_of_this_seed(recipe, artifacts):
     assert seed_log(recipe, SEED, artifacts, evaluation="what it printed").endswith(" s\nwhat it printed\n")
-    with pytest.raises(ConfigError, match=r"mix\[1\] is not finished; pgolf run demo first"):
+    with pytest.raises(ConfigError, match=r"mix\[1\] is not finished, or the store holds its output no more"):
         seed_log(recipe, SEED, {name: one for name, one in artifacts.items() if name != "mix[1]"})
     with pytest.raises(ConfigError, match="the weights of seed 1 were imported"):
         seed_log(recipe, SEED, artifacts | {"import[1]": artifacts["train[1]"]})
