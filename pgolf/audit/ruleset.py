@@ -5,9 +5,9 @@
     about = "the four conditions of #1017"
     requires = ["B0", "B1", "B3"]
     requires_of_records = ["B13"]     # beside these, of what is submitted
-    count_local_files = true          # every local file that the script uses counts as code
 
-A check that does not apply to a scorer is not held against it.
+A check that does not apply to a scorer is not held against it. One of a record that was not made or could not decide is
+held against a record alone; one that fails, against everybody.
 """
 
 import difflib
@@ -36,15 +36,14 @@ class Ruleset(StageConfig):
     about: str = Field(min_length=1, max_length=300)
     requires: tuple[str, ...] = Field(min_length=1)
     requires_of_records: tuple[str, ...] = ()
-    count_local_files: bool = False
 
     def outcome(self, verdicts: Sequence[Verdict], *, record: bool = False) -> Outcome:
-        """fail where a required check fails, else inconclusive where one is or was not made, else pass."""
-        required = {*self.requires, *(self.requires_of_records if record else ())}
-        found = {verdict.number: verdict.outcome for verdict in verdicts if verdict.number in required}
-        if "fail" in found.values():
+        """fail where one of its checks fails, else inconclusive where a required one is or was not made, else pass."""
+        found = {verdict.number: verdict.outcome for verdict in verdicts}
+        if any(found.get(number) == "fail" for number in (*self.requires, *self.requires_of_records)):
             return "fail"
-        return "inconclusive" if "inconclusive" in found.values() or required - found.keys() else "pass"
+        required = (*self.requires, *(self.requires_of_records if record else ()))
+        return "inconclusive" if any(found.get(n, "inconclusive") == "inconclusive" for n in required) else "pass"
 
 
 def shipped() -> list[str]:

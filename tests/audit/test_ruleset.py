@@ -36,6 +36,15 @@ def test_what_the_rules_ask_for_decides_and_nothing_else(outcomes, expected):
     assert rules.outcome(verdicts(**{**dict.fromkeys(rules.requires, "pass"), **outcomes})) == expected
 
 
+@pytest.mark.parametrize("number", ["B13", "B14", "B17", "B18"])
+def test_what_breaks_a_rule_of_records_fails_whether_or_not_it_is_to_be_one(number):
+    rules = ruleset(DEFAULT)
+    passing = dict.fromkeys(rules.requires, "pass")
+    for record in (False, True):
+        assert rules.outcome(verdicts(**passing, **{number: "fail"}), record=record) == "fail"
+    assert rules.outcome(verdicts(**passing, **{number: "inconclusive"})) == "pass"
+
+
 def test_a_check_that_was_not_made_is_no_pass():
     assert ruleset("c1-c4").outcome(verdicts(B1="pass")) == "inconclusive"
     rules = ruleset(DEFAULT)
