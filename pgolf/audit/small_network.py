@@ -4,6 +4,7 @@ Nothing is trained: weights and texts follow from a seed. A document repeats phr
 that caches of n-grams find what they look for. Shapes: N targets, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,51 @@ class SmallNetwork:
             self.skip - each[two_before[rows]].T @ gradient,
             self.bias - gradient.sum(axis=0),
         )
+
+
+class NetworkSession:
+    """The network fed piece by piece, which can be copied and tells the next distribution.
+
+    losses: what it says of every target of some tokens; `feed` answers with those of the new ones.
+    """
+
+    def __init__(self, network: SmallNetwork, first: int, losses: Callable[[Tokens], Losses]) -> None:
+        self.network, self.losses, self.tokens = network, losses, [first]
+
+    def feed(self, tokens: Tokens) -> Losses:
+        """As `pgolf.audit.scorer.Session`."""
+        seen = np.array([*self.tokens, *tokens.tolist()], dtype=np.uint16)
+        self.tokens = seen[-2:].tolist()
+        return self.losses(seen)[len(seen) - 1 - len(tokens) :]
+
+    def fork(self) -> "NetworkSession":
+        """As `pgolf.audit.scorer.Forkable`."""
+        copy = NetworkSession(self.network, self.tokens[0], self.losses)
+        copy.tokens = self.tokens
+        return copy
+
+    def distribution(self) -> Float64Array:
+        """As `pgolf.audit.scorer.Distributed`: the network's, whatever `losses` says."""
+        seen = np.array([*self.tokens, 0], dtype=np.uint16)
+        return np.asarray(self.network.log_p(seen)[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionScorer:
+    """A network with sessions. fed, whole: its losses of what it is fed, and of a whole text."""
+
+    network: SmallNetwork
+    vocab_size: int
+    fed: Callable[[Tokens], Losses]
+    whole: Callable[[Tokens], Losses]
+
+    def start(self, first: int, targets: int) -> NetworkSession:
+        """As `pgolf.audit.scorer.Feedable`."""
+        return NetworkSession(self.network, first, self.fed)
+
+    def score(self, tokens: Tokens) -> Losses:
+        """As `pgolf.audit.scorer.Scorer`."""
+        return self.whole(tokens)
 
 
 def small_network(seed: int, vocab_size: int = VOCABULARY) -> SmallNetwork:
