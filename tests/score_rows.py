@@ -21,6 +21,7 @@ def score_row(**columns: Any) -> dict[str, Any]:
         "mass_mean": 1.0,
         "normalized": True,
         "causal": True,
+        "audited": True,
         "fits_budget": True,
         "bytes_verified": True,
         "total_bytes": 90_000,

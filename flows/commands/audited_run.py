@@ -100,7 +100,7 @@ def tried_run(arguments: argparse.Namespace, rules: Ruleset) -> TriedRun:
             cells=cells,
             targets=arguments.targets or 0,
             trial_seed=arguments.seed,
-            thorough=arguments.thorough,
+            effort="thorough" if arguments.thorough else "default",
         )
     return TriedRun(
         run=arm.name,

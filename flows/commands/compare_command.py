@@ -19,6 +19,7 @@ from flows.commands.document_losses import workshop
 from flows.commands.streams import hand_over, show
 from pgolf.compare.arms import HEADLINE, arm_of, scorer_asked
 from pgolf.errors import ConfigError
+from pgolf.pipeline.arms_on_trial import on_trial
 from pgolf.pipeline.by_document import compare_runs
 from pgolf.stats.compare import CHRONOLOGICAL_RULE, RECORD_RULE, GainRule
 from pgolf.tables.declared_seeds import declared_seeds
@@ -78,6 +79,8 @@ def execute(arguments: argparse.Namespace) -> int:
     arms = [arm_of(asked, runs, scores, scorer=scorer, declared=declared) for asked in arguments.runs]
     with ExitStack() as stack:
         shop = "left out (--no-documents)" if arguments.no_documents else workshop(arguments, stack)
+        if not isinstance(shop, str):
+            arms = on_trial(arms, shop)
         found = compare_runs(arms, rule, shop, select_on=arguments.select_on)
     if arguments.json:
         hand_over(json.dumps(found.data(), indent=2, ensure_ascii=False))

@@ -1,6 +1,6 @@
 """Settings of the audit stage: which scorers of a run are tried, on how much text, and how hard."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,8 +12,6 @@ from pgolf.eval.config import ScoreConfig
 from pgolf.eval.ttt_config import TttConfig
 from pgolf.mix.config import MixConfig
 
-_LEAST_TARGETS = 768
-
 
 class AuditConfig(StageConfig):
     """How a run's scorers work, as its stages are configured, and what the trial asks of them."""
@@ -22,7 +20,17 @@ class AuditConfig(StageConfig):
     mix: MixConfig = Field(description="the run's, as the mix stage takes it")
     counts: tuple[CountConfig, ...] = Field(default=(), description="those that the mix reads, one per estimator")
     hint: HintConfig | None = Field(default=None, description="the hints that the mix reads")
-    scorers: tuple[str, ...] = Field(min_length=1, description="which are tried, by their `cell` in the tables")
+    scorers: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="which are tried, by their `cell` in the tables; null: all that are distributions",
+    )
+    effort: Literal["quick", "default", "thorough"] = Field(default="default", description="how many questions")
+    longest_row: int | None = Field(
+        default=None,
+        ge=2,
+        description="rows of at most so many tokens, and strides, chunks and delays shortened to fit; null: as scored",
+    )
     targets: int = Field(
         default=0,
         ge=0,
@@ -30,7 +38,6 @@ class AuditConfig(StageConfig):
         description="of the validation text, from its start; 0: enough for a few windows and chunks",
     )
     seed: int = Field(default=0, ge=0, description="of everything that the trial draws")
-    thorough: bool = Field(default=False, description="ask at about twenty times as many places")
 
     @model_validator(mode="after")
     def _one_count_per_estimator(self) -> Self:
@@ -48,4 +55,7 @@ class AuditConfig(StageConfig):
         if isinstance(self.score.ttt, TttConfig):
             chunks.append(self.score.ttt.chunk_tokens)
         windows = self.score.window + 8 * self.score.stride
-        return max(_LEAST_TARGETS, windows, 5 * max(chunks, default=0) // 2)
+        return max(_LEAST_TARGETS[self.effort], windows, 5 * max(chunks, default=0) // 2)
+
+
+_LEAST_TARGETS = {"quick": 256, "default": 768, "thorough": 768}

@@ -1,12 +1,13 @@
 """The audit stage: scorers of a run on trial, on the beginning of the validation text.
 
-verdicts.json: the text's size, and one entry per scorer: its settings (as `cell` in the tables), what its author
-declares, the outcome, and the verdict of every check with its evidence.
+verdicts.json: the text's size, the effort, tokens per row as tried and as scored, and one entry per scorer: its
+settings (as `cell` in the tables), what its author declares, the outcome, and every check's verdict with its evidence.
+seconds.json: how long each check took, by scorer.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import numpy as np
 from pgolf.audit.audit import CHECKS, Audit, audit
 from pgolf.audit.audit_config import AuditConfig
 from pgolf.audit.audit_text import AuditText
-from pgolf.audit.effort import DEFAULT, THOROUGH
+from pgolf.audit.effort import EFFORTS
 from pgolf.audit.run_scorers import RunScorers
+from pgolf.audit.shortened import shortened, shortened_names
 from pgolf.audit.subject import Declared, Subject
 from pgolf.audit.verdict import Verdict
 from pgolf.corpus.dataset import Dataset, open_dataset
@@ -27,6 +29,7 @@ from pgolf.eval.ttt_config import LoraConfig, TttConfig
 from pgolf.run_options import Made, Progress, RunOptions
 
 VERDICTS_FILE = "verdicts.json"
+SECONDS_FILE = "seconds.json"
 
 
 def make(config: AuditConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
@@ -38,14 +41,16 @@ def make(config: AuditConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     """
     began_s = time.perf_counter()
     dataset = open_dataset(inputs["data"])
-    text = text_of(dataset, config.least_targets)
-    scorers = _run_scorers(config, inputs["model"], dataset, run.threads)
-    elsewhere = {"1 thread": _run_scorers(config, inputs["model"], dataset, 1)}
-    if config.score.batch_means is None:
-        batches = config.model_copy(update={"score": config.score.model_copy(update={"batch_windows": 3})})
-        elsewhere["batches of 3 windows"] = _run_scorers(batches, inputs["model"], dataset, run.threads)
+    names, tried = shortened_names(config), shortened(config)
+    text = text_of(dataset, tried.least_targets)
+    wanted = set(names.values())
+    scorers = _run_scorers(tried, wanted, inputs["model"], dataset, run.threads)
+    elsewhere = {"1 thread": _run_scorers(tried, wanted, inputs["model"], dataset, 1)}
+    if tried.score.batch_means is None:
+        batches = tried.model_copy(update={"score": tried.score.model_copy(update={"batch_windows": 3})})
+        elsewhere["batches of 3 windows"] = _run_scorers(batches, wanted, inputs["model"], dataset, run.threads)
     loaded_s = time.perf_counter()
-    total = len(config.scorers) * (len(CHECKS) + 1)
+    total = len(wanted) * (len(CHECKS) + 1)
     done = 0
 
     def listen(_verdict: Verdict) -> None:
@@ -53,21 +58,29 @@ def make(config: AuditConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
         done += 1
         run.report(Progress(stage="audit", done=done, total=total, unit="checks"))
 
-    audits = []
+    audits = {}
     for column, (name, scorer) in enumerate(zip(scorers.names, scorers.scorers())):
         variants = {what: other.scorers()[column] for what, other in elsewhere.items()}
-        subject = Subject(name=name, scorer=scorer, declared=declared_by(config), variants=variants)
-        effort = THOROUGH if config.thorough else DEFAULT
-        audits.append(audit(subject, text, effort=effort, seed=config.seed, listen=listen))
-    entries = [_entry(one, declared_by(config)) for one in audits]
-    document = {"targets": text.targets, "vocab_size": text.vocab_size, "scorers": entries}
+        subject = Subject(name=name, scorer=scorer, declared=declared_by(tried), variants=variants)
+        audits[name] = audit(subject, text, effort=EFFORTS[config.effort], seed=config.seed, listen=listen)
+    document = {
+        "targets": text.targets,
+        "vocab_size": text.vocab_size,
+        "effort": config.effort,
+        "window": tried.score.window,
+        "scored_window": config.score.window,
+        "scorers": [_entry(name, audits[own], declared_by(tried)) for name, own in names.items()],
+    }
     (out / VERDICTS_FILE).write_text(json.dumps(document, indent=1))
+    seconds = {name: {one.number: one.cost.wall_s for one in audits[own].verdicts} for name, own in names.items()}
+    (out / SECONDS_FILE).write_text(json.dumps(seconds, indent=1))
+    outcomes = [audits[own].outcome for own in names.values()]
     return Made(
         phases_s={"load": loaded_s - began_s, "try": time.perf_counter() - loaded_s},
         facts={
-            "scorers": len(audits),
+            "scorers": len(names),
             "targets": text.targets,
-            **{what: sum(one.outcome == what for one in audits) for what in ("pass", "fail", "inconclusive")},
+            **{what: outcomes.count(what) for what in ("pass", "fail", "inconclusive")},
         },
     )
 
@@ -94,7 +107,7 @@ def declared_by(config: AuditConfig) -> Declared:
     return Declared(chunk_targets=None if isinstance(ttt, LoraConfig) else chunk)
 
 
-def _run_scorers(config: AuditConfig, model: Path, dataset: Dataset, threads: int) -> RunScorers:
+def _run_scorers(config: AuditConfig, only: Set[str], model: Path, dataset: Dataset, threads: int) -> RunScorers:
     return RunScorers(
         model / "model.pgolf",
         vocab_size=dataset.vocab_size,
@@ -103,15 +116,21 @@ def _run_scorers(config: AuditConfig, model: Path, dataset: Dataset, threads: in
         mix=config.mix,
         counts={one.estimator: one for one in config.counts},
         hint=config.hint,
-        only=config.scorers,
+        only=only,
         threads=threads,
     )
 
 
-def _entry(one: Audit, declared: Declared) -> dict[str, Any]:
+def _entry(name: str, one: Audit, declared: Declared) -> dict[str, Any]:
     return {
-        "cell": one.name,
+        "cell": name,
         "declared": asdict(declared),
         "outcome": one.outcome,
-        "verdicts": [verdict.to_json() for verdict in one.verdicts],
+        "verdicts": [_without_seconds(verdict) for verdict in one.verdicts],
     }
+
+
+def _without_seconds(verdict: Verdict) -> dict[str, Any]:
+    """As plain data that are the same whenever the same scorer is tried again."""
+    data = verdict.to_json()
+    return {**data, "cost": {**data["cost"], "wall_s": 0.0}}

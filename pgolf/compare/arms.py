@@ -7,13 +7,14 @@ of seeds. Several runs make one arm only where they are named together (`first,s
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 import pyarrow as pa
 
 from pgolf.errors import ConfigError, ResultsError
 from pgolf.tables.declared_seeds import NOTHING_DECLARED, DeclaredSeeds, MissingSeed, missing_notes
 from pgolf.tables.filters import Condition, parse_conditions
-from pgolf.tables.gates import DECLARED, GATES
+from pgolf.tables.gates import AUDITED, DECLARED, GATES
 from pgolf.tables.named_runs import Run, rows_of, run_named
 from pgolf.tables.ranked import ScorerResult, scorer_results
 from pgolf.tables.schema import SCORER, SCORES
@@ -23,6 +24,7 @@ from pgolf.tables.texts import Text, text_of
 HEADLINE, NETWORK = "headline", "network"
 
 # A score that fails these is no code length, and has nothing to be compared with.
+NOT_AUDITED = f"not ranked: {GATES[AUDITED].unjudged}"
 _HONEST = ("normalized", "causal")
 # In which of several declared scorers an arm is compared: the mixture that the headline's settings name, or what needs
 # no settings.
@@ -168,8 +170,18 @@ def with_notes(arm: Arm, *notes: str) -> Arm:
     return replace(arm, notes=(*notes, *missing_notes(arm.missing), *_left_out(arm.elsewhere), *_cautions(arm.result)))
 
 
+def refuse_unpassed(asked: str, said: str) -> NoReturn:
+    """Raise the ResultsError for a scorer that an audit did not pass. said: which it is, or what was found."""
+    raise ResultsError(
+        f"{asked}: {said}: {GATES[AUDITED].failed}, so its score may be no code length and is compared with nothing; "
+        "name another scorer (--scorer network)"
+    )
+
+
 def _honest_of(asked: str, result: ScorerResult) -> ScorerResult:
     """The scorer. Raises ResultsError for one that is no code length."""
+    if result.gate(AUDITED) is False:
+        refuse_unpassed(asked, scorer_text(result))
     if wrong := [GATES[gate].failed for gate in _HONEST if result.gate(gate) is False]:
         raise ResultsError(
             f"{asked}: {scorer_text(result)} is {' and '.join(wrong)}, so its score is no code length and is compared "
@@ -288,6 +300,7 @@ def _estimator(result: ScorerResult) -> str:
 
 def _cautions(result: ScorerResult) -> list[str]:
     """Gates that it fails, though its losses are code lengths."""
-    others = [gate for gate in GATES if gate not in (*_HONEST, DECLARED)]
+    others = [gate for gate in GATES if gate not in (*_HONEST, DECLARED, AUDITED)]
     failed = [GATES[gate].failed for gate in others if result.gate(gate) is False]
-    return [f"not ranked: {', '.join(failed)}"] if failed else []
+    audit = [NOT_AUDITED] if result.gate(AUDITED) is None else []
+    return [*([f"not ranked: {', '.join(failed)}"] if failed else []), *audit]

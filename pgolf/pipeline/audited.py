@@ -8,18 +8,16 @@ from typing import Any
 from pgolf.audit.audit_config import AuditConfig
 from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
-from pgolf.errors import ArtifactError
 from pgolf.eval.config import ScoreConfig
 from pgolf.mix.config import MixConfig
 from pgolf.mix.files import COUNTS_ROLE, HINTS_ROLE
 from pgolf.pipeline.build import build_node
 from pgolf.pipeline.graph import Link, Node
+from pgolf.pipeline.own_verdicts import verdicts_of
 from pgolf.pipeline.run_outputs import Mixed, Workshop, mixed_of, parent_of
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import AUDIT
+from pgolf.recipes.recipe import AUDIT, Effort
 from pgolf.store.artifact import Artifact
-
-_FILE = "verdicts.json"  # pgolf.audit.audit_stage, which loads torch
 
 Row = Mapping[str, Any]
 
@@ -48,21 +46,23 @@ def tried(
     cells: Sequence[str] = (),
     targets: int = 0,
     trial_seed: int = 0,
-    thorough: bool = False,
+    effort: Effort = "default",
+    longest_row: int | None = None,
 ) -> Tried:
     """Try scorers of a run's seed, or open what an earlier trial of the same found.
 
-    cells: which, by their `cell` in the tables; none: `one_of_each_kind`. Raises Gone for outputs that are no longer in
-    the store, and what the stage raises.
+    cells: which, by their `cell` in the tables; none: `one_of_each_kind`. The others: see AuditConfig. Raises Gone for
+    outputs that are no longer in the store, and what the stage raises.
     """
     mixed = mixed_of(run_key, seed, shop)
     rows = {row["cell"]: row for row in mixed.cells()}
     chosen = tuple(cells) or one_of_each_kind(list(rows.values()))
-    config, inputs = _config(mixed, chosen, targets, trial_seed, thorough, shop)
+    asked = {"scorers": chosen, "targets": targets, "seed": trial_seed, "effort": effort, "longest_row": longest_row}
+    config, inputs = _config(mixed, asked, shop)
     links = {role: Link(role, AUDIT.reads[role].outputs) for role in inputs}
     node = Node(name=f"{AUDIT.name}[{seed}]", stage=AUDIT, config=config, seed=seed, inputs=links)
     artifact, _ = build_node(node, inputs, shop.store, shop.memo, shop.run, shop.listener)
-    return Tried(id=artifact.path.name, seed=seed, rows=rows, document=_read(artifact))
+    return Tried(id=artifact.path.name, seed=seed, rows=rows, document=verdicts_of(artifact))
 
 
 def one_of_each_kind(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -75,9 +75,7 @@ def one_of_each_kind(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(row["cell"] for row in best.values())
 
 
-def _config(
-    mixed: Mixed, cells: tuple[str, ...], targets: int, trial_seed: int, thorough: bool, shop: Workshop
-) -> tuple[AuditConfig, dict[str, Artifact]]:
+def _config(mixed: Mixed, asked: Mapping[str, Any], shop: Workshop) -> tuple[AuditConfig, dict[str, Artifact]]:
     trace = mixed.inputs["trace"]
     inputs = {role: parent_of(trace.record.parents[role], shop.store) for role in ("model", "data")}
     counts = [artifact for role, artifact in mixed.inputs.items() if role.startswith(COUNTS_ROLE)]
@@ -87,23 +85,10 @@ def _config(
         "mix": _as(MixConfig, mixed.mix),
         "counts": tuple(_as(CountConfig, one) for one in counts),
         "hint": None if hints is None else _as(HintConfig, hints),
-        "scorers": cells,
-        "targets": targets,
-        "seed": trial_seed,
-        "thorough": thorough,
     }
-    return validated(AuditConfig, values), inputs
+    return validated(AuditConfig, {**values, **asked}), inputs
 
 
 def _as(kind: Any, made: Artifact) -> Any:
     """What an output was made with. As JSON: lists are tuples there."""
     return kind.model_validate_json(json.dumps(made.record.key["config"]))
-
-
-def _read(artifact: Artifact) -> Mapping[str, Any]:
-    path = artifact.path / _FILE
-    try:
-        document: Mapping[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); try the scorers again") from error
-    return document

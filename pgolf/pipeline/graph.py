@@ -28,9 +28,10 @@ from pgolf.identity.stage import Stage, StageKey
 from pgolf.model.import_config import ImportConfig
 from pgolf.pack.codec import CODECS
 from pgolf.pack.config import CompressConfig
+from pgolf.pipeline.own_trial import own_trial
 from pgolf.pipeline.placement import Hardware
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import FETCH, IMPORT, SHARDS, STAGES, TOKENIZE, TRAIN, Recipe
+from pgolf.recipes.recipe import AUDIT, FETCH, IMPORT, SHARDS, STAGES, TOKENIZE, TRAIN, Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact
 from pgolf.store.content import Memo, combined
@@ -136,7 +137,7 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
     for seed in (None, *recipe.seeds):
         for stage in STAGES.values():
             config = recipe.config_of(stage)
-            if config is None or stage.per_seed != (seed is not None):
+            if stage is AUDIT or config is None or stage.per_seed != (seed is not None):
                 continue
             name = stage.name if seed is None else f"{stage.name}[{seed}]"
             node = Node(name=name, stage=stage, config=config, seed=seed, inputs=_inputs(stage, seed, nodes))
@@ -157,9 +158,18 @@ def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = Run
                 nodes.append(replace(node, values={"code_bytes": code_bytes}))
             else:
                 nodes.append(node)
+    nodes += _trials(recipe, nodes)
     for node in nodes:
         stage_code(node.stage.entry)  # so that code which cannot be named ends the run before any work
     return tuple(nodes)
+
+
+def _trials(recipe: Recipe, nodes: Sequence[Node]) -> Iterator[Node]:
+    """The trial of the scorers, last of all: no seed waits for it. Whether one is honest does not hang on its seed."""
+    if (config := own_trial(recipe)) is not None:
+        seed = recipe.seeds[0]
+        inputs = _inputs(AUDIT, seed, nodes)
+        yield Node(name=f"{AUDIT.name}[{seed}]", stage=AUDIT, config=config, seed=seed, inputs=inputs)
 
 
 def _inputs(stage: Stage, seed: int | None, before: Sequence[Node]) -> dict[str, Link]:

@@ -21,8 +21,9 @@ from pgolf.pipeline.clock_limit import over_the_clock
 from pgolf.pipeline.configuration import configurations
 from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
+from pgolf.pipeline.own_verdicts import OwnVerdicts, own_verdicts
 from pgolf.recipes.changed import changed_settings, default_name
-from pgolf.recipes.recipe import SCORE, Recipe
+from pgolf.recipes.recipe import AUDIT, SCORE, Recipe
 from pgolf.report.folder import figures_folder
 from pgolf.run_options import Fact
 from pgolf.store.artifact import Artifact
@@ -52,8 +53,8 @@ Row = dict[str, Any]
 class Outcome:
     """One run's rows and where they were filed. built: node -> wall seconds of the stages this run built itself.
 
-    unverified_bytes: why the bytes counted may not be those of the text; empty where they are. declared_seeds: of the
-    configurations that ran.
+    unverified_bytes: why the bytes counted may not be those of the text; empty where they are. verdicts: of the trial
+    of its scorers, None where there was none. declared_seeds: of the configurations that ran.
     """
 
     recipe: Recipe
@@ -67,6 +68,7 @@ class Outcome:
     reused: tuple[str, ...]
     unverified_bytes: str
     declared: Mapping[str, Declared]
+    verdicts: OwnVerdicts | None
     declared_seeds: DeclaredSeeds
 
     def file(self, results: Path) -> None:
@@ -143,7 +145,7 @@ class Outcome:
         note = "" if missing is None else f"\n{missing}\n"
         return (
             f"\n{tables}{note}\n{self._over_budget()}{self._over_clock()}{self._interrupted()}"
-            f"{self._unverified_bytes()}{self._declared_late()}"
+            f"{self._unverified_bytes()}{self._declared_late()}{self._audited()}"
             f"ran: {_by_stage(self.built)} ({len(self.built)} of {total})\n"
             f"reused: {_by_stage(self.reused)}\n"
             f"run: {self.run.name} ({self.run_key})\n"
@@ -185,6 +187,14 @@ class Outcome:
         if not self.unverified_bytes:
             return ""
         return f"bytes not verified: {self.unverified_bytes}; all rows are marked and not ranked\n"
+
+    def _audited(self) -> str:
+        """What the trial of the scorers came to."""
+        if self.verdicts is not None:
+            return "".join(f"{line}\n" for line in self.verdicts.lines())
+        if not self.recipe.score.causal:
+            return ""  # nothing of it is ranked in any case
+        return "not audited: the recipe has audit=null; all rows are marked and not ranked\n"
 
     def _declared_late(self) -> str:
         """One line where the headline was not the declared one when scoring began."""
@@ -236,6 +246,7 @@ class Outcome:
             "ran": dict(self.built),
             "reused": list(self.reused),
             "bytes_unverified": self.unverified_bytes or None,
+            "audit": None if self.verdicts is None else self.verdicts.data(),
             "table": str(self.scores_path),
             "figures": None if self.figures is None else str(self.figures),
             "missing_seeds": [one.data() for one in self.missing_seeds],
@@ -310,10 +321,14 @@ def outcome_of(
     # Not from the cells: tokens, and so a mix, may be the same with and without a text to compare with.
     data = artifacts["data"].record.facts
     bytes_of = {"bytes_verified": data.get("bytes_verified"), "dropped_share": data.get("dropped_share")}
+    trial = artifacts.get(f"{AUDIT.name}[{recipe.seeds[0]}]")
+    verdicts = None if trial is None else own_verdicts(trial)
+    audited = {} if verdicts is None else verdicts.columns()
     scores, attempts = [], []
     for seed in recipe.seeds:
         mine = {node.stage.name: artifacts[node.name] for node in nodes if node.seed == seed}
         rows = score_rows(recipe, seed, mine, _counting_s(nodes, artifacts))
+        rows = [row | audited.get(row["cell"], {}) for row in rows]
         scores += [common | text | bytes_of | {"config_key": config_keys[seed]} | row for row in rows]
         attempts += [common | row for row in attempt_rows(seed, mine)]
     own = [artifacts[f"{SCORE.name}[{seed}]"].record.started_utc for seed in recipe.seeds]
@@ -332,6 +347,7 @@ def outcome_of(
         reused=tuple(node.name for node in nodes if node.name not in built),
         unverified_bytes="" if data.get("bytes_verified") else str(data.get("bytes_unverified") or NOT_LOOKED_AT),
         declared=declared,
+        verdicts=verdicts,
         declared_seeds=_declared_seeds(table, set(config_keys.values()), results),
     )
 

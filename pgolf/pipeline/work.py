@@ -16,7 +16,7 @@ from pgolf.mix.product import FIELD, USES, Mixer, Product
 from pgolf.model.config import ModelConfig
 from pgolf.model.parameter_count import parameter_count
 from pgolf.pipeline.graph import Link, Node
-from pgolf.recipes.recipe import CALIBRATE, COMPRESS, COUNT, HINT, IMPORT, MIX, SCORE, TRAIN
+from pgolf.recipes.recipe import AUDIT, CALIBRATE, COMPRESS, COUNT, HINT, IMPORT, MIX, SCORE, TRAIN
 from pgolf.store.output_record import Record
 
 # Learning rates and the like: other numbers, as many operations.
@@ -112,8 +112,10 @@ def _work(stage: str, config: Mapping[str, Any], reads: _Reads) -> Work | None:
         return _training(config)
     if stage == IMPORT.name:
         return Work(shape={"model": config["model"]})
-    if stage in (CALIBRATE.name, COMPRESS.name, SCORE.name) and reads.network is None:
+    if stage in (AUDIT.name, CALIBRATE.name, COMPRESS.name, SCORE.name) and reads.network is None:
         return None
+    if stage == AUDIT.name:
+        return Work(shape={"config": config, "model": reads.network})
     if stage == CALIBRATE.name:
         shape = {"config": _without(config, "batches"), "model": reads.network}
         return Work(shape=shape, units=config["batches"], unit="batches")

@@ -124,7 +124,7 @@ BY_DOCUMENT = Stage(
     evaluates=True,
 )
 
-# No part of a run: scorers of a finished one on trial (pgolf.audit).
+# The last of a run, for its first seed: the scorers that may be ranked, on trial (pgolf.audit).
 AUDIT = Stage(
     name="audit",
     entry="pgolf.audit.audit_stage",
@@ -136,10 +136,11 @@ AUDIT = Stage(
 )
 
 # What runs once is made first, then each seed's in this order.
-STAGES = {stage.name: stage for stage in (*_DATA, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX)}
+STAGES = {stage.name: stage for stage in (*_DATA, TRAIN, IMPORT, CALIBRATE, COMPRESS, SCORE, COUNT, HINT, MIX, AUDIT)}
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Estimator = Literal["hashed", "exact"]
+Effort = Literal["quick", "default", "thorough"]
 
 
 class Headline(StageConfig):
@@ -151,6 +152,20 @@ class Headline(StageConfig):
     mixer: Literal["fixed", "backoff", "adaptive"] = Field("fixed", description="Kind of mixture")
     order: int = Field(7, ge=2, le=MAX_ORDER, description="(Highest) n-gram order")
     alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
+
+
+class Trial(StageConfig):
+    """How hard a run tries its own scorers before they may be ranked: those that are declared, on its first seed."""
+
+    effort: Effort = Field("quick", description="How many questions are asked: quick, default or thorough")
+    longest_row: int | None = Field(
+        128,
+        ge=2,
+        description="Rows of at most so many tokens, and strides, chunks and delays shortened to fit; null: as scored",
+    )
+    targets: int = Field(
+        0, ge=0, le=1 << 20, description="Validation targets that are tried; 0: a few windows and chunks"
+    )
 
 
 def why_not_typed(text: str) -> str:
@@ -200,6 +215,9 @@ class Recipe(StageConfig):
     headline: Headline = Field(
         default_factory=Headline, description="The mixture shown in the report, declared before anything is scored"
     )
+    audit: Trial | None = Field(
+        default_factory=Trial, description="The trial of the declared scorers; null: none, and nothing is ranked"
+    )
 
     @property
     def hinted(self) -> tuple[int, ...] | None:
@@ -217,6 +235,8 @@ class Recipe(StageConfig):
                 return None
             sensitivities = self.calibrate.sensitivities or self.compress.needs_sensitivities
             return self.calibrate.model_copy(update={"sensitivities": sensitivities})
+        if stage is AUDIT and not self.score.causal:
+            return None  # no score of it is ranked
         section: StageConfig | None = getattr(self, stage.name)
         return section
 

@@ -11,7 +11,20 @@ from pgolf.report.plot import Plot, Scale, fitting
 # Idle stretches longer than this share of the working time, and than so many seconds, are drawn as that share of it.
 _IDLE_SHARE, _IDLE_S, _DRAWN_SHARE = 0.1, 5.0, 0.04
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
-_STAGES = ("fetch", "tokenize", "shards", "train", "import", "calibrate", "compress", "score", "count", "hint", "mix")
+_STAGES = (
+    "fetch",
+    "tokenize",
+    "shards",
+    "train",
+    "import",
+    "calibrate",
+    "compress",
+    "score",
+    "count",
+    "hint",
+    "mix",
+    "audit",
+)
 
 
 @dataclass(frozen=True, slots=True)

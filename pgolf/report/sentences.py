@@ -40,7 +40,7 @@ def failed_gates(run: RunTables) -> list[str]:
     """What the headline fails, or is not judged by, in words."""
     result = run.headline[1]
     return [gate.failed for name, gate in GATES.items() if result.gate(name) is False] + [
-        f"{NOT_JUDGED}: {gate.passed}" for name, gate in GATES.items() if result.gate(name) is None
+        gate.unjudged or f"{NOT_JUDGED}: {gate.passed}" for name, gate in GATES.items() if result.gate(name) is None
     ]
 
 

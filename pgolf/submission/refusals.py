@@ -1,6 +1,7 @@
 """Why a run may not be filed as a record: each rule that it breaks, with its number and the way out."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pgolf.budget import BUDGET_BYTES, CLOCK_LIMIT_S
 from pgolf.identity.fingerprint import canonical_json
@@ -99,6 +100,18 @@ def _of_seed(entry: Entry, one: SeedEntry) -> Iterator[str]:
         if row[gate] is not True:
             way = "export with --scorer network" if one.network[gate] is True else _OTHER_WAY[gate]
             yield f"{seed}: {entry.arm.scorer} is no code length ({what}): {way}"
+    if row["audited"] is not True:
+        said = "has been tried by no audit" if row["audited"] is None else "was not passed by the audit"
+        yield f"{seed}: {entry.arm.scorer} {said}: {_audit_way(entry, row)}"
+
+
+def _audit_way(entry: Entry, row: Mapping[str, Any]) -> str:
+    """What to do about a scorer without a pass."""
+    if row["audited"] is False:
+        return f"{row['audit_id']} has the evidence (pgolf audit RUN shows it)"
+    if entry.arm.result.gate("declared") is False:
+        return "a run tries what it declares: export with --scorer network"
+    return f"what is finished is reused: {entry.run.command(one.seed for one in entry.seeds)}"
 
 
 def compliance(entry: Entry) -> Mapping[str, bool | str]:
@@ -112,6 +125,7 @@ def compliance(entry: Entry) -> Mapping[str, bool | str]:
         "normalized": all(row["normalized"] is True for row in rows),
         "causal": all(row["causal"] is True for row in rows),
         "bytes_verified": all(row["bytes_verified"] is True for row in rows),
+        "audited": all(row["audited"] is True for row in rows),
         "all_declared_seeds_reported": not (entry.arm.missing or entry.arm.elsewhere),
         "headline_declared_before_scoring": entry.arm.result.standing in ("before scoring", "no choice"),
     }

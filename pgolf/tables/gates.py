@@ -19,7 +19,7 @@ class Gate:
     """column: of the scores; true passes, false fails, null is not judged. passed, failed: what is said of a scorer.
 
     inverted: true fails, all else passes. null_fails: null fails too. exempt: an estimator that passes unasked.
-    caution: the note below tables that show scores failing this gate.
+    unjudged: what is said where it is null. caution: the note below tables that show scores failing this gate.
     """
 
     column: str
@@ -28,6 +28,7 @@ class Gate:
     inverted: bool = False
     null_fails: bool = False
     exempt: str = ""
+    unjudged: str = ""
     caution: str = ""
 
     def verdicts(self, scores: pa.Table) -> "pa.ChunkedArray[Any]":
@@ -45,10 +46,12 @@ class Gate:
 
 # What the gates of new rows are judged by (the public challenge's README and rulings on that date). Rows keep the one
 # they were judged by; a run that is repeated under another one files its rows again.
-RULESET = "parameter-golf 2026-05-02"
+RULESET = "readme-2026-05-02"
 
 # The gate of the declared headline. What fails this one alone is shown, below the ranking.
 DECLARED = "predeclared"
+# The gate of the trial. What nobody declared is not tried by the run that made it.
+AUDITED = "audited"
 
 # In the order in which they are judged: a scorer counts as left out by the first that it fails.
 GATES: Mapping[str, Gate] = {
@@ -89,7 +92,19 @@ GATES: Mapping[str, Gate] = {
         failed="not declared before scoring",
         caution="not ranked, not declared before scores of this text were there, which may have been seen",
     ),
+    # Null in the files of earlier versions, whose runs tried nothing.
+    AUDITED: Gate(
+        column="audited",
+        passed="audited",
+        failed="not passed by the audit",
+        unjudged="not audited",
+        caution="not ranked, the audit did not find that these are code lengths",
+    ),
 }
+
+
+# Asked of all; the two others ask of a scorer that is to be ranked.
+OF_ANY_SCORER = tuple(name for name in GATES if name not in (DECLARED, AUDITED))
 
 
 def with_gates(scores: pa.Table) -> pa.Table:

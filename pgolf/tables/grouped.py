@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pgolf.tables.columns import bits_of, to_column
-from pgolf.tables.gates import RULESET
+from pgolf.tables.gates import AUDITED, RULESET
 from pgolf.tables.schema import TEXT, YES_NO
 
 # Means are summed in another order here than where they are shown: those so close are told apart there.
@@ -95,13 +95,16 @@ def filing(scores: pa.Table) -> Whole:
 
     One score may be filed again: under a newer rule set, or once the text and the headline were recorded at all. A
     headline that was declared before scoring stays so, whichever is declared later; a filing of an earlier version does
-    not say its configuration.
+    not say its configuration. A trial that found something wrong counts, whatever others ask and find.
     """
     of_now = plain(pc.is_in(scores.column("ruleset"), value_set=to_column([RULESET], TEXT)))
     declared = plain(pc.is_in(scores.column("declared_before_scoring"), value_set=to_column([True], YES_NO)))
     of_text = ~plain(scores.column("val_sha256").is_null())
     configured = ~plain(scores.column("config_key").is_null())
-    found: Whole = 8 * of_now.astype(np.int64) + 4 * declared + 2 * of_text + configured
+    tried = ~plain(scores.column(AUDITED).is_null())
+    accused = ~plain(scores.column(AUDITED), True)
+    judged = 32 * of_now.astype(np.int64) + 16 * accused + 8 * tried
+    found: Whole = judged + 4 * declared + 2 * of_text + configured
     return found
 
 

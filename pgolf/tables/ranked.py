@@ -27,7 +27,7 @@ from pgolf.stats.seeds import SeedSummary, summarize
 from pgolf.tables.columns import moments_of
 from pgolf.tables.declared_seeds import NOTHING_DECLARED, DeclaredSeeds, missing_notes
 from pgolf.tables.fitting import NOT_LOOKED_FOR
-from pgolf.tables.gates import DECLARED, GATES, RULESET, with_gates
+from pgolf.tables.gates import AUDITED, DECLARED, GATES, OF_ANY_SCORER, RULESET, with_gates
 from pgolf.tables.grouped import Groups, configurations, filing, grouped, mask
 from pgolf.tables.schema import SCORER, SCORES
 from pgolf.tables.sheet import Sheet, SheetColumn, Value
@@ -46,6 +46,7 @@ NEEDED = (
     "dropped_share",
     *(*TEXT_COLUMNS, "bytes", "ruleset", "declared", "declared_utc", "config_key"),
 )
+_AUDIT_WAY = "not audited: a run of the recipe tries what it declares, and reuses all that is finished"
 # So many lines about joined runs are shown; --json has all.
 _JOINS_SHOWN = 4
 
@@ -355,6 +356,7 @@ def _ranking(judged: "_Judged", top: int | None) -> Sheet:
     notes = [
         *_lacking(shown, label, judged.declared),
         *_left_out(groups, passing),
+        *_not_audited(groups),
         *_joins(shown, label),
         *_older_rules(shown, label),
         *_dropped(shown, label),
@@ -375,7 +377,7 @@ def found_by_looking(scores: pa.Table, *, top: int | None = None, declared: Decl
 
 def _found_by_looking(judged: "_Judged", top: int | None) -> Sheet:
     scores, text, groups = judged.scores, judged.text, judged.groups
-    chosen = _passing(groups, [gate for gate in GATES if gate != DECLARED]) & (groups.gates[DECLARED] != 1)
+    chosen = _passing(groups, OF_ANY_SCORER) & (groups.gates[DECLARED] != 1) & (groups.gates[AUDITED] != 0)
     shown = _declared_first(scores, groups, chosen, top)
     columns, settings = _scorer_columns(shown)
     label = _labels(configurations(scores))
@@ -548,8 +550,11 @@ def gains(
     results = scorer_results(scores)
     text = text_of(scores)
     label = _labels(_configurations(results))
-    asked = [gate for gate in GATES if gate != DECLARED]
-    passing = [result for result in results if all(result.gate(gate) for gate in asked) and result.summary("bpb")]
+    passing = [
+        result
+        for result in results
+        if all(map(result.gate, OF_ANY_SCORER)) and result.gate(AUDITED) is not False and result.summary("bpb")
+    ]
     passing.sort(key=_mean_bpb)
     bases = {
         name: _base(results, base if "recipe" in base else {"recipe": name[0], "recipe_key": name[1], **base})
@@ -762,12 +767,18 @@ def _left_out(groups: Groups, passing: npt.NDArray[np.bool_]) -> list[str]:
     for name, gate in GATES.items():
         judged = groups.gates[name]
         why.append((int((going_on & (judged == 0)).sum()), gate.failed))
-        why.append((int((going_on & (judged == -1)).sum()), f"not judged whether {gate.passed}"))
+        why.append((int((going_on & (judged == -1)).sum()), gate.unjudged or f"not judged whether {gate.passed}"))
         going_on &= judged == 1
     why.append((int((going_on & np.isnan(groups.mean_bpb)).sum()), "without bits per byte"))
     if not (~passing).any():
         return []
     return [f"left out: {(~passing).sum()} scorers ({', '.join(f'{n} {text}' for n, text in why if n)})"]
+
+
+def _not_audited(groups: Groups) -> list[str]:
+    """What to do where only the trial is missing."""
+    others = _passing(groups, [*OF_ANY_SCORER, DECLARED])
+    return [_AUDIT_WAY] if (others & (groups.gates[AUDITED] == -1)).any() else []
 
 
 def _dropped(results: Iterable[ScorerResult], label: Callable[[ScorerResult], str]) -> tuple[str, ...]:
