@@ -8,15 +8,14 @@ from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.trial import Trial
 from pgolf.audit.verdict import Finding, failed, inconclusive, passed
 
-_CUTS = 6
-
 
 def find(trial: Trial) -> Finding:
     """Replace what is scored after a cut, for cuts spread over the text, and look at what is scored before."""
     if trial.apart:
         return without_restarts(trial)
     N = trial.text.targets
-    cuts = sorted({max(1, (2 * part + 1) * N // (2 * _CUTS)) for part in range(_CUTS)})
+    parts = trial.effort.wide_cuts
+    cuts = sorted({max(1, (2 * part + 1) * N // (2 * parts)) for part in range(parts)})
     for scored in cuts:
         for how in replacements(trial):
             if (change := change_before(trial, scored, how)) is not None:

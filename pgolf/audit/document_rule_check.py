@@ -39,9 +39,9 @@ def find(trial: Trial) -> Finding:
 
 def _some(trial: Trial, document_N: np.ndarray) -> list[int]:
     later = np.unique(document_N)[1:]
-    if len(later) <= 12:
+    if len(later) <= trial.effort.documents:
         return list(later.tolist())
-    return sorted(map(int, trial.rng("B10").choice(later, size=12, replace=False)))
+    return sorted(map(int, trial.rng("B10").choice(later, size=trial.effort.documents, replace=False)))
 
 
 CHECK = RuleCheck(

@@ -12,7 +12,8 @@ def find(trial: Trial) -> Finding:
     if trial.subject.declared.order != "file":
         return not_applicable(f"scored in another order than the file's, as declared: {trial.subject.declared.order}")
     N = trial.text.targets
-    targets = sorted({N, *trial.rng("B7").integers(1, N + 1, size=2 if trial.apart else 8).tolist()})
+    count = min(2, trial.effort.moved) if trial.apart else trial.effort.moved
+    targets = sorted({N, *trial.rng("B7").integers(1, N + 1, size=count).tolist()})
     own, tried = 0, 0
     for target in targets:
         where = np.arange(N + 1) == target
