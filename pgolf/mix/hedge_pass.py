@@ -76,8 +76,8 @@ class Hedges:
         """plan: the trace's windows. tokens: the stream, at least N + 1 ids below vocab_size.
 
         means: the network's means over all positions, needed where a config updates on positions. keep_losses: for
-        `losses`, 8 bytes per record and config. candidates: by record, the network's loss of every token there, [V]; for
-        `told`.
+        `losses`, 8 bytes per record and config. candidates: by record, the network's loss of every token there, [V];
+        for `told`.
         Raises ConfigError for means that are missing or of other batches, and for tables that are too large.
         """
         self._mixers = [_Mixer(config, plan, vocab_size, means, keep_losses) for config in configs]
@@ -115,7 +115,7 @@ class Hedges:
         return [np.concatenate([np.empty(0), *mixer.kept]) for mixer in self._mixers]
 
     def told(self, record: int) -> list[Float64Array]:
-        """What each config would make of every token at a record that has candidates, [V], once its chunk is complete."""
+        """What each config makes of every token at a record that has candidates, [V], once its chunk is complete."""
         return [mixer.told[record] for mixer in self._mixers]
 
     def totals(self) -> list[HedgeTotals]:
