@@ -49,6 +49,8 @@ Float64Array = npt.NDArray[np.float64]
 
 # Answers that are kept, per run and kind of question.
 _KEPT_BYTES = 192 << 20
+# Losses of all tokens at all records that one pass keeps: 64 MiB in float32.
+_TOLD_IN_ONE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class RunScorers:
         self._counts = {name: config for name, config in self._counts.items() if name in used}
         self._answers = Kept[Float64Array](_KEPT_BYTES, _size)
         self._told = Kept[Float64Array](_KEPT_BYTES, _size)
+        self._passes = Kept[NetworkColumns](_KEPT_BYTES, lambda network: len(network.told) * 4 * vocab_size)
         self._fed = Kept[_Known](_KEPT_BYTES, lambda known: known.network.columns.nbytes + known.losses.nbytes)
 
     @property
@@ -159,7 +162,7 @@ class RunScorers:
         if missing := [target for target in targets if target not in found]:
             text = self._text(tokens)
             records = [text.first_record(target) for target in missing]
-            of_records = self._told_at(text, self._network.over(tokens, text.plan, text.hint_KR, told=records))
+            of_records = self._told_at(text, self._pass_that_tells(text, records), records)
             for target, record in zip(missing, records):
                 found[target] = self._told.of((asked, target), partial(of_records.__getitem__, record))
         return [found[target] for target in targets]
@@ -184,7 +187,7 @@ class RunScorers:
         def made() -> Float64Array:
             text, target = self._text(fed.whole(_filler(self._bos_id))), len(fed.tokens)
             network, record = self._further(fed, text, target), text.first_record(target)
-            return self._told_at(text, network)[record]
+            return self._told_at(text, network, [record])[record]
 
         return self._told.of(fed.key, made)
 
@@ -208,6 +211,16 @@ class RunScorers:
             network.columns[:, :first] = self._known(fed).network.columns[:, :first]
         return network
 
+    def _pass_that_tells(self, text: _Text, records: Sequence[int]) -> NetworkColumns:
+        """A pass that tells of every token at these records; at all that there are, and kept, if that is little."""
+
+        def made(told: Collection[int]) -> NetworkColumns:
+            return self._network.over(text.tokens, text.plan, text.hint_KR, told=told)
+
+        if text.plan.records * self.vocab_size > _TOLD_IN_ONE:
+            return made(records)
+        return self._passes.of(text.tokens.tobytes(), partial(made, range(text.plan.records)))
+
     def _text(self, tokens: Tokens) -> _Text:
         score, targets = self._score, len(tokens) - 1
         plan = plan_windows(targets, window=score.window, stride=score.stride, tail=score.tail)
@@ -218,12 +231,12 @@ class RunScorers:
         hedged = self._hedges_over(text, network).losses() if self._hedges else []
         return np.column_stack([self._cell_losses(unit), *self._mixed_losses(unit), *hedged])
 
-    def _told_at(self, text: _Text, network: NetworkColumns) -> dict[int, Float64Array]:
-        """What every token would cost at the records at which the network told that, by record, [V, C].
+    def _told_at(self, text: _Text, network: NetworkColumns, records: Sequence[int]) -> dict[int, Float64Array]:
+        """What every token would cost at these records, by record, [V, C].
 
-        The columns need be known up to these records.
+        The columns need be known up to them, and the network have told of them.
         """
-        candidates = {record: loss_V.astype(np.float64) for record, loss_V in sorted(network.told.items())}
+        candidates = {record: network.told[record].astype(np.float64) for record in sorted(records)}
         hedges = self._hedges_over(text, network, candidates) if self._hedges else None
         walks = self._walks(self._unit(text, network)) if self._bayes else []
         found = {}

@@ -79,6 +79,14 @@ class Trial:
             self._noise = noise_of(self.runs)
         return self._noise
 
+    def look_again(self) -> bool:
+        """Before the first accusation: runs that agreed so far may still differ once in a while. Whether they do."""
+        if self._looked_again:
+            return False
+        self._looked_again, before_nats = True, self.noise.largest_nats
+        self._run_until(self.effort.noisy_runs)
+        return self.noise.largest_nats > before_nats
+
     def _run_until(self, count: int) -> None:
         """Run so often at least; where runs differ, as often as it takes to say how far."""
         while len(self._runs) < count:
@@ -118,10 +126,6 @@ class Trial:
     def off(self, losses: Losses) -> Losses:
         """How far other answers about the text are from the first one, beyond noise and rounding; 0 within, [N]."""
         apart = difference(losses, self.base)
-        if (apart > self.tolerance_nats(self.base)).any() and not self._looked_again:
-            # Before the first accusation: runs that agreed so far may still differ once in a while.
-            self._looked_again = True
-            self._run_until(self.effort.noisy_runs)
         return np.where(apart > self.tolerance_nats(self.base), apart, 0.0)
 
     def tolerance_nats(self, losses: Losses) -> Losses:
