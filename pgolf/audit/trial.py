@@ -83,8 +83,12 @@ class Trial:
         """Before the first accusation: runs that agreed so far may still differ once in a while. Whether they do."""
         if self._looked_again:
             return False
-        self._looked_again, before_nats = True, self.noise.largest_nats
-        self._run_until(self.effort.noisy_runs)
+        self._looked_again = True
+        try:
+            before_nats = self.noise.largest_nats
+            self._run_until(self.effort.noisy_runs)
+        except ScorerFault:
+            return False  # noted, for B0
         return self.noise.largest_nats > before_nats
 
     def _run_until(self, count: int) -> None:
