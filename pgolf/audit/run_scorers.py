@@ -186,7 +186,7 @@ class RunScorers:
 
         def made() -> Float64Array:
             text, target = self._text(fed.whole(_filler(self._bos_id))), len(fed.tokens)
-            network, record = self._further(fed, text, target), text.first_record(target)
+            network, record = self._further(fed, text, target, tells=True), text.first_record(target)
             return self._told_at(text, network, [record])[record]
 
         return self._told.of(fed.key, made)
@@ -200,12 +200,12 @@ class RunScorers:
 
         return self._fed.of(fed.key, made)
 
-    def _further(self, fed: "Fed", text: _Text, target: int) -> NetworkColumns:
-        """The network's columns up to a target, from those that the pieces before gave; and every token's there."""
+    def _further(self, fed: "Fed", text: _Text, target: int, *, tells: bool = False) -> NetworkColumns:
+        """The network's columns up to a target, from those of the pieces before. tells: every token's there as well."""
         first = text.first_record(fed_targets) + 1 if (fed_targets := len(fed.tokens) - 1) else 0
         record = text.first_record(target)
         network = self._network.over(
-            text.tokens, text.plan, text.hint_KR, records=range(first, record + 1), told=[record]
+            text.tokens, text.plan, text.hint_KR, records=range(first, record + 1), told=[record] if tells else ()
         )
         if first:
             network.columns[:, :first] = self._known(fed).network.columns[:, :first]
