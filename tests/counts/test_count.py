@@ -116,24 +116,31 @@ def test_altering_a_target_leaves_the_context_counts_up_to_it_unchanged(config, 
         assert np.array_equal(before[:j], after[:j])
 
 
-of_documents_too = st.builds(
-    lambda config, **fields: config.model_copy(update=fields),
-    configs,
-    scope=st.sampled_from(["global", "document"]),
-    delay_targets=st.sampled_from([0, 1, 20]),
+# Short contexts over few tokens: nearly every record has seen its own.
+short = {"orders": st.sampled_from([(2,), (2, 3), (3, 4)]), "granularity": st.sampled_from(["segment", 1, 5])}
+short_configs = st.one_of(
+    st.builds(
+        lambda config, **fields: config.model_copy(update=fields),
+        configs,
+        scope=st.sampled_from(["global", "document"]),
+        delay_targets=st.sampled_from([0, 1, 20]),
+        ranks=st.sampled_from([1, 3]),
+        **short,
+    ),
+    st.builds(lambda config, **fields: config.model_copy(update=fields), hashed_configs, **short),
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
-    st.one_of(of_documents_too, hashed_configs),
-    st.lists(st.integers(0, VOCAB - 1), min_size=2, max_size=120),
+    short_configs,
+    st.lists(st.integers(0, 3), min_size=40, max_size=120),
     st.sampled_from([2, 1 << 16]),
     st.data(),
 )
 def test_every_candidate_is_counted_as_in_a_stream_that_has_it(config, x, run_records, data):
     plan = plan_of(config, len(x) - 1)
-    target = data.draw(st.integers(1, len(x) - 1))
+    target = data.draw(st.integers(len(x) // 3, len(x) - 1))
     # A repeated target comes a second time behind itself.
     record = int(np.flatnonzero(plan.record_targets() == target)[0])
     with pytest.MonkeyPatch.context() as patch:
