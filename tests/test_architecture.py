@@ -78,7 +78,7 @@ TORCH_FREE_PARTS = (
 TORCH_AT_THE_TOP = (
     "pgolf.machine.launch",
     *("pgolf.submission.own_score", "pgolf.bundle.stand_ins", "pgolf.bundle.standalone"),
-    *("pgolf.audit.run_scorers", "pgolf.audit.audit_stage"),
+    *("pgolf.audit.run_network", "pgolf.audit.run_scorers", "pgolf.audit.audit_stage"),
 )
 
 # What a stage's code must not reach: the store that keeps its output, but for files that survive a power cut, files

@@ -21,7 +21,7 @@ from flows.commands.self_test_table import document, table
 from flows.commands.streams import hand_over, show, tell
 from flows.commands.verdict_lines import EXIT_CODES, MARKS, counted, verdict_lines, wrapped
 from pgolf.audit.audit import Audit, audit
-from pgolf.audit.effort import DEFAULT, THOROUGH
+from pgolf.audit.effort import DEFAULT, QUICK, THOROUGH, Effort
 from pgolf.audit.program_process import Limits
 from pgolf.audit.ruleset import DEFAULT as DEFAULT_RULES
 from pgolf.audit.ruleset import Ruleset, ruleset, shipped
@@ -95,7 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what its author says: documents_apart=true, chunk_targets=N; again",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: %(default)s)")
-    parser.add_argument("--thorough", action="store_true", help="many more places, and many times as long")
+    how_hard = parser.add_mutually_exclusive_group()
+    how_hard.add_argument("--thorough", action="store_true", help="many more places, and many times as long")
+    how_hard.add_argument("--quick", action="store_true", help="few places, in seconds; with --exec and --self-test")
     limits = Limits()
     for name, of_what in (("start", "its first answer"), ("answer", "each answer"), ("evaluation", "an evaluation")):
         parser.add_argument(
@@ -127,6 +129,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print the verdicts; progress on stderr. Raises ConfigError for what cannot be tried."""
     if arguments.self_test:
         return _self_test(arguments)
+    if arguments.quick and arguments.program is None:
+        raise ConfigError("--quick goes with --exec and --self-test; a run is tried by default or with --thorough")
     rules = ruleset(arguments.ruleset)
     if arguments.seed < 0:
         raise ConfigError(f"--seed is at least 0, got {arguments.seed}")
@@ -164,7 +168,7 @@ def _program(arguments: argparse.Namespace, rules: Ruleset) -> int:
         found = audit(
             tried.subject,
             text.text,
-            effort=THOROUGH if arguments.thorough else DEFAULT,
+            effort=_effort(arguments),
             seed=arguments.seed,
             listen=lambda verdict: tell(
                 f"{verdict.number} {verdict.name}: {verdict.outcome}, {verdict.cost.wall_s:.1f} s"
@@ -173,6 +177,10 @@ def _program(arguments: argparse.Namespace, rules: Ruleset) -> int:
         outcome = rules.outcome(found.verdicts)
         _show(arguments, found, tried, outcome, time.monotonic() - began_s)
     return EXIT_CODES[outcome]
+
+
+def _effort(arguments: argparse.Namespace) -> Effort:
+    return THOROUGH if arguments.thorough else QUICK if arguments.quick else DEFAULT
 
 
 def _self_test(arguments: argparse.Namespace) -> int:
@@ -185,7 +193,7 @@ def _self_test(arguments: argparse.Namespace) -> int:
         if done % len(members) == 0 or done == of:
             tell(f"{done:,} of {of:,} trials")
 
-    rows = self_test(members, arguments.seeds, progress=progress)
+    rows = self_test(members, arguments.seeds, effort=_effort(arguments), progress=progress)
     if arguments.json:
         hand_over(json.dumps(document(rows, arguments.seeds), indent=2, ensure_ascii=False))
     else:

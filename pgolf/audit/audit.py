@@ -112,6 +112,8 @@ def _verdict(check: RuleCheck, trial: Trial) -> Verdict:
     began_s, calls, targets = time.perf_counter(), trial.calls, trial.targets
     try:
         finding = check.find(trial)
+        if finding.outcome == "fail" and trial.look_again():
+            finding = check.find(trial)
     except ScorerFault as fault:
         finding = inconclusive(f"the scorer gave no answer: {fault}", "a scorer that answers (see B0)")
     cost = Cost(calls=trial.calls - calls, targets=trial.targets - targets, wall_s=time.perf_counter() - began_s)

@@ -36,9 +36,9 @@ class Effort:
 QUICK = Effort(
     wide_cuts=2,
     cuts=12,
-    tries=2048,
-    screened=4,
-    candidates=3,
+    tries=8 * 1024,
+    screened=16,
+    candidates=2,
     moved=2,
     documents=2,
     coded=4,

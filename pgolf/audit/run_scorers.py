@@ -1,43 +1,40 @@
 """The scorers of a run as the audit asks them: the run's packed network, counts, hints and mixtures over any text.
 
 A text goes through the code of the stages themselves: windows and test-time training as `score` does it, counts as
-`count` and `hint` do, probabilities as `mix` does. One pass of the network serves every scorer of the run.
+`count` and `hint` do, probabilities as `mix` does. One pass of the network serves every scorer of the run. What every
+token would cost at a target is taken from the state before it; B5 holds that against what texts with these tokens cost.
 
 A target that a run scores more than once (score.tail=repeat) has its first loss here.
 
-Shapes: N targets, R records of them, V vocabulary, C scorers, K orders of the hints.
+Shapes: N targets, R records of them, V vocabulary, C scorers, K orders of the hints, M members of a mixture.
 """
 
-import copy
 import json
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from pgolf.audit.kept import Kept
+from pgolf.audit.run_network import NetworkColumns, RunNetwork
 from pgolf.audit.scorer import Losses, Session, Tokens
+from pgolf.counts.candidates import candidate_counts
 from pgolf.counts.config import CountConfig
 from pgolf.counts.count_stage import iterate_counts
 from pgolf.counts.exact import exact_runs
 from pgolf.counts.hint_config import HintConfig
 from pgolf.counts.runs import plan_of
 from pgolf.errors import ConfigError
-from pgolf.eval.batch_means import BatchMeans, as_columns
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.document_starts import document_borders
-from pgolf.eval.forward import Stream
-from pgolf.eval.lora import DocumentPass
-from pgolf.eval.pieces import Piece
-from pgolf.eval.scoring import cpu_threads, window_pieces
 from pgolf.eval.trace import Trace
-from pgolf.eval.ttt import Learner
-from pgolf.eval.ttt_config import TttConfig
 from pgolf.eval.windows import WindowPlan, plan_windows
 from pgolf.mix.bayes import Sharing, padded
+from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.cells import cells_of, members_of
 from pgolf.mix.config import MixConfig
 from pgolf.mix.grid import MIXTURES
@@ -47,27 +44,13 @@ from pgolf.mix.mix_rows import Row, bayes_name, hedge_name, settings_of
 from pgolf.mix.mix_unit import Hints, Unit
 from pgolf.mix.mixture import FLOOR, Mixture, exact_losses, probabilities
 from pgolf.mix.product import Cell
-from pgolf.model.checkpoint import build_model
-from pgolf.model.untie import untie
-from pgolf.pack.load import load_packed
-from pgolf.ranks.group import Ranks
 
 Float64Array = npt.NDArray[np.float64]
 
-# Answers about whole texts that are kept, per run.
-_TEXTS_KEPT = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class _Network:
-    """What the network says of every record: loss and entropy, [R]; ln q of the hints, [K, R]; of every token, [R, V]
-    where that was asked for. means: of its batches, where the score stage keeps them."""
-
-    loss_nats: npt.NDArray[np.float32]
-    entropy_nats: npt.NDArray[np.float32]
-    hint_logp: npt.NDArray[np.float32]
-    logp: npt.NDArray[np.float32] | None = None
-    means: BatchMeans | None = None
+# Answers that are kept, per run and kind of question.
+_KEPT_BYTES = 192 << 20
+# Losses of all tokens at all records that one pass keeps: 64 MiB in float32.
+_TOLD_IN_ONE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +60,33 @@ class _Hinted:
     token: npt.NDArray[np.int32]
     context: npt.NDArray[np.uint32]
     count: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text with its windows, its hints, and the target of every record, [R]."""
+
+    tokens: Tokens
+    plan: WindowPlan
+    hinted: _Hinted | None
+    targets: npt.NDArray[np.int64]
+
+    def first_record(self, target: int) -> int:
+        """The first record of a target, 1..N."""
+        return int(np.argmax(self.targets == target))
+
+    @property
+    def hint_KR(self) -> npt.NDArray[np.int32] | None:
+        """The hinted tokens."""
+        return None if self.hinted is None else self.hinted.token
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an evaluation knows once it was fed so many targets: the network's columns, and losses, [N, C]."""
+
+    network: NetworkColumns
+    losses: Float64Array
 
 
 class RunScorers:
@@ -102,14 +112,9 @@ class RunScorers:
 
         Raises what loading the model raises, and ConfigError for a mix that does not fit and for a name of none.
         """
-        packed = load_packed(model)
-        network, state = packed.config, packed.state
-        if isinstance(score.ttt, TttConfig) and score.ttt.untie:
-            network, state = untie(network, state)
-        self._model = build_model(network, state, torch.device("cpu"))
-        self.vocab_size, self._bos_id, self._score = vocab_size, bos_id, score
+        self._network = RunNetwork(model, score, vocab_size=vocab_size, bos_id=bos_id, threads=threads)
+        self.vocab_size, self._bos_id, self._score, self._hint = vocab_size, bos_id, score, hint
         self._counts = {name: config.of(config.estimator) for name, config in counts.items()}
-        self._hint, self._threads = hint, cpu_threads(threads)
         hinted = hint.orders if hint is not None else None
         cells = cells_of(mix, counts, hinted)
         normalized = [cell for cell in cells if cell.normalized]
@@ -128,8 +133,10 @@ class RunScorers:
         self._floor_C = np.array([0.0 if cell.normalized else FLOOR for cell in self._cells])
         used = {cell.counts for cell in (*self._cells, *(cell for _, of in self._bayes for cell in of))}
         self._counts = {name: config for name, config in self._counts.items() if name in used}
-        self._answers: OrderedDict[tuple[bytes, int], Float64Array] = OrderedDict()
-        self._told: OrderedDict[tuple[bytes, int], Float64Array] = OrderedDict()
+        self._answers = Kept[Float64Array](_KEPT_BYTES, _size)
+        self._told = Kept[Float64Array](_KEPT_BYTES, _size)
+        self._passes = Kept[NetworkColumns](_KEPT_BYTES, lambda network: len(network.told) * 4 * vocab_size)
+        self._fed = Kept[_Known](_KEPT_BYTES, lambda known: known.network.columns.nbytes + known.losses.nbytes)
 
     @property
     def size(self) -> int:
@@ -138,23 +145,27 @@ class RunScorers:
 
     def losses(self, tokens: Tokens, evaluation: int = 0) -> Float64Array:
         """What every scorer says of a text, in nats, [N, C]. evaluation: another number evaluates it anew."""
-        key = (tokens.tobytes(), evaluation)
-        if key not in self._answers:
-            self._answers[key] = self._losses(tokens)
-            if len(self._answers) > _TEXTS_KEPT:
-                self._answers.popitem(last=False)
-        return self._answers[key]
 
-    def told(self, tokens: Tokens, target: int) -> Float64Array:
-        """What every token would cost as that target, 1..N, [V, C]; what stands there and behind is not looked at."""
-        # Other tokens there and behind, always the same ones: they may not matter.
-        known = np.where(np.arange(len(tokens)) < target, tokens, _filler(self._bos_id)).astype(np.uint16)
-        key = (known.tobytes(), target)
-        if key not in self._told:
-            self._told[key] = self._told_of(known, target)
-            if len(self._told) > _TEXTS_KEPT:
-                self._told.popitem(last=False)
-        return self._told[key]
+        def made() -> Float64Array:
+            text = self._text(tokens)
+            return _of_targets(text, self._of_records(text, self._network.over(tokens, text.plan, text.hint_KR)))
+
+        return self._answers.of((tokens.tobytes(), evaluation), made)
+
+    def told(self, tokens: Tokens, targets: Sequence[int]) -> list[Float64Array]:
+        """What every token would cost as each of these targets, 1..N, [V, C] each.
+
+        From one pass over the text as it is: what stands there and behind may not matter.
+        """
+        asked = tokens.tobytes()
+        found = {target: kept for target in targets if (kept := self._told.get((asked, target))) is not None}
+        if missing := [target for target in targets if target not in found]:
+            text = self._text(tokens)
+            records = [text.first_record(target) for target in missing]
+            of_records = self._told_at(text, self._pass_that_tells(text, records), records)
+            for target, record in zip(missing, records):
+                found[target] = self._told.of((asked, target), partial(of_records.__getitem__, record))
+        return [found[target] for target in targets]
 
     def scorers(self) -> "list[RunScorer]":
         """One scorer per column of `losses`."""
@@ -162,78 +173,95 @@ class RunScorers:
 
     def of_records(self, tokens: Tokens) -> Float64Array:
         """What every scorer says of every record of a text, in nats, in the order of scoring, [R, C]."""
-        plan = self._plan(len(tokens) - 1)
-        hinted = self._hinted(tokens, plan)
-        network = self._network(tokens, plan, hinted)
-        unit = self._unit(tokens, plan, network, hinted)
-        hedged = self._hedge_losses(tokens, plan, network)
+        text = self._text(tokens)
+        return self._of_records(text, self._network.over(tokens, text.plan, text.hint_KR))
+
+    def fed(self, fed: "Fed") -> Losses:
+        """What every scorer says of the targets of the last piece, [T, C]."""
+        known = self._known(fed)
+        return known.losses[fed.before : len(fed.tokens) - 1]
+
+    def told_next(self, fed: "Fed") -> Float64Array:
+        """What every token would cost as the next target, [V, C]."""
+
+        def made() -> Float64Array:
+            text, target = self._text(fed.whole(_filler(self._bos_id))), len(fed.tokens)
+            network, record = self._further(fed, text, target, tells=True), text.first_record(target)
+            return self._told_at(text, network, [record])[record]
+
+        return self._told.of(fed.key, made)
+
+    def _known(self, fed: "Fed") -> _Known:
+        def made() -> _Known:
+            assert fed.last is not None
+            text = self._text(fed.whole(_filler(self._bos_id)))
+            network = self._further(fed.last, text, len(fed.tokens) - 1)
+            return _Known(network, _of_targets(text, self._of_records(text, network)))
+
+        return self._fed.of(fed.key, made)
+
+    def _further(self, fed: "Fed", text: _Text, target: int, *, tells: bool = False) -> NetworkColumns:
+        """The network's columns up to a target, from those of the pieces before. tells: every token's there as well."""
+        first = text.first_record(fed_targets) + 1 if (fed_targets := len(fed.tokens) - 1) else 0
+        record = text.first_record(target)
+        network = self._network.over(
+            text.tokens, text.plan, text.hint_KR, records=range(first, record + 1), told=[record] if tells else ()
+        )
+        if first:
+            network.columns[:, :first] = self._known(fed).network.columns[:, :first]
+        return network
+
+    def _pass_that_tells(self, text: _Text, records: Sequence[int]) -> NetworkColumns:
+        """A pass that tells of every token at these records; at all that there are, and kept, if that is little."""
+
+        def made(told: Collection[int]) -> NetworkColumns:
+            return self._network.over(text.tokens, text.plan, text.hint_KR, told=told)
+
+        if text.plan.records * self.vocab_size > _TOLD_IN_ONE:
+            return made(records)
+        return self._passes.of(text.tokens.tobytes(), partial(made, range(text.plan.records)))
+
+    def _text(self, tokens: Tokens) -> _Text:
+        score, targets = self._score, len(tokens) - 1
+        plan = plan_windows(targets, window=score.window, stride=score.stride, tail=score.tail)
+        return _Text(tokens, plan, self._hinted(tokens, plan), plan.record_targets())
+
+    def _of_records(self, text: _Text, network: NetworkColumns) -> Float64Array:
+        unit = self._unit(text, network)
+        hedged = self._hedges_over(text, network).losses() if self._hedges else []
         return np.column_stack([self._cell_losses(unit), *self._mixed_losses(unit), *hedged])
 
-    def _losses(self, tokens: Tokens) -> Float64Array:
-        plan = self._plan(len(tokens) - 1)
-        loss_NC = np.empty((plan.targets, self.size))
-        # The first record of a target: later ones are written first, and so over.
-        loss_NC[plan.record_targets()[::-1] - 1] = self.of_records(tokens)[::-1]
-        return loss_NC
+    def _told_at(self, text: _Text, network: NetworkColumns, records: Sequence[int]) -> dict[int, Float64Array]:
+        """What every token would cost at these records, by record, [V, C].
 
-    def _told_of(self, tokens: Tokens, target: int) -> Float64Array:
-        plan, V = self._plan(len(tokens) - 1), self.vocab_size
-        record = int(np.flatnonzero(plan.record_targets() == target)[0])
-        hinted = self._hinted(tokens, plan)
-        network = self._network(tokens, plan, hinted, of_all=True)
-        assert network.logp is not None
-        token_V = np.arange(V)
-        columns: dict[str, list[npt.NDArray[np.uint32]]] = {}
+        The columns need be known up to them, and the network have told of them.
+        """
+        candidates = {record: network.told[record].astype(np.float64) for record in sorted(records)}
+        hedges = self._hedges_over(text, network, candidates) if self._hedges else None
+        walks = self._walks(self._unit(text, network)) if self._bayes else []
+        found = {}
+        for record in candidates:
+            of_all = self._unit_of_all(text, network, record)
+            columns = [self._cell_losses(of_all)]
+            for walk in walks:
+                walk.go_to(record)
+                columns.append(walk.mixed(of_all)[:, None])
+            told = [] if hedges is None else hedges.told(record)
+            found[record] = np.column_stack([*columns, *told])
+        return found
+
+    def _unit_of_all(self, text: _Text, network: NetworkColumns, record: int) -> Unit:
+        """One record, as often as there are tokens, with each of them for its target."""
+        V, counts = self.vocab_size, dict[str, list[npt.NDArray[np.uint32]]]()
         for name, config in self._counts.items():
-            of_V = np.stack([self._counted(config, _with(tokens, target, v), record) for v in range(V)], axis=1)
-            columns[name] = list(of_V)
+            plan = plan_of(config, len(text.tokens) - 1)
+            counts[name] = list(candidate_counts(config, plan, text.tokens, record, vocab_size=V, bos_id=self._bos_id))
         hints = None
-        if hinted is not None:
+        if (hinted := text.hinted) is not None:
             context, count = ([np.repeat(row, V) for row in rows[:, record]] for rows in (hinted.context, hinted.count))
-            logp = [np.repeat(row, V) for row in network.hint_logp[:, record]]
-            hints = Hints(context, count, [token_V == token for token in hinted.token[:, record]], logp)
-        loss_V = -network.logp[record]
-        unit = Unit(loss_V, np.repeat(network.entropy_nats[record], V), columns, hints)
-        before = self._unit(tokens, plan, network, hinted).part(slice(0, record)) if self._bayes else None
-        mixed = self._mixed_losses(unit, before, together=True)
-        hedged = np.empty((len(self._hedges), V))
-        for v in range(V) if self._hedges else ():
-            loss_nats = network.loss_nats.copy()
-            loss_nats[record] = loss_V[v]
-            of_v = self._hedge_losses(_with(tokens, target, v), plan, replace(network, loss_nats=loss_nats))
-            hedged[:, v] = [loss_R[record] for loss_R in of_v]
-        return np.column_stack([self._cell_losses(unit), *mixed, *hedged])
-
-    def _plan(self, targets: int) -> WindowPlan:
-        config = self._score
-        return plan_windows(targets, window=config.window, stride=config.stride, tail=config.tail)
-
-    def _network(self, tokens: Tokens, plan: WindowPlan, hinted: _Hinted | None, *, of_all: bool = False) -> _Network:
-        """A pass of the network over a text, learning on its way where the run does."""
-        hint_RK = None if hinted is None else np.ascontiguousarray(hinted.token.T)
-        K = 0 if hinted is None else len(hinted.token)
-        if of_all:
-            every_RV = np.tile(np.arange(self.vocab_size, dtype=np.int32), (plan.records, 1))
-            hint_RK = every_RV if hint_RK is None else np.concatenate([hint_RK, every_RV], axis=1)
-        columns = np.empty((2 + (0 if hint_RK is None else hint_RK.shape[1]), plan.records), np.float32)
-        pieces = self._pieces(tokens, plan, Stream.on(torch.device("cpu"), tokens, hint_RK))
-        for piece in pieces:
-            columns[:, piece.first_record : piece.first_record + len(piece)] = piece.columns
-        kept = [piece.mean for piece in pieces if piece.mean is not None]
-        means = as_columns(kept) if self._score.batch_means is not None else None
-        return _Network(columns[0], columns[1], columns[2 : 2 + K], columns[2 + K :].T if of_all else None, means)
-
-    def _pieces(self, tokens: Tokens, plan: WindowPlan, stream: Stream) -> "list[Piece]":
-        ttt, score = self._score.ttt, self._score
-        model = copy.deepcopy(self._model) if ttt is not None else self._model
-        if ttt is not None and not isinstance(ttt, TttConfig):
-            borders = document_borders(tokens, self._bos_id)
-            return list(DocumentPass(model, stream, borders, score).pieces(ranks=Ranks(), threads=self._threads))
-        learner = Learner(model, tokens, ttt, threads=self._threads) if isinstance(ttt, TttConfig) else None
-        if learner is not None and not score.causal:
-            for chunk in range(learner.chunks):
-                learner.learn(chunk)
-        return list(window_pieces(model, stream, plan, score, learner=learner, threads=self._threads))
+            is_target = [np.arange(V) == token for token in hinted.token[:, record]]
+            hints = Hints(context, count, is_target, [np.repeat(logp, V) for logp in network.hint_logp[:, record]])
+        return Unit(network.told[record], np.repeat(network.entropy_nats[record], V), counts, hints)
 
     def _hinted(self, tokens: Tokens, plan: WindowPlan) -> _Hinted | None:
         if self._hint is None:
@@ -243,19 +271,17 @@ class RunScorers:
         seen = [seen for run, seen in runs if run.look_up]
         return _Hinted(*(np.concatenate([getattr(one, name) for one in seen], axis=1) for name in _HINT_COLUMNS))
 
-    def _counted(self, config: CountConfig, tokens: Tokens, record: int | None = None) -> npt.NDArray[np.uint32]:
-        """Context counts by order, then full counts by order: of all records, [2·O, R], or of one, [2·O]."""
+    def _counted(self, config: CountConfig, tokens: Tokens) -> npt.NDArray[np.uint32]:
+        """Context counts by order, then full counts by order, of all records, [2·O, R]."""
         plan = plan_of(config, len(tokens) - 1)
         parts = iterate_counts(config, plan, tokens, vocab_size=self.vocab_size, bos_id=self._bos_id)
-        found = np.concatenate([np.concatenate([part.context, part.full]) for part in parts], axis=1)
-        return found if record is None else found[:, record]
+        return np.concatenate([np.concatenate([part.context, part.full]) for part in parts], axis=1)
 
-    def _unit(self, tokens: Tokens, plan: WindowPlan, network: _Network, hinted: _Hinted | None) -> Unit:
-        columns = {name: list(self._counted(config, tokens)) for name, config in self._counts.items()}
+    def _unit(self, text: _Text, network: NetworkColumns) -> Unit:
+        columns = {name: list(self._counted(config, text.tokens)) for name, config in self._counts.items()}
         hints = None
-        if hinted is not None:
-            target_R = tokens[plan.record_targets()]
-            is_target = [row == target_R for row in hinted.token]
+        if (hinted := text.hinted) is not None:
+            is_target = [row == text.tokens[text.targets] for row in hinted.token]
             hints = Hints(list(hinted.context), list(hinted.count), is_target, list(network.hint_logp))
         return Unit(network.loss_nats, network.entropy_nats, columns, hints)
 
@@ -270,37 +296,31 @@ class RunScorers:
             loss_RC[hard_R] = np.where(p_RC[hard_R] < LEAST_PROBABILITY, exact_HC, loss_RC[hard_R])
         return loss_RC
 
-    def _mixed_losses(self, unit: Unit, before: Unit | None = None, *, together: bool = False) -> list[Losses]:
-        """Losses of the Bayes and fixed-share mixtures, [R] each.
-
-        before: records that the weights have moved over already. together: the unit's records are one target's
-        candidates, and each sees the weights as they are before it.
-        """
+    def _mixed_losses(self, unit: Unit) -> list[Losses]:
+        """Losses of the Bayes and fixed-share mixtures, [R] each."""
         found = []
-        for (config, members), groups in zip(self._bayes, self._of_members):
-            sharing = Sharing(len(members), share_rate=config.share_rate, chunk_targets=config.chunk_targets)
-            columns = padded(len(members))
-            if before is not None and len(before):
-                sharing.add(probabilities(groups, before, columns))
-            p_RP = probabilities(groups, unit, columns)
-            state = {name: values.copy() for name, values in sharing.state().items()}
-            loss_R = np.empty(len(unit))
-            for row in range(len(unit)):
-                if together:
-                    sharing.restore(state)
-                sharing.loss_nats = 0.0
-                sharing.add(p_RP[row : row + 1])
-                loss_R[row] = sharing.loss_nats
-            found.append(loss_R)
+        for walk in self._walks(unit):
+            found.append(np.array([walk.go_to(record + 1) for record in range(len(unit))]))
         return found
 
-    def _hedge_losses(self, tokens: Tokens, plan: WindowPlan, network: _Network) -> list[Losses]:
-        """Losses of the Hedge mixtures, [R] each."""
-        if not self._hedges:
-            return []
-        hedges = Hedges(self._hedges, plan, tokens, vocab_size=self.vocab_size, means=network.means, keep_losses=True)
-        hedges.add(Trace(plan.record_targets(), network.loss_nats, network.entropy_nats))
-        return hedges.losses()
+    def _walks(self, unit: Unit) -> "list[_Walk]":
+        mixtures = zip(self._bayes, self._of_members)
+        return [_Walk(config, groups, len(members), unit) for (config, members), groups in mixtures]
+
+    def _hedges_over(
+        self, text: _Text, network: NetworkColumns, candidates: Mapping[int, Float64Array] = MappingProxyType({})
+    ) -> Hedges:
+        hedges = Hedges(
+            self._hedges,
+            text.plan,
+            text.tokens,
+            vocab_size=self.vocab_size,
+            means=network.means,
+            keep_losses=True,
+            candidates=candidates,
+        )
+        hedges.add(Trace(text.targets, network.loss_nats, network.entropy_nats))
+        return hedges
 
     def _settings(self, cell: Cell) -> Row:
         return settings_of(cell, self._counts, self._hint)
@@ -310,6 +330,35 @@ class RunScorers:
 
 
 _HINT_COLUMNS = ("hint", "context", "count")
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What an evaluation was fed: x[0..t] of a text of so many targets, in pieces. last: as it was a piece before."""
+
+    tokens: Tokens
+    targets: int
+    last: "Fed | None" = None
+    ends: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> tuple[bytes, int, tuple[int, ...]]:
+        """The same for two evaluations that were fed the same tokens in the same pieces."""
+        return self.tokens.tobytes(), self.targets, self.ends
+
+    @property
+    def before(self) -> int:
+        """Targets before the last piece."""
+        return 0 if self.last is None else len(self.last.tokens) - 1
+
+    def further(self, tokens: Tokens) -> "Fed":
+        """With one more piece."""
+        known = np.concatenate([self.tokens, tokens])
+        return Fed(known, self.targets, self, (*self.ends, len(known) - 1))
+
+    def whole(self, filler: int) -> Tokens:
+        """The text at its length: what has not come yet is this token."""
+        return np.concatenate([self.tokens, np.full(self.targets + 1 - len(self.tokens), filler, np.uint16)])
 
 
 @dataclass
@@ -336,61 +385,80 @@ class RunScorer:
 
     def start(self, first: int, targets: int) -> Session:
         """As `pgolf.audit.scorer.Feedable`."""
-        return _RunSession(self, np.array([first], np.uint16), targets)
+        return _RunSession(self, Fed(np.array([first], np.uint16), targets))
+
+    def foretell(self, tokens: Tokens, targets: Sequence[int]) -> Losses:
+        """As `pgolf.audit.scorer.Foretelling`."""
+        return -np.stack([told_VC[:, self.column] for told_VC in self.run.told(tokens, targets)])
 
 
 @dataclass
 class _RunSession:
-    """The tokens so far; what has not come yet is filled with others, so that the text has its length."""
+    """An evaluation of one scorer, which has the tokens that it was fed and no other."""
 
     scorer: RunScorer
-    tokens: Tokens
-    targets: int
+    fed: Fed
 
     def feed(self, tokens: Tokens) -> Losses:
         """As `pgolf.audit.scorer.Session`."""
-        known = len(self.tokens)
-        self.tokens = np.concatenate([self.tokens, tokens])
-        run, column = self.scorer.run, self.scorer.column
-        return run.losses(self._whole())[known - 1 : len(self.tokens) - 1, column]
+        self.fed = self.fed.further(tokens)
+        return self.scorer.run.fed(self.fed)[:, self.scorer.column]
 
-    def fork(self) -> "_Next":
-        """As `pgolf.audit.scorer.Forkable`: a copy for the next target, which sees what the whole text would say."""
-        return _Next(self)
+    def fork(self) -> "_RunSession":
+        """As `pgolf.audit.scorer.Forkable`."""
+        return _RunSession(self.scorer, self.fed)
 
     def distribution(self) -> Losses:
         """As `pgolf.audit.scorer.Distributed`."""
-        told: Losses = -self.scorer.run.told(self._whole(), len(self.tokens))[:, self.scorer.column]
+        told: Losses = -self.scorer.run.told_next(self.fed)[:, self.scorer.column]
         return told
 
-    def _whole(self) -> Tokens:
-        missing = self.targets + 1 - len(self.tokens)
-        return np.concatenate([self.tokens, np.full(missing, _filler(self.scorer.run._bos_id), np.uint16)])
+
+class _Walk:
+    """A Bayes or fixed-share mixture on its way over the records of a text."""
+
+    def __init__(self, config: BayesConfig, groups: Sequence[Mixture], members: int, unit: Unit) -> None:
+        self._sharing = Sharing(members, share_rate=config.share_rate, chunk_targets=config.chunk_targets)
+        self._groups, self._members, self._done = groups, members, 0
+        self._p_RP = probabilities(groups, unit, padded(members))
+        hard_H = np.flatnonzero((self._p_RP < LEAST_PROBABILITY).any(axis=1))
+        exact_HM = exact_losses(groups, unit.part(hard_H), members) if len(hard_H) else ()
+        self._hard = dict(zip(hard_H.tolist(), exact_HM))
+
+    def go_to(self, record: int) -> float:
+        """Move the weights over the records before this one; what these cost."""
+        self._sharing.loss_nats, done = 0.0, self._done
+        hard = {at - done: loss_M for at, loss_M in self._hard.items() if done <= at < record}
+        self._sharing.add(self._p_RP[done:record], hard)
+        self._done = record
+        return self._sharing.loss_nats
+
+    def mixed(self, of_all: Unit) -> Losses:
+        """What each of these would cost as the next record, [V]."""
+        p_VM = probabilities(self._groups, of_all, self._members)
+        loss_VM = -np.log(np.maximum(p_VM, LEAST_PROBABILITY))
+        hard_H = np.flatnonzero((p_VM < LEAST_PROBABILITY).any(axis=1))
+        if len(hard_H):
+            loss_VM[hard_H] = exact_losses(self._groups, of_all.part(hard_H), self._members)
+        least_V = loss_VM.min(axis=1)
+        mixed: Losses = least_V - np.log(np.exp(least_V[:, None] - loss_VM) @ self._sharing.shares())
+        return mixed
 
 
-@dataclass(frozen=True)
-class _Next:
-    """A copy of a session that is asked about the next target alone: every token's loss there is made at once."""
+def _of_targets(text: _Text, loss_RC: Float64Array) -> Float64Array:
+    """The losses of the targets, [N, C]: of several records of a target, the first."""
+    loss_NC = np.empty((text.plan.targets, loss_RC.shape[1]))
+    loss_NC[text.targets[::-1] - 1] = loss_RC[::-1]  # later ones are written first, and so over
+    return loss_NC
 
-    before: _RunSession
 
-    def feed(self, tokens: Tokens) -> Losses:
-        """The loss of one token as the next target, [1]; of more by a session that takes them."""
-        if len(tokens) == 1:
-            return -self.before.distribution()[tokens]
-        session = _RunSession(self.before.scorer, self.before.tokens, self.before.targets)
-        return session.feed(tokens)
+def _size(losses: Float64Array) -> int:
+    return losses.nbytes
 
 
 def _filler(bos_id: int) -> int:
     """A token that starts no document."""
     return 0 if bos_id != 0 else 1
-
-
-def _with(tokens: Tokens, target: int, token: int) -> Tokens:
-    changed = tokens.copy()
-    changed[target] = token
-    return changed
 
 
 def _groups(cells: Sequence[Cell], counts: Mapping[str, CountConfig], hinted: Sequence[int]) -> list[Mixture]:

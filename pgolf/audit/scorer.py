@@ -1,7 +1,7 @@
 """What a scorer is to the audit: tokens in, one loss per target out.
 
 A text is a stream of tokens x[0..N]. x[0] is given; x[1..N] are the targets, and a scorer answers -ln p(x[t]) for each
-of them in nats, in float64, [N]. Shapes: N targets, V vocabulary.
+of them in nats, in float64, [N]. Shapes: N targets, V vocabulary, T targets that are asked for.
 
 Two further abilities are optional. Where a scorer has neither, the audit asks it about whole texts that differ in
 places, which takes longer and shows the same.
@@ -65,6 +65,18 @@ class Distributed(Protocol):
 
     def distribution(self) -> Any:
         """ln p(v) of the next target for every token v, [V]."""
+        ...
+
+
+@runtime_checkable
+class Foretelling(Protocol):
+    """A scorer that tells of a whole text, in one evaluation, what its sessions would tell before some targets.
+
+    It has all of the text while it tells. B5 looks for what it may make of that.
+    """
+
+    def foretell(self, tokens: Tokens, targets: Sequence[int]) -> Any:
+        """ln p(v) of each of these targets, 1..N, for every token v, [T, V]."""
         ...
 
 

@@ -14,6 +14,9 @@ from pgolf.audit.scorer import Losses
 _LONGEST_CONTEXT = 4
 _EDGES = (16, 64, 256, 1024)
 
+# Kinds that the losses tell.
+OF_LOSSES = ("low loss", "high loss")
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -36,8 +39,7 @@ def strata(text: AuditText, losses: Losses, chunk_targets: int | None = None) ->
         found[f"last of {edge}"] = number_N % edge == 0
     found["last of all"] = number_N == N
     low, high = np.quantile(losses, [0.05, 0.95])
-    found["low loss"] = losses <= low
-    found["high loss"] = losses >= high
+    found |= dict(zip(OF_LOSSES, (losses <= low, losses >= high)))
     counts = np.bincount(text.tokens, minlength=text.vocab_size)
     found["rare token"] = counts[text.tokens[1:]] <= max(1, int(np.quantile(counts[text.tokens], 0.05)))
     found["any"] = np.ones(N, dtype=bool)

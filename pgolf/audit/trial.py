@@ -1,6 +1,6 @@
 """A trial under way: it asks the scorer, checks that an answer is one, remembers it, and counts what was asked.
 
-Shapes: N targets, V vocabulary.
+Shapes: N targets, V vocabulary, T targets that are asked for.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from pgolf.audit.scorer import (
     Closable,
     Distributed,
     Feedable,
+    Foretelling,
     Forkable,
     Losses,
     Scorer,
@@ -26,7 +27,7 @@ from pgolf.audit.scorer import (
     Tokens,
     checked_losses,
 )
-from pgolf.audit.strata import spread_over, strata
+from pgolf.audit.strata import OF_LOSSES, spread_over, strata
 from pgolf.audit.subject import Subject
 from pgolf.errors import MachineError
 
@@ -78,6 +79,18 @@ class Trial:
             self._noise = noise_of(self.runs)
         return self._noise
 
+    def look_again(self) -> bool:
+        """Before the first accusation: runs that agreed so far may still differ once in a while. Whether they do."""
+        if self._looked_again:
+            return False
+        self._looked_again = True
+        try:
+            before_nats = self.noise.largest_nats
+            self._run_until(self.effort.noisy_runs)
+        except ScorerFault:
+            return False  # noted, for B0
+        return self.noise.largest_nats > before_nats
+
     def _run_until(self, count: int) -> None:
         """Run so often at least; where runs differ, as often as it takes to say how far."""
         while len(self._runs) < count:
@@ -117,10 +130,6 @@ class Trial:
     def off(self, losses: Losses) -> Losses:
         """How far other answers about the text are from the first one, beyond noise and rounding; 0 within, [N]."""
         apart = difference(losses, self.base)
-        if (apart > self.tolerance_nats(self.base)).any() and not self._looked_again:
-            # Before the first accusation: runs that agreed so far may still differ once in a while.
-            self._looked_again = True
-            self._run_until(self.effort.noisy_runs)
         return np.where(apart > self.tolerance_nats(self.base), apart, 0.0)
 
     def tolerance_nats(self, losses: Losses) -> Losses:
@@ -171,6 +180,11 @@ class Trial:
     def tells_distributions(self) -> bool:
         """Whether its sessions tell the distribution of the next target."""
         return self._offers[1]
+
+    @property
+    def foretells(self) -> bool:
+        """Whether it tells of a whole text what its sessions would tell before some targets."""
+        return isinstance(self.scorer, Foretelling) and self.tells_distributions
 
     @property
     def apart(self) -> bool:
@@ -245,6 +259,16 @@ class Trial:
         except Exception as error:
             raise self._noted(error) from error
 
+    def foretold(self, tokens: Tokens, targets: Sequence[int]) -> Losses:
+        """-ln p of each of these targets of a text for every token, [T, V]; of a scorer that foretells."""
+        assert isinstance(self.scorer, Foretelling)
+        self._count(len(tokens) - 1)
+        try:
+            told = -np.asarray(self.scorer.foretell(tokens.copy(), targets), dtype=np.float64)
+            return np.stack([checked_losses(told_V, self.text.vocab_size, made_up=True) for told_V in told])
+        except Exception as error:
+            raise self._noted(error) from error
+
     def with_target(self, target: int, token: int) -> Tokens:
         """The text with another token as that target, 1..N."""
         tokens = self.text.tokens.copy()
@@ -270,9 +294,14 @@ class Trial:
         every = np.arange(self.text.vocab_size, dtype=np.uint16)
         return every[every != self.text.bos_id] if self.knows_lengths and self.text.bos_id is not None else every
 
-    def spread_targets(self, count: int, rng: np.random.Generator) -> dict[int, str]:
-        """At most `count` targets at which other tokens can be tried, of every kind, each with its kind."""
+    def spread_targets(self, count: int, rng: np.random.Generator, *, by_text: bool = False) -> dict[int, str]:
+        """At most `count` targets at which other tokens can be tried, of every kind, each with its kind.
+
+        by_text: of the kinds that the text alone tells, so that they are the same for every scorer.
+        """
         kinds = strata(self.text, self.base, self.subject.declared.chunk_targets)
+        if by_text:
+            kinds = {name: mask for name, mask in kinds.items() if name not in OF_LOSSES}
         fixed = ~np.isin(self.text.tokens[1:], self.tries)
         return dict(spread_over({name: mask & ~fixed for name, mask in kinds.items()}, count, rng))
 
@@ -281,7 +310,7 @@ class Trial:
         return self.candidate_losses(target, self.tries)
 
     def enumerated_in_order(self, targets: list[int]) -> Iterator[tuple[int, Losses]]:
-        """Each of the targets with `enumerated` of it; by forks of one session where the scorer offers them."""
+        """Each of the targets with `enumerated` of it; foretold, or by forks of one session, by a scorer that can."""
         yield from self._in_order(dict.fromkeys(targets, self.tries), in_one=self.forks or self._tells_apart)
 
     def told(self, tokens: Tokens, target: int, scorer: Scorer | None = None) -> Losses:
@@ -303,7 +332,7 @@ class Trial:
     def tried_in_order(self, wanted: Mapping[int, Tokens]) -> Iterator[tuple[int, Losses]]:
         """Each of the targets with the loss that each of its tokens would have had there.
 
-        A program that runs apart is asked in one evaluation where it offers that.
+        A scorer that foretells is asked in one evaluation, and a program that runs apart where it offers that.
         """
         yield from self._in_order(wanted, in_one=self.apart and (self.forks or self._tells_apart))
 
@@ -325,6 +354,11 @@ class Trial:
         return self.apart and self.tells_distributions
 
     def _in_order(self, wanted: Mapping[int, Tokens], *, in_one: bool) -> Iterator[tuple[int, Losses]]:
+        if self.foretells:
+            targets = sorted(wanted)
+            for target, told_V in zip(targets, self.foretold(self.text.tokens, targets) if targets else ()):
+                yield target, told_V[wanted[target]]
+            return
         if not in_one:
             for target, tokens in wanted.items():
                 yield target, self.candidate_losses(target, tokens)

@@ -6,13 +6,14 @@ positions its windows read (positions). For the latter the network's means come 
 experts from the tokens: prefix sums over what the chunk's windows read, and the first position of every window apart,
 since its predecessor counts as token 0.
 
-Shapes: K experts, R ranks, T records of a chunk, P positions its windows read, W windows of a chunk.
+Shapes: K experts, R ranks, T records of a chunk, P positions its windows read, W windows of a chunk, V vocabulary.
 Source: openai/parameter-golf PR #745.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,10 @@ class HedgeTotals:
     shares: dict[str, float]
 
 
+Candidates = Mapping[int, Float64Array]
+_NONE: Candidates = MappingProxyType({})
+
+
 class Hedges:
     """Hedge mixtures on their way over a trace; show it every block of the trace in order, then ask for the totals.
 
@@ -66,11 +71,13 @@ class Hedges:
         vocab_size: int,
         means: BatchMeans | None = None,
         keep_losses: bool = False,
+        candidates: Candidates = _NONE,
     ) -> None:
         """plan: the trace's windows. tokens: the stream, at least N + 1 ids below vocab_size.
 
         means: the network's means over all positions, needed where a config updates on positions. keep_losses: for
-        `losses`, 8 bytes per record and config.
+        `losses`, 8 bytes per record and config. candidates: by record, the network's loss of every token there, [V];
+        for `told`.
         Raises ConfigError for means that are missing or of other batches, and for tables that are too large.
         """
         self._mixers = [_Mixer(config, plan, vocab_size, means, keep_losses) for config in configs]
@@ -83,7 +90,9 @@ class Hedges:
         assert len(padded) == plan.targets + 2
         assert int(padded.max()) < vocab_size
         self._streams = [
-            _Stream(group, plan, padded, HedgeTables(vocab_size=vocab_size, trigram_rows=rows), chunk_tokens)
+            _Stream(
+                group, plan, padded, HedgeTables(vocab_size=vocab_size, trigram_rows=rows), chunk_tokens, candidates
+            )
             for (chunk_tokens, rows), group in groups.items()
         ]
         self._plan = plan
@@ -104,6 +113,10 @@ class Hedges:
     def losses(self) -> list[Float64Array]:
         """What each config made of every record so far whose chunk is complete, [R]; of a pass that keeps them."""
         return [np.concatenate([np.empty(0), *mixer.kept]) for mixer in self._mixers]
+
+    def told(self, record: int) -> list[Float64Array]:
+        """What each config makes of every token at a record that has candidates, [V], once its chunk is complete."""
+        return [mixer.told[record] for mixer in self._mixers]
 
     def totals(self) -> list[HedgeTotals]:
         """One per config, in their order, after the last block; raises DataError for a trace that ended early."""
@@ -138,9 +151,10 @@ class _Stream:
         padded: npt.NDArray[np.uint16],
         tables: HedgeTables,
         chunk_tokens: int,
+        candidates: Candidates,
     ) -> None:
         self._mixers, self._plan, self._padded, self._tables = mixers, plan, padded, tables
-        self._chunk_tokens = chunk_tokens
+        self._chunk_tokens, self._candidates = chunk_tokens, candidates
         self._window_bounds = window_bounds(plan, chunk_tokens)
         self._chunk = 0
         self._loss_T = np.empty(0, np.float32)
@@ -167,16 +181,22 @@ class _Stream:
         self._loss_T, self._entropy_T = self._loss_T[done:].copy(), self._entropy_T[done:].copy()
 
     def _score(self, windows: range, loss_T: Float32Array, entropy_T: Float32Array) -> None:
+        first, last = self._plan.first_record[[windows.start, windows.stop]].tolist()
+        candidates = {record: loss_V for record, loss_V in self._candidates.items() if first <= record < last}
         losses: dict[tuple[float, float, int], _ChunkLosses] = {}
         for mixer in self._mixers:
             config = mixer.config
             if self._tables.tokens < config.warmup_tokens:
                 mixer.take_network(loss_T)
+                mixer.told |= candidates
                 continue
             smoothing = (config.smoothing, config.trigram_smoothing, config.trigram_least_total)
             if smoothing not in losses:
                 losses[smoothing] = self._losses(windows, config)
-            mixer.score(self._chunk, windows, loss_T, entropy_T, losses[smoothing])
+            of_all = {
+                record: np.stack([loss_V, *self._of_all(record, config)]) for record, loss_V in candidates.items()
+            }
+            mixer.score(self._chunk, windows, loss_T, entropy_T, losses[smoothing], of_all)
 
     def _losses(self, windows: range, config: HedgeConfig) -> _ChunkLosses:
         own = slice(windows.start, windows.stop)
@@ -199,6 +219,15 @@ class _Stream:
         window_3W[TRIGRAM] += cold.loss_nats[TRIGRAM] - reach.loss_nats[TRIGRAM, start_W - first]
         return _ChunkLosses(record_3T, empty_T, window_3W)
 
+    def _of_all(self, record: int, config: HedgeConfig) -> Float64Array:
+        """Losses of the n-gram experts for every token at a record of the chunk, [3, V]."""
+        position = int(self._plan.targets_of_records(record, record + 1)[0]) - 1
+        window = int(np.searchsorted(self._plan.first_record, record, side="right")) - 1
+        token_V = np.arange(self._tables.vocab_size, dtype=np.uint16)
+        before = 0 if position == self._plan.start[window] else self._padded[position]
+        last_V = np.full_like(token_V, self._padded[position + 1])
+        return self._tables.losses(np.full_like(token_V, before), last_V, token_V, config).loss_nats
+
 
 class _Mixer:
     """The weights of one config on every rank, and its sums so far."""
@@ -208,6 +237,7 @@ class _Mixer:
     ) -> None:
         self.config = config
         self.kept: list[Float64Array] = []
+        self.told: dict[int, Float64Array] = {}
         self._keep_losses = keep_losses
         self._plan, self._vocab_size = plan, vocab_size
         self._means = _checked(means, plan, config.batch_means) if config.batch_means else None
@@ -223,9 +253,18 @@ class _Mixer:
             self.kept.append(loss_T.astype(np.float64))
 
     def score(
-        self, chunk: int, windows: range, loss_T: Float32Array, entropy_T: Float32Array, losses: _ChunkLosses
+        self,
+        chunk: int,
+        windows: range,
+        loss_T: Float32Array,
+        entropy_T: Float32Array,
+        losses: _ChunkLosses,
+        of_all: Candidates,
     ) -> None:
-        """Score the records of one chunk, batch by batch."""
+        """Score the records of one chunk, batch by batch.
+
+        of_all: by record, what network and n-gram experts make of every token there, [4, V].
+        """
         experts = [loss_T, *losses.record] + ([entropy_T] if self.config.experts == "published" else [])
         loss_KT = np.array(experts, np.float64)
         self._mixed += len(loss_T)
@@ -240,6 +279,10 @@ class _Mixer:
             if self._keep_losses:
                 self.kept.append(mixed_T)
             self._mass += float(mass_T.sum())
+            for record, loss_KV in of_all.items():
+                if part.start <= (place := record - int(first_record_W[0])) < part.stop:
+                    entropy_V = np.full((len(loss_KT) - len(loss_KV), loss_KV.shape[1]), entropy_T[place], np.float64)
+                    self.told[record] = mixture_loss(log_share_K, np.concatenate([loss_KV, entropy_V]))
             if self._means is None:
                 mean_K = loss_KT[:, part].mean(axis=1)
             else:

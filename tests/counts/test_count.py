@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pgolf.corpus.shards import stream_digest
 from pgolf.counts import count_stage as count_stage
 from pgolf.counts import runs
+from pgolf.counts.candidates import candidate_counts
 from pgolf.counts.config import CountConfig
 from pgolf.counts.count_stage import CountFile, column_names, iterate_counts, make, open_counts
 from pgolf.counts.exact import parts_of
@@ -115,12 +116,48 @@ def test_altering_a_target_leaves_the_context_counts_up_to_it_unchanged(config, 
         assert np.array_equal(before[:j], after[:j])
 
 
+# Short contexts over few tokens: nearly every record has seen its own.
+short = {"orders": st.sampled_from([(2,), (2, 3), (3, 4)]), "granularity": st.sampled_from(["segment", 1, 5])}
+short_configs = st.one_of(
+    st.builds(
+        lambda config, **fields: config.model_copy(update=fields),
+        configs,
+        scope=st.sampled_from(["global", "document"]),
+        delay_targets=st.sampled_from([0, 1, 20]),
+        ranks=st.sampled_from([1, 3]),
+        **short,
+    ),
+    st.builds(lambda config, **fields: config.model_copy(update=fields), hashed_configs, **short),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    short_configs,
+    st.lists(st.integers(0, 3), min_size=40, max_size=120),
+    st.sampled_from([2, 1 << 16]),
+    st.data(),
+)
+def test_every_candidate_is_counted_as_in_a_stream_that_has_it(config, x, run_records, data):
+    plan = plan_of(config, len(x) - 1)
+    target = data.draw(st.integers(len(x) // 3, len(x) - 1))
+    # A repeated target comes a second time behind itself.
+    record = int(np.flatnonzero(plan.record_targets() == target)[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "RUN_RECORDS", run_records)
+        found = candidate_counts(config, plan, np.array(x, np.uint16), record, vocab_size=VOCAB, bos_id=BOS)
+        for token in range(VOCAB):
+            context_OT, full_OT = counted(config, [*x[:target], token, *x[target + 1 :]], bos_id=BOS)
+            assert found[:, token].tolist() == [*context_OT[:, record], *full_OT[:, record]]
+
+
 # A run of two records that ends among the targets which come again.
 REPEATS = CountConfig(
     estimator="exact", orders=(2, 3), window=6, stride=3, tail="repeat", granularity=1, ranks=1, scope="global"
 )
 
 
+@settings(deadline=None)
 @example(REPEATS, [0, 0, 1, 0, 1, 0, 0, 1, 1, 0], 2)
 @given(st.one_of(configs, hashed_configs), streams, st.integers(1, 64))
 def test_a_segment_longer_than_a_run_counts_like_a_short_one(config, x, run_records):

@@ -142,6 +142,42 @@ def test_a_loss_depends_on_no_later_token_and_on_no_later_loss(losses, name):
         assert (after_T[j - 1 :] != before_T[j - 1 :]).any()
 
 
+@pytest.mark.parametrize(("tail", "stride"), [("once", STRIDE), ("repeat", STRIDE), ("once", WINDOW)])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_candidate_costs_what_it_would_in_a_stream_that_has_it(name, tail, stride):
+    config = CONFIGS[name]
+    x, logits = draw()
+    fields = {"vocab": VOCAB, "window": WINDOW, "stride": stride, "tail": tail}
+    records, batches, _ = oracle.run(x, logits, config.model_dump(), **fields)
+    plan, trace = plan_windows(TARGETS, window=WINDOW, stride=stride, tail=tail), trace_of(records)
+    target_R = plan.record_targets()
+    # Among them a window's first position, and the first and the last targets of chunks, batches and the stream.
+    asked = [int(np.flatnonzero(target_R == target)[0]) for target in (1, 2, 33, 37, 48, 49, 96, 97, 129, 161, TARGETS)]
+    loss_V = np.random.default_rng(2).uniform(0.1, 6, VOCAB).astype(np.float32)
+
+    def run(tokens, loss_nats, candidates):
+        hedges = Hedges(
+            [config],
+            plan,
+            np.array(tokens, np.uint16),
+            vocab_size=VOCAB,
+            means=columns(batches),
+            keep_losses=True,
+            candidates=candidates,
+        )
+        hedges.add(Trace(trace.target, loss_nats, trace.entropy_nats))
+        return hedges
+
+    told = run(x, trace.loss_nats, {record: loss_V.astype(np.float64) for record in asked})
+    for record in asked:
+        target, [told_V] = int(target_R[record]), told.told(record)
+        for token in range(VOCAB):
+            loss_R = trace.loss_nats.copy()
+            loss_R[record] = loss_V[token]
+            changed = [*x[:target], token, *x[target + 1 :]]
+            assert told_V[token] == run(changed, loss_R, {}).losses()[0][record]
+
+
 def test_what_the_truth_scores_only_the_entropy_expert_beats():
     """Tokens drawn independently from a known distribution, scored by it: whoever is below gained what is not there.
 

@@ -162,8 +162,17 @@ def _tried_as_they_are(recipe, artifacts, cells):
     short = tokens[: recipe.score.window + 2 * recipe.score.stride + 1]
     target = len(short) - recipe.score.stride // 2
     if recipe.score.causal:
-        told_C = run.told(short, target)[short[target]]
-        assert told_C == pytest.approx(run.losses(short)[target - 1], abs=1e-9)
+        [told_VC] = run.told(short, [target])
+        for token in (short[target], 3, 200):
+            changed = short.copy()
+            changed[target] = token
+            assert told_VC[token] == pytest.approx(run.losses(changed)[target - 1], abs=1e-9)
+        # And by a session, which has nothing of what follows and computes other windows at a time.
+        for column, scorer in enumerate(run.scorers()):
+            session = scorer.start(int(short[0]), len(short) - 1)
+            fed = np.concatenate([session.feed(short[1:9]), session.feed(short[9:target])])
+            assert fed == pytest.approx(run.losses(short)[: target - 1, column], abs=1e-4)
+            assert session.distribution() == pytest.approx(-told_VC[:, column], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
