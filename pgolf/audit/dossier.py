@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgolf.audit.verdict import Evidence, Finding, failed, not_applicable, passed
+from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, not_applicable, passed
 from pgolf.submission.checked import Checked
 
 
@@ -12,14 +12,17 @@ from pgolf.submission.checked import Checked
 class Dossier:
     """rows: one scorer's rows of the scores' table, a seed each. missing_seeds: declared, and without a result.
 
-    base_losses: seed -> nats per token of what it is to be better than. folder: what `check_folder` and
-    `check_evaluation` found of the submission's folder.
+    base_losses: seed -> nats per token of what it is to be better than. folder: what `check_folder`,
+    `check_reported_bytes` and `check_evaluation` found of the submission's folder. folder_seeds: that it has results
+    of. room: what its program did in a room of its own, without network and training shards.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
     missing_seeds: Collection[int] = ()
     base_losses: Mapping[int, float] | None = None
     folder: Sequence[Checked] = ()
+    folder_seeds: Collection[int] = ()
+    room: Finding | None = None
 
     def found(self, *names: str) -> Finding | None:
         """What the folder's checks of these names come to; None where none of them was made."""
@@ -29,6 +32,8 @@ class Dossier:
         evidence = tuple(Evidence(what=f"{one.name}: {one.said}") for one in of_names)
         if wrong := [one for one in of_names if one.passed is False]:
             return failed(wrong[0].said, *evidence)
+        if open_ones := [one for one in of_names if one.passed is None and one.settles]:
+            return inconclusive(open_ones[0].said, open_ones[0].settles, *evidence)
         judged = [one for one in of_names if one.passed is not None]
         return passed("; ".join(one.said for one in judged), *evidence) if judged else not_applicable(of_names[0].said)
 

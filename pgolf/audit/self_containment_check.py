@@ -5,9 +5,11 @@ from pgolf.audit.verdict import Finding, not_applicable
 
 
 def find(dossier: Dossier) -> Finding:
-    """What the clean room saw."""
+    """What the clean room saw of its script, and the room of the audit of the program on trial."""
     found = dossier.found("clean room", "score", "own score", "computed", "training")
-    return found or not_applicable("no folder was run; `pgolf check-submission DIR --data DATA` runs one")
+    if found is None or (dossier.room is not None and found.outcome != "fail"):
+        found = dossier.room
+    return found or not_applicable("no program was run; `pgolf check-submission DIR --data DATA` runs a folder's")
 
 
 CHECK = DossierCheck(

@@ -37,9 +37,6 @@ def disagreements(files: FolderFiles) -> Iterator[str]:
     yield from _means(files, results)
     yield from against_itself(files.readme, list(results), about)
     yield from _same_logs(files)
-    code = about.get("bytes_code")
-    if type(code) is int and SCRIPT in files.sizes and code != files.sizes[SCRIPT]:
-        yield f"{JSON} bytes_code says {code:,}, {SCRIPT} has {files.sizes[SCRIPT]:,} bytes on disk"
     totals = {seed: total for seed, fields in results.items() if (total := total_bytes(fields)) is not None}
     most = about.get("bytes_total")
     if type(most) is int and totals and most != max(totals.values()):
@@ -47,6 +44,18 @@ def disagreements(files: FolderFiles) -> Iterator[str]:
         yield f"{JSON} bytes_total says {most:,}, its largest seed, {seed}, {totals[seed]:,}"
     if not results:
         yield from _single(files)
+
+
+def other_code_bytes(files: FolderFiles) -> Iterator[str]:
+    """Code bytes that are said and are not those of the script on disk, such as those of a packed copy."""
+    said = {"bytes_code": (files.about or {}).get("bytes_code")}
+    said |= {
+        f"seed_results[{seed}].code_bytes": fields.get("code_bytes")
+        for seed, fields in seed_results(files.about or {}).items()
+    }
+    for where, code in said.items():
+        if type(code) is int and SCRIPT in files.sizes and code != files.sizes[SCRIPT]:
+            yield f"{JSON} {where} says {code:,}, {SCRIPT} has {files.sizes[SCRIPT]:,} bytes on disk"
 
 
 def missing_seeds(files: FolderFiles) -> Iterator[str]:
@@ -184,8 +193,6 @@ def _sizes(log: str) -> Iterator[tuple[str, Decimal]]:
 def _against_disk(files: FolderFiles, seed: int, fields: Any) -> Iterator[str]:
     where = f"{JSON} seed_results[{seed}]"
     code, model, total = (fields.get(name) for name in ("code_bytes", "artifact_bytes", "total_bytes"))
-    if type(code) is int and SCRIPT in files.sizes and code != files.sizes[SCRIPT]:
-        yield f"{where}.code_bytes says {code:,}, {SCRIPT} has {files.sizes[SCRIPT]:,} bytes on disk"
     if type(code) is int and type(model) is int and type(total) is int and total != code + model:
         yield f"{where}.total_bytes says {total:,}, its code and model are {code + model:,}"
     path = files.models.get(seed)

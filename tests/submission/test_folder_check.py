@@ -106,6 +106,7 @@ def test_a_consistent_folder_of_either_shape_has_nothing_wrong(tmp_path, shape):
         "script",
         "seeds",
         "numbers",
+        "code bytes",
         "clocks",
         "bytes",
         "requirements",
@@ -386,7 +387,7 @@ def test_the_command_says_by_its_exit_code_what_it_found(tmp_path, capsys):
     assert cli.main(["check-submission", str(folder)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert "- clean room    not run: --data DIR names the shards to evaluate on" in shown
-    assert shown[-1] == "8 checks passed, 0 things wrong, 1 not judged"
+    assert shown[-1] == "9 checks passed, 0 things wrong, 1 not judged"
     (folder / "train_seed7.log").unlink()
     assert cli.main(["check-submission", str(folder), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
