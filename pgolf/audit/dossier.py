@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
-from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, not_applicable, passed
+from pgolf.audit.verdict import Cost, Evidence, Finding, Verdict, failed, inconclusive, not_applicable, passed
 from pgolf.submission.checked import Checked
 
 
@@ -46,3 +47,10 @@ class DossierCheck:
     name: str
     rule: str
     find: Callable[[Dossier], Finding]
+
+    def verdict(self, dossier: Dossier) -> Verdict:
+        """What it finds; no scorer is asked for it."""
+        began_s = perf_counter()
+        finding = self.find(dossier)
+        cost = Cost(calls=0, targets=0, wall_s=perf_counter() - began_s)
+        return Verdict(number=self.number, name=self.name, rule=self.rule, finding=finding, cost=cost)

@@ -6,7 +6,7 @@ from pgolf.audit.verdict import Finding
 
 
 def find(dossier: Dossier) -> Finding:
-    """The folder's files where there is one, else what the tables say of every seed: their script is the shipped one."""
+    """The folder's files where there is one, else the tables, which count the script as it is shipped."""
     return dossier.found("bytes") or byte_count_check.of_rows(dossier)
 
 

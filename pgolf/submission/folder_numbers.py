@@ -10,7 +10,7 @@ from statistics import stdev
 from typing import Any
 
 from pgolf.budget import CLOCK_LIMIT_S
-from pgolf.submission.as_written import agree, agree_computed, as_written, places, unless_one_of
+from pgolf.submission.as_written import agree, agree_computed, as_written, places, rounded, unless_one_of
 from pgolf.submission.folder_files import JSON, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import declared_seeds, is_record, seed_results
 from pgolf.submission.log_facts import facts_in
@@ -112,7 +112,7 @@ def slow_clocks(files: FolderFiles) -> tuple[list[str], int]:
                 Decimal(one) for one in (said, logged) if isinstance(one, Decimal | int) and not isinstance(one, bool)
             ]
             known += bool(clocks)
-            if clocks and max(clocks).quantize(Decimal(1)) > CLOCK_LIMIT_S:
+            if clocks and rounded(max(clocks)) > CLOCK_LIMIT_S:
                 wrong.append(f"seed {seed}: {what} took {as_written(max(clocks))} s of {CLOCK_LIMIT_S:g}")
     return wrong, known
 
