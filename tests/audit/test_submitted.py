@@ -167,7 +167,7 @@ def test_whose_scores_are_meant_is_a_seed_or_the_mean(tmp_path):
     folder = write(tmp_path / "two", with_seeds())
     assert (submitted(folder).bpb, submitted(folder).of_seeds) == (Decimal("1.08091"), (42, 7))
     assert (submitted(folder, seed=7).bpb, submitted(folder, seed=7).of_seeds) == (Decimal("1.08103103"), (7,))
-    with pytest.raises(ConfigError, match="--of-seed 5: .* has results those of 42, 7"):
+    with pytest.raises(ConfigError, match=r"--of-seed 5: .* has results those of 42, 7"):
         submitted(folder, seed=5)
 
 

@@ -26,7 +26,7 @@ def with_seeds(
 ) -> Folder:
     """As the packed ones: results per seed, a table, exact numbers. code: bytes of it as its author counts them."""
     code = len(script) if code is None else code
-    bpb_of = [float(bpb) for _, bpb, _ in seeds.values()]
+    loss_of, bpb_of = ([float(one[column]) for one in seeds.values()] for column in (0, 1))
     results = {
         str(seed): {
             "val_loss": float(loss),
@@ -61,7 +61,7 @@ def with_seeds(
         },
         "README.md": f"# Invented\n\n**val_bpb = {mean(bpb_of):.4f}** (mean of {len(seeds)} seeds)\n\n"
         "| Seed | Loss (nats) | Sliding BPP | **BPB** | Total bytes | Steps |\n|---|---|---|---|---|---|\n"
-        f"{rows}\n| **Mean** | {mean(float(loss) for loss, _, _ in seeds.values()):.4f} | | **{mean(bpb_of):.5f}** | | |\n",
+        f"{rows}\n| **Mean** | {mean(loss_of):.4f} | | **{mean(bpb_of):.5f}** | | |\n",
         **{
             f"train_seed{seed}.log": f"  seed: {seed}\nstep:100/20000 val_loss:3.1234 val_bpb:1.2345\n"
             f"step:{4550 + seed}/20000 val_loss:2.81 val_bpb:1.0886 train_time:588047ms step_avg:129.24ms\n"
