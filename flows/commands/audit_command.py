@@ -40,7 +40,7 @@ from pgolf.audit.tried_program import (
     train_shards,
     tried_program,
 )
-from pgolf.audit.verdict import Outcome, Verdict
+from pgolf.audit.verdict import Outcome, Verdict, by_number
 from pgolf.errors import ConfigError
 from pgolf.pipeline.run_report import write_page
 from pgolf.pipeline.tried_run import Asked, tried_run
@@ -136,7 +136,7 @@ def _program(arguments: argparse.Namespace, rules: Ruleset) -> int:
             ),
         )
         dossier = Dossier(folder=told.findings, folder_seeds=told.seeds, room=of_room(tried.scorer))
-        verdicts = sorted((*found.verdicts, *(check.verdict(dossier) for check in OF_DOSSIER)), key=_in_order)
+        verdicts = by_number((*found.verdicts, *(check.verdict(dossier) for check in OF_DOSSIER)))
         outcome = rules.outcome(verdicts, record=told.is_record)
         _show(arguments, found, verdicts, tried, rules, outcome, time.monotonic() - began_s)
     return EXIT_CODES[outcome]
@@ -156,12 +156,6 @@ def _submitted(arguments: argparse.Namespace) -> Submitted:
             "scores one model; say with --of-seed N of which seed it is"
         )
     return told
-
-
-def _in_order(verdict: Verdict) -> tuple[int, str]:
-    """By the number: B13, then B13s."""
-    digits = verdict.number.strip("Bs")
-    return int(digits), verdict.number
 
 
 def _self_test(arguments: argparse.Namespace) -> int:
@@ -239,7 +233,7 @@ def _run(arguments: argparse.Namespace, rules: Ruleset) -> int:
         trained_on=() if arguments.train_shards is None else train_shards(arguments.train_shards),
     )
     with ExitStack() as stack:
-        shop = workshop(arguments, stack)
+        shop = workshop(arguments, stack, what="audit")
         if isinstance(shop, str):
             raise ConfigError(f"the scorers are tried with the run's own outputs, and {shop}")
         found = tried_run(asked, rules, shop, say=tell)

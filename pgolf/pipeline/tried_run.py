@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pgolf.audit import byte_count_check, clocks_check, overlap_check, seeds_check, shipped_bytes_check
 from pgolf.audit.dossier import Dossier, DossierCheck
 from pgolf.audit.ruleset import Ruleset
-from pgolf.audit.verdict import Cost, Outcome, Verdict
+from pgolf.audit.verdict import Cost, Outcome, Verdict, by_number
 from pgolf.compare.arms import Arm, arm_of, scorer_asked, scorer_text
 from pgolf.corpus.dataset import open_dataset
 from pgolf.corpus.shards import validation_tokens
@@ -197,6 +197,7 @@ def _scorer(
         dossier = Dossier(rows=_rows(result, scores), missing_seeds=[one.seed for one in arm.missing])
         verdicts += [check.verdict(dossier) for check in _OF_THE_RUN]
     row = found.rows[entry["cell"]]
+    verdicts = by_number(verdicts)
     return TriedScorer(
         name=_name(row) if result is None else scorer_text(result),
         cell=entry["cell"],

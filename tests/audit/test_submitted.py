@@ -153,6 +153,7 @@ def test_folders_that_must_not_be_looked_into_are_refused_and_one_without_a_subm
     (folder / "pipe").unlink()
     for number in range(1001):
         (folder / f"{number}.txt").touch()
+    (folder / "0").symlink_to("/etc/passwd")  # which is not looked at any more
     with pytest.raises(ConfigError, match="holds more than 1,000 files"):
         submitted(folder)
     other = write(tmp_path / "other", {"scorer.py": "pass\n"})
