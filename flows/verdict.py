@@ -17,7 +17,7 @@ from pgolf.audit.verdict import Outcome
 from pgolf.errors import ConfigError
 from pgolf.pipeline.place import Place
 from pgolf.pipeline.tried_run import Asked
-from tasks.verdict import tell_verdicts, try_scorers
+from tasks.trial_tasks import tell_verdicts, try_scorers
 
 _HERE = Place()
 

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import sys
 import time
@@ -68,6 +69,19 @@ def trial(client: Any, place: Any) -> dict[str, Any]:
         ],
         "pages": [path.name for path in (place.results / "reports").glob("audit-*.html")],
     }
+
+
+def leaked(folder: Path, data: Path) -> tuple[int, dict[str, Any]]:
+    """What `pgolf audit` says of the same run if its validation shard was trained on. data: what the run read."""
+    from flows.commands.cli import main as pgolf
+
+    (folder / "leak").mkdir()
+    shutil.copy(next(data.rglob("fineweb_val_000000.bin")), folder / "leak/fineweb_train_000000.bin")
+    places = ["--store", str(folder / "store"), "--results", str(folder / "results")]
+    words = ["audit", "other weights", "--scorer", "network", "--targets", "24", "--train-shards", str(folder / "leak")]
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()) as told:
+        code = pgolf([*words, *places, "--page", str(folder / "leak.html"), "--json"])
+    return code, json.loads(told.getvalue())
 
 
 def names_while_waiting(database: Path) -> list[str]:
@@ -142,6 +156,7 @@ def main(folder: Path) -> None:
             "log": [line.message for line in client.read_logs(limit=200) if "step" in line.message],
         }
         report["trial"] = {**trial(client, place), "outcome": outcome}
+    report["leaked"] = leaked(folder, first["data"].artifact().path)
     report["refused"] = refused(folder)
     report["built before the refusal"] = [path.name for path in (folder / "refused").glob("*-*")]
     print(json.dumps(report))

@@ -150,6 +150,7 @@ def test_a_trial_has_a_task_per_scorer_whose_log_tells_every_verdict_and_artifac
     level, text = said["B18"]
     assert (level, "inconclusive, 2 of at least 3 seeds; what would settle it" in text) == (logging.WARNING, True)
     assert re.fullmatch(r"network, [\d.]+ bpb: pass by readme-2026-05-02", said["network,"][1])
+    assert re.search(r"B17 data split: pass, [\d,]+ training tokens in 1 shards hold", said["B17"][1])
     found = {kind: (key, data, described) for kind, key, data, described in trial["artifacts"]}
     key, rows, described = found["table"]
     [row] = json.loads(rows)
@@ -160,6 +161,15 @@ def test_a_trial_has_a_task_per_scorer_whose_log_tells_every_verdict_and_artifac
     assert "## network: pass" in found["markdown"][1]
     assert "| B13s shipped bytes | pass |" in found["markdown"][1]
     assert trial["pages"] == [f"{key.removeprefix('pgolf-')}.html"]
+
+
+def test_a_run_is_compared_with_other_training_shards_where_they_are_named_and_its_trial_is_not_made_again(report):
+    code, found = report["leaked"]
+    [network] = found["scorers"]
+    by_number = {one["number"]: one for one in network["verdicts"]}
+    assert (code, found["outcome"], by_number["B17"]["outcome"]) == (1, "fail", "fail"), by_number["B17"]["because"]
+    assert f"{found['audit_id']}.html" in report["trial"]["pages"]
+    assert [one for one in by_number if by_number[one]["outcome"] == "fail"] == ["B17"]
 
 
 def test_the_users_own_retries_in_prefect_do_not_pack_a_hopeless_budget_again(report):
