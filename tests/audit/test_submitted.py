@@ -78,6 +78,18 @@ def test_one_rule_set_counts_what_the_author_counts_the_other_what_is_shipped(
     assert found["c1-c4"] == "pass"
 
 
+def test_a_model_on_disk_is_counted_with_either_count_of_the_code(tmp_path):
+    model = BUDGET_BYTES - PACKED - 10
+    script = script_of(SHIPPED, "import ngrams")
+    folder = folder_of(tmp_path / "theirs", model=model, code=PACKED, script=script, **{"ngrams.py": "#" * 5000})
+    for seed in (42, 77, 13):
+        with (folder / f"model_seed{seed}.pgolf").open("wb") as file:
+            file.truncate(model)
+    said = {one.name: one.said for one in submitted(folder).findings if "bytes" in one.name}
+    assert said["reported bytes"].startswith(f"at most {BUDGET_BYTES - 10:,}, 10 under")
+    assert f" {model + SHIPPED + 5000:,} bytes, {model + SHIPPED + 5000 - BUDGET_BYTES:,} over" in said["bytes"]
+
+
 def test_a_packed_program_that_may_use_other_files_is_undecided_where_they_would_be_too_many(tmp_path):
     script = "exec(__import__('zlib').decompress(b'...'))\n"
     more = {"ngrams.so": "#" * 20_000}
