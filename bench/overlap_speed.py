@@ -141,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--validation-tokens", type=int, default=VALIDATION_TOKENS, help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="for the shards, 0.2 GB each (default: a temporary one)")
     options = parser.parse_args(argv)
+    if options.folder is not None and not options.folder.is_dir():
+        parser.error(f"--folder {options.folder}: no folder; make it first, or leave the option out")
     lines = list(measure(options.train_tokens // 10, options.train_tokens, options.repeats))
     if options.shards:
         # In a separate process, so that its peak memory is this comparison's.

@@ -36,7 +36,7 @@ from prefect.states import Cancelled, Crashed
 from pgolf.machine.parent_death import die_with_parent
 from pgolf.machine.process import Process
 
-FLOWS = ["record", "sweep"]
+FLOWS = ["record", "sweep", "verdict"]
 AUTOMATION = "pgolf: crash runs without a heartbeat"
 # Three heartbeats; with the server's own delays a dead run is final within two minutes.
 SILENCE_S = 90

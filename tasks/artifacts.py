@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -18,6 +20,7 @@ from pgolf.pipeline.listen import Silence
 from pgolf.pipeline.outcome import Outcome
 from pgolf.pipeline.overview import overview_of
 from pgolf.pipeline.pages import Pages
+from pgolf.pipeline.tried_run import TriedRun
 from pgolf.report.small_picture import data_url
 from pgolf.store.artifact import Artifact
 
@@ -89,3 +92,31 @@ def show_pages(outcome: Outcome, pages: Pages) -> None:
         size_bytes += len(url)
         parts.append(f"![{path.stem}]({url})" if size_bytes <= _MOST_BYTES else f"- {path.name}")
     create_markdown_artifact("\n\n".join(parts), key=f"pgolf-{outcome.recipe.name}-figures")
+
+
+def show_verdicts(found: TriedRun, page: Path) -> None:
+    """What became of every scorer as a table artifact, and every verdict as a markdown artifact."""
+    rows = [
+        {
+            "scorer": one.name,
+            "score": one.said,
+            "verdict": one.outcome,
+            **{
+                word: " ".join(verdict.number for verdict in one.verdicts if verdict.outcome == word) or "–"
+                for word in ("fail", "inconclusive")
+            },
+        }
+        for one in found.scorers
+    ]
+    counts = Counter(one.outcome for one in found.scorers)
+    said = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+    head = f"**{found.run}**, seed {found.seed}: {said} by {found.rules.label}; {found.text}"
+    create_table_artifact(key=f"pgolf-{found.id}", table=rows, description=head)
+    parts = [f"# {found.run}: {found.outcome}", f"{head}, page: [{page}]({page.absolute().as_uri()})"]
+    for one in found.scorers:
+        lines = ["| check | verdict | because |", "|---|---|---|"]
+        for verdict in one.verdicts:
+            because = " ".join(verdict.finding.because.split()).replace("|", "\\|")
+            lines.append(f"| {verdict.number} {verdict.name} | {verdict.outcome} | {because} |")
+        parts.append("\n".join([f"## {one.name}: {one.outcome}", "", *lines]))
+    create_markdown_artifact("\n\n".join(parts), key=f"pgolf-{found.id}-verdicts")

@@ -94,7 +94,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
+def add_store(parser: argparse._ActionsContainer) -> None:
     """--store, --cache and --cache-limit."""
     parser.add_argument(
         "--store",
@@ -114,7 +114,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_results(parser: argparse.ArgumentParser) -> None:
+def add_results(parser: argparse._ActionsContainer) -> None:
     """--results DIR."""
     parser.add_argument(
         "--results",
@@ -258,7 +258,7 @@ def store_there(arguments: argparse.Namespace, place: Place) -> Store:
     return store
 
 
-def add_scorer(parser: argparse.ArgumentParser) -> None:
+def add_scorer(parser: argparse._ActionsContainer) -> None:
     """--scorer, which `scorer_asked` reads."""
     parser.add_argument(
         "--scorer",

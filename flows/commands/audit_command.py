@@ -6,31 +6,55 @@ import math
 import shlex
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from flows.commands.arguments import (
-    add_json,
-    add_results,
-    add_scorer,
-    add_store,
-    given_path,
-    terminal_width,
-)
-from flows.commands.audited_run import page_path, tried_run
+from flows.commands.arguments import results_there, terminal_width
+from flows.commands.audit_options import AuditOptions
+from flows.commands.document_losses import workshop
 from flows.commands.self_test_table import document, table
 from flows.commands.streams import hand_over, show, tell
 from flows.commands.verdict_lines import EXIT_CODES, MARKS, counted, verdict_lines, wrapped
+from pgolf.audit import (
+    byte_count_check,
+    clocks_check,
+    seeds_check,
+    self_containment_check,
+    shipped_bytes_check,
+    submission_folder_check,
+)
 from pgolf.audit.audit import Audit, audit
-from pgolf.audit.effort import DEFAULT, QUICK, THOROUGH, Effort
+from pgolf.audit.dossier import Dossier, DossierCheck
+from pgolf.audit.effort import EFFORTS
 from pgolf.audit.program_process import Limits
-from pgolf.audit.ruleset import DEFAULT as DEFAULT_RULES
-from pgolf.audit.ruleset import Ruleset, ruleset, shipped
+from pgolf.audit.ruleset import Ruleset, ruleset
+from pgolf.audit.self_containment_check import of_room
 from pgolf.audit.self_test import ZOO, load_zoo, self_test
-from pgolf.audit.tried_program import DEFAULT_TARGETS, TriedProgram, declared_by, shard_text, tried_program
-from pgolf.audit.verdict import Outcome
+from pgolf.audit.submitted import Submitted, submitted
+from pgolf.audit.tried_program import (
+    DEFAULT_TARGETS,
+    TriedProgram,
+    declared_by,
+    shard_text,
+    train_shards,
+    tried_program,
+)
+from pgolf.audit.verdict import Outcome, Verdict, by_number
 from pgolf.errors import ConfigError
 from pgolf.pipeline.run_report import write_page
+from pgolf.pipeline.tried_run import Asked, tried_run
+from pgolf.recipes.recipe import Effort
 from pgolf.report.audit_page import audit_page
+
+OF_DOSSIER: tuple[DossierCheck, ...] = (
+    self_containment_check.CHECK,
+    byte_count_check.CHECK,
+    shipped_bytes_check.CHECK,
+    clocks_check.CHECK,
+    seeds_check.CHECK,
+    submission_folder_check.CHECK,
+)
 
 # Of several scorers, only what decides is shown.
 TELLING = ("fail", "inconclusive")
@@ -43,6 +67,9 @@ EXAMPLES = """examples:
   pgolf audit --self-test --zoo DIR --seeds 5    scorers of your own, a file each (docs/audit.md)
   pgolf audit --exec "python their_eval.py" --tokens DATA_DIR
   pgolf audit --exec "./scorer model.bin" --folder theirs --tokens val.bin --tokenizer sp1024.model --thorough
+  pgolf audit --exec "python eval.py" --folder submission --tokens DATA_DIR --ruleset strict-code-bytes
+  pgolf audit --exec "python eval.py" --folder submission --tokens DATA_DIR --of-seed 42 --whole-text
+  pgolf audit --exec "python eval.py" --tokens DATA_DIR --train-shards SHARDS_DIR --reported-bpb 1.0565
 
 What the program reads and answers: docs/audit_protocol.md. Exit codes: 0 every check passes or does not apply, 1 one
 fails, 2 misuse, 3 none fails and one could not decide.
@@ -51,86 +78,14 @@ fails, 2 misuse, 3 none fails and one could not decide.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    whom = parser.add_mutually_exclusive_group(required=True)
-    whom.add_argument("run", nargs="?", metavar="RUN", help="a finished run, by name or key: its scorers are tried")
-    whom.add_argument("--exec", dest="program", metavar="COMMAND", help="the program, as typed in its folder")
-    whom.add_argument("--self-test", action="store_true", help="try the audit on scorers that are known to cheat")
-    parser.add_argument("--zoo", type=given_path, metavar="DIR", help="with --self-test: scorers to try it on")
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=20,
-        metavar="N",
-        help="with --self-test: texts to try each on (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--folder", type=given_path, default=Path(), metavar="DIR", help="its folder, read-only (default: this one)"
-    )
-    parser.add_argument(
-        "--show",
-        type=given_path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="another folder that it finds; again",
-    )
-    parser.add_argument(
-        "--tokens", type=given_path, metavar="FILE_OR_DIR", help="with --exec: a token shard, or a data folder"
-    )
-    parser.add_argument("--tokenizer", type=given_path, metavar="MODEL", help="default: that of the data folder")
-    parser.add_argument(
-        "--targets",
-        type=int,
-        metavar="N",
-        help=f"of the text (default: {DEFAULT_TARGETS}; for a run a few windows and chunks)",
-    )
-    parser.add_argument(
-        "--piece-targets", type=int, metavar="N", help="tokens that its own run reads at a time (default: all at once)"
-    )
-    parser.add_argument(
-        "--declare",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what its author says: documents_apart=true, chunk_targets=N; again",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: %(default)s)")
-    how_hard = parser.add_mutually_exclusive_group()
-    how_hard.add_argument("--thorough", action="store_true", help="many more places, and many times as long")
-    how_hard.add_argument("--quick", action="store_true", help="few places, in seconds; with --exec and --self-test")
-    limits = Limits()
-    for name, of_what in (("start", "its first answer"), ("answer", "each answer"), ("evaluation", "an evaluation")):
-        parser.add_argument(
-            f"--{name}-s",
-            type=float,
-            default=getattr(limits, f"{name}_s"),
-            metavar="S",
-            help=f"time for {of_what} (default: %(default)g)",
-        )
-    add_scorer(parser)
-    parser.set_defaults(scorer=None)  # so that `--scorer headline` is told from nothing
-    parser.add_argument("--all", action="store_true", help="with RUN: every scorer, not one of each kind")
-    parser.add_argument("--of-seed", type=int, metavar="N", help="with RUN: its seed (default: the first)")
-    parser.add_argument(
-        "--ruleset",
-        default=DEFAULT_RULES,
-        metavar="NAME_OR_FILE",
-        help=f"what must pass: {', '.join(shipped())}, or a file of your own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--page", type=given_path, metavar="FILE", help="write a page of the verdicts (a run: RESULTS/reports)"
-    )
-    add_store(parser)
-    add_results(parser)
-    add_json(parser)
+    parser.set_defaults(options=AuditOptions(parser))
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the verdicts; progress on stderr. Raises ConfigError for what cannot be tried."""
+    arguments.options.settle(arguments)
     if arguments.self_test:
         return _self_test(arguments)
-    if arguments.quick and arguments.program is None:
-        raise ConfigError("--quick goes with --exec and --self-test; a run is tried by default or with --thorough")
     rules = ruleset(arguments.ruleset)
     if arguments.seed < 0:
         raise ConfigError(f"--seed is at least 0, got {arguments.seed}")
@@ -152,35 +107,62 @@ def _program(arguments: argparse.Namespace, rules: Ruleset) -> int:
     except ValueError as error:
         raise ConfigError(f"--exec {arguments.program}: {error}") from None
     declared = declared_by(arguments.declare)
+    told = _submitted(arguments)
+    trained_on = () if arguments.train_shards is None else train_shards(arguments.train_shards)
     text = shard_text(arguments.tokens, arguments.tokenizer, targets=arguments.targets or DEFAULT_TARGETS)
     began_s = time.monotonic()
+    if arguments.whole_text:
+        tell(f"scoring all {text.whole.targets:,} targets, at most {arguments.evaluation_s:,.0f} s")
     with tried_program(
         words,
         text,
-        folder=arguments.folder,
+        folder=arguments.folder or Path(),
         declared=declared,
         shown=arguments.show,
         limits=Limits(start_s=arguments.start_s, answer_s=arguments.answer_s, evaluation_s=arguments.evaluation_s),
         piece_targets=arguments.piece_targets,
+        reported=told.about(text.whole),
+        trained_on=trained_on,
+        score_whole=arguments.whole_text,
     ) as tried:
         for path in tried.hidden:
             tell(f"{path} holds the text, so the program does not find it")
         found = audit(
             tried.subject,
             text.text,
-            effort=_effort(arguments),
+            effort=EFFORTS[_effort(arguments)],
             seed=arguments.seed,
             listen=lambda verdict: tell(
                 f"{verdict.number} {verdict.name}: {verdict.outcome}, {verdict.cost.wall_s:.1f} s"
             ),
         )
-        outcome = rules.outcome(found.verdicts)
-        _show(arguments, found, tried, outcome, time.monotonic() - began_s)
+        dossier = Dossier(folder=told.findings, folder_seeds=told.seeds, room=of_room(tried.scorer))
+        verdicts = by_number((*found.verdicts, *(check.verdict(dossier) for check in OF_DOSSIER)))
+        outcome = rules.outcome(verdicts, record=told.is_record)
+        _show(arguments, found, verdicts, tried, rules, outcome, time.monotonic() - began_s)
     return EXIT_CODES[outcome]
 
 
+def _submitted(arguments: argparse.Namespace) -> Submitted:
+    """What the folder says, if it was named: whatever lies in the current one is no submission by that alone."""
+    if arguments.folder is None and arguments.of_seed is not None:
+        raise ConfigError(f"--of-seed {arguments.of_seed} is of a submission; name its folder with --folder DIR")
+    if arguments.folder is not None and not arguments.folder.is_dir():
+        raise ConfigError(f"{arguments.folder} is no folder")
+    told = Submitted() if arguments.folder is None else submitted(arguments.folder, seed=arguments.of_seed)
+    told = told.with_numbers(bpb=arguments.reported_bpb, loss_nats=arguments.reported_loss, size_bytes=arguments.bytes)
+    if arguments.whole_text and len(told.of_seeds) > 1:
+        raise ConfigError(
+            f"{arguments.folder} reports the mean of seeds {', '.join(map(str, told.of_seeds))}, and --whole-text "
+            "scores one model; say with --of-seed N of which seed it is"
+        )
+    return told
+
+
 def _effort(arguments: argparse.Namespace) -> Effort:
-    return THOROUGH if arguments.thorough else QUICK if arguments.quick else DEFAULT
+    if arguments.quick and arguments.thorough:
+        raise ConfigError("--quick asks few questions and --thorough many; leave one of the two out")
+    return "quick" if arguments.quick else "thorough" if arguments.thorough else "default"
 
 
 def _self_test(arguments: argparse.Namespace) -> int:
@@ -193,7 +175,7 @@ def _self_test(arguments: argparse.Namespace) -> int:
         if done % len(members) == 0 or done == of:
             tell(f"{done:,} of {of:,} trials")
 
-    rows = self_test(members, arguments.seeds, effort=_effort(arguments), progress=progress)
+    rows = self_test(members, arguments.seeds, effort=EFFORTS[_effort(arguments)], progress=progress)
     if arguments.json:
         hand_over(json.dumps(document(rows, arguments.seeds), indent=2, ensure_ascii=False))
     else:
@@ -202,21 +184,26 @@ def _self_test(arguments: argparse.Namespace) -> int:
     return int(not all(row.is_right for row in rows))
 
 
-def _show(arguments: argparse.Namespace, found: Audit, tried: TriedProgram, outcome: Outcome, wall_s: float) -> None:
-    trial = {
-        "name": found.name,
-        "outcome": outcome,
-        "verdicts": [verdict.to_json() for verdict in found.verdicts],
-    }
+def _show(
+    arguments: argparse.Namespace,
+    found: Audit,
+    verdicts: Sequence[Verdict],
+    tried: TriedProgram,
+    rules: Ruleset,
+    outcome: Outcome,
+    wall_s: float,
+) -> None:
+    trial = {"name": found.name, "outcome": outcome, "verdicts": [verdict.to_json() for verdict in verdicts]}
     text = f"{found.targets:,} targets of {found.vocab_size:,} tokens"
     if arguments.page is not None:
-        facts = {"text": text, "rules": arguments.ruleset, "room": tried.scorer.isolation}
+        facts = {"text": text, "rules": rules.label, "room": tried.scorer.isolation}
         write_page(arguments.page, audit_page([trial], facts=facts), option="--page")
     if arguments.json:
         document = {
             "outcome": outcome,
             "program": found.name,
-            "ruleset": arguments.ruleset,
+            "ruleset": rules.name,
+            "ruleset_dated": f"{rules.dated}",
             "isolation": tried.scorer.isolation,
             "starts": tried.scorer.starts,
             "targets": found.targets,
@@ -228,10 +215,10 @@ def _show(arguments: argparse.Namespace, found: Audit, tried: TriedProgram, outc
         hand_over(json.dumps(document, indent=2))
         return
     width = terminal_width()
-    for line in verdict_lines(found.verdicts, width):
+    for line in verdict_lines(verdicts, width):
         show(line)
     summary = (
-        f"{outcome} by {arguments.ruleset}: {counted(found.verdicts)}; {text}, {tried.scorer.starts} starts in "
+        f"{outcome} by {rules.label}: {counted(verdicts)}; {text}, {tried.scorer.starts} starts in "
         f"{wall_s:,.0f} s, in {tried.scorer.isolation}"
     )
     for line in wrapped(summary, width):
@@ -239,17 +226,32 @@ def _show(arguments: argparse.Namespace, found: Audit, tried: TriedProgram, outc
 
 
 def _run(arguments: argparse.Namespace, rules: Ruleset) -> int:
-    found = tried_run(arguments, rules)
-    text = f"{found.targets:,} targets of {found.vocab_size:,} tokens"
-    page = arguments.page or page_path(arguments, found)
-    facts = {"run": f"{found.run}, seed {found.seed}", "text": text, "rules": rules.name, "audit": found.id}
-    write_page(page, audit_page([one.data() for one in found.scorers], facts=facts), option="--page")
+    if arguments.all and arguments.scorer is not None:
+        raise ConfigError("--all tries every scorer and --scorer one of them; leave one of the two out")
+    arguments.results = results_there(arguments)
+    asked = Asked(
+        run=arguments.run,
+        scorer=arguments.scorer,
+        every=arguments.all,
+        of_seed=arguments.of_seed,
+        targets=arguments.targets or 0,
+        seed=arguments.seed,
+        effort=_effort(arguments),
+        trained_on=() if arguments.train_shards is None else train_shards(arguments.train_shards),
+    )
+    with ExitStack() as stack:
+        shop = workshop(arguments, stack, what="audit")
+        if isinstance(shop, str):
+            raise ConfigError(f"the scorers are tried with the run's own outputs, and {shop}")
+        found = tried_run(asked, rules, shop, say=tell)
+    page = found.write(arguments.results, arguments.page)
     if arguments.json:
         document = {
             "outcome": found.outcome,
             "run": found.run,
             "audit_id": found.id,
             "ruleset": rules.name,
+            "ruleset_dated": f"{rules.dated}",
             "of_seed": found.seed,
             "targets": found.targets,
             "vocab_size": found.vocab_size,
@@ -267,7 +269,7 @@ def _run(arguments: argparse.Namespace, rules: Ruleset) -> int:
             show(f"  {line}" if width is None or width > WIDE else line)
     counts = Counter(one.outcome for one in found.scorers)
     said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in MARKS if counts[outcome])
-    for line in wrapped(f"{said} by {rules.name}; seed {found.seed}, {text}", width):
+    for line in wrapped(f"{said} by {rules.label}; seed {found.seed}, {found.text}", width):
         show(line)
     show(f"page  {page}")
     return EXIT_CODES[found.outcome]

@@ -5,7 +5,6 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from flows.commands.arguments import add_json, given_path, terminal_width
@@ -124,7 +123,10 @@ def _show(findings: Sequence[Checked], *, as_json: bool) -> None:
         ]
         hand_over(json.dumps({"passed": count[True], "failed": count[False], "findings": document}, indent=2))
         return
-    rows = [Finding(**asdict(one)) for one in findings]
+    rows = [
+        Finding(name=one.name, proves=one.proves, passed=one.passed, said=one.said, wall_s=one.wall_s)
+        for one in findings
+    ]
     for line in table(rows, terminal_width()):
         show(line)
     others = f", {count[None]} not judged" if count[None] else ""

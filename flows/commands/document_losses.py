@@ -1,4 +1,4 @@
-"""Where commands that compare make losses by document, and the line that says so."""
+"""Where commands make more of a run's outputs, such as losses by document, and the line that says so."""
 
 import argparse
 from contextlib import ExitStack
@@ -12,10 +12,11 @@ from pgolf.store.artifact import Artifact
 
 
 class _OneLine(Console):
-    """Bars and waits as for any stage, and for all that is built one line at the end."""
+    """Bars and waits as for any stage, and for all that is built one line at the end. what: is built."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(reasons={})
+        self._what = what
         self._built_s: list[float] = []
         self._reused = 0
 
@@ -35,16 +36,16 @@ class _OneLine(Console):
         super().close()
         if self._built_s:
             reused = f", {self._reused} from artifacts" if self._reused else ""
-            self.say(f"✓ losses by document  {len(self._built_s)} made{reused}  {sum(self._built_s):.1f} s")
+            self.say(f"✓ {self._what}  {len(self._built_s)} made{reused}  {sum(self._built_s):.1f} s")
 
 
-def workshop(arguments: argparse.Namespace, stack: ExitStack) -> Workshop | str:
-    """Where losses by document are made, until the stack is closed; or why they are not."""
+def workshop(arguments: argparse.Namespace, stack: ExitStack, *, what: str = "losses by document") -> Workshop | str:
+    """Where outputs are made, until the stack is closed, or why they are not. what: they are called."""
     if isinstance(arguments.store, Path) and not arguments.store.is_dir():
         return f"there is no store at {arguments.store}; name it with --store"
     place = store_place(arguments)
     store, memo = place.open_store(), place.memo()
-    console = stack.enter_context(_OneLine())
+    console = stack.enter_context(_OneLine(what))
     stack.enter_context(store.using(f"pgolf {arguments.command}", console.say))
     stack.callback(memo.save)
     stack.callback(store.save_memo)

@@ -1,15 +1,18 @@
-"""B13: code and packed model of every seed are within the cap."""
+"""B13: code and packed model of every seed are within the cap, the code by its author's count."""
 
 from pgolf.audit.dossier import Dossier, DossierCheck
 from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, not_applicable, passed
 
 
 def find(dossier: Dossier) -> Finding:
-    """The folder's files where there is one, else what the tables say of every seed."""
-    if (found := dossier.found("bytes")) is not None:
-        return found
+    """What the folder or its author says where there is one, else what the tables say of every seed."""
+    return dossier.found("reported bytes") or of_rows(dossier)
+
+
+def of_rows(dossier: Dossier) -> Finding:
+    """What the tables say of every seed, whose script is counted as it is shipped."""
     if not dossier.rows:
-        return not_applicable("neither a folder nor a run's rows were given")
+        return not_applicable("neither a submission's folder nor its bytes were given")
     unknown = [row["seed"] for row in dossier.rows if row["total_bytes"] is None or row["budget_bytes"] is None]
     if unknown:
         return inconclusive(f"seed {unknown[0]} does not say its bytes", "a run of this version")
@@ -28,6 +31,7 @@ def find(dossier: Dossier) -> Finding:
 CHECK = DossierCheck(
     number="B13",
     name="byte count",
-    rule="code and compressed model are at most 16,000,000 bytes, for every seed (README; #1809, #1835)",
+    rule="code and compressed model are at most 16,000,000 bytes, for every seed (README; #1809, #1835); the code as "
+    "its author counts it, packed too (#1412, #1514)",
     find=find,
 )

@@ -10,7 +10,7 @@ _CLOCKS = {"train_clock_s": "training and calibration", "eval_clock_s": "evaluat
 def find(dossier: Dossier) -> Finding:
     """The two clocks of every seed that has them."""
     if not dossier.rows:
-        return dossier.found("clocks") or not_applicable("no run's rows were given")
+        return dossier.found("clocks") or not_applicable("no clock was reported")
     said = []
     for column, what in _CLOCKS.items():
         of_seeds = {row["seed"]: float(row[column]) for row in dossier.rows if row[column] is not None}

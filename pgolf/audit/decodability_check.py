@@ -58,7 +58,28 @@ def find(trial: Trial) -> Finding:
             "losses that small",
             Evidence(what="longer than reported", values={"bits": bits_all, "reported_bits": reported}),
         )
+    if (short := _shorter_than_scored(trial)) is not None:
+        return short
     return passed(f"{2 * count} tokens coded and decoded again in {bits_all:,} bits, {reported:.1f} by their losses")
+
+
+def _shorter_than_scored(trial: Trial) -> Finding | None:
+    """A report that is shorter than the code of the whole text by the losses with which it can be decoded."""
+    reported, whole = trial.subject.reported, trial.subject.whole
+    if reported is None or whole is None or whole.loss_sum_nats is None:
+        return None
+    bits, said = whole.loss_sum_nats / math.log(2), list[float]()
+    if reported.loss_sum_nats is not None:
+        said.append((reported.loss_sum_nats + reported.off_nats * whole.targets) / math.log(2))
+    if reported.bpb is not None and whole.bytes is not None:
+        said.append((reported.bpb + reported.off_bpb) * whole.bytes)
+    if not said or bits <= min(said) + MOST_BITS_OVER:
+        return None
+    return failed(
+        f"the whole text of {whole.targets:,} targets takes {bits:,.0f} bits by the losses that can be decoded, and "
+        f"{min(said):,.0f} are reported at most",
+        Evidence(what="shorter than the code", values={"bits": bits, "reported_bits": min(said)}),
+    )
 
 
 def _by_texts(

@@ -1,12 +1,12 @@
 """B17: the network was not trained on the text: no more of it stands in training than training repeats of itself."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pgolf.audit.audit_text import AuditText
 from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.scorer import Tokens
 from pgolf.audit.trial import Trial
@@ -25,25 +25,37 @@ if TYPE_CHECKING:
 
 
 def find(trial: Trial) -> Finding:
-    """Compare the text with the shards that the network was trained on, where they are given."""
+    """Compare the text, all of it, with the shards that the network was trained on, where they are given."""
+    shards, text, whole = trial.subject.trained_on, trial.text, trial.subject.whole
+    tokens, bos_id = (text.tokens, text.bos_id) if whole is None else (whole.tokens, whole.bos_id)
+    with tempfile.TemporaryDirectory(prefix="pgolf-overlap-") as folder:
+        return split(
+            tokens,
+            [_as_file(shard, Path(folder) / f"{number}.bin") for number, shard in enumerate(shards)],
+            bos_id=bos_id,
+        )
+
+
+def split(validation: Tokens, shards: Sequence[Path], *, bos_id: int | None) -> Finding:
+    """Compare a validation stream with all of these training shards: at full size two minutes and 3 GB.
+
+    Raises ShardError for a shard that is none.
+    """
     from pgolf.audit.overlap import overlap_of  # compiles loops, which no other check needs
 
-    shards, text = trial.subject.trained_on, trial.text
     if not shards:
-        return not_applicable("no training shards were given")
-    if text.bos_id is None:
+        return not_applicable("no training shards were given (--train-shards DIR)")
+    if bos_id is None or not (validation == bos_id).any():
         return not_applicable("the text has no documents: nothing says where one starts")
-    with tempfile.TemporaryDirectory(prefix="pgolf-overlap-") as folder:
-        paths = [_as_file(shard, Path(folder) / f"{number}.bin") for number, shard in enumerate(shards)]
-        return judged(overlap_of(text.tokens, paths, bos_id=text.bos_id, length=_shingle_tokens(text)))
+    return judged(overlap_of(validation, shards, bos_id=bos_id, length=_shingle_tokens(validation, bos_id)))
 
 
-def _shingle_tokens(text: AuditText) -> int:
+def _shingle_tokens(validation: Tokens, bos_id: int) -> int:
     """As for the challenge's documents, but at most half of the usual one of this text.
 
     A document with too few different tokens for a shingle is not looked for.
     """
-    borders = [*np.flatnonzero(text.tokens == text.bos_id), len(text.tokens)]
+    borders = [*np.flatnonzero(validation == bos_id), len(validation)]
     return int(np.clip(np.median(np.diff(borders)) // 2, SHORTEST, LENGTH))
 
 

@@ -338,7 +338,8 @@ class ProgramProcess:
         wanted = {path for path in self.seen.read if path in text} | self._events.opened
         for path in sorted(wanted):
             yield ScorerFault(
-                "reads the text", f"wants to open {path}, where the text lies that it is fed piece by piece"
+                "reads the text",
+                f"wants to open {path}, where the text lies that it is fed piece by piece, or what was trained on",
             )
         shown = (*_system().shown, *(os.path.abspath(path) for path in self.program.shown))
         for path in self.seen.outside(self._work, shown, scratch=self.isolated):

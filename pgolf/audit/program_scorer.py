@@ -29,7 +29,7 @@ class ProgramScorer:
     """A program as a scorer that takes pieces. Use it in a `with`, at whose end all its processes are gone.
 
     isolation: how it was kept from what is not its own. conduct: what its processes did besides answering, each once.
-    starts: how often it was started.
+    starts: how often it was started; ready: how often it said that it is.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ProgramScorer:
         self._isolated = why is None
         self.isolation = "namespaces" if why is None else f"a copy of its folder, no namespaces ({why})"
         self.conduct: list[ScorerFault] = []
-        self.starts = 0
+        self.starts = self.ready = 0
         self._live: set[_Conversation] = set()
         self._faults = 0
 
@@ -137,6 +137,7 @@ class _Conversation:
                 f'answered its start with {_short(answer)} instead of {{"ready": true}}, with "offers" of '
                 f"{' and '.join(_OFFERS)} or none",
             ) from None
+        self.scorer.ready += 1
         return tuple(offers)
 
     def numbers(self, question: dict[str, Any], about: str, name: str, count: int) -> Losses:

@@ -4,7 +4,7 @@
     dated = 2026-03-27
     about = "the four conditions of #1017"
     requires = ["B0", "B1", "B3"]
-    requires_of_records = ["B13"]     # beside these, of what is submitted
+    requires_of_records = ["B13"]     # beside these, of what is submitted; "B13s": its code as it is shipped
 
 A check that does not apply to a scorer is not held against it. One of a record that was not made or could not decide is
 held against a record alone; one that fails, against everybody.
@@ -22,8 +22,9 @@ from pgolf.audit.verdict import Outcome, Verdict
 from pgolf.config import StageConfig, complaint
 from pgolf.errors import ConfigError
 from pgolf.store.plain_file import read_plain
+from pgolf.tables.gates import RULESET
 
-DEFAULT = "readme-2026-05-02"
+DEFAULT = RULESET
 _FOLDER = Path(__file__).parent / "rulesets"
 _MOST_BYTES = 1 << 16
 
@@ -36,6 +37,11 @@ class Ruleset(StageConfig):
     about: str = Field(min_length=1, max_length=300)
     requires: tuple[str, ...] = Field(min_length=1)
     requires_of_records: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name and date, by which this state of the rules is told from others."""
+        return self.name if self.name.endswith(f"{self.dated}") else f"{self.name} of {self.dated}"
 
     def outcome(self, verdicts: Sequence[Verdict], *, record: bool = False) -> Outcome:
         """fail where one of its checks fails, else inconclusive where a required one is or was not made, else pass."""
@@ -70,9 +76,9 @@ def ruleset(asked: str) -> Ruleset:
 
 def _checked(data: object) -> Ruleset:
     found = Ruleset.model_validate(data)
-    known = {f"B{number}" for number in range(20)}
+    known = {*(f"B{number}" for number in range(20)), "B13s"}
     for name in ("requires", "requires_of_records"):
         for number in getattr(found, name):
             if number not in known:
-                raise ValueError(f"{name} has {number!r:.40}; checks are B0 to B19")
+                raise ValueError(f"{name} has {number!r:.40}; checks are B0 to B19, and B13s")
     return found

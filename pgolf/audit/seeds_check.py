@@ -10,7 +10,7 @@ LEAST_SEEDS = 3
 def find(dossier: Dossier) -> Finding:
     """Count, compare configurations, and test against a base where one is given."""
     if not dossier.rows:
-        return dossier.found("seeds", "numbers") or not_applicable("no run's rows were given")
+        return _of_folder(dossier)
     losses = {row["seed"]: float(row["loss_nats"]) for row in dossier.rows}
     if dossier.missing_seeds:
         missing = ", ".join(map(str, sorted(dossier.missing_seeds)))
@@ -21,9 +21,7 @@ def find(dossier: Dossier) -> Finding:
             f"its {len(losses)} seeds are of {len(keys)} configurations", Evidence(what="mixed configurations")
         )
     if len(losses) < LEAST_SEEDS:
-        return inconclusive(
-            f"{len(losses)} of at least {LEAST_SEEDS} seeds", f"{LEAST_SEEDS - len(losses)} more seeds (--seeds)"
-        )
+        return _too_few(len(losses))
     if dossier.base_losses is None:
         return passed(f"{len(losses)} seeds, all that were declared, of one configuration; no base to be better than")
     test = compare_welch(losses.values(), dossier.base_losses.values())
@@ -34,6 +32,21 @@ def find(dossier: Dossier) -> Finding:
         f"n = {test.candidate.n} and {test.base.n} (Welch, one-sided)"
     )
     return passed(said) if test.passes else failed(said, Evidence(what="no record", values={"p": test.p}))
+
+
+def _of_folder(dossier: Dossier) -> Finding:
+    found = dossier.found("seeds", "numbers")
+    if found is None:
+        return not_applicable("no submission's folder was given")
+    few = len(dossier.folder_seeds) < LEAST_SEEDS
+    return _too_few(len(dossier.folder_seeds)) if few and found.outcome == "pass" else found
+
+
+def _too_few(seeds: int) -> Finding:
+    more = LEAST_SEEDS - seeds
+    return inconclusive(
+        f"{seeds} of at least {LEAST_SEEDS} seeds", f"results of {more} more seed{'s' if more > 1 else ''}"
+    )
 
 
 CHECK = DossierCheck(

@@ -32,10 +32,31 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
-    """What the author reports about the text of the trial; None where nothing was reported.
+class Whole:
+    """The validation text that the trial's text is the beginning of; what is reported is about all of it.
 
-    target_bytes: function(tokens) -> bytes that each target is counted as, [N].
+    tokens: x[0..]. bos_id: starts every document, or None. bytes: of the raw text behind all its targets, None where
+    they are not known. loss_sum_nats: what the scorer says of it when it is asked once, None: `lack` says why not.
+    """
+
+    tokens: Tokens
+    bos_id: int | None = None
+    bytes: int | None = None
+    loss_sum_nats: float | None = None
+    lack: str = "it was not scored"
+
+    @property
+    def targets(self) -> int:
+        """N of all of it."""
+        return len(self.tokens) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """What the author reports about the text of the trial, or the whole one; None where nothing was reported.
+
+    target_bytes: function(tokens) -> bytes that each target is counted as, [N]. off_nats, off_bpb: of a mean loss and
+    of bits per byte, half a unit of the last digit that was written; four digits at least are taken for written.
     """
 
     loss_sum_nats: float | None = None
@@ -43,6 +64,8 @@ class Reported:
     targets: int | None = None
     bytes: int | None = None
     target_bytes: Callable[[Tokens], npt.NDArray[np.int64]] | None = None
+    off_nats: float = 0.5e-4
+    off_bpb: float = 0.5e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +75,7 @@ class Subject:
     fresh: function() -> a copy of the scorer that has seen nothing yet, as a decoder elsewhere would start with.
     variants: the same scorer as it runs elsewhere, by what differs ("2 processes", "batches of 7"); each must give the
     same losses. trained_on: the training stream, shard by shard, where it is to be compared with the text.
+    whole: what the text is the beginning of, where it is.
     """
 
     name: str
@@ -61,3 +85,4 @@ class Subject:
     fresh: Callable[[], Scorer] | None = None
     variants: Mapping[str, Scorer] = field(default_factory=dict)
     trained_on: tuple[Path | npt.NDArray[Any], ...] = ()
+    whole: Whole | None = None

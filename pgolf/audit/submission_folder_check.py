@@ -7,7 +7,9 @@ from pgolf.audit.verdict import Finding, not_applicable
 def find(dossier: Dossier) -> Finding:
     """What the folder's own checks found."""
     found = dossier.found("files", "json", "script", "seeds", "numbers", "requirements")
-    return found or not_applicable("no folder was given; `pgolf check-submission DIR` checks one")
+    return found or not_applicable(
+        "no submission's folder was given (--folder DIR, with train_gpt.py or submission.json)"
+    )
 
 
 CHECK = DossierCheck(

@@ -6,19 +6,17 @@ import numpy as np
 
 from pgolf.audit.rule_check import RuleCheck
 from pgolf.audit.trial import Trial
-from pgolf.audit.verdict import Evidence, Finding, failed, not_applicable, passed
-
-# A score is reported to so many digits or more; half a unit of the last one is no other score.
-_MOST_OFF_BPB = 0.5e-4
+from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, not_applicable, passed
 
 
 def find(trial: Trial) -> Finding:
     """Compare what each target is counted as, their total, and the ratio of loss to bits per byte, with the text."""
-    reported, true_N = trial.subject.reported, trial.text.target_bytes
-    if reported is None or true_N is None:
+    reported, whole, true_N = trial.subject.reported, trial.subject.whole, trial.text.target_bytes
+    total = whole.bytes if whole is not None else None if true_N is None else int(true_N.sum())
+    if reported is None or total is None:
         return not_applicable("no bytes were reported" if reported is None else "the text's bytes are not known")
-    total, seen = int(true_N.sum()), []
-    if reported.target_bytes is not None:
+    seen = []
+    if reported.target_bytes is not None and true_N is not None:
         counted_N = np.asarray(reported.target_bytes(trial.text.tokens.copy()))
         if counted_N.shape != true_N.shape:
             return failed(f"bytes are counted for {len(counted_N):,} of {len(true_N):,} targets")
@@ -34,9 +32,21 @@ def find(trial: Trial) -> Finding:
             )
         seen.append(f"{total:,} bytes")
     if reported.bpb is not None:
-        loss_nats = reported.loss_sum_nats if reported.loss_sum_nats is not None else float(trial.base.sum())
+        targets, loss_nats = (trial.text.targets if whole is None else whole.targets), reported.loss_sum_nats
+        off_bpb = reported.off_bpb
+        if loss_nats is not None:
+            off_bpb += reported.off_nats * targets / math.log(2) / total
+        elif whole is None:
+            loss_nats = float(trial.base.sum())
+        elif whole.loss_sum_nats is None:
+            return inconclusive(
+                f"{reported.bpb:.4f} bits per byte are reported of {targets:,} targets and no loss, and {whole.lack}",
+                "the loss as reported (--reported-loss), or all of the text scored (--whole-text)",
+            )
+        else:
+            loss_nats = whole.loss_sum_nats
         bpb = loss_nats / math.log(2) / total
-        if abs(reported.bpb - bpb) > _MOST_OFF_BPB:
+        if abs(reported.bpb - bpb) > off_bpb:
             return failed(
                 f"{reported.bpb:.4f} bits per byte are reported; {loss_nats:.2f} nats over {total:,} bytes are "
                 f"{bpb:.4f}",

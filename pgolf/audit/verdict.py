@@ -1,6 +1,6 @@
 """What a check finds, and what it stands for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -63,6 +63,11 @@ class Verdict:
         return cls(
             number=data["number"], name=data["name"], rule=data["rule"], finding=finding, cost=Cost(**data["cost"])
         )
+
+
+def by_number(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """In the order of the checks' numbers: B2, B13, B13s."""
+    return sorted(verdicts, key=lambda one: (int(one.number.strip("Bs")), one.number))
 
 
 def passed(because: str, *evidence: Evidence) -> Finding:

@@ -1,8 +1,11 @@
 """Whether two numbers agree as they are written: by the digits that both have."""
 
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 from typing import Any
+
+# Of numbers of 40 digits, up to 10^40, no place is lost: what does not fit a context is an exception.
+_WIDE = Context(prec=200)
 
 
 def agree(a: Decimal, b: Decimal) -> bool:
@@ -10,9 +13,14 @@ def agree(a: Decimal, b: Decimal) -> bool:
     coarse = max(_exponent(a), _exponent(b))
     unit = Decimal(1).scaleb(coarse)
     for rounding in (ROUND_HALF_EVEN, ROUND_HALF_UP):
-        if a.quantize(unit, rounding) == b.quantize(unit, rounding):
+        if a.quantize(unit, rounding, _WIDE) == b.quantize(unit, rounding, _WIDE):
             return True
     return False
+
+
+def rounded(value: Decimal) -> Decimal:
+    """To a whole number, of whatever size."""
+    return value.quantize(Decimal(1), context=_WIDE)
 
 
 def agree_computed(told: Decimal, computed: Decimal, of: Sequence[Decimal]) -> bool:

@@ -6,11 +6,18 @@ import warnings
 from collections.abc import Collection, Iterable
 from pathlib import PurePath
 
-from pgolf.budget import BUDGET_BYTES, CLOCK_LIMIT_S
+from pgolf.budget import CLOCK_LIMIT_S
 from pgolf.submission.checked import Checked
+from pgolf.submission.folder_bytes import check_bytes
 from pgolf.submission.folder_files import JSON, README, REQUIREMENTS, SCRIPT, FolderFiles, is_result
 from pgolf.submission.folder_json import gaps, is_record, seed_results, wrong_fields
-from pgolf.submission.folder_numbers import disagreements, missing_seeds, other_scores, slow_clocks, total_bytes
+from pgolf.submission.folder_numbers import (
+    disagreements,
+    missing_seeds,
+    other_code_bytes,
+    other_scores,
+    slow_clocks,
+)
 from pgolf.submission.requirements_check import undeclared
 from pgolf.submission.requirements_text import imported
 
@@ -36,9 +43,15 @@ def check_folder(files: FolderFiles) -> list[Checked]:
             disagreements(files),
             f"{len(seed_results(about)) or 1} results agree",
         ),
+        *_judged(
+            "code bytes",
+            f"the bytes of code in {JSON} are those of {SCRIPT} on disk, not of a packed copy",
+            other_code_bytes(files),
+            f"{files.sizes.get(SCRIPT, 0):,} bytes",
+        ),
         *(_checked("score", _LAST, passed, said) for passed, said in other_scores(files)),
         *_clocks(files),
-        *check_bytes(files, local_files(files, program)),
+        *check_bytes(files, local_files(files, program), unseen_files(files, program)),
     ]
     if program is not None and is_packed(program):
         said = f"{SCRIPT} is packed: what it imports is seen where it runs (--data)"
@@ -48,42 +61,6 @@ def check_folder(files: FolderFiles) -> list[Checked]:
     if left := gaps(about, files.readme):
         found.append(_checked("gaps", "nothing is left to fill in", None, f"left to the author: {', '.join(left)}"))
     return found
-
-
-def check_bytes(files: FolderFiles, local: Collection[str]) -> list[Checked]:
-    """Whether script, model and every local file that the script uses are within the cap, for every seed.
-
-    local: names of those files, without the script and the models.
-    """
-    code = files.sizes.get(SCRIPT, 0)
-    more = sum(files.sizes[name] for name in local)
-    wrong, most, lacks = [], 0, True
-    for seed in sorted({*seed_results(files.about or {}), *(seed for seed in files.models if seed is not None)}):
-        fields = seed_results(files.about or {}).get(seed, {})
-        said, model = total_bytes(fields), files.models.get(seed)
-        if model is not None:
-            total = code + model.stat().st_size + more
-        elif said is not None and type(fields.get("code_bytes", (files.about or {}).get("bytes_code"))) is int:
-            total = said - fields.get("code_bytes", (files.about or {}).get("bytes_code")) + code + more
-        elif said is not None:
-            total = said + more
-        else:
-            continue
-        lacks, most = False, max(most, total)
-        if total > BUDGET_BYTES:
-            wrong.append(f"seed {seed}: {total:,} bytes, {total - BUDGET_BYTES:,} over {BUDGET_BYTES:,}")
-    single = (files.about or {}).get("bytes_total")
-    if lacks and (None in files.models or type(single) is int):
-        model = files.models.get(None)
-        most, lacks = (int(single or 0) if model is None else code + model.stat().st_size) + more, False
-        if most > BUDGET_BYTES:
-            wrong.append(f"{most:,} bytes, {most - BUDGET_BYTES:,} over {BUDGET_BYTES:,}")
-    counted = f", {', '.join(sorted(local))} counted ({more:,} bytes)" if local else ""
-    proves = f"script, model and all local files it uses are at most {BUDGET_BYTES:,} bytes, for every seed"
-    if lacks:
-        return [_checked("bytes", proves, None, "neither a packed model nor its bytes in the JSON: not judged")]
-    right = f"at most {most:,}, {BUDGET_BYTES - most:,} under{counted}"
-    return _judged("bytes", proves, [one + counted for one in wrong], right)
 
 
 def check_requirements(files: FolderFiles, imports: Iterable[str]) -> list[Checked]:
@@ -104,6 +81,18 @@ def local_files(files: FolderFiles, program: ast.Module | None) -> list[str]:
     named = {PurePath(text).name for text in texts if len(text) < 200}
     other = [name for name in files.sizes if name not in (SCRIPT, REQUIREMENTS) and not is_result(name)]
     return [name for name in other if _is_of_import(name, imports) or _is_named(name, named)]
+
+
+def unseen_files(files: FolderFiles, program: ast.Module | None) -> list[str]:
+    """Files of the folder that a packed program may use, and nobody sees before it runs."""
+    if program is None or not is_packed(program):
+        return []
+    models = {path.name for path in files.models.values()}
+    return [
+        name
+        for name in files.sizes
+        if name not in (SCRIPT, REQUIREMENTS, *models) and not is_result(name) and PurePath(name).suffix not in _ABOUT
+    ]
 
 
 def _is_of_import(name: str, imports: Collection[str]) -> bool:

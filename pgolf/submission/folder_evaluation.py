@@ -15,7 +15,8 @@ from pgolf.submission.as_written import agree
 from pgolf.submission.changed_text import not_computed, write_changed
 from pgolf.submission.checked import Checked
 from pgolf.submission.clean_room import DATA, EVALUATION_S, NAMESPACES, START_S, Evaluated, evaluate
-from pgolf.submission.folder_check import check_bytes, check_requirements
+from pgolf.submission.folder_bytes import check_bytes
+from pgolf.submission.folder_check import check_requirements
 from pgolf.submission.folder_files import JSON, MODEL, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import seed_results
 from pgolf.submission.printed_scores import PrintedScore

@@ -73,11 +73,13 @@ def plain_files(folder: Path) -> list[str]:
 
     Raises ConfigError for a symbolic link, pipe or device in it, for more than `MOST_FILES`, and for no folder.
     """
-    names = []
+    names: list[str] = []
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no folder; name the folder of a submission")
     try:
         for above, folders, files in os.walk(folder, onerror=_refuse):
+            if len(names) + len(folders) + len(files) > MOST_FILES:  # before any of them is looked at
+                raise ConfigError(f"{folder} holds more than {MOST_FILES:,} files; a submission has about ten")
             for name in [*folders, *files]:
                 path = Path(above, name)
                 relative = path.relative_to(folder)
@@ -90,8 +92,6 @@ def plain_files(folder: Path) -> list[str]:
                     if not path.is_file():
                         raise ConfigError(f"{relative} is neither a file nor a folder (a pipe or device); remove it")
                     names.append(str(relative))
-            if len(names) > MOST_FILES:
-                raise ConfigError(f"{folder} holds more than {MOST_FILES:,} files; a submission has about ten")
     except OSError as error:
         _refuse(error)
     return sorted(names)

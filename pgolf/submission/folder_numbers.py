@@ -10,7 +10,7 @@ from statistics import stdev
 from typing import Any
 
 from pgolf.budget import CLOCK_LIMIT_S
-from pgolf.submission.as_written import agree, agree_computed, as_written, places, unless_one_of
+from pgolf.submission.as_written import agree, agree_computed, as_written, places, rounded, unless_one_of
 from pgolf.submission.folder_files import JSON, SCRIPT, FolderFiles
 from pgolf.submission.folder_json import declared_seeds, is_record, seed_results
 from pgolf.submission.log_facts import facts_in
@@ -37,9 +37,6 @@ def disagreements(files: FolderFiles) -> Iterator[str]:
     yield from _means(files, results)
     yield from against_itself(files.readme, list(results), about)
     yield from _same_logs(files)
-    code = about.get("bytes_code")
-    if type(code) is int and SCRIPT in files.sizes and code != files.sizes[SCRIPT]:
-        yield f"{JSON} bytes_code says {code:,}, {SCRIPT} has {files.sizes[SCRIPT]:,} bytes on disk"
     totals = {seed: total for seed, fields in results.items() if (total := total_bytes(fields)) is not None}
     most = about.get("bytes_total")
     if type(most) is int and totals and most != max(totals.values()):
@@ -47,6 +44,18 @@ def disagreements(files: FolderFiles) -> Iterator[str]:
         yield f"{JSON} bytes_total says {most:,}, its largest seed, {seed}, {totals[seed]:,}"
     if not results:
         yield from _single(files)
+
+
+def other_code_bytes(files: FolderFiles) -> Iterator[str]:
+    """Code bytes that are said and are not those of the script on disk, such as those of a packed copy."""
+    said = {"bytes_code": (files.about or {}).get("bytes_code")}
+    said |= {
+        f"seed_results[{seed}].code_bytes": fields.get("code_bytes")
+        for seed, fields in seed_results(files.about or {}).items()
+    }
+    for where, code in said.items():
+        if type(code) is int and SCRIPT in files.sizes and code != files.sizes[SCRIPT]:
+            yield f"{JSON} {where} says {code:,}, {SCRIPT} has {files.sizes[SCRIPT]:,} bytes on disk"
 
 
 def missing_seeds(files: FolderFiles) -> Iterator[str]:
@@ -103,7 +112,7 @@ def slow_clocks(files: FolderFiles) -> tuple[list[str], int]:
                 Decimal(one) for one in (said, logged) if isinstance(one, Decimal | int) and not isinstance(one, bool)
             ]
             known += bool(clocks)
-            if clocks and max(clocks).quantize(Decimal(1)) > CLOCK_LIMIT_S:
+            if clocks and rounded(max(clocks)) > CLOCK_LIMIT_S:
                 wrong.append(f"seed {seed}: {what} took {as_written(max(clocks))} s of {CLOCK_LIMIT_S:g}")
     return wrong, known
 
@@ -184,8 +193,6 @@ def _sizes(log: str) -> Iterator[tuple[str, Decimal]]:
 def _against_disk(files: FolderFiles, seed: int, fields: Any) -> Iterator[str]:
     where = f"{JSON} seed_results[{seed}]"
     code, model, total = (fields.get(name) for name in ("code_bytes", "artifact_bytes", "total_bytes"))
-    if type(code) is int and SCRIPT in files.sizes and code != files.sizes[SCRIPT]:
-        yield f"{where}.code_bytes says {code:,}, {SCRIPT} has {files.sizes[SCRIPT]:,} bytes on disk"
     if type(code) is int and type(model) is int and type(total) is int and total != code + model:
         yield f"{where}.total_bytes says {total:,}, its code and model are {code + model:,}"
     path = files.models.get(seed)

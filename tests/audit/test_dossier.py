@@ -2,7 +2,14 @@
 
 import pytest
 
-from pgolf.audit import byte_count_check, clocks_check, seeds_check, self_containment_check, submission_folder_check
+from pgolf.audit import (
+    byte_count_check,
+    clocks_check,
+    seeds_check,
+    self_containment_check,
+    shipped_bytes_check,
+    submission_folder_check,
+)
 from pgolf.audit.dossier import Dossier
 from pgolf.submission.checked import Checked
 
@@ -64,4 +71,7 @@ def test_what_was_found_in_the_folder_decides_where_there_is_one():
     assert submission_folder_check.find(Dossier(folder=[fine])).outcome == "pass"
     assert self_containment_check.find(dossier).outcome == "not applicable"
     over = Checked(name="bytes", proves="", passed=False, said="16,304,939 bytes")
-    assert byte_count_check.find(Dossier(rows=ROWS, folder=[over])).outcome == "fail"
+    packed = Checked(name="reported bytes", proves="", passed=True, said="15,904,939 bytes")
+    assert shipped_bytes_check.find(Dossier(rows=ROWS, folder=[over, packed])).outcome == "fail"
+    assert byte_count_check.find(Dossier(rows=ROWS, folder=[over, packed])).outcome == "pass"
+    assert shipped_bytes_check.find(Dossier(rows=ROWS)).outcome == "pass"

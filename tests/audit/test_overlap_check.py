@@ -6,15 +6,16 @@ import pytest
 from pgolf.audit.overlap_check import find
 from pgolf.audit.scorer import CallableScorer
 from pgolf.audit.small_network import made_text
-from pgolf.audit.subject import Subject
+from pgolf.audit.subject import Subject, Whole
 from pgolf.audit.trial import Trial
 
 TEXT = made_text(7, targets=1200)
 ELSE = made_text(8, targets=12_000).tokens
 
 
-def found(*shards, text=TEXT):
-    subject = Subject(name="x", scorer=CallableScorer(lambda tokens: 0, text.vocab_size), trained_on=shards)
+def found(*shards, text=TEXT, whole=None):
+    scorer = CallableScorer(lambda tokens: 0, text.vocab_size)
+    subject = Subject(name="x", scorer=scorer, trained_on=shards, whole=whole)
     return find(Trial(subject, text))
 
 
@@ -23,6 +24,14 @@ def test_the_whole_text_among_ten_times_as_much_is_a_leak_wherever_it_stands():
         seen = found(*shards)
         assert seen.outcome == "fail", seen.because
         assert seen.evidence[0].values["covered_tokens"] > 0
+
+
+def test_what_leaked_behind_the_text_of_the_trial_is_found_in_the_whole_one():
+    short = made_text(9, targets=60)
+    whole = Whole(tokens=np.concatenate([short.tokens, TEXT.tokens]), bos_id=short.bos_id)
+    assert found(ELSE, TEXT.tokens, text=short).outcome != "fail"
+    assert found(ELSE, TEXT.tokens, text=short, whole=whole).outcome == "fail"
+    assert found(ELSE, text=short, whole=whole).outcome == "pass"
 
 
 def test_other_text_is_no_leak_and_neither_is_what_training_repeats_itself():

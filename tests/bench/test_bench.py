@@ -403,3 +403,10 @@ def test_the_rerun_benchmark_takes_no_other_end_for_one_by_ctrl_c(fake_pgolf):
     fake_pgolf(1)
     with pytest.raises(RuntimeError, match="Ctrl-C while the server starts ended with 1, not 130"):
         rerun_cost.main(["--repeats", "1"])
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_is_measured(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        overlap.main(["--folder", str(tmp_path / "nowhere")])
+    assert ended.value.code == 2
+    assert "nowhere: no folder; make it first, or leave the option out" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 python -m tests.flows.prefect_driver FOLDER: four runs (everything; a changed grid after a trace was damaged; the same
 as a sweep; one seed in another store), then the task states by run, the artifacts and the log lines, as JSON. With them
+what the flow `verdict` makes of the second run, and
 what `pgolf run` says there of a budget that cannot be met, and of FOLDER/final_model.pt, weights of #792's twin, in
 another's network.
 """
@@ -10,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import sys
 import time
@@ -47,6 +49,41 @@ def refused(folder: Path) -> dict[str, tuple[int, str]]:
     return told
 
 
+def trial(client: Any, place: Any) -> dict[str, Any]:
+    """What the server has of two runs of the flow `verdict`, one of them on a run that there is not."""
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    flow_runs = {one.name: one for one in client.read_flow_runs() if one.name.startswith("verdict on ")}
+    run = flow_runs["verdict on other weights"]
+    logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), limit=200)
+    return {
+        "states": {name: one.state_name for name, one in flow_runs.items()},
+        "said": {name: one.state.message for name, one in flow_runs.items()},
+        "tags": run.tags,
+        "tasks": {one.name: one.state_name for one in client.read_task_runs(limit=200) if one.flow_run_id == run.id},
+        "log": [(line.level, line.message) for line in logs],
+        "artifacts": [
+            (one.type, one.key, one.data, one.description)
+            for one in client.read_artifacts(limit=200)
+            if one.flow_run_id == run.id
+        ],
+        "pages": [path.name for path in (place.results / "reports").glob("audit-*.html")],
+    }
+
+
+def leaked(folder: Path, data: Path) -> tuple[int, dict[str, Any]]:
+    """What `pgolf audit` says of the same run if its validation shard was trained on. data: what the run read."""
+    from flows.commands.cli import main as pgolf
+
+    (folder / "leak").mkdir()
+    shutil.copy(next(data.rglob("fineweb_val_000000.bin")), folder / "leak/fineweb_train_000000.bin")
+    places = ["--store", str(folder / "store"), "--results", str(folder / "results")]
+    words = ["audit", "other weights", "--scorer", "network", "--targets", "24", "--train-shards", str(folder / "leak")]
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()) as told:
+        code = pgolf([*words, *places, "--page", str(folder / "leak.html"), "--json"])
+    return code, json.loads(told.getvalue())
+
+
 def names_while_waiting(database: Path) -> list[str]:
     """What tasks were called when they became Pending, which is what pages show until they begin."""
     asked = "select resource from events where event = 'prefect.task-run.Pending'"
@@ -63,6 +100,8 @@ def main(folder: Path) -> None:
     from flows.parameters import ASKED, flow_parameters
     from flows.record import record
     from flows.sweep import sweep
+    from flows.verdict import verdict
+    from pgolf.errors import ConfigError
     from pgolf.pipeline.place import Place
     from pgolf.tables.parquet import read
     from pgolf.tables.schema import SEEDS
@@ -84,12 +123,18 @@ def main(folder: Path) -> None:
     run(record, "mix.alphas=0.1,0.4", "run_name=other weights", 'tags=["try"]')
     run(sweep, "mix.alphas=0.1,0.4", "headline.alpha=0.3")
     run(record, "seeds=1", where=place.model_copy(update={"store": folder / "other store"}))
+    outcome = verdict(run="other weights", scorer="network", targets=24, place=place)
+    with contextlib.suppress(ConfigError):
+        verdict(run="nothing", place=place)
     time.sleep(3)  # the recorder writes in batches
     with get_client(sync_client=True) as client:
         flow_runs = sorted(client.read_flow_runs(), key=lambda flow_run: flow_run.start_time)
+        flow_runs = [one for one in flow_runs if not one.name.startswith("verdict on ")]
         names = {flow_run.id: i for i, flow_run in enumerate(flow_runs)}
         states: list[dict[str, str]] = [{} for _ in flow_runs]
         for task_run in client.read_task_runs(limit=200):
+            if task_run.flow_run_id not in names:
+                continue
             states[names[task_run.flow_run_id]][task_run.name] = task_run.state_name
         report = {
             "elsewhere": len(list((folder / "other store").glob("*-*"))),
@@ -106,9 +151,12 @@ def main(folder: Path) -> None:
             "artifacts": [
                 (names[item.flow_run_id], str(item.flow_run_id)[:8], item.type, item.key, item.data, item.description)
                 for item in client.read_artifacts(limit=200)
+                if item.flow_run_id in names
             ],
             "log": [line.message for line in client.read_logs(limit=200) if "step" in line.message],
         }
+        report["trial"] = {**trial(client, place), "outcome": outcome}
+    report["leaked"] = leaked(folder, first["data"].artifact().path)
     report["refused"] = refused(folder)
     report["built before the refusal"] = [path.name for path in (folder / "refused").glob("*-*")]
     print(json.dumps(report))

@@ -125,6 +125,8 @@ def test_the_form_has_names_descriptions_choices_and_minima_and_the_server_refus
         assert sections["Place"]["properties"]["device"]["enum"] == ["auto", "cpu", "cuda"]
         assert sections["Place"]["properties"]["processes"]["minimum"] == 0
         assert sections["MixConfig"]["additionalProperties"] is False
+    trial = service.api.get("/deployments/name/verdict/verdict").json()["parameter_openapi_schema"]
+    assert trial["required"] == ["run"]
     deployment = service.api.get("/deployments/name/record/record").json()["id"]
     for wrong, why in (
         ({"mix": {"alphaz": [0.1]}}, "'alphaz' was unexpected"),

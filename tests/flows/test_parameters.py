@@ -10,6 +10,7 @@ from prefect.utilities.schema_tools.validation import validate
 from flows.parameters import SECTIONS, asked_for
 from flows.record import record
 from flows.sweep import sweep
+from flows.verdict import verdict
 from pgolf.errors import ConfigError
 from pgolf.pipeline.before_stages import ready_to_run
 from pgolf.pipeline.place import Place
@@ -95,6 +96,35 @@ def test_a_name_that_another_run_has_is_refused_of_a_flow_run_too(tmp_path):
         ready_to_run(recipe, place, place.open_store(), place.memo(), evaluation_only=False)
     free, place = asked_for({"run_name": "yours", "seeds": [1], "place": place})
     assert ready_to_run(free, place, place.open_store(), place.memo(), evaluation_only=False).steps
+
+
+def test_a_trial_needs_a_run_and_describes_every_parameter():
+    assert verdict.parameters.required == ["run"]
+    assert [name for name, shown in verdict.parameters.properties.items() if not shown.get("description")] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"run": ""}, "run"),
+        ({"targets": -1}, "targets"),
+        ({"seed": -1}, "seed"),
+        ({"thorough": "perhaps"}, "thorough"),
+        ({"place": {"processes": -1}}, "processes"),
+    ],
+)
+def test_a_wrong_parameter_of_a_trial_is_refused_by_the_flow(wrong, said):
+    with pytest.raises(ParameterTypeError, match=said):
+        verdict.validate_parameters(get_call_parameters(verdict.fn, (), {"run": "demo", **wrong}))
+
+
+def test_what_does_not_fit_together_ends_a_trial_before_any_work(tmp_path):
+    for wrong, said in (
+        ({"scorer": "network", "every_scorer": True}, "leave one of the two out"),
+        ({"ruleset": "c1c4"}, "did you mean c1-c4"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            verdict.fn(run="demo", place=Place(results=tmp_path), **wrong)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

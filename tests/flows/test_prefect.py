@@ -1,6 +1,7 @@
 """The flow under a real Prefect server: what its UI shows of a run, of a changed grid and of a damaged artifact."""
 
 import json
+import logging
 import re
 import socket
 import subprocess
@@ -134,6 +135,41 @@ def test_the_flow_files_the_pictures_of_every_run_beside_its_rows(report):
 
 def test_a_flow_declares_its_seeds_once(report):
     assert report["declared"] == [1, 2], "of one configuration, whatever the grid"
+
+
+def test_a_trial_has_a_task_per_scorer_whose_log_tells_every_verdict_and_artifacts_of_them(report):
+    trial = report["trial"]
+    assert trial["states"] == {"verdict on other weights": "Completed", "verdict on nothing": "Failed"}
+    assert "ConfigError: no run nothing; did you mean" in trial["said"]["verdict on nothing"]
+    assert {"other weights", "verdict", socket.gethostname()} == set(trial["tags"])
+    assert trial["tasks"] == {"audit": "Completed", "verdict[network]": "Completed"}
+    assert trial["outcome"] == {"network": "pass"}
+    said = {text.split()[0]: (level, text) for level, text in trial["log"]}
+    assert said["B1"][0] == logging.INFO
+    assert "causality: pass, 6 cuts" in said["B1"][1]
+    level, text = said["B18"]
+    assert (level, "inconclusive, 2 of at least 3 seeds; what would settle it" in text) == (logging.WARNING, True)
+    assert re.fullmatch(r"network, [\d.]+ bpb: pass by readme-2026-05-02", said["network,"][1])
+    assert re.search(r"B17 data split: pass, [\d,]+ training tokens in 1 shards hold", said["B17"][1])
+    found = {kind: (key, data, described) for kind, key, data, described in trial["artifacts"]}
+    key, rows, described = found["table"]
+    [row] = json.loads(rows)
+    assert (row["scorer"], row["verdict"], row["fail"], row["inconclusive"]) == ("network", "pass", "–", "B18")
+    assert "other weights**, seed 1: 1 pass by readme-2026-05-02; 24 targets" in described
+    assert re.fullmatch(r"pgolf-audit-[0-9a-f]{12}", key)
+    assert found["markdown"][0] == f"{key}-verdicts"
+    assert "## network: pass" in found["markdown"][1]
+    assert "| B13s shipped bytes | pass |" in found["markdown"][1]
+    assert trial["pages"] == [f"{key.removeprefix('pgolf-')}.html"]
+
+
+def test_a_run_is_compared_with_other_training_shards_where_they_are_named_and_its_trial_is_not_made_again(report):
+    code, found = report["leaked"]
+    [network] = found["scorers"]
+    by_number = {one["number"]: one for one in network["verdicts"]}
+    assert (code, found["outcome"], by_number["B17"]["outcome"]) == (1, "fail", "fail"), by_number["B17"]["because"]
+    assert f"{found['audit_id']}.html" in report["trial"]["pages"]
+    assert [one for one in by_number if by_number[one]["outcome"] == "fail"] == ["B17"]
 
 
 def test_the_users_own_retries_in_prefect_do_not_pack_a_hopeless_budget_again(report):
