@@ -12,11 +12,21 @@ from pgolf.bundle.constants import fold
 from pgolf.bundle.dead import drop_dead_locals
 from pgolf.bundle.flat import flatten
 from pgolf.bundle.kinds import kinds_of, note_kinds
+from pgolf.bundle.known import There, known
 from pgolf.bundle.layout import source_of
 from pgolf.bundle.names import shorten
 from pgolf.bundle.reachable import reachable
 from pgolf.bundle.reserved_names import RESERVED
+from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
+from pgolf.model.config import ModelConfig
+from pgolf.train.config import TrainConfig
+
+
+class Pair(StageConfig):
+    one: TrainConfig
+    other: TrainConfig
+
 
 CONFIG = "class Config:\n    def __init__(self, **given):\n        self.__dict__.update(given)\n"
 
@@ -44,11 +54,21 @@ def folded(source: str, **known: object) -> str:
         ("yield 1\n yield from config.c", "yield 1"),
         ("return lambda config: config.a", "return lambda config: config.a"),
         ("if config.a is None:\n  return\n yield 1", "return\n    yield"),
+        ("return f(config.d) if config.d is not None and config.d else None", "return f(config.d)"),
+        ("return config.d > 0", "return config.d > 0"),
     ],
 )
 def test_what_is_known_is_put_in_and_what_it_rules_out_goes(body, left):
-    text = folded(f"def run(config: Config):\n {body}\n", a=None, b="gptq", c=())
+    text = folded(f"def run(config: Config):\n {body}\n", a=None, b="gptq", c=(), d=There(frozenset()))
     assert text.partition("\n")[2].strip() == left
+
+
+def test_of_numbers_it_is_known_whether_they_are_0_and_none_other():
+    found = known(ModelConfig(bigram_buckets=0), frozenset())["ModelConfig"]
+    assert (found["bigram_buckets"], found["width"]) == (0, There(frozenset()))
+    both = known(Pair(one=TrainConfig(clip_norm=1.0), other=TrainConfig(clip_norm=2.0, warmdown_steps=0)), frozenset())
+    assert both["TrainConfig"]["clip_norm"] == There(frozenset())
+    assert "warmdown_steps" not in both["TrainConfig"]
 
 
 def test_an_expression_without_a_certain_class_is_left_alone():
