@@ -20,7 +20,7 @@ from pgolf.mix.config import MixConfig
 from pgolf.model.config import UNTIED_BLOCKS, ModelConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
-from pgolf.train.config import TrainConfig, TrainStageConfig
+from pgolf.train.config import TrainConfig, TrainStageConfig, refuse_nothing_to_switch_on
 
 _DATA_OUTPUTS = {
     "manifest": ("manifest.json",),
@@ -275,6 +275,7 @@ class Recipe(StageConfig):
                 )
             if ttt.untie and self.model.recurrence and self.model.recurrence_shares == "blocks":
                 raise ValueError(UNTIED_BLOCKS)
+        refuse_nothing_to_switch_on(self.model, self.train)
         # Before any work: the mix stage would find it at the very end.
         check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
         for number, hedge in enumerate(self.mix.hedges):

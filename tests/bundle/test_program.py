@@ -9,9 +9,9 @@ from bench.bundle_reserved import reserved
 from pgolf.bundle.bare import bare
 from pgolf.bundle.calls import fixed_arguments, fixed_attributes
 from pgolf.bundle.constants import fold
-from pgolf.bundle.dead import drop_dead_locals
+from pgolf.bundle.dead import drop_dead_locals, drop_unread_attributes
 from pgolf.bundle.flat import flatten
-from pgolf.bundle.kinds import kinds_of, note_kinds
+from pgolf.bundle.kinds import kinds_of, local_kinds, note_kinds
 from pgolf.bundle.known import There, known
 from pgolf.bundle.layout import source_of
 from pgolf.bundle.names import shorten
@@ -144,6 +144,32 @@ def test_an_attribute_that_is_one_constant_everywhere_is_put_where_it_is_read():
     for more in ("def g(one):\n one.a = 3\n", "class B:\n a: int = 4\n", "setattr(x, 'a', 5)\n"):
         assert fixed_attributes(ast.parse(source + more).body, ()) == {}
     assert fixed_attributes(ast.parse(source).body, {"a"}) == {}
+
+
+def test_a_constant_that_no_one_reads_is_not_given_to_an_attribute():
+    source = (
+        "class A:\n def __init__(self, b):\n  self.a = None\n  self.b = b\n  self.c, self.a = 1, None\n  self.d = 2\n"
+    )
+    statements = ast.parse(source + "def f(one):\n return one.d\n").body
+    drop_unread_attributes(statements, {"a", "d"})
+    left = ast.unparse(statements[0])
+    assert "self.a = None" not in left
+    assert "self.b = b" in left
+    assert "self.c, self.a = (1, None)" in left
+    assert "self.d = 2" in left
+
+
+def test_the_kind_of_an_object_shows_in_mappings_and_in_methods_that_give_their_own_kind():
+    source = (
+        "class A:\n def of(self) -> Self:\n  return self\nclass B(A):\n pass\n"
+        "def f(some: Mapping[str, B], others: Mapping[str, list[B]]):\n x = some['x']\n y = x.of()\n z = others['z']\n"
+    )
+    tree = ast.parse(source)
+    note_kinds(tree)
+    kinds = kinds_of(tree.body, {"A": "A", "B": "B"})
+    local = local_kinds(tree.body[2], {}, kinds)
+    assert (local["some"], local["x"], local["y"]) == ("{B}", "B", "A")  # a B is an A, which is all that is certain
+    assert local["z"] == "[B]"
 
 
 def test_prose_names_nothing_and_abstract_methods_cost_nothing():
