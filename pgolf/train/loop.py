@@ -16,6 +16,7 @@ from pgolf.errors import NonFiniteLoss, Stopped
 from pgolf.model.gpt import GPT
 from pgolf.ranks.agreement import refuse_difference
 from pgolf.ranks.group import Ranks
+from pgolf.ranks.job import print_line
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.config import TrainConfig
 from pgolf.train.crownq import rounding_variance
@@ -138,7 +139,10 @@ def train(
         now_s = elapsed_s + (step - finished) * elapsed_s / max(finished, 1)
         scale, momentum = rate_scale(config, step, now_s), muon_momentum(config, step)
         if config.recurrence_from is not None:
-            model.loops = repeats_layers(config, step, elapsed_s)
+            recurs = repeats_layers(config, step, elapsed_s)
+            if recurs and not model.loops and ranks.rank == 0:
+                print_line(f"recurrent layers repeat from step {step + 1} on")
+            model.loops = recurs
         if not rounding and config.late_qat_below_scale is not None and scale < config.late_qat_below_scale:
             _set_fake_bits(model, config.late_qat_bits)
             rounding = True

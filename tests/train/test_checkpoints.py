@@ -157,7 +157,7 @@ def test_killed_before_or_after_its_layers_recur_it_gives_the_bits_of_a_run_that
 @pytest.mark.parametrize("lag", [0, 1, 2])
 @pytest.mark.parametrize("killed_in", [None, 2, 4])
 def test_by_the_clock_layers_recur_from_their_moment_on_whatever_was_expected_before(
-    data, tmp_path, monkeypatch, killed_in, lag
+    data, tmp_path, monkeypatch, capsys, killed_in, lag
 ):
     """At 6 of 12 s. The first step takes 4 s, so that with steps in flight more time is expected than has passed."""
     seconds, asked = [0.0, 4.0, *(4.5 + 0.5 * step for step in range(40))], []
@@ -181,6 +181,7 @@ def test_by_the_clock_layers_recur_from_their_moment_on_whatever_was_expected_be
     assert states[-1]
     first = steps[states.index(True)]
     assert 5 <= first <= 5 + 2 * lag
+    assert capsys.readouterr().out.splitlines() == [f"recurrent layers repeat from step {first + 1} on"]
 
 
 @pytest.mark.parametrize("lag", [1, 3])
