@@ -104,6 +104,11 @@ class Kinds:
             found += [base for base in self.bases.get(one, ()) if base not in found]
         return found
 
+    def whole(self, kind: str) -> set[str]:
+        """The classes that what is said to be of a class may be of, and all from which these derive."""
+        own = [cls for cls in (kind, *self.bases) if kind in self.family(cls)]
+        return {one for cls in own for one in self.family(cls)}
+
 
 def kinds_of(statements: list[ast.stmt], names: Mapping[str, str]) -> Kinds:
     """names: a class as annotations call it -> as the program calls it, of those where that is certain."""

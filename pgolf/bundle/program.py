@@ -219,13 +219,11 @@ def _dumped(definitions: list[Definition], records: frozenset[str], imports: Map
     statements = [one.node for one in definitions]
     classes = {one.name for one in statements if isinstance(one, ast.ClassDef)}
     kinds = kinds_of(statements, {name: name for name in classes | records})
-    families = {one: kinds.family(one) for one in classes | records}
     found: set[str] = set()
 
     def add(kind: str | None, every: Set[str]) -> None:
         """All that an object of this kind may be, classes that derive from it included, and what its fields hold."""
-        new = set(every) if kind is None else {kind, *(one for own in families.values() if kind in own for one in own)}
-        new -= found
+        new = (set(every) if kind is None else kinds.whole(kind)) - found
         found.update(new)
         for one in new:
             for held in kinds.held.get(one, set()) & records:

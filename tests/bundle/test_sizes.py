@@ -28,6 +28,19 @@ def test_numbers_of_settings_change_no_byte_of_the_program_and_no_size():
     assert len(bundle(other)) == len(bundle(recipe))
 
 
+@pytest.mark.parametrize("name", ["pr638", "pr715", "pr745"])
+def test_fields_that_a_program_never_reads_are_in_its_settings_text_at_most(name):
+    """A new setting of one system costs the others nothing."""
+    script = bundle(recipe_named(name))
+    program = program_of(script)
+    for unread in ("crownq_bits", "late_qat_bits", "recurrence_from", "muon_row_norm", "sensitivities"):
+        assert unread not in program
+    assert "muon_lr" in program
+    for written in ("mlp_slope", "skip_gates"):  # in the packed file, with the whole network
+        assert written in program
+    assert settings_in(script) == settings_of(recipe_named(name))
+
+
 def test_the_script_is_ascii_but_for_its_program_and_names_no_path():
     script = bundle(recipe_named("pr792"))
     head = script[: script.index(b"exec(")]

@@ -8,6 +8,8 @@ from pgolf.model.checkpoint import build_model
 from pgolf.model.config import ModelConfig
 from pgolf.model.parameter_count import parameter_count
 from pgolf.model.untie import untie
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from tests.model.networks import SMALL_745, SMALL_792, SMALL_1493, perturbed_model, some_tokens
 
 
@@ -63,3 +65,14 @@ def test_a_network_whose_passes_share_whole_blocks_is_not_untied():
         untie(SMALL_1493, state)
     without = SMALL_1493.model_copy(update={"recurrence": ()})
     assert untie(without, state)[0] == without
+
+
+def test_a_recipe_that_would_untie_shared_blocks_is_refused_before_any_work_with_what_to_type():
+    recipe, looped = recipe_named("pr761"), ["model.recurrence=(3, 4, 5)", "model.recurrence_shares=blocks"]
+    with pytest.raises(ConfigError, match=r"--set score\.ttt\.untie=false"):
+        apply_overrides(recipe, looped)
+    looped.append("score.ttt.untie=false")
+    assert apply_overrides(recipe, looped).model.executed_layers == 14
+    # Of its blocks there are as many as layers, however often they run.
+    with pytest.raises(ConfigError, match=r"frozen_blocks 11 freezes all 11 blocks .*frozen_blocks=10 is the most"):
+        apply_overrides(recipe, [*looped, "score.ttt.frozen_blocks=11"])

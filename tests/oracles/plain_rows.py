@@ -1,28 +1,32 @@
-"""The shuffled rows of #1493's loader from its description: a generator and lists of starts."""
+"""Shuffled rows from their definition: lists of starts, of which the last one is taken."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 
-class PlainRows:
-    """Rows of T + 1 tokens of rank r of W, which has every W-th shard from the r-th on. Drawn in order, never again."""
+def rows_by_definition(shards: Sequence[Any], rank: int, ranks: int, length: int) -> Iterator[list[int]]:
+    """Rows of length + 1 tokens, without end.
 
-    def __init__(self, shards, length, rank, ranks):
-        self.shards, self.length = shards[rank::ranks], length
-        self.random = np.random.Generator(np.random.PCG64(rank))
-        self.deal()
+    A rank has every ranks-th shard from its own number on. A shard of n tokens is cut at phase, phase + length, …, as
+    long as a row has length + 1 tokens there; the phase is drawn below min(length, n - length) where that leaves a
+    choice, and the starts are permuted. A row's shard is drawn by how many starts each has left.
+    """
+    own = [list(map(int, shard)) for shard in shards[rank::ranks]]
+    draws = np.random.Generator(np.random.PCG64(rank))
 
-    def deal(self):
-        self.starts = []
-        for shard in self.shards:
-            most = min(self.length - 1, max(0, len(shard) - self.length - 1))
-            phase = int(self.random.integers(most + 1)) if most > 0 else 0
-            count = (len(shard) - 1 - phase) // self.length
-            self.starts.append([phase + self.length * int(k) for k in self.random.permutation(count)])
+    def cut(n: int) -> list[int]:
+        choices = min(length - 1, max(0, n - length - 1)) + 1
+        phase = int(draws.integers(choices)) if choices > 1 else 0
+        starts = list(range(phase, n - length, length))
+        return [starts[place] for place in draws.permutation(len(starts))]
 
-    def row(self):
-        if not any(self.starts):
-            self.deal()
-        left = np.array([len(starts) for starts in self.starts], dtype=np.float64)
-        shard = int(self.random.choice(len(self.shards), p=left / left.sum()))
-        start = self.starts[shard].pop()
-        return self.shards[shard][start : start + self.length + 1]
+    left: list[list[int]] = [[] for _shard in own]
+    while True:
+        if not any(left):
+            left = [cut(len(shard)) for shard in own]
+        total = sum(map(len, left))
+        chosen = int(draws.choice(len(own), p=[len(starts) / total for starts in left]))
+        start = left[chosen].pop()
+        yield own[chosen][start : start + length + 1]

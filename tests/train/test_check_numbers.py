@@ -11,7 +11,7 @@ from pgolf.train.config import TrainConfig
 from pgolf.train.loop import prime, train
 from tests.model.test_check_numbers import CHECKED
 from tests.oracles.filled import filled, stream
-from tests.oracles.plain_rows import PlainRows
+from tests.oracles.plain_rows import rows_by_definition
 
 CONFIG = TrainConfig(
     tokens_per_step=8 * 2 * 64,
@@ -37,8 +37,8 @@ class Batches:
     """Two rows per micro-step, of one rank alone, in the order of the draws."""
 
     def __init__(self):
-        rows = PlainRows([stream(np.arange(9000)), stream(np.arange(9000, 16001))], 64, 0, 1)
-        self.drawn = [np.stack([rows.row(), rows.row()]) for _ in range(8 * 6)]
+        rows = rows_by_definition([stream(np.arange(9000)), stream(np.arange(9000, 16001))], 0, 1, 64)
+        self.drawn = [np.stack([next(rows), next(rows)]) for _ in range(8 * 6)]
 
     def read(self, step, index, device):
         rows_BT = torch.from_numpy(self.drawn[8 * step + index]).to(device)
