@@ -175,7 +175,9 @@ def test_by_the_clock_layers_recur_from_their_moment_on_whatever_was_expected_be
         seconds = [0.0, *(0.5 * step for step in range(1, 40))]
         assert reached_s < 6.0
     ticks = iter(seconds)
-    run(data, config, tmp_path / "kept", lag=lag, clock_s=lambda: next(ticks))
+    # Who keeps every step waits for every step, and has none in flight.
+    folder = None if killed_in is None else tmp_path / "kept"
+    run(data, config, folder, lag=lag, clock_s=lambda: next(ticks))
     steps, states = zip(*asked, strict=True)
     assert list(states) == sorted(states)  # never off once on, through the kill
     assert states[-1]
