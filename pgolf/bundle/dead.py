@@ -1,7 +1,8 @@
-"""Takes out assignments to locals that nothing reads, once the branches that read them are gone."""
+"""Takes out assignments to locals and attributes that nothing reads, once the branches that read them are gone."""
 
 import ast
 from collections import Counter
+from collections.abc import Collection, Sequence
 
 from pgolf.bundle.walk import children, walk
 
@@ -17,6 +18,21 @@ def drop_dead_locals(statement: ast.stmt) -> None:
     for node in list(walk(statement)):
         if isinstance(node, ast.FunctionDef):
             _in_function(node)
+
+
+def drop_unread_attributes(statements: Sequence[ast.stmt], constant: Collection[str]) -> None:
+    """Change every function in them that assigns such an attribute. constant: those that are only given constants."""
+    read = {
+        node.attr
+        for statement in statements
+        for node in walk(statement)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    unread = set(constant) - read
+    for statement in statements:
+        for node in list(walk(statement)):
+            if isinstance(node, ast.FunctionDef):
+                _DropAttributes(unread).generic_visit(node)
 
 
 def _in_function(function: ast.FunctionDef) -> None:
@@ -73,3 +89,16 @@ def is_pure(node: ast.AST) -> bool:
         if name not in _PURE:
             return False
     return all(is_pure(one) for one in children(node))
+
+
+class _DropAttributes(_Drop):
+    """Of constants given to these attributes of an object that has a name."""
+
+    def __init__(self, attributes: Collection[str]) -> None:
+        self.attributes = attributes
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        match node:
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(), attr=name)], value=ast.Constant()):
+                return None if name in self.attributes else node
+        return node

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from pgolf.bundle.walk import children, walk
 
 _LISTS = frozenset({"tuple", "list", "Sequence", "Iterable", "Iterator"})
+_MAPPINGS = frozenset({"dict", "Mapping"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def note_kinds(tree: ast.Module) -> None:
-    """Write on every argument, function and class of a tree what its annotations say, as `kind` or `kinds`."""
+    """Write on every argument, function and class of a tree what its annotations say, as `kind` or `kinds`.
+
+    On a class also `held`, every name that the annotations of its fields contain.
+    """
     for node in walk(tree):
         if isinstance(node, ast.arg):
             node.kind = _named(node.annotation)  # type: ignore[attr-defined]
@@ -28,10 +32,12 @@ def note_kinds(tree: ast.Module) -> None:
                 if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
                 if (kind := _named(one.annotation)) is not None
             }
+            fields = [one.annotation for one in node.body if isinstance(one, ast.AnnAssign)]
+            node.held = {one.id for each in fields for one in walk(each) if isinstance(one, ast.Name)}  # type: ignore[attr-defined]
 
 
 def _named(annotation: ast.expr | None) -> str | None:
-    """The class that an annotation names, alone or or-else None; "[X]" for a list of X."""
+    """The class that an annotation names, alone or or-else None; "[X]" for a list of X, "{X}" for a mapping to X."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval").body
     if isinstance(annotation, ast.Name):
@@ -39,10 +45,14 @@ def _named(annotation: ast.expr | None) -> str | None:
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
         sides = [one for one in (annotation.left, annotation.right) if not _is_none(one)]
         return _named(sides[0]) if len(sides) == 1 else None
-    is_list = isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name)
-    if not is_list or annotation.value.id not in _LISTS:  # type: ignore[union-attr]
+    if not isinstance(annotation, ast.Subscript) or not isinstance(annotation.value, ast.Name):
         return None
-    inside = annotation.slice  # type: ignore[union-attr]
+    inside = annotation.slice
+    if annotation.value.id in _MAPPINGS and isinstance(inside, ast.Tuple):
+        value = _named(inside.elts[-1])
+        return None if value is None else f"{{{value}}}"
+    if annotation.value.id not in _LISTS:
+        return None
     if isinstance(inside, ast.Tuple):
         if len(inside.elts) != 2 or not isinstance(inside.elts[1], ast.Constant):
             return None
@@ -63,11 +73,13 @@ class Kinds:
     """What is known of a program's classes and functions.
 
     attributes: class -> attribute -> kind. returns: function, or (class, method) -> kind. bases: class -> its bases.
+    held: class -> the names in the annotations of its fields.
     """
 
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     returns: dict[str | tuple[str, str], str] = field(default_factory=dict)
     bases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    held: dict[str, set[str]] = field(default_factory=dict)
 
     def attribute(self, kind: str, name: str) -> str | None:
         """The kind of an attribute, or of a property."""
@@ -92,6 +104,11 @@ class Kinds:
             found += [base for base in self.bases.get(one, ()) if base not in found]
         return found
 
+    def whole(self, kind: str) -> set[str]:
+        """The classes that what is said to be of a class may be of, and all from which these derive."""
+        own = [cls for cls in (kind, *self.bases) if kind in self.family(cls)]
+        return {one for cls in own for one in self.family(cls)}
+
 
 def kinds_of(statements: list[ast.stmt], names: Mapping[str, str]) -> Kinds:
     """names: a class as annotations call it -> as the program calls it, of those where that is certain."""
@@ -100,24 +117,30 @@ def kinds_of(statements: list[ast.stmt], names: Mapping[str, str]) -> Kinds:
     def own(kind: str | None) -> str | None:
         if kind is None:
             return None
-        if kind.startswith("["):
+        if kind[0] in "[{":
             item = own(kind[1:-1])
-            return None if item is None else f"[{item}]"
+            return None if item is None else f"{kind[0]}{item}{kind[-1]}"
         return names.get(kind)
 
     classes = [one for one in statements if isinstance(one, ast.ClassDef)]
     for statement in statements:
         for node in walk(statement):
             if isinstance(node, ast.arg | ast.FunctionDef):
-                node.kind = own(getattr(node, "kind", None))  # type: ignore[union-attr]
+                raw = getattr(node, "kind", None)
+                node.returns_self = raw == "Self" or getattr(node, "returns_self", False)  # type: ignore[union-attr]
+                node.kind = own(raw)  # type: ignore[union-attr]
         if isinstance(statement, ast.FunctionDef) and (kind := statement.kind):  # type: ignore[attr-defined]
             kinds.returns[statement.name] = kind
     for cls in classes:
+        cls.held = kinds.held[cls.name] = {names.get(one, one) for one in getattr(cls, "held", ())}  # type: ignore[attr-defined]
         kinds.bases[cls.name] = tuple(base.id for base in cls.bases if isinstance(base, ast.Name))
-        noted = {name: kind for name, raw in getattr(cls, "kinds", {}).items() if (kind := own(raw)) is not None}
+        noted = {name: its for name, raw in getattr(cls, "kinds", {}).items() if (its := own(raw)) is not None}
         kinds.attributes[cls.name] = noted
         for method in cls.body:
-            if isinstance(method, ast.FunctionDef) and (kind := method.kind):  # type: ignore[attr-defined]
+            if not isinstance(method, ast.FunctionDef):
+                continue
+            kind = cls.name if method.returns_self else method.kind  # type: ignore[attr-defined]
+            if kind:
                 is_property = any(
                     isinstance(one, ast.Name) and one.id in ("property", "cached_property")
                     for one in method.decorator_list
@@ -181,6 +204,9 @@ def kind_of(node: ast.expr, local: Mapping[str, str], kinds: Kinds) -> str | Non
     if isinstance(node, ast.Attribute):
         of = kind_of(node.value, local, kinds)
         return None if of is None else kinds.attribute(of, node.attr)
+    if isinstance(node, ast.Subscript):
+        of = kind_of(node.value, local, kinds)
+        return of[1:-1] if of is not None and of.startswith("{") else None
     if isinstance(node, ast.Call):
         if isinstance(node.func, ast.Name):
             return node.func.id if node.func.id in kinds.attributes else kinds.returns.get(node.func.id)

@@ -19,7 +19,10 @@ NO_SWITCHES = frozenset({"batch_windows"})
 
 @dataclass(frozen=True, slots=True)
 class There:
-    """An object that is not None, of one of these classes. cls: the one, if it is the same in all settings."""
+    """An object that is not None and true, of one of these classes. cls: the one, if it is the same in all settings.
+
+    Numbers have no classes here.
+    """
 
     classes: frozenset[str]
 
@@ -84,10 +87,17 @@ def configs(value: Any) -> Iterator[BaseModel]:
             yield from configs(one)
 
 
+def _is_set(value: Any) -> bool:
+    """Whether a value is a number that is not 0: which one, the settings say."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
+
+
 def _common(values: list[Any]) -> Any:
-    """The switch that all have; `_UNKNOWN` for numbers, and if they differ."""
+    """The switch that all have, `There` for numbers other than 0; `_UNKNOWN` if they differ."""
     if all(isinstance(one, BaseModel) for one in values):
         return There(frozenset(type(one).__name__ for one in values))
+    if all(_is_set(one) for one in values):
+        return There(frozenset())
     first = values[0]
     if any(type(one) is not type(first) or one != first for one in values):
         return _UNKNOWN

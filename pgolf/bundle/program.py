@@ -5,7 +5,7 @@ Steps, each in its own module: `bare`, `flat`, `records`, `constants` and `reach
 """
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from pgolf.bundle.bare import bare
 from pgolf.bundle.calls import fixed_arguments, fixed_attributes, fixed_results
 from pgolf.bundle.constants import fold
 from pgolf.bundle.cuts import cut
-from pgolf.bundle.dead import drop_dead_locals
+from pgolf.bundle.dead import drop_dead_locals, drop_unread_attributes
 from pgolf.bundle.flat import Definition, External, Program, flatten
 from pgolf.bundle.kinds import kind_of, kinds_of, local_kinds, note_kinds
 from pgolf.bundle.known import There, configs, known
@@ -32,7 +32,7 @@ ENTRY = ("pgolf.bundle.standalone", "main")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What is left. main: the entry's name. fields: class of configs -> those that are read.
+    """What is left. main: the entry's name. fields: class of configs -> all of them, read or not.
 
     spelled: fields whose names the program writes or reads somewhere. errors: exceptions, whose names are printed.
     """
@@ -92,7 +92,8 @@ def make(joined: Joined, settings: Settings | None) -> Made:
     errors = frozenset(one.node.name for one in definitions if isinstance(one.node, ast.ClassDef) and _is_error(one))
     messages = numbered([(one.module, one.node) for one in definitions], errors)
     definitions = reachable(_with(program, definitions), wanted)
-    spelled = _fields(definitions, _dumped(definitions, records, program.imports))
+    # The settings can be read back from their text (`settings_read`), so their fields have their names in it.
+    spelled = _fields(definitions, _dumped(definitions, records, program.imports)).union(*fields.values())
     shown = frozenset(one.names[0] for one in definitions if one.module == "pgolf.errors")
     return Made(definitions, imports_of(program, definitions), main, fields, messages, spelled, shown)
 
@@ -147,6 +148,7 @@ def _specialised(
         waiting = changed
         if changed:
             definitions = reachable(_with(program, definitions), wanted)
+    drop_unread_attributes(statements, attributes)
     return definitions
 
 
@@ -178,12 +180,20 @@ _DUMPS = frozenset({"model_dump", "model_dump_json", "model_validate", "model_va
 def _prune_fields(
     definitions: list[Definition], records: frozenset[str], imports: Mapping[str, External]
 ) -> dict[str, set[str]]:
-    """Drop fields of configs that nothing reads; returns class -> fields that are left."""
+    """Drop fields of configs that nothing reads; returns class -> its fields, those included.
+
+    What the settings fix nothing reads any more, but their text says it all the same: it tells what the script does.
+    """
     attributes = {name for one in definitions for name, is_attribute in mentioned(one.node) if is_attribute}
     whole = _dumped(definitions, records, imports)
-    kept: dict[str, set[str]] = {}
+    every: dict[str, set[str]] = {}
     for one in definitions:
         if isinstance(one.node, ast.ClassDef) and one.node.name in records:
+            every[one.node.name] = {
+                statement.target.id
+                for statement in one.node.body
+                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+            }
             one.node.body = [
                 statement
                 for statement in one.node.body
@@ -191,13 +201,7 @@ def _prune_fields(
                 or one.node.name in whole
                 or (isinstance(statement.target, ast.Name) and statement.target.id in attributes)
             ] or [ast.Pass()]
-            kept[one.node.name] = {
-                statement.target.id
-                for statement in one.node.body
-                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-            }
-
-    return kept
+    return every
 
 
 def _fields(definitions: list[Definition], classes: set[str]) -> frozenset[str]:
@@ -211,11 +215,19 @@ def _fields(definitions: list[Definition], classes: set[str]) -> frozenset[str]:
 
 
 def _dumped(definitions: list[Definition], records: frozenset[str], imports: Mapping[str, External]) -> set[str]:
-    """Classes whose fields are read as a whole, so that they have their names, with what they derive from."""
+    """Classes whose fields are read as a whole, so that they have their names, with what they derive from and hold."""
     statements = [one.node for one in definitions]
     classes = {one.name for one in statements if isinstance(one, ast.ClassDef)}
-    kinds = kinds_of(statements, {name: name for name in classes})
+    kinds = kinds_of(statements, {name: name for name in classes | records})
     found: set[str] = set()
+
+    def add(kind: str | None, every: Set[str]) -> None:
+        """All that an object of this kind may be, classes that derive from it included, and what its fields hold."""
+        new = (set(every) if kind is None else kinds.whole(kind)) - found
+        found.update(new)
+        for one in new:
+            for held in kinds.held.get(one, set()) & records:
+                add(held, every)
 
     def look(node: ast.AST, local: dict[str, str], cls: str | None) -> None:
         if isinstance(node, ast.ClassDef):
@@ -223,13 +235,14 @@ def _dumped(definitions: list[Definition], records: frozenset[str], imports: Map
         elif isinstance(node, ast.FunctionDef | ast.Lambda):
             local, cls = local_kinds(node, local, kinds, cls), None
         elif isinstance(node, ast.Attribute) and node.attr in _DUMPS:
-            name = getattr(node.value, "id", "")
-            kind = name if name in records else kind_of(node.value, local, kinds)
-            found.update(records if kind is None else kinds.family(kind))
+            of = node.value
+            if isinstance(of, ast.Call) and getattr(of.func, "id", "") == "type":
+                of = of.args[0]
+            name = getattr(of, "id", "")
+            add(name if name in records else kind_of(of, local, kinds), records)
         elif isinstance(node, ast.Call) and imports.get(getattr(node.func, "id", "")) in _NAMES_FIELDS:
             name = getattr(node.args[0], "id", "")
-            kind = name if name in classes else kind_of(node.args[0], local, kinds)
-            found.update(classes if kind is None else kinds.family(kind))
+            add(name if name in classes else kind_of(node.args[0], local, kinds), classes)
         for child in children(node):
             look(child, local, cls)
 

@@ -39,7 +39,7 @@ included_fields indent index indices inf inference_mode info init init_process_g
 integer intersection io is_absolute is_available is_byte is_causal is_control is_cuda is_dir is_file is_finished
 is_flash_attention_available is_floating_point is_initialized is_last is_nccl_available is_relative_to is_set
 is_torchelastic_launched is_unknown is_unused isdecimal isdisjoint isfile isfinite isprintable issubdtype item items
-itemsize iter_unpack iterdir itertools join k keepdim key keys kind kw_only last le leaky_relu length level line
+itemsize iter_unpack iterdir itertools join k keepdim key keys kind kw_only last le leaky_relu length lerp level line
 linear lines link load load_state_dict loads log log1p log2 log_softmax logaddexp logical_or long lru_cache lstat
 lstrip lt lzma mT machine main major make manual_seed map masked_fill match materialize_grads math matmul matrix max
 max_memory_allocated maximum maxlen mean memfd_create memmap memory_map merge metadata min minimum minor mkdir mmap

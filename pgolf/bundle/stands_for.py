@@ -103,7 +103,6 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.grid", "Grid.mixed", _no_bayes),
     ("pgolf.mix.bayes", "Sharing", _no_bayes),
     ("pgolf.mix.mix_inputs", "_HintFile", _no_hints),
-    ("pgolf.train.bank_muon", "BankMuon", _no_banks),
     ("pgolf.ranks.group", "Ranks.part", _no_banks),
     ("pgolf.pack.quantizer", "Quantizer._to_known_scales", _is_published),
     ("pgolf.pack.quantizer", "Quantizer.weights", _is_published),

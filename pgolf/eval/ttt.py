@@ -65,7 +65,8 @@ class Learner:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = _optimizer(self.parameters, config)
         if config.projection_bits is not None:
-            model.bigram.proj.fake_bits = config.projection_bits
+            if model.config.bigram_buckets:
+                model.bigram.proj.fake_bits = config.projection_bits
             if model.ve_shared is not None:
                 model.ve_shared.proj.fake_bits = config.projection_bits
 

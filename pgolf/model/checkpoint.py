@@ -63,10 +63,10 @@ def build_model(config: ModelConfig, state: Mapping[str, Tensor], device: torch.
     """
     advice = "use the config they were made with"
     parameters = parameter_count(config)
-    if config.executed_layers > len(state) or parameters > _MOST_PARAMETERS:
+    if config.blocks > len(state) or parameters > _MOST_PARAMETERS:
         raise DataError(
             f"{len(state):,} tensors with {sum(tensor.numel() for tensor in state.values()):,} elements do not fit the "
-            f"network of {config.executed_layers:,} layers and {parameters:,} parameters; {advice}"
+            f"network of {config.blocks:,} layers and {parameters:,} parameters; {advice}"
         )
     with torch.device("meta"):
         expected = GPT(config).state_dict()

@@ -1,4 +1,4 @@
-"""Config of the network: every option of the five published architectures. Imports no torch."""
+"""Config of the network: every option of the published architectures. Imports no torch."""
 
 from typing import Literal, Self
 
@@ -9,7 +9,12 @@ from pgolf.config import StageConfig
 # Far beyond any network that fits a budget; a config is a few bytes, and what it describes is made.
 _MOST_CHANNELS = 1 << 20
 _MOST_LAYERS = 1 << 10
+_MOST_PASSES = 1 << 6
 _MOST_ROWS = 1 << 28
+UNTIED_BLOCKS = (
+    "score.ttt.untie gives every pass of a recurrent layer its own matrices, and with model.recurrence_shares=blocks a "
+    "pass is the same layer in every respect; add --set score.ttt.untie=false"
+)
 EPS_FLOAT32 = 2.0**-23  # the smallest step of float32: rms_norm's default since torch 2.9, whatever the input
 
 
@@ -25,8 +30,16 @@ class ModelConfig(StageConfig):
     )
     recurrence: tuple[int, ...] = Field(
         default=(),
-        description="consecutive physical layers that run twice in a row; each pass has its own gains, mixes and "
-        "gates, and other fields count executed (virtual) layers; #745 repeats (4, 5)",
+        description="consecutive physical layers that run several times in a row, as a segment; #745 repeats (4, 5), "
+        "#1493 (3, 4, 5)",
+    )
+    recurrence_passes: int = Field(
+        default=2, ge=1, le=_MOST_PASSES, description="how often those layers run, the first time included; 3 in #1493"
+    )
+    recurrence_shares: Literal["matrices", "blocks"] = Field(
+        default="matrices",
+        description="matrices: each pass has its own gains, mixes and gates, and other fields count executed (virtual) "
+        "layers; blocks: a pass is the same layer in every respect, as in #1493, and other fields count those",
     )
     heads: int = Field(default=8, ge=1, le=_MOST_CHANNELS, description="query heads, each with width / heads channels")
     kv_heads: int = Field(default=4, ge=1, le=_MOST_CHANNELS, description="key/value heads, shared by the query heads")
@@ -34,17 +47,24 @@ class ModelConfig(StageConfig):
     mlp_slope: float = Field(default=0.5, ge=0, le=1, description="slope below zero, before squaring; #761 uses 0.9")
 
     bigram_buckets: int = Field(
-        default=4096, ge=2, le=_MOST_ROWS, description="rows of the hashed bigram table; #792 uses 2048"
+        default=4096, ge=0, le=_MOST_ROWS, description="rows of the hashed bigram table; #792 uses 2048; 0: no table"
     )
     bigram_dim: int = Field(
         default=128, ge=1, le=_MOST_CHANNELS, description="channels of a bigram row before projection"
     )
     bigram_scale_init: float = Field(default=0.05, description="initial scale of the bigram embedding")
+    smear: Literal["channels", "none"] = Field(
+        default="channels",
+        description="channels: mix each embedding with the one before, by a gate per channel; none: not (in #1493)",
+    )
 
     rope_dims: int = Field(default=16, ge=4, description="leading channels of each head with rotary positions")
     rope_base: float = Field(default=10_000.0, gt=1, description="rotary base up to rope_reference_length")
     rope_reference_length: int = Field(
         default=1024, ge=1, le=_MOST_ROWS, description="longer rows raise the base (NTK rule)"
+    )
+    rope_frequency_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="dtype that the rotary frequencies are rounded to; bfloat16 in #1493"
     )
 
     q_gain_init: float = Field(default=1.5, description="initial gain of each query head after its norm")
@@ -62,6 +82,18 @@ class ModelConfig(StageConfig):
     value_embedding_scale_init: float = Field(default=0.1, description="initial scale of the value embedding")
 
     ln_scale: bool = Field(default=True, description="scale the normed input of block l by 1 / sqrt(l + 1)")
+    skip_gates: bool = Field(
+        default=False, description="a skip is mixed in by a gate per channel, as in #1493, instead of being added"
+    )
+    parallel_from: int | None = Field(
+        default=None,
+        ge=0,
+        description="from this layer on, attention and MLP read the same input, and both are added to it; 7 in #1493; "
+        "null: the MLP reads what attention has added to",
+    )
+    parallel: Literal["stream"] = Field(
+        default="stream", description="what parallel layers read and are added to: the one residual stream"
+    )
     logit_softcap: float = Field(default=30.0, gt=0, description="logits are c · tanh(logits / c)")
 
     embedding_init_std: float = Field(default=0.005, ge=0, description="initial standard deviation of the embedding")
@@ -97,13 +129,20 @@ class ModelConfig(StageConfig):
     @property
     def physical_layers(self) -> tuple[int, ...]:
         """The physical layer whose matrices each executed (virtual) layer uses: 0..5, 4, 5, 6..10 in #745."""
-        after = max(self.recurrence, default=self.layers - 1) + 1
-        return (*range(after), *self.recurrence, *range(after, self.layers))
+        if not self.recurrence:
+            return tuple(range(self.layers))
+        after = self.recurrence[-1] + 1
+        return (*range(after), *self.recurrence * (self.recurrence_passes - 1), *range(after, self.layers))
 
     @property
     def executed_layers(self) -> int:
         """Number of executed blocks: layers plus repeats."""
-        return self.layers + len(self.recurrence)
+        return len(self.physical_layers)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks with gains and mixes of their own: executed layers or, where passes share them, layers."""
+        return self.executed_layers if self.recurrence_shares == "matrices" else self.layers
 
     @property
     def encoder_layers(self) -> int:
@@ -112,8 +151,8 @@ class ModelConfig(StageConfig):
 
     @property
     def xsa_layer_set(self) -> frozenset[int]:
-        """`xsa_layers` with null resolved to all executed layers."""
-        return frozenset(range(self.executed_layers) if self.xsa_layers is None else self.xsa_layers)
+        """`xsa_layers` with null resolved to all blocks."""
+        return frozenset(range(self.blocks) if self.xsa_layers is None else self.xsa_layers)
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -136,11 +175,14 @@ class ModelConfig(StageConfig):
             )
         if max(self.recurrence, default=0) >= self.layers or first < 0:
             raise ValueError(f"recurrence {self.recurrence} must lie within 0..{self.layers - 1}, the physical layers")
+        kind = "executed" if self.recurrence_shares == "matrices" else "physical"
+        within = f"within 0..{self.blocks - 1}, the {kind} layers"
         for name in ("xsa_layers", "value_embedding_layers"):
             chosen = getattr(self, name)
-            if chosen is not None and list(chosen) != sorted({i for i in chosen if 0 <= i < self.executed_layers}):
-                raise ValueError(
-                    f"{name} {chosen} must rise strictly within 0..{self.executed_layers - 1}, the executed layers; "
-                    "write e.g. (0, 1)"
-                )
+            if chosen is not None and list(chosen) != sorted({i for i in chosen if 0 <= i < self.blocks}):
+                raise ValueError(f"{name} {chosen} must rise strictly {within}; write e.g. (0, 1)")
+        if self.parallel_from is not None and self.parallel_from >= self.blocks:
+            raise ValueError(f"parallel_from {self.parallel_from} must lie {within}; null: none is parallel")
+        if self.bigram_buckets == 1:
+            raise ValueError("bigram_buckets 1 has no row but that of first positions; write 2 or more, or 0: no table")
         return self

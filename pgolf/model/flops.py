@@ -8,7 +8,7 @@ from pgolf.model.config import ModelConfig
 
 
 def training_flops_per_token(config: ModelConfig, sequence_length: int) -> int:
-    """6 x multiply-adds: forward, backward for the inputs, backward for the weights."""
+    """6 x multiply-adds: forward, backward for the inputs, backward for the weights; recurrent layers run again."""
     return 6 * (matrix_multiply_adds(config) + attention_multiply_adds(config, sequence_length))
 
 
@@ -18,7 +18,8 @@ def matrix_multiply_adds(config: ModelConfig) -> int:
     block = 2 * width * width + 2 * kv_width * width + 2 * config.mlp_width * width
     block += config.heads * width if config.gated_attention else 0
     value_embedding = kv_width * config.value_embedding_dim if config.value_embedding_layers else 0
-    return config.executed_layers * block + config.vocab_size * width + config.bigram_dim * width + value_embedding
+    bigram = config.bigram_dim * width if config.bigram_buckets else 0
+    return config.executed_layers * block + config.vocab_size * width + bigram + value_embedding
 
 
 def attention_multiply_adds(config: ModelConfig, sequence_length: int) -> int:

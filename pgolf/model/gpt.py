@@ -1,10 +1,11 @@
-"""The GPT network of Parameter Golf PRs #638 and #715 and, by config, of #745, #761 and #792, at any size.
+"""The GPT network of Parameter Golf PRs #638 and #715 and, by config, of #745, #761, #792 and #1493, at any size.
 
 Shapes: B rows, T positions of a row, S of them (the last ones) whose output is needed, D residual width,
 V vocabulary, M MLP width; L executed (virtual) layers of which the first L // 2 feed a skip each. All linear maps are
 y = x Wᵀ.
-With recurrent layers, block l owns the small tensors of executed layer l and, if l is one of the P physical layers
-0..P - 1, the six matrices of physical layer l; executed layer l uses those of layer `physical_layers[l]`.
+With recurrent layers that share matrices, block l owns the small tensors of executed layer l and, if l is one of the P
+physical layers 0..P - 1, the six matrices of physical layer l; executed layer l uses those of layer
+`physical_layers[l]`. With recurrent layers that share blocks, executed layer l is block `physical_layers[l]`.
 Rows are independent: positions, smear and bigram hash see nothing before the row. Documents are not masked.
 """
 
@@ -40,7 +41,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """z = r₀ x + r₁ x₀; then attention and MLP, each on the scaled norm of z and added with a gain per channel."""
+    """z = r₀ x + r₁ x₀; then attention and MLP, each on the scaled norm of z and added with a gain per channel.
+
+    In a parallel block both read the same z; in the others the MLP reads it with the attention's output added.
+    """
 
     mlp: MLP  # absent in blocks beyond the physical layers, like the linear maps of `attn`
 
@@ -48,6 +52,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm_eps = stream_norm_eps(config)
         self.norm_scale = (layer + 1) ** -0.5 if config.ln_scale else 1.0
+        self.is_parallel = config.parallel_from is not None and layer >= config.parallel_from
         self.attn = Attention(config, layer)
         if layer < config.layers:
             self.mlp = MLP(config)
@@ -75,7 +80,8 @@ class Block(nn.Module):
         u_BTD = self._scaled_norm(z_BTD)
         a_BSD, own_v_BTGK = self.attn(u_BTD, owner.attn, rotation, first_v_BTGK, value_embedding_BTV, precision, last)
         z_BSD = z_BTD[:, z_BTD.shape[1] - a_BSD.shape[1] :] + self.attn_scale.to(z_BTD.dtype) * a_BSD
-        h_BSD = owner.mlp(self._scaled_norm(z_BSD).to(precision.linear))
+        u_BSD = u_BTD[:, u_BTD.shape[1] - a_BSD.shape[1] :] if self.is_parallel else self._scaled_norm(z_BSD)
+        h_BSD = owner.mlp(u_BSD.to(precision.linear))
         return z_BSD + self.mlp_scale.to(z_BSD.dtype) * h_BSD, own_v_BTGK
 
     def _scaled_norm(self, z_BTD: Tensor) -> Tensor:
@@ -86,16 +92,29 @@ class GPT(nn.Module):
     """The whole network. Every parameter is zero until `initialize` (pgolf/model/init.py) or until a state is loaded.
 
     Tables are stored in bfloat16, everything else in float32; `precision_for` decides the dtypes of a forward pass.
+
+    loops: whether recurrent layers run again; training may switch them on midway. An instance attribute, so that a
+    compiled network recompiles when it changes.
     """
+
+    # Each absent where the config has none.
+    bigram: ScaledTable
+    smear: SmearGate
+    skip_gates: nn.Parameter
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.tok_emb = Table(config.vocab_size, config.width)
-        self.bigram = ScaledTable(config.bigram_buckets, config.bigram_dim, config.width)
-        self.smear = SmearGate(config.width)
+        self.loops = True
+        if config.bigram_buckets:
+            self.bigram = ScaledTable(config.bigram_buckets, config.bigram_dim, config.width)
+        if config.smear == "channels":
+            self.smear = SmearGate(config.width)
         self.skip_weights = nn.Parameter(torch.zeros(config.encoder_layers, config.width))
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.executed_layers))
+        if config.skip_gates:
+            self.skip_gates = nn.Parameter(torch.zeros(config.encoder_layers, config.width))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.blocks))
         self.head_adapter: Adapter | None = None  # on the tied table in its role as output head only
         self.ve_shared: ScaledTable | None = None
         self.ve_layer_scales = nn.ParameterList()
@@ -105,7 +124,7 @@ class GPT(nn.Module):
 
     @property
     def block_list(self) -> list[Block]:
-        """The blocks in execution order, typed; the first `config.layers` of them own matrices."""
+        """The blocks by number, typed; the first `config.layers` of them own matrices."""
         return [cast(Block, block) for block in self.blocks]
 
     @property
@@ -130,33 +149,41 @@ class GPT(nn.Module):
             reference_length=config.rope_reference_length,
             rope_dims=config.rope_dims,
         )
-        rotation = rotation_tables(length, base, config.rope_dims, tokens_BT.device)
+        rotation = rotation_tables(length, base, config.rope_dims, tokens_BT.device, config.rope_frequency_dtype)
 
         e_BTD = self.tok_emb(tokens_BT, precision.linear)
-        e_BTD = e_BTD + self.bigram(bigram_bucket(tokens_BT, config.bigram_buckets), precision.linear)
+        if config.bigram_buckets:
+            e_BTD = e_BTD + self.bigram(bigram_bucket(tokens_BT, config.bigram_buckets), precision.linear)
         e_BTD = F.rms_norm(e_BTD.to(precision.residual), (config.width,), eps=config.norm_eps_bf16_input)
-        x_BTD = x0_BTD = self.smear(e_BTD)
+        x_BTD = x0_BTD = self.smear(e_BTD) if config.smear == "channels" else e_BTD
 
         value_embeddings = self._value_embeddings(tokens_BT, precision)
         first_v_BTGK: Tensor | None = None
         skips: list[Tensor] = []
         blocks = self.block_list
-        for layer, (block, physical) in enumerate(zip(blocks, config.physical_layers, strict=True)):
-            step_up = layer - config.encoder_layers
-            if 0 <= step_up < config.encoder_layers:
-                # Last in, first out; the first skip equals x itself. Added before the block's mix.
-                x_BTD = x_BTD + self.skip_weights[step_up].to(x_BTD.dtype) * skips.pop()
-            x_BTD, own_v_BTGK = block(
+        order = config.physical_layers if self.loops else range(config.layers)
+        for place, physical in enumerate(order):
+            number = physical if config.recurrence_shares == "blocks" else place
+            step_up = place - len(order) // 2
+            if step_up >= 0 and skips:
+                # Last in, first out; the first skip equals x itself. Before the block's mix.
+                skip_BTD = self.skip_weights[step_up].to(x_BTD.dtype) * skips.pop()
+                if config.skip_gates:  # g x + (1 - g) w k
+                    g_D = torch.sigmoid(self.skip_gates[step_up].to(x_BTD.dtype))
+                    x_BTD = torch.lerp(skip_BTD, x_BTD, g_D)
+                else:
+                    x_BTD = x_BTD + skip_BTD
+            x_BTD, own_v_BTGK = blocks[number](
                 x_BTD,
                 x0_BTD,
                 blocks[physical],
                 rotation,
                 first_v_BTGK,
-                value_embeddings.get(layer),
+                value_embeddings.get(number),
                 precision,
-                last if layer == len(blocks) - 1 else None,
+                last if place == len(order) - 1 else None,
             )
-            if layer == 0:
+            if place == 0:
                 first_v_BTGK = own_v_BTGK
             if step_up < 0:
                 skips.append(x_BTD)

@@ -1,8 +1,8 @@
 """Weight initialization, matching the original scripts draw for draw.
 
-Source: PR #715; PR #792 with value embeddings, PR #745 with weight banks. The constructors of the originals' layers
-fill every tensor with values that are overwritten later; those draws are repeated here only because they advance the
-random generator.
+Source: PR #715; PR #792 with value embeddings, PR #745 with weight banks, PR #1493 without bigram table. The
+constructors of the originals' layers fill every tensor with values that are overwritten later; those draws are repeated
+here only because they advance the random generator.
 """
 
 import math
@@ -36,10 +36,14 @@ def initialize(model: GPT, seed: int) -> None:
     for matrix, gain in _orthogonal_matrices(model):
         nn.init.orthogonal_(matrix, gain, generator=generator)
 
-    model.bigram.embed.weight.zero_()
-    model.bigram.scale.fill_(config.bigram_scale_init)
-    model.smear.gate.zero_()
+    if config.bigram_buckets:
+        model.bigram.embed.weight.zero_()
+        model.bigram.scale.fill_(config.bigram_scale_init)
+    if config.smear == "channels":
+        model.smear.gate.zero_()
     model.skip_weights.fill_(1.0)
+    if config.skip_gates:
+        model.skip_gates.zero_()
     for block in model.block_list[: config.layers]:
         block.attn.proj.weight.zero_()
         block.mlp.proj.weight.zero_()
@@ -76,8 +80,9 @@ def _replay_constructor_draws(model: GPT, generator: torch.Generator) -> None:
         torch.empty(parameter.shape).uniform_(generator=generator)
 
     table(model.tok_emb.weight)
-    table(model.bigram.embed.weight)
-    linear(model.bigram.proj.weight)
+    if model.config.bigram_buckets:
+        table(model.bigram.embed.weight)
+        linear(model.bigram.proj.weight)
     for layer, block in enumerate(model.block_list):
         attention = block.attn
         owns_linears = layer < model.config.layers and model.config.init_draws == "layers"
@@ -110,7 +115,7 @@ def _orthogonal_matrices(model: GPT) -> list[tuple[Tensor, float]]:
         for block in model.block_list[: config.layers]
         for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.mlp.fc)
     ]
-    bigram = [(model.bigram.proj.weight, depth_gain)]
+    bigram = [(model.bigram.proj.weight, depth_gain)] if config.bigram_buckets else []
     value_embedding = [(model.ve_shared.proj.weight, depth_gain)] if model.ve_shared is not None else []
     # Banks are filled when allocated, other linear maps in a later pass over all modules in order.
     first, second = (layers, bigram) if config.init_draws == "banks" else (bigram, layers)

@@ -18,10 +18,17 @@ def ntk_base(base: float, length: int, *, reference_length: int, rope_dims: int)
     return float(base * (length / reference_length) ** (rope_dims / (rope_dims - 2)))
 
 
-def rotation_tables(length: int, base: float, rope_dims: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [T, P], float32, of the angles t · base^(-2i / R) for pair i."""
+def rotation_tables(
+    length: int, base: float, rope_dims: int, device: torch.device, frequency_dtype: str = "float32"
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [T, P], float32, of the angles t · base^(-2i / R) for pair i.
+
+    frequency_dtype: float32 or bfloat16, what base^(-2i / R) is rounded to. Positions and angles are float32.
+    """
     exponents_P = torch.arange(0, rope_dims, 2, dtype=torch.float32, device=device) / rope_dims
     frequencies_P = 1.0 / (base**exponents_P)
+    if frequency_dtype == "bfloat16":
+        frequencies_P = frequencies_P.bfloat16().float()
     angles_TP = torch.outer(torch.arange(length, dtype=torch.float32, device=device), frequencies_P)
     return angles_TP.cos(), angles_TP.sin()
 

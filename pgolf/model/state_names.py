@@ -1,4 +1,5 @@
-"""State names of a block's six matrices; they number physical layers, all other `blocks.*` names executed layers.
+"""State names of a block's six matrices; they number physical layers, all other `blocks.*` names executed layers, or
+physical ones where recurrent passes share whole blocks.
 
 Source: the state files of Parameter Golf PR #745, whose matrices are shared by repeated layers.
 """

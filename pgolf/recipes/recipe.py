@@ -17,10 +17,10 @@ from pgolf.eval.ttt_config import TttConfig
 from pgolf.identity.stage import Reads, Stage
 from pgolf.mix.cells import check_orders
 from pgolf.mix.config import MixConfig
-from pgolf.model.config import ModelConfig
+from pgolf.model.config import UNTIED_BLOCKS, ModelConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
-from pgolf.train.config import TrainConfig, TrainStageConfig
+from pgolf.train.config import TrainConfig, TrainStageConfig, refuse_nothing_to_switch_on
 
 _DATA_OUTPUTS = {
     "manifest": ("manifest.json",),
@@ -287,11 +287,15 @@ class Recipe(StageConfig):
         for estimator in self.estimators:
             self.count.of(estimator)
         ttt = self.score.ttt
-        if isinstance(ttt, TttConfig) and ttt.frozen_blocks >= self.model.executed_layers:
-            raise ValueError(
-                f"score.ttt.frozen_blocks {ttt.frozen_blocks} freezes all {self.model.executed_layers} "
-                f"blocks of the network; --set score.ttt.frozen_blocks={self.model.executed_layers - 1} is the most"
-            )
+        if isinstance(ttt, TttConfig):
+            if ttt.frozen_blocks >= self.model.blocks:
+                raise ValueError(
+                    f"score.ttt.frozen_blocks {ttt.frozen_blocks} freezes all {self.model.blocks} "
+                    f"blocks of the network; --set score.ttt.frozen_blocks={self.model.blocks - 1} is the most"
+                )
+            if ttt.untie and self.model.recurrence and self.model.recurrence_shares == "blocks":
+                raise ValueError(UNTIED_BLOCKS)
+        refuse_nothing_to_switch_on(self.model, self.train)
         # Before any work: the mix stage would find it at the very end.
         check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
         for number, hedge in enumerate(self.mix.hedges):

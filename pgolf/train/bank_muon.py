@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgolf.ranks.group import Ranks
-from pgolf.train.muon import nesterov_step, shape_factor, stacked_gradients
+from pgolf.train.muon import nesterov_step, shape_factor, stacked_gradients, with_unit_rows
 from pgolf.train.newton_schulz import orthogonalize
 
 # The roles that share a bank; each contributes its matrices of all layers in order.
@@ -42,14 +42,16 @@ class BankMuon:
         weight_decay: float,
         ranks: Ranks,
         averages: bool,
+        row_norm: bool = False,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        """dtype: of gradients and momenta; bfloat16 in #745."""
+        """row_norm: orthogonalize the step with each row divided by its norm. dtype: of gradients and momenta."""
         self.banks = [list(bank) for bank in banks]
         self.newton_schulz_steps = newton_schulz_steps
         self.weight_decay = weight_decay
         self.ranks = ranks
         self.averages = averages
+        self.row_norm = row_norm
         self.momenta = [
             torch.zeros(-(-len(bank) // ranks.world_size), *bank[0].shape, dtype=dtype, device=bank[0].device)
             for bank in self.banks
@@ -69,6 +71,8 @@ class BankMuon:
             padded_PRC = self._padded(stacked_gradients(bank).to(momentum_NRC.dtype))
             part_NRC = self.ranks.mean_part(padded_PRC) if self.averages else self.ranks.part(padded_PRC)
             nesterov_NRC = nesterov_step(momentum_NRC, part_NRC, momentum)
+            if self.row_norm:
+                nesterov_NRC = with_unit_rows(nesterov_NRC)
             own_NRC = orthogonalize(nesterov_NRC, self.newton_schulz_steps, fused=False)
             updates_PRC = self.ranks.gather(own_NRC).float()
             weights = list[Tensor](bank)

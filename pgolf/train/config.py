@@ -36,8 +36,26 @@ class TrainConfig(StageConfig):
     warmdown_steps: int = Field(
         default=3_000, ge=0, description="final steps, or their time, over which rates fall to 0"
     )
+    warmdown_share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="rates fall over this final share of the clock or, without one, of the steps, instead; 0.72 in "
+        "#1493; null: over warmdown_steps",
+    )
+    rate_floor: float = Field(default=0.0, ge=0, le=1, description="rates fall to this fraction and no lower")
+    recurrence_from: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="run recurrent layers once only until this share of the clock or, without one, of the steps has "
+        "passed; 0.35 in #1493; the exported network repeats them; null: repeat them from the first step",
+    )
     priming_steps: int = Field(
-        default=20, ge=0, description="untimed warm-up steps, undone in weights and data position"
+        default=20,
+        ge=0,
+        description="untimed warm-up steps, undone in weights and data position; as many again with recurrent layers "
+        "repeated where training starts without",
     )
 
     muon_lr: float = Field(default=0.025, gt=0, description="Muon's learning rate")
@@ -45,6 +63,10 @@ class TrainConfig(StageConfig):
     muon_momentum_start: float = Field(default=0.92, ge=0, lt=1, description="Muon's momentum at step 0")
     muon_momentum_warmup_steps: int = Field(default=1_500, ge=0, description="steps of its linear warm-up")
     muon_newton_schulz_steps: int = Field(default=5, ge=1, le=20, description="iterations of Muon's orthogonalization")
+    muon_row_norm: bool = Field(
+        default=False,
+        description="divide each row of a step by its norm before orthogonalization (MuonEq-R), as in #1493",
+    )
     muon_weight_decay: float = Field(default=0.04, ge=0, description="decoupled weight decay of the matrices")
     muon_layout: Literal["matrices", "banks"] = Field(
         default="matrices",
@@ -66,6 +88,12 @@ class TrainConfig(StageConfig):
     adam_eps: float = Field(default=1e-8, gt=0, description="AdamW's denominator offset")
     adam_weight_decay: float = Field(
         default=0.04, ge=0, description="decoupled weight decay of all AdamW parameters, gains included"
+    )
+    embedding_weight_decay: float | None = Field(
+        default=None, ge=0, description="that of the tables alone; 0.085 in #1493; null: adam_weight_decay"
+    )
+    scalar_weight_decay: float | None = Field(
+        default=None, ge=0, description="that of all others alone; 0.02 in #1493; null: adam_weight_decay"
     )
 
     clip_norm: float = Field(default=0.3, gt=0, description="maximum 2-norm of the gradient over all tensors")
@@ -112,6 +140,11 @@ class TrainConfig(StageConfig):
         return None if self.clock_limit_s is None else self.clock_limit_s - self.clock_reserve_s
 
     @property
+    def primed_steps(self) -> int:
+        """Priming steps in all: with recurrent layers run once, and then repeated, where training does both."""
+        return self.priming_steps if self.recurrence_from is None else 2 * self.priming_steps
+
+    @property
     def tokens_per_span(self) -> int:
         """Targets per span; a span has one more stream token, the last, which is never an input."""
         return self.tokens_per_step // self.spans_per_step
@@ -154,7 +187,8 @@ class TrainConfig(StageConfig):
             return self
         last = self.steps - self.steps % self.swa_every_steps  # rates never rise, so no earlier step has lower ones
         left = self.steps - last + 1
-        scale = left / self.warmdown_steps if left <= self.warmdown_steps else 1.0
+        warmdown = self.warmdown_steps if self.warmdown_share is None else self.warmdown_share * self.steps
+        scale = max(left / warmdown if left <= warmdown else 1.0, self.rate_floor)
         if last == 0 or scale >= self.swa_below_scale:
             raise ValueError(
                 f"average {self.average} would have no snapshot: of {self.steps} steps the last that is a multiple of "
@@ -169,3 +203,27 @@ class TrainStageConfig(StageConfig):
 
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _something_can_be_switched_on(self) -> Self:
+        refuse_nothing_to_switch_on(self.model, self.train)
+        return self
+
+
+def refuse_nothing_to_switch_on(model: ModelConfig, train: TrainConfig) -> None:
+    """Raise ValueError for recurrence that starts during training in a network without layers that could go without.
+
+    Where passes share no more than matrices, each has gains of its own, and skips fit no other number of layers.
+    """
+    if train.recurrence_from is None or (model.executed_layers > model.layers == model.blocks):
+        return
+    why = (
+        f"runs none twice (model.recurrence {model.recurrence}, model.recurrence_passes {model.recurrence_passes})"
+        if model.executed_layers == model.layers
+        else "gives each pass gains of its own (model.recurrence_shares matrices)"
+    )
+    raise ValueError(
+        f"train.recurrence_from {train.recurrence_from:g} switches on layers that recur as whole blocks, and the "
+        f"network {why}; add --set train.recurrence_from=null, or e.g. --set 'model.recurrence=(3, 4, 5)' "
+        "--set model.recurrence_shares=blocks"
+    )

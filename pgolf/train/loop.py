@@ -16,13 +16,14 @@ from pgolf.errors import NonFiniteLoss, Stopped
 from pgolf.model.gpt import GPT
 from pgolf.ranks.agreement import refuse_difference
 from pgolf.ranks.group import Ranks
+from pgolf.ranks.job import print_line
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.config import TrainConfig
 from pgolf.train.crownq import rounding_variance
 from pgolf.train.groups import block_linears
 from pgolf.train.network_loss import NetworkLoss
 from pgolf.train.optimizers import Optimizers
-from pgolf.train.schedule import muon_momentum, rate_scale
+from pgolf.train.schedule import muon_momentum, rate_scale, repeats_layers
 from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, TrainingState
 from pgolf.train.time_left import TimeLeft
@@ -72,14 +73,17 @@ class _Launched:
 def prime(model: GPT, config: TrainConfig, spans: SpanReader, ranks: Ranks, *, loss: NetworkLoss | None = None) -> None:
     """Run the first steps and undo them, so that allocation, compilation and kernel selection are not timed.
 
-    Weights, data position and later optimizers are unaffected. No clipping and no weight averaging.
+    Where training switches recurrence on midway, as many again with it. Weights, data position and later optimizers are
+    unaffected. No weight averaging.
     """
     initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     optimizers = Optimizers(model, config, ranks)
-    for step in range(config.priming_steps):
+    for step in range(config.primed_steps):
+        if config.recurrence_from is not None:
+            model.loops = step >= config.priming_steps
         accumulate_gradients(model, config, spans, ranks, step, loss=loss)
-        optimizers.average_gradients()
-        optimizers.step(rate_scale=1.0, momentum=config.muon_momentum)
+        average_and_clip(model, config, optimizers)
+        optimizers.step(rate_scale=1.0, momentum=muon_momentum(config, step % config.priming_steps))
     if config.late_qat_below_scale is not None:  # with rounding it is compiled separately
         _set_fake_bits(model, config.late_qat_bits)
         accumulate_gradients(model, config, spans, ranks, 0, loss=loss)
@@ -134,6 +138,11 @@ def train(
         # Assume that the steps in flight take as long as earlier ones; with lag 0 there are none.
         now_s = elapsed_s + (step - finished) * elapsed_s / max(finished, 1)
         scale, momentum = rate_scale(config, step, now_s), muon_momentum(config, step)
+        if config.recurrence_from is not None:
+            recurs = repeats_layers(config, step, elapsed_s)
+            if recurs and not model.loops and ranks.rank == 0:
+                print_line(f"recurrent layers repeat from step {step + 1} on")
+            model.loops = recurs
         if not rounding and config.late_qat_below_scale is not None and scale < config.late_qat_below_scale:
             _set_fake_bits(model, config.late_qat_bits)
             rounding = True
@@ -188,6 +197,8 @@ def train(
             keeper.keep(state)
             time_left.saved()
     _set_fake_bits(model, None)
+    if config.recurrence_from is not None:
+        model.loops = True
     model.zero_grad(set_to_none=True)
     refuse_difference(state.shared, ranks, f"after step {finished}, the last")
     return Trained(state=average.state(steps_done=finished), steps=finished, elapsed_s=elapsed_s)

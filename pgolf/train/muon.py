@@ -1,13 +1,15 @@
 """Muon: momentum updates orthogonalized by Newton–Schulz; whole matrices are distributed over the ranks.
 
 Shapes: N matrices of one shape, R rows, C columns of each.
-Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; arithmetic and rank split of PR #715.
+Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; arithmetic and rank split of PR #715, row
+normalization of #1493.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pgolf.ranks.group import Ranks
 from pgolf.train.newton_schulz import iteration_dtype, orthogonalize
@@ -22,12 +24,20 @@ class MatrixMuon:
     """
 
     def __init__(
-        self, matrices: Sequence[nn.Parameter], *, newton_schulz_steps: int, weight_decay: float, ranks: Ranks
+        self,
+        matrices: Sequence[nn.Parameter],
+        *,
+        newton_schulz_steps: int,
+        weight_decay: float,
+        ranks: Ranks,
+        row_norm: bool = False,
     ) -> None:
+        """row_norm: orthogonalize the step with each row divided by its norm."""
         self.matrices = list(matrices)
         self.newton_schulz_steps = newton_schulz_steps
         self.weight_decay = weight_decay
         self.ranks = ranks
+        self.row_norm = row_norm
         self.own_by_shape: dict[torch.Size, list[int]] = {}
         for index in range(ranks.rank, len(self.matrices), ranks.world_size):
             self.own_by_shape.setdefault(self.matrices[index].shape, []).append(index)
@@ -52,6 +62,8 @@ class MatrixMuon:
         for shape, own in self.own_by_shape.items():
             gradients_NRC = stacked_gradients([self.matrices[index] for index in own])
             nesterov_NRC = nesterov_step(self.momenta[shape], gradients_NRC, momentum)
+            if self.row_norm:
+                nesterov_NRC = with_unit_rows(nesterov_NRC)
             updates_NRC = orthogonalize(nesterov_NRC, self.newton_schulz_steps) * shape_factor(shape)
             parts = torch.split(flat, sizes)
             torch._foreach_copy_([parts[index].view(shape) for index in own], list(updates_NRC.unbind()))
@@ -74,6 +86,11 @@ def nesterov_step(momentum_NRC: Tensor, gradients_NRC: Tensor, momentum: float) 
     """m ← μm + g in place; returns g + μm. All in the dtype of `momentum_NRC`."""
     momentum_NRC.mul_(momentum).add_(gradients_NRC)
     return gradients_NRC.add(momentum_NRC, alpha=momentum)
+
+
+def with_unit_rows(steps_NRC: Tensor) -> Tensor:
+    """Each row divided by its 2-norm, in the dtype of `steps_NRC`; a row of zeros stays one."""
+    return F.normalize(steps_NRC, dim=-1, eps=1e-7)
 
 
 def shape_factor(shape: Sequence[int]) -> float:

@@ -33,13 +33,15 @@ class Optimizers:
                 beta1=config.adam_beta1,
                 beta2=config.adam_beta2,
                 eps=config.adam_eps,
-                weight_decay=config.adam_weight_decay,
+                weight_decay=config.adam_weight_decay if decay is None else decay,
             )
-            for group in (groups.tables, by_adam)
+            for group, decay in (
+                (groups.tables, config.embedding_weight_decay),
+                (by_adam, config.scalar_weight_decay),
+            )
         )
         self.by_adam: Mapping[str, nn.Parameter] = groups.tables | by_adam
-        muon_averages = isinstance(self.muon, BankMuon) and self.muon.averages
-        left_to_muon = set(by_muon.values()) if muon_averages else set[nn.Parameter]()
+        left_to_muon = set(by_muon.values()) if _muon_averages(config) else set[nn.Parameter]()
         self.averaged_first = [parameter for parameter in model.parameters() if parameter not in left_to_muon]
 
     def shared_state(self) -> dict[str, Tensor]:
@@ -67,13 +69,24 @@ class Optimizers:
 
 
 def _muon(matrices: dict[str, nn.Parameter], config: TrainConfig, ranks: Ranks) -> MatrixMuon | BankMuon:
-    steps, decay = config.muon_newton_schulz_steps, config.muon_weight_decay
     if config.muon_layout == "matrices":
-        return MatrixMuon(list(matrices.values()), newton_schulz_steps=steps, weight_decay=decay, ranks=ranks)
+        return MatrixMuon(
+            list(matrices.values()),
+            newton_schulz_steps=config.muon_newton_schulz_steps,
+            weight_decay=config.muon_weight_decay,
+            ranks=ranks,
+            row_norm=config.muon_row_norm,
+        )
     return BankMuon(
         banks_of(matrices),
-        newton_schulz_steps=steps,
-        weight_decay=decay,
+        newton_schulz_steps=config.muon_newton_schulz_steps,
+        weight_decay=config.muon_weight_decay,
         ranks=ranks,
-        averages=config.clip_at == "rank",  # gradients clipped per rank are not averaged yet
+        row_norm=config.muon_row_norm,
+        averages=_muon_averages(config),
     )
+
+
+def _muon_averages(config: TrainConfig) -> bool:
+    """Whether gradients that were clipped per rank are averaged by Muon itself, while it shards its banks."""
+    return config.muon_layout == "banks" and config.clip_at == "rank"

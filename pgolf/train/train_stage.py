@@ -102,7 +102,7 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
             f"add --set model.vocab_size={dataset.vocab_size}"
         )
     training_stream(dataset, vocab_size=vocab_size)  # raises unless there are valid train shards
-    reach = config.train.steps * config.train.stream_tokens_per_step
+    reach = max(config.train.steps, config.train.primed_steps) * config.train.stream_tokens_per_step
     for shard in dataset.train_shards:
         if reach <= 0:
             break

@@ -9,14 +9,24 @@ from bench.bundle_reserved import reserved
 from pgolf.bundle.bare import bare
 from pgolf.bundle.calls import fixed_arguments, fixed_attributes
 from pgolf.bundle.constants import fold
-from pgolf.bundle.dead import drop_dead_locals
+from pgolf.bundle.dead import drop_dead_locals, drop_unread_attributes
 from pgolf.bundle.flat import flatten
-from pgolf.bundle.kinds import kinds_of, note_kinds
+from pgolf.bundle.kinds import kinds_of, local_kinds, note_kinds
+from pgolf.bundle.known import There, known
 from pgolf.bundle.layout import source_of
 from pgolf.bundle.names import shorten
 from pgolf.bundle.reachable import reachable
 from pgolf.bundle.reserved_names import RESERVED
+from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
+from pgolf.model.config import ModelConfig
+from pgolf.train.config import TrainConfig
+
+
+class Pair(StageConfig):
+    one: TrainConfig
+    other: TrainConfig
+
 
 CONFIG = "class Config:\n    def __init__(self, **given):\n        self.__dict__.update(given)\n"
 
@@ -44,11 +54,21 @@ def folded(source: str, **known: object) -> str:
         ("yield 1\n yield from config.c", "yield 1"),
         ("return lambda config: config.a", "return lambda config: config.a"),
         ("if config.a is None:\n  return\n yield 1", "return\n    yield"),
+        ("return f(config.d) if config.d is not None and config.d else None", "return f(config.d)"),
+        ("return config.d > 0", "return config.d > 0"),
     ],
 )
 def test_what_is_known_is_put_in_and_what_it_rules_out_goes(body, left):
-    text = folded(f"def run(config: Config):\n {body}\n", a=None, b="gptq", c=())
+    text = folded(f"def run(config: Config):\n {body}\n", a=None, b="gptq", c=(), d=There(frozenset()))
     assert text.partition("\n")[2].strip() == left
+
+
+def test_of_numbers_it_is_known_whether_they_are_0_and_none_other():
+    found = known(ModelConfig(bigram_buckets=0), frozenset())["ModelConfig"]
+    assert (found["bigram_buckets"], found["width"]) == (0, There(frozenset()))
+    both = known(Pair(one=TrainConfig(clip_norm=1.0), other=TrainConfig(clip_norm=2.0, warmdown_steps=0)), frozenset())
+    assert both["TrainConfig"]["clip_norm"] == There(frozenset())
+    assert "warmdown_steps" not in both["TrainConfig"]
 
 
 def test_an_expression_without_a_certain_class_is_left_alone():
@@ -124,6 +144,32 @@ def test_an_attribute_that_is_one_constant_everywhere_is_put_where_it_is_read():
     for more in ("def g(one):\n one.a = 3\n", "class B:\n a: int = 4\n", "setattr(x, 'a', 5)\n"):
         assert fixed_attributes(ast.parse(source + more).body, ()) == {}
     assert fixed_attributes(ast.parse(source).body, {"a"}) == {}
+
+
+def test_a_constant_that_no_one_reads_is_not_given_to_an_attribute():
+    source = (
+        "class A:\n def __init__(self, b):\n  self.a = None\n  self.b = b\n  self.c, self.a = 1, None\n  self.d = 2\n"
+    )
+    statements = ast.parse(source + "def f(one):\n return one.d\n").body
+    drop_unread_attributes(statements, {"a", "d"})
+    left = ast.unparse(statements[0])
+    assert "self.a = None" not in left
+    assert "self.b = b" in left
+    assert "self.c, self.a = (1, None)" in left
+    assert "self.d = 2" in left
+
+
+def test_the_kind_of_an_object_shows_in_mappings_and_in_methods_that_give_their_own_kind():
+    source = (
+        "class A:\n def of(self) -> Self:\n  return self\nclass B(A):\n pass\n"
+        "def f(some: Mapping[str, B], others: Mapping[str, list[B]]):\n x = some['x']\n y = x.of()\n z = others['z']\n"
+    )
+    tree = ast.parse(source)
+    note_kinds(tree)
+    kinds = kinds_of(tree.body, {"A": "A", "B": "B"})
+    local = local_kinds(tree.body[2], {}, kinds)
+    assert (local["some"], local["x"], local["y"]) == ("{B}", "B", "A")  # a B is an A, which is all that is certain
+    assert local["z"] == "[B]"
 
 
 def test_prose_names_nothing_and_abstract_methods_cost_nothing():

@@ -12,8 +12,10 @@ from pgolf.machine.gpu_state import GpuState, gpu_states, memory_lacks
 from pgolf.machine.torch_build import TorchBuild, build_lacks, torch_build
 from pgolf.recipes.systems import pr715, pr745, pr792
 from pgolf.selftest.published_runs import PUBLISHED
+from pgolf.train.config import TrainConfig
 from pgolf.train.expected_memory import expected_gpu_bytes
 from tests.fake_driver import BYTES, gpu
+from tests.model.networks import PUBLISHED_1493
 
 GIB = 1 << 30
 
@@ -42,6 +44,11 @@ def test_the_expected_memory_is_that_of_the_published_runs(full):
     recipe = full()
     expected = expected_gpu_bytes(recipe.model, recipe.train) / GIB
     assert expected == pytest.approx(PUBLISHED[full.__name__].memory_gib, rel=0.01)
+
+
+def test_a_network_of_more_words_and_places_is_expected_to_take_what_it_took():
+    """39,046 MiB in the log of #1493."""
+    assert expected_gpu_bytes(PUBLISHED_1493, TrainConfig()) / 2**20 == pytest.approx(39_046, rel=0.02)
 
 
 FINE = TorchBuild(version="2.13.0", cuda="13.0", gpus=8, nccl=True, flash=True)

@@ -64,8 +64,37 @@ PUBLISHED_792 = ModelConfig(
     norm_eps_bf16_input=2**-7,
 )
 
-PUBLISHED = {"715": ModelConfig(), "745": PUBLISHED_745, "761": ModelConfig(mlp_slope=0.9), "792": PUBLISHED_792}
-SMALL = {"715": SMALL_715, "745": SMALL_745, "761": SMALL_761, "792": SMALL_792}
+PUBLISHED_1493 = ModelConfig(
+    vocab_size=8192,
+    mlp_width=2048,
+    recurrence=(3, 4, 5),
+    recurrence_passes=3,
+    recurrence_shares="blocks",
+    bigram_buckets=0,
+    smear="none",
+    rope_reference_length=2048,
+    rope_frequency_dtype="bfloat16",
+    q_gain_init=5.25,
+    value_residual=False,
+    gated_attention=False,
+    skip_gates=True,
+    parallel_from=7,
+)
+# Layers 1 and 2 run three times, as 1 2 1 2 1 2: nine places, and three of four skips join looped layers.
+SMALL_1493 = ModelConfig.model_validate(
+    PUBLISHED_1493.model_dump()
+    | SMALL_715.model_dump(include={"vocab_size", "width", "layers", "heads", "kv_heads", "mlp_width"})
+    | {"recurrence": (1, 2), "rope_dims": 6, "rope_reference_length": 7, "parallel_from": 3}
+)
+
+PUBLISHED = {
+    "715": ModelConfig(),
+    "745": PUBLISHED_745,
+    "761": ModelConfig(mlp_slope=0.9),
+    "792": PUBLISHED_792,
+    "1493": PUBLISHED_1493,
+}
+SMALL = {"715": SMALL_715, "745": SMALL_745, "761": SMALL_761, "792": SMALL_792, "1493": SMALL_1493}
 
 
 def perturbed_model(config: ModelConfig, seed: int = 0) -> GPT:

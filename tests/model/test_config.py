@@ -30,6 +30,19 @@ def test_the_defaults_are_those_of_715():
         ({"recurrence": (10, 11)}, r"recurrence \(10, 11\) must lie within 0..10, the physical layers"),
         ({"recurrence": (-1, 0)}, r"recurrence \(-1, 0\) must lie within 0..10"),
         ({"recurrence": (4, 5), "xsa_layers": (12, 13)}, r"xsa_layers \(12, 13\) must rise strictly within 0..12"),
+        ({"recurrence": (3, 4, 5), "recurrence_passes": 0}, "recurrence_passes\n.*greater than or equal to 1"),
+        ({"recurrence": (3, 5), "recurrence_shares": "blocks"}, r"recurrence \(3, 5\) has gaps"),
+        (
+            {"recurrence": (3, 4, 5), "recurrence_shares": "blocks", "xsa_layers": (10, 11)},
+            r"xsa_layers \(10, 11\) must rise strictly within 0..10, the physical layers",
+        ),
+        ({"parallel_from": 11}, r"parallel_from 11 must lie within 0..10, the executed layers; null: none is parallel"),
+        (
+            {"recurrence": (3, 4, 5), "recurrence_shares": "blocks", "parallel_from": 11},
+            r"parallel_from 11 must lie within 0..10, the physical layers",
+        ),
+        ({"parallel_from": -1}, "parallel_from\n.*greater than or equal to 0"),
+        ({"bigram_buckets": 1}, "bigram_buckets 1 has no row but that of first positions; write 2 or more, or 0: no"),
         ({"wdith": 512}, "Extra inputs are not permitted"),
     ],
 )
@@ -39,19 +52,23 @@ def test_fields_that_do_not_fit_are_refused_with_the_numbers(fields, message):
 
 
 @pytest.mark.parametrize(
-    ("recurrence", "order"),
+    ("recurrence", "passes", "order"),
     [
-        ((), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
-        ((4, 5), (0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 10)),
-        ((0,), (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
-        ((9, 10), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 10)),
+        ((), 2, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
+        ((4, 5), 2, (0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 10)),
+        ((0,), 2, (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
+        ((9, 10), 2, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 10)),
+        ((3, 4, 5), 3, (0, 1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5, 6, 7, 8, 9, 10)),
+        ((4, 5), 1, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
     ],
 )
-def test_recurring_layers_run_again_right_after_the_last_of_them(recurrence, order):
-    config = ModelConfig(recurrence=recurrence)
+def test_recurring_layers_run_again_right_after_the_last_of_them(recurrence, passes, order):
+    config = ModelConfig(recurrence=recurrence, recurrence_passes=passes)
     assert config.physical_layers == order
     assert (config.executed_layers, config.encoder_layers) == (len(order), len(order) // 2)
     assert config.xsa_layer_set == set(range(len(order)))
+    shared = ModelConfig(recurrence=recurrence, recurrence_passes=passes, recurrence_shares="blocks")
+    assert (shared.physical_layers, shared.blocks, shared.xsa_layer_set) == (order, 11, set(range(11)))
 
 
 def test_a_config_survives_json():

@@ -10,9 +10,18 @@ from pgolf.model.init import initial_model
 from tests.train.runs import TINY
 
 RECURRENT = {"recurrence": (0, 1), "value_embedding_layers": (1, 2), "value_embedding_dim": 8}
+LOOPED = {
+    "recurrence": (0, 1),
+    "recurrence_passes": 3,
+    "recurrence_shares": "blocks",
+    "bigram_buckets": 0,
+    "smear": "none",
+    "skip_gates": True,
+    "parallel_from": 2,
+}
 
 
-@pytest.mark.parametrize("fields", [{}, RECURRENT, {"gated_attention": False, "value_residual": False}])
+@pytest.mark.parametrize("fields", [{}, RECURRENT, LOOPED, {"gated_attention": False, "value_residual": False}])
 def test_the_models_arithmetic_is_what_torch_counts(fields):
     """torch counts all T x T scores of a row where causal attention has T (T + 1) / 2: each costs twice the width."""
     config = TINY.model.model_copy(update=fields)

@@ -16,6 +16,7 @@ from tests.model.networks import PUBLISHED, SMALL
         ("715", 27_137_223, 149, 106_451_740),
         ("745", 27_051_758, 106 - 4 + 66, 106_372_024),  # its four banks hold the matrices of eleven layers
         ("792", 26_993_756, 121, 106_140_016),
+        ("1493", 35_944_536, 1 + 2 + 11 * (4 + 6), 2 * 8192 * 512 + 4 * (35_944_536 - 8192 * 512)),
     ],
 )
 def test_published_sizes_come_out(name, parameters, tensors, size_bytes):

@@ -1,12 +1,16 @@
 """Untying: the same function bit for bit, with a matrix of its own for every pass."""
 
+import pytest
 import torch
 
+from pgolf.errors import ConfigError
 from pgolf.model.checkpoint import build_model
 from pgolf.model.config import ModelConfig
 from pgolf.model.parameter_count import parameter_count
 from pgolf.model.untie import untie
-from tests.model.networks import SMALL_745, SMALL_792, perturbed_model, some_tokens
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
+from tests.model.networks import SMALL_745, SMALL_792, SMALL_1493, perturbed_model, some_tokens
 
 
 def test_untying_leaves_the_logits_unchanged_bit_for_bit():
@@ -52,3 +56,23 @@ def test_the_gradient_of_a_shared_matrix_is_the_sum_over_its_passes():
             parts = [untied.get_parameter(f"blocks.{v}.{name}").grad for v in executed]
             whole = tied.get_parameter(f"blocks.{layer}.{name}").grad
             torch.testing.assert_close(whole, sum(parts), rtol=1e-5, atol=1e-6)  # float32 sums
+
+
+def test_a_network_whose_passes_share_whole_blocks_is_not_untied():
+    """The scale of a block's input goes by its depth, which a block of its own would not have."""
+    state = perturbed_model(SMALL_1493).state_dict()
+    with pytest.raises(ConfigError, match=r"recurrence_shares=blocks .*--set score\.ttt\.untie=false"):
+        untie(SMALL_1493, state)
+    without = SMALL_1493.model_copy(update={"recurrence": ()})
+    assert untie(without, state)[0] == without
+
+
+def test_a_recipe_that_would_untie_shared_blocks_is_refused_before_any_work_with_what_to_type():
+    recipe, looped = recipe_named("pr761"), ["model.recurrence=(3, 4, 5)", "model.recurrence_shares=blocks"]
+    with pytest.raises(ConfigError, match=r"--set score\.ttt\.untie=false"):
+        apply_overrides(recipe, looped)
+    looped.append("score.ttt.untie=false")
+    assert apply_overrides(recipe, looped).model.executed_layers == 14
+    # Of its blocks there are as many as layers, however often they run.
+    with pytest.raises(ConfigError, match=r"frozen_blocks 11 freezes all 11 blocks .*frozen_blocks=10 is the most"):
+        apply_overrides(recipe, [*looped, "score.ttt.frozen_blocks=11"])

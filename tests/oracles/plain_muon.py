@@ -13,15 +13,22 @@ def orthogonalized(matrix, iterations=5):
 
 
 class MuonByDefinition:
-    """rounded: applied to gradient, momentum and the iteration's input, where an optimizer keeps them in bfloat16."""
+    """rounded: applied to gradient, momentum and the iteration's input, where an optimizer keeps them in bfloat16.
 
-    def __init__(self, weight, *, decay, rounded=lambda array: array):
+    row_norm: each row of a step is divided by its norm before the iteration.
+    """
+
+    def __init__(self, weight, *, decay, rounded=lambda array: array, row_norm=False):
         self.weight, self.decay, self.rounded = weight.astype(np.float64), decay, rounded
+        self.row_norm = row_norm
         self.velocity = np.zeros_like(self.weight)
 
     def step(self, gradient, *, lr, momentum):
         gradient = self.rounded(gradient)
         self.velocity = self.rounded(self.rounded(momentum * self.velocity) + gradient)
-        direction = orthogonalized(self.rounded(gradient + momentum * self.velocity))
+        direction = self.rounded(gradient + momentum * self.velocity)
+        if self.row_norm:
+            direction = self.rounded(direction / np.linalg.norm(direction, axis=1, keepdims=True))
+        direction = orthogonalized(direction)
         rows, columns = self.weight.shape
         self.weight = self.weight * (1 - lr * self.decay) - lr * max(1, rows / columns) ** 0.5 * direction

@@ -1,4 +1,4 @@
-"""The network of PRs #715, #745, #761 and #792 from its description, in float64, one position and one head at a time.
+"""The networks of PRs #715, #745, #761, #792 and #1493 from their description, in float64, position by position.
 
 `state` maps state names to float64 arrays. Nothing here is shared with pgolf but the names of the configuration.
 """
@@ -32,7 +32,11 @@ def rotated(x, position, length, config):
         base *= (length / config.rope_reference_length) ** (R / (R - 2))
     y = x.copy()
     for i in range(R // 2):
-        angle = position * base ** (-2 * i / R)
+        frequency = base ** (-2 * i / R)
+        if config.rope_frequency_dtype == "bfloat16":  # 8 significant bits
+            _, exponent = math.frexp(frequency)
+            frequency = round(frequency * 2.0 ** (8 - exponent)) * 2.0 ** (exponent - 8)
+        angle = position * frequency
         a, b = x[i], x[i + R // 2]
         y[i] = a * math.cos(angle) + b * math.sin(angle)
         y[i + R // 2] = b * math.cos(angle) - a * math.sin(angle)
@@ -76,33 +80,43 @@ def attention_by_definition(config, layer, p, u_TD, first_v, value_embedding_TV)
     return out_TD, own_v
 
 
-def matrix_layers(layers, recurrence):
+def matrix_layers(layers, recurrence, passes):
     """Whose matrices each executed layer uses: 0..c-1, the recurring layers again, c..; c follows the last of them."""
     if not recurrence:
         return list(range(layers))
     c = max(recurrence) + 1
-    return [*range(c), *sorted(recurrence), *range(c, layers)]
+    return [*range(c), *(sorted(recurrence) * (passes - 1)), *range(c, layers)]
 
 
-def logits_by_definition(config, state, tokens):
-    """Softcapped logits [T, V] for one row of tokens."""
-    physical = matrix_layers(config.layers, config.recurrence)
+def logits_by_definition(config, state, tokens, *, loops=True):
+    """Softcapped logits [T, V] for one row of tokens. loops: whether the recurring layers recur."""
+    physical = matrix_layers(config.layers, config.recurrence if loops else (), config.recurrence_passes)
     T, L, E = len(tokens), len(physical), len(physical) // 2
     stream_eps = config.norm_eps_bf16_input if config.residual_dtype == "bfloat16" else config.norm_eps
     embedded = []
     for t, token in enumerate(tokens):
-        last = config.bigram_buckets - 1
-        bucket = last if t == 0 else ((36313 * token) ^ (27191 * tokens[t - 1])) % last
-        b = state["bigram.proj.weight"] @ state["bigram.embed.weight"][bucket] * state["bigram.scale"]
-        embedded.append(rms(state["tok_emb.weight"][token] + b, config.norm_eps_bf16_input))
-    g = sigmoid(state["smear.gate"])
-    x = np.array([(1 - g) * embedded[t] + (g * embedded[t - 1] if t else 0) for t in range(T)])
+        e = state["tok_emb.weight"][token]
+        if config.bigram_buckets:
+            last = config.bigram_buckets - 1
+            bucket = last if t == 0 else ((36313 * token) ^ (27191 * tokens[t - 1])) % last
+            e = e + state["bigram.proj.weight"] @ state["bigram.embed.weight"][bucket] * state["bigram.scale"]
+        embedded.append(rms(e, config.norm_eps_bf16_input))
+    x = np.array(embedded)
+    if config.smear == "channels":
+        g = sigmoid(state["smear.gate"])
+        x = np.array([(1 - g) * embedded[t] + (g * embedded[t - 1] if t else 0) for t in range(T)])
     x0, first_v, kept = x.copy(), None, []
-    for layer in range(L):
+    for place in range(L):
+        layer = physical[place] if config.recurrence_shares == "blocks" else place
         p = {name: state[f"blocks.{layer}.{name}"] for name in small_names(config)}
-        p |= {name: state[f"blocks.{physical[layer]}.{name}"] for name in MATRICES}
-        if layer >= E and layer - E < E:
-            x = x + state["skip_weights"][layer - E] * kept.pop()
+        p |= {name: state[f"blocks.{physical[place]}.{name}"] for name in MATRICES}
+        if 0 <= place - E < E:
+            skip = state["skip_weights"][place - E] * kept.pop()
+            if config.skip_gates:
+                g = sigmoid(state["skip_gates"][place - E])
+                x = g * x + (1 - g) * skip
+            else:
+                x = x + skip
         value_embedding = None
         if layer in config.value_embedding_layers:
             j = config.value_embedding_layers.index(layer)
@@ -118,15 +132,16 @@ def logits_by_definition(config, state, tokens):
         u = np.array([scale * rms(z[t], stream_eps) for t in range(T)])
         attn = {name.removeprefix("attn."): array for name, array in p.items() if name.startswith("attn.")}
         a, own_v = attention_by_definition(config, layer, attn, u, first_v, value_embedding)
-        if layer == 0:
+        if place == 0:
             first_v = own_v
+        is_parallel = config.parallel_from is not None and layer >= config.parallel_from
         z = z + p["attn_scale"] * a
         for t in range(T):
-            hidden = p["mlp.fc.weight"] @ (scale * rms(z[t], stream_eps))
+            hidden = p["mlp.fc.weight"] @ (u[t] if is_parallel else scale * rms(z[t], stream_eps))
             squared = np.where(hidden > 0, hidden, config.mlp_slope * hidden) ** 2
             z[t] = z[t] + p["mlp_scale"] * (p["mlp.proj.weight"] @ squared)
         x = z
-        if layer < E:
+        if place < E:
             kept.append(x.copy())
     raw = np.array([state["tok_emb.weight"] @ rms(x[t], stream_eps) for t in range(T)])
     return config.logit_softcap * np.tanh(raw / config.logit_softcap)

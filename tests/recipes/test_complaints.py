@@ -45,7 +45,7 @@ def test_of_a_section_it_is_said_what_it_is_and_how_to_set_it(name, value):
         ("headline=null", "headline: this is a section (the mixture shown in the report, declared before anything is"),
         ('headline={"ordr": 9}', "headline.ordr: there is no such setting; did you mean order? (got 9)"),
         ('hint={"zzz": 9}', "hint.zzz: there is no such setting; known here: "),
-        ('model={"zzz": 1}', "mlp_slope and 23 more (got 1)"),
+        ('model={"zzz": 1}', "kv_heads and 30 more (got 1)"),
         ("mix.bayes=null", 'is a section, e.g. {"share_rate": 0.0} (got None)'),
         ('mix.bayes={"shares": 1}', "mix.bayes.0.shares: there is no such setting; did you mean share_rate? (got 1)"),
         ("score.ttt=4", "score.ttt: this is a section (adapt to the text while scoring it; null: "),

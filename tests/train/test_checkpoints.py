@@ -10,12 +10,13 @@ from pgolf.errors import Stopped
 from pgolf.model.init import initial_model
 from pgolf.ranks.group import Ranks
 from pgolf.store.scratch import load, save
-from pgolf.train import checkpoints
+from pgolf.train import checkpoints, loop
 from pgolf.train.averaging import WeightAverage
 from pgolf.train.checkpoint_record import PART_FILE, RECORD_FILE, read_record, usable_record
 from pgolf.train.checkpoints import Checkpoints
 from pgolf.train.loop import prime, train
 from pgolf.train.optimizers import Optimizers
+from pgolf.train.schedule import repeats_layers
 from pgolf.train.state import TrainingState
 from pgolf.train.train_job import CheckpointPlace
 from tests.train.runs import learnable_tokens, spans_of, with_train, write_data
@@ -124,6 +125,65 @@ def test_killed_again_and_again_it_gives_the_bits_of_a_run_that_was_not(data, tm
     assert keeper.start.steps == STEPS - 1
     assert losses(mine) == losses(reports[STEPS - 1 :])
     assert same(resumed.state, whole.state)
+
+
+def looped(config):
+    """Layers 0 and 1 run three times, from the middle of the training on."""
+    loops = {"recurrence": (0, 1), "recurrence_passes": 3, "recurrence_shares": "blocks", "skip_gates": True}
+    model = config.model.model_copy(update=loops)
+    return config.model_copy(
+        update={
+            "model": model,
+            "train": config.train.model_copy(update={"recurrence_from": 0.5, "warmdown_share": 0.8}),
+        }
+    )
+
+
+@pytest.mark.parametrize("step", [2, 4, 5, 7])
+def test_killed_before_or_after_its_layers_recur_it_gives_the_bits_of_a_run_that_was_not(data, tmp_path, step):
+    """They recur from step 5 on. The record need not say so: it follows from the steps."""
+    config = looped(config_of(priming_steps=1))
+    whole, reports, _ = run(data, config)
+    run(data, config, tmp_path / "kept", killed_in=step)
+    resumed, mine, keeper = run(data, config, tmp_path / "kept")
+    assert keeper.start.steps == step - 1
+    assert losses(mine) == losses(reports[step - 1 :])
+    assert same(resumed.state, whole.state)
+    train_throughout = config.train.model_copy(update={"recurrence_from": None})
+    throughout, _, _ = run(data, config.model_copy(update={"train": train_throughout}))
+    assert not same(throughout.state, whole.state)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2])
+@pytest.mark.parametrize("killed_in", [None, 2, 4])
+def test_by_the_clock_layers_recur_from_their_moment_on_whatever_was_expected_before(
+    data, tmp_path, monkeypatch, capsys, killed_in, lag
+):
+    """At 6 of 12 s. The first step takes 4 s, so that with steps in flight more time is expected than has passed."""
+    seconds, asked = [0.0, 4.0, *(4.5 + 0.5 * step for step in range(40))], []
+
+    def noted(config, step, elapsed_s):
+        asked.append((step, repeats_layers(config, step, elapsed_s)))
+        return asked[-1][1]
+
+    monkeypatch.setattr(loop, "repeats_layers", noted)
+    config = looped(config_of(clock_limit_s=12.0))
+    if killed_in is not None:
+        ticks = iter(seconds)
+        run(data, config, tmp_path / "kept", killed_in=killed_in, clock_s=lambda: next(ticks))
+        reached_s = read_record(tmp_path / "kept").elapsed_s
+        seconds = [0.0, *(0.5 * step for step in range(1, 40))]
+        assert reached_s < 6.0
+    ticks = iter(seconds)
+    # Who keeps every step waits for every step, and has none in flight.
+    folder = None if killed_in is None else tmp_path / "kept"
+    run(data, config, folder, lag=lag, clock_s=lambda: next(ticks))
+    steps, states = zip(*asked, strict=True)
+    assert list(states) == sorted(states)  # never off once on, through the kill
+    assert states[-1]
+    first = steps[states.index(True)]
+    assert 5 <= first <= 5 + 2 * lag
+    assert capsys.readouterr().out.splitlines() == [f"recurrent layers repeat from step {first + 1} on"]
 
 
 @pytest.mark.parametrize("lag", [1, 3])

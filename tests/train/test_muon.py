@@ -14,6 +14,8 @@ from pgolf.train.muon import MatrixMuon
 from tests.oracles.plain_muon import MuonByDefinition
 from tests.train.matrices import well_conditioned
 
+# Rows of unlike length, so that their normalization shows; their order is another one than the singular values'.
+ROW_SIZES = np.array([1.0, 0.7, 1.3, 0.8, 1.2, 0.9], np.float32)
 SHAPES = [(6, 4), (5, 5), (4, 6), (6, 4), (5, 5), (6, 4)]  # tall ones step by √1.5
 OPTIONS = {"newton_schulz_steps": 5, "weight_decay": 0.1, "ranks": Ranks()}
 
@@ -22,13 +24,13 @@ def rounded_to_bfloat16(array):
     return torch.from_numpy(array).bfloat16().double().numpy()
 
 
-def by_matrix(parameters):
-    return MatrixMuon(parameters, **OPTIONS)
+def by_matrix(parameters, **options):
+    return MatrixMuon(parameters, **OPTIONS, **options)
 
 
-def by_bank(parameters):
+def by_bank(parameters, **options):
     banks = [[p for p in parameters if p.shape == shape] for shape in dict.fromkeys(p.shape for p in parameters)]
-    return BankMuon(banks, **OPTIONS, averages=False)
+    return BankMuon(banks, **OPTIONS, averages=False, **options)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +43,16 @@ def by_bank(parameters):
         (by_bank, rounded_to_bfloat16, 1e-3),
     ],
 )
-def test_steps_follow_the_definition(muon_of, rounded, tolerance):
+@pytest.mark.parametrize("row_norm", [False, True])
+def test_steps_follow_the_definition(muon_of, rounded, tolerance, row_norm):
     random = np.random.default_rng(1)
     parameters = [nn.Parameter(torch.from_numpy(random.normal(size=shape)).float()) for shape in SHAPES]
-    muon = muon_of(parameters)
-    oracles = [MuonByDefinition(p.detach().numpy(), decay=0.1, rounded=rounded) for p in parameters]
+    muon = muon_of(parameters, row_norm=row_norm)
+    oracles = [MuonByDefinition(p.detach().numpy(), decay=0.1, rounded=rounded, row_norm=row_norm) for p in parameters]
     for step, (lr, momentum) in enumerate(((0.02, 0.85), (0.03, 0.9), (0.01, 0.95))):
         for index, (parameter, oracle) in enumerate(zip(parameters, oracles, strict=True)):
             gradient = well_conditioned(*parameter.shape, seed=10 * step + index).astype(np.float32)
+            gradient *= ROW_SIZES[: len(gradient), None]
             parameter.grad = torch.from_numpy(gradient)
             oracle.step(gradient.astype(np.float64), lr=lr, momentum=momentum)
         muon.step(lr=lr, momentum=momentum)
@@ -57,10 +61,11 @@ def test_steps_follow_the_definition(muon_of, rounded, tolerance):
 
 
 @pytest.mark.parametrize("muon_of", [by_matrix, by_bank])
-def test_where_the_gradient_is_zero_only_the_decay_remains(muon_of):
+@pytest.mark.parametrize("row_norm", [False, True])
+def test_where_the_gradient_is_zero_only_the_decay_remains(muon_of, row_norm):
     parameter = nn.Parameter(torch.ones(3, 2))
     parameter.grad = torch.zeros(3, 2)
-    muon_of([parameter]).step(lr=0.1, momentum=0.9)
+    muon_of([parameter], row_norm=row_norm).step(lr=0.1, momentum=0.9)
     torch.testing.assert_close(parameter.detach(), torch.full((3, 2), 0.99))
 
 

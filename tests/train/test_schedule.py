@@ -3,7 +3,13 @@
 import pytest
 
 from pgolf.train.config import TrainConfig
-from pgolf.train.schedule import muon_momentum, rate_scale, rate_scale_by_clock, rate_scale_by_steps
+from pgolf.train.schedule import (
+    muon_momentum,
+    rate_scale,
+    rate_scale_by_clock,
+    rate_scale_by_steps,
+    repeats_layers,
+)
 
 
 def test_rates_by_steps_are_those_of_638():
@@ -55,3 +61,28 @@ def test_momentum_warms_up_linearly_from_its_start():
     momenta = [muon_momentum(config, step) for step in (0, 750, 1500, 9000)]
     assert momenta == pytest.approx([0.92, 0.955, 0.99, 0.99])
     assert muon_momentum(TrainConfig(muon_momentum_warmup_steps=0), 0) == 0.99
+
+
+@pytest.mark.parametrize("config", [TrainConfig(steps=100, clock_limit_s=None), TrainConfig(clock_limit_s=110.0)])
+def test_by_share_the_clock_and_the_steps_give_the_same_rates_down_to_a_floor(config):
+    """Of 100 steps, or 100 s of 110: 1 until 28, then (100 - t) / 72, but 0.1 at least."""
+    reserve_s = 0.0 if config.clock_limit_s is None else 10.0
+    config = config.model_copy(update={"clock_reserve_s": reserve_s, "warmdown_share": 0.72, "rate_floor": 0.1})
+    scales = [rate_scale(config, t, float(t)) for t in (0, 28, 29, 64, 92, 93, 100, 101)]
+    assert scales == pytest.approx([1.0, 1.0, 71 / 72, 0.5, 8 / 72, 0.1, 0.1, 0.1])
+    without = config.model_copy(update={"rate_floor": 0.0})
+    assert [rate_scale(without, t, float(t)) for t in (93, 100, 101)] == pytest.approx([7 / 72, 0.0, 0.0])
+
+
+def test_a_floor_holds_for_rates_that_fall_over_steps_too():
+    config = TrainConfig(steps=100, clock_limit_s=None, warmdown_steps=50, rate_floor=0.3)
+    assert [rate_scale(config, step, 0.0) for step in (50, 75, 95)] == [1.0, 0.5, 0.3]
+
+
+def test_layers_recur_from_the_first_step_at_their_share_of_the_clock_or_of_the_steps():
+    """35 % of 588 s are 205.8 s, whatever the steps; without a clock, of the steps."""
+    timed = TrainConfig(steps=100, clock_limit_s=600.0, clock_reserve_s=12.0, recurrence_from=0.35)
+    assert [repeats_layers(timed, 99, seconds) for seconds in (0.0, 205.7, 205.8, 600.0)] == [False, False, True, True]
+    by_steps = TrainConfig(steps=6, clock_limit_s=None, recurrence_from=0.35)
+    assert [repeats_layers(by_steps, step, 0.0) for step in range(6)] == [False, False, False, True, True, True]
+    assert repeats_layers(TrainConfig(), 0, 0.0)
