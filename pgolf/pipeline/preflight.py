@@ -31,6 +31,9 @@ from pgolf.tables.unreadable import unreadable
 from pgolf.train.config import TrainStageConfig
 from pgolf.train.expected_memory import expected_gpu_bytes
 
+# A vocabulary may be padded, to a multiple of this at most; data with fewer tokens is another network's.
+_MOST_PADDING = 1024
+
 # Folders that the store makes in itself, beside its outputs.
 _IN_STORE = (".locks", ".running", "partial", "referring")
 # So many damaged files of tables are named.
@@ -184,6 +187,12 @@ def _vocabulary(recipe: Recipe, steps: Sequence[Step]) -> Iterator[str]:
         yield (
             f"{reader}: model.vocab_size is {recipe.model.vocab_size:,}, the tokenizer has {pieces:,} pieces; add "
             f"--set model.vocab_size={pieces}"
+        )
+    elif reader is not None and recipe.model.vocab_size - pieces >= _MOST_PADDING:
+        yield (
+            f"{reader}: model.vocab_size is {recipe.model.vocab_size:,}, the tokenizer has {pieces:,} pieces, so that "
+            f"{recipe.model.vocab_size - pieces:,} rows of the table would stand for no token; take data of the "
+            f"network's vocabulary, or add --set model.vocab_size={pieces}"
         )
     for hedge in recipe.mix.hedges:
         try:
