@@ -158,6 +158,19 @@ def test_data_of_a_smaller_vocabulary_is_refused_unless_the_rest_may_be_padding(
     check(tmp_path, "demo", "model.vocab_size=1363", sources=Sources(data=data), **CPU_DEMO)
 
 
+def test_fewer_train_shards_than_data_ranks_are_refused_before_any_is_fetched(machine, tmp_path, toy_tokenizer):
+    machine(8)
+    says = r"train\[1337\]: train.data_ranks is 8, and each .* there are 5; add --set fetch.train_shards=8"
+    with pytest.raises(ConfigError, match=says):
+        check(tmp_path, "pr715", "train.batches=rows", "fetch.train_shards=5")
+    check(tmp_path, "pr715", "train.batches=rows", "fetch.train_shards=8")
+    check(tmp_path, "pr715", "fetch.train_shards=5")
+    data = write_data_folder(tmp_path / "data", train=[[1, 2]] * 3, val=[[1, 5, 9]], tokenizer=toy_tokenizer)
+    rows = ("train.batches=rows", "train.spans_per_step=4", "train.data_ranks=4", "train.tokens_per_step=4096")
+    with pytest.raises(ConfigError, match=r"there are 3; add --set train.data_ranks=2"):
+        check(tmp_path, "demo", *rows, sources=Sources(data=data), **CPU_DEMO)
+
+
 def test_all_that_stands_against_a_run_is_said_at_once(machine, tmp_path):
     machine(0)
     with pytest.raises(ConfigError) as refused:
