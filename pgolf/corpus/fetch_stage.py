@@ -199,7 +199,10 @@ def _published(manifest: Any, name: str, where: str) -> tuple[dict[str, Any], di
     """The manifest's entries for a data set and for its tokenizer."""
     datasets = {str(entry["name"]): entry for entry in manifest["datasets"]}
     if name not in datasets:
-        raise FetchError(f"{where}: no data set {name!r}; published: {', '.join(sorted(datasets)) or 'none'}")
+        raise FetchError(
+            f"{where}: no data set {name!r}; published: {', '.join(sorted(datasets)) or 'none'}. "
+            "Another repository is named by fetch.repo_id, its commit by fetch.revision"
+        )
     dataset: dict[str, Any] = datasets[name]
     tokenizers = {str(entry["name"]): entry for entry in manifest["tokenizers"]}
     tokenizer = tokenizers.get(str(dataset["tokenizer_name"]), {})

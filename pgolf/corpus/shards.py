@@ -53,7 +53,7 @@ def read_shard(path: Path, *, vocab_size: int | None = None) -> Tokens:
         )
     tokens: Tokens = np.memmap(path, dtype="<u2", mode="r", offset=HEADER_BYTES, shape=(count,))
     if vocab_size is not None:
-        _check_ids(tokens, vocab_size, path, offset=0)
+        check_ids(tokens, vocab_size, path, offset=0)
     return tokens
 
 
@@ -110,14 +110,19 @@ def validation_bytes(dataset: Dataset) -> Tokens | None:
 def training_stream(dataset: Dataset, *, vocab_size: int) -> "TokenStream":
     """The training stream: all train shards in name order, repeated endlessly.
 
-    Raises DataError for data without train shards (valid for scoring alone), and ShardError for a bad shard.
+    Raises DataError for data without train shards, and ShardError for a bad shard.
     """
+    require_train_shards(dataset)
+    return TokenStream(dataset.train_shards, vocab_size=vocab_size)
+
+
+def require_train_shards(dataset: Dataset) -> None:
+    """Raise DataError for data without train shards, which is valid for scoring alone."""
     if not dataset.train_shards:
         raise DataError(
             f"{dataset.folder}: holds no train shards, only {len(dataset.val_shards)} validation shards; training and "
             "calibration need train shards: tokenize documents or fetch some"
         )
-    return TokenStream(dataset.train_shards, vocab_size=vocab_size)
 
 
 def stream_digest(tokens: Tokens) -> str:
@@ -171,14 +176,15 @@ class TokenStream:
             offset = within_pass - int(self._starts[index])
             piece = self._shards[index][offset : offset + count - filled]
             if self._vocab_size is not None:
-                _check_ids(piece, self._vocab_size, self._paths[index], offset=offset)
+                check_ids(piece, self._vocab_size, self._paths[index], offset=offset)
             taken[filled : filled + piece.size] = piece
             filled += piece.size
         self.position += count
         return taken
 
 
-def _check_ids(tokens: Tokens, vocab_size: int, path: Path, *, offset: int) -> None:
+def check_ids(tokens: Tokens, vocab_size: int, path: Path, *, offset: int) -> None:
+    """Raise ShardError for an id outside the vocabulary. offset: where in the shard these tokens begin."""
     if tokens.size and int(tokens.max()) >= vocab_size:
         at = int(np.argmax(tokens >= vocab_size))
         raise ShardError(

@@ -148,6 +148,8 @@ def _advice(checkpoint: Checkpoint, quantizer: Quantizer) -> list[str]:
         elif config.downgrade_bits > 2:
             advice.append(f"lower compress.downgrade_bits (now {config.downgrade_bits})")
         advice.append("or set compress.policy to allocate, which goes down to three levels")
+    elif config.sdclip_k is not None:
+        advice.append("raise compress.sdclip_k, or --set compress.sdclip_k=null to find the finest steps that fit")
     advice.append(f"train narrower or shallower (model.width {network.width}, model.layers {network.layers})")
     advice.append(f"or raise compress.budget_bytes ({config.budget_bytes:,}) if the rules allow it")
     advice.append("--allow-over-budget writes the smallest file all the same, marked as over budget")

@@ -14,13 +14,24 @@ ZstdLevel = Annotated[int, Field(ge=CODECS["zstd"].levels[0], le=CODECS["zstd"].
 Percentile = Annotated[float, Field(gt=0, le=1)]
 
 
+class SdclipK(StageConfig):
+    """At how many standard deviations of a row its codes end, by class of tensor; the values of #1394 and #1493.
+
+    A step is k / q standard deviations, q the largest code of the class's bits; its width, not q, decides the size.
+    """
+
+    attention: float = Field(12.85, gt=0, description="k of attention matrices")
+    mlp: float = Field(12.85, gt=0, description="k of MLP matrices")
+    table: float = Field(20.0, gt=0, description="k of embedding tables")
+
+
 class CompressConfig(StageConfig):
     """How weights become a file under the budget; the values of Parameter Golf PR #715 and #761 are the defaults.
 
     Policy published: first every matrix has `matrix_bits` and each zstd level is tried in order; then one layer after
     the other, from the middle outward, goes down to `downgrade_bits`, again with every level. The first that fits wins.
     The other policies choose row scales instead of bits and fill the budget: `allocate` by what each row's error costs,
-    `sdclip` (#1394) by its standard deviation.
+    `sdclip` (#1394) by its standard deviation. With `sdclip_k` it takes just these steps, whether they fill it or not.
     """
 
     budget_bytes: int = Field(BUDGET_BYTES, ge=1, description="bytes for code plus packed model (decimal, not MiB)")
@@ -52,6 +63,9 @@ class CompressConfig(StageConfig):
         min_length=1,
         description="gptq_hessian: shares of a row's largest magnitude tried as its clip, each row for itself",
     )
+    sdclip_k: SdclipK | None = Field(
+        None, description="sdclip: clips in standard deviations, fixed, as in #1493; null: those that fill the budget"
+    )
     stream_damping: float = Field(
         0.01, ge=0, description="gptq: share of the Hessian's mean diagonal added first, as #792 does on calibration"
     )
@@ -69,12 +83,17 @@ class CompressConfig(StageConfig):
     @property
     def needs_hessians(self) -> bool:
         """Whether compression reads what calibration measures."""
-        return self.needs_sensitivities or self.method == "gptq"
+        return self.policy == "allocate" or self.method in ("gptq", "gptq_hessian")
 
     @property
     def needs_sensitivities(self) -> bool:
         """Whether it reads the loss's curvature too (`CalibrateConfig.sensitivities`)."""
-        return self.policy == "allocate" or self.method == "gptq_hessian"
+        return self.policy == "allocate" or (self.method == "gptq_hessian" and self.sdclip_k is None)
+
+    @property
+    def needs_table(self) -> bool:
+        """Whether the head's input is all that it asks of the token table (`CalibrateConfig.table`)."""
+        return self.method == "gptq_hessian" and self.sdclip_k is not None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -87,6 +106,11 @@ class CompressConfig(StageConfig):
             raise ValueError(
                 f"method percentile searches clips, which policy {self.policy} sets itself; "
                 "use method rtn, gptq or gptq_hessian"
+            )
+        if self.sdclip_k is not None and self.policy != "sdclip":
+            raise ValueError(
+                f"sdclip_k is given, and policy {self.policy} does not read it; add --set compress.policy=sdclip, or "
+                "--set compress.sdclip_k=null"
             )
         for name in ("zstd_levels", "percentiles", "clips"):
             tried = getattr(self, name)

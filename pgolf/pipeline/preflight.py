@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pgolf.corpus.config import TokenizeConfig
+from pgolf.corpus.dataset import SHARD_PREFIX
 from pgolf.corpus.fetch_config import FetchConfig
 from pgolf.corpus.shards_config import ShardsConfig
 from pgolf.errors import ConfigError, PgolfError
@@ -24,12 +25,15 @@ from pgolf.pipeline.plan import Step
 from pgolf.pipeline.taken_name import Configured, taken
 from pgolf.pipeline.writable import unwritable
 from pgolf.recipes.changed import is_named
-from pgolf.recipes.recipe import Recipe
+from pgolf.recipes.recipe import TRAIN, Recipe
 from pgolf.run_options import RunOptions
 from pgolf.tables.file_names import FOLDERS, longest_name
 from pgolf.tables.unreadable import unreadable
 from pgolf.train.config import TrainStageConfig
 from pgolf.train.expected_memory import expected_gpu_bytes
+
+# A vocabulary may be padded, to a multiple of this at most; data with fewer tokens is another network's.
+_MOST_PADDING = 1024
 
 # Folders that the store makes in itself, beside its outputs.
 _IN_STORE = (".locks", ".running", "partial", "referring")
@@ -75,7 +79,7 @@ def refusals(
     The driver is asked for GPUs, not torch, so that it costs no import; the stages check again for themselves.
     """
     todo = [step for step in steps if step.action != "reuse"]
-    found = [*_machine(todo, run), *_tokenizer(todo), *_vocabulary(recipe, steps)]
+    found = [*_machine(todo, run), *_tokenizer(todo), *_vocabulary(recipe, steps), *_data_ranks(recipe, steps)]
     if not evaluation_only:
         found += _headline(recipe)
     damaged = unreadable(results, _MOST_FILES) if todo or is_named(recipe) else []
@@ -185,11 +189,39 @@ def _vocabulary(recipe: Recipe, steps: Sequence[Step]) -> Iterator[str]:
             f"{reader}: model.vocab_size is {recipe.model.vocab_size:,}, the tokenizer has {pieces:,} pieces; add "
             f"--set model.vocab_size={pieces}"
         )
+    elif reader is not None and recipe.model.vocab_size - pieces >= _MOST_PADDING:
+        yield (
+            f"{reader}: model.vocab_size is {recipe.model.vocab_size:,}, the tokenizer has {pieces:,} pieces, so that "
+            f"{recipe.model.vocab_size - pieces:,} rows of the table would stand for no token; take data of the "
+            f"network's vocabulary, or add --set model.vocab_size={pieces}"
+        )
     for hedge in recipe.mix.hedges:
         try:
             refuse_large_tables(vocab_size=pieces, trigram_rows=hedge.trigram_rows)
         except ConfigError as error:
             yield f"mix: {error}"
+
+
+def _data_ranks(recipe: Recipe, steps: Sequence[Step]) -> Iterator[str]:
+    """Every data rank of shuffled rows reads shards of its own; how many there are, where it is known beforehand."""
+    train = next((step.node.name for step in steps if step.action != "reuse" and step.node.stage is TRAIN), None)
+    if train is None or recipe.train.batches != "rows":
+        return
+    for step in steps:
+        config, source = step.node.config, step.node.inputs.get("data")
+        if isinstance(config, FetchConfig):
+            shards, remedy = config.train_shards, f"fetch.train_shards={recipe.train.data_ranks}"
+        elif isinstance(config, ShardsConfig) and isinstance(source, External):
+            shards = sum(name.startswith(f"{SHARD_PREFIX}_train_") for name in source.files())
+            fitting = max((n for n in range(1, shards + 1) if recipe.train.rows_per_step % n == 0), default=1)
+            remedy = f"train.data_ranks={fitting}"
+        else:
+            continue
+        if shards < recipe.train.data_ranks:
+            yield (
+                f"{train}: train.data_ranks is {recipe.train.data_ranks}, and each reads train shards of its own, of "
+                f"which there are {shards}; add --set {remedy}"
+            )
 
 
 def _pieces(steps: Sequence[Step]) -> int | None:

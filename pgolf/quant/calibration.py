@@ -1,4 +1,4 @@
-"""Calibration: measure the Hessian of every linear map on the training tokens that follow those trained on."""
+"""Calibration: measure the Hessian of every linear map on training tokens."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,14 @@ from torch import Tensor
 
 from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import training_stream
+from pgolf.corpus.shuffled_rows import shuffled_rows
 from pgolf.errors import DataError
 from pgolf.model.checkpoint import Checkpoint, build_model, load_checkpoint
 from pgolf.model.precision import without_tf32
 from pgolf.model.tensor_file import save_tensors
 from pgolf.quant.config import CalibrateConfig
 from pgolf.quant.hessian import InputHessians
-from pgolf.quant.sensitivity import Sensitivities
+from pgolf.quant.sensitivity import TOKEN_TABLE, Sensitivities
 from pgolf.quant.threads import intra_op_threads
 from pgolf.ranks.devices import usable_gpus
 from pgolf.run_options import Made, Progress, RunOptions
@@ -26,16 +27,23 @@ _REPORT_EVERY_S = 0.5
 def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: RunOptions) -> Made:
     """Write `hessians.safetensors`: per linear map, XᵀX averaged over batches (not tokens), under its state name.
 
-    With `sensitivities` also the output of `Sensitivities.factors`: the loss's curvature by row, and that of tables.
+    With `table` also that of the token table as output layer. With `sensitivities` also the output of
+    `Sensitivities.factors`: the loss's curvature by row, and that of tables.
 
-    inputs: checkpoint (the averaged weights exported by training) and data. Raises DataError for a checkpoint without
-    a stream position or with another vocabulary, QuantizationError if activations overflow.
+    inputs: checkpoint (the averaged weights exported by training) and data. Raises DataError for a checkpoint with
+    another vocabulary, or without a stream position where the stream continues there, and for data that have no rows;
+    QuantizationError if activations overflow.
     """
     began = time.perf_counter()
     dataset = open_dataset(inputs["data"])
     path = inputs["checkpoint"] / "checkpoint.safetensors"
     checkpoint = load_checkpoint(path)
-    position = stream_position(checkpoint, dataset, path)
+    if dataset.vocab_size > checkpoint.config.vocab_size:
+        raise DataError(
+            f"{path}: the network's vocabulary is {checkpoint.config.vocab_size}, that of data set {dataset.name} is "
+            f"{dataset.vocab_size}; calibrate on the data it was trained on"
+        )
+    position = 0 if config.source == "rows" else stream_position(checkpoint, path)
     device = torch.device(_device_name(run))
     network = build_model(checkpoint.config, checkpoint.state, device)
     loaded = time.perf_counter()
@@ -48,7 +56,9 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
         for done, tokens_BT in enumerate(calibration_batches(config, dataset, position), start=1):
             tokens_BT = tokens_BT.to(device)
             with torch.inference_mode(), hessians:
-                network.hidden(tokens_BT)
+                h_BTD = network.hidden(tokens_BT)
+                if config.table:
+                    hessians.add(TOKEN_TABLE, h_BTD)
             if sensitivities is not None:
                 with sensitivities:
                     sensitivities.add(tokens_BT)
@@ -71,7 +81,17 @@ def make(config: CalibrateConfig, inputs: Mapping[str, Path], out: Path, run: Ru
 
 
 def calibration_batches(config: CalibrateConfig, dataset: Dataset, position: int) -> Iterator[Tensor]:
-    """Yield token batches, int64 [sequences, sequence_length]: the first span of each global batch from `position`."""
+    """Yield token batches, int64 [sequences, sequence_length].
+
+    The first span of each global batch from `position` in the stream, or the first rows of data rank 0.
+    """
+    if config.source == "rows":
+        length = config.sequence_length
+        rows = shuffled_rows(dataset, rank=0, ranks=config.spans, length=length, vocab_size=dataset.vocab_size)
+        for batch in range(config.batches):
+            inputs = rows.take(batch * config.sequences, config.sequences)[:, :-1]
+            yield torch.from_numpy(inputs.astype("int64"))
+        return
     stream = training_stream(dataset, vocab_size=dataset.vocab_size)
     for batch in range(config.batches):
         stream.seek(position + batch * config.spans * (config.span_tokens + 1))
@@ -79,17 +99,13 @@ def calibration_batches(config: CalibrateConfig, dataset: Dataset, position: int
         yield torch.from_numpy(tokens).reshape(config.sequences, config.sequence_length)
 
 
-def stream_position(checkpoint: Checkpoint, dataset: Dataset, path: Path) -> int:
-    """Position in the training stream after the last step. Raises DataError if checkpoint and data do not match."""
-    if dataset.vocab_size > checkpoint.config.vocab_size:
-        raise DataError(
-            f"{path}: the network's vocabulary is {checkpoint.config.vocab_size}, that of data set {dataset.name} is "
-            f"{dataset.vocab_size}; calibrate on the data it was trained on"
-        )
+def stream_position(checkpoint: Checkpoint, path: Path) -> int:
+    """Position in the training stream after the last step. Raises DataError for a checkpoint that does not say it."""
     position = checkpoint.facts.get("stream_position", "")
     if not position.isdecimal():
         raise DataError(
-            f"{path}: stream_position is {position!r}, so the next training tokens are unknown; train the network again"
+            f"{path}: stream_position is {position!r}, so the next training tokens are unknown; train the network "
+            "again, or calibrate on rows (--set calibrate.source=rows)"
         )
     return int(position)
 

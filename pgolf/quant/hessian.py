@@ -15,7 +15,7 @@ from pgolf.model.linear import CastedLinear
 
 
 class InputHessians:
-    """Collects Σ XᵀX per linear map from the forward passes inside its `with` block.
+    """Collects Σ XᵀX per linear map from the forward passes inside its `with` block, and of what is added besides.
 
     product float32: X [N, C] is cast to float32, the product is float32, and products are summed in float64. bfloat16:
     X is rounded to bfloat16, the product is computed in float32 and rounded to bfloat16, and products are summed in
@@ -34,7 +34,7 @@ class InputHessians:
 
     def __enter__(self) -> Self:
         for name, module in self._maps.items():
-            self._hooks.append(module.register_forward_pre_hook(self._add(name)))
+            self._hooks.append(module.register_forward_pre_hook(self._watch(name)))
         return self
 
     def __exit__(
@@ -51,7 +51,7 @@ class InputHessians:
         Raises QuantizationError if activations overflowed, naming the first map affected.
         """
         means = {}
-        for name in self._maps:
+        for name in dict.fromkeys((*self._maps, *self._sums)):
             if name not in self._sums:
                 raise QuantizationError(f"{name}: no forward pass used this linear map, so it has no Hessian")
             # A matrix product may round its two triangles differently: symmetrize.
@@ -65,13 +65,17 @@ class InputHessians:
             means[name] = mean_CC
         return means
 
-    def _add(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def add(self, name: str, x: Tensor) -> None:
+        """Add inputs [..., C] to the sum of that name."""
+        product_CC = self._product(x)
+        if name in self._sums:
+            self._sums[name] += product_CC
+        else:
+            self._sums[name] = product_CC.clone() if self._rounded else product_CC.double()
+
+    def _watch(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            product_CC = self._product(inputs[0])
-            if name in self._sums:
-                self._sums[name] += product_CC
-            else:
-                self._sums[name] = product_CC.clone() if self._rounded else product_CC.double()
+            self.add(name, inputs[0])
 
         return hook
 

@@ -234,7 +234,8 @@ class Recipe(StageConfig):
             if not self.compress.needs_hessians:
                 return None
             sensitivities = self.calibrate.sensitivities or self.compress.needs_sensitivities
-            return self.calibrate.model_copy(update={"sensitivities": sensitivities})
+            table = self.calibrate.table or self.compress.needs_table
+            return self.calibrate.model_copy(update={"sensitivities": sensitivities, "table": table})
         if stage is AUDIT and not self.score.causal:
             return None  # no score of it is ranked
         section: StageConfig | None = getattr(self, stage.name)

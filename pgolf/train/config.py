@@ -1,5 +1,6 @@
 """Config of stage `train`: everything that determines the weights, except data and seed. Imports no torch."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,6 +22,16 @@ class TrainConfig(StageConfig):
         ge=1,
         description="consecutive stream spans per step; a multiple of the number of ranks, so that any number of ranks "
         "trains on the same data",
+    )
+    batches: Literal["spans", "rows"] = Field(
+        default="spans",
+        description="spans: consecutive in the stream; rows: shuffled within their shards, as in #1493, in an order "
+        "that the seed does not change",
+    )
+    data_ranks: int = Field(
+        default=8,
+        ge=1,
+        description="rows: so many orders of shards of their own, dealt over the ranks there are; #1493 had 8 ranks",
     )
 
     steps: int = Field(default=20_000, ge=1, description="maximum number of optimizer steps")
@@ -150,6 +161,11 @@ class TrainConfig(StageConfig):
         return self.tokens_per_step // self.spans_per_step
 
     @property
+    def rows_per_step(self) -> int:
+        """Rows of sequence_length targets per optimizer step, over all ranks."""
+        return self.tokens_per_step // self.sequence_length
+
+    @property
     def stream_tokens_per_step(self) -> int:
         """Stream tokens by which each step advances."""
         return self.spans_per_step * (self.tokens_per_span + 1)
@@ -162,6 +178,16 @@ class TrainConfig(StageConfig):
             raise ValueError(
                 f"tokens_per_step {self.tokens_per_step} is not a multiple of spans_per_step x sequence_length = "
                 f"{self.spans_per_step} x {self.sequence_length}; the nearest is {nearest}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _data_ranks_share_the_rows(self) -> Self:
+        if self.batches == "rows" and self.rows_per_step % self.data_ranks:
+            fitting = math.gcd(self.rows_per_step, self.data_ranks)
+            raise ValueError(
+                f"data_ranks {self.data_ranks} cannot bring equally many of a step's {self.rows_per_step} rows of "
+                f"{self.sequence_length} tokens; add --set train.data_ranks={fitting}, or change train.tokens_per_step"
             )
         return self
 

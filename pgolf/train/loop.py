@@ -18,13 +18,13 @@ from pgolf.ranks.agreement import refuse_difference
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_line
 from pgolf.train.averaging import WeightAverage
+from pgolf.train.batches import Batches
 from pgolf.train.config import TrainConfig
 from pgolf.train.crownq import rounding_variance
 from pgolf.train.groups import block_linears
 from pgolf.train.network_loss import NetworkLoss
 from pgolf.train.optimizers import Optimizers
 from pgolf.train.schedule import muon_momentum, rate_scale, repeats_layers
-from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, TrainingState
 from pgolf.train.time_left import TimeLeft
 
@@ -70,7 +70,7 @@ class _Launched:
         return _finite(self.steps_done, self.loss_and_norm)
 
 
-def prime(model: GPT, config: TrainConfig, spans: SpanReader, ranks: Ranks, *, loss: NetworkLoss | None = None) -> None:
+def prime(model: GPT, config: TrainConfig, spans: Batches, ranks: Ranks, *, loss: NetworkLoss | None = None) -> None:
     """Run the first steps and undo them, so that allocation, compilation and kernel selection are not timed.
 
     Where training switches recurrence on midway, as many again with it. Weights, data position and later optimizers are
@@ -95,7 +95,7 @@ def prime(model: GPT, config: TrainConfig, spans: SpanReader, ranks: Ranks, *, l
 def train(
     model: GPT,
     config: TrainConfig,
-    spans: SpanReader,
+    spans: Batches,
     ranks: Ranks,
     *,
     clock_s: Callable[[], float],
@@ -207,7 +207,7 @@ def train(
 def accumulate_gradients(
     model: GPT,
     config: TrainConfig,
-    spans: SpanReader,
+    spans: Batches,
     ranks: Ranks,
     step: int,
     *,

@@ -5,7 +5,6 @@ import time
 import torch
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import training_stream
 from pgolf.identity.environment import fix_cublas_workspace
 from pgolf.machine.hardware import refuse_uneven
 from pgolf.model.checkpoint import save_checkpoint
@@ -15,10 +14,10 @@ from pgolf.model.init import initial_model
 from pgolf.model.kernels import choose_kernels
 from pgolf.ranks.group import Ranks
 from pgolf.ranks.job import print_line, print_progress
+from pgolf.train.batches import batches_of
 from pgolf.train.config import TrainConfig
 from pgolf.train.loop import StepReport, Trained, prime, train
 from pgolf.train.network_loss import network_loss
-from pgolf.train.spans import SpanReader
 from pgolf.train.state import Keeper, resumed_at
 from pgolf.train.train_job import CHECKPOINT_FILE, LEDGER_FILE, Job, Ledger, Reached, StepLoss
 
@@ -35,7 +34,7 @@ def run(job: Job, ranks: Ranks, device: torch.device, keeper: Keeper | None = No
     _choose_arithmetic(device, deterministic=config.clock_limit_s is None)
     phases = _Phases()
     dataset = open_dataset(job.data)
-    spans = SpanReader(training_stream(dataset, vocab_size=job.config.model.vocab_size), config)
+    spans = batches_of(dataset, config, job.config.model.vocab_size)
     model = _shared_initial_model(job.config.model, job.seed, ranks, device)
     phases.end("init")
     loss = network_loss(model, config, device)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pgolf.corpus.dataset import Dataset, open_dataset
-from pgolf.corpus.shards import read_shard, training_stream
+from pgolf.corpus.shards import read_shard
 from pgolf.errors import ConfigError, TrainingError
 from pgolf.identity.fingerprint import digest
 from pgolf.machine.hardware import cores_for_ranks, cpu_name, gpu_name, ranks_for, refuse_uneven
@@ -19,6 +19,7 @@ from pgolf.ranks.devices import devices_for
 from pgolf.ranks.run_job import run_job
 from pgolf.run_options import Fact, Lease, Made, Progress, RunOptions
 from pgolf.train import __main__ as rank_program
+from pgolf.train.batches import batches_of
 from pgolf.train.checkpoint_record import CHECKPOINT_FORMAT, forget, usable_record
 from pgolf.train.config import TrainConfig, TrainStageConfig
 from pgolf.train.loss_table import LOSSES_FILE, write_losses
@@ -101,8 +102,10 @@ def _check_tokens(dataset: Dataset, config: TrainStageConfig) -> None:
             f"model.vocab_size is {vocab_size}, the tokenizer of {dataset.folder} has {dataset.vocab_size} pieces; "
             f"add --set model.vocab_size={dataset.vocab_size}"
         )
-    training_stream(dataset, vocab_size=vocab_size)  # raises unless there are valid train shards
-    reach = max(config.train.steps, config.train.primed_steps) * config.train.stream_tokens_per_step
+    batches_of(dataset, config.train, vocab_size)  # raises unless there are train shards that it can read
+    # Rows come from everywhere, spans one after the other.
+    steps = math.inf if config.train.batches == "rows" else max(config.train.steps, config.train.primed_steps)
+    reach = steps * config.train.stream_tokens_per_step
     for shard in dataset.train_shards:
         if reach <= 0:
             break

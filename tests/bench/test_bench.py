@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
 from bench import checkpoint_cost as checkpoint
-from bench import codecs, rerun_cost, scale, start, train_step, watch_cost
+from bench import clip_codecs, codecs, rerun_cost, scale, start, train_step, watch_cost
 from bench import compress_speed as compress
 from bench import count_speed as counts
 from bench import grid_speed as grid
@@ -25,15 +26,17 @@ from bench.timing import Spread, in_turns_s, ratios
 from flows.commands.cli import main as cli_main
 from pgolf.eval.config import ScoreConfig
 from pgolf.identity.watch import is_watched
-from pgolf.model.checkpoint import Checkpoint
+from pgolf.model.checkpoint import Checkpoint, save_checkpoint
 from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
+from pgolf.pack.config import CompressConfig
 from pgolf.recipes.catalog import recipe_named
 from pgolf.run_options import Made
 from pgolf.store import content
 from pgolf.tables.parquet import append
 from pgolf.tables.ranked import NEURAL
 from pgolf.tables.schema import SCORES
+from tests.data_folder import write_data_folder
 from tests.pack.network import FP16_MAX_ELEMENTS, SMALL, random_state
 from tests.train.runs import TINY
 
@@ -85,6 +88,30 @@ def test_the_codec_benchmark_compares_with_the_bound_and_the_best_general_codec(
     assert lines["toy int6: file / bound"] == pytest.approx(file_kb / (bound_kb + side_kb))
     best_kb = min(value for name, value in lines.items() if "codes by" in name and "rans" not in name)
     assert lines["toy int6: codes, rans / best general"] == pytest.approx(lines["toy int6: codes by rans"] / best_kb)
+
+
+def test_the_clip_benchmark_packs_the_same_codes_by_both_coders_and_spends_what_one_saves(tmp_path):
+    random = np.random.default_rng(0)
+    tokens = [random.integers(0, SMALL.vocab_size, 1500) for _shard in range(4)]
+    data = write_data_folder(tmp_path / "data", train=tokens, val=tokens[:1], vocab_size=SMALL.vocab_size)
+    (tmp_path / "checkpoint").mkdir()
+    config = SMALL.model_copy(update={"layers": 1})
+    state = {name: tensor + 0.1 for name, tensor in initial_model(config, 1).state_dict().items()}
+    save_checkpoint(tmp_path / "checkpoint" / "checkpoint.safetensors", config, state, {})
+    base = CompressConfig(fp16_max_elements=FP16_MAX_ELEMENTS)
+    network = clip_codecs.calibrated(base, tmp_path / "checkpoint", data, tmp_path, 512)
+    lines = {line.name: line for line in clip_codecs.network_lines([network], data, tmp_path, 512)}
+    brotli_kb = lines["trained: file, brotli"].spread.median
+    for way in ("finest k", "allocate"):
+        assert lines[f"trained: rans, {way} in brotli's bytes: file"].spread.median <= brotli_kb
+        above, less = (
+            lines[f"trained: rans, {way} in brotli's bytes: {what}"].spread.median
+            for what in ("loss above the unpacked network", "less than at k as published")
+        )
+        published = lines["trained: k as published: loss above the unpacked network"].spread.median
+        assert above + less == pytest.approx(published, abs=1e-9)
+    (gaussian,) = [line for line in clip_codecs.code_lines("toy", clip_codecs.gaussian(64, 1, 128)) if line.unit == "%"]
+    assert gaussian.target == "> 0"
 
 
 def test_the_sweep_benchmark_runs_every_stage_for_every_point_that_it_reruns(monkeypatch, tmp_path, capsys):

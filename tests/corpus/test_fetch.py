@@ -224,6 +224,30 @@ def test_a_pinned_revision_and_the_branch_it_stands_for_give_the_same_files(tmp_
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == by_branch
 
 
+def test_another_repositorys_data_set_at_a_commit_is_fetched_without_asking_what_its_branch_is(
+    tmp_path: Path, hub: HubServer
+) -> None:
+    """Another tokenization, of another owner, at a commit that is not the branch's any more."""
+    pinned = "89abcdef0123456789abcdef0123456789abcdef"
+    files = {path.replace("fineweb10B_sp340", "fineweb10B_sp8192"): content for path, content in hub.files.items()}
+    manifest = files["datasets/manifest.json"].replace(b"fineweb10B_sp340", b"fineweb10B_sp8192")
+    files["datasets/manifest.json"] = manifest
+    config = FetchConfig(variant="sp8192", train_shards=2, repo_id="kevclark/parameter-golf", revision=pinned)
+    with HubServer(config.repo_id, files) as other:
+        other.commit = pinned
+        made = fetch_into(tmp_path, other, config)
+        assert made.facts["revision"] == pinned
+        assert other.gets[0] == ("datasets/manifest.json", "")
+        dataset = open_dataset(tmp_path / "out")
+        assert (dataset.name, len(dataset.train_shards)) == ("fineweb10B_sp8192", 2)
+        assert dataset.train_shards[1].read_bytes() == hub.files[TRAIN.format(1)]
+        with pytest.raises(FetchError, match=r"no data set 'fineweb10B_sp1024'; published: .*fetch\.repo_id"):
+            fetch_into(tmp_path, other, config.model_copy(update={"variant": "sp1024"}))
+        with pytest.raises(FetchError, match=f"kevclark/parameter-golf has no revision '{COMMIT}'"):
+            fetch_into(tmp_path, other, config.model_copy(update={"revision": COMMIT}))
+        huggingface_hub.close_session()
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"datasets": [{"name": "fineweb10B_sp340"}], "tokenizers": []}'])
 def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, hub: HubServer, content: bytes) -> None:
     hub.files["datasets/manifest.json"] = content

@@ -416,6 +416,12 @@ def test_progress_counts_attempts_of_all_that_may_come(checkpoint):
         ({"zstd_levels": (1, 1)}, "repeats a value"),
         ({"percentiles": (0.0, 1.0)}, "greater than 0"),
         ({"matrix_bits": 9}, "less than or equal to 8"),
+        *(
+            ({"policy": "sdclip", "sdclip_k": {kind: k}}, f"sdclip_k.{kind}\n.*{why}")
+            for kind in ("attention", "mlp", "table")
+            for k, why in ((0.0, "greater than 0"), (-3.0, "greater than 0"), (float("inf"), "finite number"))
+        ),
+        ({"sdclip_k": {}}, r"sdclip_k is given, and policy published does not read it; add --set compress.policy=sdc"),
         ({"budget": 1}, "Extra inputs"),
     ],
 )

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pgolf.errors import BudgetExceeded, QuantizationError
 from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
 from pgolf.model.tensor_file import load_tensors, save_tensors
+from pgolf.pack.container import unpack
 from pgolf.pack.load import load_packed
 from pgolf.pack.quantizer import Quantizer
 from tests.pack.trained import Trained, corpus, trained
@@ -69,6 +71,36 @@ def test_sdclip_finds_the_k_that_fills_the_budget(networks, tmp_path):
     facts, _loss = network.packed(tmp_path / "sdclip", **FAST, budget_bytes=budget_bytes, policy="sdclip")
     assert 0.999 * budget_bytes <= facts["total_bytes"] <= budget_bytes
     assert str(facts["rung"]).startswith("k ")
+
+
+def test_a_given_k_is_taken_as_it_is_and_refused_where_it_does_not_fit(networks, tmp_path):
+    network = networks["demo"]
+    hessians, facts = load_tensors(network.hessians / "hessians.safetensors")
+    (tmp_path / "hessians").mkdir()
+    # What calibration measures for fixed clips: no weights of rows, and so no loss to predict.
+    measured = {name: H_CC for name, H_CC in hessians.items() if not name.endswith(".rows")}
+    save_tensors(tmp_path / "hessians" / "hessians.safetensors", measured, facts)
+    network = replace(network, hessians=tmp_path / "hessians")
+    state = load_checkpoint(network.checkpoint / "checkpoint.safetensors").state
+    k = {"attention": 9.0, "mlp": 14.0, "table": 25.0}
+    changes = {"policy": "sdclip", "method": "gptq_hessian", "codec": "rans", "sdclip_k": k}
+    made, _loss = network.packed(tmp_path / "given", **changes, budget_bytes=10**9)
+    assert made["rung"] == "k attention 9, mlp 14, table 25"
+    assert made["summary"] == "sdclip k attention 9, mlp 14, table 25"
+    assert (made["attempts"], made["predicted_loss_nats"]) == (1, None)
+    arrays = unpack((tmp_path / "given" / "model.pgolf").read_bytes(), where="given").arrays
+    for name, own, levels in (
+        ("blocks.0.attn.c_q.weight", 9.0, 31),
+        ("blocks.1.mlp.proj.weight", 14.0, 31),
+        ("tok_emb.weight", 25.0, 127),
+    ):
+        expected_R = (own * state[name].float().std(dim=1) / levels).half()
+        assert arrays[f"{name}.scale"].tolist() == expected_R.tolist()
+        assert int(np.abs(arrays[f"{name}.q"].astype(int)).max()) <= levels
+    says = r"sdclip k attention 9, .*raise compress\.sdclip_k, or --set compress\.sdclip_k=null"
+    with pytest.raises(BudgetExceeded, match=f"(?s){says}"):
+        network.packed(tmp_path / "over", **changes, budget_bytes=int(made["total_bytes"]) - 1)
+    network.packed(tmp_path / "exact", **changes, budget_bytes=int(made["total_bytes"]))
 
 
 def test_thorough_gptq_leaves_less_error_in_every_matrix_and_less_loss_than_the_published_variant(networks, tmp_path):

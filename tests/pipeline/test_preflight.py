@@ -144,6 +144,33 @@ def test_a_published_tokenization_is_known_by_its_name(machine, tmp_path):
         check(tmp_path, "pr715", "fetch.variant=sp4096")
 
 
+def test_data_of_a_smaller_vocabulary_is_refused_unless_the_rest_may_be_padding(machine, tmp_path, toy_tokenizer):
+    """However the data comes: a network of 8,192 tokens would learn nothing of most of them from data of 1,024."""
+    machine(8)
+    large = ("model.vocab_size=8192", "fetch.repo_id=kevclark/parameter-golf")
+    says = r"train\[1337\]: model.vocab_size is 8,192, the tokenizer has 1,024 pieces, so that 7,168 rows .*_size=1024"
+    with pytest.raises(ConfigError, match=says):
+        check(tmp_path, "pr715", *large)
+    check(tmp_path, "pr715", *large, "fetch.variant=sp8192")
+    data = write_data_folder(tmp_path / "data", val=[[1, 5, 9]], tokenizer=toy_tokenizer)
+    with pytest.raises(ConfigError, match=r"model.vocab_size is 1,364, the tokenizer has 340 pieces, so that 1,024"):
+        check(tmp_path, "demo", "model.vocab_size=1364", sources=Sources(data=data), **CPU_DEMO)
+    check(tmp_path, "demo", "model.vocab_size=1363", sources=Sources(data=data), **CPU_DEMO)
+
+
+def test_fewer_train_shards_than_data_ranks_are_refused_before_any_is_fetched(machine, tmp_path, toy_tokenizer):
+    machine(8)
+    says = r"train\[1337\]: train.data_ranks is 8, and each .* there are 5; add --set fetch.train_shards=8"
+    with pytest.raises(ConfigError, match=says):
+        check(tmp_path, "pr715", "train.batches=rows", "fetch.train_shards=5")
+    check(tmp_path, "pr715", "train.batches=rows", "fetch.train_shards=8")
+    check(tmp_path, "pr715", "fetch.train_shards=5")
+    data = write_data_folder(tmp_path / "data", train=[[1, 2]] * 3, val=[[1, 5, 9]], tokenizer=toy_tokenizer)
+    rows = ("train.batches=rows", "train.spans_per_step=4", "train.data_ranks=4", "train.tokens_per_step=4096")
+    with pytest.raises(ConfigError, match=r"there are 3; add --set train.data_ranks=2"):
+        check(tmp_path, "demo", *rows, sources=Sources(data=data), **CPU_DEMO)
+
+
 def test_all_that_stands_against_a_run_is_said_at_once(machine, tmp_path):
     machine(0)
     with pytest.raises(ConfigError) as refused:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 
 from pgolf.corpus.dataset import open_dataset
 from pgolf.errors import DataError, QuantizationError
-from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
+from pgolf.model.checkpoint import build_model, load_checkpoint, save_checkpoint
 from pgolf.model.tensor_file import load_tensors
 from pgolf.quant import calibration as calibrate
 from pgolf.quant.config import CalibrateConfig
 from pgolf.run_options import Progress, RunOptions
 from tests.data_folder import write_data_folder
+from tests.oracles.plain_rows import rows_by_definition
 from tests.pack.network import SMALL, random_state
 
 CONFIG = CalibrateConfig(batches=3, sequences=2, sequence_length=8, spans=4)
@@ -53,6 +55,48 @@ def test_batches_are_the_first_span_of_each_global_batch_after_the_training_posi
         assert batch_BT.tolist() == expected.tolist()
     wrapped = list(calibrate.calibration_batches(CONFIG, dataset, TRAIN_TOKENS + 68))
     assert all(torch.equal(one, other) for one, other in zip(batches, wrapped))
+
+
+def test_rows_are_the_first_that_data_rank_0_trains_on_and_need_no_stream_position(inputs, tmp_path):
+    config = CONFIG.model_copy(update={"source": "rows", "spans": 2})
+    dataset = open_dataset(inputs["data"])
+    shards = [np.fromfile(path, "<u2", offset=1024) for path in dataset.train_shards]
+    rows = rows_by_definition(shards, rank=0, ranks=2, length=8)  # the first shard alone
+    for batch_BT in calibrate.calibration_batches(config, dataset, 68):
+        assert batch_BT.tolist() == [row[:-1] for row in islice(rows, 2)]
+    path = inputs["checkpoint"] / "checkpoint.safetensors"
+    found = []
+    for number, facts in enumerate(({}, {"stream_position": "68"})):
+        save_checkpoint(path, SMALL, random_state(), facts)
+        run(inputs, tmp_path / str(number), config)
+        found.append((tmp_path / str(number) / "hessians.safetensors").read_bytes())
+    assert found[0] == found[1]
+
+
+def test_the_tables_hessian_is_that_of_the_heads_input(inputs, tmp_path):
+    run(inputs, tmp_path / "without")
+    run(inputs, tmp_path / "with", CONFIG.model_copy(update={"table": True}))
+    without, found = (load_tensors(tmp_path / name / "hessians.safetensors")[0] for name in ("without", "with"))
+    assert found.keys() - without.keys() == {"tok_emb.weight"}
+    assert all(torch.equal(found[name], H_CC) for name, H_CC in without.items())
+    network = build_model(SMALL, random_state())
+    expected_CC = torch.zeros(SMALL.width, SMALL.width, dtype=torch.float64)
+    with torch.inference_mode():
+        for batch_BT in calibrate.calibration_batches(CONFIG, open_dataset(inputs["data"]), 68):
+            h_ND = network.hidden(batch_BT).double().flatten(0, 1)
+            # What the head multiplies: normed, so every row has a mean square of 1.
+            torch.testing.assert_close(h_ND.square().mean(dim=1), torch.ones(16).double(), rtol=0, atol=1e-5)
+            expected_CC += h_ND.T @ h_ND / 3
+    # Products of 16 rows in float32.
+    torch.testing.assert_close(found["tok_emb.weight"].double(), expected_CC, rtol=1e-5, atol=1e-5)
+
+
+def test_sensitivities_take_the_place_of_the_tables_hessian_with_one_that_fits_their_row_weights(inputs, tmp_path):
+    for name, fields in (("alone", {}), ("both", {"table": True})):
+        run(inputs, tmp_path / name, CONFIG.model_copy(update=fields | {"sensitivities": True}))
+    alone, both = (load_tensors(tmp_path / name / "hessians.safetensors")[0] for name in ("alone", "both"))
+    assert alone.keys() == both.keys()
+    assert all(torch.equal(alone[name], both[name]) for name in alone)
 
 
 def test_the_product_asked_for_is_the_one_taken(inputs, tmp_path):
@@ -144,7 +188,7 @@ def test_the_same_inputs_give_the_same_bytes_in_another_process(inputs, tmp_path
 @pytest.mark.parametrize("facts", [{}, {"stream_position": "late"}, {"stream_position": "-5"}])
 def test_a_checkpoint_without_a_stream_position_is_refused(inputs, tmp_path, facts):
     save_checkpoint(inputs["checkpoint"] / "checkpoint.safetensors", SMALL, random_state(), facts)
-    with pytest.raises(DataError, match="stream_position is"):
+    with pytest.raises(DataError, match=r"stream_position is .*--set calibrate\.source=rows"):
         run(inputs, tmp_path / "out")
 
 

@@ -5,8 +5,10 @@ import pytest
 from pgolf.config import StageConfig
 from pgolf.identity.closure import import_closure, stage_code
 from pgolf.pipeline.graph import Node, _tools
-from pgolf.recipes.catalog import RECIPES
-from pgolf.recipes.recipe import IMPORT, SHARDS, STAGES, TRAIN, Recipe
+from pgolf.quant.config import CalibrateConfig
+from pgolf.recipes.catalog import RECIPES, recipe_named
+from pgolf.recipes.overrides import apply_overrides
+from pgolf.recipes.recipe import CALIBRATE, IMPORT, SHARDS, STAGES, TRAIN, Recipe
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
@@ -26,6 +28,24 @@ def test_every_stage_has_a_config_in_a_recipe_or_is_left_out_of_it(name):
     assert left_out <= {"fetch", "tokenize", "shards", "import", "calibrate", "count", "hint"}
     assert ("fetch" in left_out) != ("tokenize" in left_out)
     assert all(isinstance(config, StageConfig) for config in configs.values() if config is not None)
+
+
+def test_fixed_clips_by_the_hessian_ask_calibration_for_the_head_alone():
+    """Searching policies read the loss's curvature, which takes a backward pass per batch."""
+    asked = {
+        (): (False, False),
+        ("compress.policy=sdclip",): (False, True),
+        ("compress.policy=sdclip", "compress.sdclip_k={}"): (True, False),
+        ("compress.policy=sdclip", "compress.sdclip_k={}", "calibrate.sensitivities=true"): (True, True),
+        ("compress.policy=allocate",): (False, True),
+    }
+    for changes, expected in asked.items():
+        method = "gptq_hessian" if changes else "gptq"
+        config = apply_overrides(recipe_named("demo"), [f"compress.method={method}", *changes]).config_of(CALIBRATE)
+        assert isinstance(config, CalibrateConfig)
+        assert (config.table, config.sensitivities) == expected
+    plain = ["compress.policy=sdclip", "compress.sdclip_k={}", "compress.method=rtn"]
+    assert apply_overrides(recipe_named("demo"), plain).config_of(CALIBRATE) is None
 
 
 def test_every_stage_but_those_that_take_in_files_has_the_section_of_its_name():

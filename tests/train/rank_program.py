@@ -30,6 +30,7 @@ CASES = {
     "715": case(**SMOOTH),
     "761": case({"mlp_slope": 0.9}, **SMOOTH),
     "792": case(ANOTHER_FAMILY, **SMOOTH),
+    "715 on shuffled rows": case(**SMOOTH, batches="rows", data_ranks=4),
     "745, never clipped": case(**BANKS, clip_norm=1e6),
     "745": case(**BANKS, clip_norm=0.1),
     "banks, clipped at the mean": case(**BANKS | {"clip_at": "mean"}),

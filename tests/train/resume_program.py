@@ -14,7 +14,16 @@ LATE = {"late_qat_below_scale": 0.6, "late_qat_bits": 5, "crownq_weight": 1.0, "
 SWA = {"average": "swa_of_ema", "swa_below_scale": 0.5, "swa_every_steps": 3}
 CONFIGS = {
     "matrices": with_train(**COMMON),
-    "banks": with_train(muon_layout="banks", projections_by="adam", clip_at="rank", **COMMON, **LATE, **SWA),
+    "banks, shuffled rows": with_train(
+        batches="rows",
+        data_ranks=2,
+        muon_layout="banks",
+        projections_by="adam",
+        clip_at="rank",
+        **COMMON,
+        **LATE,
+        **SWA,
+    ),
 }
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from pgolf.corpus.dataset import open_dataset
-from pgolf.corpus.shards import TokenStream
 from pgolf.model.config import ModelConfig
+from pgolf.train.batches import Batches, batches_of
 from pgolf.train.config import TrainConfig, TrainStageConfig
-from pgolf.train.spans import SpanReader
 from tests.data_folder import write_data_folder
 
 VOCAB = 32
@@ -51,8 +50,8 @@ def learnable_tokens(count: int, seed: int = 0) -> np.ndarray:
     return tokens
 
 
-def spans_of(data: Path, config: TrainStageConfig) -> SpanReader:
-    return SpanReader(TokenStream(open_dataset(data).train_shards), config.train)
+def spans_of(data: Path, config: TrainStageConfig) -> Batches:
+    return batches_of(open_dataset(data), config.train, config.model.vocab_size)
 
 
 def write_data(folder: Path, train: list[np.ndarray], *, vocab_size: int = VOCAB) -> Path:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from tests.train.runs import TINY, learnable_tokens, spans_of, write_data
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("ranks") / "data", [learnable_tokens(2000)])
+    return write_data(tmp_path_factory.mktemp("ranks") / "data", np.split(learnable_tokens(2000), 4))
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ WAIT_S = 120.0
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("resume") / "data", [learnable_tokens(4000)])
+    return write_data(tmp_path_factory.mktemp("resume") / "data", [learnable_tokens(1500), learnable_tokens(2500, 1)])
 
 
 def started(name, processes, folder, every_s=1e-9) -> subprocess.Popen[str]:
@@ -111,7 +111,7 @@ def killed(name, processes, folder, victim, *, at_step) -> int | None:
     [
         pytest.param("matrices", 1, ["the process above"], marks=pytest.mark.exec),
         ("matrices", 2, ["a rank", "torchrun, asked to end"]),
-        ("banks", 2, ["torchrun", "the process above, asked to end", "a rank, asked to end"]),
+        ("banks, shuffled rows", 2, ["torchrun", "the process above, asked to end", "a rank, asked to end"]),
     ],
 )
 def test_killed_at_some_step_in_every_way_it_ends_with_the_bytes_of_a_run_that_was_not(

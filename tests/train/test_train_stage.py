@@ -242,6 +242,18 @@ def test_a_token_id_beyond_the_vocabulary_is_refused_naming_shard_and_place(tmp_
         made_by(TINY, data, tmp_path / "out")
 
 
+def test_rows_are_checked_in_every_shard_and_for_every_data_rank_before_anything_is_started(tmp_path):
+    """Few steps of consecutive spans would never come to the second shard."""
+    tokens = np.where(np.arange(2000) == 1990, 40, 1)
+    data = write_data(tmp_path / "data", [learnable_tokens(1000), tokens])
+    config = with_train(steps=1, batches="rows", data_ranks=2)
+    with pytest.raises(ShardError, match=r"fineweb_train_000001\.bin: token 1990 has id 40, the vocabulary ends at 31"):
+        made_by(config, data, tmp_path / "out")
+    with pytest.raises(DataError, match=r"data rank 2 of 4 has 0 of the 2 train shards, .* \(train.data_ranks, calib"):
+        made_by(with_train(steps=1, batches="rows", data_ranks=4), data, tmp_path / "out4")
+    assert not list((tmp_path / "out").iterdir()) + list((tmp_path / "out4").iterdir())
+
+
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
     data = write_data(tmp_path / "data", [learnable_tokens(2000)], vocab_size=64)
     with pytest.raises(ConfigError, match=r"model.vocab_size is 32, .* has 64 pieces; add --set model.vocab_size=64"):
