@@ -108,7 +108,6 @@ def _table() -> Iterator[_Options]:
         help="what was trained on, compared with all of the text (default: of a run its data's)",
     )
     yield _own(_BOTH, "--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
-    yield _own((RUN, PROGRAM, SELF_TEST), "--quick", action="store_true", help="few places, in seconds")
     yield _own(_BOTH, "--thorough", action="store_true", help="many more places, and many times as long")
     yield _own(
         _BOTH,
@@ -120,6 +119,7 @@ def _table() -> Iterator[_Options]:
     yield _own(_BOTH, "--page", **path, metavar="FILE", help="a page of the verdicts (a run: RESULTS/reports)")
     yield _own((SELF_TEST,), "--zoo", **folder, help="scorers to try it on (default: those of pgolf's tests)")
     yield _own((SELF_TEST,), "--seeds", type=int, default=20, metavar="N", help="texts to try each on (default: 20)")
+    yield _own((RUN, PROGRAM, SELF_TEST), "--quick", action="store_true", help="few places, in seconds")
     yield _Options((RUN, PROGRAM, SELF_TEST), add_json)
 
 

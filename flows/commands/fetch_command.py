@@ -13,7 +13,7 @@ from pgolf.recipes.overrides import override_section
 EXAMPLES = """examples:
   pgolf fetch --train-shards 80                    the published FineWeb shards and tokenizer
   pgolf fetch --train-shards 1 --store s3://bucket/prefix
-  pgolf fetch --set repo_id=kevclark/parameter-golf --set variant=sp8192 --set revision=COMMIT
+  pgolf fetch --set fetch.repo_id=kevclark/parameter-golf --set fetch.variant=sp8192 --set fetch.revision=COMMIT
 """
 
 

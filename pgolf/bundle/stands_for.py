@@ -116,6 +116,8 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.eval.batch_means", "BatchMeans.__len__", _always),
     ("pgolf.eval.windows", "WindowPlan.windows", _always),
     ("pgolf.mix.hedge_pass", "Hedges.losses", _always),
+    ("pgolf.mix.hedge_pass", "Hedges.told", _always),
+    ("pgolf.mix.hedge_pass", "_Stream._of_all", _always),
     ("pgolf.mix.grid", "Grid.restore", _always),
     ("pgolf.eval.scoring", "Scoring.facts", _always),
     ("pgolf.eval.ttt", "Learner.steps", _always),

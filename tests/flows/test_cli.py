@@ -94,7 +94,7 @@ def test_plan_of_a_finished_recipe_imports_neither_torch_nor_prefect(ran):
         "print('LOADED', *sys.modules.keys() & {'prefect', 'torch', 'pandas', 'numba', 'numpy', 'pyarrow'})"
     )
     shown = in_new_process(code)
-    assert "13 of 13 reused" in shown
+    assert "14 of 14 reused" in shown
     assert shown.splitlines()[-1].strip() == "LOADED"
 
 
@@ -105,7 +105,7 @@ def test_a_fully_reused_run_starts_no_prefect_and_says_that_everything_was_reuse
         "print('LOADED', *sys.modules.keys() & {'prefect', 'torch'})"
     )
     shown = in_new_process(code)
-    assert "ran: nothing (0 of 13)" in shown
+    assert "ran: nothing (0 of 14)" in shown
     assert shown.splitlines()[-1].strip() == "LOADED"
 
 
@@ -272,22 +272,22 @@ def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, c
         first = tmp_path / "first"
         shutil.copytree(ran / "store", first)
         assert main(["run", *arguments, "--cache", str(first), "--no-prefect"]) == 0
-        assert "ran: nothing (0 of 13)" in capsys.readouterr().out
+        assert "ran: nothing (0 of 14)" in capsys.readouterr().out
         second = ["--cache", str(tmp_path / "second")]
         assert main(["plan", *arguments, *second]) == 0
-        assert "13 of 13 reused" in capsys.readouterr().out
+        assert "14 of 14 reused" in capsys.readouterr().out
         assert list(Store(tmp_path / "second").artifacts()) == []
         assert main(["run", *arguments, *second, "--no-prefect"]) == 0
-        assert "ran: nothing (0 of 13)" in capsys.readouterr().out
-        assert len(list(Store(tmp_path / "second").artifacts())) == 13
+        assert "ran: nothing (0 of 14)" in capsys.readouterr().out
+        assert len(list(Store(tmp_path / "second").artifacts())) == 14
         places = ["--store", f"s3://{BUCKET}/tiny", *second, "--without-results"]
         assert main(["gc", *places]) == 0
-        assert f"results {ran / 'results'}: 13 outputs in use" in in_one_line(capsys), "noted by another machine"
+        assert f"results {ran / 'results'}: 14 outputs in use" in in_one_line(capsys), "noted by another machine"
         places += ["--forget", str(ran / "results")]
         assert main(["gc", *places, "--what", "all"]) == 0
         told = in_one_line(capsys)
-        assert f"in the cache {tmp_path / 'second'} 13 folders, " in told
-        assert f"; in s3://{BUCKET}/tiny, for all who use it, 13 folders, " in told
+        assert f"in the cache {tmp_path / 'second'} 14 folders, " in told
+        assert f"; in s3://{BUCKET}/tiny, for all who use it, 14 folders, " in told
         assert main(["gc", *places, "--what", "all", "--json"]) == 0
         rows = json.loads(capsys.readouterr().out)["garbage"]
         assert [row["shared"] for row in rows] == [False] * 13 + [True] * 13
@@ -301,7 +301,7 @@ def test_recipes_as_json_name_parameters_and_stages(capsys):
     assert main(["recipes", "--json"]) == 0
     (demo,) = [recipe for recipe in json.loads(capsys.readouterr().out) if recipe["name"] == "demo"]
     assert demo["parameters"] > 100_000
-    assert demo["stages"] == ["tokenize", "train", "calibrate", "compress", "score", "count", "mix"]
+    assert demo["stages"] == ["tokenize", "train", "calibrate", "compress", "score", "count", "mix", "audit"]
 
 
 def test_show_prints_every_field_with_overrides_applied(capsys):
@@ -375,7 +375,8 @@ def test_a_plan_of_more_steps_and_of_another_network_tells_the_one_and_leaves_th
     assert longer["expected_note"] == "4,000 steps at the pace of 4"
     wider = steps_of("model.width=320")
     assert {name for name, step in wider.items() if step["expected_s"] is None} == {
-        f"{stage}[{seed}]" for stage in ("train", "calibrate", "compress", "score") for seed in SEEDS
+        *(f"{stage}[{seed}]" for stage in ("train", "calibrate", "compress", "score") for seed in SEEDS),
+        f"audit[{SEEDS[0]}]",
     }
     assert wider["score[1]"]["expected_note"] == "earlier runs here were of other work: model.width 32 → 320"
 
@@ -588,14 +589,14 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
     shutil.rmtree(tmp_path / "store" / "referring")
     assert main(["gc", *places]) == 0
     assert "--delete removes them" in capsys.readouterr().out
-    assert len(list(Store(tmp_path / "store").artifacts())) == 13
+    assert len(list(Store(tmp_path / "store").artifacts())) == 14
     running = tmp_path / "store" / ".running"
     running.mkdir(exist_ok=True)
     died = subprocess.run([sys.executable, "-c", DIED, str(tmp_path / "store")], check=False)
     assert (died.returncode, len(list(running.iterdir()))) == (0, 1)
     assert main(["gc", *places, "--delete"]) == 2
     assert "(100%), more than half" in capsys.readouterr().err
-    assert len(list(Store(tmp_path / "store").artifacts())) == 13
+    assert len(list(Store(tmp_path / "store").artifacts())) == 14
     assert main(["gc", *places, "--delete", "--yes-most", "--json"]) == 0
     assert list(running.iterdir()) == []
     assert json.loads(capsys.readouterr().out)["deleted"] is True
@@ -613,7 +614,7 @@ def test_a_run_that_was_killed_while_it_filed_is_filed_whole_by_the_next(ran, tm
         assert main(["run", *arguments, "--no-prefect"]) == 0
         assert len(list((tmp_path / "results" / "stages").iterdir())) == 1
     assert main(["gc", *places]) == 0
-    assert f"results {tmp_path / 'results'}: 13 outputs in use" in in_one_line(capsys)
+    assert f"results {tmp_path / 'results'}: 14 outputs in use" in in_one_line(capsys)
 
 
 def test_a_sweep_reruns_the_mixtures_and_refuses_to_train(ran, capsys):

@@ -58,7 +58,7 @@ def test_a_sound_node_has_no_finding_and_says_what_was_not_checked(tmp_path, cap
     assert checks["data"]["ok"]
     assert checks["server"]["ok"] is None
     assert "`pgolf selftest`" in checks["selftest"]["remedy"]
-    assert "18 outputs (18 by an estimate" in checks["disk"]["said"]
+    assert "19 outputs (19 by an estimate" in checks["disk"]["said"]
     assert not list(tmp_path.iterdir())
     assert exit_code == any(check["ok"] is False for check in checks.values())
     assert all(check["remedy"] for check in checks.values() if check["ok"] is False)
@@ -289,7 +289,7 @@ def test_without_its_published_data_a_recipe_still_says_what_it_needs(tmp_path, 
     main(["doctor", "pr715", "--store", str(tmp_path), "--json"])
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["data"]["ok"] is False
-    assert "outputs (15 by an estimate" in checks["disk"]["said"]
+    assert "outputs (16 by an estimate" in checks["disk"]["said"]
 
 
 def test_a_file_from_the_future_and_a_server_of_another_time_are_findings(tmp_path):

@@ -55,7 +55,7 @@ DECLARATIONS = {
     "from pgolf.eval.config import ScoreConfig\n": "from pgolf.counts.tally_config import TallyConfig\n",
     "STAGES = {": 'TALLY = Stage(name="tally", entry="pgolf.counts.tally_stage", outputs={"tally": ("tally.txt",)}, '
     'reads={"data": _VALIDATION_DATA}, per_seed=True, evaluates=True)\n',
-    "MIX)}\n": "TALLY, ",
+    "MIX, AUDIT)}\n": "TALLY, ",
     "    headline: Headline =": '    tally: TallyConfig = Field(default_factory=TallyConfig, description="A tally")\n',
 }
 PROGRAM = """

@@ -82,7 +82,7 @@ def test_training_and_every_run_keep_progress_artifacts_of_their_own_and_its_lin
     trained = {(0, f"train-{seed}-{runs[0]}") for seed in SEEDS} | {(3, f"train-1-{runs[3]}")}
     assert found.keys() == trained | {(number, f"run-{runs[number]}") for number in range(4)}
     assert {data for data, _ in found.values()} == {100.0}
-    assert found[1, f"run-{runs[1]}"][1].startswith("13 of 13 stages, last ")
+    assert found[1, f"run-{runs[1]}"][1].startswith("14 of 14 stages, last ")
     assert any("loss" in line for line in report["log"])
 
 

@@ -151,12 +151,12 @@ def test_a_run_without_a_trial_ranks_nothing_until_one_is_made(tmp_path):
 def test_undecided_is_no_pass(tmp_path, monkeypatch):
     home = Home(tmp_path, write_documents(tmp_path))
     draw = np.random.default_rng(3)
-    honest = run_scorers.RunScorers._losses
+    honest = run_scorers.RunScorers.losses
 
-    def noisy(self, tokens):
-        return np.maximum(honest(self, tokens) + draw.normal(0, 0.5, (len(tokens) - 1, 1)), 0)
+    def noisy(self, tokens, evaluation=0):
+        return np.maximum(honest(self, tokens, evaluation) + draw.normal(0, 0.5, (len(tokens) - 1, 1)), 0)
 
-    monkeypatch.setattr(run_scorers.RunScorers, "_losses", noisy)
+    monkeypatch.setattr(run_scorers.RunScorers, "losses", noisy)
     outcome, _ = home.run("seeds=1", "estimators=exact")
     assert {one["outcome"] for one in outcome.data()["audit"]["scorers"]} & {"pass"} == set()
     assert not ranking(home.scores()).rows

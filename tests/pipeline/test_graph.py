@@ -30,7 +30,7 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
 from pgolf.store.content import Memo
-from pgolf.tables.gates import GATES, RULESET
+from pgolf.tables.gates import AUDITED, GATES, RULESET
 from pgolf.tables.parquet import append, read
 from pgolf.tables.ranked import found_by_looking, ranking
 from pgolf.tables.schema import ATTEMPTS, DECLARATIONS, SCORES, STAGES
@@ -81,7 +81,7 @@ def rerun(ran: Ran, tmp_path: Path, *overrides: str) -> tuple[set[str], dict[str
 
 def test_the_first_run_builds_every_stage_once_per_seed(ran):
     per_seed = {f"{stage}[{seed}]" for seed in SEEDS for stage in ("train", "calibrate", "compress", "score", "mix")}
-    assert set(ran.built) == {"data", "count[hashed]", "count[exact]"} | per_seed
+    assert set(ran.built) == {"data", "count[hashed]", "count[exact]", f"audit[{SEEDS[0]}]"} | per_seed
     assert len(ran.built) == len(set(ran.built))
 
 
@@ -93,11 +93,11 @@ def test_the_second_run_reuses_everything(ran, tmp_path):
     ("overrides", "stages"),
     [
         (["mix.alphas=0.1,0.3,0.5"], {"mix"}),
-        (["count.orders=2,3,4"], {"count", "mix"}),
+        (["count.orders=2,3,4"], {"count", "mix", "audit"}),
         (["compress.zstd_levels=5"], {"compress"}),
-        (["compress.matrix_bits=4", "compress.downgrade_bits=3"], {"compress", "score", "mix"}),
-        (["score.batch_windows=8"], {"score"}),
-        (["headline.alpha=0.2"], set()),
+        (["compress.matrix_bits=4", "compress.downgrade_bits=3"], {"compress", "score", "mix", "audit"}),
+        (["score.batch_windows=8"], {"score", "audit"}),
+        (["headline.alpha=0.2"], {"audit"}),
     ],
 )
 def test_a_change_reruns_what_depends_on_it_and_nothing_else(ran, tmp_path, overrides, stages):
@@ -164,7 +164,7 @@ def test_a_new_seed_trains_that_seed_alone(ran, tmp_path):
     steps = make_plan(
         pipeline(tiny_recipe("seeds=2,3"), ran.sources), Store(tmp_path / "store"), Memo(tmp_path / "memo")
     )
-    assert [step.node.name for step in steps if step.action == "run"] == ["train[3]"]
+    assert [step.node.name for step in steps if step.action == "run"] == ["train[3]", "audit[2]"]
     assert {step.node.name for step in steps if step.action == "depends"} == {
         f"{stage}[3]" for stage in ("calibrate", "compress", "score", "mix")
     }
@@ -291,8 +291,10 @@ def test_rows_of_a_run_are_filed_once_and_carry_both_scores(ran, tmp_path):
     scores = read(tmp_path, SCORES).to_pylist()
     assert len(scores) == first.scores.num_rows
     assert {row["seed"] for row in scores} == set(SEEDS)
-    unjudged = [name for name, gate in GATES.items() if not gate.inverted for row in scores if row[gate.column] is None]
-    assert not unjudged
+    judged = [gate for name, gate in GATES.items() if not gate.inverted and name != AUDITED]
+    assert not [gate.column for gate in judged for row in scores if row[gate.column] is None]
+    assert {row["audited"] for row in scores if row["normalized"] and row["declared"] is not False} == {True}
+    assert {row["audited"] for row in scores if not row["normalized"]} == {None}
     by_estimator = {row["estimator"]: row for row in scores}
     assert by_estimator["exact"]["normalized"] is True
     assert by_estimator["hashed"]["normalized"] is False
@@ -469,8 +471,8 @@ def test_gc_keeps_what_results_refer_to_with_all_it_was_made_from(ran, tmp_path)
     store = Store(tmp_path / "store")
     kept = [ran.artifacts["mix[1]"].path.name]
     gone = {item.path.name.split("-")[0] for item in garbage(store, kept)}
-    assert gone == {"train", "calibrate", "compress", "score", "mix"}, "seed 2's chain"
-    assert len(garbage(store, kept)) == 5
+    assert gone == {"train", "calibrate", "compress", "score", "mix", "audit"}, "seed 2's chain, and a trial"
+    assert len(garbage(store, kept)) == 6
     assert garbage(store, [artifact.path.name for artifact in ran.artifacts.values()]) == []
 
 
