@@ -89,9 +89,12 @@ class DocumentPass:
         return torch.cat(found, dim=1)
 
     def _chunk(self, model: GPT, first: int, begin: int, end: int) -> Tensor:
-        """Columns [C, S] at positions begin .. end - 1, with up to a window of context from the same document."""
+        """Columns [C, S] at positions begin .. end - 1, with up to a window of context from the same document.
+
+        What is context hangs on where a whole chunk would end, not on where the document does: that comes later.
+        """
         window = self._config.window
-        start = max(first, end - window)
+        start = max(first, begin + self._ttt.chunk_targets - window)
         span = self._stream.tokens(torch.arange(start, end + 1, device=self._device))
         h_SD = model.hidden(span[None, :-1], last=end - begin, rotary_length=window)[0]
         hints = self._stream.hints

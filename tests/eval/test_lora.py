@@ -140,6 +140,16 @@ def test_no_target_is_scored_otherwise_for_what_comes_after_it(toy_network, alte
     np.testing.assert_array_equal(after.loss_nats[stop:], before.loss_nats[stop:])
 
 
+@pytest.mark.parametrize("end", range(37, 44))
+def test_no_target_is_scored_otherwise_for_where_its_document_ends(toy_network, end):
+    """Longer than a window, so that its last chunk has to leave some of it out."""
+    tokens = tokens_of(61, starts=(0,))
+    ended = tokens.copy()
+    ended[end] = BOS
+    whole, shorter = scored(toy_network, tokens), scored(toy_network, ended)
+    np.testing.assert_allclose(shorter.loss_nats[: end - 1], whole.loss_nats[: end - 1], rtol=0, atol=SAME_NATS)
+
+
 def test_a_document_is_scored_as_if_it_were_alone(toy_network):
     tokens = tokens_of()
     whole, alone = scored(toy_network, tokens), scored(toy_network, tokens[36 : 90 + 1])

@@ -148,7 +148,7 @@ def adapted_per_document(
             """Log-probabilities at positions first .. last - 1, read from the document alone and no further back."""
             changed = {name: weights[name] + adapters[2 * i + 1] @ adapters[2 * i] for i, name in enumerate(matrices)}
             H = head + adapters[-1] @ adapters[-2] if with_head else head
-            begin = max(start, last - window)
+            begin = max(start, first + S - window)
             row = list(tokens[begin:last]) + [0] * (window - (last - begin))
             return torch.log_softmax(logits({**weights, **changed}, H, row), dim=-1)[first - begin : last - begin]
 
