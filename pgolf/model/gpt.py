@@ -167,12 +167,13 @@ class GPT(nn.Module):
             step_up = place - len(order) // 2
             if step_up >= 0 and skips:
                 # Last in, first out; the first skip equals x itself. Before the block's mix.
-                skip_BTD = self.skip_weights[step_up].to(x_BTD.dtype) * skips.pop()
+                # Nothing here keeps a name: it would stay in memory through the block.
+                w_D = self.skip_weights[step_up].to(x_BTD.dtype)
                 if config.skip_gates:  # g x + (1 - g) w k
                     g_D = torch.sigmoid(self.skip_gates[step_up].to(x_BTD.dtype))
-                    x_BTD = torch.lerp(skip_BTD, x_BTD, g_D)
+                    x_BTD = torch.lerp(w_D * skips.pop(), x_BTD, g_D)
                 else:
-                    x_BTD = x_BTD + skip_BTD
+                    x_BTD = x_BTD + w_D * skips.pop()
             x_BTD, own_v_BTGK = blocks[number](
                 x_BTD,
                 x0_BTD,

@@ -249,7 +249,7 @@ def test_the_scale_benchmark_sweeps_both_ways_and_counts_what_is_left(tmp_path, 
 def test_without_a_finished_store_the_start_benchmark_says_so(tmp_path, capsys):
     assert start.main(["--store", str(tmp_path / "none"), "--results", str(tmp_path / "results")]) == 2
     shown = capsys.readouterr()
-    assert "18 of 18 outputs are not in the store" in shown.err
+    assert "19 of 19 outputs are not in the store" in shown.err
     assert "pgolf run demo" in shown.err
     assert not shown.out
     assert not (tmp_path / "none").exists()

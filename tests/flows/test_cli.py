@@ -290,7 +290,7 @@ def test_a_second_machine_takes_everything_from_an_object_store(ran, tmp_path, c
         assert f"; in s3://{BUCKET}/tiny, for all who use it, 14 folders, " in told
         assert main(["gc", *places, "--what", "all", "--json"]) == 0
         rows = json.loads(capsys.readouterr().out)["garbage"]
-        assert [row["shared"] for row in rows] == [False] * 13 + [True] * 13
+        assert [row["shared"] for row in rows] == [False] * 14 + [True] * 14
         told = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "log")
         assert all(value.encode() not in told for value in CREDENTIALS.values())
     finally:

@@ -116,11 +116,12 @@ def test_a_scorer_chosen_on_one_part_is_reported_on_the_rest(made, capsys):
     found = compared(made, capsys, "wide", "narrow", "--select-on", "0.4")
     wide, _ = found["arms"]
     assert "the best on the first" in wide["notes"][0]
-    targets = len(read_trace(next(made.glob("store/score-*/trace.arrow"))))
+    of_traces = {len(read_trace(path)) for path in made.glob("store/score-*/trace.arrow")}
     said = wide["notes"][0]
     first = int(said.split("on the first ")[1].split(" ")[0].replace(",", ""))
     rest = int(said.rsplit(" ", 1)[1].rstrip(".").replace(",", ""))
-    assert first + rest == targets
+    targets = first + rest
+    assert targets in of_traces
     assert 0 < first <= 0.4 * targets
     # What the other documents say of the scorer that was chosen.
     (gain,) = found["gains"]

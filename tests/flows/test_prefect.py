@@ -58,7 +58,7 @@ def test_the_same_again_as_a_sweep_is_cached_throughout(report):
 
 def test_another_store_is_filled_by_itself_whatever_prefect_remembers_of_the_first(report):
     assert set(report["states"][3].values()) == {"Completed"}
-    assert report["elsewhere"] == 8
+    assert report["elsewhere"] == 9
 
 
 def artifacts(report, kind):

@@ -70,7 +70,7 @@ def test_a_sweep_killed_in_the_middle_goes_on_where_it_was_and_writes_the_same_b
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    assert set(run(*GRID)["ran"]) == {"mix[1]"}
+    assert set(run(*GRID)["ran"]) == {"mix[1]", "audit[1]"}
     [(path, resumed)] = [item for item in cells(ran) if item[0] not in before]
     assert path.parent.name == folder.name
     facts = json.loads((path.parent / "record.json").read_text())["facts"]
@@ -90,7 +90,7 @@ def test_orders_that_were_not_counted_are_counted_and_it_is_said(ran, capsys):
     told = capsys.readouterr()
     assert "orders 4 were not counted: count.orders is now 2, 3, 4" in told.err
     ran_now = json.loads(told.out)["ran"]
-    assert set(ran_now) == {"count[hashed]", "count[exact]", "mix[1]"}
+    assert set(ran_now) == {"count[hashed]", "count[exact]", "mix[1]", "audit[1]"}
 
 
 def test_a_grid_file_is_swept(ran, tmp_path, capsys):

@@ -107,7 +107,9 @@ def test_a_run_is_refused_before_its_first_stage(machine, tmp_path, monkeypatch,
     assert main(["plan", "pr792", "--device", "cuda", "--price-per-hour", "23.92"]) == 2
     told = capsys.readouterr()
     assert "✗ `pgolf run` would refuse here: train[1337]: device cuda asked for" in told.out
-    assert "cost unknown (data, count ×2, train ×3, calibrate ×3, compress ×3, score ×3, mix ×3, audit)" in told.out
+    assert (
+        "cost unknown (data, count ×2, train ×3, calibrate ×3, compress ×3, score ×3, mix ×3, audit[1337])" in told.out
+    )
     assert told.err.startswith("cannot ask which commit fetch.revision=main of willdepueoai/parameter-golf is")
     assert main(["plan", "pr792", "--device", "cuda", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["refused"][0].startswith("train[1337]: device cuda asked for")
