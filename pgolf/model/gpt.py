@@ -80,8 +80,11 @@ class Block(nn.Module):
         u_BTD = self._scaled_norm(z_BTD)
         a_BSD, own_v_BTGK = self.attn(u_BTD, owner.attn, rotation, first_v_BTGK, value_embedding_BTV, precision, last)
         z_BSD = z_BTD[:, z_BTD.shape[1] - a_BSD.shape[1] :] + self.attn_scale.to(z_BTD.dtype) * a_BSD
-        u_BSD = u_BTD[:, u_BTD.shape[1] - a_BSD.shape[1] :] if self.is_parallel else self._scaled_norm(z_BSD)
-        h_BSD = owner.mlp(u_BSD.to(precision.linear))
+        # Rounded at once: a float32 norm with a name would stay in memory through the MLP.
+        u_BSD = (u_BTD[:, u_BTD.shape[1] - a_BSD.shape[1] :] if self.is_parallel else self._scaled_norm(z_BSD)).to(
+            precision.linear
+        )
+        h_BSD = owner.mlp(u_BSD)
         return z_BSD + self.mlp_scale.to(z_BSD.dtype) * h_BSD, own_v_BTGK
 
     def _scaled_norm(self, z_BTD: Tensor) -> Tensor:

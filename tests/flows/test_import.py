@@ -93,7 +93,7 @@ def test_an_imported_network_goes_through_every_stage_after_training(tmp_path):
     store, memo = Store(tmp_path / "store"), Memo(tmp_path / "memo")
     artifacts = build_all(nodes, store, memo, RunOptions(device="cpu"))
     assert [node.stage.name for node in nodes if node.seed == SEED] == [
-        "import", "calibrate", "compress", "score", "mix"
+        "import", "calibrate", "compress", "score", "mix", "audit"
     ]  # fmt: skip
     calibrated = artifacts[f"calibrate[{SEED}]"].record.facts
     assert calibrated["stream_position"] == 3 * recipe.train.stream_tokens_per_step
