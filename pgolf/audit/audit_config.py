@@ -47,6 +47,11 @@ class AuditConfig(StageConfig):
         return self
 
     @property
+    def by_estimator(self) -> dict[str, CountConfig]:
+        """The counts by the name of their estimator."""
+        return {config.estimator: config for config in self.counts}
+
+    @property
     def least_targets(self) -> int:
         """Targets that are tried: as configured, or a window and eight strides behind it, and two chunks and a half."""
         if self.targets:

@@ -114,7 +114,7 @@ def _run_scorers(config: AuditConfig, only: Set[str], model: Path, dataset: Data
         bos_id=dataset.bos_id,
         score=config.score,
         mix=config.mix,
-        counts={one.estimator: one for one in config.counts},
+        counts=config.by_estimator,
         hint=config.hint,
         only=only,
         threads=threads,

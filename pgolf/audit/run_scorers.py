@@ -9,7 +9,6 @@ A target that a run scores more than once (score.tail=repeat) has its first loss
 Shapes: N targets, R records of them, V vocabulary, C scorers, K orders of the hints, M members of a mixture.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgolf.audit.kept import Kept
+from pgolf.audit.named_scorers import BayesScorer, named_scorers
 from pgolf.audit.run_network import NetworkColumns, RunNetwork
 from pgolf.audit.scorer import Losses, Session, Tokens
 from pgolf.counts.candidates import candidate_counts
@@ -35,12 +35,11 @@ from pgolf.eval.trace import Trace
 from pgolf.eval.windows import WindowPlan, plan_windows
 from pgolf.mix.bayes import Sharing, padded
 from pgolf.mix.bayes_config import BayesConfig
-from pgolf.mix.cells import cells_of, members_of
 from pgolf.mix.config import MixConfig
 from pgolf.mix.grid import MIXTURES
+from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.hedge_pass import Hedges
 from pgolf.mix.log_sums import LEAST_PROBABILITY
-from pgolf.mix.mix_rows import Row, bayes_name, hedge_name, settings_of
 from pgolf.mix.mix_unit import Hints, Unit
 from pgolf.mix.mixture import FLOOR, Mixture, exact_losses, probabilities
 from pgolf.mix.product import Cell
@@ -116,22 +115,18 @@ class RunScorers:
         self.vocab_size, self._bos_id, self._score, self._hint = vocab_size, bos_id, score, hint
         self._counts = {name: config.of(config.estimator) for name, config in counts.items()}
         hinted = hint.orders if hint is not None else None
-        cells = cells_of(mix, counts, hinted)
-        normalized = [cell for cell in cells if cell.normalized]
-        members = [normalized if own.members is None else members_of(own.members, counts, hinted) for own in mix.bayes]
-        grid = {self._name(cell): cell for cell in cells}
-        bayes = {bayes_name(own, [*map(self._settings, of)]): (own, of) for own, of in zip(mix.bayes, members)}
-        hedges = {hedge_name(own): own for own in mix.hedges}
-        if only is not None and (missing := set(only) - {*grid, *bayes, *hedges}):
+        scorers = {one.name: one.scorer for one in named_scorers(mix, self._counts, hint)}
+        if only is not None and (missing := set(only) - scorers.keys()):
             raise ConfigError(f"the mix has no scorer {min(missing)}")
-        self._cells = [cell for name, cell in grid.items() if only is None or name in only]
-        self._bayes = [one for name, one in bayes.items() if only is None or name in only]
-        self._hedges = [own for name, own in hedges.items() if only is None or name in only]
-        self.names = tuple(name for name in (*grid, *bayes, *hedges) if only is None or name in only)
+        wanted = {name: scorer for name, scorer in scorers.items() if only is None or name in only}
+        self.names = tuple(wanted)
+        self._cells = [scorer for scorer in wanted.values() if isinstance(scorer, Cell)]
+        self._bayes = [scorer for scorer in wanted.values() if isinstance(scorer, BayesScorer)]
+        self._hedges = [scorer for scorer in wanted.values() if isinstance(scorer, HedgeConfig)]
         self._grid = _groups(self._cells, self._counts, hinted or ())
-        self._of_members = [_groups(of, self._counts, hinted or ()) for _, of in self._bayes]
+        self._of_members = [_groups(own.members, self._counts, hinted or ()) for own in self._bayes]
         self._floor_C = np.array([0.0 if cell.normalized else FLOOR for cell in self._cells])
-        used = {cell.counts for cell in (*self._cells, *(cell for _, of in self._bayes for cell in of))}
+        used = {cell.counts for cell in (*self._cells, *(cell for own in self._bayes for cell in own.members))}
         self._counts = {name: config for name, config in self._counts.items() if name in used}
         self._answers = Kept[Float64Array](_KEPT_BYTES, _size)
         self._told = Kept[Float64Array](_KEPT_BYTES, _size)
@@ -305,7 +300,7 @@ class RunScorers:
 
     def _walks(self, unit: Unit) -> "list[_Walk]":
         mixtures = zip(self._bayes, self._of_members)
-        return [_Walk(config, groups, len(members), unit) for (config, members), groups in mixtures]
+        return [_Walk(own.config, groups, len(own.members), unit) for own, groups in mixtures]
 
     def _hedges_over(
         self, text: _Text, network: NetworkColumns, candidates: Mapping[int, Float64Array] = MappingProxyType({})
@@ -321,12 +316,6 @@ class RunScorers:
         )
         hedges.add(Trace(text.targets, network.loss_nats, network.entropy_nats))
         return hedges
-
-    def _settings(self, cell: Cell) -> Row:
-        return settings_of(cell, self._counts, self._hint)
-
-    def _name(self, cell: Cell) -> str:
-        return json.dumps(self._settings(cell))
 
 
 _HINT_COLUMNS = ("hint", "context", "count")

@@ -48,8 +48,9 @@ def shortened_names(config: AuditConfig) -> dict[str, str]:
 
     Raises ConfigError for a name of none.
     """
-    named = named_scorers(config)
-    short = named_scorers(shortened(config), _bayes(config), _hedges(config))
+    cut = shortened(config)
+    named = named_scorers(config.mix, config.by_estimator, config.hint)
+    short = named_scorers(cut.mix, cut.by_estimator, cut.hint, bayes=_bayes(config), hedges=_hedges(config))
     every = {one.name: (one, other.name) for one, other in zip(named, short, strict=True)}
     if config.scorers is None:
         return {name: other for name, (one, other) in every.items() if one.normalized}

@@ -8,7 +8,7 @@ from pgolf.compare.arms import NOT_AUDITED, Arm, refuse_unpassed
 from pgolf.pipeline.audited import tried
 from pgolf.pipeline.own_verdicts import own_verdict
 from pgolf.pipeline.run_outputs import Gone, Workshop
-from pgolf.recipes.recipe import Trial
+from pgolf.recipes.recipe import OwnTrial
 from pgolf.tables.gates import AUDITED, RULESET
 from pgolf.tables.schema import SCORER
 
@@ -22,7 +22,7 @@ def on_trial(arms: Sequence[Arm], shop: Workshop) -> list[Arm]:
 
 
 def _tried(arm: Arm, shop: Workshop) -> Arm:
-    seed, trial = arm.seeds[0], Trial()
+    seed, trial = arm.seeds[0], OwnTrial()
     cell = str(arm.result.scorer[SCORER.index("cell")])
     try:
         found = tried(

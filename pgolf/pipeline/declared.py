@@ -103,14 +103,7 @@ def headline_text(recipe: Recipe) -> str:
 
     A headline leaves settings to the grid and to the counts: one that these change is another headline.
     """
-    return canonical_json({"headline": _headline(recipe)} | _scorers(recipe))
-
-
-def _headline(recipe: Recipe) -> dict[str, Any]:
-    declared = recipe.headline.model_dump(exclude_none=True)
-    if recipe.headline.mixer == "adaptive":
-        declared.pop("alpha", None)
-    return declared
+    return canonical_json({"headline": recipe.headline.settings} | _scorers(recipe))
 
 
 def _scorers(recipe: Recipe) -> dict[str, Any]:
@@ -119,7 +112,7 @@ def _scorers(recipe: Recipe) -> dict[str, Any]:
     cells = cells_of(recipe.mix, counts, recipe.hinted)
     found: dict[str, Any] = {}
     for estimator, config in counts.items():
-        wanted = {"estimator": estimator, **_headline(recipe)}
+        wanted = {"estimator": estimator, **recipe.headline.settings}
         cell = next((cell for cell in cells if all(getattr(cell, name) == wanted[name] for name in wanted)), None)
         if cell is not None:
             shorter = [] if cell.mixer in ONE_ORDER else [n for n in config.orders if n < recipe.headline.order]

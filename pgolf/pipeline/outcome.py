@@ -257,16 +257,13 @@ class Outcome:
 
 def headline_scorers(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """The scorers shown side by side: the network alone, the declared mixture per estimator, Hedge and Bayes ones."""
-    declared = {name: value for name, value in recipe.headline.model_dump().items() if value is not None}
-    if recipe.headline.mixer == "adaptive":
-        declared.pop("alpha", None)
     scorers: dict[str, dict[str, Any]] = {"network": dict(NEURAL)}
     # A distribution is honest only if the network behind it had not learned the text before.
     learned_first = not recipe.score.causal
     honest = "not causal" if learned_first else "honest"
     for estimator in sorted(recipe.estimators):
         label = honest if estimator == "exact" else "legacy"
-        scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **declared}
+        scorers[f"{label}: {estimator} {recipe.headline.mixer}"] = {"estimator": estimator, **recipe.headline.settings}
     for hedge in recipe.mix.hedges:
         label = honest if hedge.normalized else "legacy"
         scorers.setdefault(f"{label}: hedge {hedge.experts}", {"estimator": "hedge", "mixer": f"hedge-{hedge.experts}"})

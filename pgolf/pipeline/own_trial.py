@@ -7,11 +7,10 @@ from typing import Any
 
 from pgolf.audit.audit_config import AuditConfig
 from pgolf.counts.config import CountConfig
-from pgolf.mix.cells import cells_of
 from pgolf.mix.config import MixConfig
-from pgolf.mix.product import FIELD, USES, Cell
+from pgolf.mix.product import USES, Product
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import AUDIT, Recipe
+from pgolf.recipes.recipe import AUDIT, Headline, Recipe
 
 # Counts that give distributions.
 _NORMALIZED = "exact"
@@ -26,37 +25,41 @@ def own_trial(recipe: Recipe) -> AuditConfig | None:
     if trial is None:
         return None
     counts: dict[str, CountConfig] = {estimator: recipe.count.of(estimator) for estimator in recipe.estimators}
-    headline = _headline(recipe, counts)
     bayes = [own.model_copy(update={"members": own.members or recipe.mix.products}) for own in recipe.mix.bayes]
+    headline = _headline(recipe)
     mix = {
-        **_alone(headline),
+        **headline,
         "bayes": tuple(dict.fromkeys(bayes)),
         "hedges": tuple(hedge for hedge in recipe.mix.hedges if hedge.normalized),
     }
     # A Bayes mixture may have any counts and hints behind it.
-    read = [config for name, config in counts.items() if bayes or (headline and name == headline.counts)]
+    read = [config for name, config in counts.items() if bayes or name in headline.get("estimators", ())]
     values = {"score": recipe.score, "mix": validated(MixConfig, mix), "counts": tuple(read)}
     hint = recipe.hint if bayes else None
     return validated(AuditConfig, {**values, "hint": hint, **dict(trial)})
 
 
-def _headline(recipe: Recipe, counts: dict[str, CountConfig]) -> Cell | None:
-    """The declared cell that is a distribution, if there are such counts."""
-    declared = recipe.headline.model_dump(exclude_none=True)
-    if recipe.headline.mixer == "adaptive":
-        declared.pop("alpha", None)
-    wanted = {"estimator": _NORMALIZED, **declared}
-    # A grid without the headline does not make it another one: its trial is the one that is there.
-    beside = recipe.mix.model_dump() | {"mixers": (recipe.headline.mixer,), "orders": None, "estimators": None}
-    beside |= {} if recipe.headline.alpha is None else {"alphas": (recipe.headline.alpha,)}
-    grids = [recipe.mix, validated(MixConfig, {**beside, "also": (), "bayes": (), "hedges": ()})]
-    cells = [cell for grid in grids for cell in cells_of(grid, counts, recipe.hinted)]
-    return next((cell for cell in cells if all(getattr(cell, name) == wanted[name] for name in wanted)), None)
+def _headline(recipe: Recipe) -> dict[str, Any]:
+    """The lists of a product that has the declared distribution alone; of none where there are no such counts.
 
-
-def _alone(cell: Cell | None) -> dict[str, Any]:
-    """The lists of a product that has this cell alone."""
-    if cell is None or cell.mixer is None:
+    Of what the headline leaves open it has the first value of the product that has it, as the rows do. A grid that has
+    it not does not make it another one: its trial is the one that is there.
+    """
+    headline = recipe.headline
+    if _NORMALIZED not in recipe.estimators or headline.order not in recipe.count.orders:
         return {"mixers": ()}
-    lists = {name: (getattr(cell, FIELD[name]),) for name in USES[cell.mixer]}
-    return {"mixers": (cell.mixer,), "estimators": (cell.estimator,), "orders": (cell.order,), **lists}
+    product = next((one for one in recipe.mix.products if _has(one, headline)), recipe.mix)
+    lists = {name: getattr(product, name)[:1] for name in USES[headline.mixer]}
+    if "alphas" in lists:
+        lists["alphas"] = (headline.alpha,)
+    return {"mixers": (headline.mixer,), "estimators": (_NORMALIZED,), "orders": (headline.order,), **lists}
+
+
+def _has(product: Product, headline: Headline) -> bool:
+    """Whether the headline's distribution is a point of the product."""
+    return (
+        headline.mixer in product.mixers
+        and _NORMALIZED in (product.estimators or (_NORMALIZED,))
+        and headline.order in (product.orders or (headline.order,))
+        and ("alphas" not in USES[headline.mixer] or headline.alpha in product.alphas)
+    )

@@ -153,8 +153,17 @@ class Headline(StageConfig):
     order: int = Field(7, ge=2, le=MAX_ORDER, description="(Highest) n-gram order")
     alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a cell of the grid must be to be the headline, by the names of its settings."""
+        return {
+            name: value
+            for name, value in self.model_dump().items()
+            if value is not None and not (name == "alpha" and self.mixer == "adaptive")
+        }
 
-class Trial(StageConfig):
+
+class OwnTrial(StageConfig):
     """How hard a run tries its own scorers before they may be ranked: those that are declared, on its first seed."""
 
     effort: Effort = Field("quick", description="How many questions are asked: quick, default or thorough")
@@ -215,8 +224,8 @@ class Recipe(StageConfig):
     headline: Headline = Field(
         default_factory=Headline, description="The mixture shown in the report, declared before anything is scored"
     )
-    audit: Trial | None = Field(
-        default_factory=Trial, description="The trial of the declared scorers; null: none, and nothing is ranked"
+    audit: OwnTrial | None = Field(
+        default_factory=OwnTrial, description="The trial of the declared scorers; null: none, and nothing is ranked"
     )
 
     @property

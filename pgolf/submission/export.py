@@ -21,7 +21,7 @@ from pgolf.submission.submission_json import submission_json
 from pgolf.submission.unfinished import unfinished
 
 # Checks that no submission may fail; what else is wrong with one that is no record, its README says.
-_AGREE = ("files", "json", "script", "numbers", "requirements")
+_AGREE = ("files", "json", "script", "numbers", "code bytes", "requirements")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

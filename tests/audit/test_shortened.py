@@ -25,6 +25,10 @@ def with_everything(*overrides: str) -> Recipe:
     return apply_overrides(recipe_named("pr715"), [*MORE, *overrides])
 
 
+def normalized(trial: AuditConfig) -> list[str]:
+    return [one.name for one in named_scorers(trial.mix, trial.by_estimator, trial.hint) if one.normalized]
+
+
 def trial_of(recipe: Recipe) -> AuditConfig:
     trial = own_trial(recipe)
     assert trial is not None
@@ -73,8 +77,8 @@ def test_rows_that_are_short_enough_stay_as_they_are():
 def test_names_with_shorter_rows_are_of_the_same_scorers_in_order():
     trial = trial_of(with_everything())
     names = shortened_names(trial)
-    assert list(names) == [one.name for one in named_scorers(trial) if one.normalized]
-    assert list(names.values()) == [one.name for one in named_scorers(shortened(trial)) if one.normalized]
+    assert list(names) == normalized(trial)
+    assert list(names.values()) == normalized(shortened(trial))
     unlike = [name for name, short in names.items() if name != short]
     assert len(unlike) == 2  # hints come after 64 targets, and so the mixture with them; weights move every 128
 

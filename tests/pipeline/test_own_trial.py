@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pgolf.audit.named_scorers import named_scorers
+from pgolf.mix.cells import cells_of
 from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.own_trial import own_trial
 from pgolf.recipes.catalog import RECIPES, recipe_named
@@ -18,7 +19,8 @@ def trial_of(name: str, *overrides: str):
 def tried(name: str, *overrides: str) -> list[dict[str, object]]:
     trial = trial_of(name, *overrides)
     assert trial is not None
-    return [json.loads(one.name) for one in named_scorers(trial) if one.normalized]
+    named = named_scorers(trial.mix, trial.by_estimator, trial.hint)
+    return [json.loads(one.name) for one in named if one.normalized]
 
 
 def test_the_network_and_the_declared_distribution_are_tried():
@@ -61,3 +63,26 @@ def test_a_run_has_one_trial_last_of_all_on_its_first_seed(name):
     trials = [name for name in names if name.startswith("audit")]
     assert trials == ([] if "761" in name else [names[-1]])
     assert trials in ([], [f"audit[{recipe.seeds[0]}]"])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("mix.mixers=fixed,adaptive", "headline.mixer=adaptive", "mix.entropy_ranges=0.3,0.55", "mix.min_counts=3,2"),
+        ("mix.mixers=fixed", 'mix.also=[{"mixers": ["backoff"], "alphas": [0.4], "min_counts": [4, 2]}]'),
+        ("mix.orders=2,5", "mix.alphas=0.1,0.4", "mix.min_counts=5,1"),
+        ("mix.mixers=fixed", 'mix.also=[{"mixers": ["backoff"], "estimators": ["hashed"], "alphas": [0.4]}]'),
+    ],
+)
+def test_the_tried_headline_is_the_cell_that_rows_call_the_headline(overrides):
+    """By the definition: of all cells in the grid's order the first that fits, as `_mark_headline` takes it."""
+    recipe = apply_overrides(recipe_named("demo"), list(overrides))
+    counts = {name: recipe.count.of(name) for name in recipe.estimators}
+    wanted = {"estimator": "exact", **recipe.headline.settings}
+    cells = cells_of(recipe.mix, counts, recipe.hinted)
+    first = next((cell for cell in cells if all(getattr(cell, name) == wanted[name] for name in wanted)), None)
+    trial = own_trial(recipe)
+    assert trial is not None
+    [_, tried_cell] = cells_of(trial.mix, trial.by_estimator)
+    assert first in (tried_cell, None)
+    assert (first is None) == ("hashed" in overrides[-1])
