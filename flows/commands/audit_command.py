@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flows.commands.arguments import results_there, terminal_width
 from flows.commands.audit_options import AuditOptions
-from flows.commands.document_losses import workshop
+from flows.commands.made_besides import workshop
 from flows.commands.self_test_table import document, table
 from flows.commands.streams import hand_over, show, tell
 from flows.commands.verdict_lines import EXIT_CODES, MARKS, counted, verdict_lines, wrapped
@@ -240,7 +240,7 @@ def _run(arguments: argparse.Namespace, rules: Ruleset) -> int:
         trained_on=() if arguments.train_shards is None else train_shards(arguments.train_shards),
     )
     with ExitStack() as stack:
-        shop = workshop(arguments, stack, what="audit")
+        shop = workshop(arguments, stack)
         if isinstance(shop, str):
             raise ConfigError(f"the scorers are tried with the run's own outputs, and {shop}")
         found = tried_run(asked, rules, shop, say=tell)

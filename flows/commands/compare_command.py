@@ -15,7 +15,7 @@ from flows.commands.arguments import (
     results_there,
     table_width,
 )
-from flows.commands.document_losses import workshop
+from flows.commands.made_besides import workshop
 from flows.commands.streams import hand_over, show
 from pgolf.compare.arms import HEADLINE, arm_of, scorer_asked
 from pgolf.errors import ConfigError

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from flows.commands.arguments import add_json, add_results, add_store, given_path, results_there, store_place
-from flows.commands.document_losses import workshop
+from flows.commands.made_besides import workshop
 from flows.commands.streams import hand_over, show
 from pgolf.compare.arms import Arm, arm_of
 from pgolf.errors import ConfigError, PgolfError

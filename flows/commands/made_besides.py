@@ -1,6 +1,7 @@
-"""Where commands make more of a run's outputs, such as losses by document, and the line that says so."""
+"""Where commands make what no run of a recipe has made: losses by document, trials; and the lines that say so."""
 
 import argparse
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,17 +9,19 @@ from flows.commands.arguments import store_place
 from flows.commands.console import Console
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.run_outputs import Workshop
+from pgolf.recipes.recipe import BY_DOCUMENT
 from pgolf.store.artifact import Artifact
+
+_CALLED = {BY_DOCUMENT.name: "losses by document"}
 
 
 class _OneLine(Console):
-    """Bars and waits as for any stage, and for all that is built one line at the end. what: is built."""
+    """Bars and waits as for any stage, and for all that is built of one kind one line at the end."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self) -> None:
         super().__init__(reasons={})
-        self._what = what
-        self._built_s: list[float] = []
-        self._reused = 0
+        self._built_s: dict[str, list[float]] = {}
+        self._reused: Counter[str] = Counter()
 
     def building(self, node: Node) -> None:
         """Nothing: its bar says so."""
@@ -27,25 +30,25 @@ class _OneLine(Console):
         """Counted."""
         self.remove_bar(node)
         if built:
-            self._built_s.append(artifact.record.wall_s)
+            self._built_s.setdefault(node.stage.name, []).append(artifact.record.wall_s)
         else:
-            self._reused += 1
+            self._reused[node.stage.name] += 1
 
     def close(self) -> None:
         """Say what was made, if anything was."""
         super().close()
-        if self._built_s:
-            reused = f", {self._reused} from artifacts" if self._reused else ""
-            self.say(f"✓ {self._what}  {len(self._built_s)} made{reused}  {sum(self._built_s):.1f} s")
+        for stage, built_s in self._built_s.items():
+            reused = f", {self._reused[stage]} from artifacts" if self._reused[stage] else ""
+            self.say(f"✓ {_CALLED.get(stage, stage)}  {len(built_s)} made{reused}  {sum(built_s):.1f} s")
 
 
-def workshop(arguments: argparse.Namespace, stack: ExitStack, *, what: str = "losses by document") -> Workshop | str:
-    """Where outputs are made, until the stack is closed, or why they are not. what: they are called."""
+def workshop(arguments: argparse.Namespace, stack: ExitStack) -> Workshop | str:
+    """Where they are made, until the stack is closed; or why they are not."""
     if isinstance(arguments.store, Path) and not arguments.store.is_dir():
         return f"there is no store at {arguments.store}; name it with --store"
     place = store_place(arguments)
     store, memo = place.open_store(), place.memo()
-    console = stack.enter_context(_OneLine(what))
+    console = stack.enter_context(_OneLine())
     stack.enter_context(store.using(f"pgolf {arguments.command}", console.say))
     stack.callback(memo.save)
     stack.callback(store.save_memo)
