@@ -7,9 +7,11 @@ from typing import Any
 
 from pgolf.audit.ruleset import Ruleset, ruleset
 from pgolf.audit.verdict import Outcome, Verdict
+from pgolf.compare.arms import NETWORK
 from pgolf.errors import ArtifactError
 from pgolf.store.artifact import Artifact
 from pgolf.tables.gates import RULESET
+from pgolf.tables.ranked import NEURAL
 
 _FILE, _SECONDS_FILE = "verdicts.json", "seconds.json"  # pgolf.audit.audit_stage, which loads torch
 _WORDS: Mapping[Outcome, str] = {"fail": "fails", "inconclusive": "undecided"}
@@ -25,8 +27,10 @@ class OwnVerdict:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """What a person calls it, as tables and comparisons do."""
         settings = json.loads(self.cell)
+        if settings["estimator"] == NEURAL["estimator"]:
+            return NETWORK
         return " ".join(str(settings[part]) for part in ("estimator", "mixer") if settings.get(part) is not None)
 
     @property
