@@ -8,9 +8,10 @@ from typing import Any
 from pgolf.audit.audit_config import AuditConfig
 from pgolf.counts.config import CountConfig
 from pgolf.mix.config import MixConfig
-from pgolf.mix.product import USES, Product
+from pgolf.mix.product import USES
+from pgolf.pipeline.headline_place import estimators_of, holds_headline
 from pgolf.recipes.overrides import validated
-from pgolf.recipes.recipe import AUDIT, Headline, Recipe
+from pgolf.recipes.recipe import AUDIT, Recipe
 
 # Counts that give distributions.
 _NORMALIZED = "exact"
@@ -48,18 +49,11 @@ def _headline(recipe: Recipe) -> dict[str, Any]:
     headline = recipe.headline
     if _NORMALIZED not in recipe.estimators or headline.order not in recipe.count.orders:
         return {"mixers": ()}
-    product = next((one for one in recipe.mix.products if _has(one, headline)), recipe.mix)
+    having = (
+        one for one in recipe.mix.products if _NORMALIZED in estimators_of(recipe, one) and holds_headline(recipe, one)
+    )
+    product = next(having, recipe.mix)
     lists = {name: getattr(product, name)[:1] for name in USES[headline.mixer]}
-    if "alphas" in lists:
+    if "alphas" in lists and headline.alpha is not None:
         lists["alphas"] = (headline.alpha,)
     return {"mixers": (headline.mixer,), "estimators": (_NORMALIZED,), "orders": (headline.order,), **lists}
-
-
-def _has(product: Product, headline: Headline) -> bool:
-    """Whether the headline's distribution is a point of the product."""
-    return (
-        headline.mixer in product.mixers
-        and _NORMALIZED in (product.estimators or (_NORMALIZED,))
-        and headline.order in (product.orders or (headline.order,))
-        and ("alphas" not in USES[headline.mixer] or headline.alpha in product.alphas)
-    )

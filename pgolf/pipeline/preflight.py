@@ -19,8 +19,8 @@ from pgolf.machine.gpus import visible_gpus
 from pgolf.machine.hardware import gpu_names, on_gpu, ranks_for, refuse_uneven
 from pgolf.machine.lease import leased
 from pgolf.mix.hedge_config import refuse_large_tables
-from pgolf.mix.product import USES, Product
 from pgolf.pipeline.graph import External
+from pgolf.pipeline.headline_place import estimators_of, holds_headline
 from pgolf.pipeline.plan import Step
 from pgolf.pipeline.taken_name import Configured, taken
 from pgolf.pipeline.writable import unwritable
@@ -249,12 +249,15 @@ def _reads_tokens(step: Step) -> bool:
 
 def _headline(recipe: Recipe) -> Iterator[str]:
     """The mixture of the report, declared before anything is scored, has to be one of those that are."""
-    mixed = {name for product in recipe.mix.products for name in _estimators(recipe, product)}
+    mixed = {name for product in recipe.mix.products for name in estimators_of(recipe, product)}
     wanted = [name for name in recipe.estimators if name in mixed] or list(recipe.estimators)
     missing = [
         name
         for name in wanted
-        if not any(name in _estimators(recipe, product) and _holds(recipe, product) for product in recipe.mix.products)
+        if not any(
+            name in estimators_of(recipe, product) and holds_headline(recipe, product)
+            for product in recipe.mix.products
+        )
     ]
     if missing:
         declared = recipe.headline
@@ -264,21 +267,6 @@ def _headline(recipe: Recipe) -> Iterator[str]:
             f"{', '.join(missing)} counts; --set headline.mixer, headline.order and headline.alpha to one that is, add "
             "it to the grid (mix.mixers, mix.orders, mix.alphas), or evaluate the grid by `pgolf sweep`"
         )
-
-
-def _estimators(recipe: Recipe, product: Product) -> Sequence[str]:
-    return recipe.estimators if product.estimators is None else product.estimators
-
-
-def _holds(recipe: Recipe, product: Product) -> bool:
-    declared = recipe.headline
-    orders = recipe.count.orders if product.orders is None else product.orders
-    any_weight = declared.alpha is None or "alphas" not in USES[declared.mixer]
-    return (
-        declared.mixer in product.mixers
-        and declared.order in orders
-        and (any_weight or declared.alpha in product.alphas)
-    )
 
 
 def _names(todo: Sequence[Step]) -> list[str]:

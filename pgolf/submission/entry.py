@@ -56,8 +56,8 @@ class SeedEntry:
 
     @property
     def step_ms(self) -> float:
-        """Mean wall time of a step on the training clock, in milliseconds."""
-        return 1e3 * float(self.trained.facts["train_clock_s"] or 0.0) / max(self.steps, 1)
+        """Mean wall time of a step on the training clock, in milliseconds, to the microsecond."""
+        return round(1e3 * float(self.trained.facts["train_clock_s"] or 0.0) / max(self.steps, 1), 3)
 
     @property
     def processes(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
@@ -77,7 +78,7 @@ def _results(entry: Entry) -> Iterator[str]:
         network = [] if entry.is_network else [f"{one.network['bpb']:.8f}"]
         yield _row([
             *(str(one.seed), f"{row['loss_nats']:.8f}", f"{row['bpb']:.8f}", *network, f"{one.steps:,}"),
-            *(f"{one.step_ms:.1f}", f"{row['artifact_bytes']:,}", f"{row['code_bytes']:,}", f"{row['total_bytes']:,}"),
+            *(_tenths(one.step_ms), f"{row['artifact_bytes']:,}", f"{row['code_bytes']:,}", f"{row['total_bytes']:,}"),
             *(_seconds(row["train_clock_s"]), _seconds(row["eval_clock_s"])),
         ])  # fmt: skip
     if len(entry.seeds) > 1:
@@ -160,7 +161,12 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1f}"
+    return "not measured" if value is None else _tenths(value)
+
+
+def _tenths(value: float) -> str:
+    """To a tenth, from the digits that the JSON has: as a float 0.35 lies below itself, and would become 0.3."""
+    return f"{Decimal(repr(value)):.1f}"
 
 
 def _short(digest: str | None) -> str:

@@ -53,7 +53,7 @@ def _of_seed(one: SeedEntry) -> dict[str, Any]:
         "code_bytes": row["code_bytes"],
         "total_bytes": row["total_bytes"],
         "steps": one.steps,
-        "step_avg_ms": round(one.step_ms, 3),
+        "step_avg_ms": one.step_ms,
         "train_time_s": row["train_clock_s"],
         "eval_time_s": row["eval_clock_s"],
     }

@@ -74,11 +74,16 @@ def with_row(entry: Entry, seed: int, **values: object) -> Entry:
     return replace(entry, seeds=tuple(map(changed, entry.seeds)))
 
 
-def test_every_number_of_the_folder_is_the_tables(entry, made, tmp_path):
-    logs = {
+def logs_of(entry: Entry) -> dict[int, str]:
+    """What each seed's script would have printed, as far as the folder's checks read it."""
+    return {
         one.seed: f"log of {one.seed}\nval_loss:{one.row['loss_nats']!r} val_bpb:{one.row['bpb']!r}\n"
         for one in entry.seeds
     }
+
+
+def test_every_number_of_the_folder_is_the_tables(entry, made, tmp_path):
+    logs = logs_of(entry)
     done = export(entry, tmp_path / "out", logs=logs, refused=[], reproduced="Done.", on=date(2026, 5, 2))
     rows = {row["seed"]: row for row in read(made / "results", SCORES, {"estimator": "neural"}).to_pylist()}
     said = json.loads((tmp_path / "out" / JSON).read_text())
@@ -103,6 +108,14 @@ def test_every_number_of_the_folder_is_the_tables(entry, made, tmp_path):
     assert "pgolf" not in names
     assert {path.name for path in done.folder.iterdir()} == {SCRIPT, JSON, README, REQUIREMENTS, *map(log_name, SEEDS)}
     assert (tmp_path / "out.map.json").is_file()
+
+
+@pytest.mark.parametrize("clock_s", [0.35, 0.25, 331.75, 0.05, 9.95, 1e-7])
+def test_json_and_readme_agree_on_seconds_that_end_in_a_five(entry, tmp_path, clock_s):
+    """A float of these digits may lie on either side of them; who reads the files has the digits alone."""
+    half = with_row(entry, 3, eval_clock_s=clock_s, train_clock_s=clock_s)
+    done = export(half, tmp_path / "out", logs=logs_of(half), refused=[], reproduced="", on=date(2026, 5, 2))
+    assert json.loads((done.folder / JSON).read_text())["seed_results"]["3"]["eval_time_s"] == clock_s
 
 
 def test_a_submission_keeps_the_rules_or_says_which_it_breaks(entry):
