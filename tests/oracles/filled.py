@@ -39,3 +39,14 @@ def stream(t, vocab=1024):
     t = np.asarray(t, np.int64)
     x = (t * t * 5 + 29 * t + 3) % vocab
     return np.where(t % 89 == 0, 1, np.where(x == 1, 2, x))
+
+
+def documents(count):
+    """Tokens of so many documents in a row: the document start, then a body that repeats itself."""
+    parts = []
+    for number in range(count):
+        length = 5 + (number * 53 + 40) % 131 + (90 if number % 7 == 3 else 0)
+        t = 1000 * number + 11 + np.arange(length) % (13 + number % 9)
+        x = (t * t * 5 + 29 * t + 3) % 1024
+        parts.append(np.concatenate([[1], np.where(x == 1, 2, x)]))
+    return np.concatenate(parts)
