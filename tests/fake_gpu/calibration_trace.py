@@ -10,7 +10,7 @@ import torch
 
 from pgolf.model.gpt import GPT
 from pgolf.quant.hessian import InputHessians
-from pgolf.quant.sensitivity import Sensitivities
+from pgolf.quant.sensitivity import TOKEN_TABLE, Sensitivities
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.recipe import Recipe
 from tests.fake_gpu.fake_node import DEVICE, fake_rank
@@ -30,7 +30,9 @@ def trace(recipe: Recipe, *, sensitivities: bool = False) -> dict[str, Any]:
         tokens_BT = torch.zeros(rows, config.sequence_length, dtype=torch.long, device=DEVICE)
         hessians, curvature = InputHessians(network, config.product), Sensitivities(network)
         with torch.inference_mode(), hessians:
-            network.hidden(tokens_BT)
+            h_BTD = network.hidden(tokens_BT)
+            if recipe.compress.needs_table:
+                hessians.add(TOKEN_TABLE, h_BTD)
         if sensitivities:
             with curvature:
                 curvature.add(tokens_BT)
@@ -49,6 +51,7 @@ def main() -> None:
     found = {
         "pr745": trace(recipe_named("pr745")),
         "pr792": trace(recipe_named("pr792")),
+        "pr1493": trace(recipe_named("pr1493")),
         "sensitivities": trace(recipe_named("pr715"), sensitivities=True),
     }
     print(json.dumps(found))

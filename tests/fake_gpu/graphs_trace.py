@@ -46,7 +46,11 @@ def few_layers(name: str) -> ModelConfig:
     model = recipe_named(f"{name}-tiny").model
     fields: dict[str, Any] = {"layers": 2, "xsa_layers": (0, 1)}
     if model.recurrence:
-        fields = {"layers": 2, "recurrence": (0, 1), "xsa_layers": (1, 2, 3)}
+        fields = {"layers": 2, "recurrence": (0, 1)}
+        if model.recurrence_shares == "matrices":
+            fields["xsa_layers"] = (1, 2, 3)
+    if model.parallel_from is not None:
+        fields["parallel_from"] = 1
     if model.value_embedding_layers:
         fields["value_embedding_layers"] = (0, 1)
     return ModelConfig.model_validate(dict(model) | fields)
@@ -105,6 +109,7 @@ def main() -> None:
     torch.set_num_threads(1)
     found = {name: captures(name, rounding=True) for name in SYSTEMS}
     found["no rounding"] = captures("pr715", rounding=False)
+    found["recurrence midway"] = captures("pr1493", rounding=False)
     print(json.dumps(found))
 
 

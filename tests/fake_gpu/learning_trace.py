@@ -81,6 +81,7 @@ def main() -> None:
         "pr745": learned(recipe_named("pr745"), 0),
         "pr745, last rank": learned(recipe_named("pr745"), WORLD_SIZE - 1),
         "pr761": learned(recipe_named("pr761"), 0),
+        "pr1493": learned(recipe_named("pr1493"), 0),
         "lora": adapted(),
     }
     print(json.dumps(found))

@@ -65,6 +65,7 @@ def main() -> None:
         "pr715": trace(recipe_named("pr715"), hints=3),
         "pr745": trace(recipe_named("pr745")),
         "pr792": trace(recipe_named("pr792")),
+        "pr1493": trace(recipe_named("pr1493")),
     }
     print(json.dumps(found))
 

@@ -7,7 +7,7 @@ from tests.fake_gpu.documented import number, table
 from tests.fake_gpu.graphs_trace import STEPS, SYSTEMS
 
 MIB = 1 << 20
-PUBLISHED_MIB = {"715": 22_472, "745": 32_915, "792": 27_940}  # the larger of the seeds' logs
+PUBLISHED_MIB = {"715": 22_472, "745": 32_915, "792": 27_940, "1493": 39_046}  # the larger of the seeds' logs
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +18,13 @@ def captured():
 def test_the_loss_is_one_graph_that_priming_captures(captured):
     found = captured["no rounding"]
     assert (found["primed"], found["trained"], found["rounds"]) == (1, 1, [False])
+    assert (found["equal"], found["steps"]) == (True, STEPS)
+
+
+def test_where_layers_begin_to_recur_midway_both_graphs_are_captured_in_priming(captured):
+    """#1493 switches at a share of the clock, with 0.65 of it to go: compiling then would cost a minute of it."""
+    found = captured["recurrence midway"]
+    assert (found["primed"], found["trained"]) == (2, 2)
     assert (found["equal"], found["steps"]) == (True, STEPS)
 
 

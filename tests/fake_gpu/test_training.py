@@ -7,7 +7,7 @@ from pgolf.recipes.catalog import recipe_named
 from tests.fake_gpu.child import traced
 from tests.fake_gpu.documented import number, table
 
-SYSTEMS = ("pr715", "pr745", "pr792")
+SYSTEMS = ("pr715", "pr745", "pr792", "pr1493")
 MIB = 1 << 20
 TOKENS = 786_432 // 8
 
@@ -37,6 +37,13 @@ COLLECTIVES = {
         (ALL_REDUCE, "cuda", "float32", 26_993_756 - 917_504, 8),
         LOSS_AND_NORM,
         (ALL_REDUCE, "cuda", "bfloat16", 25_952_256 + 65_536 + 32_768, 8),
+        CLOCK_AND_END,
+    ],
+    "pr1493": [
+        (ALL_REDUCE, "cuda", "bfloat16", 4_194_304, 8),
+        (ALL_REDUCE, "cuda", "float32", 35_944_536 - 4_194_304, 8),
+        LOSS_AND_NORM,
+        (ALL_REDUCE, "cuda", "bfloat16", 31_719_424, 8),
         CLOCK_AND_END,
     ],
 }
@@ -75,7 +82,7 @@ def test_both_ends_of_the_node_take_part_in_the_same_collectives(found, name):
     """A rank that asks for one more, or for another size, would wait for the others forever."""
     first = found["systems"][name]["collectives"]
     assert [tuple(each) for each in first] == COLLECTIVES[name]
-    if name != "pr792":  # its optimizers are those of #715
+    if name in found["last rank"]:  # the optimizers of the others are those of #715
         assert found["last rank"][name]["collectives"] == first
     sent_bytes = sum(each[3] * (2 if each[2] == "bfloat16" else 4) for each in COLLECTIVES[name][:-1])
     documented = table("Collectives of a step")[f"#{name[2:]}"]
@@ -141,7 +148,7 @@ def test_the_models_arithmetic_is_what_torch_counts_at_full_size(found, name):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_memory_without_the_compiler(found, name):
     """Weights have the bytes of the published state files; the rest is what docs/gpu.md says."""
-    raw = {"pr715": 106_451_740, "pr745": 106_372_024, "pr792": 106_140_016}[name]
+    raw = {"pr715": 106_451_740, "pr745": 106_372_024, "pr792": 106_140_016, "pr1493": 135_389_536}[name]
     traced_bytes = found["systems"][name]
     assert raw <= traced_bytes["weights_bytes"] < raw + 512 * 250  # every tensor is rounded up to 512
     documented = [number(cell) for cell in table("Memory of a training step")[f"#{name[2:]}"][:2]]

@@ -1,5 +1,6 @@
 """Steps, priming and checkpoints of the published systems at full size, as ranks 0 and 7 of eight.
 
+#1493's step is one that repeats its recurrent layers, from the first on: those before are shorter.
 #638 and #761 have the network and the optimizers of #715, but for the MLP's slope: no shape tells them apart.
 
 `python -m tests.fake_gpu.training_trace` prints what they did as JSON.
@@ -33,7 +34,7 @@ from pgolf.train.train_job import CheckpointPlace
 from tests.fake_gpu.fake_node import DEVICE, WORLD_SIZE, fake_rank
 from tests.fake_gpu.recorder import Recorder
 
-SYSTEMS = ("pr715", "pr745", "pr792")
+SYSTEMS = ("pr715", "pr745", "pr792", "pr1493")
 # The one place that reads a value on the device: whether all digests are equal.
 COMPARING = "ranks.agreement.refuse_difference"
 
@@ -163,7 +164,8 @@ def _train(
     **updates: Any,
 ) -> None:
     """Train the way `pgolf.train.rank` does on CUDA, one step launched ahead, by a clock that stands still."""
-    config = recipe.train.model_copy(update=updates | {"steps": steps, "clock_limit_s": None})
+    fixed = {"steps": steps, "clock_limit_s": None, "recurrence_from": None}
+    config = recipe.train.model_copy(update=updates | fixed)
     spans = SpanReader(stream, config)
     with patch.object(loop, "refuse_difference", stream.compare):
         loop.train(model, config, spans, ranks, clock_s=lambda: 0.0, on_step=lambda _report: None, lag=1, keeper=keeper)
