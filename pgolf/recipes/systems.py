@@ -257,7 +257,7 @@ def tiny(full: Recipe) -> Recipe:
             full.train,
             tokens_per_step=8 * window,
             sequence_length=window,
-            data_ranks=1,  # the corpus has one shard
+            **({"data_ranks": 1} if full.train.batches == "rows" else {}),  # the corpus has one shard
             steps=16,
             clock_limit_s=None,
             clock_reserve_s=0.0,

@@ -52,7 +52,10 @@ def test_adapters_learn_a_document_without_reading_back(found):
     assert lora["learned"] == 96 * sides
 
 
-@pytest.mark.parametrize(("name", "row"), [("pr745", "learning #745"), ("pr761", "learning #761"), ("pr1493", "learning #1493"), ("lora", "LoRA")])
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("pr745", "learning #745"), ("pr761", "learning #761"), ("pr1493", "learning #1493"), ("lora", "LoRA")],
+)
 def test_memory_of_a_step(found, name, row):
     documented = number(table("Memory of what runs uncompiled")[row][1])
     assert found[name]["peak_bytes"] / 2**20 == pytest.approx(documented, rel=0.01)

@@ -5,7 +5,7 @@ import pytest
 from tests.fake_gpu.child import traced
 from tests.fake_gpu.documented import number, table
 
-SYSTEMS = {"pr715": 11, "pr745": 13, "pr792": 11, "pr1493": 17}  # executed layers; #638 and #761 have the shapes of #715
+SYSTEMS = {"pr715": 11, "pr745": 13, "pr792": 11, "pr1493": 17}  # executed layers; #638, #761 are as #715
 
 
 @pytest.fixture(scope="module")
