@@ -4,7 +4,8 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 
@@ -157,8 +158,9 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
         if depth == len(names) - 1:
             if isinstance(value, bool) and not isinstance(now, bool | BaseModel | None):
                 raise ConfigError(f"{path}={str(value).lower()}: {path} is {shown(now)}, not yes or no")
-            if isinstance(now, tuple) and not isinstance(value, list | tuple):
-                value = [value]
+            kinds = _kinds(fields[name].annotation)
+            if tuple in kinds and not isinstance(value, list | tuple) and not (value is None and type(None) in kinds):
+                value = [value]  # of one member; null is none of it where there may be none
             if name == "kind" and value != now:
                 data.clear()  # a section of another kind has other fields, and begins with their defaults
             data[name] = value
@@ -193,6 +195,13 @@ def section_in(
             needed = {name for name, field in section.model_fields.items() if field.is_required()}
             return validated(section, given, where) if data is not None or needed <= given.keys() else None
     return None
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a field may hold, tuples without their members."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return set[Any]().union(*map(_kinds, get_args(annotation)))
+    return {get_origin(annotation) or annotation}
 
 
 def _kind(section: BaseModel) -> Any:

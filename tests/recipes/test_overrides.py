@@ -85,6 +85,24 @@ def test_field_paths_name_every_leaf():
     assert field_paths(Whole()) == ["name", "train.steps", "train.rate", "train.orders", "train.limit", "other"]
 
 
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("model.xsa_layers=null", None),  # where null is a value it is no list of null,
+        ("model.xsa_layers=3", (3,)),  # and one member is a list where null was before
+        ("compress.zstd_levels=3", (3,)),
+        ("compress.sdclip_k=null", None),
+    ],
+)
+def test_null_and_a_single_member_are_read_by_what_the_field_may_hold(override, value):
+    path, _, _ = override.partition("=")
+    section, name = path.split(".")
+    for recipe in (recipe_named("pr715"), recipe_named("pr745")):
+        assert getattr(getattr(apply_overrides(recipe, [override]), section), name) == value
+    with pytest.raises(ConfigError, match=r"compress\.zstd_levels.*None"):
+        apply_overrides(recipe, ["compress.zstd_levels=null"])
+
+
 def test_a_tuple_may_be_written_as_python_prints_it():
     assert parse_value("(4, 5)") == [4, 5]
     assert parse_value("(4,)") == [4]
