@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import secrets
 import shlex
 import time
 from collections import Counter
@@ -59,6 +60,8 @@ OF_DOSSIER: tuple[DossierCheck, ...] = (
 # Of several scorers, only what decides is shown.
 TELLING = ("fail", "inconclusive")
 WIDE = 80
+# From which a program's is drawn: too many for it to prepare for each.
+_SEEDS = 2**48
 
 EXAMPLES = """examples:
   pgolf audit demo                           scorers of a finished run, one of each kind
@@ -87,6 +90,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.self_test:
         return _self_test(arguments)
     rules = ruleset(arguments.ruleset)
+    if arguments.seed is None:
+        # A program that knows what will be asked can be honest there, and there alone.
+        arguments.seed = 0 if arguments.program is None else secrets.randbelow(_SEEDS)
     if arguments.seed < 0:
         raise ConfigError(f"--seed is at least 0, got {arguments.seed}")
     if arguments.targets is not None and arguments.targets < 1:
@@ -218,8 +224,8 @@ def _show(
     for line in verdict_lines(verdicts, width):
         show(line)
     summary = (
-        f"{outcome} by {rules.label}: {counted(verdicts)}; {text}, {tried.scorer.starts} starts in "
-        f"{wall_s:,.0f} s, in {tried.scorer.isolation}"
+        f"{outcome} by {rules.label}: {counted(verdicts)}; {text}, seed {found.seed}, {tried.scorer.starts} "
+        f"starts in {wall_s:,.0f} s, in {tried.scorer.isolation}"
     )
     for line in wrapped(summary, width):
         show(line)

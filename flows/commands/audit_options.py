@@ -107,7 +107,13 @@ def _table() -> Iterator[_Options]:
         metavar="FILE_OR_DIR",
         help="what was trained on, compared with all of the text (default: of a run its data's)",
     )
-    yield _own(_BOTH, "--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
+    yield _own(
+        _BOTH,
+        "--seed",
+        type=int,
+        metavar="N",
+        help="of what is drawn (default: of a run 0, of a program one that nobody knows before; it is told)",
+    )
     yield _own(_BOTH, "--thorough", action="store_true", help="many more places, and many times as long")
     yield _own(
         _BOTH,

@@ -90,7 +90,12 @@ def audit(
 ) -> Audit:
     """Try a subject on a text. Whatever the scorer does ends in a verdict; no exception of it comes through."""
     trial = Trial(subject, text, effort=effort, seed=seed)
-    # The text as it is comes first: what is ranked is what a scorer says when it has been asked nothing yet.
+    # A copy answers about tokens that nobody can know before any has heard the text: what is left for later ones, in a
+    # file or in the process, is not the text then. The text as it is comes next: what is ranked is what a scorer says
+    # when it has been asked nothing yet.
+    with suppress(ScorerFault):
+        if subject.fresh is not None:
+            _ = trial.drawn
     with suppress(ScorerFault):
         _ = trial.noise
     verdicts = []

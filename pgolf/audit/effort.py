@@ -26,6 +26,7 @@ class Effort:
     noisy_runs: int = 32
     fresh: int = 12
     starts: int = 96
+    drawn: int = 4
 
     def enumerated(self, vocab_size: int) -> int:
         """Targets at which every token of the vocabulary is scored."""
@@ -46,7 +47,10 @@ QUICK = Effort(
     noisy_runs=16,
     fresh=2,
     starts=8,
+    drawn=2,
 )
 DEFAULT = Effort()
-THOROUGH = Effort(cuts=4096, tries=128 * 1024, screened=1024, candidates=12, coded=128, runs=6, fresh=64, starts=4096)
+THOROUGH = Effort(
+    cuts=4096, tries=128 * 1024, screened=1024, candidates=12, coded=128, runs=6, fresh=64, starts=4096, drawn=32
+)
 EFFORTS = {"quick": QUICK, "default": DEFAULT, "thorough": THOROUGH}

@@ -128,7 +128,7 @@ class _Conversation:
         answer = self.asked(asked, "its start", "ready", within_s=limits.start_s, most_numbers=0)
         try:
             offers = answer.get("offers", [])
-            if answer["ready"] is not True or not set(offers) <= set(_OFFERS):
+            if answer["ready"] is not True or not isinstance(offers, list) or not set(offers) <= set(_OFFERS):
                 raise ValueError
         except (TypeError, ValueError):
             self.close(faulty=True)

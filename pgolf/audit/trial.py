@@ -29,9 +29,12 @@ from pgolf.audit.scorer import (
 )
 from pgolf.audit.strata import OF_LOSSES, spread_over, strata
 from pgolf.audit.subject import Subject
+from pgolf.audit.wager import Drawn, with_drawn
 from pgolf.errors import MachineError
 
 _REMEMBERED_BYTES = 64 << 20
+# Of a text's targets, in one text after the other: many draws, and contexts that are still the text's.
+_DRAWN_SHARES = (1 / 2, 1 / 8)
 
 
 class Trial:
@@ -135,6 +138,18 @@ class Trial:
     def tolerance_nats(self, losses: Losses) -> Losses:
         """What two answers about the same must differ by to differ, [N]."""
         return self.noise.tolerance_nats + reordered_nats(losses)
+
+    @cached_property
+    def drawn(self) -> list[Drawn]:
+        """Texts in which tokens were drawn by lot, asked of a copy that has seen nothing where there is one."""
+        rng, text, copy = self.rng("lot"), self.text, self.fresh()
+        ordinary = np.setdiff1d(np.arange(text.vocab_size), [] if text.bos_id is None else [text.bos_id])
+        found = []
+        for number in range(self.effort.drawn):
+            share = _DRAWN_SHARES[number % len(_DRAWN_SHARES)]
+            tokens, targets = with_drawn(text.tokens, ordinary.astype(np.uint16), text.bos_id, share, rng)
+            found.append(Drawn(tokens, targets, self.ask(tokens, copy)))
+        return found
 
     def losses(self, tokens: Tokens) -> Losses:
         """The scorer's answer about a text, asked for once (as long as answers find room)."""

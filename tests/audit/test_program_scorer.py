@@ -258,7 +258,14 @@ def test_a_line_that_is_no_answer_is_told_in_words(tmp_path, line, kind, said, m
 
 
 @pytest.mark.parametrize(
-    "line", [b"{}", b'{"ready": 1}', b'{"ready": true, "offers": 3}', b'{"ready": true, "offers": ["x"]}']
+    "line",
+    [
+        b"{}",
+        b'{"ready": 1}',
+        b'{"ready": true, "offers": 3}',
+        b'{"ready": true, "offers": ["x"]}',
+        b'{"ready": true, "offers": {"mark": 1}}',
+    ],
 )
 def test_what_it_offers_is_known_or_a_fault(tmp_path, line, monkeypatch):
     monkeypatch.setattr("pgolf.audit.program_scorer.ProgramProcess", lambda *_, **__: Speaking([line]))
