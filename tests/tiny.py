@@ -47,6 +47,9 @@ TINY = (
 )
 ALL_MIXERS = ("mix.mixers=fixed,backoff,adaptive", "mix.alphas=0.2,0.4", "mix.orders=null")
 SEEDS = (1, 2)
+# A run's trial of its own scorers, which takes as long as all its other stages: not for tests that look at something
+# else. With it: tests/pipeline, tests/submission, and of tests/flows those of the command line and of whole flows.
+UNTRIED = "audit=null"
 
 
 def tiny_recipe(*overrides: str) -> Recipe:

@@ -29,7 +29,11 @@ from tests.processes import command_of, descendants
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/audited_scorer.py"
 ROOMS = [True, False] if room_allowed() is None else [False]
 TEXT = made_text(5, targets=90, vocab_size=12)
-SMALL = Effort(cuts=24, tries=4, screened=8, candidates=3, coded=8, runs=2, starts=3)
+# Every question may start a program anew, a tenth of a second of CPU.
+SMALL = Effort(
+    wide_cuts=2, cuts=8, tries=4, screened=8, candidates=3, moved=2, documents=2, coded=4,
+    runs=2, noisy_runs=8, fresh=2, starts=3,
+)  # fmt: skip
 
 # Answers evenly, in lines that `body` may spoil: it stands in the loop, before the answer is printed.
 PROGRAM = """

@@ -11,14 +11,14 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
-from tests.tiny import tiny_recipe
+from tests.tiny import UNTRIED, tiny_recipe
 
 RUN = RunOptions(device="cpu", checkpoint_every_s=1e-9)
 
 
 def graph(folder: Path, overrides: list[str]) -> tuple[Recipe, tuple[Node, ...]]:
     """The recipe and its nodes over the documents in `folder`."""
-    recipe = tiny_recipe("seeds=1", *overrides)
+    recipe = tiny_recipe("seeds=1", UNTRIED, *overrides)
     return recipe, pipeline(recipe, Sources(documents=folder / "docs.jsonl"), RUN)
 
 

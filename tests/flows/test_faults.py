@@ -29,7 +29,7 @@ from tests.eventually import eventually
 from tests.flows import build_program
 from tests.flows.prefect_home import prefect_home
 from tests.processes import descendants, is_running, ranks_below
-from tests.tiny import outputs, tiny_arguments, write_documents
+from tests.tiny import UNTRIED, outputs, tiny_arguments, write_documents
 
 START_S = 120.0
 HINT = 'hint={"window": 64, "stride": 32, "orders": [3], "delay_targets": 40}'
@@ -43,7 +43,7 @@ def pgolf(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         "-m",
         "flows.commands.cli",
         "run",
-        *tiny_arguments(folder, HINT, TWO_POINTS, *overrides),
+        *tiny_arguments(folder, HINT, TWO_POINTS, UNTRIED, *overrides),
         "--no-prefect",
     ]
     (folder / "tmp").mkdir(exist_ok=True)

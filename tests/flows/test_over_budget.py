@@ -7,7 +7,7 @@ import pytest
 
 from flows.commands.cli import main
 from pgolf.tables.gates import GATES
-from tests.tiny import tiny_arguments, write_documents
+from tests.tiny import UNTRIED, tiny_arguments, write_documents
 
 TOO_SMALL = ("seeds=1", "compress.budget_bytes=30000", "compress.zstd_levels=3")
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 
 def arguments(folder) -> list[str]:
-    return [*tiny_arguments(folder, *TOO_SMALL[1:]), "--seeds", "1", "--no-prefect"]
+    return [*tiny_arguments(folder, UNTRIED, *TOO_SMALL[1:]), "--seeds", "1", "--no-prefect"]
 
 
 def test_over_budget_is_refused_and_with_the_option_marked_in_every_row(folder, capsys):

@@ -35,7 +35,7 @@ def training(tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     with ExitStack() as ends:
 
         def start(*cores: int) -> subprocess.Popen[str]:
-            command = [sys.executable, "-c", TRAIN, str(tmp_path), *map(str, cores)]
+            command = [sys.executable, "-m", "tests.program", TRAIN, str(tmp_path), *map(str, cores)]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
             ends.enter_context(process)
             ends.callback(process.kill)

@@ -31,7 +31,7 @@ with lease(Path(sys.argv[1]), sys.argv[3].split(","), int(sys.argv[2]), log_line
 
 def holder(folder: Path, count: int, devices: str, *more: str) -> subprocess.Popen[str]:
     """A process that takes a lease and sleeps; returns once it holds it."""
-    command = [sys.executable, "-c", HOLD, str(folder), str(count), devices, *more]
+    command = [sys.executable, "-m", "tests.program", HOLD, str(folder), str(count), devices, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
 
 

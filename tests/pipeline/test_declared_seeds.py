@@ -128,7 +128,9 @@ def test_a_seed_that_was_killed_is_missing_until_it_is_run(sources, tmp_path, ca
     (tmp_path / "docs.jsonl").write_bytes(sources.documents.read_bytes())
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, env=environment, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.program", KILLED, str(tmp_path)], cwd=root, env=environment, check=False
+    )
     assert killed.returncode == -signal.SIGKILL
     results = tmp_path / "results"
     assert read(results, SCORES).num_rows == 0

@@ -123,7 +123,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_writer_is_known_as_such_and_the_next_holder_of_the_lock_removes_its_file(tmp_path):
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=60)
+    subprocess.run([sys.executable, "-m", "tests.program", KILLED, str(tmp_path)], check=False, timeout=60)
     assert [(status.node, status.is_gone) for status in statuses(tmp_path)] == [("mix[7]", True), ("mix[8]", True)]
     with StatusFile(tmp_path, KEY, RunOptions()) as file:
         file.building(NODE)

@@ -25,6 +25,7 @@ from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.outcome import outcome_of
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import apply_overrides
+from pgolf.recipes.recipe import Recipe
 from pgolf.recipes.systems import FULL
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
@@ -113,13 +114,21 @@ def store(tmp_path_factory):
 
 
 # A quarter of the twins' own validation documents and half their steps, each in two spans: what is looked at here needs
-# no more.
+# no more. And one of them is put on trial: of a network that learns while it is scored, each question of a trial is a
+# training (a minute of CPU), and tests/audit/test_run_scorers.py asks smaller ones.
 FEWER = ("tokenize.val_one_in=256", "train.steps=8", "train.spans_per_step=2")
+TRIED = "pr792"
+IN_THE_ROOM = ("pr638", "pr792")
+
+
+def fewer(name: str) -> Recipe:
+    """A system's twin, with fewer of everything."""
+    return apply_overrides(recipe_named(f"{name}-tiny"), [*FEWER, *([] if name == TRIED else ["audit=null"])])
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_twin_runs_through_all_stages_on_a_cpu(name, store, tmp_path):
-    recipe = apply_overrides(recipe_named(f"{name}-tiny"), FEWER)
+    recipe = fewer(name)
     nodes = pipeline(recipe)
     artifacts = build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(device="cpu"))
     outcome = outcome_of(recipe, nodes, artifacts, tmp_path / "results", built=dict.fromkeys(artifacts, 1.0))
@@ -152,6 +161,8 @@ def test_every_twin_runs_through_all_stages_on_a_cpu(name, store, tmp_path):
         if row["estimator"] in ("neural", "hedge"):
             # A hedge counts while it mixes; the network alone needs neither.
             assert row["eval_clock_s"] == score_s + (mix_s if row["estimator"] == "hedge" else 0.0)
+        tried = name == TRIED and row["normalized"] and row["declared"] is not False
+        assert row["audited"] is (True if tried else None)
     text = outcome.text()
     assert ("legacy" in text) == bool(scorers)
     _tried_as_they_are(recipe, artifacts, cells)
@@ -193,11 +204,12 @@ def _tried_as_they_are(recipe, artifacts, cells):
 def test_every_twins_folder_is_in_order_and_its_script_trains_and_scores_as_the_pipeline_does(
     name, store, tmp_path, capsys
 ):
-    """With real processes: the script alone trains, packs and evaluates; then everybody's check, with the clean room.
+    """With real processes: the script alone trains, packs and evaluates; then everybody's check.
 
+    With the clean room where it is another one: of a script that compiles loops, and of one that does not.
     They enter every function of the script but those of NOT_ENTERED, and of these none.
     """
-    recipe = apply_overrides(recipe_named(f"{name}-tiny"), FEWER)
+    recipe = fewer(name)
     nodes = pipeline(recipe)
     artifacts = build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(device="cpu"))  # as they are there already
     outcome = outcome_of(recipe, nodes, artifacts, tmp_path / "results", built=dict.fromkeys(artifacts, 1.0))
@@ -233,22 +245,24 @@ def test_every_twins_folder_is_in_order_and_its_script_trains_and_scores_as_the_
     there_not_entered = there & NOT_ENTERED.keys() - ENTERED_ALONE.get(name, set())
     assert there - entered(script, [tmp_path / "entered"]) == there_not_entered
     capsys.readouterr()
-    assert main(["check-submission", str(out), "--data", str(data), "--json"]) == 0
+    in_room = name in IN_THE_ROOM
+    assert main(["check-submission", str(out), *(["--data", str(data)] if in_room else []), "--json"]) == 0
     found = {one["check"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
     assert {check for check, one in found.items() if one["passed"]} == {
-        *("files", "json", "script", "seeds", "numbers", "code bytes", "clean room", "score", "own score", "bytes"),
-        "requirements",
+        *("files", "json", "script", "seeds", "numbers", "code bytes", "bytes", "requirements"),
+        *(("clean room", "score", "own score") if in_room else ()),
     }
-    assert found["score"]["said"].split()[3].rstrip(",") in {repr(cell["bpb"]) for cell in cells}
+    if in_room:
+        assert found["score"]["said"].split()[3].rstrip(",") in {repr(cell["bpb"]) for cell in cells}
 
 
 def test_every_function_that_a_script_may_not_enter_is_in_one():
-    recipes = [apply_overrides(recipe_named(f"{name}-tiny"), FEWER) for name in SYSTEMS]
+    recipes = [fewer(name) for name in SYSTEMS]
     assert NOT_ENTERED.keys() <= set().union(*(functions_of(built(recipe)) for recipe in recipes))
 
 
 def test_a_network_that_learned_the_text_first_is_never_ranked(store, tmp_path):
-    recipe = apply_overrides(recipe_named("pr761-tiny"), FEWER)
+    recipe = fewer("pr761")
     nodes = pipeline(recipe)
     artifacts = build_all(nodes, store, Memo(tmp_path / "memo"), RunOptions(device="cpu"))
     scores = outcome_of(recipe, nodes, artifacts, tmp_path).scores

@@ -80,7 +80,7 @@ folder.draw_run(Path(sys.argv[1]), table_of(grid_rows(seeds=(1,), alphas=(0.1, 0
 
 
 def test_a_kill_between_two_pictures_leaves_no_folder_and_the_next_run_draws_all_and_clears_up(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=120)
+    killed = subprocess.run([sys.executable, "-m", "tests.program", KILLED, str(tmp_path)], check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     folder = figures_folder(tmp_path, KEY)
     assert not folder.exists()
