@@ -1,5 +1,6 @@
 """A run tries its own scorers before they may be ranked, and rows, tables, comparisons and exports ask for that."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +56,32 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory) -> Home:
-    folder = tmp_path_factory.mktemp("tried")
+def untried(tmp_path_factory) -> Home:
+    """A home in which the first seed has run without a trial."""
+    folder = tmp_path_factory.mktemp("untried")
     home = Home(folder, write_documents(folder))
-    home.run()
+    home.run("seeds=1", "audit=null")
     return home
 
 
 @pytest.fixture
-def cheating(tmp_path, monkeypatch) -> Home:
+def home(untried, tmp_path) -> Home:
+    """One with what that run has made, and no tables."""
+    shutil.copytree(untried.folder / "store", tmp_path / "store")
+    return Home(tmp_path, untried.sources)
+
+
+@pytest.fixture(scope="module")
+def tried(untried, tmp_path_factory) -> Home:
+    folder = tmp_path_factory.mktemp("tried")
+    shutil.copytree(untried.folder / "store", folder / "store")
+    tried = Home(folder, untried.sources)
+    tried.run()
+    return tried
+
+
+@pytest.fixture
+def cheating(home, monkeypatch) -> Home:
     """A home whose mixtures hand out five percent too much."""
     honest = run_scorers.probabilities
 
@@ -71,7 +89,7 @@ def cheating(tmp_path, monkeypatch) -> Home:
         return 1.05 * honest(*args, **options)
 
     monkeypatch.setattr(run_scorers, "probabilities", generous)
-    return Home(tmp_path, write_documents(tmp_path))
+    return home
 
 
 def ranked(home: Home) -> list[str]:
@@ -133,8 +151,7 @@ def test_a_mixture_that_hands_out_too_much_is_accused_by_its_own_run_whatever_an
     assert ranked(cheating) == ["neural"]
 
 
-def test_a_run_without_a_trial_ranks_nothing_until_one_is_made(tmp_path):
-    home = Home(tmp_path, write_documents(tmp_path))
+def test_a_run_without_a_trial_ranks_nothing_until_one_is_made(home):
     outcome, _ = home.run("seeds=1", "audit=null")
     assert "not audited" in outcome.text()
     sheet = ranking(home.scores())
@@ -148,8 +165,7 @@ def test_a_run_without_a_trial_ranks_nothing_until_one_is_made(tmp_path):
     assert ranked(home) == ["exact", "neural"]
 
 
-def test_undecided_is_no_pass(tmp_path, monkeypatch):
-    home = Home(tmp_path, write_documents(tmp_path))
+def test_undecided_is_no_pass(home, monkeypatch):
     draw = np.random.default_rng(3)
     honest = run_scorers.RunScorers.losses
 
