@@ -592,7 +592,7 @@ def test_gc_is_a_dry_run_until_told_otherwise(ran, tmp_path, capsys):
     assert len(list(Store(tmp_path / "store").artifacts())) == 14
     running = tmp_path / "store" / ".running"
     running.mkdir(exist_ok=True)
-    died = subprocess.run([sys.executable, "-m", "tests.program", DIED, str(tmp_path / "store")], check=False)
+    died = subprocess.run([sys.executable, "-c", DIED, str(tmp_path / "store")], check=False)
     assert (died.returncode, len(list(running.iterdir()))) == (0, 1)
     assert main(["gc", *places, "--delete"]) == 2
     assert "(100%), more than half" in capsys.readouterr().err

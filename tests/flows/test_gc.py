@@ -121,7 +121,7 @@ with store.using("pgolf run demo"):
 
 def test_a_run_that_waits_for_devices_keeps_what_it_has_finished_and_is_named(store, filed, tmp_path, capsys):
     with lease(tmp_path / "devices", ("toy-0",), 1, log_line=lambda _: None):
-        command = [sys.executable, "-m", "tests.program", WAITING_RUN, str(store.root), str(tmp_path / "devices")]
+        command = [sys.executable, "-c", WAITING_RUN, str(store.root), str(tmp_path / "devices")]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
         assert run.stdout is not None
         assert run.stdout.readline() == "queues\n"
@@ -439,7 +439,7 @@ main(["gc", "--delete", "--yes-most"])
 
 def test_kill_9_of_a_collection_frees_the_store_and_a_restore_completes(store, filed, capsys):
     everything = {output(store, "score", text).path.name for text in "abc"} | {item.path.name for item in filed}
-    killed = subprocess.run([sys.executable, "-m", "tests.program", KILLED_GC], check=False, env=environment())
+    killed = subprocess.run([sys.executable, "-c", KILLED_GC], check=False, env=environment())
     assert killed.returncode == -signal.SIGKILL
     assert len(folders(store)) == len(everything) - 1
     with store.using("a run"):
@@ -631,7 +631,7 @@ def test_words_of_users_that_are_none_are_not_waited_for(store, filed):
     for number, content in enumerate((None, b"[" * 200_000, huge)):
         note = store.root / ".locks" / f"user-{number}.json"
         os.mkfifo(note) if content is None else note.write_bytes(content)
-    command = [sys.executable, "-m", "flows.commands.cli"]
+    command = [sys.executable, "-c", "import sys; from flows.commands.cli import main; sys.exit(main(sys.argv[1:]))"]
     with store.using("pgolf run demo"):
         deleting = subprocess.run([*command, "gc", "--delete"], capture_output=True, text=True, env=environment())
     assert deleting.returncode == 2

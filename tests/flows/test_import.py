@@ -87,13 +87,13 @@ def test_after_an_import_the_run_that_is_named_uses_the_same_store_and_cache():
 
 
 def test_an_imported_network_goes_through_every_stage_after_training(tmp_path):
-    recipe = apply_overrides(recipe_named("pr792-tiny"), ("tokenize.val_one_in=256", "audit=null"))
+    recipe = recipe_named("pr792-tiny")
     path = write_published(tmp_path / "final_model.pt", "pr792-tiny")
     nodes = pipeline(recipe, Sources(checkpoints={SEED: path}, checkpoint_steps={SEED: 3}))
     store, memo = Store(tmp_path / "store"), Memo(tmp_path / "memo")
     artifacts = build_all(nodes, store, memo, RunOptions(device="cpu"))
     assert [node.stage.name for node in nodes if node.seed == SEED] == [
-        "import", "calibrate", "compress", "score", "mix"
+        "import", "calibrate", "compress", "score", "mix", "audit"
     ]  # fmt: skip
     calibrated = artifacts[f"calibrate[{SEED}]"].record.facts
     assert calibrated["stream_position"] == 3 * recipe.train.stream_tokens_per_step

@@ -43,7 +43,7 @@ def test_allocation_fills_the_budget_and_costs_less_loss_than_the_published_ladd
     network = networks[name]
     whole, _loss = network.packed(tmp_path / "whole", **FAST, budget_bytes=10**9)
     # Budgets that cost the ladder more than the noise; above them (int6 and some int5) the two cannot be told apart.
-    for number, (bits, lower_bits, share) in enumerate(((6, 4, 0.8), (5, 3, 0.65))):
+    for number, (bits, lower_bits, share) in enumerate(((6, 4, 0.8), (5, 4, 0.75), (5, 3, 0.65))):
         budget = {"budget_bytes": int(share * whole["total_bytes"])}
         ladder = FAST | budget | {"matrix_bits": bits, "downgrade_bits": lower_bits}
         _facts, published_loss = network.packed(tmp_path / f"published{number}", **ladder)

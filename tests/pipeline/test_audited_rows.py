@@ -1,6 +1,5 @@
 """A run tries its own scorers before they may be ranked, and rows, tables, comparisons and exports ask for that."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,32 +55,15 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def untried(tmp_path_factory) -> Home:
-    """A home in which the first seed has run without a trial."""
-    folder = tmp_path_factory.mktemp("untried")
+def tried(tmp_path_factory) -> Home:
+    folder = tmp_path_factory.mktemp("tried")
     home = Home(folder, write_documents(folder))
-    home.run("seeds=1", "audit=null")
+    home.run()
     return home
 
 
 @pytest.fixture
-def home(untried, tmp_path) -> Home:
-    """One with what that run has made, and no tables."""
-    shutil.copytree(untried.folder / "store", tmp_path / "store")
-    return Home(tmp_path, untried.sources)
-
-
-@pytest.fixture(scope="module")
-def tried(untried, tmp_path_factory) -> Home:
-    folder = tmp_path_factory.mktemp("tried")
-    shutil.copytree(untried.folder / "store", folder / "store")
-    tried = Home(folder, untried.sources)
-    tried.run()
-    return tried
-
-
-@pytest.fixture
-def cheating(home, monkeypatch) -> Home:
+def cheating(tmp_path, monkeypatch) -> Home:
     """A home whose mixtures hand out five percent too much."""
     honest = run_scorers.probabilities
 
@@ -89,7 +71,7 @@ def cheating(home, monkeypatch) -> Home:
         return 1.05 * honest(*args, **options)
 
     monkeypatch.setattr(run_scorers, "probabilities", generous)
-    return home
+    return Home(tmp_path, write_documents(tmp_path))
 
 
 def ranked(home: Home) -> list[str]:
@@ -151,7 +133,8 @@ def test_a_mixture_that_hands_out_too_much_is_accused_by_its_own_run_whatever_an
     assert ranked(cheating) == ["neural"]
 
 
-def test_a_run_without_a_trial_ranks_nothing_until_one_is_made(home):
+def test_a_run_without_a_trial_ranks_nothing_until_one_is_made(tmp_path):
+    home = Home(tmp_path, write_documents(tmp_path))
     outcome, _ = home.run("seeds=1", "audit=null")
     assert "not audited" in outcome.text()
     sheet = ranking(home.scores())
@@ -165,7 +148,8 @@ def test_a_run_without_a_trial_ranks_nothing_until_one_is_made(home):
     assert ranked(home) == ["exact", "neural"]
 
 
-def test_undecided_is_no_pass(home, monkeypatch):
+def test_undecided_is_no_pass(tmp_path, monkeypatch):
+    home = Home(tmp_path, write_documents(tmp_path))
     draw = np.random.default_rng(3)
     honest = run_scorers.RunScorers.losses
 

@@ -232,7 +232,7 @@ build_once(Store(Path(sys.argv[1])), TOY, toy_key(ToyConfig(repeat=3), dawdle_s=
 
 
 def test_after_kill_9_in_mid_stage_a_rerun_completes_and_removes_the_leftovers(tmp_path):
-    child = subprocess.Popen([sys.executable, "-m", "tests.program", CHILD, str(tmp_path), "30"])
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), "30"])
     try:
         eventually((tmp_path / "started").exists, "the child has started", within_s=60)
         assert child.poll() is None, "the child ended by itself"

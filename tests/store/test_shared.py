@@ -180,7 +180,7 @@ print(built, artifact.record.checksum, flush=True)
 
 def child(service: Service, url: str, cache: Path, repeat: int, dawdle_s: float) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.program", CHILD, url, str(cache), str(repeat), str(dawdle_s)],
+        [sys.executable, "-c", CHILD, url, str(cache), str(repeat), str(dawdle_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -257,7 +257,7 @@ def test_what_a_killed_download_leaves_is_garbage_and_a_running_one_is_not(servi
     ours, _ = build(store_at(url, tmp_path / "one"))
     cache = tmp_path / "two"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.program", DOWNLOAD, url, str(cache)],
+        [sys.executable, "-c", DOWNLOAD, url, str(cache)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **service.environment},
@@ -508,7 +508,7 @@ with SharedStore(Remote(sys.argv[1]), Path(sys.argv[2]), lease_s=2.0).using("pgo
 
 def test_a_run_that_died_on_another_machine_keeps_nothing_once_its_lease_is_over(service, url, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.program", USER, url, str(tmp_path / "two")],
+        [sys.executable, "-c", USER, url, str(tmp_path / "two")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **service.environment},
