@@ -235,12 +235,15 @@ def _run(arguments: argparse.Namespace, rules: Ruleset) -> int:
     if arguments.all and arguments.scorer is not None:
         raise ConfigError("--all tries every scorer and --scorer one of them; leave one of the two out")
     arguments.results = results_there(arguments)
+    if arguments.longest_row is not None and arguments.longest_row < 2:
+        raise ConfigError(f"--longest-row is at least 2, got {arguments.longest_row}")
     asked = Asked(
         run=arguments.run,
         scorer=arguments.scorer,
         every=arguments.all,
         of_seed=arguments.of_seed,
         targets=arguments.targets or 0,
+        longest_row=arguments.longest_row,
         seed=arguments.seed,
         effort=_effort(arguments),
         trained_on=() if arguments.train_shards is None else train_shards(arguments.train_shards),

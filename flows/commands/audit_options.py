@@ -41,6 +41,14 @@ def _table() -> Iterator[_Options]:
     folder: dict[str, Any] = {**path, "metavar": "DIR"}
     yield _Options((RUN,), _scorer)
     yield _own((RUN,), "--all", action="store_true", help="every scorer, not one of each kind")
+    yield _own(
+        (RUN,),
+        "--longest-row",
+        type=int,
+        metavar="N",
+        help="rows of at most N tokens, and strides, chunks and delays cut to fit, as in a run's own trial (128 there; "
+        "default: as scored)",
+    )
     yield _Options((RUN,), add_store)
     yield _Options((RUN,), add_results)
     yield _own(
@@ -91,7 +99,7 @@ def _table() -> Iterator[_Options]:
         "--of-seed",
         type=int,
         metavar="N",
-        help="a run's seed (default: the first); of a submission whose model the program evaluates",
+        help="a run's seed (default: its recipe's first); of a submission whose model the program evaluates",
     )
     yield _own(
         _BOTH,

@@ -9,7 +9,7 @@ from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.errors import ConfigError
 from pgolf.eval.config import ScoreConfig
-from pgolf.eval.ttt_config import TttConfig
+from pgolf.eval.ttt_config import LoraConfig, TttConfig
 from pgolf.mix.config import MixConfig
 
 
@@ -53,13 +53,16 @@ class AuditConfig(StageConfig):
 
     @property
     def least_targets(self) -> int:
-        """Targets that are tried: as configured, or a window and eight strides behind it, and two chunks and a half."""
+        """Targets that are tried: as configured, or a window and eight strides behind it, and two chunks and a half.
+
+        Adapters take a document by its chunks, without windows.
+        """
         if self.targets:
             return self.targets
         chunks = [own.chunk_tokens for own in self.mix.hedges]
         if isinstance(self.score.ttt, TttConfig):
             chunks.append(self.score.ttt.chunk_tokens)
-        windows = self.score.window + 8 * self.score.stride
+        windows = 0 if isinstance(self.score.ttt, LoraConfig) else self.score.window + 8 * self.score.stride
         return max(_LEAST_TARGETS[self.effort], windows, 5 * max(chunks, default=0) // 2)
 
 

@@ -79,11 +79,14 @@ def judged(overlap: "Overlap") -> Finding:
     if least < LEVEL:
         return failed(f"{seen}; the chance of so many {what} in an honest split is {least:.1g}", *evidence)
     if validation.shared_documents > _MUCH * max(1, validation.documents):
-        return inconclusive(
-            f"{seen}, and training repeats itself as much ({control.shared_documents:,} of {control.documents:,})",
-            "training shards without repeated documents",
-            *evidence,
-        )
+        repeated = f"{control.shared_documents:,} of {control.documents:,} training documents that were looked for"
+        if control.shared_documents * validation.documents >= validation.shared_documents * control.documents:
+            said, settles = f"and training repeats itself as much ({repeated})", "training shards without repeats"
+        else:
+            said = f"more than training repeats of itself ({repeated}), but of so few documents that may be chance"
+            said += f" ({least:.2g}, and a leak is one below {LEVEL:.0e})"
+            settles = "training shards without these documents, or more documents on both sides"
+        return inconclusive(f"{seen}, {said}", settles, *evidence)
     of_all = chance(validation.documents, validation.documents, overlap.twin_documents, overlap.hashed_documents)
     if of_all >= LEVEL:
         return inconclusive(f"{seen}; so few that a leak of all would not show", "more documents", *evidence)

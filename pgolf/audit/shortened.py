@@ -18,7 +18,9 @@ from pgolf.mix.hedge_config import HedgeConfig
 
 # Of a row: its strides at least, and the chunks of adapters at most.
 _LEAST_STRIDES = 8
-_ADAPTED_CHUNKS = 4
+_ADAPTED_CHUNKS = 2
+# Of a row that is scored: rows that are learned.
+_LEARNED_ROWS = 2
 # Of rows: what is learned, or counted, at a time at most.
 _ROWS_PER_CHUNK = 2
 
@@ -72,7 +74,7 @@ def _hedges(config: AuditConfig) -> list[HedgeConfig]:
         return list(config.mix.hedges)
     row = _row(config.score, window)
     return [
-        _with(own, chunk_tokens=_chunk(own.chunk_tokens, row, window), warmup_tokens=min(own.warmup_tokens, window))
+        _with(own, chunk_tokens=_chunk(own.chunk_tokens, row), warmup_tokens=min(own.warmup_tokens, window))
         for own in config.mix.hedges
     ]
 
@@ -82,11 +84,14 @@ def _score(score: ScoreConfig, window: int) -> ScoreConfig:
     window = min(score.window, window)
     ttt, means = score.ttt, score.batch_means
     if isinstance(ttt, TttConfig):
-        ttt = _with(ttt, sequence_length=row, chunk_tokens=_chunk(ttt.chunk_tokens, row, window))
+        chunk = _chunk(ttt.chunk_tokens, row)
+        # Where each row is a group of its own, the mean of the groups' means is that of all rows.
+        groups = 1 if chunk // row <= ttt.groups else ttt.groups
+        ttt = _with(ttt, sequence_length=row, chunk_tokens=chunk, groups=groups)
     elif isinstance(ttt, LoraConfig):
         ttt = _with(ttt, chunk_targets=min(ttt.chunk_targets, max(1, window // _ADAPTED_CHUNKS)))
     if means is not None:
-        means = _with(means, chunk_tokens=_chunk(means.chunk_tokens, row, window))
+        means = _with(means, chunk_tokens=_chunk(means.chunk_tokens, row))
     return _with(score, window=window, stride=_stride(score, window), ttt=ttt, batch_means=means)
 
 
@@ -98,13 +103,15 @@ def _stride(score: ScoreConfig, window: int) -> int:
 
 
 def _row(score: ScoreConfig, window: int) -> int:
-    """Tokens per row that is learned."""
-    return min(score.ttt.sequence_length, window) if isinstance(score.ttt, TttConfig) else window
+    """Tokens of what is learned at a time: of a row where the weights learn, else as many as are scored."""
+    if not isinstance(score.ttt, TttConfig):
+        return window
+    return min(score.ttt.sequence_length, max(1, window // _LEARNED_ROWS))
 
 
-def _chunk(tokens: int, row: int, window: int) -> int:
+def _chunk(tokens: int, row: int) -> int:
     """A chunk that is learned or counted, in whole rows where it has any."""
-    shorter = min(tokens, _ROWS_PER_CHUNK * window)
+    shorter = min(tokens, _ROWS_PER_CHUNK * row)
     return shorter // row * row if tokens % row == 0 and shorter >= row else shorter
 
 

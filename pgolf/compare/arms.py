@@ -83,6 +83,12 @@ class Arm:
         """Its seeds in ascending order."""
         return tuple(sorted(self.by_seed))
 
+    @property
+    def first_seed(self) -> int:
+        """The one that a run tries its own scorers on: the first of its recipe; of runs that do not say, the lowest."""
+        declared = [seed for run in self.runs for seed in run.config.get("seeds", ())]
+        return next((seed for seed in declared if seed in self.by_seed), self.seeds[0])
+
     def run_of(self, seed: int) -> Run:
         """The run that a seed's score is of."""
         key = self.result.by_seed[seed]["run_key"]

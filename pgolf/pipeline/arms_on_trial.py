@@ -22,7 +22,7 @@ def on_trial(arms: Sequence[Arm], shop: Workshop) -> list[Arm]:
 
 
 def _tried(arm: Arm, shop: Workshop) -> Arm:
-    seed, trial = arm.seeds[0], OwnTrial()
+    seed, trial = arm.first_seed, OwnTrial()
     cell = str(arm.result.scorer[SCORER.index("cell")])
     try:
         found = tried(

@@ -44,8 +44,9 @@ class Asked:
     """Which scorers of which run are tried, and how hard.
 
     run: a name or key. scorer: as `pgolf compare` takes it; None for one of each kind, or for every one. of_seed: whose
-    outputs, None: the first seed's. targets: of the text, 0: a few windows and chunks. seed: of what is drawn.
-    trained_on: shards in place of those of the run's data.
+    outputs, None: the recipe's first seed's. targets: of the text, 0: a few windows and chunks. longest_row: with rows
+    of so many tokens at most, as in a run's own trial. seed: of what is drawn. trained_on: shards in place of those of
+    the run's data.
     """
 
     run: str
@@ -53,6 +54,7 @@ class Asked:
     every: bool = False
     of_seed: int | None = None
     targets: int = 0
+    longest_row: int | None = None
     seed: int = 0
     effort: Effort = "default"
     trained_on: Sequence[Path] = ()
@@ -132,7 +134,7 @@ def tried_run(
         declared=declared_seeds(shop.results, scores),
         only_honest=False,
     )
-    seed = arm.seeds[0] if asked.of_seed is None else asked.of_seed
+    seed = arm.first_seed if asked.of_seed is None else asked.of_seed
     if seed not in arm.seeds:
         raise ConfigError(f"--of-seed {seed}: {arm.name} has seeds {', '.join(map(str, arm.seeds))}")
     results_of = {str(one.scorer[_CELL]): one for one in arm.grid if seed in one.by_seed}
@@ -150,6 +152,7 @@ def tried_run(
         targets=asked.targets,
         trial_seed=asked.seed,
         effort=asked.effort,
+        longest_row=asked.longest_row,
     )
     split = _split(key, seed, asked.trained_on, shop, say)
     return TriedRun(

@@ -3,9 +3,11 @@
 import lzma
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pgolf.budget import BUDGET_BYTES
+from pgolf.errors import TokenizerError
 from pgolf.submission.checked import Checked
 from pgolf.submission.folder_files import SCRIPT, FolderFiles
 from pgolf.submission.folder_json import seed_results
@@ -30,8 +32,11 @@ class _Part:
 def check_bytes(files: FolderFiles, local: Collection[str], unseen: Collection[str] = ()) -> list[Checked]:
     """Whether script, model and every local file that the script uses are within the cap, for every seed.
 
-    local: names of those files, without the script and the models. unseen: of files that it may use besides.
+    local: names of those files, without the script and the models. unseen: of files that it may use besides. A
+    tokenizer is data of the challenge like its shards, and counts for nobody (openai/parameter-golf issue #43).
     """
+    tokenizers = sorted(name for name in (*local, *unseen) if is_tokenizer(files.folder / name))
+    local, unseen = ([name for name in names if name not in tokenizers] for names in (local, unseen))
     script, more = files.sizes.get(SCRIPT, 0), sum(files.sizes[name] for name in local)
 
     def shipped(part: _Part) -> int | None:
@@ -42,6 +47,8 @@ def check_bytes(files: FolderFiles, local: Collection[str], unseen: Collection[s
         return part.total + more + (0 if part.code is None else script - part.code)
 
     said = f", {', '.join(sorted(local))} counted ({more:,} bytes)" if local else ""
+    free = sum(files.sizes[name] for name in dict.fromkeys(tokenizers))
+    said += f", tokenizer {', '.join(dict.fromkeys(tokenizers))} not counted ({free:,} bytes)" if tokenizers else ""
     proves = f"script, model and all local files it uses are at most {BUDGET_BYTES:,} bytes, for every seed"
     found = _within("bytes", proves, files, shipped, said)
     beside = {name: files.sizes[name] for name in unseen if name not in local}
@@ -54,6 +61,19 @@ def check_bytes(files: FolderFiles, local: Collection[str], unseen: Collection[s
         settles = "`pgolf check-submission DIR --data DATA`, which sees what it opens"
         return [Checked(name="bytes", proves=proves, passed=None, said=doubt, settles=settles)]
     return found
+
+
+def is_tokenizer(path: Path) -> bool:
+    """Whether a file is a SentencePiece model by what it holds."""
+    from pgolf.corpus.model_file import read_model
+
+    if path.suffix != ".model":
+        return False
+    try:
+        read_model(path)
+    except TokenizerError:
+        return False
+    return True
 
 
 def check_reported_bytes(files: FolderFiles) -> list[Checked]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pgolf.audit import run_network
 from pgolf.audit.audit import audit
 from pgolf.audit.audit_text import AuditText
 from pgolf.audit.effort import QUICK
@@ -18,6 +19,7 @@ from pgolf.audit.subject import Subject
 from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.eval.config import ScoreConfig
+from pgolf.eval.ttt import Learner
 from pgolf.eval.ttt_config import BatchMeansConfig, LoraConfig, TttConfig
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.config import MixConfig
@@ -133,6 +135,59 @@ def test_a_session_that_has_nothing_of_what_follows_says_the_same(model, name):
             assert session.distribution() == pytest.approx(-told_VC[:, column], abs=1e-4)
             token = TEXT.tokens[target : target + 1]
             assert session.fork().feed(token) == pytest.approx(-session.distribution()[token], abs=1e-4)
+
+
+def test_sessions_learn_what_they_were_fed_once_and_nothing_of_another_beginning(model, monkeypatch):
+    learned = []
+    learn = Learner.learn
+
+    def counted(self, chunk):
+        learned.append(chunk)
+        learn(self, chunk)
+
+    monkeypatch.setattr(Learner, "learn", counted)
+    run = run_of(model, "learning")
+    other = TEXT.tokens.copy()
+    other[1:40] = TEXT.other[:39]
+    for tokens in (TEXT.tokens, other):
+        whole, scorer = run.losses(tokens)[:, 0], run.scorers()[0]
+        learned.clear()
+        session = scorer.start(int(tokens[0]), TARGETS)
+        ends = (10, 48, 60, 97, 100, 146, TARGETS)
+        fed = np.concatenate([session.feed(tokens[first + 1 : end + 1]) for first, end in zip((0, *ends), ends)])
+        assert fed == pytest.approx(whole, abs=1e-4)
+        assert learned == [0, 1, 2]
+
+
+def test_a_session_whose_learning_is_no_longer_kept_learns_again(model, monkeypatch):
+    monkeypatch.setattr(run_network, "_KEPT_BYTES", 0)
+    run = run_of(model, "learning")
+    session, whole = run.scorers()[0].start(int(TEXT.tokens[0]), TARGETS), run.losses(TEXT.tokens)[:, 0]
+    session.feed(TEXT.tokens[1:100])
+    fork = session.fork()
+    fork.feed(TEXT.other[:50])
+    assert session.feed(TEXT.tokens[100:]) == pytest.approx(whole[99:], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["learning", "batch means"])
+def test_a_learner_that_looks_past_its_chunk_is_convicted_by_a_few_questions(model, name, monkeypatch):
+    """It learns the rows of the next chunk, which nothing has scored yet."""
+    score = ScoreConfig(
+        window=32,
+        stride=8,
+        ttt=TttConfig(chunk_tokens=40, sequence_length=20, lr=0.1),
+        batch_means=SCORES[name].batch_means,
+    )
+    monkeypatch.setitem(SCORES, "looking", score)
+    gradients = Learner._gradients
+
+    def of_next(self, chunk, rows):
+        return gradients(self, min(chunk + 1, self.chunks - 1), rows)
+
+    monkeypatch.setattr(Learner, "_gradients", of_next)
+    run = run_of(model, "looking")
+    found = audit(Subject(name="network", scorer=run.scorers()[0]), TEXT, effort=QUICK)
+    assert {"B1", "B2", "B6"} & {verdict.number for verdict in found.of("fail")}
 
 
 def test_a_scorer_that_is_told_apart_from_what_it_scores_is_convicted(model, monkeypatch):
