@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -15,11 +15,13 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
+from pgolf.audit.verdict import Verdict
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.listen import Silence
 from pgolf.pipeline.outcome import Outcome
 from pgolf.pipeline.overview import overview_of
 from pgolf.pipeline.pages import Pages
+from pgolf.pipeline.program_trial import ProgramTrial
 from pgolf.pipeline.tried_run import TriedRun
 from pgolf.report.small_picture import data_url
 from pgolf.store.artifact import Artifact
@@ -96,27 +98,43 @@ def show_pages(outcome: Outcome, pages: Pages) -> None:
 
 def show_verdicts(found: TriedRun, page: Path) -> None:
     """What became of every scorer as a table artifact, and every verdict as a markdown artifact."""
-    rows = [
-        {
-            "scorer": one.name,
-            "score": one.said,
-            "verdict": one.outcome,
-            **{
-                word: " ".join(verdict.number for verdict in one.verdicts if verdict.outcome == word) or "–"
-                for word in ("fail", "inconclusive")
-            },
-        }
-        for one in found.scorers
-    ]
+    rows = [{"scorer": one.name, "score": one.said, **_outcomes(one.outcome, one.verdicts)} for one in found.scorers]
     counts = Counter(one.outcome for one in found.scorers)
     said = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
     head = f"**{found.run}**, seed {found.seed}: {said} by {found.rules.label}; {found.text}"
-    create_table_artifact(key=f"pgolf-{found.id}", table=rows, description=head)
-    parts = [f"# {found.run}: {found.outcome}", f"{head}, page: [{page}]({page.absolute().as_uri()})"]
-    for one in found.scorers:
+    sections = {f"{one.name}: {one.outcome}": one.verdicts for one in found.scorers}
+    _show_trial(found.id, f"{found.run}: {found.outcome}", head, rows, sections, page)
+
+
+def show_program_verdicts(found: ProgramTrial, page: Path) -> None:
+    """The same of a program."""
+    rows = [{"program": found.name, **_outcomes(found.outcome, found.verdicts)}]
+    head = f"**{found.name}**: {found.outcome} by {found.rules.label}; {found.text}, in {found.isolation}"
+    _show_trial(found.id, f"{found.name}: {found.outcome}", head, rows, {found.name: found.verdicts}, page)
+
+
+def _outcomes(outcome: str, verdicts: Sequence[Verdict]) -> dict[str, str]:
+    numbers = {
+        word: " ".join(verdict.number for verdict in verdicts if verdict.outcome == word) or "–"
+        for word in ("fail", "inconclusive")
+    }
+    return {"verdict": outcome, **numbers}
+
+
+def _show_trial(
+    id_: str,
+    title: str,
+    head: str,
+    rows: list[dict[str, str]],
+    sections: Mapping[str, Sequence[Verdict]],
+    page: Path,
+) -> None:
+    create_table_artifact(key=f"pgolf-{id_}", table=rows, description=head)
+    parts = [f"# {title}", f"{head}, page: [{page}]({page.absolute().as_uri()})"]
+    for name, verdicts in sections.items():
         lines = ["| check | verdict | because |", "|---|---|---|"]
-        for verdict in one.verdicts:
+        for verdict in verdicts:
             because = " ".join(verdict.finding.because.split()).replace("|", "\\|")
             lines.append(f"| {verdict.number} {verdict.name} | {verdict.outcome} | {because} |")
-        parts.append("\n".join([f"## {one.name}: {one.outcome}", "", *lines]))
-    create_markdown_artifact("\n\n".join(parts), key=f"pgolf-{found.id}-verdicts")
+        parts.append("\n".join([f"## {name}", "", *lines]))
+    create_markdown_artifact("\n\n".join(parts), key=f"pgolf-{id_}-verdicts")

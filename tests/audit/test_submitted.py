@@ -8,7 +8,6 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from flows.commands.audit_command import OF_DOSSIER
 from pgolf.audit import coverage_check, decodability_check, text_bytes_check
 from pgolf.audit.audit_text import AuditText
 from pgolf.audit.dossier import Dossier
@@ -20,6 +19,7 @@ from pgolf.audit.trial import Trial
 from pgolf.audit.verdict import Cost, Verdict, passed
 from pgolf.budget import BUDGET_BYTES
 from pgolf.errors import ConfigError
+from pgolf.pipeline.program_trial import OF_DOSSIER
 from tests.submission.test_folder_check import in_json, in_seed, with_seeds, write
 
 STRICT = "strict-code-bytes"

@@ -2,7 +2,7 @@
 
 python -m tests.flows.prefect_driver FOLDER: four runs (everything; a changed grid after a trace was damaged; the same
 as a sweep; one seed in another store), then the task states by run, the artifacts and the log lines, as JSON. With them
-what the flow `verdict` makes of the second run, and
+what the flow `verdict` makes of the second run and of a program, and
 what `pgolf run` says there of a budget that cannot be met, and of FOLDER/final_model.pt, weights of #792's twin, in
 another's network.
 """
@@ -54,7 +54,7 @@ def trial(client: Any, place: Any) -> dict[str, Any]:
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 
     flow_runs = {one.name: one for one in client.read_flow_runs() if one.name.startswith("verdict on ")}
-    run = flow_runs["verdict on other weights"]
+    run, program = flow_runs["verdict on other weights"], flow_runs["verdict on python silent.py"]
     logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), limit=200)
     return {
         "states": {name: one.state_name for name, one in flow_runs.items()},
@@ -67,6 +67,14 @@ def trial(client: Any, place: Any) -> dict[str, Any]:
             for one in client.read_artifacts(limit=200)
             if one.flow_run_id == run.id
         ],
+        "program": {
+            "tasks": {one.name: one.state_name for one in client.read_task_runs() if one.flow_run_id == program.id},
+            "artifacts": [
+                (one.type, one.key, one.data, one.description)
+                for one in client.read_artifacts(limit=200)
+                if one.flow_run_id == program.id
+            ],
+        },
         "pages": [path.name for path in (place.results / "reports").glob("audit-*.html")],
     }
 
@@ -126,6 +134,17 @@ def main(folder: Path) -> None:
     outcome = verdict(run="other weights", scorer="network", targets=24, place=place)
     with contextlib.suppress(ConfigError):
         verdict(run="nothing", place=place)
+    (folder / "theirs").mkdir()
+    (folder / "theirs/silent.py").write_text("raise SystemExit(3)")
+    data = first["data"].artifact().path
+    of_program = verdict(
+        program="python silent.py",
+        folder=folder / "theirs",
+        tokens=next(data.rglob("fineweb_val_000000.bin")),
+        tokenizer=next(data.rglob("*.model")),
+        targets=16,
+        place=place,
+    )
     time.sleep(3)  # the recorder writes in batches
     with get_client(sync_client=True) as client:
         flow_runs = sorted(client.read_flow_runs(), key=lambda flow_run: flow_run.start_time)
@@ -156,6 +175,7 @@ def main(folder: Path) -> None:
             "log": [line.message for line in client.read_logs(limit=200) if "step" in line.message],
         }
         report["trial"] = {**trial(client, place), "outcome": outcome}
+        report["trial"]["program"]["outcome"] = of_program
     report["leaked"] = leaked(folder, first["data"].artifact().path)
     report["refused"] = refused(folder)
     report["built before the refusal"] = [path.name for path in (folder / "refused").glob("*-*")]

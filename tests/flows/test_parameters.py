@@ -1,6 +1,7 @@
 """What Prefect makes of the declarations: the parameters of both flows from a recipe's sections, a task per stage."""
 
 import inspect
+from dataclasses import fields
 
 import pytest
 from prefect.exceptions import ParameterTypeError, SignatureMismatchError
@@ -14,6 +15,7 @@ from flows.verdict import verdict
 from pgolf.errors import ConfigError
 from pgolf.pipeline.before_stages import ready_to_run
 from pgolf.pipeline.place import Place
+from pgolf.pipeline.program_trial import AskedProgram
 from pgolf.recipes.catalog import RECIPES
 from pgolf.recipes.recipe import STAGES, Headline, Recipe
 from pgolf.tables.named_runs import Run, name_run
@@ -98,8 +100,7 @@ def test_a_name_that_another_run_has_is_refused_of_a_flow_run_too(tmp_path):
     assert ready_to_run(free, place, place.open_store(), place.memo(), evaluation_only=False).steps
 
 
-def test_a_trial_needs_a_run_and_describes_every_parameter():
-    assert verdict.parameters.required == ["run"]
+def test_a_trial_describes_every_parameter():
     assert [name for name, shown in verdict.parameters.properties.items() if not shown.get("description")] == []
 
 
@@ -110,6 +111,7 @@ def test_a_trial_needs_a_run_and_describes_every_parameter():
         ({"targets": -1}, "targets"),
         ({"seed": -1}, "seed"),
         ({"thorough": "perhaps"}, "thorough"),
+        ({"reported_bpb": "none"}, "reported_bpb"),
         ({"place": {"processes": -1}}, "processes"),
     ],
 )
@@ -122,9 +124,21 @@ def test_what_does_not_fit_together_ends_a_trial_before_any_work(tmp_path):
     for wrong, said in (
         ({"scorer": "network", "every_scorer": True}, "leave one of the two out"),
         ({"ruleset": "c1c4"}, "did you mean c1-c4"),
+        ({"program": "./eval"}, "give one of them"),
+        ({"run": None}, "give one of them"),
+        ({"whole_text": True, "answer_s": 1.0}, "whole_text, answer_s means nothing for a run"),
+        ({"run": None, "program": "./eval", "scorer": "network"}, "scorer means nothing for a program"),
+        ({"run": None, "program": "./eval"}, "--tokens"),
+        ({"run": None, "program": "./eval", "tokens": tmp_path, "start_s": 0.0}, "--start-s takes a number above 0"),
     ):
         with pytest.raises(ConfigError, match=said):
-            verdict.fn(run="demo", place=Place(results=tmp_path), **wrong)
+            verdict.fn(**{"run": "demo", "place": Place(results=tmp_path), **wrong})
+
+
+def test_the_flow_and_the_command_ask_of_a_program_the_same():
+    """Every option of --exec is a parameter of the flow, under its name there."""
+    own = {one.name for one in fields(AskedProgram)} - {"train_shards", "effort"}
+    assert own <= set(verdict.parameters.properties)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

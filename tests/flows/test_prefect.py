@@ -139,7 +139,11 @@ def test_a_flow_declares_its_seeds_once(report):
 
 def test_a_trial_has_a_task_per_scorer_whose_log_tells_every_verdict_and_artifacts_of_them(report):
     trial = report["trial"]
-    assert trial["states"] == {"verdict on other weights": "Completed", "verdict on nothing": "Failed"}
+    assert trial["states"] == {
+        "verdict on other weights": "Completed",
+        "verdict on nothing": "Failed",
+        "verdict on python silent.py": "Completed",
+    }
     assert "ConfigError: no run nothing; did you mean" in trial["said"]["verdict on nothing"]
     assert {"other weights", "verdict", socket.gethostname()} == set(trial["tags"])
     assert trial["tasks"] == {"audit": "Completed", "verdict[network]": "Completed"}
@@ -160,7 +164,19 @@ def test_a_trial_has_a_task_per_scorer_whose_log_tells_every_verdict_and_artifac
     assert found["markdown"][0] == f"{key}-verdicts"
     assert "## network: pass" in found["markdown"][1]
     assert "| B13s shipped bytes | pass |" in found["markdown"][1]
-    assert trial["pages"] == [f"{key.removeprefix('pgolf-')}.html"]
+    assert f"{key.removeprefix('pgolf-')}.html" in trial["pages"]
+
+
+def test_a_trial_of_a_program_is_a_task_with_a_page_and_artifacts_of_its_verdicts(report):
+    program = report["trial"]["program"]
+    assert (program["tasks"], program["outcome"]) == ({"audit": "Completed"}, {"python silent.py": "fail"})
+    found = {kind: (key, data, described) for kind, key, data, described in program["artifacts"]}
+    key, rows, described = found["table"]
+    [row] = json.loads(rows)
+    assert (row["program"], row["verdict"], "B0" in row["fail"]) == ("python silent.py", "fail", True)
+    assert "python silent.py**: fail by readme-2026-05-02; 16 targets" in described
+    assert found["markdown"][0] == f"{key}-verdicts"
+    assert f"{key.removeprefix('pgolf-')}.html" in report["trial"]["pages"]
 
 
 def test_a_run_is_compared_with_other_training_shards_where_they_are_named_and_its_trial_is_not_made_again(report):
