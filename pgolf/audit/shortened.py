@@ -9,7 +9,7 @@ from typing import TypeVar
 from pgolf.audit.audit_config import AuditConfig
 from pgolf.audit.named_scorers import named_scorers
 from pgolf.config import StageConfig
-from pgolf.counts.config import VisibleConfig
+from pgolf.counts.config import CountConfig, VisibleConfig
 from pgolf.errors import ConfigError
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.ttt_config import LoraConfig, TttConfig
@@ -23,6 +23,10 @@ _ADAPTED_CHUNKS = 2
 _LEARNED_ROWS = 2
 # Of rows: what is learned, or counted, at a time at most.
 _ROWS_PER_CHUNK = 2
+# A share of the text, and a table, must fill as they do over a whole text: in a few hundred targets eight caches of
+# four million buckets hold nothing twice.
+_MOST_RANKS = 2
+_MOST_BUCKETS = 1 << 10
 
 Config = TypeVar("Config", bound=StageConfig)
 Visible = TypeVar("Visible", bound=VisibleConfig)
@@ -40,7 +44,7 @@ def shortened(config: AuditConfig) -> AuditConfig:
         bayes=tuple(dict.fromkeys(_bayes(config))),
         hedges=tuple(dict.fromkeys(_hedges(config))),
     )
-    counts = tuple(_visible(one, score, window) for one in config.counts)
+    counts = tuple(_fuller(_visible(one, score, window)) for one in config.counts)
     hint = None if config.hint is None else _visible(config.hint, score, window)
     return _with(config, score=score, mix=mix, counts=counts, hint=hint, scorers=None)
 
@@ -125,6 +129,11 @@ def _visible(config: Visible, score: ScoreConfig, window: int) -> Visible:
         granularity=granularity if isinstance(granularity, str) else min(granularity, window),
         delay_targets=min(config.delay_targets, window),
     )
+
+
+def _fuller(config: CountConfig) -> CountConfig:
+    buckets = {} if config.estimator == "exact" else {"buckets": min(config.buckets, _MOST_BUCKETS)}
+    return _with(config, ranks=min(config.ranks, _MOST_RANKS), **buckets)
 
 
 def _with(config: Config, **changes: object) -> Config:

@@ -163,6 +163,18 @@ def test_a_headline_chosen_after_scoring_is_refused(made):
     assert submission_json(late, is_record=True, on=date(2026, 5, 2))["author"] == gap("author")
 
 
+def test_bytes_of_code_that_are_not_those_of_the_script_end_an_export_before_a_file_is_there(entry, tmp_path):
+    """As rows say them that another program's code has made; every other number agrees."""
+    other = entry
+    for one in entry.seeds:
+        row = one.row
+        other = with_row(other, one.seed, code_bytes=row["code_bytes"] + 1, total_bytes=row["total_bytes"] + 1)
+    with pytest.raises(ConfigError, match="code_bytes says") as refused:
+        export(other, tmp_path / "out", logs=logs_of(other), refused=[], reproduced="", on=date(2026, 5, 2))
+    assert "bytes on disk" in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_that_is_there_is_written_over(entry, tmp_path, monkeypatch):
     logs = dict.fromkeys(SEEDS, "")
     for name in ("out", "out.models", "out.map.json"):

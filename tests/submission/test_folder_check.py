@@ -387,6 +387,21 @@ def test_a_model_on_disk_counts_and_is_held_against_the_json(tmp_path):
     ]
 
 
+def test_a_tokenizer_that_the_script_names_is_data_and_what_only_bears_its_name_is_code(tmp_path, toy_tokenizer):
+    made = with_seeds()
+    made["train_gpt.py"] += '\nMODEL = "data/own.model"\n'
+    about = made["submission.json"]
+    about["bytes_code"] += len('\nMODEL = "data/own.model"\n')
+    folder = write(tmp_path / "one", made)
+    (folder / "own.model").write_bytes(Path(toy_tokenizer).read_bytes())
+    size = (folder / "own.model").stat().st_size
+    (found,) = (one for one in check_folder(read_folder(folder)) if one.name == "bytes")
+    assert (found.passed, f"tokenizer own.model not counted ({size:,} bytes)" in found.said) == (True, True), found.said
+    (folder / "own.model").write_bytes(b"weights" * 100_000)
+    found = [one for one in check_folder(read_folder(folder)) if one.name == "bytes"]
+    assert all("own.model counted (700,000 bytes)" in one.said and not one.passed for one in found), found
+
+
 def test_the_command_says_by_its_exit_code_what_it_found(tmp_path, capsys):
     folder = write(tmp_path / "one", with_seeds())
     assert cli.main(["check-submission", str(folder)]) == 0
