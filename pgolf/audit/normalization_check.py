@@ -16,8 +16,8 @@ from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, passed
 # roundings exceeds this many times the root of their squares' sum once in 10^5 at most; noise of a known deviation
 # exceeds it less often.
 _TIMES_THE_ROOT = 5.0
-# Texts that repeat themselves: phrases of so many tokens, each so often in a row; and a part, over and over.
-_PHRASE, _TIMES, _PARTS = 12, 4, 8
+# Texts that repeat themselves: a phrase of so many tokens over and over, and so small a part of the text.
+_PHRASE, _PARTS = 12, 16
 # Where half of the totals are this near to 1, everything is computed in float64.
 _IN_FLOAT64 = 1e-11
 
@@ -76,23 +76,20 @@ def _where_text_repeats(trial: Trial) -> Iterator[tuple[int, Losses]]:
     """Each of some targets with the loss of every token there, where the last few tokens have stood there before.
 
     What counts n-grams gives no probability to them before it has seen their beginning, twice or more often; in a short
-    text that is seldom, and a cheat that waits for it would not show. A text in which every phrase stands there several
-    times at once is a text like any other.
+    text that is seldom, and a cheat that waits for it would not show. A text that says the same over and over is one
+    like any other.
     """
     N, alone = trial.text.targets, trial.apart and not trial.tells_distributions
     if trial.knows_lengths or alone:
         return  # known lengths are of this text; a program would be started for each token
-    for phrase, times in ((_PHRASE, _TIMES), (N // _PARTS, _PARTS)):
-        if phrase < 2 or phrase * times > N:
+    for phrase in sorted({_PHRASE, N // _PARTS}):
+        if not 1 < phrase <= N // 4:
             continue
         tokens = trial.text.tokens.copy()
-        for first in range(1, N + 1, phrase * times):
-            block = tokens[first : first + phrase * times]
-            block[:] = np.resize(block[:phrase].copy(), len(block))
-        places = np.arange(1, N + 1)
-        repeats = places[(places - 1) % (phrase * times) >= phrase * (times - 2)]
+        tokens[1:] = np.resize(tokens[1 : phrase + 1], N)
         rng = trial.rng(f"B3 {phrase}")
-        chosen = np.sort(rng.permutation(repeats)[: max(1, trial.effort.repeating // 2)]).tolist()
+        late = rng.permutation(np.arange(N - N // 4, N + 1))
+        chosen = np.sort(late[: max(1, trial.effort.repeating // 2)]).tolist()
         if trial.foretells:
             yield from zip(chosen, trial.foretold(tokens, chosen))
         else:
