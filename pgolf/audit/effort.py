@@ -12,7 +12,7 @@ class Effort:
     one. documents: those whose others are replaced. coded: targets that are coded and decoded again. runs: identical
     ones that the noise is taken from, or noisy_runs where these differ. fresh: questions put to copies of the scorer
     that have heard no other. starts: of a program that has to be started anew for each token that is tried, how often
-    it is for B3 or B4.
+    it is for B3 or B4. drawn: texts in which tokens are drawn by lot, asked of a copy that has heard no other.
     """
 
     wide_cuts: int = 6

@@ -1,4 +1,4 @@
-"""What lies in a file or is typed ends in a message of ours: 200 mutations of each format, and what failed once."""
+"""What lies in a file or is typed ends in a message of ours: 500 mutations of each format, and what failed once."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from bench.fuzz_formats import FORMATS
 from pgolf.errors import PgolfError
 
 KEPT = Path(__file__).parent / "kept"
-COUNT = 200
+COUNT = 500
 
 
 @pytest.mark.parametrize("name", FORMATS)
