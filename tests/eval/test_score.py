@@ -116,7 +116,7 @@ def test_scoring_leaves_the_callers_thread_count_as_it_was(toy_network):
 def test_few_logits_at_a_time_give_the_same_scores(toy_network, monkeypatch):
     tokens = random_tokens(3 * WINDOW + 1)
     reference = scored(toy_network, tokens)
-    monkeypatch.setattr(forward_module, "LOGITS_AT_A_TIME", 5 * 340)
+    monkeypatch.setattr(forward_module, "LOGITS_AT_A_TIME", {"cpu": 5 * 340})
     chunked = scored(toy_network, tokens)
     np.testing.assert_allclose(chunked.loss_nats, reference.loss_nats, atol=SAME_NATS)
     np.testing.assert_allclose(chunked.entropy_nats, reference.entropy_nats, atol=SAME_NATS)
