@@ -1,6 +1,7 @@
 """Recipes in files of one's own: what they say is what runs, and what is wrong in them is said with file and field."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from pgolf.recipes.recipe import Recipe
 from pgolf.recipes.recipe_file import find_recipe, recipe_from_file
 from pgolf.recipes.recipe_text import recipe_text
 from tests.tiny import TINY
+
+SMALL_1493 = Path(__file__).parents[2] / "docs/examples/small1493.toml"
 
 
 def named(recipe: Recipe, name: str) -> Recipe:
@@ -275,3 +278,22 @@ def test_the_same_configuration_under_another_name_reuses_everything(tmp_path, c
     (tmp_path / "mine.toml").write_text(recipe_text(tiny, recipe_named("demo"), "mine.toml"))
     mine = recipe_from_file(tmp_path / "mine.toml")
     assert [node.config for node in pipeline(mine)] == [node.config for node in pipeline(tiny)]
+
+
+def test_the_small_network_of_docs_systems_differs_from_1493_in_sizes_alone():
+    small, full = recipe_from_file(SMALL_1493), recipe_named("pr1493")
+
+    def changed(section: str) -> set[str]:
+        ours, theirs = (getattr(recipe, section).model_dump() for recipe in (small, full))
+        return {name for name in ours if ours[name] != theirs[name]}
+
+    assert changed("model") == {"width", "heads", "kv_heads", "mlp_width", "rope_dims", "rope_reference_length"}
+    assert small.model.rope_dims / small.model.head_dim == full.model.rope_dims / full.model.head_dim
+    assert small.model.mlp_width / small.model.width == full.model.mlp_width / full.model.width
+    assert changed("compress") == {"fp16_max_elements"}
+    # What it steps by is for short training; what its schedules are shares of, its decays and its rows are #1493's.
+    kept = {"batches", "warmdown_share", "recurrence_from", "muon_row_norm", "clip_norm", "embedding_lr", "scalar_lr"}
+    kept |= {"muon_weight_decay", "embedding_weight_decay", "scalar_weight_decay"}
+    assert not changed("train") & kept
+    assert small.hint is not None
+    assert small.hint.delay_targets == small.score.window
