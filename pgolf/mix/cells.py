@@ -88,14 +88,15 @@ def _hinted(mixer: str, hinted: Sequence[int] | None) -> Sequence[int]:
 
 
 def _points(product: Product, counts: Mapping[str, CountConfig], hinted: Sequence[int] | None) -> Iterator[Cell]:
-    tables = _tables(product, {config.estimator: config.orders for config in counts.values()})
+    counting = [mixer for mixer in product.mixers if mixer not in HINTED]
+    # A product of tilts alone has the hints' orders, of which no counts need be.
+    tables = _tables(product, {config.estimator: config.orders for config in counts.values()}) if counting else []
     for name in sorted(counts):
         estimator = counts[name].estimator
         if estimator in tables:
             orders = _orders(product, counts[name].orders, f"counts {name!r}")
-            for mixer in product.mixers:
-                if mixer not in HINTED:
-                    yield from _combinations(product, Cell(estimator=estimator, counts=name, mixer=mixer), orders)
+            for mixer in counting:
+                yield from _combinations(product, Cell(estimator=estimator, counts=name, mixer=mixer), orders)
     for mixer in product.mixers:
         if mixer in HINTED:
             orders = _orders(product, _hinted(mixer, hinted), "the hints")

@@ -35,6 +35,11 @@ def test_a_product_is_every_combination_that_its_mixers_use():
     assert cells[0] == NETWORK
 
 
+def test_a_product_of_tilts_alone_has_orders_that_were_not_counted():
+    product = Product(mixers=("tilt",), orders=(7, 13))
+    assert {cell.order for cell in cells_of(MixConfig(mixers=(), also=(product,)), COUNTS, HINTED)} == {None, 7, 13}
+
+
 def test_dirichlet_has_no_min_count_and_tilts_have_the_hints_orders():
     product = Product(mixers=("dirichlet", "tilt"), concentrations=(1, 2), tilts=(1, 2, 3), min_counts=(1, 2))
     cells = cells_of(MixConfig(mixers=(), also=(product,)), COUNTS, HINTED)
