@@ -3,9 +3,9 @@
 35,944,536 parameters, windows of 2,048, a vocabulary of 8,192, beside one of 1,024 with everything else equal. A ratio
 of 8 is linear growth; whatever does not depend on the vocabulary stays at 1.
 
-CPU seconds of one thread. Each vocabulary has a process of its own, both at the same time. Peak memory is the process's
-during the stage, with its libraries and what they keep. Weights are random numbers, which cost what trained ones do.
-The tokens are made up: Zipf's law, documents of 1,000 tokens on average, half of the text in passages from before.
+CPU seconds of one thread. Each vocabulary has a new process for each stage, both at the same time. Peak memory is the
+process's, with its libraries. Weights are random numbers, which cost what trained ones do. The tokens are made up:
+Zipf's law, documents of 1,000 tokens on average, half of the text in passages from before.
 
 Hessians are measured on two rows in a batch, where the published batch has 48, which takes more memory; a step of
 learning has two rows, where the published one has 16 of them in eight such parts. At full size there are 3,072 rows to
@@ -15,7 +15,6 @@ it is one question that is timed: an evaluation of the trial's text, scored and 
 extrapolated, with as many evaluations as the trial of fixed weights asked for.
 """
 
-import gc
 import json
 import multiprocessing
 import shlex
@@ -24,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -299,47 +298,25 @@ def _cost(began_s: float, size: int = 0) -> Cost:
 
 
 def peak_bytes() -> int:
-    """Peak resident memory of this process since `forget_peak`."""
+    """Peak resident memory of this program; getrusage would count that of the process that started it, too."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
-def forget_peak() -> None:
-    """Let the peak begin at what is held now."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # proc_pid_clear_refs(5)
-
-
-def alone(work: Work, place: Place) -> Cost:
-    """The cost of some work, with the peak memory of this process during it."""
-    forget_peak()
-    return work(place)
-
-
-class Processes:
-    """One process per place, which does the place's work."""
-
-    def __init__(self, places: Sequence[Place]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._places = places
-        self._pools = [ProcessPoolExecutor(1, mp_context=context) for _ in places]
-
-    def costs(self, work: Work, repeats: int, *, warm: bool = False) -> Costs:
-        """Costs [place][repeat], of all places at the same time. warm: once untimed, so that loops are compiled."""
-        rounds = []
+def costs_of(places: Sequence[Place], work: Work, repeats: int, *, warm: bool = False) -> Costs:
+    """Costs of all places at the same time, each in a new process. warm: once untimed, so that loops are compiled."""
+    context = multiprocessing.get_context("spawn")
+    rounds = []
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=context)) for _ in places]
         for number in range(repeats + warm):
-            asked = [pool.submit(alone, work, place) for pool, place in zip(self._pools, self._places, strict=True)]
+            asked = [pool.submit(work, place) for pool, place in zip(pools, places, strict=True)]
             costs = [future.result() for future in asked]
             said = ", ".join(f"{cost.cpu_s:.3f} s, {cost.peak_bytes / 1e9:.3f} GB, {cost.size:,}" for cost in costs)
             print(f"{work.__name__}: {said}", file=sys.stderr, flush=True)
             if number >= warm:
                 rounds.append(costs)
-        return [list(costs) for costs in zip(*rounds, strict=True)]
-
-    def close(self) -> None:
-        """End them."""
-        for pool in self._pools:
-            pool.shutdown(cancel_futures=True)
+    return [list(costs) for costs in zip(*rounds, strict=True)]
 
 
 def lines_of(name: str, unit: str, costs: Costs, places: Sequence[Place], per: float) -> list[Line]:
@@ -356,9 +333,9 @@ def lines_of(name: str, unit: str, costs: Costs, places: Sequence[Place], per: f
     ]
 
 
-def measure(places: Sequence[Place], run: Processes, repeats: int, stages: Sequence[str] = STAGES) -> list[Line]:
+def measure(places: Sequence[Place], repeats: int, stages: Sequence[str] = STAGES) -> list[Line]:
     """The lines of some stages, which need those before. What takes longer than 10 s at full size is timed once."""
-    run.costs(prepare, 1)
+    costs_of(places, prepare, 1)
     lines: list[Line] = []
     of_targets = "s/M targets", places[0].targets / 1e6
 
@@ -367,32 +344,32 @@ def measure(places: Sequence[Place], run: Processes, repeats: int, stages: Seque
         return costs
 
     if "calibrate" in stages:
-        add("calibrate: forward and Hessians", "s/row", ROWS, run.costs(calibrate, 1))
+        add("calibrate: forward and Hessians", "s/row", ROWS, costs_of(places, calibrate, 1))
     if "score" in stages:
-        add("score: sliding", "s/window", 1, run.costs(score, repeats))
+        add("score: sliding", "s/window", 1, costs_of(places, score, repeats))
     if "learn" in stages:
-        add("learn: backward and step", "s/row and epoch", ROWS, run.costs(learn, 1))
+        add("learn: backward and step", "s/row and epoch", ROWS, costs_of(places, learn, 1))
     if "count" in stages:
-        add("count: exact, orders 2 to 7", *of_targets, run.costs(count, repeats, warm=True))
+        add("count: exact, orders 2 to 7", *of_targets, costs_of(places, count, repeats, warm=True))
     if "hint" in stages:
-        add("hint: orders 7 to 17", *of_targets, run.costs(hint, repeats, warm=True))
+        add("hint: orders 7 to 17", *of_targets, costs_of(places, hint, repeats, warm=True))
     if "mix" in stages:
         name = f"mix: {6 * len(GRID.concentrations)} points and Bayes over them"
-        add(name, *of_targets, run.costs(mix, repeats, warm=True))
+        add(name, *of_targets, costs_of(places, mix, repeats, warm=True))
     if "compress" in stages:
-        costs = add("compress: GPTQ and rans, verified", "s", 1, run.costs(compress, 1))
+        costs = add("compress: GPTQ and rans, verified", "s", 1, costs_of(places, compress, 1))
         lines += _sizes("compress: file by rans", "bytes", costs, places)
     if "load" in stages:
-        add("load", "s", 1, run.costs(load, repeats, warm=True))
+        add("load", "s", 1, costs_of(places, load, repeats, warm=True))
     if "audit" in stages:
-        tried = add("audit, fixed weights: whole trial", "s", 1, run.costs(audit, 1))
+        tried = add("audit, fixed weights: whole trial", "s", 1, costs_of(places, audit, 1))
         lines += _sizes("audit, fixed weights: asked for", "evaluations", tried, places)
-        asked = add("audit, test-time training: one evaluation", "s", 1, run.costs(question, 1))
+        asked = add("audit, test-time training: one evaluation", "s", 1, costs_of(places, question, 1))
         for place, (one,), (whole,) in zip(places, asked, tried, strict=True):
             name = f"audit, test-time training: extrapolated to {whole.size:,} evaluations, {_mark(place)}"
             lines.append(Line(name, "s", Spread.of([one.cpu_s * whole.size])))
     if "brotli" in stages:
-        costs = add("the same codes by brotli 11", "s", 1, run.costs(pack_by_brotli, 1))
+        costs = add("the same codes by brotli 11", "s", 1, costs_of(places, pack_by_brotli, 1))
         lines += _sizes("file by brotli", "bytes", costs, places)
     return lines
 
@@ -432,8 +409,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = recipe_named(options.recipe)
     with tempfile.TemporaryDirectory(prefix="pgolf-bench-") as temporary:
         places = places_of(recipe, VOCABULARIES, Path(temporary), options.targets)
-        with closing(Processes(places)) as run:
-            lines = measure(places, run, options.repeats, options.stages)
+        lines = measure(places, options.repeats, options.stages)
     title = f"full size: {recipe.name}, {parameter_count(places[0].recipe.model):,} parameters, one thread"
     command = shlex.join(["python", "-m", "bench.full_size", *argv])
     show(Report.of(title, __doc__ or "", command, lines), as_json=options.json)
