@@ -44,6 +44,7 @@ from pgolf.counts.config import CountConfig
 from pgolf.counts.hint_config import HintConfig
 from pgolf.eval.trace import Trace, write_trace
 from pgolf.eval.ttt import Learner
+from pgolf.eval.ttt_config import TttConfig
 from pgolf.eval.windows import plan_windows
 from pgolf.mix import mix_stage
 from pgolf.mix.bayes_config import BayesConfig
@@ -200,9 +201,10 @@ def score(place: Place) -> Cost:
 
 def learn(place: Place) -> Cost:
     """One epoch over a chunk of two rows, with the step that ends it."""
-    assert place.recipe.score.ttt is not None
+    ttt = place.recipe.score.ttt
+    assert isinstance(ttt, TttConfig)
     chunk = {"chunk_tokens": ROWS * place.row, "sequence_length": place.row, "groups": 1, "epochs": 1}
-    config = validated(type(place.recipe.score.ttt), dict(place.recipe.score.ttt) | chunk)
+    config = validated(TttConfig, dict(ttt) | chunk)
     learner = Learner(network_of(place), _tokens(place, 1 + 2 * ROWS * place.row), config, threads=1)
     began_s = time.process_time()
     learner.learn(0)
@@ -211,7 +213,8 @@ def learn(place: Place) -> Cost:
 
 def count(place: Place) -> Cost:
     """The exact count stage, one history, every target visible to the next segment."""
-    config = CountConfig(estimator="exact", ranks=1, **_laid_out(place.recipe))
+    score = place.recipe.score
+    config = CountConfig(estimator="exact", ranks=1, window=score.window, stride=score.stride)
     began_s = time.process_time()
     count_stage.make(config, place.inputs(DATA), place.folder / COUNTS, ONE_THREAD)
     return _cost(began_s)
@@ -219,7 +222,8 @@ def count(place: Place) -> Cost:
 
 def hint(place: Place) -> Cost:
     """The hint stage, visible behind the network's window."""
-    config = HintConfig(delay_targets=place.recipe.score.window, **_laid_out(place.recipe))
+    score = place.recipe.score
+    config = HintConfig(delay_targets=score.window, window=score.window, stride=score.stride)
     with tempfile.TemporaryDirectory() as out:
         began_s = time.process_time()
         hint_stage.make(config, place.inputs(DATA), Path(out), ONE_THREAD)
@@ -228,11 +232,10 @@ def hint(place: Place) -> Cost:
 
 def mix(place: Place) -> Cost:
     """A grid over the counts, and Bayes over it, with a simulated network's losses."""
-    layout = _laid_out(place.recipe)
-    window, stride = int(layout["window"]), int(layout["stride"])
+    score = place.recipe.score
     tokens = tokens_like_text(place.targets + 1, place.recipe.model.vocab_size)
     rng = np.random.default_rng(1)
-    plan = plan_windows(len(tokens) - 1, window=window, stride=stride)
+    plan = plan_windows(len(tokens) - 1, window=score.window, stride=score.stride)
     loss_nats, entropy_nats = (rng.exponential(2.5, plan.targets).astype(np.float32) for _ in range(2))
     trace = Trace(plan.record_targets(), loss_nats, entropy_nats)
     write_trace(place.folder / TRACE / "trace.arrow", [trace], plan=plan, stream=stream_digest(tokens))
@@ -273,10 +276,6 @@ def trial_of(recipe: Recipe, *, learns: bool) -> AuditConfig:
     trial = own_trial(recipe.model_copy(update={"score": score}))
     assert trial is not None
     return trial
-
-
-def _laid_out(recipe: Recipe) -> dict[str, int]:
-    return {"window": recipe.score.window, "stride": recipe.score.stride}
 
 
 def _tokens(place: Place, count: int) -> npt.NDArray[np.uint16]:

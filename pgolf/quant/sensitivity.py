@@ -72,7 +72,7 @@ class Sensitivities:
 
     def _add_head(self, h_ND: Tensor) -> Tensor:
         """Add the output layer's factors; returns the gradient of the summed loss of the sampled targets, [N, D]."""
-        gradients = []
+        gradients: list[Tensor] = []
         for part_ND in torch.split(h_ND, max(1, LOGITS_AT_A_TIME // self._network.config.vocab_size)):
             part_ND.requires_grad_()
             logits_NV = self._network.logits(part_ND, "none")
