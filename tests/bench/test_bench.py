@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
 from bench import checkpoint_cost as checkpoint
-from bench import clip_codecs, codecs, full_size, rerun_cost, scale, start, train_step, watch_cost
+from bench import clip_codecs, codecs, full_size_cost, rerun_cost, scale, start, train_step, watch_cost
 from bench import compress_speed as compress
 from bench import count_speed as counts
 from bench import grid_speed as grid
@@ -134,7 +134,7 @@ def test_the_full_size_benchmark_measures_every_stage_at_two_vocabularies(monkey
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(full_size, "ProcessPoolExecutor", AtOnce)
+    monkeypatch.setattr(full_size_cost, "ProcessPoolExecutor", AtOnce)
     tiny = recipe_named("pr1493-tiny")
     changes = ["score.window=16", "score.stride=4", "score.ttt.sequence_length=16", "train.sequence_length=16"]
     changes += ["audit.longest_row=16", "audit.targets=40", "calibrate.sequence_length=16", "count.window=16"]
@@ -143,13 +143,13 @@ def test_the_full_size_benchmark_measures_every_stage_at_two_vocabularies(monkey
     small = apply_overrides(tiny, [*changes, "count.stride=4", "train.tokens_per_step=128"])
     few = {field.name: 1 for field in fields(Effort)}
     monkeypatch.setitem(audit_stage.EFFORTS, "quick", Effort(**few))
-    monkeypatch.setattr(full_size, "recipe_named", lambda _name: small)
-    monkeypatch.setattr(full_size, "VOCABULARIES", (48, 32))
-    assert full_size.main(["--targets", "500", "--repeats", "1", "--json"]) == 0
+    monkeypatch.setattr(full_size_cost, "recipe_named", lambda _name: small)
+    monkeypatch.setattr(full_size_cost, "VOCABULARIES", (48, 32))
+    assert full_size_cost.main(["--targets", "500", "--repeats", "1", "--json"]) == 0
     report = Report.from_json(capsys.readouterr().out)
     lines = {line.name: line for line in report.lines}
     ratio_of = {name.removesuffix(": ratio"): line for name, line in lines.items() if name.endswith(": ratio")}
-    assert len(ratio_of) == len(full_size.STAGES) + 1  # the audit has two
+    assert len(ratio_of) == len(full_size_cost.STAGES) + 1  # the audit has two
     for name, line in ratio_of.items():
         large, little = (lines[f"{name}, V = {vocab_size}"] for vocab_size in (48, 32))
         assert (line.target, line.unit) == ("<= 8", "times")
@@ -165,10 +165,10 @@ def test_the_full_size_benchmark_measures_every_stage_at_two_vocabularies(monkey
 
 
 def test_made_up_text_repeats_passages_and_has_documents():
-    tokens = full_size.tokens_like_text(20_000, 1024)
-    assert tokens.min() == full_size.BOS
+    tokens = full_size_cost.tokens_like_text(20_000, 1024)
+    assert tokens.min() == full_size_cost.BOS
     assert tokens.max() < 1024
-    assert 5 < (tokens == full_size.BOS).sum() < 60
+    assert 5 < (tokens == full_size_cost.BOS).sum() < 60
     fours = np.lib.stride_tricks.sliding_window_view(tokens, 4)
     seen_before = 1 - len(np.unique(fours, axis=0)) / len(fours)
     assert 0.2 < seen_before < 0.6

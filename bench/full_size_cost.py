@@ -410,7 +410,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         places = places_of(recipe, VOCABULARIES, Path(temporary), options.targets)
         lines = measure(places, options.repeats, options.stages)
     title = f"full size: {recipe.name}, {parameter_count(places[0].recipe.model):,} parameters, one thread"
-    command = shlex.join(["python", "-m", "bench.full_size", *argv])
+    command = shlex.join(["python", "-m", "bench.full_size_cost", *argv])
     show(Report.of(title, __doc__ or "", command, lines), as_json=options.json)
     return 0
 
