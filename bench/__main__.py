@@ -20,7 +20,7 @@ from pgolf.errors import DataError
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("count_speed", "impossibility", "score_speed", "grid_speed", "sweep_cost", "compress_speed", "codecs"),
-    *("clip_codecs", "overlap_speed"),
+    *("clip_codecs", "full_size_cost", "overlap_speed"),
     *("start", "rerun_cost", "scale", "store_scale", "train_step", "checkpoint_cost", "watch_cost"),
 )
 HEAD = """# Benchmarks

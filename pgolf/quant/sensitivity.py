@@ -26,6 +26,8 @@ from pgolf.model.linear import CastedLinear
 
 # Positions per backward pass: at full size the graph takes about 10 GB.
 POSITIONS_AT_A_TIME = 1 << 14
+# Logits at a time: as many positions at a vocabulary of 1,024. About ten arrays of their size are held at once.
+LOGITS_AT_A_TIME = 1 << 24
 ROW_WEIGHTS = ".rows"
 TOKEN_TABLE = "tok_emb.weight"
 
@@ -64,19 +66,27 @@ class Sensitivities:
         rows = max(1, POSITIONS_AT_A_TIME // tokens_BT.shape[1])
         for part_BT in torch.split(tokens_BT, rows):
             h_ND = self._network.hidden(part_BT).flatten(0, 1)
-            logits_NV = self._network.logits(h_ND, "none")
+            h_ND.backward(self._add_head(h_ND.detach()))  # type: ignore[no-untyped-call]
+            self._positions += len(h_ND)
+            self._network.zero_grad(set_to_none=True)
+
+    def _add_head(self, h_ND: Tensor) -> Tensor:
+        """Add the output layer's factors; returns the gradient of the summed loss of the sampled targets, [N, D]."""
+        gradients: list[Tensor] = []
+        for part_ND in torch.split(h_ND, max(1, LOGITS_AT_A_TIME // self._network.config.vocab_size)):
+            part_ND.requires_grad_()
+            logits_NV = self._network.logits(part_ND, "none")
             with torch.no_grad():
                 p_NV = logits_NV.softmax(dim=1)
                 targets_N = torch.multinomial(p_NV, 1, generator=self._draws)[:, 0]
                 # For z before the cap: d logit / dz = 1 - (logit / cap)²; a softmax's Fisher diagonal is p (1 - p).
                 slope_NV = 1 - (logits_NV / self._network.config.logit_softcap).square()
                 fisher_V = (p_NV * (1 - p_NV) * slope_NV.square()).double().sum(dim=0)
-                h = h_ND.detach().float()
+                h = part_ND.detach().float()
                 _add(self._squares, "head", fisher_V)
                 _add(self._products, "head", (h.T @ h).double())
-            self._positions += len(targets_N)
-            F.cross_entropy(logits_NV, targets_N, reduction="sum").backward()  # type: ignore[no-untyped-call]
-            self._network.zero_grad(set_to_none=True)
+            gradients += torch.autograd.grad(F.cross_entropy(logits_NV, targets_N, reduction="sum"), part_ND)
+        return torch.cat(gradients)
 
     def factors(self, batches: int) -> Mapping[str, Tensor]:
         """Factors, float32 on the CPU: `NAME` is H [C, C] of each table, `NAME.rows` is w [R] of each matrix and table.

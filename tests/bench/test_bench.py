@@ -2,7 +2,8 @@
 
 import json
 import sys
-from dataclasses import replace
+from concurrent.futures import Future
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as bench
 from bench import checkpoint_cost as checkpoint
-from bench import clip_codecs, codecs, rerun_cost, scale, start, train_step, watch_cost
+from bench import clip_codecs, codecs, full_size_cost, rerun_cost, scale, start, train_step, watch_cost
 from bench import compress_speed as compress
 from bench import count_speed as counts
 from bench import grid_speed as grid
@@ -24,6 +25,8 @@ from bench import sweep_cost as sweep
 from bench.measured import Line, Report
 from bench.timing import Spread, in_turns_s, ratios
 from flows.commands.cli import main as cli_main
+from pgolf.audit import audit_stage
+from pgolf.audit.effort import Effort
 from pgolf.eval.config import ScoreConfig
 from pgolf.identity.watch import is_watched
 from pgolf.model.checkpoint import Checkpoint, save_checkpoint
@@ -31,6 +34,7 @@ from pgolf.model.flops import training_flops_per_token
 from pgolf.model.init import initial_model
 from pgolf.pack.config import CompressConfig
 from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.run_options import Made
 from pgolf.store import content
 from pgolf.tables.parquet import append
@@ -112,6 +116,62 @@ def test_the_clip_benchmark_packs_the_same_codes_by_both_coders_and_spends_what_
         assert above + less == pytest.approx(published, abs=1e-9)
     (gaussian,) = [line for line in clip_codecs.code_lines("toy", clip_codecs.gaussian(64, 1, 128)) if line.unit == "%"]
     assert gaussian.target == "> 0"
+
+
+def test_the_full_size_benchmark_measures_every_stage_at_two_vocabularies(monkeypatch, tmp_path, capsys):
+    class AtOnce:
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, work, *arguments):
+            done = Future()
+            done.set_result(work(*arguments))
+            return done
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(full_size_cost, "ProcessPoolExecutor", AtOnce)
+    tiny = recipe_named("pr1493-tiny")
+    changes = ["score.window=16", "score.stride=4", "score.ttt.sequence_length=16", "train.sequence_length=16"]
+    changes += ["audit.longest_row=16", "audit.targets=40", "calibrate.sequence_length=16", "count.window=16"]
+    changes += ["model.layers=3", "model.recurrence=[1]", "model.parallel_from=2", "model.width=16", "model.heads=2"]
+    changes += ["model.kv_heads=1", "model.mlp_width=32", "model.rope_dims=4", "compress.fp16_max_elements=300"]
+    small = apply_overrides(tiny, [*changes, "count.stride=4", "train.tokens_per_step=128"])
+    few = {field.name: 1 for field in fields(Effort)}
+    monkeypatch.setitem(audit_stage.EFFORTS, "quick", Effort(**few))
+    monkeypatch.setattr(full_size_cost, "recipe_named", lambda _name: small)
+    monkeypatch.setattr(full_size_cost, "VOCABULARIES", (48, 32))
+    assert full_size_cost.main(["--targets", "500", "--repeats", "1", "--json"]) == 0
+    report = Report.from_json(capsys.readouterr().out)
+    lines = {line.name: line for line in report.lines}
+    ratio_of = {name.removesuffix(": ratio"): line for name, line in lines.items() if name.endswith(": ratio")}
+    assert len(ratio_of) == len(full_size_cost.STAGES) + 1  # the audit has two
+    for name, line in ratio_of.items():
+        large, little = (lines[f"{name}, V = {vocab_size}"] for vocab_size in (48, 32))
+        assert (line.target, line.unit) == ("<= 8", "times")
+        assert large.spread.n == little.spread.n == line.spread.n
+        assert large.spread.least / little.spread.most <= line.spread.median <= large.spread.most / little.spread.least
+        assert lines[f"{name}: peak memory, V = 48"].spread.median > 0
+    for vocab_size in (48, 32):
+        evaluations = lines[f"audit, fixed weights: asked for, V = {vocab_size}"].spread.median
+        one_s = lines[f"audit, test-time training: one evaluation, V = {vocab_size}"].spread.median
+        whole = f"audit, test-time training: extrapolated to {evaluations:,} evaluations, V = {vocab_size}"
+        assert lines[whole].spread.median == pytest.approx(evaluations * one_s)
+        assert lines[f"file by brotli, V = {vocab_size}"].unit == "bytes"
+
+
+def test_made_up_text_repeats_passages_and_has_documents():
+    tokens = full_size_cost.tokens_like_text(20_000, 1024)
+    assert tokens.min() == full_size_cost.BOS
+    assert tokens.max() < 1024
+    assert 5 < (tokens == full_size_cost.BOS).sum() < 60
+    fours = np.lib.stride_tricks.sliding_window_view(tokens, 4)
+    seen_before = 1 - len(np.unique(fours, axis=0)) / len(fours)
+    assert 0.2 < seen_before < 0.6
 
 
 def test_the_sweep_benchmark_runs_every_stage_for_every_point_that_it_reruns(monkeypatch, tmp_path, capsys):

@@ -98,15 +98,22 @@ def test_rows_of_a_table_weigh_as_often_as_they_are_read():
     assert float(weight_R[-1]) == pytest.approx(1 / tokens_BT.shape[1])
 
 
-def test_parts_of_a_batch_add_up(monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "size", "parts"),
+    [("POSITIONS_AT_A_TIME", 24, [24, 24, 24]), ("LOGITS_AT_A_TIME", 17 * SMALL.vocab_size, [17, 17, 17, 17, 4])],
+)
+def test_parts_of_a_batch_add_up(limit, size, parts, monkeypatch):
     monkeypatch.setattr(torch, "multinomial", lambda p_NV, *_, **__: p_NV.argmax(1, keepdim=True))
     model = network()
     together = measured(model, [tokens(6)])
-    monkeypatch.setattr("pgolf.quant.sensitivity.POSITIONS_AT_A_TIME", 24)
-    parts = measured(model, [tokens(6)])
+    monkeypatch.setattr(f"pgolf.quant.sensitivity.{limit}", size)
+    of_head, logits = [], model.logits
+    monkeypatch.setattr(model, "logits", lambda h, *args: of_head.append(len(h)) or logits(h, *args))
+    apart = measured(model, [tokens(6)])
+    assert of_head == parts
     for name, factor in together.items():
-        # float32 products of 72 rows against those of 24.
-        torch.testing.assert_close(parts[name], factor, rtol=1e-4, atol=1e-6 * float(factor.abs().max()))
+        # float32 products of 72 rows against those of a part.
+        torch.testing.assert_close(apart[name], factor, rtol=1e-4, atol=1e-6 * float(factor.abs().max()))
 
 
 def test_gradients_that_overflow_are_an_error():
