@@ -18,6 +18,7 @@ from pgolf.audit.tried_program import declared_by, scored_whole, shard_text, tra
 from pgolf.audit.verdict import Cost, Verdict, failed, inconclusive, not_applicable, passed
 from pgolf.corpus.shards import write_shard
 from pgolf.errors import DataError, ShardError
+from pgolf.pipeline import program_trial
 from tests.data_folder import VOCAB_SIZE, write_data_folder
 from tests.submission.test_folder_check import with_seeds, write
 
@@ -91,7 +92,7 @@ def test_one_that_no_check_convicts_and_not_every_check_could_judge_has_an_exit_
     undecided = Audit(
         name="x", verdicts=(verdict(inconclusive("no", "more")),), targets=48, vocab_size=VOCAB_SIZE, seed=0
     )
-    monkeypatch.setattr(audit_command, "audit", lambda *_, **__: undecided)
+    monkeypatch.setattr(program_trial, "audit", lambda *_, **__: undecided)
     words = ["audit", "--exec", "python scorer.py", "--folder", str(folder), "--tokens", str(shard)]
     assert main([*words, "--tokenizer", str(toy_tokenizer)]) == 3
     assert "what would settle it: more" in capsys.readouterr().out
