@@ -75,6 +75,19 @@ def _is_published(settings: Settings) -> bool:
     return settings.compress.policy == "published"
 
 
+def _takes_scales(settings: Settings) -> bool:
+    """Whether all that is rounded is rounded to row scales: what has no matrices to quantize has no policy of them."""
+    compress, model = settings.compress, settings.training.model
+    return compress.policy != "published" and model.width * model.mlp_width > compress.fp16_max_elements
+
+
+def _all_by_hessian(settings: Settings) -> bool:
+    """Whether there is a Hessian for all that is rounded: of tables, for the token table alone."""
+    compress, model = settings.compress, settings.training.model
+    other_tables = model.bigram_buckets or model.value_embedding_layers
+    return compress.method == "gptq_hessian" and not other_tables and _always_by_hessian(settings)
+
+
 def _always_by_hessian(settings: Settings) -> bool:
     """Whether every matrix is rounded by its Hessian, and one that is singular is an error."""
     compress = settings.compress
@@ -88,6 +101,7 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.mix.mix_inputs", "MixInputs._plan_of_counts", _no_counts),
     ("pgolf.mix.cells", "_combinations", _no_mixers),
     ("pgolf.mix.cells", "_orders", _no_mixers),
+    ("pgolf.mix.cells", "_tables", _no_mixers),
     ("pgolf.mix.cells", "_hinted", _no_hints),
     ("pgolf.mix.mix_rows", "_of_counts", _no_mixers),
     ("pgolf.mix.mix_rows", "_shorter", _no_mixers),
@@ -106,6 +120,10 @@ RULED_OUT: tuple[tuple[str, str, Callable[[Settings], bool]], ...] = (
     ("pgolf.ranks.group", "Ranks.part", _no_banks),
     ("pgolf.pack.quantizer", "Quantizer._to_known_scales", _is_published),
     ("pgolf.pack.quantizer", "Quantizer.weights", _is_published),
+    ("pgolf.pack.quantizer", "Quantizer._to_bits", _takes_scales),
+    ("pgolf.pack.quantizer", "Quantizer.layers", _takes_scales),
+    ("pgolf.pack.container", "_decompressed", lambda settings: settings.compress.codec == "rans"),
+    ("pgolf.quant.rounding", "round_to_scale", _all_by_hessian),
     ("pgolf.quant.rounding", "search_percentile", _always_by_hessian),
     # Of texts that are learned before they are scored.
     ("pgolf.eval.scoring", "_Meter.expect", _scores_first),
@@ -139,7 +157,9 @@ def _mixtures(settings: Settings) -> set[str]:
 # read by one codec; what has no matrices to quantize takes the published policy.
 CHOSEN: Mapping[tuple[str, str], Callable[[Settings], set[Any]]] = {
     ("pgolf.pack.codec", "CODECS"): _codec,
-    ("pgolf.pack.compress_stage", "POLICIES"): lambda settings: {settings.compress.policy, "published"},
+    ("pgolf.pack.compress_stage", "POLICIES"): lambda settings: (
+        {settings.compress.policy} | (set() if _takes_scales(settings) else {"published"})
+    ),
     ("pgolf.mix.grid", "MIXTURES"): _mixtures,
     ("pgolf.mix.product", "USES"): _mixers,
     ("pgolf.counts.hashed", "PRIMES"): lambda settings: {one.primes for one in settings.counts},

@@ -34,8 +34,11 @@ from pgolf.tables.ranked import ranking
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEMS = tuple(full.__name__ for full in FULL)
-# What others need several ranks for.
-ENTERED_ALONE = {"pr745": {"pgolf.ranks.group.Ranks.gather"}}
+# What others need several ranks for, or more packings than the first.
+ENTERED_ALONE = {
+    "pr745": {"pgolf.ranks.group.Ranks.gather"},
+    "pr1493": {"pgolf.pack.packing.PackedParts.forget_oldest"},
+}
 # Of the published validation set, by tokenizer: whole rows of 2,048.
 TARGETS = {1024: 62_021_632, 8192: 40_540_160}
 
