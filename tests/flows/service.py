@@ -22,7 +22,7 @@ from tests.eventually import WITHIN_S, eventually
 from tests.flows.prefect_home import prefect_home
 from tests.ports import free_port
 from tests.processes import command_of, descendants, is_running
-from tests.tiny import UNTRIED, outputs, tiny_arguments, tiny_recipe, write_documents
+from tests.tiny import outputs, tiny_arguments, tiny_recipe, write_documents
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -224,9 +224,7 @@ def served(folder: Path, *, database: Path | None = None, auth: str = "", **envi
 
 @dataclass(frozen=True)
 class Work:
-    """The tiny recipe with one seed and no trial, all that it reads and writes in a folder, and a switch that holds its
-    ranks.
-    """
+    """The tiny recipe with one seed, its documents, store and tables in a folder, and a switch that holds its ranks."""
 
     folder: Path
     overrides: tuple[str, ...] = ("seeds=1",)
@@ -239,7 +237,7 @@ class Work:
     def parameters(self, *overrides: str) -> dict[str, Any]:
         """Of the deployment `record`: each section of the recipe, and the place."""
         about = {"name", "description", "base"}
-        sections = tiny_recipe(UNTRIED, *self.overrides, *overrides).model_dump(mode="json", exclude=about)
+        sections = tiny_recipe(*self.overrides, *overrides).model_dump(mode="json", exclude=about)
         place = {"store": "store", "results": "results", "documents": "docs.jsonl"}
         paths = {name: str(self.folder / path) for name, path in place.items()}
         return {"recipe": "demo", **sections, "place": {**paths, "device": "cpu", "processes": self.processes}}
@@ -249,13 +247,13 @@ class Work:
         file = self.folder / "tiny.py"
         file.write_text(
             "from tests.tiny import tiny_recipe\n"
-            f"recipe = lambda: tiny_recipe(*{(UNTRIED, *self.overrides)!r}).model_copy(update={{'name': 'tiny'}})\n"
+            f"recipe = lambda: tiny_recipe(*{self.overrides!r}).model_copy(update={{'name': 'tiny'}})\n"
         )
         return {"recipe_file": str(file), **sections, "place": self.parameters()["place"]}
 
     def arguments(self, *overrides: str) -> list[str]:
         """Of `pgolf run`."""
-        arguments = tiny_arguments(self.folder, UNTRIED, *overrides)
+        arguments = tiny_arguments(self.folder, *overrides)
         place = arguments.index("--seeds")
         return [*arguments[: place + 2], *arguments[place + 3 :], "--processes", str(self.processes)]
 
