@@ -37,10 +37,10 @@ def test_every_command_of_the_tutorial_does_what_it_says(tmp_path, monkeypatch, 
     assert [answer.split(" by ")[0] for answer in answers] == [
         "wider is better than demo",
         "mine is better than demo",
-        "mine-5 is better than demo-5",
+        "mine-5 is better than base-5",
     ]
     assert all(float(re.search(r"p\(gain > 0\.005\) = ([\d.e-]+)", answer)[1]) < 0.01 for answer in answers)
-    assert "mine-5 is better than demo-5" in (tmp_path / "decision.html").read_text()
+    assert "mine-5 is better than base-5" in (tmp_path / "decision.html").read_text()
     assert "mine" in said["pgolf results --tag idea"]
     assert "headline.alpha" in said["pgolf show heavier-counts"]
 
