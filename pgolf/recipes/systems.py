@@ -215,7 +215,9 @@ def pr1493() -> Recipe:
 
 
 def tiny(full: Recipe) -> Recipe:
-    """`full` with every switch as it is and every size small: all stages in under a minute on a CPU.
+    """`full` with every switch as it is and every size small: all stages but the trial in under a minute on a CPU.
+
+    The trial of a network that learns while it is scored takes another half a minute (#745), or one (#1493).
 
     The text is the built-in corpus, one seed, few steps instead of a clock, float32. Rows are as long by the rotary
     reference as at full size: where they are twice as long, the NTK rule acts.
