@@ -7,16 +7,19 @@ import torch
 from pgolf.eval.config import ScoreConfig
 from pgolf.eval.scoring import window_pieces
 from pgolf.eval.ttt import Learner
-from pgolf.eval.ttt_config import TttConfig
 from pgolf.eval.windows import plan_windows
 from pgolf.model.gpt import GPT
+from pgolf.recipes.catalog import recipe_named
 from tests.eval.traces import stream_for, trace_of
 from tests.model.test_check_numbers import CHECKED
 from tests.oracles.filled import documents, filled
 
 WINDOW, CHUNK = 64, 256
 TOKENS = documents(14)[:1089].astype(np.uint16)
-LEARNING = TttConfig(chunk_tokens=CHUNK, sequence_length=WINDOW, groups=1, epochs=3, lr=0.02, untie=False)
+# The recipe's, small and on one rank, at a rate that shows on these weights.
+LEARNING = recipe_named("pr1493").score.ttt.model_copy(
+    update={"chunk_tokens": CHUNK, "sequence_length": WINDOW, "groups": 1, "lr": 0.02}
+)
 
 
 def scored(stride, ttt=None):

@@ -5,6 +5,7 @@ import torch
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.model.init import initial_model
+from pgolf.recipes.catalog import recipe_named
 
 # Six heads on two value heads, an odd number of layers, rows longer than the rotary reference: no size is like another.
 SMALL_715 = ModelConfig(
@@ -45,41 +46,9 @@ SMALL_745 = SMALL_715.model_copy(
     }
 )
 SMALL_761 = SMALL_715.model_copy(update={"mlp_slope": 0.9})
-PUBLISHED_745 = ModelConfig(
-    recurrence=(4, 5),
-    bigram_buckets=2048,
-    xsa_layers=tuple(range(2, 13)),
-    value_embedding_layers=(9, 10),
-    projection_init_by_depth=False,
-    init_draws="banks",
-    residual_dtype="float32",
-    norm_eps_bf16_input=2**-7,
-)
-PUBLISHED_792 = ModelConfig(
-    bigram_buckets=2048,
-    value_residual=False,
-    gated_attention=False,
-    value_embedding_layers=(9, 10),
-    residual_dtype="float32",
-    norm_eps_bf16_input=2**-7,
-)
-
-PUBLISHED_1493 = ModelConfig(
-    vocab_size=8192,
-    mlp_width=2048,
-    recurrence=(3, 4, 5),
-    recurrence_passes=3,
-    recurrence_shares="blocks",
-    bigram_buckets=0,
-    smear="none",
-    rope_reference_length=2048,
-    rope_frequency_dtype="bfloat16",
-    q_gain_init=5.25,
-    value_residual=False,
-    gated_attention=False,
-    skip_gates=True,
-    parallel_from=7,
-)
+# The recipes' own, so that numbers of the original programs hold for what is run.
+PUBLISHED = {name: recipe_named(f"pr{name}").model for name in ("715", "745", "761", "792", "1493")}
+PUBLISHED_1493 = PUBLISHED["1493"]
 # Layers 1 and 2 run three times, as 1 2 1 2 1 2: nine places, and three of four skips join looped layers.
 SMALL_1493 = ModelConfig.model_validate(
     PUBLISHED_1493.model_dump()
@@ -87,13 +56,6 @@ SMALL_1493 = ModelConfig.model_validate(
     | {"recurrence": (1, 2), "rope_dims": 6, "rope_reference_length": 7, "parallel_from": 3}
 )
 
-PUBLISHED = {
-    "715": ModelConfig(),
-    "745": PUBLISHED_745,
-    "761": ModelConfig(mlp_slope=0.9),
-    "792": PUBLISHED_792,
-    "1493": PUBLISHED_1493,
-}
 SMALL = {"715": SMALL_715, "745": SMALL_745, "761": SMALL_761, "792": SMALL_792, "1493": SMALL_1493}
 
 

@@ -6,30 +6,24 @@ import torch
 
 from pgolf.model.gpt import GPT
 from pgolf.ranks.group import Ranks
+from pgolf.recipes.catalog import recipe_named
 from pgolf.train import loop
-from pgolf.train.config import TrainConfig
 from pgolf.train.loop import prime, train
 from tests.model.test_check_numbers import CHECKED
 from tests.oracles.filled import filled, stream
 from tests.oracles.plain_rows import rows_by_definition
 
-CONFIG = TrainConfig(
-    tokens_per_step=8 * 2 * 64,
-    sequence_length=64,
-    steps=6,
-    clock_limit_s=None,
-    warmdown_share=0.72,
-    recurrence_from=0.35,
-    priming_steps=2,
-    muon_lr=0.022,
-    muon_weight_decay=0.095,
-    muon_momentum_warmup_steps=4,
-    muon_row_norm=True,
-    embedding_lr=0.03,
-    embedding_weight_decay=0.085,
-    scalar_lr=0.02,
-    scalar_weight_decay=0.02,
-    ema_decay=0.9965,
+# The recipe's, with fewer of everything.
+CONFIG = recipe_named("pr1493").train.model_copy(
+    update={
+        "tokens_per_step": 8 * 2 * 64,
+        "sequence_length": 64,
+        "steps": 6,
+        "clock_limit_s": None,
+        "clock_reserve_s": 0.0,
+        "priming_steps": 2,
+        "muon_momentum_warmup_steps": 4,
+    }
 )
 
 
