@@ -63,6 +63,13 @@ def test_the_published_record_is_better_in_its_published_numbers():
     )
 
 
+@pytest.mark.parametrize(
+    ("config", "first"), [({"seeds": [42, 7, 1337]}, 42), ({"seeds": [5, 1337, 7]}, 1337), ({}, 7)]
+)
+def test_the_first_seed_is_the_recipes_first_that_was_run(config, first):
+    assert arm("x", {7: 1.0, 42: 1.1, 1337: 1.2}, config=config).first_seed == first
+
+
 def test_the_chronological_rule_lets_a_smaller_gain_pass():
     barely = {seed: value - 0.0008 for seed, value in BEFORE.items()}
     (gain,) = compared(arm("next", barely), arm("before", BEFORE), rule=CHRONOLOGICAL_RULE)
