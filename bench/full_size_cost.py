@@ -261,9 +261,9 @@ def audit(place: Place) -> Cost:
 def question(place: Place) -> Cost:
     """One evaluation of the trial's text with test-time training."""
     tried = shortened(trial_of(place.recipe, learns=True))
-    path = place.folder / MODEL / "model.pgolf"
+    packed = load_packed(place.folder / MODEL / "model.pgolf")
     vocab_size = place.recipe.model.vocab_size
-    run = RunScorers(path, vocab_size=vocab_size, bos_id=BOS, score=tried.score, mix=tried.mix, counts={}, threads=1)
+    run = RunScorers(packed, vocab_size=vocab_size, bos_id=BOS, score=tried.score, mix=tried.mix, counts={}, threads=1)
     tokens = _tokens(place, tried.least_targets + 1)
     began_s = time.process_time()
     run.losses(tokens)

@@ -26,6 +26,8 @@ from pgolf.corpus.dataset import Dataset, open_dataset
 from pgolf.corpus.shards import validation_tokens
 from pgolf.errors import DataError
 from pgolf.eval.ttt_config import LoraConfig, TttConfig
+from pgolf.model.checkpoint import Checkpoint
+from pgolf.pack.load import load_packed
 from pgolf.run_options import Made, Progress, RunOptions
 
 VERDICTS_FILE = "verdicts.json"
@@ -43,12 +45,12 @@ def make(config: AuditConfig, inputs: Mapping[str, Path], out: Path, run: RunOpt
     dataset = open_dataset(inputs["data"])
     names, tried = shortened_names(config), shortened(config)
     text = text_of(dataset, tried.least_targets)
-    wanted = set(names.values())
-    scorers = _run_scorers(tried, wanted, inputs["model"], dataset, run.threads)
-    elsewhere = {"1 thread": _run_scorers(tried, wanted, inputs["model"], dataset, 1)}
+    wanted, packed = set(names.values()), load_packed(inputs["model"] / "model.pgolf")
+    scorers = _run_scorers(tried, wanted, packed, dataset, run.threads)
+    elsewhere = {"1 thread": _run_scorers(tried, wanted, packed, dataset, 1)}
     if tried.score.batch_means is None:
         batches = tried.model_copy(update={"score": tried.score.model_copy(update={"batch_windows": 3})})
-        elsewhere["batches of 3 windows"] = _run_scorers(batches, wanted, inputs["model"], dataset, run.threads)
+        elsewhere["batches of 3 windows"] = _run_scorers(batches, wanted, packed, dataset, run.threads)
     loaded_s = time.perf_counter()
     total = len(wanted) * (len(CHECKS) + 1)
     done = 0
@@ -107,9 +109,9 @@ def declared_by(config: AuditConfig) -> Declared:
     return Declared(chunk_targets=None if isinstance(ttt, LoraConfig) else chunk)
 
 
-def _run_scorers(config: AuditConfig, only: Set[str], model: Path, dataset: Dataset, threads: int) -> RunScorers:
+def _run_scorers(config: AuditConfig, only: Set[str], packed: Checkpoint, dataset: Dataset, threads: int) -> RunScorers:
     return RunScorers(
-        model / "model.pgolf",
+        packed,
         vocab_size=dataset.vocab_size,
         bos_id=dataset.bos_id,
         score=config.score,

@@ -7,7 +7,6 @@ import copy
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +25,9 @@ from pgolf.eval.scoring import cpu_threads, window_pieces
 from pgolf.eval.ttt import Learner
 from pgolf.eval.ttt_config import LoraConfig, TttConfig
 from pgolf.eval.windows import WindowPlan
-from pgolf.model.checkpoint import build_model
+from pgolf.model.checkpoint import Checkpoint, build_model
 from pgolf.model.gpt import GPT
 from pgolf.model.untie import untie
-from pgolf.pack.load import load_packed
 from pgolf.ranks.group import Ranks
 
 Float32Array = npt.NDArray[np.float32]
@@ -100,11 +98,11 @@ class _Learned:
 
 
 class RunNetwork:
-    """The network of a packed model's file, evaluated as a score stage is configured; in float32 on the CPU."""
+    """A packed network, evaluated as a score stage is configured; in float32 on the CPU."""
 
-    def __init__(self, model: Path, score: ScoreConfig, *, vocab_size: int, bos_id: int, threads: int = 0) -> None:
-        """Raises what loading the model raises."""
-        packed = load_packed(model)
+    def __init__(
+        self, packed: Checkpoint, score: ScoreConfig, *, vocab_size: int, bos_id: int, threads: int = 0
+    ) -> None:
         network, state = packed.config, packed.state
         if isinstance(score.ttt, TttConfig) and score.ttt.untie:
             network, state = untie(network, state)

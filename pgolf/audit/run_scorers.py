@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -43,6 +42,7 @@ from pgolf.mix.log_sums import LEAST_PROBABILITY
 from pgolf.mix.mix_unit import Hints, Unit
 from pgolf.mix.mixture import FLOOR, Mixture, exact_losses, probabilities
 from pgolf.mix.product import Cell
+from pgolf.model.checkpoint import Checkpoint
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -96,7 +96,7 @@ class RunScorers:
 
     def __init__(
         self,
-        model: Path,
+        packed: Checkpoint,
         *,
         vocab_size: int,
         bos_id: int,
@@ -107,11 +107,11 @@ class RunScorers:
         only: Collection[str] | None = None,
         threads: int = 0,
     ) -> None:
-        """model: a packed model's file. only: names of the scorers that are wanted; None: all of them.
+        """packed: the network. only: names of the scorers that are wanted; None: all of them.
 
-        Raises what loading the model raises, and ConfigError for a mix that does not fit and for a name of none.
+        Raises ConfigError for a mix that does not fit and for a name of none.
         """
-        self._network = RunNetwork(model, score, vocab_size=vocab_size, bos_id=bos_id, threads=threads)
+        self._network = RunNetwork(packed, score, vocab_size=vocab_size, bos_id=bos_id, threads=threads)
         self.vocab_size, self._bos_id, self._score, self._hint = vocab_size, bos_id, score, hint
         self._counts = {name: config.of(config.estimator) for name, config in counts.items()}
         hinted = hint.orders if hint is not None else None

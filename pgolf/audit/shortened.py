@@ -1,7 +1,8 @@
 """A run's scorers with shorter rows: the same code, with everything that is measured in tokens cut to fit.
 
 A trial asks hundreds of questions, each an evaluation. With rows of 2048 tokens and chunks of 131,072 one of them takes
-an hour on a CPU; what breaks a rule does so at the ends of rows, strides, chunks and documents, however long they are.
+an hour on a CPU. What breaks a rule does so at the ends of rows, strides, chunks and documents, however long they are,
+and in a second epoch if in later ones.
 """
 
 from typing import TypeVar
@@ -23,6 +24,7 @@ _ADAPTED_CHUNKS = 2
 _LEARNED_ROWS = 2
 # Of rows: what is learned, or counted, at a time at most.
 _ROWS_PER_CHUNK = 2
+_MOST_EPOCHS = 2
 # A share of the text, and a table, must fill as they do over a whole text: in a few hundred targets eight caches of
 # four million buckets hold nothing twice.
 _MOST_RANKS = 2
@@ -87,13 +89,14 @@ def _score(score: ScoreConfig, window: int) -> ScoreConfig:
     row = _row(score, window)
     window = min(score.window, window)
     ttt, means = score.ttt, score.batch_means
+    epochs = min(ttt.epochs, _MOST_EPOCHS) if ttt is not None else 0
     if isinstance(ttt, TttConfig):
         chunk = _chunk(ttt.chunk_tokens, row)
         # Where each row is a group of its own, the mean of the groups' means is that of all rows.
         groups = 1 if chunk // row <= ttt.groups else ttt.groups
-        ttt = _with(ttt, sequence_length=row, chunk_tokens=chunk, groups=groups)
+        ttt = _with(ttt, sequence_length=row, chunk_tokens=chunk, groups=groups, epochs=epochs)
     elif isinstance(ttt, LoraConfig):
-        ttt = _with(ttt, chunk_targets=min(ttt.chunk_targets, max(1, window // _ADAPTED_CHUNKS)))
+        ttt = _with(ttt, chunk_targets=min(ttt.chunk_targets, max(1, window // _ADAPTED_CHUNKS)), epochs=epochs)
     if means is not None:
         means = _with(means, chunk_tokens=_chunk(means.chunk_tokens, row))
     return _with(score, window=window, stride=_stride(score, window), ttt=ttt, batch_means=means)

@@ -3,8 +3,6 @@
 Trained networks, with the stages' own results: tests/recipes/test_systems.py.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -25,11 +23,12 @@ from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.config import MixConfig
 from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.mix.product import Product
-from pgolf.model.checkpoint import save_checkpoint
+from pgolf.model.checkpoint import Checkpoint, save_checkpoint
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
 from pgolf.pack.compress_stage import make as compress
 from pgolf.pack.config import CompressConfig
+from pgolf.pack.load import load_packed
 from pgolf.run_options import RunOptions
 
 VOCAB, BOS, TARGETS, WINDOW, STRIDE = 40, 1, 150, 32, 8
@@ -74,7 +73,7 @@ TEXT = a_text()
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
+def model(tmp_path_factory) -> Checkpoint:
     config = ModelConfig(
         vocab_size=VOCAB, width=16, layers=2, heads=2, kv_heads=1, mlp_width=24, bigram_buckets=32, bigram_dim=4,
         rope_dims=4, rope_reference_length=16,
@@ -87,7 +86,7 @@ def model(tmp_path_factory) -> Path:
     save_checkpoint(checkpoint / "checkpoint.safetensors", config, network.state_dict(), {"stream_position": "0"})
     compressing = CompressConfig(method="rtn", budget_bytes=1_000_000, fp16_max_elements=256)
     compress(compressing, {"checkpoint": checkpoint}, folder, RunOptions(threads=1), code_bytes=0)
-    return folder / "model.pgolf"
+    return load_packed(folder / "model.pgolf")
 
 
 def run_of(model, name):

@@ -48,7 +48,8 @@ def test_every_systems_trial_is_of_short_rows_and_of_few_targets(name):
         assert hedge.batch_means in (None, short.score.batch_means)
     if isinstance(short.score.ttt, TttConfig):
         assert isinstance(trial.score.ttt, TttConfig)
-        lengths = {"chunk_tokens", "sequence_length", "groups"}
+        lengths = {"chunk_tokens", "sequence_length", "groups", "epochs"}
+        assert short.score.ttt.epochs == min(2, trial.score.ttt.epochs)
         assert short.score.ttt.model_dump(exclude=lengths) == trial.score.ttt.model_dump(exclude=lengths)
         assert short.least_targets / short.score.ttt.chunk_tokens >= 2
 
