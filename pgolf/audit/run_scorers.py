@@ -48,8 +48,8 @@ Float64Array = npt.NDArray[np.float64]
 
 # Answers that are kept, per run and kind of question.
 _KEPT_BYTES = 192 << 20
-# Losses of all tokens at all records that one pass keeps: 64 MiB in float32.
-_TOLD_IN_ONE = 1 << 24
+# Losses of all tokens at all records that one pass keeps: 128 MiB in float32, a trial of rows of 2,048 at V = 8,192.
+_TOLD_IN_ONE = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -412,9 +412,15 @@ _CHECKS: dict[str, Callable[..., None]] = {
 }
 
 
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    check = _CHECKS.get(event)
-    if check is not None:
+def _hook(
+    event: str,
+    arguments: tuple[Any, ...],
+    # Bound here: a module's names are None before the interpreter's last files are closed.
+    checks: Mapping[str, Callable[..., None]] = _CHECKS,
+    is_ending: Callable[[], bool] = sys.is_finalizing,
+) -> None:
+    check = checks.get(event)
+    if check is not None and not is_ending():
         watch = _now()
         if watch is not None:
             check(watch, *arguments)

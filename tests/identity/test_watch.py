@@ -478,3 +478,19 @@ print("filelock" in _distributions_of_ours(None), "torch" in _distributions_of_o
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("True False\n", "")
+
+
+def test_what_is_opened_at_the_interpreters_very_end_is_no_complaint():
+    """By then a module's names are None, and the hook is still called."""
+    code = (
+        "import builtins\n"
+        "from pgolf.identity import watch\n"
+        "watch._begin()\n"
+        "class Last:\n"
+        "    def __del__(self, open=open):\n"
+        "        open('/dev/null').close()\n"
+        "        print('closed')\n"
+        "builtins.kept_to_the_end = Last()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
