@@ -34,6 +34,7 @@ EXAMPLES = """examples:
   pgolf compare no-gate demo --margin 0 --per byte
   pgolf compare no-gate demo --rule chronological  better than the row before it, at p < 0.25
   pgolf compare first,second demo                  two runs of one configuration as one arm
+  pgolf compare mixed demo --base-scorer network   what does the mixture of `mixed` add to the network of demo?
   pgolf compare demo base --select-on 0.5          each grid's best on half of the documents, reported on the rest
 """
 
@@ -42,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="by name or key; the last one is the base")
     add_scorer(parser)
+    parser.add_argument(
+        "--base-scorer",
+        metavar="WHICH",
+        help="of the base; may be of another kind: network, to see what a mixture adds (default: as --scorer)",
+    )
     parser.set_defaults(scorer=None)  # so that `--scorer headline` is told from nothing
     parser.add_argument("--margin", type=float, metavar="NATS", help="what a gain must exceed (default: the rule's)")
     parser.add_argument("--per", choices=("token", "byte"), help="unit of gain and margin (default: token)")
@@ -69,19 +75,28 @@ def execute(arguments: argparse.Namespace) -> int:
     rule = _rule(arguments)
     if len(arguments.runs) < 2:
         raise ConfigError("a comparison takes two runs or more: pgolf compare RUN BASE")
-    for option, given in (("--scorer", arguments.scorer is not None), ("--no-documents", arguments.no_documents)):
+    for option, given in (
+        ("--scorer", arguments.scorer is not None),
+        ("--base-scorer", arguments.base_scorer is not None),
+        ("--no-documents", arguments.no_documents),
+    ):
         if given and arguments.select_on is not None:
             raise ConfigError(f"--select-on chooses scorers by losses by document; leave out {option} or --select-on")
     columns = list(dict.fromkeys((*NEEDED, "checkpoint_sha256", "trace_key")))
     results = results_there(arguments)
     scores, runs = read(results, SCORES, columns=columns), runs_in(results)
-    declared, scorer = declared_seeds(results, scores), scorer_asked(arguments.scorer or HEADLINE)
-    arms = [arm_of(asked, runs, scores, scorer=scorer, declared=declared) for asked in arguments.runs]
+    declared = declared_seeds(results, scores)
+    of_arms = arguments.scorer or HEADLINE
+    wanted = [*[of_arms] * (len(arguments.runs) - 1), arguments.base_scorer or of_arms]
+    arms = [
+        arm_of(asked, runs, scores, scorer=scorer_asked(scorer), declared=declared)
+        for asked, scorer in zip(arguments.runs, wanted, strict=True)
+    ]
     with ExitStack() as stack:
         shop = "left out (--no-documents)" if arguments.no_documents else workshop(arguments, stack)
         if not isinstance(shop, str):
             arms = on_trial(arms, shop)
-        found = compare_runs(arms, rule, shop, select_on=arguments.select_on)
+        found = compare_runs(arms, rule, shop, select_on=arguments.select_on, one_kind=arguments.base_scorer is None)
     if arguments.json:
         hand_over(json.dumps(found.data(), indent=2, ensure_ascii=False))
     else:

@@ -18,7 +18,8 @@ def of_one_kind(arms: Sequence[Arm]) -> list[Arm]:
         if alone and mixed:
             raise ConfigError(
                 f"--scorer names the network alone of {alone[0].name} and {mixed[0].scorer} of {mixed[0].name}, which "
-                "says nothing of the runs; name one kind: --scorer network, or more settings"
+                "says nothing of the runs; name one kind: --scorer network, or more settings; or what a mixture is "
+                "held against: --base-scorer network"
             )
         return list(arms)
     why = _reasons(alone)

@@ -34,14 +34,20 @@ PARTS = 100
 
 
 def compare_runs(
-    arms: Sequence[Arm], rule: GainRule, shop: Workshop | str, *, select_on: float | None = None
+    arms: Sequence[Arm],
+    rule: GainRule,
+    shop: Workshop | str,
+    *,
+    select_on: float | None = None,
+    one_kind: bool = True,
 ) -> Compared:
     """Every arm against the last one, over seeds and over documents.
 
-    shop: where losses by document are made; or the reason why there are none. select_on: see `selected`. Raises
-    ConfigError for arms that are one run, for a share that is none, and for named scorers where one is to be chosen;
-    ResultsError as `check_comparable` does, and for arms that end at other places of the text where losses by document
-    are not to be had.
+    shop: where losses by document are made; or the reason why there are none. select_on: see `selected`. one_kind: see
+    `of_one_kind`; False: the base's scorer was named for itself, and may be of another kind. Raises ConfigError for
+    arms that are one run, for a share that is none, and for named scorers where one is to be chosen; ResultsError as
+    `check_comparable` does, and for arms that end at other places of the text where losses by document are not to be
+    had.
     """
     keys = [run.key for arm in arms for run in arm.runs]
     if shared := next((key for key in keys if keys.count(key) > 1), None):
@@ -49,12 +55,13 @@ def compare_runs(
     names = [arm.name for arm in arms]
     arms = [replace(arm, name=arm.runs[0].key) if names.count(arm.name) > 1 else arm for arm in arms]
     per = check_comparable(arms)
+    alike = of_one_kind if one_kind else list[Arm]
     if select_on is not None:
         arms, documents, common = _selected(arms, select_on, shop, per)
     elif len({arm.text.bytes for arm in arms}) > 1:
-        arms, documents, common = _on_equal_bytes(of_one_kind(arms), shop, per)
+        arms, documents, common = _on_equal_bytes(alike(arms), shop, per)
     else:
-        arms, common = of_one_kind(arms), ()
+        arms, common = alike(arms), ()
         documents = [ByDocument(why_not=shop) if isinstance(shop, str) else by_document(arm, shop) for arm in arms]
     of_name = {arm.name: of_arm for arm, of_arm in zip(arms, documents)}
     if per == "byte":

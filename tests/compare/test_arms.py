@@ -171,6 +171,16 @@ def test_scorers_that_are_named_are_of_one_kind_or_refused(tables):
     assert "compared by the network alone" not in alone.sentences[0]
 
 
+def test_a_mixture_is_compared_with_a_network_whose_scorer_is_named_for_itself(tables):
+    tables.add(BASE, [{"loss_nats": 2.5, "seed": seed} for seed in (1, 2)])
+    tables.add("other-222222222222", [row | {"loss_nats": 2.5 - len(row) / 100, "seed": 1} for row in ({}, EXACT)])
+    arms = [tables.arm("other"), tables.arm(BASE, scorer="network")]
+    found = compare_runs(arms, RECORD_RULE, "not asked for", one_kind=False)
+    assert [arm.scorer for arm in found.arms] == ["exact dirichlet order 5 concentration 4", "network"]
+    assert found.gains[0].over_seeds.gain_nats == pytest.approx(len(EXACT) / 100)
+    assert "network alone" not in found.sentences[0]
+
+
 def test_a_named_scorer_is_not_given_up_for_one_that_is_chosen(tables):
     tables.add(BASE, [{}, EXACT])
     tables.add("other-222222222222", [{}, EXACT])

@@ -242,6 +242,17 @@ def test_headlines_are_not_compared_with_networks(made, capsys, tmp_path):
     assert said in html.unescape((tmp_path / "page.html").read_text())
 
 
+def test_what_a_mixture_adds_to_a_network_is_asked_by_name(made, capsys):
+    found = compared(made, capsys, "wide", "narrow", "--base-scorer", "network")
+    assert [arm["scorer"] for arm in found["arms"]] == ["exact backoff order 3 alpha 0.1", "network"]
+    (gain,) = found["gains"]
+    assert gain["gain_nats"] == pytest.approx(gain["documents"]["gain_nats"], rel=1e-9)
+    assert gain["gain_nats"] != 0.0
+    arguments = ["compare", "wide", "narrow", "--base-scorer", "network", "--select-on", "0.5"]
+    assert main([*arguments, "--store", str(made / "store"), "--results", str(made / "results")]) == 2
+    assert "leave out --base-scorer or --select-on" in capsys.readouterr().err
+
+
 def test_losses_by_document_take_one_line(made, capsys, tmp_path):
     shutil.copytree(made, tmp_path / "copy")
     for folder in (tmp_path / "copy/store").glob("by_document-*"):
