@@ -17,7 +17,7 @@ from pgolf.model.misfits import in_one_line, misfits
 from pgolf.model.parameter_count import parameter_count
 from pgolf.model.tensor_file import load_tensors, save_tensors
 
-_CONFIG_KEY = "model_config"
+CONFIG_KEY = "model_config"
 _MOST_PARAMETERS = 1 << 48  # no tensor has more elements than 63 bits count
 
 
@@ -32,8 +32,8 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, config: ModelConfig, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
     """Write a checkpoint; equal content gives equal bytes."""
-    assert _CONFIG_KEY not in facts, f"{_CONFIG_KEY!r} is reserved for the config"
-    save_tensors(path, state, {**facts, _CONFIG_KEY: config.model_dump_json()})
+    assert CONFIG_KEY not in facts, f"{CONFIG_KEY!r} is reserved for the config"
+    save_tensors(path, state, {**facts, CONFIG_KEY: config.model_dump_json()})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -42,9 +42,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises DataError if the file is missing, damaged, or has no ModelConfig that this version can read.
     """
     state, metadata = load_tensors(path)
-    config_json = metadata.pop(_CONFIG_KEY, None)
+    config_json = metadata.pop(CONFIG_KEY, None)
     if config_json is None:
-        raise DataError(f"{path}: no {_CONFIG_KEY!r} entry in its metadata, so not a pgolf checkpoint; train again")
+        raise DataError(f"{path}: no {CONFIG_KEY!r} entry in its metadata, so not a pgolf checkpoint; train again")
     try:
         config = ModelConfig.model_validate_json(config_json)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from pgolf.errors import DataError
@@ -55,6 +56,14 @@ def read_published(path: Path) -> dict[str, Tensor]:
                 f"{_SAVE_ADVICE}"
             )
     return {name: tensor.detach() for name, tensor in content.items()}
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """The strings beside the tensors of a file that `read_published` has read; a torch.save file has none."""
+    if not _is_safetensors(path):
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
 def from_published(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

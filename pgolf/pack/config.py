@@ -13,6 +13,9 @@ Bits = Annotated[int, Field(ge=2, le=8)]
 ZstdLevel = Annotated[int, Field(ge=CODECS["zstd"].levels[0], le=CODECS["zstd"].levels[-1])]
 Percentile = Annotated[float, Field(gt=0, le=1)]
 
+# At 8 bits a step of eight standard deviations, which leaves next to nothing; float16 holds it of any trained network.
+_LARGEST_K = 1000
+
 
 class SdclipK(StageConfig):
     """At how many standard deviations of a row its codes end, by class of tensor; the values of #1394 and #1493.
@@ -20,9 +23,9 @@ class SdclipK(StageConfig):
     A step is k / q standard deviations, q the largest code of the class's bits; its width, not q, decides the size.
     """
 
-    attention: float = Field(12.85, gt=0, description="k of attention matrices")
-    mlp: float = Field(12.85, gt=0, description="k of MLP matrices")
-    table: float = Field(20.0, gt=0, description="k of embedding tables")
+    attention: float = Field(12.85, gt=0, le=_LARGEST_K, description="k of attention matrices")
+    mlp: float = Field(12.85, gt=0, le=_LARGEST_K, description="k of MLP matrices")
+    table: float = Field(20.0, gt=0, le=_LARGEST_K, description="k of embedding tables")
 
 
 class CompressConfig(StageConfig):

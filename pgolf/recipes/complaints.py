@@ -26,7 +26,9 @@ def complaints(error: ValidationError, model: type[BaseModel], where: str = "") 
         is_whole = problem["type"] == "missing" or (problem["type"] == "value_error" and _has_fields(problem["input"]))
         got = "" if is_whole else f" (got {shown(problem['input'])})"
         said = _said(problem, place, field, sections)
-        lines.append(f"{path}: {said}{got}" if path else f"{said}{got}")
+        # A check of several fields begins with the one it is about: that is typed with its section.
+        about_field = is_whole and any(said.partition(" ")[0] in section.model_fields for section in sections)
+        lines.append(f"{path}{'.' if about_field else ': '}{said}{got}" if path else f"{said}{got}")
     if len(problems) > _MOST_PROBLEMS:
         lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
     return lines

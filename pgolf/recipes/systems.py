@@ -170,8 +170,8 @@ def pr1493() -> Recipe:
     """
     return Recipe(
         name="pr1493",
-        description="PR #1493: layers 3 to 5 run three times from mid-training on; GPTQ at fixed clips; learns each "
-        "chunk after scoring it",
+        description="PR #1493: a segment of layers runs three times from mid-training on; GPTQ at fixed clips; learns "
+        "each chunk after scoring it",
         seeds=(42, 314, 999),
         fetch=FetchConfig(variant="sp8192", train_shards=128, repo_id="kevclark/parameter-golf"),
         model=ModelConfig(

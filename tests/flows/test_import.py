@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shlex
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from flows.commands.cli import main, parser
 from flows.commands.import_command import run_with
 from pgolf.errors import ConfigError, DataError
-from pgolf.model.checkpoint import load_checkpoint
+from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
 from pgolf.model.init import initial_model
 from pgolf.model.published import to_published
 from pgolf.pipeline.build import build_all
@@ -31,6 +32,13 @@ def write_published(path, name, *overrides, seed=SEED, change=None):
     if change is not None:
         change(state)
     torch.save(state, path)
+    return path
+
+
+def write_ours(path, name, *overrides):
+    """A checkpoint of ours, which says what network it is of."""
+    config = apply_overrides(recipe_named(name), overrides).model
+    save_checkpoint(path, config, initial_model(config, SEED).state_dict(), {"steps": "0"})
     return path
 
 
@@ -121,6 +129,32 @@ def test_weights_of_another_network_are_refused_with_both_shapes(given, override
     assert "DataError" in told.err
     assert all(text in told.err for text in says), told.err
     assert not list((tmp_path / "store").glob("import-*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "recipe"),
+    [
+        (["model.recurrence=(2, 3)"], []),
+        (["model.parallel_from=2"], []),
+        (["model.rope_frequency_dtype=float32", "model.mlp_slope=0.9"], []),
+        # Three skips either way: the un-looped network for one that runs a layer twice.
+        (["model.recurrence=()"], ["model.recurrence=(1,)", "model.recurrence_passes=2"]),
+    ],
+)
+def test_a_checkpoint_of_ours_is_refused_for_another_network_of_the_same_shapes(given, recipe, tmp_path, capsys):
+    """What the shapes do not say, the file does; nothing is said by the files of the scripts."""
+    given = [*given, "train.recurrence_from=null"]
+    path = write_ours(tmp_path / "checkpoint.safetensors", "pr1493-tiny", *given)
+    sets = [text for override in recipe for text in ("--set", override)]
+    assert import_into(tmp_path, path, "pr1493-tiny", *sets) == 2
+    told = capsys.readouterr().err
+    assert "is of another network: " in told
+    assert not list((tmp_path / "store").glob("import-*"))
+    # What it says to add makes it fit, and how weights begin plays no part.
+    asked = shlex.split(told.partition("or add ")[2])[: 2 * told.count("--set")]
+    assert all(override.split("=")[0] in " ".join(asked) for override in given[:-1])
+    fits = [*sets, *asked, "--set", "train.recurrence_from=null", "--set", "model.q_gain_init=9.0"]
+    assert import_into(tmp_path, path, "pr1493-tiny", *fits) == 0
 
 
 def test_weights_with_a_nan_are_refused_by_name_and_count(tmp_path, capsys):

@@ -42,6 +42,23 @@ def test_of_a_section_it_is_said_what_it_is_and_how_to_set_it(name, value):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
+        ("model.recurrence=(1, 3)", "model.recurrence (1, 3) has gaps"),
+        ("model.parallel_from=6", "model.parallel_from 6 must lie within"),
+        ("train.data_ranks=3", "train.data_ranks 3 cannot bring"),
+        ("score.ttt.chunk_tokens=100", "score.ttt.chunk_tokens 100 is not a multiple"),
+        ("compress.policy=allocate", "compress.sdclip_k is given, and policy allocate"),
+        ("train.steps=9999999999999999999999", "train.steps has 74 bits"),
+        # No step of a trained network's rows would do, which would otherwise show after training.
+        ("compress.sdclip_k.mlp=1e300", "compress.sdclip_k.mlp: Input should be less than or equal to 1000"),
+    ],
+)
+def test_what_several_fields_come_to_is_said_of_the_field_as_it_is_typed(override, says):
+    assert complaint(override, recipe="pr1493-tiny").startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
         ("headline=null", "headline: this is a section (the mixture shown in the report, declared before anything is"),
         ('headline={"ordr": 9}', "headline.ordr: there is no such setting; did you mean order? (got 9)"),
         ('hint={"zzz": 9}', "hint.zzz: there is no such setting; known here: "),

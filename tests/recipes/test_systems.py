@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ from pgolf.pipeline.outcome import outcome_of
 from pgolf.recipes.catalog import recipe_named
 from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
-from pgolf.recipes.systems import FULL
+from pgolf.recipes.systems import FULL, tiny
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
@@ -43,6 +44,15 @@ ENTERED_ALONE = {
 }
 # Of the published validation set, by tokenizer: whole rows of 2,048.
 TARGETS = {1024: 62_021_632, 8192: 40_540_160}
+
+
+@pytest.mark.parametrize("full", FULL)
+def test_a_description_names_only_layers_that_recur(full):
+    """A twin is described by its system's words, and may have other layers."""
+    for recipe in (full(), tiny(full())):
+        for named in re.findall(r"layers? ([\d, and to]+) run", recipe.description):
+            numbers = tuple(map(int, re.findall(r"\d+", named)))
+            assert not numbers or numbers == (recipe.model.recurrence[0], recipe.model.recurrence[-1])
 
 
 @pytest.mark.parametrize(
