@@ -282,17 +282,20 @@ class Recipe(StageConfig):
             raise ValueError(f"seeds repeat: {self.seeds}; every seed is one run")
         if len(set(self.estimators)) != len(self.estimators):
             raise ValueError(f"estimators repeat: {self.estimators}")
-        for name, section in (("count", self.count), ("hint", self.hint)):
+        # Counts that nobody takes may be of any windows.
+        for name, section in (("count", self.count if self.estimators else None), ("hint", self.hint)):
             if section is None:
                 continue
             if section.window != self.score.window or section.stride != self.score.stride:
                 raise ValueError(
                     f"{name}.window/stride {section.window}/{section.stride} differ from score.window/stride "
-                    f"{self.score.window}/{self.score.stride}: {name}s are taken at the scored segments; set both alike"
+                    f"{self.score.window}/{self.score.stride}: {name}s are taken at the scored segments; "
+                    f"--set {name}.window={self.score.window} --set {name}.stride={self.score.stride}"
                 )
             if section.tail != self.score.tail:
                 raise ValueError(
-                    f"{name}.tail {section.tail!r} differs from score.tail {self.score.tail!r}; set both alike"
+                    f"{name}.tail {section.tail!r} differs from score.tail {self.score.tail!r}; "
+                    f"--set {name}.tail={self.score.tail}"
                 )
         for estimator in self.estimators:
             self.count.of(estimator)
@@ -306,6 +309,12 @@ class Recipe(StageConfig):
             if ttt.untie and self.model.recurrence and self.model.recurrence_shares == "blocks":
                 raise ValueError(UNTIED_BLOCKS)
         refuse_nothing_to_switch_on(self.model, self.train)
+        ranks = self.train.data_ranks
+        if self.calibrate.source == self.train.batches == "rows" and self.calibrate.spans != ranks:
+            raise ValueError(
+                f"calibrate.source=rows takes the rows that the first of train.data_ranks={ranks} data ranks is "
+                f"trained on, and calibrate.spans={self.calibrate.spans} divides them otherwise; --set calibrate.spans={ranks}"
+            )
         # Before any work: the mix stage would find it at the very end.
         check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
         for number, hedge in enumerate(self.mix.hedges):

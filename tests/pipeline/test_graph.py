@@ -26,6 +26,8 @@ from pgolf.pipeline.outcome import outcome_of, text_columns
 from pgolf.pipeline.plan import make_plan
 from pgolf.pipeline.status import statuses
 from pgolf.pipeline.upkeep import adopt, garbage
+from pgolf.recipes.catalog import recipe_named
+from pgolf.recipes.overrides import apply_overrides
 from pgolf.recipes.recipe import Recipe
 from pgolf.run_options import RunOptions
 from pgolf.store.artifact import Artifact, Store
@@ -144,7 +146,11 @@ def untouched(ran: Ran) -> tuple[Recipe, tuple[Node, ...], dict[str, Artifact]]:
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (['hint={"window": 64, "stride": 64}'], "hint.window/stride 64/64 differ from score.window/stride 64/32"),
+        (
+            ['hint={"window": 64, "stride": 64}'],
+            "hint.window/stride 64/64 differ from .* 64/32: .* --set hint.stride=32$",
+        ),
+        (["score.stride=16"], "count.window/stride 64/32 differ .*; --set count.window=64 --set count.stride=16$"),
         (['hint={"window": 64, "stride": 32, "tail": "repeat"}'], "hint.tail 'repeat' differs from score.tail 'once'"),
         (["count.scope=document"], "take the exact estimator alone"),
         (["count.delay_targets=5"], "take the exact estimator alone"),
@@ -153,6 +159,17 @@ def untouched(ran: Ran) -> tuple[Recipe, tuple[Node, ...], dict[str, Artifact]]:
 def test_hints_and_counts_that_do_not_fit_the_recipe_are_refused(overrides, says):
     with pytest.raises(ConfigError, match=says):
         tiny_recipe(*overrides)
+
+
+def test_windows_of_counts_that_nobody_takes_bind_nothing():
+    assert recipe_named("pr1493-tiny").estimators == ()
+    assert apply_overrides(recipe_named("pr1493-tiny"), ["score.stride=16"]).score.stride == 16
+
+
+def test_calibration_reads_the_rows_of_the_first_data_rank_that_trains():
+    with pytest.raises(ConfigError, match=r"train.data_ranks=4 .* calibrate.spans=8 .*; --set calibrate.spans=4$"):
+        apply_overrides(recipe_named("pr1493"), ["train.data_ranks=4"])
+    apply_overrides(recipe_named("pr1493"), ["train.data_ranks=4", "calibrate.spans=4"])
 
 
 def test_exact_counts_alone_may_be_of_documents():
