@@ -313,7 +313,8 @@ class Recipe(StageConfig):
         if self.calibrate.source == self.train.batches == "rows" and self.calibrate.spans != ranks:
             raise ValueError(
                 f"calibrate.source=rows takes the rows that the first of train.data_ranks={ranks} data ranks is "
-                f"trained on, and calibrate.spans={self.calibrate.spans} divides them otherwise; --set calibrate.spans={ranks}"
+                f"trained on, and calibrate.spans={self.calibrate.spans} divides them otherwise; "
+                f"--set calibrate.spans={ranks}"
             )
         # Before any work: the mix stage would find it at the very end.
         check_orders(self.mix, dict.fromkeys(self.estimators, self.count.orders), self.hinted)
