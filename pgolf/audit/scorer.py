@@ -121,11 +121,12 @@ class CallableScorer:
         return self.function(tokens)
 
 
-def checked_losses(answer: Any, targets: int, *, made_up: bool = False) -> Losses:
+def checked_losses(answer: Any, targets: int, *, made_up: bool = False, first: int = 1) -> Losses:
     """A scorer's answer about so many targets as float64, [targets].
 
     Raises ScorerFault unless it is one finite number that is not negative for each. made_up: the text is none that
-    anyone wrote, and a token in it may have the probability 0, whose loss is infinite.
+    anyone wrote, and a token in it may have the probability 0, whose loss is infinite. first: the target, 1..N, whose
+    loss comes first.
     """
     try:
         losses = np.asarray(answer, dtype=np.float64)
@@ -142,9 +143,9 @@ def checked_losses(answer: Any, targets: int, *, made_up: bool = False) -> Losse
             place = int(np.argmax(bad))
             raise ScorerFault(
                 kind,
-                f"answered {losses[place]!r} nats for target {place + 1:,}, which {what} ({int(bad.sum()):,} such of "
-                f"{targets:,})",
-                target=place + 1,
+                f"answered {losses[place]!r} nats for target {place + first:,}, which {what} ({int(bad.sum()):,} such "
+                f"of {targets:,})",
+                target=place + first,
             )
     return losses
 

@@ -3,7 +3,7 @@
 Shapes: N targets, V vocabulary, T targets that are asked for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -343,6 +343,21 @@ class Trial:
             tried[target] = token
             found[token] = (self.losses(tried) if scorer is None else self.ask(tried, scorer))[target - 1]
         return found
+
+    def told_in_order(self, targets: Iterable[int]) -> Iterator[tuple[int, Losses]]:
+        """Each of the targets with what the scorer tells before it, [C] of `tries`; of one that tells distributions."""
+        wanted = sorted(targets)
+        if self.foretells:
+            for target, told_V in zip(wanted, self.foretold(self.text.tokens, wanted) if wanted else ()):
+                yield target, told_V[self.tries]
+            return
+        with self.evaluation() as session:
+            fed = 0
+            for target in wanted:
+                if target - 1 > fed:
+                    self.feed(session, self.text.tokens[fed + 1 : target])
+                    fed = target - 1
+                yield target, self.distribution(session)[self.tries]
 
     def tried_in_order(self, wanted: Mapping[int, Tokens]) -> Iterator[tuple[int, Losses]]:
         """Each of the targets with the loss that each of its tokens would have had there.

@@ -143,6 +143,35 @@ def test_one_that_scores_quite_otherwise_in_pieces_and_does_not_look_ahead_stays
     assert outcomes(spoilt(tmp_path / "own", body), TEXT, "B6") == {"B0": "pass", "B6": "inconclusive"}
 
 
+# One that knows its own run: a little less for each target than is told, where the text comes in one piece.
+def test_what_every_target_of_the_whole_text_is_cheaper_by_is_no_rounding_however_little_it_is(tmp_path):
+    body = "if len(asked['tokens']) == 90: answer['loss_nats'] = [n - 0.004 for n in answer['loss_nats']]"
+    numbers = ("B1", "B2", "B3", "B5", "B6")
+    found = outcomes(spoilt(tmp_path / "own", body, offers='["distribution"]'), TEXT, *numbers)
+    assert {number for number, outcome in found.items() if outcome == "inconclusive"} == {"B1", "B2", "B6"}
+
+
+# Told and scored alike, with probabilities that sum to 1.2 at one target in eight.
+SELDOM_UNSUMMED = """
+fed = globals().get("fed", 0)
+nats = [math.log(12 / (1.2 if number < 60 and number % 8 == 5 else 1)) for number in range(fed, 91)]
+if "tokens" in asked:
+    answer = {"loss_nats": nats[: len(asked["tokens"])]}
+    fed += len(asked["tokens"])
+else:
+    answer = {"logp": [-nats[0]] * 12}
+"""
+
+
+def test_a_sum_that_is_seldom_broken_shows_where_many_distributions_are_told(tmp_path):
+    program = spoilt(tmp_path / "own", SELDOM_UNSUMMED, when='"start" not in asked', offers='["distribution"]')
+    with ProgramScorer(program, vocab_size=12) as scorer:
+        effort = replace(SMALL, screened=40)
+        found = audit(Subject(name="seldom", scorer=scorer), TEXT, effort=effort, checks=checks_of("B3", "B4", "B5"))
+    assert [verdict.number for verdict in found.of("fail")] == ["B3"]
+    assert "sum to 1.2" in found.of("fail")[0].finding.because
+
+
 def test_a_program_that_offers_marks_and_does_not_go_back_is_found_out(tmp_path):
     text = EXAMPLE.read_text().replace('state = copy.deepcopy(marks[asked["back"]])', "pass")
     program = written(tmp_path / "own", text.replace('"distribution", ', ""))
@@ -259,6 +288,19 @@ def test_a_line_that_is_no_answer_is_told_in_words(tmp_path, line, kind, said, m
     assert told.value.kind == kind
     assert said in str(told.value)
     assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(math.nan, "not finite"), (-0.5, "probability above 1")])
+def test_what_a_later_piece_is_answered_wrongly_is_told_of_the_texts_target(tmp_path, value, kind, monkeypatch):
+    lines = [b'{"ready": true}', losses_line(), losses_line(1.5, value)]
+    monkeypatch.setattr("pgolf.audit.program_scorer.ProgramProcess", lambda *_, **__: Speaking(lines))
+    scorer = ProgramScorer(Program(words=("any",), folder=tmp_path), vocab_size=12, isolate=False)
+    trial = Trial(Subject(name="a program", scorer=scorer), TEXT)
+    with trial.evaluation() as session:
+        trial.feed(session, TEXT.tokens[1:4])
+        with pytest.raises(ScorerFault, match="for target 5, which") as told:
+            trial.feed(session, TEXT.tokens[4:7])
+    assert (told.value.kind, told.value.target) == (kind, 5)
 
 
 @pytest.mark.parametrize(
