@@ -418,6 +418,25 @@ subprocess.Popen([sys.executable, "-S", "-c", "import os, time; os.setsid(); tim
     assert [pid for pid in os.listdir("/proc") if pid.isdigit() and mark in command_of(int(pid))] == []
 
 
+@pytest.mark.parametrize("isolate", ROOMS)
+def test_what_programs_do_with_their_own_places_is_no_fault(tmp_path, isolate):
+    # A temporary file without a name is its folder, opened for writing; a folder is opened for fsync.
+    body = """
+import tempfile
+tempfile.TemporaryFile().write(b"x")
+os.open(os.environ["TMPDIR"], os.O_TMPFILE | os.O_RDWR)
+for folder in (".", "/usr", "/proc", os.environ["TMPDIR"], os.path.expanduser("~")):
+    os.close(os.open(folder, os.O_RDONLY))
+with tempfile.NamedTemporaryFile(dir=os.path.expanduser("~")) as file: file.write(b"x")
+"""
+    if isolate:
+        body += 'os.open("/tmp", os.O_TMPFILE | os.O_RDWR)'
+    scorer, trial = tried(spoilt(tmp_path / "own", body), isolate=isolate)
+    with scorer:
+        assert trial.base.tolist() == [np.log(12)] * 90
+    assert [str(fault) for fault in scorer.conduct] == []
+
+
 @pytest.mark.skipif(len(ROOMS) < 2, reason="this system allows no namespaces to this user")
 def test_in_namespaces_a_program_sees_its_folder_without_the_text_and_can_change_nothing(tmp_path):
     body = """
