@@ -60,7 +60,7 @@ class Seen:
         return sorted(
             path
             for path in self.read | self.written
-            if not os.path.join(path, "").startswith((*own, *_SYSTEM))  # a place itself is as much its own as what is in it
+            if not os.path.join(path, "").startswith((*own, *_SYSTEM))  # a place itself too
             and not (scratch and self._is_scratch(path))
             and path not in shown
             and _leads_out(path)
