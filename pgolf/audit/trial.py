@@ -259,18 +259,20 @@ class Trial:
 
     def fork(self, session: Session) -> Session:
         """A copy of a session that can be copied."""
-        assert isinstance(session, Forkable)
         try:
+            if not isinstance(session, Forkable):
+                raise _withdrawn("can be copied")
             return session.fork()
         except Exception as error:
             raise self._noted(error) from error
 
     def distribution(self, session: Session) -> Losses:
         """-ln p of the next target for every token, [V]; of a session that tells it."""
-        assert isinstance(session, Distributed)
         try:
+            if not isinstance(session, Distributed):
+                raise _withdrawn("tells distributions")
             told = -np.asarray(session.distribution(), dtype=np.float64)
-            return checked_losses(told, self.text.vocab_size, made_up=True)
+            return checked_losses(told, self.text.vocab_size, made_up=True, first=0, of="token")
         except Exception as error:
             raise self._noted(error) from error
 
@@ -280,7 +282,8 @@ class Trial:
         self._count(len(tokens) - 1)
         try:
             told = -np.asarray(self.scorer.foretell(tokens.copy(), targets), dtype=np.float64)
-            return np.stack([checked_losses(told_V, self.text.vocab_size, made_up=True) for told_V in told])
+            V = self.text.vocab_size
+            return np.stack([checked_losses(told_V, V, made_up=True, first=0, of="token") for told_V in told])
         except Exception as error:
             raise self._noted(error) from error
 
@@ -417,3 +420,8 @@ class Trial:
         fault = error if isinstance(error, ScorerFault) else ScorerFault("error", f"{type(error).__name__}: {error}")
         self.faults.append(fault)
         return fault
+
+
+def _withdrawn(ability: str) -> ScorerFault:
+    """Of a session that lacks what the first one had, on which the checks rely."""
+    return ScorerFault("offers changed", f"{ability} in one evaluation and not in another; each offers the same")

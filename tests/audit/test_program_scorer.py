@@ -320,13 +320,26 @@ def test_what_it_offers_is_known_or_a_fault(tmp_path, line, monkeypatch):
         scorer.start(1, 3)
 
 
+@pytest.mark.parametrize("offer", ["distribution", "mark"])
+def test_what_is_offered_at_the_first_start_alone_is_a_fault_and_no_crash(tmp_path, offer, monkeypatch):
+    starts = [Speaking([json.dumps({"ready": True, "offers": offers}).encode()]) for offers in ([offer], [])]
+    monkeypatch.setattr("pgolf.audit.program_scorer.ProgramProcess", lambda *_, **__: starts.pop(0))
+    scorer = ProgramScorer(Program(words=("any",), folder=tmp_path), vocab_size=12, isolate=False)
+    trial = Trial(Subject(name="a program", scorer=scorer), TEXT)
+    assert (trial.forks, trial.tells_distributions) == (offer == "mark", offer == "distribution")
+    with trial.evaluation() as session, pytest.raises(ScorerFault, match="in one evaluation and not in another"):
+        trial.fork(session) if offer == "mark" else trial.distribution(session)
+    assert [fault.kind for fault in trial.faults] == ["offers changed"]
+
+
 def test_logarithms_of_probabilities_above_1_are_a_fault(tmp_path, monkeypatch):
     lines = [b'{"ready": true, "offers": ["distribution"]}', json.dumps({"logp": [-9.0, 0.1] + [-9.0] * 10}).encode()]
     monkeypatch.setattr("pgolf.audit.program_scorer.ProgramProcess", lambda *_, **__: Speaking(lines))
     scorer = ProgramScorer(Program(words=("any",), folder=tmp_path), vocab_size=12, isolate=False)
     trial = Trial(Subject(name="a program", scorer=scorer), TEXT)
-    with trial.evaluation() as session, pytest.raises(ScorerFault, match="a probability above 1"):
+    with trial.evaluation() as session, pytest.raises(ScorerFault, match=r"-0.1 nats for token 1, .* above 1") as told:
         trial.distribution(session)
+    assert told.value.target is None
 
 
 DEAF = "for number in range(1, 32):\n    if number not in (9, 17, 19): signal.signal(number, signal.SIG_IGN)\n"
@@ -403,7 +416,8 @@ for path, mode in (({str(outside)!r}, "w"), ({str(text)!r}, "r"), (os.path.expan
 import socket
 try: socket.create_connection(("192.0.2.1", 9), 0.01)
 except OSError: pass
-subprocess.Popen([sys.executable, "-S", "-c", "import os, time; os.setsid(); time.sleep(1000) # {mark}"])
+sleeps = "import os, time; os.setsid(); time.sleep(1000) # {mark}"
+for _ in range(9): subprocess.Popen([sys.executable, "-S", "-c", sleeps])
 """
     program = spoilt(tmp_path / "own", body)
     program = Program(words=program.words, folder=program.folder, hidden=(text,))
@@ -414,6 +428,7 @@ subprocess.Popen([sys.executable, "-S", "-c", "import os, time; os.setsid(); tim
     assert told.keys() == {"outside", "reads the text", "network", "left running"}
     assert str(outside) in told["outside"]
     assert mark in told["left running"]
+    assert "left at least 8 processes behind" in told["left running"]
     assert outside.exists() is not isolate
     assert [pid for pid in os.listdir("/proc") if pid.isdigit() and mark in command_of(int(pid))] == []
 
