@@ -17,7 +17,7 @@ from pgolf.audit.ruleset import Ruleset, ruleset
 from pgolf.audit.self_test import ZOO, load_zoo, self_test
 from pgolf.audit.tried_program import train_shards
 from pgolf.errors import ConfigError
-from pgolf.pipeline.program_trial import AskedProgram, program_on_trial
+from pgolf.pipeline.program_trial import AskedProgram, ProgramTrial, program_on_trial
 from pgolf.pipeline.tried_run import Asked, tried_run
 from pgolf.recipes.recipe import Effort
 
@@ -61,6 +61,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--seed is at least 0, got {arguments.seed}")
     if arguments.targets is not None and arguments.targets < 1:
         raise ConfigError(f"--targets is at least 1, got {arguments.targets}")
+    if arguments.page is not None and arguments.page.is_dir():
+        raise ConfigError(f"--page {arguments.page} is a folder; name the file that the page is to be")
     return _run(arguments, rules) if arguments.program is None else _program(arguments, rules)
 
 
@@ -71,11 +73,16 @@ def _program(arguments: argparse.Namespace, rules: Ruleset) -> int:
         effort=_effort(arguments),
     )
     found = program_on_trial(asked, rules, say=tell)
-    if arguments.page is not None:
-        found.write(arguments.page)
     if arguments.json:
         hand_over(json.dumps(found.data(), indent=2))
-        return EXIT_CODES[found.outcome]
+    else:
+        _show_program(found, rules)
+    if arguments.page is not None:  # last: the trial is kept nowhere else, and a full disk may not take it away
+        found.write(arguments.page)
+    return EXIT_CODES[found.outcome]
+
+
+def _show_program(found: ProgramTrial, rules: Ruleset) -> None:
     width = terminal_width()
     for line in verdict_lines(found.verdicts, width):
         show(line)
@@ -85,7 +92,6 @@ def _program(arguments: argparse.Namespace, rules: Ruleset) -> int:
     )
     for line in wrapped(summary, width):
         show(line)
-    return EXIT_CODES[found.outcome]
 
 
 def _effort(arguments: argparse.Namespace) -> Effort:

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from pgolf.audit.likely_cuts import likely_cuts
-from pgolf.audit.noise import TELLING_NATS, difference
+from pgolf.audit.noise import TELLING_NATS, difference, reordered_nats
 from pgolf.audit.replaced_future import change_before
 from pgolf.audit.rule_check import RuleCheck
+from pgolf.audit.scorer import Losses
 from pgolf.audit.trial import Trial
 from pgolf.audit.verdict import Evidence, Finding, failed, inconclusive, not_applicable, passed
 
 # Each is a further evaluation.
 _MOST_REPLACED = 4
+# As in B2, of means of runs; and, as in B3, of roundings that go up as often as down.
+_DEVIATIONS, _TIMES_THE_ROOT = 7.0, 5.0
 
 
 def find(trial: Trial) -> Finding:
@@ -40,7 +43,7 @@ def told_by_the_whole(trial: Trial, name: str, ends: Sequence[int]) -> Finding |
     tolerance = trial.tolerance_nats(base)
     place = int(np.argmax(off - tolerance))
     if off[place] <= tolerance[place]:
-        return None
+        return _told_in_the_mean(trial, name, fed)
     end_N = np.array(ends)[np.searchsorted(ends, np.arange(1, trial.text.targets + 1))]
     for target in _most_different(off - tolerance, end_N):
         scored = int(end_N[target - 1])
@@ -51,7 +54,7 @@ def told_by_the_whole(trial: Trial, name: str, ends: Sequence[int]) -> Finding |
                 change.evidence(),
             )
     if off[place] <= TELLING_NATS:
-        return None
+        return _told_in_the_mean(trial, name, fed)
     if not trial.apart:
         return failed(
             f"fed in {name}, target {place + 1:,} cost {fed[place]:.6f} nats; in the whole text {base[place]:.6f}, "
@@ -63,6 +66,28 @@ def told_by_the_whole(trial: Trial, name: str, ends: Sequence[int]) -> Finding |
         "whatever follows it there",
         "losses that do not depend on how the text is divided, or pieces as in its own run (--piece-targets)",
         Evidence(what=f"fed in {name}", target=place + 1, values={"off_nats": float(off[place])}),
+    )
+
+
+def _told_in_the_mean(trial: Trial, name: str, fed: Losses) -> Finding | None:
+    """Of a program whose losses in pieces are the whole text's within rounding, target by target: whether they are in
+    the mean. Rounding goes up as often as down, and what B3 and B4 find holds for pieces.
+    """
+    if not trial.apart:
+        return None
+    runs = np.stack(trial.runs)
+    off_N = fed - runs.mean(axis=0)
+    off_nats, N = float(off_N.mean()), len(off_N)
+    of_runs = float(runs.mean(axis=1).std(ddof=1)) if len(runs) > 1 else 0.0
+    # A rounding each, whatever the target; or noise that a whole run shares.
+    limit = float(reordered_nats(trial.base).mean()) + _DEVIATIONS * of_runs
+    if abs(off_nats) <= max(limit, _TIMES_THE_ROOT * float(np.sqrt((off_N**2).sum())) / N):
+        return None
+    return inconclusive(
+        f"fed in {name}, the text costs {fed.mean():.6f} nats a target; in one {runs.mean():.6f}, which is further "
+        f"apart than rounding explains ({limit:.1g})",
+        "losses that do not depend on how the text is divided, or pieces as in its own run (--piece-targets)",
+        Evidence(what=f"mean when fed in {name}", values={"off_nats": off_nats, "limit_nats": limit}),
     )
 
 

@@ -1,8 +1,9 @@
 """B3: after any beginning of a text, the probabilities of all tokens sum to 1."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -50,8 +51,10 @@ def find(trial: Trial) -> Finding:
         )
     chosen = trial.spread_targets(count, trial.rng("B3"))
     totals = []
-    for target, losses_V in trial.enumerated_in_order(list(chosen)):
-        total = _total(trial, target, chosen[target], losses_V)
+    told = _told_besides(trial, chosen)
+    kinds = chosen | told
+    for target, losses_V in chain(trial.enumerated_in_order(list(chosen)), trial.told_in_order(told) if told else ()):
+        total = _total(trial, target, kinds[target], losses_V)
         if _is_no_distribution(trial, total.over, total.tolerance):
             return _no_distribution(trial, total, total.tolerance)
         first_N, tried_N = trial.base, trial.base.copy()
@@ -70,6 +73,16 @@ def find(trial: Trial) -> Finding:
             return _no_distribution(trial, total, total.tolerance)
         totals.append(total)
     return _of_all(trial, totals)
+
+
+def _told_besides(trial: Trial, chosen: Mapping[int, str]) -> dict[int, str]:
+    """Further targets, each with its kind, at which the sum takes one question: a scorer that tells distributions is
+    asked at as many as B4 screens, since one that breaks its sum at a target in twenty is honest at a dozen half of the
+    time."""
+    if not trial.tells_distributions:
+        return {}
+    more = trial.spread_targets(trial.effort.screened, trial.rng("B3 told"))
+    return {target: kind for target, kind in more.items() if target not in chosen}
 
 
 def _where_text_repeats(trial: Trial) -> Iterator[tuple[int, Losses]]:

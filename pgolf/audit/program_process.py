@@ -32,7 +32,7 @@ from pgolf.submission.clean_room import (
     start_room,
 )
 from pgolf.submission.file_events import FileEvents
-from pgolf.submission.room_process import PLACES, Ended, Room
+from pgolf.submission.room_process import MOST_NAMED, PLACES, Ended, Room
 from pgolf.submission.seen import Seen
 from pgolf.submission.system_files import SystemFiles, room_environment, system_files
 
@@ -331,7 +331,8 @@ class ProgramProcess:
             yield ScorerFault("unasked", f"said {_shown(self._output)} at its end, without being asked")
         if self.ended is not None and self.ended.left:
             count = len(self.ended.left)
-            yield ScorerFault("left running", f"left {count} process{'es' * (count > 1)} behind: {self.ended.left[0]}")
+            processes = f"{'at least ' * (count == MOST_NAMED)}{count} process{'es' * (count > 1)}"
+            yield ScorerFault("left running", f"left {processes} behind: {self.ended.left[0]}")
         text = {os.path.realpath(path) for path in self.program.hidden}
         inside = f"{self._work}/submission"
         text |= {path.replace(os.path.realpath(self.program.folder), inside, 1) for path in text}

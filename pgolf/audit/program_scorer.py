@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from pgolf.audit.program_process import Limits, Program, ProgramProcess, room_allowed
-from pgolf.audit.scorer import Losses, ScorerFault, Tokens
+from pgolf.audit.scorer import Losses, ScorerFault, Tokens, checked_losses
 from pgolf.errors import MachineError
 
 # A number of an answer takes 25 bytes at most, and what else a line may hold is short.
@@ -218,7 +218,9 @@ class ProgramSession:
         self._conversation.enter(self)
         self.kept = None
         self._fed += len(tokens)
-        return self._conversation.numbers({"tokens": tokens.tolist()}, about, "loss_nats", len(tokens))
+        losses = self._conversation.numbers({"tokens": tokens.tolist()}, about, "loss_nats", len(tokens))
+        # Here, where it is known which targets these are. A token that is only tried may have the probability 0.
+        return checked_losses(losses, len(tokens), made_up=True, first=first)
 
     def close(self) -> None:
         """End the evaluation, with all its forks."""

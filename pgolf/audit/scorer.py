@@ -9,7 +9,7 @@ places, which takes longer and shows the same.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -121,19 +121,22 @@ class CallableScorer:
         return self.function(tokens)
 
 
-def checked_losses(answer: Any, targets: int, *, made_up: bool = False) -> Losses:
-    """A scorer's answer about so many targets as float64, [targets].
+def checked_losses(
+    answer: Any, count: int, *, made_up: bool = False, first: int = 1, of: Literal["target", "token"] = "target"
+) -> Losses:
+    """A scorer's answer about so many targets, or about one and so many tokens, as float64, [count].
 
     Raises ScorerFault unless it is one finite number that is not negative for each. made_up: the text is none that
-    anyone wrote, and a token in it may have the probability 0, whose loss is infinite.
+    anyone wrote, and a token in it may have the probability 0, whose loss is infinite. first: the number of the
+    target, 1..N, or token whose loss comes first.
     """
     try:
         losses = np.asarray(answer, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ScorerFault("garbage", f"answered with {_short(answer)}, which are no losses: {error}") from error
-    if losses.shape != (targets,):
+    if losses.shape != (count,):
         shape = "×".join(map(str, losses.shape)) or "one number"
-        raise ScorerFault("wrong number", f"answered with {shape} losses for {targets:,} targets")
+        raise ScorerFault("wrong number", f"answered with {shape} losses for {count:,} {of}s")
     for kind, bad, what in (
         ("not finite", np.isnan(losses) | (np.isposinf(losses) & (not made_up)), "is no finite number"),
         ("probability above 1", losses < 0, "is negative: a probability above 1"),
@@ -142,9 +145,9 @@ def checked_losses(answer: Any, targets: int, *, made_up: bool = False) -> Losse
             place = int(np.argmax(bad))
             raise ScorerFault(
                 kind,
-                f"answered {losses[place]!r} nats for target {place + 1:,}, which {what} ({int(bad.sum()):,} such of "
-                f"{targets:,})",
-                target=place + 1,
+                f"answered {float(losses[place])} nats for {of} {place + first:,}, which {what} ({int(bad.sum()):,} "
+                f"such of {count:,})",
+                target=place + first if of == "target" else None,
             )
     return losses
 

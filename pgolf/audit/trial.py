@@ -3,7 +3,7 @@
 Shapes: N targets, V vocabulary, T targets that are asked for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -259,18 +259,20 @@ class Trial:
 
     def fork(self, session: Session) -> Session:
         """A copy of a session that can be copied."""
-        assert isinstance(session, Forkable)
         try:
+            if not isinstance(session, Forkable):
+                raise _withdrawn("can be copied")
             return session.fork()
         except Exception as error:
             raise self._noted(error) from error
 
     def distribution(self, session: Session) -> Losses:
         """-ln p of the next target for every token, [V]; of a session that tells it."""
-        assert isinstance(session, Distributed)
         try:
+            if not isinstance(session, Distributed):
+                raise _withdrawn("tells distributions")
             told = -np.asarray(session.distribution(), dtype=np.float64)
-            return checked_losses(told, self.text.vocab_size, made_up=True)
+            return checked_losses(told, self.text.vocab_size, made_up=True, first=0, of="token")
         except Exception as error:
             raise self._noted(error) from error
 
@@ -280,7 +282,8 @@ class Trial:
         self._count(len(tokens) - 1)
         try:
             told = -np.asarray(self.scorer.foretell(tokens.copy(), targets), dtype=np.float64)
-            return np.stack([checked_losses(told_V, self.text.vocab_size, made_up=True) for told_V in told])
+            V = self.text.vocab_size
+            return np.stack([checked_losses(told_V, V, made_up=True, first=0, of="token") for told_V in told])
         except Exception as error:
             raise self._noted(error) from error
 
@@ -344,6 +347,21 @@ class Trial:
             found[token] = (self.losses(tried) if scorer is None else self.ask(tried, scorer))[target - 1]
         return found
 
+    def told_in_order(self, targets: Iterable[int]) -> Iterator[tuple[int, Losses]]:
+        """Each of the targets with what the scorer tells before it, [C] of `tries`; of one that tells distributions."""
+        wanted = sorted(targets)
+        if self.foretells:
+            for target, told_V in zip(wanted, self.foretold(self.text.tokens, wanted) if wanted else ()):
+                yield target, told_V[self.tries]
+            return
+        with self.evaluation() as session:
+            fed = 0
+            for target in wanted:
+                if target - 1 > fed:
+                    self.feed(session, self.text.tokens[fed + 1 : target])
+                    fed = target - 1
+                yield target, self.distribution(session)[self.tries]
+
     def tried_in_order(self, wanted: Mapping[int, Tokens]) -> Iterator[tuple[int, Losses]]:
         """Each of the targets with the loss that each of its tokens would have had there.
 
@@ -402,3 +420,8 @@ class Trial:
         fault = error if isinstance(error, ScorerFault) else ScorerFault("error", f"{type(error).__name__}: {error}")
         self.faults.append(fault)
         return fault
+
+
+def _withdrawn(ability: str) -> ScorerFault:
+    """Of a session that lacks what the first one had, on which the checks rely."""
+    return ScorerFault("offers changed", f"{ability} in one evaluation and not in another; each offers the same")

@@ -143,7 +143,7 @@ def scored_whole(whole: Whole, scorer: ProgramScorer) -> Whole:
         try:
             for first in range(1, N + 1, size):
                 piece = np.array(whole.tokens[first : first + size])
-                total_nats += float(checked_losses(session.feed(piece), len(piece)).sum())
+                total_nats += float(checked_losses(session.feed(piece), len(piece), first=first).sum())
         finally:
             session.close()
     except ScorerFault as fault:

@@ -36,6 +36,8 @@ _LOOK_EVERY_S = 0.05
 _MEASURE_EVERY_S = 0.5
 _LEAVE_WITHIN_S = 1.0
 MOST_PROCESSES = 4096
+# Of those that are left behind.
+MOST_NAMED = 8
 # Below a room's folder, as its program sees them.
 PLACES = ("submission", "data", "witness", "tmp", "home", "shm")
 _ROOT_BYTES = 1 << 24  # names and empty files alone
@@ -81,7 +83,8 @@ class Room:
 class Ended:
     """How the program ended. exit_code: negative for a signal. ended_by: the limit that it was ended for, or None.
 
-    left: the commands of processes that it had started and that still ran a while after it had ended.
+    left: the commands of processes that it had started and that still ran a while after it had ended, of MOST_NAMED
+    where there are more.
     """
 
     exit_code: int
@@ -286,7 +289,7 @@ def _left(room: Room) -> list[str]:
                 pass
         pids = _all_processes() if room.isolated else _descendants(os.getpid())
         if not pids or time.monotonic() > until_s:
-            return [_command(pid) for pid in pids[:8]]
+            return [_command(pid) for pid in pids[:MOST_NAMED]]
         time.sleep(0.01)
 
 

@@ -60,15 +60,15 @@ class Seen:
         return sorted(
             path
             for path in self.read | self.written
-            if not path.startswith((*own, *_SYSTEM))
+            if not os.path.join(path, "").startswith((*own, *_SYSTEM))  # a place itself too
             and not (scratch and self._is_scratch(path))
             and path not in shown
             and _leads_out(path)
         )
 
     def _is_scratch(self, path: str) -> bool:
-        """Whether it is a temporary file that the program itself has made."""
-        return path.startswith("/tmp/") and path in self.written
+        """Whether it is a temporary file that the program itself has made, or the folder of these."""
+        return path == "/tmp" or (path.startswith("/tmp/") and path in self.written)
 
 
 def _leads_out(path: str) -> bool:

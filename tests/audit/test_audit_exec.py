@@ -96,6 +96,11 @@ def test_one_that_no_check_convicts_and_not_every_check_could_judge_has_an_exit_
     words = ["audit", "--exec", "python scorer.py", "--folder", str(folder), "--tokens", str(shard)]
     assert main([*words, "--tokenizer", str(toy_tokenizer)]) == 3
     assert "what would settle it: more" in capsys.readouterr().out
+    # Where the page cannot be written the verdicts are told nevertheless: they are kept nowhere else.
+    assert main([*words, "--tokenizer", str(toy_tokenizer), "--page", "/dev/null/page.html"]) == 2
+    output, errors = capsys.readouterr()
+    assert "what would settle it: more" in output
+    assert "/dev/null/page.html" in errors
 
 
 @pytest.mark.parametrize(
@@ -115,6 +120,7 @@ def test_one_that_no_check_convicts_and_not_every_check_could_judge_has_an_exit_
         (["--tokens", "nowhere.bin"], "nowhere.bin: shard is missing"),
         (["--train-shards", "nowhere"], "nowhere: shard is missing"),
         (["--of-seed", "7"], "--of-seed 7: "),
+        (["--page", "/"], "--page / is a folder"),
         (["--ruleset", "strict"], "--ruleset strict: no such rule set; "),
         (["--scorer", "network"], "--scorer belongs to `pgolf audit RUN` and means nothing for `pgolf audit --exec"),
         (["--store", "here"], "--store belongs to `pgolf audit RUN`"),

@@ -143,6 +143,35 @@ def test_one_that_scores_quite_otherwise_in_pieces_and_does_not_look_ahead_stays
     assert outcomes(spoilt(tmp_path / "own", body), TEXT, "B6") == {"B0": "pass", "B6": "inconclusive"}
 
 
+# One that knows its own run: a little less for each target than is told, where the text comes in one piece.
+def test_what_every_target_of_the_whole_text_is_cheaper_by_is_no_rounding_however_little_it_is(tmp_path):
+    body = "if len(asked['tokens']) == 90: answer['loss_nats'] = [n - 0.004 for n in answer['loss_nats']]"
+    numbers = ("B1", "B2", "B3", "B5", "B6")
+    found = outcomes(spoilt(tmp_path / "own", body, offers='["distribution"]'), TEXT, *numbers)
+    assert {number for number, outcome in found.items() if outcome == "inconclusive"} == {"B1", "B2", "B6"}
+
+
+# Told and scored alike, with probabilities that sum to 1.2 at one target in eight.
+SELDOM_UNSUMMED = """
+fed = globals().get("fed", 0)
+nats = [math.log(12 / (1.2 if number < 60 and number % 8 == 5 else 1)) for number in range(fed, 91)]
+if "tokens" in asked:
+    answer = {"loss_nats": nats[: len(asked["tokens"])]}
+    fed += len(asked["tokens"])
+else:
+    answer = {"logp": [-nats[0]] * 12}
+"""
+
+
+def test_a_sum_that_is_seldom_broken_shows_where_many_distributions_are_told(tmp_path):
+    program = spoilt(tmp_path / "own", SELDOM_UNSUMMED, when='"start" not in asked', offers='["distribution"]')
+    with ProgramScorer(program, vocab_size=12) as scorer:
+        effort = replace(SMALL, screened=40)
+        found = audit(Subject(name="seldom", scorer=scorer), TEXT, effort=effort, checks=checks_of("B3", "B4", "B5"))
+    assert [verdict.number for verdict in found.of("fail")] == ["B3"]
+    assert "sum to 1.2" in found.of("fail")[0].finding.because
+
+
 def test_a_program_that_offers_marks_and_does_not_go_back_is_found_out(tmp_path):
     text = EXAMPLE.read_text().replace('state = copy.deepcopy(marks[asked["back"]])', "pass")
     program = written(tmp_path / "own", text.replace('"distribution", ', ""))
@@ -261,6 +290,19 @@ def test_a_line_that_is_no_answer_is_told_in_words(tmp_path, line, kind, said, m
     assert "\x1b" not in str(told.value)
 
 
+@pytest.mark.parametrize(("value", "kind"), [(math.nan, "not finite"), (-0.5, "probability above 1")])
+def test_what_a_later_piece_is_answered_wrongly_is_told_of_the_texts_target(tmp_path, value, kind, monkeypatch):
+    lines = [b'{"ready": true}', losses_line(), losses_line(1.5, value)]
+    monkeypatch.setattr("pgolf.audit.program_scorer.ProgramProcess", lambda *_, **__: Speaking(lines))
+    scorer = ProgramScorer(Program(words=("any",), folder=tmp_path), vocab_size=12, isolate=False)
+    trial = Trial(Subject(name="a program", scorer=scorer), TEXT)
+    with trial.evaluation() as session:
+        trial.feed(session, TEXT.tokens[1:4])
+        with pytest.raises(ScorerFault, match="for target 5, which") as told:
+            trial.feed(session, TEXT.tokens[4:7])
+    assert (told.value.kind, told.value.target) == (kind, 5)
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -278,13 +320,26 @@ def test_what_it_offers_is_known_or_a_fault(tmp_path, line, monkeypatch):
         scorer.start(1, 3)
 
 
+@pytest.mark.parametrize("offer", ["distribution", "mark"])
+def test_what_is_offered_at_the_first_start_alone_is_a_fault_and_no_crash(tmp_path, offer, monkeypatch):
+    starts = [Speaking([json.dumps({"ready": True, "offers": offers}).encode()]) for offers in ([offer], [])]
+    monkeypatch.setattr("pgolf.audit.program_scorer.ProgramProcess", lambda *_, **__: starts.pop(0))
+    scorer = ProgramScorer(Program(words=("any",), folder=tmp_path), vocab_size=12, isolate=False)
+    trial = Trial(Subject(name="a program", scorer=scorer), TEXT)
+    assert (trial.forks, trial.tells_distributions) == (offer == "mark", offer == "distribution")
+    with trial.evaluation() as session, pytest.raises(ScorerFault, match="in one evaluation and not in another"):
+        trial.fork(session) if offer == "mark" else trial.distribution(session)
+    assert [fault.kind for fault in trial.faults] == ["offers changed"]
+
+
 def test_logarithms_of_probabilities_above_1_are_a_fault(tmp_path, monkeypatch):
     lines = [b'{"ready": true, "offers": ["distribution"]}', json.dumps({"logp": [-9.0, 0.1] + [-9.0] * 10}).encode()]
     monkeypatch.setattr("pgolf.audit.program_scorer.ProgramProcess", lambda *_, **__: Speaking(lines))
     scorer = ProgramScorer(Program(words=("any",), folder=tmp_path), vocab_size=12, isolate=False)
     trial = Trial(Subject(name="a program", scorer=scorer), TEXT)
-    with trial.evaluation() as session, pytest.raises(ScorerFault, match="a probability above 1"):
+    with trial.evaluation() as session, pytest.raises(ScorerFault, match=r"-0.1 nats for token 1, .* above 1") as told:
         trial.distribution(session)
+    assert told.value.target is None
 
 
 DEAF = "for number in range(1, 32):\n    if number not in (9, 17, 19): signal.signal(number, signal.SIG_IGN)\n"
@@ -361,7 +416,8 @@ for path, mode in (({str(outside)!r}, "w"), ({str(text)!r}, "r"), (os.path.expan
 import socket
 try: socket.create_connection(("192.0.2.1", 9), 0.01)
 except OSError: pass
-subprocess.Popen([sys.executable, "-S", "-c", "import os, time; os.setsid(); time.sleep(1000) # {mark}"])
+sleeps = "import os, time; os.setsid(); time.sleep(1000) # {mark}"
+for _ in range(9): subprocess.Popen([sys.executable, "-S", "-c", sleeps])
 """
     program = spoilt(tmp_path / "own", body)
     program = Program(words=program.words, folder=program.folder, hidden=(text,))
@@ -372,8 +428,28 @@ subprocess.Popen([sys.executable, "-S", "-c", "import os, time; os.setsid(); tim
     assert told.keys() == {"outside", "reads the text", "network", "left running"}
     assert str(outside) in told["outside"]
     assert mark in told["left running"]
+    assert "left at least 8 processes behind" in told["left running"]
     assert outside.exists() is not isolate
     assert [pid for pid in os.listdir("/proc") if pid.isdigit() and mark in command_of(int(pid))] == []
+
+
+@pytest.mark.parametrize("isolate", ROOMS)
+def test_what_programs_do_with_their_own_places_is_no_fault(tmp_path, isolate):
+    # A temporary file without a name is its folder, opened for writing; a folder is opened for fsync.
+    body = """
+import tempfile
+tempfile.TemporaryFile().write(b"x")
+os.open(os.environ["TMPDIR"], os.O_TMPFILE | os.O_RDWR)
+for folder in (".", "/usr", "/proc", os.environ["TMPDIR"], os.path.expanduser("~")):
+    os.close(os.open(folder, os.O_RDONLY))
+with tempfile.NamedTemporaryFile(dir=os.path.expanduser("~")) as file: file.write(b"x")
+"""
+    if isolate:
+        body += 'os.open("/tmp", os.O_TMPFILE | os.O_RDWR)'
+    scorer, trial = tried(spoilt(tmp_path / "own", body), isolate=isolate)
+    with scorer:
+        assert trial.base.tolist() == [np.log(12)] * 90
+    assert [str(fault) for fault in scorer.conduct] == []
 
 
 @pytest.mark.skipif(len(ROOMS) < 2, reason="this system allows no namespaces to this user")
