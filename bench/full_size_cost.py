@@ -49,6 +49,7 @@ from pgolf.eval.windows import plan_windows
 from pgolf.mix import mix_stage
 from pgolf.mix.bayes_config import BayesConfig
 from pgolf.mix.config import MixConfig
+from pgolf.mix.hedge_config import HedgeConfig
 from pgolf.model.checkpoint import build_model, load_checkpoint, save_checkpoint
 from pgolf.model.config import ModelConfig
 from pgolf.model.gpt import GPT
@@ -68,11 +69,12 @@ from pgolf.run_options import RunOptions
 from tests.data_folder import write_data_folder
 
 VOCABULARIES = (8192, 1024)
-STAGES = ("calibrate", "score", "learn", "count", "hint", "mix", "compress", "load", "audit", "brotli")
+STAGES = ("calibrate", "score", "learn", "count", "hint", "mix", "hedge", "compress", "load", "audit", "brotli")
 ROWS = 2  # of a batch that is calibrated on, and of a step of learning
 BOS = 1
 ONE_THREAD = RunOptions(device="cpu", threads=1)
 CHECKPOINT, HESSIANS, MODEL, DATA, TRACE, COUNTS = "checkpoint", "hessians", "model", "data", "trace", "counts"
+HEDGE = MixConfig(mixers=(), hedges=(HedgeConfig(chunk_tokens=1 << 15),))
 GRID = MixConfig(mixers=("dirichlet",), concentrations=tuple(np.geomspace(0.5, 64, 8).tolist()), bayes=(BayesConfig(),))
 
 
@@ -247,6 +249,14 @@ def mix(place: Place) -> Cost:
         return _cost(began_s)
 
 
+def hedge(place: Place) -> Cost:
+    """A Hedge mixture over the losses that `mix` left, in chunks of 32,768."""
+    with tempfile.TemporaryDirectory() as out:
+        began_s = time.process_time()
+        mix_stage.make(HEDGE, place.inputs(DATA, TRACE), Path(out), ONE_THREAD)
+        return _cost(began_s)
+
+
 def audit(place: Place) -> Cost:
     """The whole trial of the network with fixed weights."""
     with tempfile.TemporaryDirectory() as out:
@@ -355,6 +365,8 @@ def measure(places: Sequence[Place], repeats: int, stages: Sequence[str] = STAGE
     if "mix" in stages:
         name = f"mix: {6 * len(GRID.concentrations)} points and Bayes over them"
         add(name, *of_targets, costs_of(places, mix, repeats, warm=True))
+    if "hedge" in stages:
+        add("hedge: with unigrams, bigrams, trigrams", *of_targets, costs_of(places, hedge, repeats, warm=True))
     if "compress" in stages:
         costs = add("compress: GPTQ and rans, verified", "s", 1, costs_of(places, compress, 1))
         lines += _sizes("compress: file by rans", "bytes", costs, places)

@@ -8,7 +8,7 @@ from pgolf.config import StageConfig
 from pgolf.errors import ConfigError
 from pgolf.eval.ttt_config import BatchMeansConfig
 
-LIMIT_BYTES = 8 << 30  # of count tables
+LIMIT_BYTES = 8 << 30  # of a trigram table
 
 
 class HedgeConfig(StageConfig):
@@ -62,12 +62,11 @@ class HedgeConfig(StageConfig):
 
 
 def refuse_large_tables(*, vocab_size: int, trigram_rows: int) -> None:
-    """Raise ConfigError for bigram and trigram tables beyond LIMIT_BYTES."""
-    size_bytes = 4 * (vocab_size + 1) * (vocab_size + trigram_rows)
+    """Raise ConfigError for a trigram table beyond LIMIT_BYTES."""
+    size_bytes = 4 * (vocab_size + 1) * trigram_rows
     if size_bytes > LIMIT_BYTES:
-        fitting = LIMIT_BYTES // (4 * (vocab_size + 1)) - vocab_size
-        advice = f"give the hedge trigram_rows={fitting} at most" if fitting > 0 else "take a smaller vocabulary"
+        fitting = LIMIT_BYTES // (4 * (vocab_size + 1))
         raise ConfigError(
-            f"bigrams and {trigram_rows:,} trigram rows over {vocab_size:,} tokens take {size_bytes:,} bytes, "
-            f"the limit is {LIMIT_BYTES:,}; {advice}"
+            f"{trigram_rows:,} trigram rows over {vocab_size:,} tokens take {size_bytes:,} bytes, "
+            f"the limit is {LIMIT_BYTES:,}; give the hedge trigram_rows={fitting} at most"
         )

@@ -2,6 +2,7 @@
 
 A position p reads token x[p] and predicts x[p + 1]. A row of the trigram table belongs to a hash of two tokens of
 context and holds a count per next token: contexts that share a row blur each other, but every row is a distribution.
+Bigrams stand in a table of the pairs that have occurred (`pair_counts`), so that nothing is as large as V².
 
 Shapes: P positions, V vocabulary, H rows of the trigram table.
 Source: openai/parameter-golf PR #745.
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgolf.mix.hedge_config import HedgeConfig, refuse_large_tables
+from pgolf.mix.pair_counts import Uint64Array, slot_of, table_for, with_room
 
 Uint32Array = npt.NDArray[np.uint32]
 Int64Array = npt.NDArray[np.int64]
@@ -42,17 +44,18 @@ class HedgeTables:
         self.vocab_size = vocab_size
         self.tokens = 0
         self._unigram_V = np.zeros(vocab_size, np.uint32)
-        self._bigram_VV = np.zeros((vocab_size, vocab_size), np.uint32)
+        self._bigram_S2, self._bigrams = table_for(0), 0
         self._bigram_total_V = np.zeros(vocab_size, np.uint32)
         self._trigram_HV = np.zeros((trigram_rows, vocab_size), np.uint32)
         self._trigram_total_H = np.zeros(trigram_rows, np.uint32)
 
     def add(self, tokens: npt.NDArray[np.uint16]) -> None:
         """Count the unigrams, bigrams and trigrams that lie within these consecutive tokens."""
-        _add(
+        self._bigram_S2 = with_room(self._bigram_S2, self._bigrams + len(tokens))
+        self._bigrams += _add(
             tokens,
             self._unigram_V,
-            self._bigram_VV,
+            self._bigram_S2,
             self._bigram_total_V,
             self._trigram_HV,
             self._trigram_total_H,
@@ -74,7 +77,7 @@ class HedgeTables:
             next_P,
             self.tokens,
             self._unigram_V,
-            self._bigram_VV,
+            self._bigram_S2,
             self._bigram_total_V,
             self._trigram_HV,
             self._trigram_total_H,
@@ -96,22 +99,29 @@ def _row(before: np.uint16, last: np.uint16, rows: int) -> np.uint64:
 def _add(
     tokens: npt.NDArray[np.uint16],
     unigram_V: Uint32Array,
-    bigram_VV: Uint32Array,
+    bigram_S2: Uint64Array,
     bigram_total_V: Uint32Array,
     trigram_HV: Uint32Array,
     trigram_total_H: Uint32Array,
-) -> None:
+) -> int:
+    """Count; returns how many bigrams are new."""
+    vocab_size, new = np.uint64(len(unigram_V)), 0
     for i in range(len(tokens)):
         token = tokens[i]
         unigram_V[token] += np.uint32(1)
         if i >= 1:
             last = tokens[i - 1]
-            bigram_VV[last, token] += np.uint32(1)
+            key = last * vocab_size + token + np.uint64(1)
+            slot = slot_of(bigram_S2, key)
+            new += bigram_S2[slot, 0] == 0
+            bigram_S2[slot, 0] = key
+            bigram_S2[slot, 1] += np.uint64(1)
             bigram_total_V[last] += np.uint32(1)
             if i >= 2:
                 row = _row(tokens[i - 2], last, len(trigram_HV))
                 trigram_HV[row, token] += np.uint32(1)
                 trigram_total_H[row] += np.uint32(1)
+    return new
 
 
 @numba.njit(nogil=True, cache=True)
@@ -121,7 +131,7 @@ def _losses(
     next_P: npt.NDArray[np.uint16],
     seen: int,
     unigram_V: Uint32Array,
-    bigram_VV: Uint32Array,
+    bigram_S2: Uint64Array,
     bigram_total_V: Uint32Array,
     trigram_HV: Uint32Array,
     trigram_total_H: Uint32Array,
@@ -139,7 +149,9 @@ def _losses(
         row = _row(before_P[i], last, len(trigram_HV))
         total = np.float64(trigram_total_H[row])
         unigram = (unigram_V[token] + smoothing) / (seen + smoothing * vocab_size)
-        bigram = (bigram_VV[last, token] + smoothing) / (bigram_total_V[last] + smoothing * vocab_size)
+        # A free slot has a count of 0.
+        bigram_count = np.float64(bigram_S2[slot_of(bigram_S2, last * np.uint64(vocab_size) + token + np.uint64(1)), 1])
+        bigram = (bigram_count + smoothing) / (bigram_total_V[last] + smoothing * vocab_size)
         trigram = (trigram_HV[row, token] + trigram_smoothing) / (
             max(total, trigram_least_total) + trigram_smoothing * vocab_size
         )

@@ -1,6 +1,8 @@
 """The Hedge mixture at fixed weights and counts: what it sums to, and what its entropy expert takes for nothing."""
 
+import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -97,6 +99,27 @@ def test_log_weights_drift_in_single_precision_and_are_not_normalised():
     for log_weight, start, loss in zip(log_weight_K, (2, 0, 0, 0, 0), loss_K):
         drifted = start - 0.1 * 3784 * loss
         assert log_weight == pytest.approx(drifted, abs=3784 * float(np.spacing(np.float32(-drifted))) / 2)
+
+
+@pytest.mark.parametrize("vocab", [300, 65_536])
+def test_bigrams_are_counted_as_one_by_one_however_large_the_vocabulary(vocab):
+    """Over many growths of their table; pairs of tokens from both ends of the vocabulary."""
+    rng = np.random.default_rng(5)
+    tokens = rng.integers(0, 150, 20_000)
+    tokens = np.where(tokens % 2, tokens, vocab - 1 - tokens).astype(np.uint16)
+    tables, config = HedgeTables(vocab_size=vocab, trigram_rows=1), PROPER
+    for first in range(0, len(tokens) - 1, 777):
+        tables.add(tokens[first : first + 778])
+    seen = Counter(zip(tokens[:-1].tolist(), tokens[1:].tolist()))
+    total = Counter(tokens[:-1].tolist())
+    asked = np.array([*seen, *itertools.product((0, 7, vocab - 1, vocab - 2), repeat=2)], np.uint16)
+    assert len(seen) > 10_000
+    found = tables.losses(np.zeros(len(asked), np.uint16), asked[:, 0].copy(), asked[:, 1].copy(), config)
+    expected = [
+        (seen[pair] + config.smoothing) / (total[pair[0]] + config.smoothing * vocab)
+        for pair in map(tuple, asked.tolist())
+    ]
+    assert np.exp(-found.loss_nats[1]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_tables_too_large_to_hold_are_refused_in_numbers():
