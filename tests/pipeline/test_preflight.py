@@ -131,7 +131,7 @@ CPU_DEMO = {"device": "cpu"}
         (["mix.alphas=0.1,0.2"], "alpha 0.4, is no cell"),
         (["mix.orders=2,3"], "order 5 alpha 0.4, is no cell"),
         (["tokenize.name=" + 250 * "x"], "--set tokenize.name: a file would be named x{40}…x*.model, 256 bytes"),
-        (['mix.hedges=[{"trigram_rows": 100000000}]'], "mix: bigrams and 100,000,000 trigram rows .*the limit is"),
+        (['mix.hedges=[{"trigram_rows": 100000000}]'], "mix: 100,000,000 trigram rows .*the limit is"),
     ],
 )
 def test_what_a_later_stage_would_refuse_is_refused_before_the_first(machine, tmp_path, overrides, says):
