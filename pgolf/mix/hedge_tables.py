@@ -145,8 +145,8 @@ def _add(
     trigram_HV: Uint32Array,
     trigram_total_H: Uint32Array,
 ) -> int:
-    """Count; returns how many bigrams are new."""
-    vocab_size, new = np.uint64(len(unigram_V)), 0
+    """Count; returns how many bigrams had not been seen."""
+    vocab_size, unseen = np.uint64(len(unigram_V)), 0
     for i in range(len(tokens)):
         token = tokens[i]
         unigram_V[token] += np.uint32(1)
@@ -154,7 +154,7 @@ def _add(
             last = tokens[i - 1]
             key = last * vocab_size + token + np.uint64(1)
             slot = _slot_of(bigram_S2, key)
-            new += bigram_S2[slot, 0] == 0
+            unseen += bigram_S2[slot, 0] == 0
             bigram_S2[slot, 0] = key
             bigram_S2[slot, 1] += np.uint64(1)
             bigram_total_V[last] += np.uint32(1)
@@ -162,7 +162,7 @@ def _add(
                 row = _row(tokens[i - 2], last, len(trigram_HV))
                 trigram_HV[row, token] += np.uint32(1)
                 trigram_total_H[row] += np.uint32(1)
-    return new
+    return unseen
 
 
 @numba.njit(nogil=True, cache=True)
