@@ -89,14 +89,15 @@ def _score(score: ScoreConfig, window: int) -> ScoreConfig:
     row = _row(score, window)
     window = min(score.window, window)
     ttt, means = score.ttt, score.batch_means
-    epochs = min(ttt.epochs, _MOST_EPOCHS) if ttt is not None else 0
+    if ttt is not None:
+        ttt = _with(ttt, epochs=min(ttt.epochs, _MOST_EPOCHS))
     if isinstance(ttt, TttConfig):
         chunk = _chunk(ttt.chunk_tokens, row)
         # Where each row is a group of its own, the mean of the groups' means is that of all rows.
         groups = 1 if chunk // row <= ttt.groups else ttt.groups
-        ttt = _with(ttt, sequence_length=row, chunk_tokens=chunk, groups=groups, epochs=epochs)
+        ttt = _with(ttt, sequence_length=row, chunk_tokens=chunk, groups=groups)
     elif isinstance(ttt, LoraConfig):
-        ttt = _with(ttt, chunk_targets=min(ttt.chunk_targets, max(1, window // _ADAPTED_CHUNKS)), epochs=epochs)
+        ttt = _with(ttt, chunk_targets=min(ttt.chunk_targets, max(1, window // _ADAPTED_CHUNKS)))
     if means is not None:
         means = _with(means, chunk_tokens=_chunk(means.chunk_tokens, row))
     return _with(score, window=window, stride=_stride(score, window), ttt=ttt, batch_means=means)

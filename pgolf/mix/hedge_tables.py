@@ -21,7 +21,6 @@ import numpy.typing as npt
 from pgolf.mix.hedge_config import HedgeConfig, refuse_large_tables
 
 Uint32Array = npt.NDArray[np.uint32]
-Int64Array = npt.NDArray[np.int64]
 Uint64Array = npt.NDArray[np.uint64]
 Float64Array = npt.NDArray[np.float64]
 

@@ -55,13 +55,14 @@ def compare_runs(
     names = [arm.name for arm in arms]
     arms = [replace(arm, name=arm.runs[0].key) if names.count(arm.name) > 1 else arm for arm in arms]
     per = check_comparable(arms)
-    alike = of_one_kind if one_kind else list[Arm]
+    if one_kind and select_on is None:
+        arms = of_one_kind(arms)
     if select_on is not None:
         arms, documents, common = _selected(arms, select_on, shop, per)
     elif len({arm.text.bytes for arm in arms}) > 1:
-        arms, documents, common = _on_equal_bytes(alike(arms), shop, per)
+        arms, documents, common = _on_equal_bytes(arms, shop, per)
     else:
-        arms, common = alike(arms), ()
+        common = ()
         documents = [ByDocument(why_not=shop) if isinstance(shop, str) else by_document(arm, shop) for arm in arms]
     of_name = {arm.name: of_arm for arm, of_arm in zip(arms, documents)}
     if per == "byte":

@@ -278,13 +278,13 @@ def tiny(full: Recipe) -> Recipe:
 
 
 def _shallow(model: ModelConfig) -> dict[str, Any]:
-    """Fewer layers where a segment runs so often that 17 layers do: six, of which two run thrice and two in parallel.
+    """Fewer layers where a segment runs so often that 17 layers do: six, of which two recur and two may be parallel.
 
     Each is a dozen of operations forward and two back, however small, and a trial learns a text some fifty times.
     """
     if model.recurrence_passes < 3:
         return {}
-    return {"layers": 6, "recurrence": (1, 2), "parallel_from": 4}
+    return {"layers": 6, "recurrence": (1, 2), "parallel_from": None if model.parallel_from is None else 4}
 
 
 def _changed(config: Config, **fields: Any) -> Config:
