@@ -119,9 +119,14 @@ class Service:
 
     @cached_property
     def api(self) -> httpx.Client:
-        """Plain HTTP to the server: what any other program would see of it."""
+        """Plain HTTP to the server: what any other program would see of it.
+
+        A connection each: the server closes a kept one after five idle seconds, maybe just as the next question is on
+        its way, and that has no answer.
+        """
         user, _, password = self.auth.partition(":")
-        return httpx.Client(base_url=self.url, timeout=30, auth=(user, password) if self.auth else None)
+        auth = (user, password) if self.auth else None
+        return httpx.Client(base_url=self.url, timeout=30, auth=auth, limits=httpx.Limits(max_keepalive_connections=0))
 
     def ask(self, path: str, body: Mapping[str, Any], *, method: str = "POST") -> Any:
         # 503: SQLite was locked; Prefect's own clients try again, too.

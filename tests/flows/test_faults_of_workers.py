@@ -54,10 +54,12 @@ def killed_command(service: Service, work: Work, **environment: str):
     work.hold()
     known = {run["id"] for run in service.ask("/flow_runs/filter", {})}
     command = service.start(f"command-{len(known)}", str(BIN / "pgolf"), "run", *work.arguments(), **environment)
-    below = work.wait_until_held() | descendants(command.pid) | {command.pid}
-    [run_id] = {run["id"] for run in service.ask("/flow_runs/filter", {})} - known
-    command.kill()
-    command.wait()
+    try:
+        below = work.wait_until_held() | descendants(command.pid) | {command.pid}
+        [run_id] = {run["id"] for run in service.ask("/flow_runs/filter", {})} - known
+    finally:
+        command.kill()  # whatever went wrong: its ranks would pass for those of the next test's run
+        command.wait()
     assert_gone(below)
     return run_id
 
