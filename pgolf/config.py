@@ -1,5 +1,6 @@
 """Base class of every stage's config: frozen, typed, no unknown fields."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
@@ -39,6 +40,35 @@ class StageConfig(BaseModel):
         schema = handler(source)
         _make_strict(schema)
         return schema
+
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """The settings of this config that nothing reads, each with those whose values make it so."""
+        return {}
+
+    def idle_settings(self) -> dict[str, tuple[str, ...]]:
+        """As `idle`, of all sections too, by dotted names."""
+        found = {name: tuple(others) for name, others in self.idle().items()}
+        for name in type(self).model_fields:
+            if isinstance(section := getattr(self, name), StageConfig):
+                within = section.idle_settings().items()
+                found |= {f"{name}.{path}": tuple(f"{name}.{other}" for other in others) for path, others in within}
+        return found
+
+    def as_read(self) -> Self:
+        """The same with the default at every setting that nothing reads: what is known by its key, and what runs.
+
+        A recipe keeps the values that were set, since another setting may yet make something read them.
+        """
+        config = self
+        for path in self.idle_settings():
+            config = config._with_default(path)
+        return config
+
+    def _with_default(self, path: str) -> Self:
+        name, _, within = path.partition(".")
+        default = type(self).model_fields[name].get_default(call_default_factory=True)
+        value = getattr(self, name)._with_default(within) if within else default
+        return self if value == getattr(self, name) else self.model_copy(update={name: value})
 
     @model_validator(mode="after")
     def _numbers_have_64_bits(self) -> Self:

@@ -17,6 +17,7 @@ from pgolf.pipeline.plan_notes import clock_notes, lease_notes
 from pgolf.pipeline.preflight import refusals
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.grid_text import refuse_large_grid
+from pgolf.recipes.idle import idle_notes
 from pgolf.run_options import RunOptions
 
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
@@ -56,7 +57,14 @@ def execute(arguments: argparse.Namespace) -> int:
     nodes = pipeline(recipe, place.sources(), run)
     steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
     with_prefect = filter(None, [place.unfit_for_prefect()])
-    notes = (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps), *with_prefect)
+    notes = (
+        *idle_notes(recipe),
+        *pinned.notes(),
+        *left_out(nodes),
+        *lease_notes(steps),
+        *clock_notes(steps),
+        *with_prefect,
+    )
     for text in notes:
         tell(text)
     refused = refusals(recipe, steps, run, store=place.store, results=place.results)

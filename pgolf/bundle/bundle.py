@@ -114,6 +114,7 @@ def tree_of(made: Made) -> ast.Module:
 
 def settings_of(recipe: Recipe) -> Settings:
     """What the recipe's script is told. Of the grid of mixtures it evaluates the headline alone."""
+    recipe = recipe.as_read()
     calibrate = recipe.config_of(CALIBRATE)
     assert calibrate is None or isinstance(calibrate, CalibrateConfig)
     return Settings(

@@ -1,5 +1,6 @@
 """Config of stage `tokenize`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -48,3 +49,13 @@ class TokenizeConfig(StageConfig):
     val_documents: int = Field(default=50_000, ge=1, description="documents held out by val_split=first")
     val_one_in: int = Field(default=20, ge=2, description="val_split=content_hash holds out one document in this many")
     shard_tokens: int = Field(default=10**8, ge=1, lt=2**31, description="tokens per shard; the last may be shorter")
+
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """See `StageConfig.idle`."""
+        found: dict[str, Sequence[str]] = {}
+        if self.source == "builtin":
+            found["text_field"] = ("source",)
+        if self.tokenizer == "given":
+            found["tokenizer_train_bytes"] = ("tokenizer",)
+        found["val_one_in" if self.val_split == "first" else "val_documents"] = ("val_split",)
+        return found

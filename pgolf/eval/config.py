@@ -1,5 +1,6 @@
 """Config of stage `score`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -44,6 +45,15 @@ class ScoreConfig(StageConfig):
     batch_means: BatchMeansConfig | None = Field(
         default=None, description="also write batches.arrow, which the published Hedge mixer needs; null: do not"
     )
+
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """See `StageConfig.idle`."""
+        found: dict[str, Sequence[str]] = {}
+        if self.precision == "float32":
+            found["logit_rounding"] = ("precision",)
+        if self.batch_means is not None:
+            found["batch_windows"] = ("batch_means",)
+        return found
 
     @property
     def chunk_tokens(self) -> int | None:

@@ -1,5 +1,6 @@
 """Config of test-time training and of batch means. Imports no torch."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -46,6 +47,11 @@ class TttConfig(StageConfig):
         description="round the bigram and value projections to this many bits while learning; 6 is the effect of "
         "#745's late QAT flag, which is dead in training; null: no rounding",
     )
+
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """See `StageConfig.idle`."""
+        others = ("beta1", "beta2", "eps") if self.optimizer == "sgd" else ("momentum",)
+        return dict.fromkeys(others, ("optimizer",))
 
     @model_validator(mode="after")
     def _rows_fill_chunks(self) -> Self:

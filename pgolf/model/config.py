@@ -1,5 +1,6 @@
 """Config of the network: every option of the published architectures. Imports no torch."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -115,6 +116,27 @@ class ModelConfig(StageConfig):
     norm_eps_bf16_input: float = Field(
         default=EPS_FLOAT32, gt=0, description="RMSNorm epsilon if the input is bfloat16 on CUDA; 2^-7 in #745, #792"
     )
+
+    @property
+    def embeds_besides_tokens(self) -> bool:
+        """Whether there is a bigram table or a value embedding, which are projected to what they are added to."""
+        return self.bigram_buckets > 0 or bool(self.value_embedding_layers)
+
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """See `StageConfig.idle`."""
+        found: dict[str, Sequence[str]] = {}
+        if not self.recurrence:
+            found |= dict.fromkeys(("recurrence_passes", "recurrence_shares"), ("recurrence",))
+        if not self.bigram_buckets:
+            found |= dict.fromkeys(("bigram_dim", "bigram_scale_init"), ("bigram_buckets",))
+        if not self.value_embedding_layers:
+            names = ("value_embedding_dim", "value_embedding_scale_init", "value_embedding_init_std")
+            found |= dict.fromkeys(names, ("value_embedding_layers",))
+        if not self.embeds_besides_tokens:
+            found["projection_init_by_depth"] = ("bigram_buckets", "value_embedding_layers")
+        if not self.gated_attention:
+            found["gate_bias_init"] = ("gated_attention",)
+        return found
 
     @property
     def head_dim(self) -> int:

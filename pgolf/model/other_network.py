@@ -21,12 +21,13 @@ _SHOWN = 5
 def refuse_other_network(config: ModelConfig, metadata: Mapping[str, str], path: Path) -> None:
     """Raise DataError if the checkpoint at `path` says in its metadata that it is of another network than `config`.
 
-    How weights begin plays no part. Files of others say nothing of their network.
+    How weights begin plays no part, nor do settings that nothing reads. Files of others say nothing of their network.
     """
     if CONFIG_KEY not in metadata:
         return
+    config = config.as_read()
     try:
-        own = ModelConfig.model_validate_json(metadata[CONFIG_KEY])
+        own = ModelConfig.model_validate_json(metadata[CONFIG_KEY]).as_read()
     except ValidationError as error:
         raise DataError(
             f"{path}: its {CONFIG_KEY} is none that this version accepts ({complaint(error)}); save its tensors without"

@@ -1,5 +1,6 @@
 """The configuration of the compress stage. Imports no torch."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -78,6 +79,25 @@ class CompressConfig(StageConfig):
         "error", description="gptq: what a Hessian without a Cholesky factor means; percentile is recorded per tensor"
     )
 
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """See `StageConfig.idle`."""
+        found: dict[str, Sequence[str]] = {}
+        if self.policy != "published":
+            found["downgrade_bits"] = ("policy",)
+        if self.policy == "allocate":
+            found |= dict.fromkeys(("matrix_bits", "embedding_bits"), ("policy",))
+        if self.codec != "zstd":
+            found["zstd_levels"] = ("codec",)
+        if self.policy != "published" or self.method == "rtn":
+            found["percentiles"] = ("policy", "method")
+        if self.policy != "published" or self.method != "gptq_hessian":
+            found["clips"] = ("policy", "method")
+        if self.method != "gptq":
+            found["stream_damping"] = ("method",)
+        if self.method in ("rtn", "percentile"):
+            found |= dict.fromkeys(("damping", "act_order", "singular_hessian"), ("method",))
+        return found
+
     @property
     def levels(self) -> tuple[int, ...]:
         """The levels of the codec that are tried, in order: of zstd those configured, of others the strongest alone."""
@@ -100,7 +120,8 @@ class CompressConfig(StageConfig):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
-        if self.downgrade_bits is not None and self.downgrade_bits >= self.matrix_bits:
+        downgraded_bits = self.downgrade_bits if self.policy == "published" else None
+        if downgraded_bits is not None and downgraded_bits >= self.matrix_bits:
             raise ValueError(
                 f"downgrade_bits {self.downgrade_bits} must be below matrix_bits {self.matrix_bits}; "
                 "write a smaller number, or null for no downgrade"

@@ -15,6 +15,7 @@ from pgolf.pipeline.preflight import check_run
 from pgolf.pipeline.referring import note_results
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.changed import changed_settings
+from pgolf.recipes.idle import idle_notes
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
@@ -91,7 +92,8 @@ def ready_to_run(
     pinned.refuse_unasked()
     if not handed_on(steps):
         _declare(recipe, place, nodes, steps, memo)
-    return Ready(recipe, nodes, steps, (*pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps)))
+    notes = (*idle_notes(recipe), *pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps))
+    return Ready(recipe, nodes, steps, notes)
 
 
 def _declare(recipe: Recipe, place: Place, nodes: Sequence[Node], steps: Sequence[Step], memo: Memo) -> None:

@@ -129,7 +129,11 @@ class Sources:
 
 
 def pipeline(recipe: Recipe, sources: Sources = Sources(), run: RunOptions = RunOptions()) -> tuple[Node, ...]:  # noqa: B008
-    """Every node of `recipe`, each after the nodes it reads from. Raises ConfigError for a missing source file."""
+    """Every node of `recipe`, each after the nodes it reads from. Raises ConfigError for a missing source file.
+
+    Without the settings that nothing reads, so that setting them makes nothing run again.
+    """
+    recipe = recipe.as_read()
     _check_checkpoints(recipe, sources)
     code_bytes = len(bundle(recipe))
     # Imports first of all, so that a file that does not fit ends the run before any work.

@@ -46,7 +46,7 @@ def default_name(recipe: Recipe) -> str:
 
 def name_of_changed(recipe: Recipe, changed: Mapping[str, Any]) -> str:
     """A recipe's name and some settings, as a person would type them: `demo gated_attention=false`."""
-    said = [f"{path.rpartition('.')[2]}={_short(value)}" for path, value in changed.items()]
+    said = [f"{path.rpartition('.')[2]}={as_typed(value)}" for path, value in changed.items()]
     text = " ".join([recipe.name, *said])
     if len(said) <= _MOST_SAID and len(text) <= _MOST_CHARACTERS:
         return text
@@ -59,9 +59,10 @@ def is_named(recipe: Recipe) -> bool:
     return re.fullmatch(own, recipe.run_name) is None
 
 
-def _short(value: Any) -> str:
+def as_typed(value: Any) -> str:
+    """A setting's value as a person would type it."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
-        return ",".join(map(_short, value))
+        return ",".join(map(as_typed, value))
     return json.dumps(value, separators=(",", ":"), default=str)

@@ -108,12 +108,12 @@ def apply_overrides(config: Model, overrides: Sequence[str]) -> Model:
         if not equals or not path.strip():
             raise ConfigError(f"{shown(override)} is not NAME=VALUE; write e.g. --set train.steps=200")
         path, text = path.strip(), text.strip()
-        is_flag = isinstance(_now(config, path), bool) and text.lower() in _YES_NO
+        is_flag = isinstance(value_at(config, path), bool) and text.lower() in _YES_NO
         values.append((path, _YES_NO[text.lower()] if is_flag else typed_value(text)))
     return with_values(config, values)
 
 
-def _now(config: BaseModel, path: str) -> Any:
+def value_at(config: BaseModel, path: str) -> Any:
     """The value at a dotted name; None where there is none."""
     value: Any = config
     for name in path.split("."):

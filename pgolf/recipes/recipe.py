@@ -3,6 +3,7 @@
 A new stage is declared here, as a `Stage` and the section of its name; its code is never imported for that.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -232,6 +233,19 @@ class Recipe(StageConfig):
     def hinted(self) -> tuple[int, ...] | None:
         """Orders of the hint stage; None for a recipe without one."""
         return None if self.hint is None else self.hint.orders
+
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """The settings of a section that nothing reads because of another section; see `StageConfig.idle`."""
+        found: dict[str, Sequence[str]] = {}
+        ttt = self.score.ttt
+        if not self.model.embeds_besides_tokens:
+            tables = ("model.bigram_buckets", "model.value_embedding_layers")
+            found["train.projections_by"] = tables
+            if isinstance(ttt, TttConfig):
+                found["score.ttt.projection_bits"] = tables
+        if not self.model.recurrence and isinstance(ttt, TttConfig):
+            found["score.ttt.untie"] = ("model.recurrence",)
+        return found
 
     def config_of(self, stage: Stage) -> StageConfig | None:
         """What the stage is run with: as a rule the section of its name. None where the recipe does without it."""

@@ -1,6 +1,7 @@
 """Config of stage `train`: everything that determines the weights, except data and seed. Imports no torch."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -144,6 +145,28 @@ class TrainConfig(StageConfig):
         default=5, ge=2, le=8, description="bits of rounding that the penalty assumes; #745 divides by 15"
     )
     compile: bool = Field(default=True, description="compile the network on CUDA; on a CPU it always runs eagerly")
+
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """See `StageConfig.idle`."""
+        found: dict[str, Sequence[str]] = {}
+        if self.batches == "spans":
+            found["data_ranks"] = ("batches",)
+        if self.warmdown_share is not None:
+            found["warmdown_steps"] = ("warmdown_share",)
+        if not self.muon_momentum_warmup_steps:
+            found["muon_momentum_start"] = ("muon_momentum_warmup_steps",)
+        decays = ("embedding_weight_decay", "scalar_weight_decay")
+        if None not in (self.embedding_weight_decay, self.scalar_weight_decay):
+            found["adam_weight_decay"] = decays
+        if self.average == "swa":
+            found["ema_decay"] = ("average",)
+        if self.average == "ema":
+            found |= dict.fromkeys(("swa_below_scale", "swa_every_steps"), ("average",))
+        if self.late_qat_below_scale is None:
+            found["late_qat_bits"] = ("late_qat_below_scale",)
+        if not self.crownq_weight:
+            found |= dict.fromkeys(("crownq_below_scale", "crownq_bits"), ("crownq_weight",))
+        return found
 
     @property
     def clock_end_s(self) -> float | None:
