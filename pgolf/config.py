@@ -66,8 +66,7 @@ class StageConfig(BaseModel):
 
     def _with_default(self, path: str) -> Self:
         name, _, within = path.partition(".")
-        default = type(self).model_fields[name].get_default(call_default_factory=True)
-        value = getattr(self, name)._with_default(within) if within else default
+        value = getattr(self, name)._with_default(within) if within else type(self).model_fields[name].default
         return self if value == getattr(self, name) else self.model_copy(update={name: value})
 
     @model_validator(mode="after")
