@@ -70,7 +70,12 @@ def _said(problem: Any, place: _Place, field: FieldInfo | None, sections: Sequen
             near = difflib.get_close_matches(str(place[-1]), known, n=1)
             return f"there is no such setting; {f'did you mean {near[0]}?' if near else _known(known)}"
         case "tuple_type" | "list_type":
-            return "this is a list, e.g. [1, 2]"
+            needs_one = field is not None and any(hasattr(limit, "min_length") for limit in field.metadata)
+            empty = "" if needs_one or problem["input"] is not None else "; an empty one is []"
+            if sections:
+                name, value = _example(sections[0])
+                return f'this is a list of sections, e.g. [{{"{name}": {value}}}]{empty}'
+            return f"this is a list, e.g. [1, 2]{empty}"
         case "too_short":
             has, needs = (problem["ctx"][name] for name in ("actual_length", "min_length"))
             return f"this list has {has} values, and needs at least {needs}"

@@ -159,8 +159,8 @@ def _place(config: BaseModel, data: dict[str, Any], path: str, value: Any) -> No
             if isinstance(value, bool) and not isinstance(now, bool | BaseModel | None):
                 raise ConfigError(f"{path}={str(value).lower()}: {path} is {shown(now)}, not yes or no")
             kinds = _kinds(fields[name].annotation)
-            if tuple in kinds and not isinstance(value, list | tuple) and not (value is None and type(None) in kinds):
-                value = [value]  # of one member; null is none of it where there may be none
+            if tuple in kinds and not isinstance(value, list | tuple | None):
+                value = [value]  # of one member
             if name == "kind" and value != now:
                 data.clear()  # a section of another kind has other fields, and begins with their defaults
             data[name] = value

@@ -157,12 +157,14 @@ def _run(row: Mapping[str, Any], results: Path) -> Run:
 def run_named(text: str, runs: Sequence[Run]) -> Run:
     """The one run that a text names: by its name, its key, or the beginning of its key or of the digest in it.
 
+    Or as tables write a configuration, by a recipe and the beginning of its key: demo@9be8caf9.
     Raises ConfigError where there is none, with the nearest, and where there are several, with their keys.
     """
     ways = (
         [run for run in runs if run.key == text],
         [run for run in runs if run.name == text],
         [run for run in runs if run.key.startswith(text) or _digest(run.key).startswith(text)],
+        [run for run in runs if run.recipe_key and f"{run.recipe}@{run.recipe_key}".startswith(text)],
     )
     found = next((found for found in ways if text and found), [])
     if len(found) == 1:
@@ -175,7 +177,7 @@ def run_named(text: str, runs: Sequence[Run]) -> Run:
         hint = f"did you mean {_listed(dict.fromkeys(near))}?" if near else f"there are {_listed(dict.fromkeys(names))}"
         raise ConfigError(f"no run {text}; {hint}")
     latest = sorted(found, key=lambda run: (run.named_utc is not None, run.named_utc, run.key), reverse=True)
-    alike = "are called" if latest[0].name == text else "have keys that begin with"
+    alike = "are called" if latest[0].name == text else "are of" if "@" in text else "have keys that begin with"
     raise ConfigError(
         f"{len(found)} runs {alike} {text}: {_listed(run.key for run in latest)}; name one by its key, or rename it "
         f"with `pgolf rename {latest[0].key} NAME`"

@@ -63,7 +63,7 @@ def test_what_several_fields_come_to_is_said_of_the_field_as_it_is_typed(overrid
         ('headline={"ordr": 9}', "headline.ordr: there is no such setting; did you mean order? (got 9)"),
         ('hint={"zzz": 9}', "hint.zzz: there is no such setting; known here: "),
         ('model={"zzz": 1}', "kv_heads and 30 more (got 1)"),
-        ("mix.bayes=null", 'is a section, e.g. {"share_rate": 0.0} (got None)'),
+        ("mix.bayes=null", 'is a list of sections, e.g. [{"share_rate": 0.0}]; an empty one is [] (got None)'),
         ('mix.bayes={"shares": 1}', "mix.bayes.0.shares: there is no such setting; did you mean share_rate? (got 1)"),
         ("score.ttt=4", "score.ttt: this is a section (adapt to the text while scoring it; null: "),
         ('score.ttt={"kind": "foo"}', "score.ttt: there is no kind 'foo'; the kinds are 'full', 'lora' (got "),
@@ -86,3 +86,11 @@ def test_no_field_of_a_recipe_is_lost_where_one_is_wrong(name):
         for field in type(settings).model_fields if settings is not None else ():
             with pytest.raises(ConfigError, match=rf"^{section}\.{field}[.:]"):
                 with_values(recipe, [(f"{section}.{field}", {"zzz": object()})])
+
+
+def test_null_for_a_list_is_answered_with_how_none_is_written():
+    assert complaint("model.recurrence=null") == (
+        "model.recurrence: this is a list, e.g. [1, 2]; an empty one is [] (got None)"
+    )
+    assert complaint("compress.zstd_levels=null") == "compress.zstd_levels: this is a list, e.g. [1, 2] (got None)"
+    assert apply_overrides(recipe_named("demo"), ["model.recurrence=[]", "model.xsa_layers=null"])

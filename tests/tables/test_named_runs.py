@@ -70,6 +70,13 @@ def test_names_keys_and_their_beginnings_name_a_run(text, run):
     assert run_named(text, [A, B]) is run
 
 
+def test_a_configuration_as_tables_write_it_names_its_run():
+    first, second = replace(A, recipe_key="9be8caf9" + 56 * "0"), replace(B, recipe_key="9be8ffff" + 56 * "0")
+    assert run_named("demo@9be8caf9", [first, second]) is first
+    with pytest.raises(ConfigError, match=r"2 runs are of demo@9be8: .*demo-0123456789ab"):
+        run_named("demo@9be8", [first, second])
+
+
 def test_what_names_several_or_none_is_told():
     with pytest.raises(
         ConfigError, match=r"2 runs have keys that begin with demo: .*demo-0123456789ab.*name one by its key"
