@@ -56,6 +56,8 @@ def run_stages(recipe: Recipe, place: Place, *, evaluation_only: bool = False) -
         evaluation_only=evaluation_only,
     ) as ready:
         recipe, nodes, steps = ready.recipe, ready.nodes, ready.steps
+        for text in ready.notes:
+            get_run_logger().info(text)
         ledger = Ledger(Both(LISTENER.get(), StagesDone(nodes)))
         token = LISTENER.set(ledger)
         try:

@@ -54,19 +54,21 @@ class StageConfig(BaseModel):
                 found |= {f"{name}.{path}": tuple(f"{name}.{other}" for other in others) for path, others in within}
         return found
 
-    def as_read(self) -> Self:
+    def as_read(self, rest: Self | None = None) -> Self:
         """The same with the default at every setting that nothing reads: what is known by its key, and what runs.
 
-        A recipe keeps the values that were set, since another setting may yet make something read them.
+        rest: has what to put there instead, as far as it has such a section. A recipe keeps the values that were set,
+        since another setting may yet make something read them.
         """
         config = self
         for path in self.idle_settings():
-            config = config._with_default(path)
+            config = config._at_rest(path, rest)
         return config
 
-    def _with_default(self, path: str) -> Self:
+    def _at_rest(self, path: str, rest: Any) -> Self:
         name, _, within = path.partition(".")
-        value = getattr(self, name)._with_default(within) if within else type(self).model_fields[name].default
+        other = getattr(rest, name) if type(rest) is type(self) else type(self).model_fields[name].default
+        value = getattr(self, name)._at_rest(within, other) if within else other
         return self if value == getattr(self, name) else self.model_copy(update={name: value})
 
     @model_validator(mode="after")

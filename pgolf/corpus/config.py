@@ -54,7 +54,7 @@ class TokenizeConfig(StageConfig):
         """See `StageConfig.idle`."""
         found: dict[str, Sequence[str]] = {}
         if self.source == "builtin":
-            found["text_field"] = ("source",)
+            found |= dict.fromkeys(("text_field", "skip_bad"), ("source",))
         if self.tokenizer == "given":
             found["tokenizer_train_bytes"] = ("tokenizer",)
         found["val_one_in" if self.val_split == "first" else "val_documents"] = ("val_split",)

@@ -53,6 +53,8 @@ class ScoreConfig(StageConfig):
             found["logit_rounding"] = ("precision",)
         if self.batch_means is not None:
             found["batch_windows"] = ("batch_means",)
+        if isinstance(self.ttt, LoraConfig):  # document by document
+            found["batch_windows"] = ("ttt.kind",)
         return found
 
     @property

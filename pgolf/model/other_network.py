@@ -25,17 +25,17 @@ def refuse_other_network(config: ModelConfig, metadata: Mapping[str, str], path:
     """
     if CONFIG_KEY not in metadata:
         return
-    config = config.as_read()
     try:
-        own = ModelConfig.model_validate_json(metadata[CONFIG_KEY]).as_read()
+        own = ModelConfig.model_validate_json(metadata[CONFIG_KEY])
     except ValidationError as error:
         raise DataError(
             f"{path}: its {CONFIG_KEY} is none that this version accepts ({complaint(error)}); save its tensors without"
         ) from error
+    idle = own.idle()
     differ = [
         name
         for name in ModelConfig.model_fields
-        if "init" not in name.split("_") and getattr(own, name) != getattr(config, name)
+        if "init" not in name.split("_") and name not in idle and getattr(own, name) != getattr(config, name)
     ]
     if differ:
         shown = "; ".join(

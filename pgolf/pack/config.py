@@ -88,10 +88,14 @@ class CompressConfig(StageConfig):
             found |= dict.fromkeys(("matrix_bits", "embedding_bits"), ("policy",))
         if self.codec != "zstd":
             found["zstd_levels"] = ("codec",)
-        if self.policy != "published" or self.method == "rtn":
-            found["percentiles"] = ("policy", "method")
-        if self.policy != "published" or self.method != "gptq_hessian":
-            found["clips"] = ("policy", "method")
+        if self.policy != "published":
+            found |= dict.fromkeys(("percentiles", "clips"), ("policy",))
+        elif self.method == "rtn":
+            found |= dict.fromkeys(("percentiles", "clips"), ("method",))
+        elif self.method != "gptq_hessian":
+            found["clips"] = ("method",)
+        elif self.singular_hessian == "error":  # else what has no factor is rounded by percentiles
+            found["percentiles"] = ("method", "singular_hessian")
         if self.method != "gptq":
             found["stream_damping"] = ("method",)
         if self.method in ("rtn", "percentile"):

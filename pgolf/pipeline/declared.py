@@ -103,6 +103,7 @@ def headline_text(recipe: Recipe) -> str:
 
     A headline leaves settings to the grid and to the counts: one that these change is another headline.
     """
+    recipe = recipe.as_read()
     return canonical_json({"headline": recipe.headline.settings} | _scorers(recipe))
 
 

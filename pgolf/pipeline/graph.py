@@ -207,7 +207,7 @@ def import_node(recipe: Recipe, seed: int, sources: Sources) -> Node:
     """The node that reads a seed's weights from a file. Raises ConfigError where there is no such file."""
     steps = sources.checkpoint_steps.get(seed, 0)
     position = steps * recipe.train.stream_tokens_per_step
-    config = validated(ImportConfig, {"model": recipe.model, "steps": steps, "stream_position": position})
+    config = validated(ImportConfig, {"model": recipe.model.as_read(), "steps": steps, "stream_position": position})
     weights = External(_source(sources.checkpoints[seed], "checkpoint"))
     return Node(name=f"import[{seed}]", stage=IMPORT, config=config, seed=seed, inputs={"weights": weights})
 
@@ -216,6 +216,7 @@ def data_node(config: FetchConfig | TokenizeConfig, sources: Sources) -> Node:
     """The node that makes shards and tokenizer. Raises ConfigError for a source that is missing or not asked for."""
     if sources.data is not None:
         return _shards_node(sources, _source(sources.data, "data"))
+    config = config.as_read()
     if isinstance(config, FetchConfig):
         return Node(name="data", stage=FETCH, config=config)
     inputs: dict[str, Link | External] = {}

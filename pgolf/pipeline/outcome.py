@@ -22,7 +22,7 @@ from pgolf.pipeline.configuration import configurations
 from pgolf.pipeline.declared import Declared, declared_of, headline_text, scorer_name
 from pgolf.pipeline.graph import Node
 from pgolf.pipeline.own_verdicts import OwnVerdicts, own_verdicts
-from pgolf.recipes.changed import changed_settings, default_name
+from pgolf.recipes.changed import changed_settings, default_name, without_idle
 from pgolf.recipes.recipe import AUDIT, SCORE, Recipe
 from pgolf.report.folder import figures_folder
 from pgolf.run_options import Fact
@@ -98,7 +98,7 @@ class Outcome:
             name=recipe.run_name or default_name(recipe),
             base=recipe.base,
             changed=changed_settings(recipe),
-            config=recipe.model_dump(mode="json"),
+            config=without_idle(recipe).model_dump(mode="json"),
             tags=recipe.tags,
             note=recipe.notes,
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgolf.errors import ConfigError
 from pgolf.identity.fingerprint import digest
-from pgolf.recipes.changed import is_named
+from pgolf.recipes.changed import is_named, without_idle
 from pgolf.recipes.recipe import ABOUT, Recipe
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def taken(recipe: Recipe, results: Path, configured: Configured | None) -> str |
 
 
 def _is_same(run: "Run", recipe: Recipe, results: Path, configured: Configured | None) -> bool:
-    mine = recipe.model_dump(mode="json")
+    mine = without_idle(recipe).model_dump(mode="json")
     if run.recipe != recipe.name or any(
         run.config.get(name) != value for name, value in mine.items() if name not in ABOUT
     ):

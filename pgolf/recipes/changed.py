@@ -18,15 +18,28 @@ _MOST_CHARACTERS = 80
 
 def changed_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings that differ from those of the recipe of pgolf that it began as; empty where that is none."""
-    return differing_settings(recipe, recipe_named(recipe.base)) if recipe.base in RECIPES else {}
+    base = _base(recipe)
+    return {} if base is None else differing_settings(recipe, base)
+
+
+def without_idle(recipe: Recipe) -> Recipe:
+    """The recipe as if nobody had set what nothing reads: as its base has it, else at its default. It is the same run.
+
+    So of equal runs the same is filed, in whatever order they came.
+    """
+    return recipe.as_read(_base(recipe))
+
+
+def _base(recipe: Recipe) -> Recipe | None:
+    return recipe_named(recipe.base) if recipe.base in RECIPES else None
 
 
 def differing_settings(recipe: Recipe, other: Recipe) -> dict[str, Any]:
     """Dotted name -> value, as plain data, of every setting of a recipe that another has otherwise, seeds left out.
 
-    A section that only one of the two has counts as one setting.
+    A section that only one of the two has counts as one setting, and one that nothing reads as none.
     """
-    found = _differing(recipe, other, "")
+    found = _differing(recipe.as_read(other), other, "")
     return {path: value for path, value in found if path.partition(".")[0] not in (*ABOUT, "seeds")}
 
 
@@ -61,8 +74,9 @@ def is_named(recipe: Recipe) -> bool:
 
 def as_typed(value: Any) -> str:
     """A setting's value as a person would type it."""
+    value = to_jsonable_python(value)
     if isinstance(value, str):
         return value
-    if isinstance(value, list | tuple):
-        return ",".join(map(as_typed, value))
-    return json.dumps(value, separators=(",", ":"), default=str)
+    if isinstance(value, list):
+        return ",".join(map(as_typed, value)) or "[]"
+    return json.dumps(value, separators=(",", ":"))

@@ -18,6 +18,7 @@ from pgolf.eval.ttt_config import TttConfig
 from pgolf.identity.stage import Reads, Stage
 from pgolf.mix.cells import check_orders
 from pgolf.mix.config import MixConfig
+from pgolf.mix.product import FIELD, USES
 from pgolf.model.config import UNTIED_BLOCKS, ModelConfig
 from pgolf.pack.config import CompressConfig
 from pgolf.quant.config import CalibrateConfig
@@ -154,14 +155,14 @@ class Headline(StageConfig):
     order: int = Field(7, ge=2, le=MAX_ORDER, description="(Highest) n-gram order")
     alpha: float | None = Field(0.4, ge=0.0, le=1.0, description="Weight of the n-gram estimate; none for adaptive")
 
+    def idle(self) -> Mapping[str, Sequence[str]]:
+        """See `StageConfig.idle`."""
+        return {"alpha": ("mixer",)} if self.mixer == "adaptive" else {}
+
     @property
     def settings(self) -> dict[str, Any]:
         """What a cell of the grid must be to be the headline, by the names of its settings."""
-        return {
-            name: value
-            for name, value in self.model_dump().items()
-            if value is not None and not (name == "alpha" and self.mixer == "adaptive")
-        }
+        return {name: value for name, value in self.model_dump(exclude={*self.idle()}).items() if value is not None}
 
 
 class OwnTrial(StageConfig):
@@ -185,6 +186,10 @@ def why_not_typed(text: str) -> str:
     if not text.isprintable() or text != text.strip() or text.startswith("-"):
         return f"{text!r:.60} cannot be typed as a name: printable, no blanks around it, no - first"
     return ""
+
+
+def _every(name: str, section: StageConfig, causes: Sequence[str]) -> dict[str, Sequence[str]]:
+    return dict.fromkeys((f"{name}.{field}" for field in type(section).model_fields), causes)
 
 
 # Of a recipe what people say of it: no setting of any stage.
@@ -245,7 +250,26 @@ class Recipe(StageConfig):
                 found["score.ttt.projection_bits"] = tables
         if not self.model.recurrence and isinstance(ttt, TttConfig):
             found["score.ttt.untie"] = ("model.recurrence",)
-        return found
+        if not self.compress.needs_hessians:
+            found |= _every("calibrate", self.calibrate, ("compress.policy", "compress.method"))
+        if self.audit is not None and not self.score.causal:
+            found |= _every("audit", self.audit, ("score.ttt.order",))
+        return found | self._idle_of_mixtures()
+
+    def _idle_of_mixtures(self) -> dict[str, Sequence[str]]:
+        found: dict[str, Sequence[str]] = {}
+        mixers, causes = {*self.mix.mixers}, ["mix.mixers"]
+        if not self.estimators:
+            found |= _every("count", self.count, ("estimators",)) | _every("headline", self.headline, ("estimators",))
+        else:
+            found["count.estimator"] = ("estimators",)  # there are counts of each
+            if "hashed" not in self.estimators:
+                found |= dict.fromkeys(("count.buckets", "count.primes"), ("estimators",))
+            # Script and trial mix the headline, whether the grid has its mixer or not.
+            mixers.add(self.headline.mixer)
+            causes.append("headline.mixer")
+        read = {name for mixer in mixers for name in USES[mixer]}
+        return found | {f"mix.{name}": causes for name in FIELD if name not in read}
 
     def config_of(self, stage: Stage) -> StageConfig | None:
         """What the stage is run with: as a rule the section of its name. None where the recipe does without it."""
@@ -324,7 +348,8 @@ class Recipe(StageConfig):
                 raise ValueError(UNTIED_BLOCKS)
         refuse_nothing_to_switch_on(self.model, self.train)
         ranks = self.train.data_ranks
-        if self.calibrate.source == self.train.batches == "rows" and self.calibrate.spans != ranks:
+        divides = self.compress.needs_hessians and self.calibrate.source == self.train.batches == "rows"
+        if divides and self.calibrate.spans != ranks:
             raise ValueError(
                 f"calibrate.source=rows takes the rows that the first of train.data_ranks={ranks} data ranks is "
                 f"trained on, and calibrate.spans={self.calibrate.spans} divides them otherwise; "

@@ -128,7 +128,7 @@ def main(folder: Path) -> None:
 
     first = run(record)
     damage(first["score[1]"].artifact().path / "trace.arrow")
-    run(record, "mix.alphas=0.1,0.4", "run_name=other weights", 'tags=["try"]')
+    run(record, "mix.alphas=0.1,0.4", "train.crownq_bits=6", "run_name=other weights", 'tags=["try"]')
     run(sweep, "mix.alphas=0.1,0.4", "headline.alpha=0.3")
     run(record, "seeds=1", where=place.model_copy(update={"store": folder / "other store"}))
     outcome = verdict(run="other weights", scorer="network", targets=24, place=place)
@@ -173,6 +173,9 @@ def main(folder: Path) -> None:
                 if item.flow_run_id in names
             ],
             "log": [line.message for line in client.read_logs(limit=200) if "step" in line.message],
+            "for nothing": [
+                names[line.flow_run_id] for line in client.read_logs(limit=200) if "crownq_bits" in line.message
+            ],
         }
         report["trial"] = {**trial(client, place), "outcome": outcome}
         report["trial"]["program"]["outcome"] = of_program

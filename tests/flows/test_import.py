@@ -10,8 +10,10 @@ import torch
 from flows.commands.cli import main, parser
 from flows.commands.import_command import run_with
 from pgolf.errors import ConfigError, DataError
-from pgolf.model.checkpoint import load_checkpoint, save_checkpoint
+from pgolf.model.checkpoint import CONFIG_KEY, load_checkpoint, save_checkpoint
+from pgolf.model.config import ModelConfig
 from pgolf.model.init import initial_model
+from pgolf.model.other_network import refuse_other_network
 from pgolf.model.published import to_published
 from pgolf.pipeline.build import build_all
 from pgolf.pipeline.graph import Sources, pipeline
@@ -58,7 +60,7 @@ def test_an_import_holds_the_very_weights_of_the_file(name, tmp_path, capsys):
     assert folder.rsplit("/", 1)[-1].startswith("import-")
     model = recipe_named(name).model
     expected = initial_model(model, SEED).state_dict()
-    assert checkpoint.config == model
+    assert checkpoint.config == model.as_read()
     assert checkpoint.state.keys() == expected.keys()
     assert all(torch.equal(checkpoint.state[tensor], expected[tensor]) for tensor in expected)
     assert checkpoint.facts["stream_position"] == str(16 * recipe_named(name).train.stream_tokens_per_step)
@@ -155,6 +157,15 @@ def test_a_checkpoint_of_ours_is_refused_for_another_network_of_the_same_shapes(
     assert all(override.split("=")[0] in " ".join(asked) for override in given[:-1])
     fits = [*sets, *asked, "--set", "train.recurrence_from=null", "--set", "model.q_gain_init=9.0"]
     assert import_into(tmp_path, path, "pr1493-tiny", *fits) == 0
+
+
+def test_what_the_network_of_a_checkpoint_does_not_read_is_neither_a_difference_nor_to_be_set(tmp_path):
+    bare, other = ModelConfig(bigram_buckets=0), ModelConfig(bigram_buckets=64, bigram_dim=8, recurrence_passes=3)
+    told = {CONFIG_KEY: bare.model_dump_json()}
+    refuse_other_network(ModelConfig(bigram_buckets=0, bigram_dim=8, recurrence_passes=3), told, tmp_path)
+    with pytest.raises(DataError) as refused:
+        refuse_other_network(other, told, tmp_path)
+    assert str(refused.value).endswith("or add --set 'model.bigram_buckets=0'")
 
 
 def test_weights_with_a_nan_are_refused_by_name_and_count(tmp_path, capsys):

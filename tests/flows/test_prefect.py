@@ -56,6 +56,10 @@ def test_the_same_again_as_a_sweep_is_cached_throughout(report):
     assert {report["states"][2][name] for name in STAGES} == {"Cached"}
 
 
+def test_what_is_set_for_nothing_is_said_in_the_log_of_its_run_alone(report):
+    assert report["for nothing"] == [1]
+
+
 def test_another_store_is_filled_by_itself_whatever_prefect_remembers_of_the_first(report):
     assert set(report["states"][3].values()) == {"Completed"}
     assert report["elsewhere"] == 9

@@ -43,6 +43,10 @@ def test_the_same_configuration_runs_again_under_its_name_with_another_note(resu
     assert taken(again, results, None) is None
 
 
+def test_what_nothing_reads_makes_it_no_other_configuration(results):
+    assert why(results, asked("model.width=64", "train.crownq_bits=6", name="wide")) is None
+
+
 @pytest.mark.parametrize(
     ("recipe", "data"),
     [
