@@ -11,13 +11,12 @@ from flows.commands.arguments import add_json, add_max_points, add_places, add_r
 from flows.commands.folding import folded
 from flows.commands.streams import hand_over, show, tell
 from pgolf.errors import ConfigError
-from pgolf.pipeline.graph import left_out, pipeline
+from pgolf.pipeline.graph import pipeline
 from pgolf.pipeline.plan import GLANCE_BYTES, Step, expected_wall_s, make_plan
-from pgolf.pipeline.plan_notes import clock_notes, lease_notes
+from pgolf.pipeline.plan_notes import plan_notes
 from pgolf.pipeline.preflight import refusals
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.grid_text import refuse_large_grid
-from pgolf.recipes.idle import idle_notes
 from pgolf.run_options import RunOptions
 
 MARKS = {"reuse": "✓", "run": "▸", "depends": "?"}
@@ -57,15 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
     nodes = pipeline(recipe, place.sources(), run)
     steps = make_plan(nodes, store, memo, run, most_read_bytes=GLANCE_BYTES)
     with_prefect = filter(None, [place.unfit_for_prefect()])
-    notes = (
-        *idle_notes(recipe),
-        *pinned.notes(),
-        *left_out(nodes),
-        *lease_notes(steps),
-        *clock_notes(steps),
-        *with_prefect,
-    )
-    for text in notes:
+    for text in (*plan_notes(recipe, pinned, nodes, steps), *with_prefect):
         tell(text)
     refused = refusals(recipe, steps, run, store=place.store, results=place.results)
     if store.root.is_dir():

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pgolf.errors import StoreError
 from pgolf.pipeline.configuration import configurations, data_inputs_of
 from pgolf.pipeline.declared import declare
-from pgolf.pipeline.graph import Node, left_out, pipeline
+from pgolf.pipeline.graph import Node, pipeline
 from pgolf.pipeline.place import Place
 from pgolf.pipeline.plan import Step, make_plan, refuse_all_but_evaluation
-from pgolf.pipeline.plan_notes import clock_notes, lease_notes
+from pgolf.pipeline.plan_notes import plan_notes
 from pgolf.pipeline.preflight import check_run
 from pgolf.pipeline.referring import note_results
 from pgolf.pipeline.revisions import pin
 from pgolf.recipes.changed import changed_settings
-from pgolf.recipes.idle import idle_notes
 from pgolf.recipes.recipe import SCORE, Recipe
 from pgolf.store.artifact import Store
 from pgolf.store.content import Memo
@@ -92,8 +91,7 @@ def ready_to_run(
     pinned.refuse_unasked()
     if not handed_on(steps):
         _declare(recipe, place, nodes, steps, memo)
-    notes = (*idle_notes(recipe), *pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps))
-    return Ready(recipe, nodes, steps, notes)
+    return Ready(recipe, nodes, steps, plan_notes(recipe, pinned, nodes, steps))
 
 
 def _declare(recipe: Recipe, place: Place, nodes: Sequence[Node], steps: Sequence[Step], memo: Memo) -> None:

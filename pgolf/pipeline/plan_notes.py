@@ -7,9 +7,18 @@ from collections.abc import Iterator, Sequence
 
 from pgolf.machine.lease_place import SETTING, apart
 from pgolf.pipeline.clock_limit import over_the_clock
+from pgolf.pipeline.graph import Node, left_out
 from pgolf.pipeline.place import lease_dir, leases_are_set
 from pgolf.pipeline.plan import Step
+from pgolf.pipeline.revisions import Pinned
+from pgolf.recipes.idle import idle_notes
+from pgolf.recipes.recipe import Recipe
 from pgolf.train.config import TrainStageConfig
+
+
+def plan_notes(recipe: Recipe, pinned: Pinned, nodes: Sequence[Node], steps: Sequence[Step]) -> tuple[str, ...]:
+    """All of it, in the order in which it is told: of the settings, the data, the devices and the clock."""
+    return (*idle_notes(recipe), *pinned.notes(), *left_out(nodes), *lease_notes(steps), *clock_notes(steps))
 
 
 def clock_notes(steps: Sequence[Step]) -> list[str]:

@@ -72,10 +72,8 @@ def _said(problem: Any, place: _Place, field: FieldInfo | None, sections: Sequen
         case "tuple_type" | "list_type":
             needs_one = field is not None and any(hasattr(limit, "min_length") for limit in field.metadata)
             empty = "" if needs_one or problem["input"] is not None else "; an empty one is []"
-            if sections:
-                name, value = _example(sections[0])
-                return f'this is a list of sections, e.g. [{{"{name}": {value}}}]{empty}'
-            return f"this is a list, e.g. [1, 2]{empty}"
+            kind, member = ("list of sections", _member(sections[0])) if sections else ("list", "1, 2")
+            return f"this is a {kind}, e.g. [{member}]{empty}"
         case "too_short":
             has, needs = (problem["ctx"][name] for name in ("actual_length", "min_length"))
             return f"this list has {has} values, and needs at least {needs}"
@@ -87,12 +85,18 @@ def _of_section(place: _Place, field: FieldInfo, section: type[BaseModel], *, le
     """What the section at this place is for, and how one of its settings is written."""
     what = field.description or ""
     what = f" ({what[0].lower()}{what[1:]})" if what else ""
-    name, value = _example(section)
     if isinstance(place[-1], int):  # a member of a list has no name
-        return f'a member of this list{what} is a section, e.g. {{"{name}": {value}}}'
+        return f"a member of this list{what} is a section, e.g. {_member(section)}"
+    name, value = _example(section)
     needed = ", which a recipe always has" if left_out and type(None) not in get_args(field.annotation) else ""
     one = f"{'.'.join(map(str, place))}.{name}={value}"
     return f"this is a section{what}{needed}; set what is in it, e.g. {one}"
+
+
+def _member(section: type[BaseModel]) -> str:
+    """A section as a member of a list, as it is typed: {"share_rate": 0.0}."""
+    name, value = _example(section)
+    return f'{{"{name}": {value}}}'
 
 
 def _example(section: type[BaseModel]) -> tuple[str, str]:
