@@ -51,16 +51,12 @@ def run_demo(folder: Path) -> str:
 
 
 def shortened(text: str) -> str:
-    """Keep the stages of one seed, the tables, and the last line."""
-    seeds = re.findall(r"✓ train\[(\d+)\]", text)
-    lines = []
-    for line in text.splitlines():
-        other = any(f"[{seed}]" in line.split("  ")[0] for seed in seeds[1:])
-        if line.startswith("✓") and not other:
-            lines.append(line)
-        elif line.startswith("✓ mix"):
-            lines.append("  … and the other seeds")
-    kept = [line for i, line in enumerate(lines) if line not in lines[:i]]
+    """Keep the stages of the seed that is tried, the tables, and the last line."""
+    [tried] = re.findall(r"✓ audit\[(\d+)\]", text)
+    others = [seed for seed in re.findall(r"✓ train\[(\d+)\]", text) if seed != tried]
+    stages = dict.fromkeys(line for line in text.splitlines() if line.startswith("✓"))
+    kept = [line for line in stages if not any(f"[{seed}]" in line.split("  ")[0] for seed in others)]
+    kept.insert(-1, "  … and the other seeds")  # the trial is the last of all stages
     tables = text[text.index("validation bits per byte by seed") :]
     tables = "\n".join(line for line in tables.splitlines() if not line.startswith(("reused:", "ran:")))
     return "\n".join(kept) + "\n\n" + tables.strip() + "\n"
